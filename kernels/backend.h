@@ -1,0 +1,173 @@
+// The seam between the engine and the hardware: memory, weights, a paged KV
+// cache and the tensor operations of a decoder-only transformer.
+//
+// Numerics. Every backend keeps this promise, and the tests check it with
+// memcmp: row i of any result is computed with the same operations in the same
+// order whatever the number of rows, their neighbours, the number of threads
+// and the way a prompt was cut into chunks. Hence batched = single, chunked
+// prefill = whole, and a pass that verifies a draft = a pass that decodes.
+// The CPU backends go further: they share one order of reduction
+// (kernels/reduction_order.h), so that all of them give the same bits.
+//
+// Pointers. `float*` parameters point into memory that this backend allocated
+// (host memory for CPU backends). `std::span` parameters are host memory and
+// may be reused by the caller as soon as the call returns. Matrices are
+// row-major and dense.
+//
+// Order. Operations take effect in the order of the calls; Synchronize() waits
+// for all of them. CPU backends have finished when a call returns.
+//
+// Threads. A backend is driven by one thread at a time; it may own worker
+// threads. Weights are immutable after they are loaded and may be shared by
+// backends of the same kind.
+//
+// Errors. Shapes are the caller's duty (checked by assert); memory that cannot
+// be had is reported by a null return. Nothing throws.
+
+#ifndef OCTOGATE_KERNELS_BACKEND_H_
+#define OCTOGATE_KERNELS_BACKEND_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kernels/dtype.h"
+
+namespace octogate::kernels {
+
+// A matrix of weights in the backend's own form. y = x * W^T, W is [rows, cols].
+class Weight {
+ public:
+  virtual ~Weight() = default;
+  int rows = 0;  // output features
+  int cols = 0;  // input features
+};
+
+// A dense row-major tensor in host memory, as a checkpoint file holds it.
+// `data` need not be aligned and must outlive the Weight made from it: CPU
+// backends may keep reading it in place.
+struct HostMatrix {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  int rows = 0;
+  int cols = 0;
+};
+
+// Memory for floats, owned. Contents start undefined.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual float* data() = 0;
+  virtual size_t size() const = 0;  // in floats
+};
+
+// Keys and values of all layers in pages of `page_size` positions. A page id
+// addresses the same page in every layer.
+struct KvCacheShape {
+  int layers = 0;
+  int pages = 0;
+  int page_size = 0;  // positions in a page
+  int kv_heads = 0;
+  int head_dim = 0;
+  DType dtype = DType::kF32;  // kF32, kF16 or kBF16
+};
+
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  virtual const KvCacheShape& shape() const = 0;
+};
+
+// Where the rows of one step belong. Rows of one sequence are adjacent and in
+// order of position; row r of sequence s attends to the positions before it in
+// its sequence and to itself.
+struct SequenceRows {
+  int first_row = 0;               // index of its first row in the step
+  int row_count = 0;               // rows of this sequence in the step
+  int first_position = 0;          // position of its first row
+  std::span<const int32_t> pages;  // pages[p / page_size] holds position p
+};
+
+struct AttentionShape {
+  int heads = 0;
+  int kv_heads = 0;  // divides heads
+  int head_dim = 0;
+  float scale = 0;         // multiplies q·k
+  int sliding_window = 0;  // 0: none; otherwise position p sees (p - window, p]
+};
+
+// Rotary embedding of the first 2 * inverse_frequencies.size() values of each
+// head, Hugging Face's "rotate half" pairing (i, i + rotary_dim / 2).
+struct RopeShape {
+  int heads = 0;
+  int head_dim = 0;
+  std::span<const float> inverse_frequencies;
+  float attention_factor = 1;  // multiplies cos and sin
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // For logs and `octoctl get workers`, e.g. "cpu-avx512 (2 threads)".
+  virtual std::string Describe() const = 0;
+
+  // Null where memory cannot be had.
+  virtual std::unique_ptr<Buffer> Allocate(size_t floats) = 0;
+  virtual std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix) = 0;
+  virtual std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) = 0;
+
+  // Between host and backend memory; both wait until the copy is done.
+  virtual void Upload(std::span<const float> from, float* to) = 0;
+  virtual void Download(const float* from, std::span<float> to) = 0;
+  virtual void Synchronize() = 0;
+
+  // out[r] = table[ids[r]]; out is [ids.size(), table.cols].
+  virtual void Embed(const Weight& table, std::span<const int32_t> ids, float* out) = 0;
+
+  // out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight; x, out are
+  // [rows, columns] and may be the same memory. Also used per head, with
+  // rows = rows * heads and columns = head_dim.
+  virtual void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
+                       float* out) = 0;
+
+  // out[r] = weight * x[r] (+ bias) (+ out[r] where accumulate); x is
+  // [rows, weight.cols], out is [rows, weight.rows] with `out_stride` floats
+  // from one row to the next (>= weight.rows). bias may be null.
+  virtual void MatMul(const Weight& weight, const float* bias, const float* x, int rows,
+                      bool accumulate, float* out, int out_stride) = 0;
+
+  // Rotates x [rows, stride] in place; head h of row r starts at
+  // x + r * stride + h * head_dim and stands at positions[r].
+  virtual void Rope(const RopeShape& shape, std::span<const int32_t> positions, int stride,
+                    float* x) = 0;
+
+  // Stores keys and values [rows, stride], kv_heads * head_dim values a row,
+  // at the positions of the rows.
+  virtual void WriteKv(KvCache& cache, int layer, std::span<const SequenceRows> sequences,
+                       const float* keys, const float* values, int stride) = 0;
+
+  // out[r] = softmax(scale * q[r] K^T) V over the positions that row r sees,
+  // heads side by side; q is [rows, q_stride], out is [rows, heads * head_dim].
+  // Keys and values of the step's own rows have been written before.
+  virtual void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
+                         std::span<const SequenceRows> sequences, const float* q, int q_stride,
+                         float* out) = 0;
+
+  // out[r, c] = silu(gate_up[r, c]) * gate_up[r, columns + c]; gate_up is
+  // [rows, 2 * columns], out is [rows, columns].
+  virtual void SiluMul(const float* gate_up, int rows, int columns, float* out) = 0;
+  // The same with the exact (erf) GELU, and with its tanh approximation.
+  virtual void GeluMul(const float* gate_up, int rows, int columns, bool tanh_approximation,
+                       float* out) = 0;
+
+  // out[i] = x[rows[i]]; x is [*, columns].
+  virtual void GatherRows(const float* x, std::span<const int32_t> rows, int columns,
+                          float* out) = 0;
+};
+
+}  // namespace octogate::kernels
+
+#endif  // OCTOGATE_KERNELS_BACKEND_H_

@@ -1,0 +1,68 @@
+// A model ready to serve: everything that a checkpoint folder holds, and an engine that runs it.
+#ifndef OCTOGATE_WORKERS_ENGINE_MODEL_RUNNER_H_
+#define OCTOGATE_WORKERS_ENGINE_MODEL_RUNNER_H_
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "workers/engine/engine.h"
+#include "workers/model/chat_template.h"
+#include "workers/model/checkpoint.h"
+#include "workers/model/tokenizer.h"
+
+namespace octogate::workers {
+
+struct LoadOptions {
+  EngineOptions engine;
+  int threads = 0;  // of the CPU backend; 0: one per core
+};
+
+// Thread safety: const once loaded, and the engine is thread-safe.
+struct LoadedModel {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat_template;  // where the folder has one
+  std::unique_ptr<Engine> engine;
+
+  const ModelConfig& config() const { return checkpoint->config(); }
+
+  // The prompt of a conversation (an array of {role, content}) as the chat template writes it.
+  // Special tokens are recognised in what the template writes; the template's own text usually
+  // holds them, contents of messages can too. FAILED_PRECONDITION without a template.
+  absl::StatusOr<std::vector<int32_t>> EncodeChat(const ChatJson& messages,
+                                                  const ChatRenderOptions& options = {}) const;
+  // Plain text, with the special tokens that the tokenizer puts around it.
+  absl::StatusOr<std::vector<int32_t>> EncodeText(std::string_view text) const;
+
+  // Runs one short prompt, so that weights are in memory and threads are awake. The model is ready
+  // to serve when this has returned OK.
+  absl::Status WarmUp(absl::Time deadline);
+};
+
+// Opens, checks and loads. Errors name the folder; see Checkpoint::Open, Tokenizer::Load,
+// ChatTemplate::Load and Engine::Create.
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& directory,
+                                                       const LoadOptions& options);
+
+struct GeneratedText {
+  std::string text;
+  std::vector<int32_t> ids;
+  FinishReason finish = FinishReason::kNone;
+  Usage usage;
+  GenerateTimings timings;
+};
+
+// Runs a request to its end and collects the events. Waits until the request's deadline; must not
+// be called from a callback. The status of the last event where that is not OK.
+absl::StatusOr<GeneratedText> Generate(Engine& engine, GenerateRequest request);
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_MODEL_RUNNER_H_

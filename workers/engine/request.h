@@ -1,0 +1,118 @@
+// What an engine is asked for and what it answers with.
+#ifndef OCTOGATE_WORKERS_ENGINE_REQUEST_H_
+#define OCTOGATE_WORKERS_ENGINE_REQUEST_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "workers/engine/sampling_parameters.h"
+
+namespace octogate::workers {
+
+struct GenerateRequest {
+  static constexpr size_t kMaxStopStrings = 16;
+  static constexpr size_t kMaxStopStringBytes = 256;
+  static constexpr size_t kMaxStopTokens = 64;
+  static constexpr size_t kMaxScoredTokens = 4096;
+
+  // Token ids, special tokens included; at least one.
+  std::vector<int32_t> prompt;
+  SamplingParameters sampling;
+
+  // The answer ends with kLength after this many tokens; at least 1. The context may end it
+  // earlier.
+  int max_tokens = 256;
+  // The answer ends before the first of these texts, wherever token borders fall. Needs a
+  // tokenizer.
+  std::vector<std::string> stop;
+  // The answer ends with any of these tokens, in addition to the model's end-of-sequence tokens.
+  std::vector<int32_t> stop_token_ids;
+  bool ignore_eos = false;
+  // Leave special tokens out of the answer's text. Functional tokens are special.
+  bool skip_special_tokens = true;
+
+  // Checked before every step, while waiting too. Infinite: none.
+  absl::Time deadline = absl::InfiniteFuture();
+  // Higher runs first; equal priorities run in order of arrival.
+  int priority = 0;
+
+  // Scores of these tokens at the first position of the answer, reported with the first token.
+  std::vector<int32_t> score_first_tokens;
+
+  // Tokens of the answer that an earlier attempt has delivered already. The answer goes on after
+  // them exactly as it would have then: they count for max_tokens, penalties, stop strings and the
+  // seed's sequence, but are not reported again. None of them may be a stop token.
+  std::vector<int32_t> generated_prefix;
+};
+
+enum class FinishReason {
+  kNone,        // not finished
+  kStop,        // an end-of-sequence or stop token
+  kStopString,  // one of `stop`
+  kLength,      // max_tokens, or the end of the context
+  kCancelled,
+  kDeadline,
+  kError,
+};
+
+// "stop", "length", ...
+std::string_view FinishReasonName(FinishReason reason);
+
+struct TokenLogprob {
+  int32_t id = 0;
+  float logprob = 0;
+};
+
+// For one token of the answer.
+struct TokenLogprobs {
+  float logprob = 0;              // of the token itself
+  std::vector<TokenLogprob> top;  // most probable first
+};
+
+// Scores of some tokens at one position: logits[i] - log_sum_exp is the log-probability of the
+// i-th token over the whole vocabulary.
+struct TokenScores {
+  std::vector<float> logits;
+  float log_sum_exp = 0;
+};
+
+struct Usage {
+  int prompt_tokens = 0;
+  int generated_tokens = 0;  // generated_prefix not included
+};
+
+// Intervals of one monotonic clock.
+struct GenerateTimings {
+  absl::Duration queue;    // from Submit to the first step that holds a row of the sequence
+  absl::Duration prefill;  // from there to the first token
+  absl::Duration decode;   // from the first token to the last
+  int preemptions = 0;     // times that the pages were taken away and recomputed
+};
+
+struct GenerateEvent {
+  // New tokens, in order. A stop token that ended the answer is the last of them.
+  std::vector<int32_t> ids;
+  // New text, valid UTF-8. It may lag behind `ids` while a character is incomplete or a stop string
+  // is possible; it never holds a stop string nor a stop token. Empty without a tokenizer.
+  std::string text;
+  // One for each of `ids` where sampling.logprobs >= 0, else empty.
+  std::vector<TokenLogprobs> logprobs;
+  // With the first token, where score_first_tokens was given.
+  TokenScores first_scores;
+
+  // kNone except in the last event of a request. The rest is filled in only there.
+  FinishReason finish = FinishReason::kNone;
+  std::string stop_string;  // the one that was found, for kStopString
+  int32_t stop_token = -1;  // for kStop
+  absl::Status status;      // not OK for kCancelled, kDeadline and kError
+  Usage usage;
+  GenerateTimings timings;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_REQUEST_H_

@@ -1,0 +1,132 @@
+#include "tests/bench/report.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+namespace octogate::bench {
+namespace {
+
+std::string Number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.4g", value);
+  return text;
+}
+
+std::string AimText(const Aim& aim) {
+  return std::string(aim.subject == Aim::kRatio ? "ratio " : "") + (aim.at_least ? ">= " : "<= ") +
+         Number(aim.bound);
+}
+
+std::string Machine() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  std::string line;
+  std::string model = "unknown processor";
+  while (std::getline(cpuinfo, line)) {
+    const size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
+      model = line.substr(colon + 2);
+      break;
+    }
+  }
+  return model + ", " + std::to_string(std::thread::hardware_concurrency()) + " cores";
+}
+
+// tests/bench/run.sh passes the commit: the program itself cannot know it.
+std::string Commit() {
+  const char* commit = std::getenv("OCTOGATE_COMMIT");
+  return commit != nullptr ? commit : "unknown";
+}
+
+std::string Date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+}  // namespace
+
+Aim AtLeast(double bound, Aim::Subject subject) { return {subject, true, bound}; }
+Aim AtMost(double bound, Aim::Subject subject) { return {subject, false, bound}; }
+
+std::optional<bool> Met(const Figure& figure) {
+  if (!figure.aim) return std::nullopt;
+  if (figure.aim->subject == Aim::kRatio && !figure.ratio) return std::nullopt;
+  const double subject = figure.aim->subject == Aim::kRatio ? *figure.ratio : figure.value;
+  return figure.aim->at_least ? subject >= figure.aim->bound : subject <= figure.aim->bound;
+}
+
+Report::Report(std::string bench, int argc, char** argv) : bench_(std::move(bench)) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "--json") json_ = true;
+  }
+}
+
+void Report::Add(Figure figure) { figures_.push_back(std::move(figure)); }
+
+int Report::Print() const {
+  if (json_) {
+    PrintJson();
+  } else {
+    PrintTable();
+  }
+  return 0;
+}
+
+void Report::PrintTable() const {
+  size_t name_width = 6;
+  size_t beside_width = 6;
+  for (const Figure& figure : figures_) {
+    name_width = std::max(name_width, figure.name.size());
+    beside_width = std::max(beside_width, figure.beside.size());
+  }
+  std::printf("%s at %s on %s, %s\n", bench_.c_str(), Commit().c_str(), Machine().c_str(),
+              Date().c_str());
+  std::printf("%-*s  %10s %-11s %8s  %-*s  %-14s %s\n", static_cast<int>(name_width), "FIGURE",
+              "VALUE", "UNIT", "RATIO", static_cast<int>(beside_width), "BESIDE", "AIM", "MET");
+  for (const Figure& figure : figures_) {
+    const std::optional<bool> met = Met(figure);
+    std::printf("%-*s  %10s %-11s %8s  %-*s  %-14s %s\n", static_cast<int>(name_width),
+                figure.name.c_str(), Number(figure.value).c_str(), figure.unit.c_str(),
+                figure.ratio ? Number(*figure.ratio).c_str() : "-", static_cast<int>(beside_width),
+                figure.beside.empty() ? "-" : figure.beside.c_str(),
+                figure.aim ? AimText(*figure.aim).c_str() : "-",
+                !met ? "-" : (*met ? "yes" : "NO"));
+  }
+}
+
+void Report::PrintJson() const {
+  nlohmann::ordered_json figures = nlohmann::ordered_json::array();
+  for (const Figure& figure : figures_) {
+    const std::optional<bool> met = Met(figure);
+    figures.push_back({
+        {"name", figure.name},
+        {"value", figure.value},
+        {"unit", figure.unit},
+        {"beside", figure.beside.empty() ? nlohmann::ordered_json() : figure.beside},
+        {"ratio", figure.ratio ? nlohmann::ordered_json(*figure.ratio) : nlohmann::ordered_json()},
+        {"aim",
+         figure.aim ? nlohmann::ordered_json(AimText(*figure.aim)) : nlohmann::ordered_json()},
+        {"met", met ? nlohmann::ordered_json(*met) : nlohmann::ordered_json()},
+    });
+  }
+  const nlohmann::ordered_json object = {{"bench", bench_},
+                                         {"commit", Commit()},
+                                         {"machine", Machine()},
+                                         {"date", Date()},
+                                         {"figures", figures}};
+  std::printf(
+      "%s\n",
+      object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+}
+
+}  // namespace octogate::bench

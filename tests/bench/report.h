@@ -1,0 +1,69 @@
+// What a benchmark prints: a table for people, or with --json one object
+//   {"bench", "commit", "machine", "date", "figures": [
+//     {"name", "value", "unit", "beside", "ratio", "aim", "met"}]}
+// on stdout and nothing else there. Progress belongs on stderr.
+//
+//   Report report("decode", argc, argv);
+//   report.Add({.name = "batch 1, 2 threads", .value = 41.2, .unit = "tokens/s",
+//               .beside = "bound by bytes per token", .ratio = 0.87,
+//               .aim = AtLeast(0.8, Aim::kRatio)});
+//   return report.Print();
+//
+// Not thread-safe.
+
+#ifndef OCTOGATE_TESTS_BENCH_REPORT_H_
+#define OCTOGATE_TESTS_BENCH_REPORT_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace octogate::bench {
+
+// A bound that a figure shall keep.
+struct Aim {
+  enum Subject { kValue, kRatio };
+  Subject subject = kValue;
+  bool at_least = true;  // otherwise at most
+  double bound = 0;
+};
+Aim AtLeast(double bound, Aim::Subject subject = Aim::kValue);
+Aim AtMost(double bound, Aim::Subject subject = Aim::kValue);
+
+struct Figure {
+  std::string name;
+  double value = 0;
+  std::string unit;
+  std::string beside;           // what it was measured against in the same run; may be empty
+  std::optional<double> ratio;  // value / that
+  std::optional<Aim> aim;
+};
+
+class Report {
+ public:
+  // Reads --json from the arguments and ignores the others.
+  Report(std::string bench, int argc, char** argv);
+
+  void Add(Figure figure);
+  bool json() const { return json_; }
+
+  // Writes everything to stdout; returns the exit status of the benchmark, 0:
+  // a missed aim is a figure, not a failure.
+  int Print() const;
+
+ private:
+  void PrintTable() const;
+  void PrintJson() const;
+
+  std::string bench_;
+  bool json_ = false;
+  std::vector<Figure> figures_;
+};
+
+// Whether the figure keeps its aim; none where there is no aim, or its aim is
+// about a ratio that it does not have.
+std::optional<bool> Met(const Figure& figure);
+
+}  // namespace octogate::bench
+
+#endif  // OCTOGATE_TESTS_BENCH_REPORT_H_

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Builds what a benchmark needs and runs it.
+#   tests/bench/run.sh decode            a table
+#   tests/bench/run.sh decode --json     one JSON object on stdout
+#   tests/bench/run.sh --list            the names
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+names() { ls tests/bench/*_bench.cc | sed 's|.*/\(.*\)_bench.cc|\1|'; }
+usage() { sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//'; echo "Names: $(names | xargs)"; }
+
+case "${1:-}" in
+  --list) names; exit 0 ;;
+  ""|-h|--help) usage; exit 0 ;;
+esac
+name=$1; shift
+[ -f "tests/bench/${name}_bench.cc" ] || { echo "no benchmark '$name'; there are: $(names | xargs)" >&2; exit 2; }
+
+OCTOGATE_COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+git diff --quiet HEAD 2>/dev/null || OCTOGATE_COMMIT+=-modified
+export OCTOGATE_COMMIT
+
+# Standard output belongs to the benchmark.
+{
+  deploy/install-packages.sh
+  cmake --preset dev >/dev/null
+  cmake --build build/dev --target "${name}_bench"
+} >&2
+exec "$(find build/dev/tests -name "${name}_bench" -type f -perm -u+x | head -n 1)" "$@"

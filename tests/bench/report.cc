@@ -105,28 +105,26 @@ void Report::PrintTable() const {
 }
 
 void Report::PrintJson() const {
-  nlohmann::ordered_json figures = nlohmann::ordered_json::array();
+  using Json = nlohmann::ordered_json;
+  Json object;
+  object["bench"] = bench_;
+  object["commit"] = Commit();
+  object["machine"] = Machine();
+  object["date"] = Date();
+  object["figures"] = Json::array();
   for (const Figure& figure : figures_) {
     const std::optional<bool> met = Met(figure);
-    figures.push_back({
-        {"name", figure.name},
-        {"value", figure.value},
-        {"unit", figure.unit},
-        {"beside", figure.beside.empty() ? nlohmann::ordered_json() : figure.beside},
-        {"ratio", figure.ratio ? nlohmann::ordered_json(*figure.ratio) : nlohmann::ordered_json()},
-        {"aim",
-         figure.aim ? nlohmann::ordered_json(AimText(*figure.aim)) : nlohmann::ordered_json()},
-        {"met", met ? nlohmann::ordered_json(*met) : nlohmann::ordered_json()},
-    });
+    Json row;
+    row["name"] = figure.name;
+    row["value"] = figure.value;
+    row["unit"] = figure.unit;
+    row["beside"] = figure.beside.empty() ? Json() : Json(figure.beside);
+    row["ratio"] = figure.ratio ? Json(*figure.ratio) : Json();
+    row["aim"] = figure.aim ? Json(AimText(*figure.aim)) : Json();
+    row["met"] = met ? Json(*met) : Json();
+    object["figures"].push_back(std::move(row));
   }
-  const nlohmann::ordered_json object = {{"bench", bench_},
-                                         {"commit", Commit()},
-                                         {"machine", Machine()},
-                                         {"date", Date()},
-                                         {"figures", figures}};
-  std::printf(
-      "%s\n",
-      object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+  std::printf("%s\n", object.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
 }  // namespace octogate::bench

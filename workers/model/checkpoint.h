@@ -109,7 +109,7 @@ struct MemoryEstimate {
   uint64_t kv = 0;           // keys and values of all layers for all tokens
   uint64_t activations = 0;  // scratch of one step, logits included
 
-  uint64_t total() const { return weights + kv + activations; }
+  uint64_t total() const;  // saturates
 };
 
 struct MemoryPlan {

@@ -31,7 +31,7 @@ namespace octogate::workers {
 inline constexpr size_t kMaxSafetensorsHeaderBytes = 100'000'000;  // the format's own limit
 inline constexpr size_t kMaxSafetensorsTensors = 1 << 18;          // per file
 inline constexpr size_t kMaxSafetensorsRank = 8;
-inline constexpr size_t kMaxSafetensorsShards = 4096;
+inline constexpr size_t kMaxSafetensorsShards = 512;
 
 // Row-major elements inside the mapped file. The data is as aligned as the file
 // makes it, which may be not at all: read elements with memcpy or unaligned

@@ -1,0 +1,123 @@
+// octogate-worker: serves one model to gateways over gRPC.
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "workers/server/model_service.h"
+#include "workers/server/termination.h"
+#include "workers/server/worker_server.h"
+
+namespace octogate::workers {
+namespace {
+
+struct Flags {
+  std::string model;
+  std::string name;
+  std::string listen = "127.0.0.1:7071";
+  double grace_seconds = 30;
+  double memory_limit_gib = 0;
+  LoadOptions load;
+};
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  octogate-worker --model deploy/models/octogate-mini\n"
+    "  octogate-worker --model /models/llama --listen 0.0.0.0:7071 --threads 8\n"
+    "\n"
+    "Exit status: 0 after a clean end, 1 where the model cannot be served, 2 for wrong flags.";
+
+void Define(CLI::App& app, Flags& flags) {
+  app.add_option("--model", flags.model, "Hugging Face folder to serve")->required();
+  app.add_option("--name", flags.name, "name to serve it under (default: the folder's name)");
+  app.add_option("--listen", flags.listen, "host:port; port 0 picks one")->capture_default_str();
+  app.add_option("--threads", flags.load.threads, "compute threads; 0: one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--max-sequences", flags.load.engine.max_sequences,
+                 "sequences that run at the same time")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--max-waiting", flags.load.engine.max_waiting,
+                 "requests that wait; more are refused")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--kv-tokens", flags.load.engine.kv_tokens,
+                 "positions of the KV cache; 0: as many as needed and possible")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--memory-limit", flags.memory_limit_gib,
+                 "GiB for weights, KV cache and activations; 0: what is available")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--grace", flags.grace_seconds,
+                 "seconds that answers under way get when the worker is stopped")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  app.footer(kExamples);
+}
+
+int Fail(const absl::Status& status) {
+  spdlog::error("{}", std::string(status.message()));
+  return 1;
+}
+
+int Serve(Flags flags) {
+  std::filesystem::path folder(flags.model);
+  if (!folder.has_filename()) folder = folder.parent_path();
+  if (flags.name.empty()) flags.name = folder.filename().string();
+  flags.load.engine.memory_limit_bytes =
+      static_cast<uint64_t>(flags.memory_limit_gib * (uint64_t{1} << 30));
+
+  spdlog::info("loading {}", folder.string());
+  auto model = LoadModel(folder, flags.load);
+  if (!model.ok()) return Fail(model.status());
+  if (auto warm = (*model)->WarmUp(absl::Now() + absl::Minutes(10)); !warm.ok()) return Fail(warm);
+  auto server = WorkerServer::Start(flags.listen,
+                                    std::make_unique<ModelService>(flags.name, *std::move(model)));
+  if (!server.ok()) return Fail(server.status());
+  const v1::WorkerInfoResponse info = (*server)->model().Info();
+  spdlog::info("serving {} ({}, {} parameters, context {}) on port {}, {}", info.model(),
+               info.family(), info.parameters(), info.context_length(), (*server)->port(),
+               info.backend());
+
+  const int signal = WaitForTermination();
+  spdlog::info("signal {}: {} answers under way, {} s of grace", signal,
+               (*server)->model().Info().running(), flags.grace_seconds);
+  (*server)->Shutdown(absl::Seconds(flags.grace_seconds));
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  BlockTerminationSignals();
+  spdlog::set_default_logger(spdlog::stderr_color_mt("octogate-worker"));
+  Flags flags;
+  CLI::App app("octogate-worker serves one model to gateways over gRPC.");
+  app.set_version_flag("--version", OCTOGATE_VERSION);
+  Define(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return Serve(std::move(flags));
+}
+
+}  // namespace
+}  // namespace octogate::workers
+
+int main(int argc, char** argv) {
+  try {
+    return octogate::workers::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "octogate-worker: " << error.what() << "\n";
+    return 1;
+  }
+}

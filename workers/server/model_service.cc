@@ -1,0 +1,223 @@
+#include "workers/server/model_service.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "workers/engine/request.h"
+
+namespace octogate::workers {
+namespace {
+
+constexpr int kDefaultMaxTokens = 256;
+
+absl::Time Bounded(absl::Time deadline) {
+  return std::min(deadline, absl::Now() + ModelService::kMaxRequestTime);
+}
+
+uint64_t FreshSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+SamplingParameters FromProto(const v1::SamplingParameters& proto, int top_logprobs) {
+  SamplingParameters parameters;
+  parameters.temperature = static_cast<float>(proto.temperature());
+  parameters.top_k = proto.top_k();
+  if (proto.has_top_p()) parameters.top_p = static_cast<float>(proto.top_p());
+  parameters.min_p = static_cast<float>(proto.min_p());
+  if (proto.has_repetition_penalty()) {
+    parameters.repetition_penalty = static_cast<float>(proto.repetition_penalty());
+  }
+  parameters.presence_penalty = static_cast<float>(proto.presence_penalty());
+  parameters.frequency_penalty = static_cast<float>(proto.frequency_penalty());
+  if (proto.has_seed()) {
+    parameters.seed = proto.seed();
+  } else if (parameters.temperature > 0) {
+    parameters.seed = FreshSeed();
+  }
+  // The confidence of an answer is computed from the log-probabilities of its
+  // tokens, whether the caller wants to see them or not.
+  parameters.logprobs = top_logprobs;
+  return parameters;
+}
+
+v1::FinishReason ToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+    case FinishReason::kStopString:
+      return v1::FINISH_REASON_STOP;
+    case FinishReason::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    default:
+      return v1::FINISH_REASON_UNSPECIFIED;
+  }
+}
+
+void FillLogprobs(const GenerateEvent& event, const Tokenizer& tokenizer,
+                  v1::WorkerGenerateResponse& message) {
+  for (size_t i = 0; i < event.logprobs.size() && i < event.ids.size(); ++i) {
+    v1::TokenLogprob& token = *message.add_logprobs();
+    token.set_id(event.ids[i]);
+    token.set_logprob(event.logprobs[i].logprob);
+    for (const TokenLogprob& alternative : event.logprobs[i].top) {
+      v1::TokenAlternative& top = *token.add_top();
+      top.set_id(alternative.id);
+      top.set_text(tokenizer.Decode({&alternative.id, 1}, /*skip_special_tokens=*/false));
+      top.set_logprob(alternative.logprob);
+    }
+  }
+}
+
+v1::WorkerGenerateResponse ToMessage(const GenerateEvent& event, const Tokenizer& tokenizer,
+                                     bool with_logprobs) {
+  v1::WorkerGenerateResponse message;
+  message.set_text(event.text);
+  message.mutable_ids()->Add(event.ids.begin(), event.ids.end());
+  double sum = 0;
+  for (const TokenLogprobs& token : event.logprobs) sum += token.logprob;
+  message.set_logprob_sum(sum);
+  if (with_logprobs) FillLogprobs(event, tokenizer, message);
+  if (event.finish == FinishReason::kNone || !event.status.ok()) return message;
+  v1::WorkerGenerateEnd& end = *message.mutable_end();
+  end.set_finish_reason(ToProto(event.finish));
+  end.mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
+  end.mutable_usage()->set_completion_tokens(event.usage.generated_tokens);
+  end.set_queue_us(absl::ToInt64Microseconds(event.timings.queue));
+  end.set_prefill_us(absl::ToInt64Microseconds(event.timings.prefill));
+  end.set_decode_us(absl::ToInt64Microseconds(event.timings.decode));
+  if (event.finish == FinishReason::kStop) {
+    end.set_stop_token(tokenizer.Token(event.stop_token).value_or(""));
+  }
+  end.set_stop_text(event.stop_string);
+  return message;
+}
+
+}  // namespace
+
+ModelService::ModelService(std::string name, std::unique_ptr<LoadedModel> model)
+    : name_(std::move(name)),
+      model_(std::move(model)),
+      fingerprint_(model_->checkpoint->ComputeFingerprint().ToHex()),
+      encoder_(model_.get()) {}
+
+absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
+    const v1::WorkerGenerateRequest& request, absl::Time deadline, OnMessage on_message,
+    OnDone on_done) {
+  if (request.top_logprobs() < 0 || request.top_logprobs() > 20) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("top_logprobs is ", request.top_logprobs(), "; it must be 0 to 20"));
+  }
+  auto prompt = encoder_.Encode(request.prompt());
+  if (!prompt.ok()) return prompt.status();
+  auto stop_tokens = encoder_.TokenIds(request.stop_tokens());
+  if (!stop_tokens.ok()) return stop_tokens.status();
+  auto choices = encoder_.TokenIds(request.first_token_choices());
+  if (!choices.ok()) return choices.status();
+
+  GenerateRequest generation;
+  generation.prompt = *std::move(prompt);
+  generation.sampling = FromProto(request.sampling(), request.top_logprobs());
+  generation.sampling.allowed_first_tokens = *std::move(choices);
+  generation.max_tokens = request.max_tokens() == 0 ? kDefaultMaxTokens : request.max_tokens();
+  generation.stop.assign(request.stop().begin(), request.stop().end());
+  generation.stop_token_ids = *std::move(stop_tokens);
+  generation.skip_special_tokens = !request.keep_special_tokens();
+  generation.deadline = Bounded(deadline);
+
+  return model_->engine->Submit(
+      std::move(generation),
+      [tokenizer = model_->tokenizer, with_logprobs = request.top_logprobs() > 0,
+       on_message = std::move(on_message),
+       on_done = std::move(on_done)](const GenerateEvent& event) {
+        on_message(ToMessage(event, *tokenizer, with_logprobs));
+        if (event.finish != FinishReason::kNone) on_done(event.status);
+      });
+}
+
+void ModelService::Score(const v1::WorkerScoreRequest& request, absl::Time deadline,
+                         OnResult<v1::WorkerScoreResponse> on_result) {
+  if (request.tokens().empty()) {
+    return on_result(absl::InvalidArgumentError("tokens is empty; name the tokens to score"));
+  }
+  auto prompt = encoder_.Encode(request.prompt());
+  if (!prompt.ok()) return on_result(prompt.status());
+  auto ids = encoder_.TokenIds(request.tokens());
+  if (!ids.ok()) return on_result(ids.status());
+
+  GenerateRequest generation;
+  generation.prompt = *std::move(prompt);
+  generation.max_tokens = 1;
+  generation.score_first_tokens = *std::move(ids);
+  generation.deadline = Bounded(deadline);
+
+  // Scores arrive with the first token, the end possibly in a later event.
+  auto response = std::make_shared<v1::WorkerScoreResponse>();
+  auto done = std::make_shared<OnResult<v1::WorkerScoreResponse>>(std::move(on_result));
+  auto generation_or =
+      model_->engine->Submit(std::move(generation), [response, done](const GenerateEvent& event) {
+        if (!event.first_scores.logits.empty()) {
+          response->mutable_logits()->Add(event.first_scores.logits.begin(),
+                                          event.first_scores.logits.end());
+          response->set_log_sum_exp(event.first_scores.log_sum_exp);
+        }
+        if (event.finish == FinishReason::kNone) return;
+        if (!event.status.ok()) return (*done)(event.status);
+        response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
+        (*done)(*response);
+      });
+  if (!generation_or.ok()) (*done)(generation_or.status());
+}
+
+absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(const v1::WorkerEmbedRequest& request,
+                                                            absl::Time deadline) {
+  if (request.inputs().empty() || request.inputs_size() > kMaxEmbedInputs) {
+    return absl::InvalidArgumentError(absl::StrCat("inputs has ", request.inputs_size(),
+                                                   " texts; it must have 1 to ", kMaxEmbedInputs));
+  }
+  v1::WorkerEmbedResponse response;
+  for (const std::string& input : request.inputs()) {
+    auto ids =
+        model_->tokenizer->Encode(input, {.add_special_tokens = true, .parse_special = false});
+    if (!ids.ok()) return ids.status();
+    if (ids->empty()) return absl::InvalidArgumentError("an input has no token");
+    response.mutable_usage()->set_prompt_tokens(response.usage().prompt_tokens() +
+                                                static_cast<int64_t>(ids->size()));
+    auto values = model_->engine->Embed(*std::move(ids), Bounded(deadline));
+    if (!values.ok()) return values.status();
+    double squares = 0;
+    for (const float value : *values) squares += double{value} * value;
+    const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
+    v1::Embedding& embedding = *response.add_embeddings();
+    for (const float value : *values) embedding.add_values(static_cast<float>(value * scale));
+  }
+  return response;
+}
+
+v1::WorkerInfoResponse ModelService::Info() const {
+  const EngineStats stats = model_->engine->stats();
+  v1::WorkerInfoResponse info;
+  info.set_model(name_);
+  info.set_family(std::string(FamilyName(model_->config().family)));
+  info.set_fingerprint(fingerprint_);
+  info.set_context_length(model_->engine->context());
+  info.set_parameters(static_cast<int64_t>(CountParameters(model_->config())));
+  info.set_running(stats.running);
+  info.set_waiting(stats.waiting);
+  info.set_pages_used(stats.pages_used);
+  info.set_pages_total(stats.pages_total);
+  info.set_backend(model_->engine->DescribeBackend());
+  info.set_draining(draining_);
+  info.set_version(OCTOGATE_VERSION);
+  return info;
+}
+
+absl::Status ModelService::Drain(absl::Time deadline) {
+  draining_ = true;
+  return model_->engine->Drain(deadline);
+}
+
+}  // namespace octogate::workers

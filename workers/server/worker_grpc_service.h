@@ -1,0 +1,46 @@
+// The Worker service over gRPC: ModelService behind the callback API.
+//
+// A slow reader costs memory for its own answer only: while a write is under
+// way, further pieces are merged into one message, which max_tokens bounds.
+//
+// Thread safety: gRPC calls it from its own threads.
+
+#ifndef OCTOGATE_WORKERS_SERVER_WORKER_GRPC_SERVICE_H_
+#define OCTOGATE_WORKERS_SERVER_WORKER_GRPC_SERVICE_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include "octogate/v1/worker.grpc.pb.h"
+#include "workers/server/blocking_pool.h"
+#include "workers/server/model_service.h"
+
+namespace octogate::workers {
+
+class WorkerGrpcService final : public v1::Worker::CallbackService {
+ public:
+  // `model` must outlive the service, the service its server.
+  explicit WorkerGrpcService(ModelService* model);
+
+  grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* Generate(
+      grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) override;
+  grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context,
+                                  const v1::WorkerScoreRequest* request,
+                                  v1::WorkerScoreResponse* response) override;
+  grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context,
+                                  const v1::WorkerEmbedRequest* request,
+                                  v1::WorkerEmbedResponse* response) override;
+  grpc::ServerUnaryReactor* Info(grpc::CallbackServerContext* context,
+                                 const v1::WorkerInfoRequest* request,
+                                 v1::WorkerInfoResponse* response) override;
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
+                                  const v1::WorkerDrainRequest* request,
+                                  v1::WorkerDrainResponse* response) override;
+
+ private:
+  ModelService* const model_;
+  BlockingPool blocking_;  // Embed waits for the engine
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_SERVER_WORKER_GRPC_SERVICE_H_

@@ -1,0 +1,46 @@
+// A running gRPC worker: the Worker service, health and reflection on one port.
+//
+// Health ("" and "octogate.v1.Worker") is SERVING from Serve() on, when the
+// model is loaded and warm, until Shutdown() begins.
+
+#ifndef OCTOGATE_WORKERS_SERVER_WORKER_SERVER_H_
+#define OCTOGATE_WORKERS_SERVER_WORKER_SERVER_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "workers/server/worker_grpc_service.h"
+
+namespace octogate::workers {
+
+class WorkerServer {
+ public:
+  // Listens on `address` ("host:port"; port 0 picks one) and serves `model`,
+  // which is warm. UNAVAILABLE where the address cannot be had.
+  static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const std::string& address,
+                                                             std::unique_ptr<ModelService> model);
+  ~WorkerServer();
+
+  int port() const { return port_; }
+  ModelService& model() { return *model_; }
+
+  // Says NOT_SERVING, lets what is under way end within `grace`, then cancels
+  // the rest. Blocks; at most `grace` and a moment. Call once.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  explicit WorkerServer(std::unique_ptr<ModelService> model);
+
+  std::unique_ptr<ModelService> model_;
+  WorkerGrpcService service_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_SERVER_WORKER_SERVER_H_

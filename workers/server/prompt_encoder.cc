@@ -53,7 +53,7 @@ std::string PromptEncoder::BreakSpecialTokens(std::string_view text) const {
     const size_t first =
         std::min(token.size(), Utf8Length(static_cast<unsigned char>(token.front())));
     result = ReplaceAll(result, token,
-                        absl::StrCat(token.substr(0, first), kBreak, token.substr(first)));
+                        token.substr(0, first) + std::string(kBreak) + token.substr(first));
   }
   return result;
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "gateway/tools/calculator/calculator.h"
 #include "gateway/tools/reply.h"
 
 namespace octogate::gateway {
@@ -41,7 +42,7 @@ absl::Status CheckParameters(const ToolInfo& tool, const ToolParameters& paramet
 
 }  // namespace
 
-std::vector<ToolInfo> BuiltinTools() { return {ReplyToolInfo()}; }
+std::vector<ToolInfo> BuiltinTools() { return {CalculatorToolInfo(), ReplyToolInfo()}; }
 
 absl::StatusOr<std::unique_ptr<Tool>> MakeTool(std::string_view name,
                                                const ToolParameters& parameters) {

@@ -1,0 +1,37 @@
+// Status between Abseil's type and gRPC's: codes one to one, messages bounded and valid UTF-8, and
+// the retry hint of a refusal carried as the trailing metadata that gRPC clients know.
+#ifndef OCTOGATE_GATEWAY_GRPC_STATUS_H_
+#define OCTOGATE_GATEWAY_GRPC_STATUS_H_
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/status.h>
+
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace octogate::gateway {
+
+// Trailing metadata of a RESOURCE_EXHAUSTED that time will cure: a decimal number of milliseconds
+// after which another attempt has a chance. gRPC clients with a retry policy wait that long.
+inline constexpr char kRetryPushbackKey[] = "grpc-retry-pushback-ms";
+
+// Longer messages are cut: they travel in headers, which peers limit to 8 KiB.
+inline constexpr size_t kMaxStatusMessageBytes = 4096;
+
+grpc::Status ToGrpcStatus(const absl::Status& status);
+
+// Codes that gRPC does not define become UNKNOWN; a retry hint in the call's trailing metadata
+// becomes one of the result. To be called when the call has ended.
+absl::Status FromGrpcStatus(const grpc::Status& status, const grpc::ClientContext& context);
+
+// `status` with the hint, which RetryAfter reads.
+absl::Status WithRetryAfter(absl::Status status, absl::Duration retry_after);
+
+// Zero: no hint.
+absl::Duration RetryAfter(const absl::Status& status);
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_GRPC_STATUS_H_

@@ -1,0 +1,26 @@
+// A replica in a worker process, behind gRPC.
+#ifndef OCTOGATE_GATEWAY_REMOTE_MODEL_CLIENT_H_
+#define OCTOGATE_GATEWAY_REMOTE_MODEL_CLIENT_H_
+
+#include <memory>
+#include <string>
+
+#include "gateway/event_loop.h"
+#include "gateway/model_client.h"
+
+namespace octogate::gateway {
+
+struct RemoteModelClientOptions {
+  // Longer messages from a worker end the call with RESOURCE_EXHAUSTED.
+  int max_message_bytes = 16 << 20;
+};
+
+// Connects when first used, one connection per loop, and again after a failure with a short,
+// growing delay. `loops` outlives the client and its calls. "host:port" is resolved by gRPC; the
+// address is not checked here.
+std::unique_ptr<ModelClient> NewRemoteModelClient(std::string address, EventLoops* loops,
+                                                  const RemoteModelClientOptions& options = {});
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_REMOTE_MODEL_CLIENT_H_

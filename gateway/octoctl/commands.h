@@ -1,0 +1,67 @@
+// The commands of octoctl. Each takes what the command line said, makes its
+// calls, prints, and returns the exit status.
+
+#ifndef OCTOGATE_GATEWAY_OCTOCTL_COMMANDS_H_
+#define OCTOGATE_GATEWAY_OCTOCTL_COMMANDS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "gateway/octoctl/connection.h"
+#include "gateway/octoctl/output.h"
+
+namespace octogate::octoctl {
+
+// graph_commands.cc
+struct ApplyOptions {
+  std::string file;  // "-" is standard input
+  bool dry_run = false;
+  int64_t expected_version = 0;
+};
+ExitStatus Apply(Connection& connection, const ApplyOptions& options, Format format);
+
+struct DiffOptions {
+  std::string file;  // or versions
+  int64_t from_version = 0;
+  int64_t to_version = 0;
+};
+ExitStatus Diff(Connection& connection, const DiffOptions& options, Format format);
+
+ExitStatus Rollback(Connection& connection, int64_t version, Format format);
+ExitStatus GetGraph(Connection& connection, int64_t version, Format format);
+ExitStatus GetVersions(Connection& connection, Format format);
+
+enum class Picture { kText, kDot, kSvg };
+ExitStatus View(Connection& connection, int64_t version, Picture picture,
+                const std::string& out_file);
+
+// node_commands.cc
+ExitStatus GetNodes(Connection& connection, const std::string& name, Format format);
+ExitStatus GetModels(Connection& connection, Format format);
+ExitStatus DescribeNode(Connection& connection, const std::string& name, Format format);
+ExitStatus DrainNode(Connection& connection, const std::string& name, bool undo, Format format);
+ExitStatus ShowVersion(Connection& connection, bool client_only, Format format);
+
+// query_commands.cc
+struct QueryOptions {
+  std::string query;  // "-" is standard input
+  std::string node;
+  std::string tenant;
+  bool all_heads = false;             // route
+  bool trace = false;                 // ask
+  int max_tokens = 0;                 // ask
+  std::optional<double> temperature;  // ask
+  std::optional<uint64_t> seed;       // ask
+};
+ExitStatus Route(Connection& connection, const QueryOptions& options, Format format);
+ExitStatus Ask(Connection& connection, const QueryOptions& options, Format format);
+ExitStatus Explain(Connection& connection, const std::string& trace_id, Format format);
+ExitStatus GetTraces(Connection& connection, const std::string& node, Format format);
+
+// completion.cc
+ExitStatus Completion(const std::string& shell);
+
+}  // namespace octogate::octoctl
+
+#endif  // OCTOGATE_GATEWAY_OCTOCTL_COMMANDS_H_

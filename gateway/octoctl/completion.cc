@@ -1,0 +1,58 @@
+#include <iostream>
+#include <string>
+
+#include "gateway/octoctl/commands.h"
+
+namespace octogate::octoctl {
+namespace {
+
+// Node names and versions are asked from the gateway, briefly and in silence.
+constexpr char kBash[] = R"BASH(# octoctl completion for bash: source <(octoctl completion bash)
+_octoctl() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command='' second='' word i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    case $word in
+      --server|--timeout|-o|--output) ((i++)) ;;
+      -*) ;;
+      *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
+    esac
+  done
+  local words=''
+  case $prev in
+    -f|--filename|--out) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    -o|--output) words='table wide json yaml name text dot svg' ;;
+    *)
+      case $command in
+        '') words='apply diff get describe route ask explain rollback drain view version completion --server --timeout --help --version' ;;
+        apply) words='-f --dry-run --expected-version' ;;
+        diff) words='-f --from --to' ;;
+        get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
+        describe) [[ -z $second ]] && words='node' || words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
+        drain) words="$(octoctl --timeout 1 get nodes -o name 2>/dev/null) --undo" ;;
+        rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
+        explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;
+        route) words='--node --all-heads --tenant -o' ;;
+        ask) words='--trace --node --max-tokens --temperature --seed --tenant -o' ;;
+        view) words='-o --out --graph-version' ;;
+        completion) words='bash zsh' ;;
+      esac ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _octoctl octoctl
+)BASH";
+
+}  // namespace
+
+ExitStatus Completion(const std::string& shell) {
+  if (shell == "zsh") {
+    std::cout << "#compdef octoctl\n"
+              << "# octoctl completion for zsh: source <(octoctl completion zsh)\n"
+              << "autoload -U +X bashcompinit && bashcompinit\n";
+  }
+  std::cout << kBash;
+  return kOk;
+}
+
+}  // namespace octogate::octoctl

@@ -1,0 +1,214 @@
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <string>
+
+#include "gateway/octoctl/commands.h"
+#include "gateway/octoctl/graph_view.h"
+
+namespace octogate::octoctl {
+namespace {
+
+constexpr size_t kMaxManifestBytes = 4 << 20;
+
+// Reads a manifest; says on standard error why it could not.
+bool ReadManifest(const std::string& file, std::string& text) {
+  std::ifstream stream;
+  if (file != "-") {
+    stream.open(file, std::ios::binary);
+    if (!stream || std::filesystem::is_directory(file)) {
+      std::cerr << "octoctl: cannot read '" << file << "'\n";
+      return false;
+    }
+  }
+  std::istream& in = file == "-" ? std::cin : stream;
+  char block[1 << 16];
+  while (in.read(block, sizeof(block)) || in.gcount() > 0) {
+    text.append(block, static_cast<size_t>(in.gcount()));
+    if (text.size() > kMaxManifestBytes) {
+      std::cerr << "octoctl: '" << file << "' has more than 4 MiB; a manifest has less\n";
+      return false;
+    }
+  }
+  return true;
+}
+
+std::string SourceName(const std::string& file) { return file == "-" ? "stdin" : file; }
+
+template <typename Changes>
+void PrintChanges(const Changes& changes, const Style& style) {
+  for (const v1::GraphChange& change : changes) {
+    const std::string path = OneLine(change.path(), 200);
+    const std::string before = OneLine(change.before(), 200);
+    const std::string after = OneLine(change.after(), 200);
+    switch (change.kind()) {
+      case v1::CHANGE_KIND_ADDED:
+        std::cout << style.green << "+ " << path << (after.empty() ? "" : ": ") << after;
+        break;
+      case v1::CHANGE_KIND_REMOVED:
+        std::cout << style.red << "- " << path << (before.empty() ? "" : ": ") << before;
+        break;
+      default:
+        std::cout << style.yellow << "~ " << path << ": " << before << " → " << after;
+    }
+    std::cout << style.reset << "\n";
+  }
+}
+
+}  // namespace
+
+ExitStatus Apply(Connection& connection, const ApplyOptions& options, Format format) {
+  v1::ApplyGraphRequest request;
+  if (!ReadManifest(options.file, *request.mutable_manifest())) return kUsage;
+  request.set_source(SourceName(options.file));
+  request.set_dry_run(options.dry_run);
+  request.set_expected_version(options.expected_version);
+  v1::ApplyGraphResponse response;
+  grpc::Status status;
+  {
+    const Progress progress("applying " + request.source());
+    status = connection.admin().ApplyGraph(connection.Context().get(), request, &response);
+  }
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  PrintChanges(response.changes(), StandardOutputStyle());
+  for (const std::string& warning : response.warnings()) {
+    std::cerr << "octoctl: warning: " << Printable(warning) << "\n";
+  }
+  if (response.changes().empty()) {
+    std::cout << "unchanged, version " << response.version() << " stays\n";
+  } else if (options.dry_run) {
+    std::cout << "valid; would become version " << response.version() << "\n";
+  } else {
+    std::cout << "applied as version " << response.version() << "\n";
+  }
+  return kOk;
+}
+
+ExitStatus Diff(Connection& connection, const DiffOptions& options, Format format) {
+  v1::DiffGraphRequest request;
+  request.set_from_version(options.from_version);
+  if (options.file.empty()) {
+    request.set_to_version(options.to_version);
+  } else {
+    if (!ReadManifest(options.file, *request.mutable_manifest())) return kUsage;
+    request.set_source(SourceName(options.file));
+  }
+  v1::DiffGraphResponse response;
+  const grpc::Status status =
+      connection.admin().DiffGraph(connection.Context().get(), request, &response);
+  if (!status.ok()) return connection.Report(status);
+  if (!PrintStructured(response, format)) PrintChanges(response.changes(), StandardOutputStyle());
+  return response.changes().empty() ? kOk : kDifferent;
+}
+
+ExitStatus Rollback(Connection& connection, int64_t version, Format format) {
+  v1::RollbackGraphRequest request;
+  request.set_version(version);
+  v1::RollbackGraphResponse response;
+  grpc::Status status;
+  {
+    const Progress progress("rolling back");
+    status = connection.admin().RollbackGraph(connection.Context().get(), request, &response);
+  }
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  PrintChanges(response.changes(), StandardOutputStyle());
+  std::cout << "applied as version " << response.version() << "\n";
+  return kOk;
+}
+
+ExitStatus GetGraph(Connection& connection, int64_t version, Format format) {
+  v1::GetGraphRequest request;
+  request.set_version(version);
+  v1::GetGraphResponse response;
+  const grpc::Status status =
+      connection.admin().GetGraph(connection.Context().get(), request, &response);
+  if (!status.ok()) return connection.Report(status);
+  const v1::Graph& graph = response.graph();
+  switch (format) {
+    case Format::kJson:
+      std::cout << ToJson(response);
+      break;
+    case Format::kYaml:  // as it was applied, comments included
+      std::cout << Printable(response.manifest());
+      break;
+    case Format::kName:
+      std::cout << "graph/" << graph.metadata().name() << "\n";
+      break;
+    default: {
+      Table table({"NAME", "VERSION", "ENTRY", "NODES", "EDGES", "MODELS"});
+      table.Add({graph.metadata().name(), std::to_string(response.version()), graph.spec().entry(),
+                 std::to_string(graph.spec().nodes_size()),
+                 std::to_string(graph.spec().edges_size()),
+                 std::to_string(graph.spec().models_size())});
+      table.Print(std::cout);
+    }
+  }
+  return kOk;
+}
+
+ExitStatus GetVersions(Connection& connection, Format format) {
+  v1::ListGraphVersionsResponse response;
+  const grpc::Status status =
+      connection.admin().ListGraphVersions(connection.Context().get(), {}, &response);
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  const bool wide = format == Format::kWide;
+  std::vector<std::string> headings = {"VERSION", "GRAPH", "APPLIED", "NODES", "SOURCE"};
+  if (wide) headings.emplace_back("SHA-256");
+  Table table(headings);
+  for (const v1::GraphVersion& version : response.versions()) {
+    if (format == Format::kName) {
+      std::cout << version.version() << "\n";
+      continue;
+    }
+    std::vector<std::string> row = {
+        std::to_string(version.version()) + (version.active() ? " *" : ""), version.name(),
+        LocalTime(version.applied_at_ms()), std::to_string(version.nodes()), version.source()};
+    if (wide) row.push_back(version.digest());
+    table.Add(std::move(row));
+  }
+  if (format != Format::kName) table.Print(std::cout);
+  return kOk;
+}
+
+ExitStatus View(Connection& connection, int64_t version, Picture picture,
+                const std::string& out_file) {
+  v1::GetGraphRequest request;
+  request.set_version(version);
+  v1::GetGraphResponse response;
+  const grpc::Status status =
+      connection.admin().GetGraph(connection.Context().get(), request, &response);
+  if (!status.ok()) return connection.Report(status);
+  std::string drawing;
+  if (picture == Picture::kText) {
+    drawing = GraphAsText(response.graph(), out_file.empty() ? StandardOutputStyle() : Style{});
+  } else if (picture == Picture::kDot) {
+    drawing = GraphAsDot(response.graph());
+  } else {
+    auto svg = GraphAsSvg(response.graph());
+    if (!svg.ok()) {
+      std::cerr << "octoctl: " << std::string(svg.status().message()) << "\n";
+      return kFailed;
+    }
+    drawing = *std::move(svg);
+  }
+  if (out_file.empty()) {
+    std::cout << drawing;
+    return kOk;
+  }
+  std::ofstream file(out_file, std::ios::binary);
+  file << drawing;
+  file.close();
+  if (!file) {
+    std::cerr << "octoctl: cannot write '" << out_file << "'\n";
+    return kFailed;
+  }
+  return kOk;
+}
+
+}  // namespace octogate::octoctl

@@ -1,0 +1,229 @@
+// octoctl: looks at a gateway, asks it, and changes its graph.
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <string>
+
+#include "gateway/octoctl/commands.h"
+#include "gateway/octoctl/connection.h"
+
+namespace octogate::octoctl {
+namespace {
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  octoctl apply -f deploy/graphs/example.yaml\n"
+    "  octoctl ask --trace \"find files larger than 100 MB under /var\"\n"
+    "  octoctl route --all-heads \"what is 12% of 250\"\n"
+    "  octoctl get nodes -o wide\n"
+    "  octoctl view -o svg --out graph.svg\n"
+    "  octoctl explain last\n"
+    "\n"
+    "Exit status: 0 success; 1 diff found differences; 2 wrong command line or unreadable file;\n"
+    "3 input refused; 4 not found; 5 another version is applied than expected; 6 no answer in\n"
+    "time; 7 limit reached or not permitted; 10 anything else.";
+
+std::string DefaultServer() {
+  const char* server = std::getenv("OCTOGATE_SERVER");  // NOLINT(concurrency-mt-unsafe)
+  return server != nullptr && *server != '\0' ? server : "127.0.0.1:7070";
+}
+
+// Everything that the command line can say.
+struct Flags {
+  std::string server = DefaultServer();
+  double timeout_seconds = 60;
+  Format format = Format::kTable;
+  Picture picture = Picture::kText;
+  ApplyOptions apply;
+  DiffOptions diff;
+  QueryOptions query;
+  std::string resource;
+  std::string name;
+  std::string out_file;
+  std::string shell;
+  int64_t version = 0;
+  bool undo = false;
+  bool client_only = false;
+};
+
+using Command = std::function<ExitStatus(Connection&)>;
+
+// Declares the commands on `app`; the one that is parsed sets `command`.
+class CommandLine {
+ public:
+  CommandLine(CLI::App& app, Flags& flags, Command& command)
+      : app_(app), flags_(flags), command_(command) {
+    app.require_subcommand(1);
+    app.fallthrough();
+    app.footer(kFooter);
+    app.set_version_flag("--version", std::string("octoctl ") + OCTOGATE_VERSION);
+    app.add_option("--server", flags.server, "gateway's host:port; default from OCTOGATE_SERVER")
+        ->capture_default_str();
+    app.add_option("--timeout", flags.timeout_seconds, "seconds that a call may take")
+        ->check(CLI::Range(0.001, 86400.0))
+        ->capture_default_str();
+    GraphCommands();
+    NodeCommands();
+    QueryCommands();
+  }
+
+ private:
+  CLI::App* Add(const std::string& name, const std::string& description, Command command) {
+    CLI::App* sub = app_.add_subcommand(name, description);
+    sub->callback([this, command = std::move(command)] { command_ = command; });
+    return sub;
+  }
+
+  void OutputOption(CLI::App* sub) {
+    static const std::map<std::string, Format> kFormats = {{"table", Format::kTable},
+                                                           {"wide", Format::kWide},
+                                                           {"json", Format::kJson},
+                                                           {"yaml", Format::kYaml},
+                                                           {"name", Format::kName}};
+    sub->add_option("-o,--output", flags_.format, "table, wide, json, yaml or name")
+        ->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description(""));
+  }
+
+  void GraphCommands() {
+    Flags& f = flags_;
+    CLI::App* apply = Add("apply", "validate a graph and apply it",
+                          [&f](Connection& c) { return Apply(c, f.apply, f.format); });
+    apply->add_option("-f,--filename", f.apply.file, "manifest; - is standard input")->required();
+    apply->add_flag("--dry-run", f.apply.dry_run, "validate and compare only");
+    apply->add_option("--expected-version", f.apply.expected_version,
+                      "fail unless this version is applied");
+    OutputOption(apply);
+
+    CLI::App* diff = Add("diff", "compare the applied graph with a file, or two versions",
+                         [&f](Connection& c) { return Diff(c, f.diff, f.format); });
+    CLI::Option* file =
+        diff->add_option("-f,--filename", f.diff.file, "manifest; - is standard input");
+    diff->add_option("--from", f.diff.from_version, "older version; 0: the applied one");
+    CLI::Option* to = diff->add_option("--to", f.diff.to_version, "newer version");
+    file->excludes(to);
+    diff->final_callback([file, to] {
+      if (file->count() + to->count() == 0) throw CLI::RequiredError("-f or --to");
+    });
+    OutputOption(diff);
+
+    CLI::App* rollback = Add("rollback", "apply an earlier version again",
+                             [&f](Connection& c) { return Rollback(c, f.version, f.format); });
+    rollback->add_option("version", f.version, "default: the one before the applied one");
+    OutputOption(rollback);
+
+    CLI::App* view = Add("view", "draw the graph",
+                         [&f](Connection& c) { return View(c, f.version, f.picture, f.out_file); });
+    static const std::map<std::string, Picture> kPictures = {
+        {"text", Picture::kText}, {"dot", Picture::kDot}, {"svg", Picture::kSvg}};
+    view->add_option("-o,--output", f.picture, "text, dot or svg")
+        ->transform(CLI::CheckedTransformer(kPictures, CLI::ignore_case).description(""));
+    view->add_option("--out", f.out_file, "file to write; default: standard output");
+    view->add_option("--graph-version", f.version, "default: the applied one");
+  }
+
+  void NodeCommands() {
+    Flags& f = flags_;
+    CLI::App* get =
+        Add("get", "list graph, nodes, models, versions or traces", [&f](Connection& c) {
+          if (f.resource == "graph") return GetGraph(c, f.version, f.format);
+          if (f.resource == "nodes") return GetNodes(c, f.name, f.format);
+          if (f.resource == "models") return GetModels(c, f.format);
+          if (f.resource == "versions") return GetVersions(c, f.format);
+          return GetTraces(c, f.name, f.format);
+        });
+    get->add_option("resource", f.resource, "graph, nodes, models, versions or traces")
+        ->required()
+        ->check(CLI::IsMember({"graph", "nodes", "models", "versions", "traces"}).description(""));
+    get->add_option("name", f.name, "only this node; for traces, only those that entered it");
+    get->add_option("--graph-version", f.version, "for graph; default: the applied one");
+    OutputOption(get);
+
+    CLI::App* describe = Add("describe", "show everything about a node",
+                             [&f](Connection& c) { return DescribeNode(c, f.name, f.format); });
+    describe->add_option("resource", f.resource, "node")
+        ->required()
+        ->check(CLI::IsMember({"node"}).description(""));
+    describe->add_option("name", f.name, "the node's name")->required();
+    OutputOption(describe);
+
+    CLI::App* drain = Add("drain", "take a node out of service",
+                          [&f](Connection& c) { return DrainNode(c, f.name, f.undo, f.format); });
+    drain->add_option("node", f.name, "the node's name")->required();
+    drain->add_flag("--undo", f.undo, "put it back into service");
+    OutputOption(drain);
+
+    CLI::App* version =
+        Add("version", "show the versions of octoctl and the gateway",
+            [&f](Connection& c) { return ShowVersion(c, f.client_only, f.format); });
+    version->add_flag("--client", f.client_only, "of octoctl only");
+    OutputOption(version);
+
+    CLI::App* completion = Add("completion", "print shell completion",
+                               [&f](Connection&) { return Completion(f.shell); });
+    completion->add_option("shell", f.shell, "bash or zsh")
+        ->required()
+        ->check(CLI::IsMember({"bash", "zsh"}).description(""));
+  }
+
+  void QueryCommands() {
+    Flags& f = flags_;
+    CLI::App* route = Add("route", "show which node a query would go to, and why",
+                          [&f](Connection& c) { return Route(c, f.query, f.format); });
+    QueryArguments(route);
+    route->add_flag("--all-heads", f.query.all_heads, "ask every head, also after one has decided");
+
+    CLI::App* ask = Add("ask", "send a query and stream its answer",
+                        [&f](Connection& c) { return Ask(c, f.query, f.format); });
+    QueryArguments(ask);
+    ask->add_flag("--trace", f.query.trace, "draw the steps");
+    ask->add_option("--max-tokens", f.query.max_tokens, "new tokens at most");
+    ask->add_option("--temperature", f.query.temperature, "0 is greedy; default: the node's");
+    ask->add_option("--seed", f.query.seed, "makes sampled answers repeatable");
+
+    CLI::App* explain = Add("explain", "draw the steps that a past query took",
+                            [&f](Connection& c) { return Explain(c, f.name, f.format); });
+    explain->add_option("trace", f.name, "id of the trace, or last")->required();
+    OutputOption(explain);
+  }
+
+  void QueryArguments(CLI::App* sub) {
+    sub->add_option("query", flags_.query.query, "the query; - is standard input")->required();
+    sub->add_option("--node", flags_.query.node, "enter here instead of the graph's entry");
+    sub->add_option("--tenant", flags_.query.tenant, "whose query this is");
+    OutputOption(sub);
+  }
+
+  CLI::App& app_;
+  Flags& flags_;
+  Command& command_;
+};
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  Command command;
+  CLI::App app("octoctl looks at an Octogate gateway, asks it, and changes its graph.", "octoctl");
+  const CommandLine command_line(app, flags, command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kUsage;
+  }
+  Connection connection(flags.server, flags.timeout_seconds);
+  return command(connection);
+}
+
+}  // namespace
+}  // namespace octogate::octoctl
+
+int main(int argc, char** argv) {
+  try {
+    return octogate::octoctl::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "octoctl: " << error.what() << "\n";
+    return octogate::octoctl::kFailed;
+  }
+}

@@ -1,0 +1,206 @@
+#include <iostream>
+#include <string>
+
+#include "gateway/octoctl/commands.h"
+
+namespace octogate::octoctl {
+namespace {
+
+std::string StateName(v1::NodeState state) {
+  switch (state) {
+    case v1::NODE_STATE_READY:
+      return "Ready";
+    case v1::NODE_STATE_LOADING:
+      return "Loading";
+    case v1::NODE_STATE_DRAINING:
+      return "Draining";
+    case v1::NODE_STATE_UNAVAILABLE:
+      return "Unavailable";
+    default:
+      return "Unknown";
+  }
+}
+
+std::string KindName(const v1::Node& node) {
+  switch (node.kind_case()) {
+    case v1::Node::kModel:
+      return "model";
+    case v1::Node::kRouter:
+      return "router";
+    case v1::Node::kTool:
+      return "tool";
+    default:
+      return "unknown";
+  }
+}
+
+std::string Token(const v1::Node& node) {
+  return node.token().empty() ? "<fn:" + node.name() + ">" : node.token();
+}
+
+std::string ReadyReplicas(const v1::NodeStatus& status) {
+  if (status.replicas().empty()) return "";
+  int ready = 0;
+  for (const v1::ReplicaStatus& replica : status.replicas()) ready += replica.breaker() == "closed";
+  return std::to_string(ready) + "/" + std::to_string(status.replicas_size());
+}
+
+grpc::Status ListNodes(Connection& connection, const std::string& name,
+                       v1::ListNodesResponse& response) {
+  v1::ListNodesRequest request;
+  request.set_name(name);
+  return connection.admin().ListNodes(connection.Context().get(), request, &response);
+}
+
+}  // namespace
+
+ExitStatus GetNodes(Connection& connection, const std::string& name, Format format) {
+  v1::ListNodesResponse response;
+  if (auto status = ListNodes(connection, name, response); !status.ok()) {
+    return connection.Report(status);
+  }
+  if (PrintStructured(response, format)) return kOk;
+  if (format == Format::kName) {
+    for (const v1::NodeStatus& node : response.nodes()) std::cout << node.node().name() << "\n";
+    return kOk;
+  }
+  const bool wide = format == Format::kWide;
+  std::vector<std::string> headings = {"NAME",     "KIND",    "STATE", "TOKEN",
+                                       "REPLICAS", "QUERIES", "ERRORS"};
+  if (wide) headings.insert(headings.end(), {"IN-FLIGHT", "EXAMPLES", "DESCRIPTION", "REASON"});
+  Table table(headings);
+  for (const v1::NodeStatus& status : response.nodes()) {
+    const v1::Node& node = status.node();
+    std::vector<std::string> row = {node.name(),
+                                    KindName(node),
+                                    StateName(status.state()),
+                                    Token(node),
+                                    ReadyReplicas(status),
+                                    std::to_string(status.queries()),
+                                    std::to_string(status.errors())};
+    if (wide) {
+      row.insert(row.end(),
+                 {std::to_string(status.in_flight()), std::to_string(node.examples_size()),
+                  OneLine(node.description(), 60), status.reason()});
+    }
+    table.Add(std::move(row));
+  }
+  table.Print(std::cout);
+  return kOk;
+}
+
+ExitStatus GetModels(Connection& connection, Format format) {
+  v1::ListModelsResponse response;
+  const grpc::Status status =
+      connection.gateway().ListModels(connection.Context().get(), {}, &response);
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  Table table({"NAME", "FAMILY", "PARAMETERS", "CONTEXT", "REPLICAS", "NODES"});
+  for (const v1::ModelInfo& model : response.models()) {
+    if (format == Format::kName) {
+      std::cout << model.name() << "\n";
+      continue;
+    }
+    std::string nodes;
+    for (const std::string& node : model.nodes()) nodes += (nodes.empty() ? "" : ",") + node;
+    table.Add({model.name(), model.family(), std::to_string(model.parameters()),
+               std::to_string(model.context_length()),
+               std::to_string(model.replicas_ready()) + "/" + std::to_string(model.replicas()),
+               nodes});
+  }
+  if (format != Format::kName) table.Print(std::cout);
+  return kOk;
+}
+
+ExitStatus DescribeNode(Connection& connection, const std::string& name, Format format) {
+  v1::ListNodesResponse response;
+  if (auto status = ListNodes(connection, name, response); !status.ok()) {
+    return connection.Report(status);
+  }
+  if (response.nodes().empty()) {
+    std::cerr << "octoctl: no node '" << Printable(name) << "'; see 'octoctl get nodes'\n";
+    return kNotFound;
+  }
+  if (PrintStructured(response.nodes(0), format)) return kOk;
+  const v1::NodeStatus& status = response.nodes(0);
+  const v1::Node& node = status.node();
+  const auto line = [](const std::string& key, const std::string& value) {
+    std::cout << key << ":" << std::string(key.size() < 13 ? 13 - key.size() : 1, ' ')
+              << Printable(value) << "\n";
+  };
+  line("Name", node.name());
+  line("Kind", KindName(node));
+  line("Description", node.description());
+  line("Token", Token(node));
+  line("State",
+       StateName(status.state()) + (status.reason().empty() ? "" : " (" + status.reason() + ")"));
+  line("Queries", std::to_string(status.queries()) + ", " + std::to_string(status.errors()) +
+                      " failed, " + std::to_string(status.in_flight()) + " now");
+  if (node.has_model()) {
+    line("Model", node.model().model());
+    line("System", node.model().system());
+    line("Max tokens", std::to_string(node.model().max_tokens()));
+  }
+  if (node.has_tool()) {
+    line("Tool", node.tool().tool());
+    for (const auto& [key, value] : node.tool().parameters()) line("  " + key, value);
+  }
+  if (node.has_router()) {
+    std::string members;
+    for (const std::string& member : node.router().members()) {
+      members += (members.empty() ? "" : ", ") + member;
+    }
+    line("Members", members);
+    line("Fallback", node.router().fallback());
+    for (const v1::Head& head : node.router().heads()) {
+      char threshold[16];
+      std::snprintf(threshold, sizeof(threshold), "%.3g", head.threshold());
+      line("Head", std::string(head.has_lexical() ? "lexical" : "causal") + ", from probability " +
+                       threshold);
+    }
+  }
+  for (const v1::ReplicaStatus& replica : status.replicas()) {
+    line("Replica", replica.address() + ", breaker " + replica.breaker() + ", " +
+                        std::to_string(replica.in_flight()) + " in flight" +
+                        (replica.last_error().empty() ? "" : ", last: " + replica.last_error()));
+  }
+  if (!node.examples().empty()) std::cout << "Examples:\n";
+  for (const std::string& example : node.examples()) {
+    std::cout << "  - " << OneLine(example, 120) << "\n";
+  }
+  return kOk;
+}
+
+ExitStatus DrainNode(Connection& connection, const std::string& name, bool undo, Format format) {
+  v1::DrainNodeRequest request;
+  request.set_name(name);
+  request.set_undo(undo);
+  v1::DrainNodeResponse response;
+  const grpc::Status status =
+      connection.admin().DrainNode(connection.Context().get(), request, &response);
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  std::cout << "node " << Printable(name) << " is " << StateName(response.node().state()) << ", "
+            << response.node().in_flight() << " queries under way\n";
+  return kOk;
+}
+
+ExitStatus ShowVersion(Connection& connection, bool client_only, Format format) {
+  v1::GetServerInfoResponse response;
+  if (client_only) {
+    std::cout << "octoctl " << OCTOGATE_VERSION << "\n";
+    return kOk;
+  }
+  const grpc::Status status =
+      connection.admin().GetServerInfo(connection.Context().get(), {}, &response);
+  if (status.ok() && PrintStructured(response, format)) return kOk;
+  std::cout << "octoctl " << OCTOGATE_VERSION << "\n";
+  if (!status.ok()) return connection.Report(status);
+  std::cout << "octogate " << Printable(response.version()) << ", up " << response.uptime_s()
+            << " s, graph version " << response.graph_version();
+  if (!response.backend().empty()) std::cout << ", " << Printable(response.backend());
+  std::cout << "\n";
+  return kOk;
+}
+
+}  // namespace octogate::octoctl

@@ -1,0 +1,180 @@
+#include <iostream>
+#include <iterator>
+#include <string>
+
+#include "gateway/octoctl/commands.h"
+#include "gateway/octoctl/trace_view.h"
+
+namespace octogate::octoctl {
+namespace {
+
+std::string QueryText(const std::string& argument) {
+  if (argument != "-") return argument;
+  std::string text(std::istreambuf_iterator<char>(std::cin), {});
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+template <typename Request>
+void AddQuery(const QueryOptions& options, Request& request) {
+  v1::Message& message = *request.add_messages();
+  message.set_role("user");
+  message.set_content(QueryText(options.query));
+  request.set_node(options.node);
+  request.set_tenant(options.tenant);
+}
+
+// "shell, lexical 0.97": which node answered and how it was chosen.
+std::string Summary(const v1::Decision& decision) {
+  char text[64];
+  if (decision.fallback()) {
+    std::snprintf(text, sizeof(text), "fallback, best %.2f", decision.probability());
+  } else {
+    std::snprintf(text, sizeof(text), "%s %.2f", OneLine(decision.head(), 20).c_str(),
+                  decision.probability());
+  }
+  return OneLine(decision.node(), 63) + " (" + text + ")";
+}
+
+// Prints what one query streams, in the way that was asked for.
+class AnswerPrinter {
+ public:
+  AnswerPrinter(Format format, bool trace)
+      : format_(format), style_(StandardOutputStyle()), trace_(trace), view_(style_, std::cout) {}
+
+  void Add(const v1::GenerateResponse& event) {
+    if (format_ == Format::kJson || format_ == Format::kYaml) {
+      *recorded_.add_events()->mutable_event() = event;
+      if (event.has_finished()) recorded_.set_trace_id(event.finished().trace_id());
+      return;
+    }
+    if (trace_) return view_.Add(event);
+    if (event.has_decision()) {
+      path_ += (path_.empty() ? "" : " → ") + Summary(event.decision());
+    } else if (event.has_edge_taken()) {
+      path_ += " → " + OneLine(event.edge_taken().to(), 63);
+    } else if (event.has_tokens()) {
+      const std::string text = Printable(event.tokens().text());
+      if (!text.empty()) ended_line_ = text.back() == '\n';
+      std::cout << text << std::flush;
+    } else if (event.has_finished()) {
+      if (!ended_line_) std::cout << "\n";
+      std::cout << std::flush;
+      std::cerr << style_.dim << "— " << path_ << ", " << Duration(event.finished().duration_us())
+                << style_.reset << "\n";
+    }
+  }
+
+  void End(const grpc::Status& status) {
+    if (format_ == Format::kJson || format_ == Format::kYaml) {
+      recorded_.set_code(status.error_code());
+      recorded_.set_error(status.error_message());
+      PrintStructured(recorded_, format_);
+    } else if (!status.ok() && !ended_line_) {
+      std::cout << std::endl;
+    }
+  }
+
+ private:
+  const Format format_;
+  const Style style_;
+  const bool trace_;
+  TraceView view_;
+  v1::Trace recorded_;
+  std::string path_;
+  bool ended_line_ = true;
+};
+
+}  // namespace
+
+ExitStatus Route(Connection& connection, const QueryOptions& options, Format format) {
+  v1::RouteRequest request;
+  AddQuery(options, request);
+  request.set_all_heads(options.all_heads);
+  v1::RouteResponse response;
+  grpc::Status status;
+  {
+    const Progress progress("routing");
+    status = connection.gateway().Route(connection.Context().get(), request, &response);
+  }
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  if (format == Format::kName) {
+    std::cout << Printable(response.node()) << "\n";
+    return kOk;
+  }
+  const Style style = StandardOutputStyle();
+  for (const v1::Decision& decision : response.decisions()) {
+    PrintDecision(decision, style, std::cout);
+  }
+  std::cout << "└─ would run " << style.cyan << OneLine(response.node(), 63) << style.reset
+            << " with: " << OneLine(response.argument(), 200) << "\n";
+  return kOk;
+}
+
+ExitStatus Ask(Connection& connection, const QueryOptions& options, Format format) {
+  v1::GenerateRequest request;
+  AddQuery(options, request);
+  request.set_max_tokens(options.max_tokens);
+  if (options.temperature) request.mutable_sampling()->set_temperature(*options.temperature);
+  if (options.seed) request.mutable_sampling()->set_seed(*options.seed);
+  const auto context = connection.Context();
+  AnswerPrinter printer(format, options.trace);
+  auto reader = connection.gateway().Generate(context.get(), request);
+  v1::GenerateResponse event;
+  bool more;
+  {
+    const Progress progress("waiting for the first event");
+    more = reader->Read(&event);
+  }
+  for (; more; more = reader->Read(&event)) printer.Add(event);
+  const grpc::Status status = reader->Finish();
+  printer.End(status);
+  return connection.Report(status);
+}
+
+ExitStatus Explain(Connection& connection, const std::string& trace_id, Format format) {
+  v1::GetTraceRequest request;
+  request.set_trace_id(trace_id);
+  v1::GetTraceResponse response;
+  const grpc::Status status =
+      connection.admin().GetTrace(connection.Context().get(), request, &response);
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  const v1::Trace& trace = response.trace();
+  const Style style = StandardOutputStyle();
+  std::cout << style.bold << OneLine(trace.query(), 300) << style.reset << "\n"
+            << style.dim << LocalTime(trace.started_at_ms()) << ", tenant "
+            << OneLine(trace.tenant(), 63) << style.reset << "\n";
+  TraceView view(style, std::cout);
+  for (const v1::TraceEvent& event : trace.events()) view.Add(event.event());
+  if (trace.code() != 0) {
+    std::cout << "└─ " << style.red << "failed (" << trace.code() << "): " << style.reset
+              << OneLine(trace.error(), 300) << " after " << Duration(trace.duration_us()) << "\n";
+  }
+  return kOk;
+}
+
+ExitStatus GetTraces(Connection& connection, const std::string& node, Format format) {
+  v1::ListTracesRequest request;
+  request.set_node(node);
+  v1::ListTracesResponse response;
+  const grpc::Status status =
+      connection.admin().ListTraces(connection.Context().get(), request, &response);
+  if (!status.ok()) return connection.Report(status);
+  if (PrintStructured(response, format)) return kOk;
+  Table table({"TRACE", "STARTED", "DURATION", "CODE", "GRAPH", "QUERY"});
+  for (const v1::Trace& trace : response.traces()) {
+    if (format == Format::kName) {
+      std::cout << OneLine(trace.trace_id(), 64) << "\n";
+      continue;
+    }
+    table.Add({trace.trace_id(), LocalTime(trace.started_at_ms()), Duration(trace.duration_us()),
+               std::to_string(trace.code()), "v" + std::to_string(trace.graph_version()),
+               OneLine(trace.query(), 60)});
+  }
+  if (format != Format::kName) table.Print(std::cout);
+  return kOk;
+}
+
+}  // namespace octogate::octoctl

@@ -1,0 +1,135 @@
+#include "gateway/octoctl/trace_view.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <string_view>
+
+namespace octogate::octoctl {
+namespace {
+
+constexpr int kScoresShown = 3;
+
+std::string Probability(double value) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "%.3f", value);
+  return text;
+}
+
+std::string Bar(double probability) {
+  constexpr int kWidth = 10;
+  const int filled = static_cast<int>(probability * kWidth + 0.5);
+  std::string bar;
+  for (int i = 0; i < kWidth; ++i) bar += i < filled ? "█" : "░";
+  return bar;
+}
+
+std::string_view ConditionName(v1::EdgeCondition condition) {
+  switch (condition) {
+    case v1::EDGE_CONDITION_SUCCESS:
+      return "success";
+    case v1::EDGE_CONDITION_ERROR:
+      return "error";
+    case v1::EDGE_CONDITION_LOW_CONFIDENCE:
+      return "low confidence";
+    default:
+      return "?";
+  }
+}
+
+void PrintHead(const v1::HeadScore& head, const Style& style, std::ostream& out) {
+  out << "│    " << head.head() << " needs " << Probability(head.threshold()) << ", "
+      << Duration(head.duration_us());
+  if (head.decided()) out << style.green << "  decides" << style.reset;
+  out << "\n";
+  if (!head.error().empty()) {
+    out << "│      " << style.yellow << OneLine(head.error(), 160) << style.reset << "\n";
+  }
+  for (int i = 0; i < std::min(kScoresShown, head.scores_size()); ++i) {
+    const v1::TokenScore& score = head.scores(i);
+    out << "│      " << style.dim << Bar(score.probability()) << style.reset << " "
+        << Probability(score.probability()) << "  " << OneLine(score.node(), 63) << style.dim
+        << "  " << OneLine(score.token(), 80) << style.reset << "\n";
+  }
+}
+
+}  // namespace
+
+void PrintDecision(const v1::Decision& decision, const Style& style, std::ostream& out) {
+  out << "├─ " << style.bold << "router " << OneLine(decision.router(), 63) << style.reset << " → "
+      << style.cyan << OneLine(decision.node(), 63) << style.reset << "  "
+      << OneLine(decision.reason(), 200) << style.dim << "  (" << Duration(decision.duration_us())
+      << ", graph v" << decision.graph_version() << ")" << style.reset << "\n";
+  for (const v1::HeadScore& head : decision.heads()) PrintHead(head, style, out);
+  if (!decision.argument().empty()) {
+    out << "│    argument  " << OneLine(decision.argument(), 200) << "\n";
+  }
+}
+
+void TraceView::EndTokens() {
+  if (in_tokens_) out_ << "\n";
+  in_tokens_ = false;
+}
+
+void TraceView::Add(const v1::GenerateResponse& event) {
+  if (!event.has_tokens()) EndTokens();
+  switch (event.event_case()) {
+    case v1::GenerateResponse::kStarted:
+      out_ << style_.dim << "trace " << OneLine(event.started().trace_id(), 64) << ", graph v"
+           << event.started().graph_version() << style_.reset << "\n";
+      break;
+    case v1::GenerateResponse::kDecision:
+      PrintDecision(event.decision(), style_, out_);
+      break;
+    case v1::GenerateResponse::kNodeEntered: {
+      const v1::NodeEntered& entered = event.node_entered();
+      out_ << "├─ " << style_.bold << entered.step() << ". " << OneLine(entered.kind(), 20) << " "
+           << style_.cyan << OneLine(entered.node(), 63) << style_.reset;
+      if (!entered.replica().empty())
+        out_ << style_.dim << " on " << OneLine(entered.replica(), 80) << style_.reset;
+      out_ << style_.dim << "  ← " << OneLine(entered.input(), 160) << style_.reset << "\n";
+      break;
+    }
+    case v1::GenerateResponse::kTokens: {
+      if (!in_tokens_) out_ << "│    ";
+      in_tokens_ = true;
+      for (const char c : Printable(event.tokens().text())) {
+        out_ << c;
+        if (c == '\n') out_ << "│    ";
+      }
+      out_.flush();
+      break;
+    }
+    case v1::GenerateResponse::kNodeLeft: {
+      const v1::NodeLeft& left = event.node_left();
+      if (left.code() != 0) {
+        out_ << "│    " << style_.red << "failed (" << left.code() << "): " << style_.reset
+             << OneLine(left.error(), 300) << "\n";
+      }
+      out_ << "│    " << style_.dim << Duration(left.duration_us());
+      if (left.usage().completion_tokens() > 0) {
+        out_ << ", first token after " << Duration(left.first_token_us()) << ", "
+             << left.usage().prompt_tokens() << " + " << left.usage().completion_tokens()
+             << " tokens, confidence " << Probability(left.confidence());
+      }
+      out_ << style_.reset << "\n";
+      break;
+    }
+    case v1::GenerateResponse::kEdgeTaken:
+      out_ << "├─ " << style_.yellow << "edge on " << ConditionName(event.edge_taken().on())
+           << style_.reset << ": " << OneLine(event.edge_taken().from(), 63) << " → "
+           << OneLine(event.edge_taken().to(), 63) << "\n";
+      break;
+    case v1::GenerateResponse::kFinished:
+      out_ << "└─ answer from " << style_.cyan << OneLine(event.finished().node(), 63)
+           << style_.reset << " after " << Duration(event.finished().duration_us());
+      if (event.finished().finish_reason() == v1::FINISH_REASON_LENGTH) {
+        out_ << style_.yellow << ", cut at its token limit" << style_.reset;
+      }
+      out_ << "\n";
+      break;
+    case v1::GenerateResponse::EVENT_NOT_SET:
+      break;
+  }
+}
+
+}  // namespace octogate::octoctl

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The completion script loads in bash and offers what fits the place.
+set -euo pipefail
+PATH=$(dirname "$1"):$PATH
+source <(octoctl completion bash)
+
+complete_line() {  # WORD… : what is offered for the last word
+  COMP_WORDS=(octoctl "$@")
+  COMP_CWORD=$#
+  COMPREPLY=()
+  _octoctl
+  echo "${COMPREPLY[*]}"
+}
+expect() {  # WANTED WORD…
+  local wanted=$1; shift
+  local got; got=$(complete_line "$@")
+  [ "$got" = "$wanted" ] || { echo "octoctl $*: '$got' instead of '$wanted'"; exit 1; }
+}
+expect "apply ask" a
+expect "graph" get g
+expect "--trace" ask --tr
+expect "bash zsh" completion ""
+expect "json" get nodes -o j
+octoctl completion zsh | head -n 1 | grep -qx '#compdef octoctl'

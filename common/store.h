@@ -1,0 +1,57 @@
+#ifndef OCTOGATE_COMMON_STORE_H_
+#define OCTOGATE_COMMON_STORE_H_
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace octogate {
+
+// Bytes under names, with expiry: the one seam behind which graphs and shared caches are kept.
+//
+// Keys are 1 to kMaxKeyBytes of any bytes; values are any bytes up to the store's limit. Values
+// are hostile until proven: whoever reads one checks it. All calls are thread-safe, may block on
+// I/O until `deadline` and then return DEADLINE_EXCEEDED; nothing is changed by a call that
+// returns INVALID_ARGUMENT, ABORTED, NOT_FOUND or RESOURCE_EXHAUSTED.
+//
+// Codes beside those named at the calls: INVALID_ARGUMENT for a bad key, RESOURCE_EXHAUSTED for a
+// value over the limit or a full store, DATA_LOSS for bytes that are not what was written,
+// UNAVAILABLE for a store that cannot be reached.
+class Store {
+ public:
+  static constexpr size_t kMaxKeyBytes = 1024;
+
+  virtual ~Store() = default;
+
+  // The value. NOT_FOUND if there is none or it has expired.
+  virtual absl::StatusOr<std::string> Get(std::string_view key, absl::Time deadline) = 0;
+
+  // Sets the value, whatever was there. It is gone at `expires_at`.
+  virtual absl::Status Put(std::string_view key, std::string_view value, absl::Time expires_at,
+                           absl::Time deadline) = 0;
+
+  // Sets the value if the present one is `expected`, or if there is none and `expected` is
+  // nullopt; ABORTED otherwise. Atomic towards every other call on the same store, those of other
+  // processes included.
+  virtual absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
+                                     std::string_view value, absl::Time expires_at,
+                                     absl::Time deadline) = 0;
+
+  // Names with the prefix in byte order, those greater than `after` only, `limit` at most.
+  virtual absl::StatusOr<std::vector<std::string>> List(std::string_view prefix,
+                                                        std::string_view after, size_t limit,
+                                                        absl::Time deadline) = 0;
+
+  // Removes the value; OK if there was none.
+  virtual absl::Status Delete(std::string_view key, absl::Time deadline) = 0;
+};
+
+}  // namespace octogate
+
+#endif  // OCTOGATE_COMMON_STORE_H_

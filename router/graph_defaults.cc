@@ -1,0 +1,52 @@
+#include "absl/strings/str_cat.h"
+#include "router/graph_manifest.h"
+
+namespace octogate::router {
+namespace {
+
+void ApplyDefaults(v1::CausalHead* head) {
+  if (head->prompt().empty() && head->system().empty()) head->set_system("route");
+  if (head->end_token().empty()) head->set_end_token("<fn:end>");
+  if (head->argument_style() == v1::ARGUMENT_STYLE_UNSPECIFIED) {
+    head->set_argument_style(v1::ARGUMENT_STYLE_RAW);
+  }
+  if (head->max_argument_tokens() == 0) head->set_max_argument_tokens(128);
+}
+
+void ApplyDefaults(v1::RouterNode* router) {
+  for (v1::Head& head : *router->mutable_heads()) {
+    if (!head.has_threshold()) head.set_threshold(0.5);
+    if (head.has_causal()) ApplyDefaults(head.mutable_causal());
+    if (head.has_lexical()) {
+      v1::LexicalHead& lexical = *head.mutable_lexical();
+      if (lexical.hash_bits() == 0) lexical.set_hash_bits(16);
+      if (lexical.epochs() == 0) lexical.set_epochs(40);
+      if (!lexical.has_seed()) lexical.set_seed(1);
+    }
+  }
+  if (router->has_rewrite()) ApplyDefaults(router->mutable_rewrite()->mutable_causal());
+}
+
+}  // namespace
+
+void ApplyDefaults(v1::Graph* graph) {
+  v1::GraphSpec& spec = *graph->mutable_spec();
+  v1::GraphLimits& limits = *spec.mutable_limits();
+  if (limits.max_steps() == 0) limits.set_max_steps(8);
+  if (limits.timeout_ms() == 0) limits.set_timeout_ms(60'000);
+  for (v1::Node& node : *spec.mutable_nodes()) {
+    if (node.token().empty()) node.set_token(absl::StrCat("<fn:", node.name(), ">"));
+    if (node.has_model() && node.model().max_tokens() == 0) {
+      node.mutable_model()->set_max_tokens(256);
+    }
+    if (node.has_router()) ApplyDefaults(node.mutable_router());
+  }
+  for (v1::Edge& edge : *spec.mutable_edges()) {
+    if (edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE && !edge.has_below()) edge.set_below(0.5);
+    if (edge.input().empty()) {
+      edge.set_input(edge.on() == v1::EDGE_CONDITION_SUCCESS ? "{output}" : "{query}");
+    }
+  }
+}
+
+}  // namespace octogate::router

@@ -1,0 +1,188 @@
+#include "router/graph_schema.h"
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/strings.h"
+
+namespace octogate::router {
+namespace {
+
+constexpr size_t kPromptBytes = size_t{64} << 10;
+
+constexpr FieldRule kDefaultRule = {.field = ""};
+
+constexpr std::array kRules = {
+    FieldRule{.field = "Graph.metadata", .required = true},
+    FieldRule{.field = "Graph.spec", .required = true},
+    FieldRule{.field = "GraphMetadata.name", .required = true, .form = TextForm::kGraphName},
+    FieldRule{.field = "GraphMetadata.description", .max_bytes = 1024},
+    FieldRule{.field = "GraphSpec.entry", .required = true, .form = TextForm::kNodeName},
+    FieldRule{.field = "GraphSpec.models", .max_items = 256},
+    FieldRule{.field = "GraphSpec.nodes", .required = true, .min_items = 1, .max_items = 4096},
+    FieldRule{.field = "GraphSpec.edges", .max_items = 16384},
+    FieldRule{.field = "GraphLimits.max_steps", .min = 1, .max = 64},
+    FieldRule{.field = "GraphLimits.timeout_ms", .min = 1, .max = 3'600'000},
+    FieldRule{.field = "Model.name", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "Model.path", .min_bytes = 1},
+    FieldRule{
+        .field = "Model.workers", .form = TextForm::kAddress, .min_items = 1, .max_items = 256},
+    FieldRule{.field = "Node.name", .required = true, .form = TextForm::kNodeName},
+    FieldRule{.field = "Node.examples", .min_bytes = 1, .max_bytes = 16384, .max_items = 100'000},
+    FieldRule{.field = "Node.token", .form = TextForm::kToken},
+    FieldRule{.field = "ModelNode.model", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "ModelNode.system", .max_bytes = kPromptBytes},
+    FieldRule{.field = "ModelNode.max_tokens", .min = 1, .max = 32768},
+    FieldRule{.field = "ModelNode.stop", .min_bytes = 1, .max_bytes = 256, .max_items = 16},
+    FieldRule{.field = "ToolNode.tool", .required = true, .form = TextForm::kNodeName},
+    FieldRule{.field = "ToolNode.parameters", .max_bytes = kPromptBytes, .max_items = 64},
+    FieldRule{.field = "RouterNode.members",
+              .required = true,
+              .form = TextForm::kNodeName,
+              .min_items = 1},
+    FieldRule{.field = "RouterNode.fallback", .required = true, .form = TextForm::kNodeName},
+    FieldRule{.field = "RouterNode.heads", .required = true, .min_items = 1, .max_items = 8},
+    FieldRule{.field = "Head.threshold", .min = 0, .max = 1},
+    FieldRule{.field = "LexicalHead.hash_bits", .min = 10, .max = 22},
+    FieldRule{.field = "LexicalHead.epochs", .min = 1, .max = 1000},
+    FieldRule{.field = "CausalHead.model", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "CausalHead.prompt", .max_bytes = kPromptBytes},
+    FieldRule{.field = "CausalHead.system", .max_bytes = kPromptBytes},
+    FieldRule{.field = "CausalHead.tokens", .form = TextForm::kToken},
+    FieldRule{.field = "CausalHead.end_token", .form = TextForm::kToken},
+    FieldRule{.field = "CausalHead.max_argument_tokens", .min = 1, .max = 4096},
+    FieldRule{.field = "Rewrite.causal", .required = true},
+    FieldRule{
+        .field = "Rewrite.members", .required = true, .form = TextForm::kNodeName, .min_items = 1},
+    FieldRule{.field = "Edge.from", .required = true, .form = TextForm::kNodeName},
+    FieldRule{.field = "Edge.to", .required = true, .form = TextForm::kNodeName},
+    FieldRule{.field = "Edge.on", .required = true},
+    FieldRule{.field = "Edge.below", .min = 0, .max = 1},
+    FieldRule{.field = "Edge.max_visits", .min = 1, .max = 16},
+    FieldRule{.field = "Edge.input", .min_bytes = 1, .max_bytes = kPromptBytes},
+    FieldRule{.field = "SamplingParameters.temperature", .min = 0, .max = 100},
+    FieldRule{.field = "SamplingParameters.top_k", .min = 0, .max = 1'000'000},
+    FieldRule{.field = "SamplingParameters.top_p", .min = 0, .max = 1, .min_excluded = true},
+    FieldRule{.field = "SamplingParameters.min_p", .min = 0, .max = 1},
+    FieldRule{.field = "SamplingParameters.repetition_penalty",
+              .min = 0,
+              .max = 10,
+              .min_excluded = true},
+    FieldRule{.field = "SamplingParameters.presence_penalty", .min = -2, .max = 2},
+    FieldRule{.field = "SamplingParameters.frequency_penalty", .min = -2, .max = 2},
+};
+
+std::string CheckName(std::string_view value, std::string_view others, bool upper,
+                      std::string_view allowed) {
+  constexpr size_t kMaxNameBytes = 63;
+  const bool right = !value.empty() && value.size() <= kMaxNameBytes &&
+                     std::all_of(value.begin(), value.end(), [&](char c) {
+                       return absl::ascii_isdigit(c) || absl::ascii_islower(c) ||
+                              (upper && absl::ascii_isupper(c)) ||
+                              others.find(c) != std::string_view::npos;
+                     });
+  if (right) return "";
+  return absl::StrCat("is ", Quoted(value), "; a name is 1 to ", kMaxNameBytes, " of ",
+                      ToAbsl(allowed));
+}
+
+std::string CheckToken(std::string_view value) {
+  constexpr size_t kMaxTokenBytes = 72;
+  const bool right = !value.empty() && value.size() <= kMaxTokenBytes &&
+                     std::all_of(value.begin(), value.end(), [](char c) {
+                       return static_cast<unsigned char>(c) > 0x20 && c != 0x7F;
+                     });
+  if (right) return "";
+  return absl::StrCat("is ", Quoted(value), "; a token is 1 to ", kMaxTokenBytes,
+                      " bytes without white space, e.g. '<fn:shell>'");
+}
+
+std::string CheckAddress(std::string_view value) {
+  const size_t colon = value.rfind(':');
+  int port = 0;
+  const bool right = colon != std::string_view::npos && colon > 0 && value.size() <= 255 &&
+                     value.find_first_of(" \t\r\n/") == std::string_view::npos &&
+                     absl::ascii_isdigit(value.back()) &&
+                     absl::SimpleAtoi(ToAbsl(value.substr(colon + 1)), &port) && port >= 1 &&
+                     port <= 65535;
+  if (right) return "";
+  return absl::StrCat("is ", Quoted(value), "; an address is host:port, e.g. '10.0.0.7:7071'");
+}
+
+}  // namespace
+
+const FieldRule& RuleOf(const google::protobuf::FieldDescriptor& field) {
+  const std::string name = absl::StrCat(field.containing_type()->name(), ".", field.name());
+  const auto* rule = std::find_if(kRules.begin(), kRules.end(),
+                                  [&](const FieldRule& rule) { return rule.field == name; });
+  return rule == kRules.end() ? kDefaultRule : *rule;
+}
+
+std::string CheckNumber(const FieldRule& rule, double value) {
+  const bool above = rule.min_excluded ? value > rule.min : value >= rule.min;
+  if (above && value <= rule.max) return "";
+  const auto text = [](double bound) {
+    return bound == static_cast<double>(static_cast<int64_t>(bound))
+               ? absl::StrCat(static_cast<int64_t>(bound))
+               : absl::StrCat(bound);
+  };
+  if (rule.min_excluded) {
+    return absl::StrCat("must be above ", text(rule.min), " and at most ", text(rule.max));
+  }
+  return absl::StrCat("must be ", text(rule.min), " to ", text(rule.max));
+}
+
+std::string CheckText(const FieldRule& rule, std::string_view value) {
+  switch (rule.form) {
+    case TextForm::kGraphName:
+      return CheckName(value, "-", false, "a-z, 0-9 and '-'");
+    case TextForm::kNodeName:
+      return CheckName(value, "-_", false, "a-z, 0-9, '-' and '_'");
+    case TextForm::kModelName:
+      return CheckName(value, "-_.", true, "A-Z, a-z, 0-9, '.', '-' and '_'");
+    case TextForm::kToken:
+      return CheckToken(value);
+    case TextForm::kAddress:
+      return CheckAddress(value);
+    case TextForm::kAny:
+      break;
+  }
+  if (value.size() < rule.min_bytes) return "must not be empty";
+  if (value.size() > rule.max_bytes) {
+    return absl::StrCat("has ", value.size(), " bytes; at most ", rule.max_bytes, " are allowed");
+  }
+  return "";
+}
+
+std::string CheckItems(const FieldRule& rule, size_t count) {
+  if (count < static_cast<size_t>(rule.min_items)) return "must not be empty";
+  if (count > static_cast<size_t>(rule.max_items)) {
+    return absl::StrCat("has ", count, " entries; at most ", rule.max_items, " are allowed");
+  }
+  return "";
+}
+
+std::string EnumSpelling(const google::protobuf::EnumValueDescriptor& value) {
+  // The prefix is the enum's name in capitals: one word per upper-case letter.
+  const std::string& type = value.type()->name();
+  const size_t words = std::count_if(type.begin(), type.end(), absl::ascii_isupper);
+  std::string_view rest = value.name();
+  for (size_t i = 0; i < words; ++i) rest.remove_prefix(rest.find('_') + 1);
+  std::string spelling;
+  bool upper = false;
+  for (const char c : rest) {
+    if (c == '_') {
+      upper = true;
+    } else {
+      spelling.push_back(upper ? c : absl::ascii_tolower(c));
+      upper = false;
+    }
+  }
+  return spelling;
+}
+
+}  // namespace octogate::router

@@ -1,0 +1,166 @@
+#include "router/plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/strings.h"
+
+namespace octogate::router {
+namespace {
+
+bool Holds(const v1::Edge& edge, const NodeOutcome& outcome) {
+  switch (edge.on()) {
+    case v1::EDGE_CONDITION_SUCCESS:
+      return outcome.status.ok();
+    case v1::EDGE_CONDITION_ERROR:
+      return !outcome.status.ok();
+    case v1::EDGE_CONDITION_LOW_CONFIDENCE:
+      // Not `<`: a confidence that is no number is low.
+      return outcome.status.ok() && !(outcome.confidence >= edge.below());
+    default:
+      return false;
+  }
+}
+
+// The longest walk from each node along edges without max_visits and into members, where a walk
+// inside a router's sub-graph may be followed by one along the router's own edges.
+class StepBound {
+ public:
+  explicit StepBound(const v1::Graph& graph) {
+    for (const v1::Node& node : graph.spec().nodes()) nodes_.emplace(node.name(), &node);
+    for (const v1::Edge& edge : graph.spec().edges()) {
+      if (edge.max_visits() == 0) edges_[edge.from()].push_back(&edge);
+    }
+  }
+
+  int64_t From(std::string_view name) {
+    const auto [known, first] = longest_.try_emplace(name, 0);
+    if (!first) return known->second;
+    const v1::Node& node = *nodes_.at(name);
+    int64_t inside = 0;
+    if (node.has_router()) {
+      for (const std::string& member : node.router().members()) {
+        inside = std::max(inside, From(member));
+      }
+      inside = std::max(inside, From(node.router().fallback()));
+    }
+    int64_t behind = 0;
+    if (const auto edges = edges_.find(name); edges != edges_.end()) {
+      for (const v1::Edge* edge : edges->second) behind = std::max(behind, From(edge->to()));
+    }
+    const int64_t steps = std::min<int64_t>(1 + inside + behind, std::numeric_limits<int>::max());
+    longest_[name] = steps;
+    return steps;
+  }
+
+ private:
+  absl::flat_hash_map<std::string_view, const v1::Node*> nodes_;
+  absl::flat_hash_map<std::string_view, std::vector<const v1::Edge*>> edges_;
+  absl::flat_hash_map<std::string_view, int64_t> longest_;
+};
+
+}  // namespace
+
+Plan::Plan(const v1::Graph* graph) : graph_(*graph), visits_(graph->spec().edges_size()) {
+  for (const v1::Node& node : graph_.spec().nodes()) nodes_.emplace(node.name(), &node);
+}
+
+absl::StatusOr<PlanStep> Plan::Start(std::string_view entry) {
+  const auto node = nodes_.find(entry.empty() ? std::string_view(graph_.spec().entry()) : entry);
+  if (node == nodes_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("graph '", graph_.metadata().name(), "' has no node ", Quoted(entry)));
+  }
+  std::fill(visits_.begin(), visits_.end(), 0);
+  routers_.clear();
+  steps_ = 0;
+  return Enter(node->second, nullptr);
+}
+
+absl::StatusOr<PlanStep> Plan::HandOver(std::string_view member) {
+  if (current_ == nullptr || !current_->has_router()) {
+    return absl::InvalidArgumentError("only a router hands over to a member");
+  }
+  const auto node = nodes_.find(member);
+  if (node == nodes_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("graph '", graph_.metadata().name(), "' has no node ", Quoted(member)));
+  }
+  routers_.push_back(current_);
+  return Enter(node->second, nullptr);
+}
+
+absl::StatusOr<PlanStep> Plan::Next(const NodeOutcome& outcome) {
+  const v1::Node* from = current_;
+  while (from != nullptr) {
+    if (const v1::Edge* edge = TakeEdge(from, outcome); edge != nullptr) {
+      return Enter(nodes_.at(edge->to()), edge);
+    }
+    from = nullptr;
+    if (!routers_.empty()) {
+      from = routers_.back();
+      routers_.pop_back();
+    }
+  }
+  current_ = nullptr;
+  return PlanStep{};
+}
+
+absl::StatusOr<PlanStep> Plan::Enter(const v1::Node* node, const v1::Edge* edge) {
+  const int max_steps = graph_.spec().limits().max_steps();
+  if (steps_ >= max_steps) {
+    return absl::ResourceExhaustedError(absl::StrCat("the query has entered ", steps_,
+                                                     " nodes, the limit (limits.maxSteps), and "
+                                                     "would enter '",
+                                                     node->name(), "' next"));
+  }
+  current_ = node;
+  return PlanStep{.node = node, .edge = edge, .number = ++steps_};
+}
+
+const v1::Edge* Plan::TakeEdge(const v1::Node* from, const NodeOutcome& outcome) {
+  for (int i = 0; i < graph_.spec().edges_size(); ++i) {
+    const v1::Edge& edge = graph_.spec().edges(i);
+    if (edge.from() != from->name() || !Holds(edge, outcome)) continue;
+    if (edge.max_visits() > 0 && visits_[i] >= edge.max_visits()) continue;
+    ++visits_[i];
+    return &edge;
+  }
+  return nullptr;
+}
+
+int WorstCaseSteps(const v1::Graph& graph) {
+  constexpr int64_t kMax = std::numeric_limits<int>::max();
+  StepBound bound(graph);
+  int64_t steps = bound.From(graph.spec().entry());
+  for (const v1::Edge& edge : graph.spec().edges()) {
+    steps = std::min(kMax, steps + edge.max_visits() * bound.From(edge.to()));
+  }
+  return static_cast<int>(steps);
+}
+
+std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values) {
+  const std::pair<std::string_view, std::string_view> placeholders[] = {{"{query}", values.query},
+                                                                        {"{input}", values.input},
+                                                                        {"{output}", values.output},
+                                                                        {"{error}", values.error}};
+  const std::string_view text = edge.input();
+  std::string rendered;
+  for (size_t i = 0; i < text.size();) {
+    const auto* found =
+        std::find_if(std::begin(placeholders), std::end(placeholders),
+                     [&](const auto& p) { return text.substr(i, p.first.size()) == p.first; });
+    if (found == std::end(placeholders)) {
+      rendered.push_back(text[i++]);
+    } else {
+      rendered.append(found->second);
+      i += found->first.size();
+    }
+  }
+  return rendered;
+}
+
+}  // namespace octogate::router

@@ -1,0 +1,82 @@
+#ifndef OCTOGATE_ROUTER_PLAN_H_
+#define OCTOGATE_ROUTER_PLAN_H_
+
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "octogate/v1/graph.pb.h"
+
+// The course of one query through a graph, as a state machine without I/O: the caller runs the
+// nodes and tells how they ended; the plan says what comes next.
+
+namespace octogate::router {
+
+// How a node ended.
+struct NodeOutcome {
+  absl::Status status;      // Not OK: the node failed.
+  double confidence = 1.0;  // Of its output, in [0, 1]; counts only where it succeeded.
+};
+
+// One node that a query enters.
+struct PlanStep {
+  const v1::Node* node = nullptr;
+  // The edge that led here; null for the first node and for the member a router chose.
+  const v1::Edge* edge = nullptr;
+  int number = 0;  // From 1.
+};
+
+class Plan {
+ public:
+  // `graph` is valid, has its defaults, and outlives the plan.
+  explicit Plan(const v1::Graph* graph);
+
+  // The first step: the node `entry`, or the graph's entry if it is empty. NOT_FOUND for an
+  // unknown one.
+  absl::StatusOr<PlanStep> Start(std::string_view entry = {});
+
+  // The next step after the router of the present step chose `member`. NOT_FOUND for an unknown
+  // node, INVALID_ARGUMENT if the present node is no router.
+  absl::StatusOr<PlanStep> HandOver(std::string_view member);
+
+  // The next step after the present node has ended; a step without node: the query has ended, with
+  // this node's outcome. The first edge of the manifest that leaves the node, whose condition
+  // holds, and that may still be taken is taken; if there is none, the edges of the router that
+  // handed over to the node apply to the same outcome, then those of the router around it.
+  //
+  // Start, HandOver and Next return RESOURCE_EXHAUSTED where a further node would be more than
+  // limits.max_steps.
+  absl::StatusOr<PlanStep> Next(const NodeOutcome& outcome);
+
+ private:
+  absl::StatusOr<PlanStep> Enter(const v1::Node* node, const v1::Edge* edge);
+  const v1::Edge* TakeEdge(const v1::Node* from, const NodeOutcome& outcome);
+
+  const v1::Graph& graph_;
+  absl::flat_hash_map<std::string_view, const v1::Node*> nodes_;
+  std::vector<int> visits_;               // Per edge.
+  std::vector<const v1::Node*> routers_;  // That handed over, the outermost first.
+  const v1::Node* current_ = nullptr;
+  int steps_ = 0;
+};
+
+// An upper bound on the nodes that one query may enter if limits.max_steps did not stop it. The
+// graph is valid. At most INT_MAX.
+int WorstCaseSteps(const v1::Graph& graph);
+
+// The input that an edge gives to the next node: {query}, {input}, {output} and {error} in
+// `edge.input` replaced, by one pass: braces in the values are not looked at.
+struct EdgeInput {
+  std::string_view query;   // The user's query.
+  std::string_view input;   // What the node left was given.
+  std::string_view output;  // What it produced; empty if it failed.
+  std::string_view error;   // Why it failed; empty if it did not.
+};
+std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values);
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_PLAN_H_

@@ -1,0 +1,74 @@
+#ifndef OCTOGATE_ROUTER_ROUTER_H_
+#define OCTOGATE_ROUTER_ROUTER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "octogate/v1/gateway.pb.h"
+#include "octogate/v1/graph.pb.h"
+#include "router/causal_model.h"
+
+namespace octogate::router {
+
+class RouterNodeRouting;
+
+struct RouteOptions {
+  // Ask every head, even after one has decided; the decision stays that of the first.
+  bool all_heads = false;
+  // Members that must not be chosen now, e.g. because they are drained.
+  std::vector<std::string> excluded;
+  // Deadline and cancellation of causal heads. Once the deadline has passed no further head is
+  // asked and the step fails with DEADLINE_EXCEEDED, as it does with CANCELLED.
+  CallContext context;
+};
+
+// What one version of a graph needs to decide: its routers with trained heads. Immutable, so that
+// any number of queries use it while the next version is built beside it.
+class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
+ public:
+  using Done = std::function<void(absl::StatusOr<v1::Decision>)>;
+
+  // Trains the lexical heads (deterministically: equal graphs give equal decisions) and finds the
+  // causal ones. Heads whose settings and examples are those of `previous` are taken from there.
+  // `graph` is valid and has its defaults. FAILED_PRECONDITION names every token that the
+  // vocabulary of a causal head's model lacks; other errors of `find` and MissingTokens are passed
+  // on with the router's name. Blocks until `deadline` at most.
+  static absl::StatusOr<std::shared_ptr<const RoutingSnapshot>> Build(
+      v1::Graph graph, int64_t version, const FindCausalModel& find, absl::Time deadline,
+      const RoutingSnapshot* previous = nullptr);
+
+  ~RoutingSnapshot();
+
+  // One routing step of the router node `router`: asks its heads in order until one is sure
+  // enough, else takes the fallback, and calls `done` once: before it returns if no causal head
+  // was needed, else on a thread of the model. A head that fails is noted in its HeadScore and the
+  // cascade goes on. NOT_FOUND if there is no such router, UNAVAILABLE if every member and the
+  // fallback are excluded.
+  void Route(std::string_view router, std::string_view query, RouteOptions options,
+             Done done) const;
+
+  const v1::Graph& graph() const { return graph_; }
+  int64_t version() const { return version_; }
+
+  // The node of that name, or null.
+  const v1::Node* FindNode(std::string_view name) const;
+
+ private:
+  RoutingSnapshot(v1::Graph graph, int64_t version);
+
+  const v1::Graph graph_;
+  const int64_t version_;
+  absl::flat_hash_map<std::string, const v1::Node*> nodes_;
+  absl::flat_hash_map<std::string, std::shared_ptr<const RouterNodeRouting>> routers_;
+};
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_ROUTER_H_

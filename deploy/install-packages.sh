@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Installs the Debian packages of deploy/packages.txt that are missing.
+# Installs the Debian packages listed in the files given that are missing.
+#   deploy/install-packages.sh deploy/packages.txt tests/packages.txt
 # Needs root, or sudo, only where something is missing.
 set -euo pipefail
-cd "$(dirname "$0")"
-
-mapfile -t wanted < <(sed 's/#.*//' packages.txt | grep -v '^[[:space:]]*$')
+mapfile -t wanted < <(sed 's/#.*//' "$@" | grep -v '^[[:space:]]*$')
 missing=()
 for package in "${wanted[@]}"; do
   dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")

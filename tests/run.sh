@@ -15,7 +15,7 @@ step() { printf '\n== %s\n' "$*"; }
 
 prepare() {
   step "Packages"
-  deploy/install-packages.sh
+  deploy/install-packages.sh deploy/packages.txt tests/packages.txt
   tests/python-environment.sh
 }
 
@@ -51,7 +51,7 @@ case "${1:-}" in
     prepare
     build fuzz
     failed=0
-    for target in build/fuzz/tests/fuzz/*_fuzz; do
+    for target in build/fuzz/bin/*_fuzz; do
       step "Fuzz $(basename "$target") for $seconds s"
       corpus=build/fuzz/corpus/$(basename "$target"); mkdir -p "$corpus"
       seeds=tests/fuzz/seeds/$(basename "$target" _fuzz)

@@ -22,8 +22,8 @@ export OCTOGATE_COMMIT
 
 # Standard output belongs to the benchmark.
 {
-  deploy/install-packages.sh
+  deploy/install-packages.sh deploy/packages.txt tests/packages.txt
   cmake --preset dev >/dev/null
   cmake --build build/dev --target "${name}_bench"
 } >&2
-exec "$(find build/dev/tests -name "${name}_bench" -type f -perm -u+x | head -n 1)" "$@"
+exec "build/dev/bin/${name}_bench" "$@"

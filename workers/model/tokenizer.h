@@ -44,7 +44,7 @@ class Tokenizer {
   // memory while it is loaded and 8 n afterwards.
   static constexpr size_t kMaxFileBytes = size_t{64} << 20;
   // Longest text that Encode accepts, in bytes, before and after normalization.
-  static constexpr size_t kMaxTextBytes = size_t{16} << 20;
+  static constexpr size_t kMaxTextBytes = size_t{4} << 20;
   // Ids in a file must be below this.
   static constexpr int32_t kMaxVocabSize = 1 << 22;
 

@@ -90,10 +90,12 @@ struct SequenceRows {
   std::span<const int32_t> pages;  // pages[p / page_size] holds position p
 };
 
+inline constexpr int kMaxHeadDim = 1024;
+
 struct AttentionShape {
   int heads = 0;
-  int kv_heads = 0;  // divides heads
-  int head_dim = 0;
+  int kv_heads = 0;        // divides heads
+  int head_dim = 0;        // at most kMaxHeadDim
   float scale = 0;         // multiplies q·k
   int sliding_window = 0;  // 0: none; otherwise position p sees (p - window, p]
 };

@@ -1,0 +1,249 @@
+#include "kernels/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <new>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/host_memory.h"
+#include "kernels/rotary.h"
+
+namespace octogate::kernels {
+namespace {
+
+// Below this many bytes or operations a loop is not worth sharing.
+constexpr size_t kMinTask = size_t{1} << 15;
+
+// Sines and cosines that Rope keeps from one call to the next: all layers of a
+// step ask for the same positions.
+constexpr size_t kRotaryFloats = size_t{1} << 16;
+
+const KernelTable& KernelsFor(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return Avx2Kernels();
+    case Isa::kAvx512:
+      return Avx512Kernels();
+#endif
+    default:
+      return PlainKernels();
+  }
+}
+
+size_t Offset(int row, int stride) {
+  return static_cast<size_t>(row) * static_cast<size_t>(stride);
+}
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(const KernelTable& kernels, int threads, bool pin)
+      : kernels_(kernels),
+        pool_(threads, pin),
+        matmul_scratch_(AllocateHost<float>(static_cast<size_t>(pool_.threads()) * kMatMulScratch)),
+        rotary_(AllocateHost<float>(kRotaryFloats)),
+        rotary_frequencies_(AllocateHost<float>(kRotaryFloats)),
+        rotary_positions_(AllocateHost<int32_t>(kRotaryFloats)) {}
+
+  bool HasMemory() const {
+    return matmul_scratch_ != nullptr && rotary_ != nullptr && rotary_frequencies_ != nullptr &&
+           rotary_positions_ != nullptr;
+  }
+
+  std::string Describe() const override {
+    const int threads = pool_.threads();
+    return std::string("cpu-") + kernels_.name + " (" + std::to_string(threads) +
+           (threads == 1 ? " thread)" : " threads)");
+  }
+
+  std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
+
+  std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix) override {
+    return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
+  }
+
+  std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
+    return HostKvCache::Make(shape);
+  }
+
+  void Upload(std::span<const float> from, float* to) override {
+    std::copy(from.begin(), from.end(), to);
+  }
+  void Download(const float* from, std::span<float> to) override {
+    std::copy_n(from, to.size(), to.begin());
+  }
+  void Synchronize() override {}
+
+  void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {
+    const auto& weight = static_cast<const HostWeight&>(table);
+    for (const int32_t id : ids) {
+      assert(id >= 0 && id < weight.rows);
+      kernels_.widen(weight.row(id), weight.dtype(), weight.cols, out);
+      out += weight.cols;
+    }
+  }
+
+  void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
+               float* out) override {
+    ForRows(rows, static_cast<size_t>(columns), [&](int r) {
+      kernels_.rms_norm(x + Offset(r, columns), weight, columns, epsilon, out + Offset(r, columns));
+    });
+  }
+
+  void MatMul(const Weight& weight, const float* bias, const float* x, int rows, bool accumulate,
+              float* out, int out_stride) override {
+    assert(out_stride >= weight.rows);
+    if (rows == 0 || weight.rows == 0) return;
+    const auto& w = static_cast<const HostWeight&>(weight);
+    const MatMulArgs args{w.data(), w.dtype(), w.cols, bias, x, rows, accumulate, out, out_stride};
+    const int chunk = ChunkRows(w, rows);
+    pool_.Run((w.rows + chunk - 1) / chunk, [&](int task, int thread) {
+      const int begin = task * chunk;
+      kernels_.matmul(args, begin, std::min(begin + chunk, w.rows),
+                      matmul_scratch_.get() + static_cast<size_t>(thread) * kMatMulScratch);
+    });
+  }
+
+  void Rope(const RopeShape& shape, std::span<const int32_t> positions, int stride,
+            float* x) override {
+    const int frequencies = static_cast<int>(shape.inverse_frequencies.size());
+    assert(frequencies > 0 && 2 * frequencies <= shape.head_dim);
+    assert(shape.head_dim <= kMaxHeadDim);
+    const size_t row_floats = 2 * static_cast<size_t>(frequencies);
+    const size_t rows_at_once = kRotaryFloats / row_floats;
+    for (size_t first = 0; first < positions.size(); first += rows_at_once) {
+      const std::span<const int32_t> part =
+          positions.subspan(first, std::min(rows_at_once, positions.size() - first));
+      FillRotary(shape, part);
+      ForRows(static_cast<int>(part.size()), Offset(shape.heads, shape.head_dim), [&](int r) {
+        const float* cosine = rotary_.get() + static_cast<size_t>(r) * row_floats;
+        float* row = x + (first + static_cast<size_t>(r)) * static_cast<size_t>(stride);
+        for (int h = 0; h < shape.heads; ++h) {
+          RotateHead(cosine, cosine + frequencies, frequencies, row + Offset(h, shape.head_dim));
+        }
+      });
+    }
+  }
+
+  void WriteKv(KvCache& cache, int layer, std::span<const SequenceRows> sequences,
+               const float* keys, const float* values, int stride) override {
+    for (const SequenceRows& sequence : sequences) {
+      WriteHostKv(static_cast<HostKvCache&>(cache), layer, sequence, keys, values, stride);
+    }
+  }
+
+  void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
+                 std::span<const SequenceRows> sequences, const float* q, int q_stride,
+                 float* out) override {
+    CpuAttention(kernels_, pool_, shape, static_cast<const HostKvCache&>(cache), layer, sequences,
+                 q, q_stride, attention_scratch_, out);
+  }
+
+  void SiluMul(const float* gate_up, int rows, int columns, float* out) override {
+    GateMul(kernels_.silu_mul, gate_up, rows, columns, out);
+  }
+
+  void GeluMul(const float* gate_up, int rows, int columns, bool tanh_approximation,
+               float* out) override {
+    GateMul(tanh_approximation ? kernels_.gelu_tanh_mul : kernels_.gelu_erf_mul, gate_up, rows,
+            columns, out);
+  }
+
+  void GatherRows(const float* x, std::span<const int32_t> rows, int columns, float* out) override {
+    for (const int32_t row : rows) out = std::copy_n(x + Offset(row, columns), columns, out);
+  }
+
+ private:
+  // f(row) for all rows, in tasks of at least kMinTask floats.
+  template <typename F>
+  void ForRows(int rows, size_t row_floats, const F& f) {
+    const int chunk = std::max(1, static_cast<int>(kMinTask / std::max<size_t>(1, row_floats)));
+    pool_.Run((rows + chunk - 1) / chunk, [&](int task, int /*thread*/) {
+      const int end = std::min(rows, (task + 1) * chunk);
+      for (int r = task * chunk; r < end; ++r) f(r);
+    });
+  }
+
+  void GateMul(void (*kernel)(const float*, const float*, int, float*), const float* gate_up,
+               int rows, int columns, float* out) {
+    ForRows(rows, static_cast<size_t>(columns), [&](int r) {
+      const float* gate = gate_up + 2 * Offset(r, columns);
+      kernel(gate, gate + columns, columns, out + Offset(r, columns));
+    });
+  }
+
+  // Weight rows of one task: enough bytes to stream, enough tasks to balance.
+  int ChunkRows(const HostWeight& weight, int rows) const {
+    const size_t row_bytes = static_cast<size_t>(weight.cols) * SizeOf(weight.dtype());
+    if (rows > kGemvRows) {
+      const bool small = Offset(rows, weight.cols) * static_cast<size_t>(weight.rows) < kMinTask;
+      return small ? weight.rows : kPanelRows;
+    }
+    const size_t wanted = std::max<size_t>(1, 4 * kMinTask / std::max<size_t>(1, row_bytes));
+    return static_cast<int>(
+        std::min<size_t>((wanted + 7) / 8 * 8, static_cast<size_t>(weight.rows)));
+  }
+
+  // Makes rotary_ hold [cosines | sines] of each position, unless it does.
+  void FillRotary(const RopeShape& shape, std::span<const int32_t> positions) {
+    const size_t frequencies = shape.inverse_frequencies.size();
+    if (positions.size() == rotary_rows_ && frequencies == rotary_count_ &&
+        shape.attention_factor == rotary_factor_ &&
+        std::equal(positions.begin(), positions.end(), rotary_positions_.get()) &&
+        std::equal(shape.inverse_frequencies.begin(), shape.inverse_frequencies.end(),
+                   rotary_frequencies_.get())) {
+      return;
+    }
+    rotary_rows_ = positions.size();
+    rotary_count_ = frequencies;
+    rotary_factor_ = shape.attention_factor;
+    std::copy(positions.begin(), positions.end(), rotary_positions_.get());
+    std::copy(shape.inverse_frequencies.begin(), shape.inverse_frequencies.end(),
+              rotary_frequencies_.get());
+    ForRows(static_cast<int>(positions.size()), 16 * frequencies, [&](int r) {
+      float* cosine = rotary_.get() + static_cast<size_t>(r) * 2 * frequencies;
+      float* sine = cosine + frequencies;
+      for (size_t i = 0; i < frequencies; ++i) {
+        const float angle =
+            static_cast<float>(positions[static_cast<size_t>(r)]) * shape.inverse_frequencies[i];
+        const SineCosine value = SinCos(angle);
+        cosine[i] = value.cosine * shape.attention_factor;
+        sine[i] = value.sine * shape.attention_factor;
+      }
+    });
+  }
+
+  const KernelTable& kernels_;
+  ThreadPool pool_;
+  HostArray<float> matmul_scratch_;  // kMatMulScratch for each thread
+  AttentionScratch attention_scratch_;
+
+  HostArray<float> rotary_;
+  HostArray<float> rotary_frequencies_;  // what rotary_ was made from
+  HostArray<int32_t> rotary_positions_;
+  size_t rotary_rows_ = 0;
+  size_t rotary_count_ = 0;
+  float rotary_factor_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options) {
+  const Isa isa = options.isa == Isa::kAuto ? BestIsa() : options.isa;
+  if (!IsSupported(isa)) return nullptr;
+  int threads = options.threads;
+  if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  auto backend = std::unique_ptr<CpuBackend>(
+      new (std::nothrow) CpuBackend(KernelsFor(isa), threads, options.pin_threads));
+  if (backend == nullptr || !backend->HasMemory()) return nullptr;
+  return backend;
+}
+
+}  // namespace octogate::kernels

@@ -1,0 +1,152 @@
+// Sixteen float lanes in two AVX registers; interface in f32x16_plain.h. Only
+// for files compiled for AVX2, FMA and F16C.
+
+#ifndef OCTOGATE_KERNELS_CPU_F32X16_AVX2_H_
+#define OCTOGATE_KERNELS_CPU_F32X16_AVX2_H_
+
+#include <immintrin.h>
+
+#include "kernels/dtype.h"
+#include "kernels/elementary.h"
+#include "kernels/reduction_order.h"
+
+namespace octogate::kernels::avx2 {
+
+inline constexpr int kTileRows = 3;
+inline constexpr int kPartLanes = 8;
+inline constexpr int kParts = kLanes / kPartLanes;
+
+struct F32x16 {
+  __m256 low;
+  __m256 high;
+};
+
+inline F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline F32x16 Broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline F32x16 Load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+inline F32x16 LoadPartial(const float* from, int n) {
+  alignas(32) float lanes[kLanes] = {};
+  __builtin_memcpy(lanes, from, static_cast<size_t>(n) * sizeof(float));
+  return Load(lanes);
+}
+inline void Store(F32x16 x, float* to) {
+  _mm256_storeu_ps(to, x.low);
+  _mm256_storeu_ps(to + 8, x.high);
+}
+inline void StorePartial(F32x16 x, float* to, int n) {
+  alignas(32) float lanes[kLanes];
+  Store(x, lanes);
+  __builtin_memcpy(to, lanes, static_cast<size_t>(n) * sizeof(float));
+}
+
+template <DType T>
+inline __m256 WidenBits(__m128i narrow) {
+  if constexpr (T == DType::kF16) return _mm256_cvtph_ps(narrow);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
+}
+template <DType T>
+inline F32x16 Widen(const void* from) {
+  if constexpr (T == DType::kF32) {
+    const auto* floats = static_cast<const __m256i_u*>(from);
+    return {_mm256_castsi256_ps(_mm256_loadu_si256(floats)),
+            _mm256_castsi256_ps(_mm256_loadu_si256(floats + 1))};
+  } else {
+    const auto* halves = static_cast<const __m128i_u*>(from);
+    return {WidenBits<T>(_mm_loadu_si128(halves)), WidenBits<T>(_mm_loadu_si128(halves + 1))};
+  }
+}
+template <DType T>
+inline F32x16 WidenPartial(const void* from, int n) {
+  alignas(32) unsigned char bytes[kLanes * SizeOf(T)] = {};
+  __builtin_memcpy(bytes, from, static_cast<size_t>(n) * SizeOf(T));
+  return Widen<T>(bytes);
+}
+
+inline F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+inline F32x16 operator+(F32x16 a, F32x16 b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+inline F32x16 operator-(F32x16 a, F32x16 b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+inline F32x16 operator*(F32x16 a, F32x16 b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+inline F32x16 operator/(F32x16 a, F32x16 b) {
+  return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
+inline F32x16 Minimum(F32x16 a, F32x16 b) {
+  return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
+}
+inline F32x16 Maximum(F32x16 a, F32x16 b) {
+  return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+inline F32x16 Abs(F32x16 x) {
+  const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
+  return {_mm256_and_ps(x.low, mask), _mm256_and_ps(x.high, mask)};
+}
+
+inline __m256 ScaleHalf(__m256 y, __m256 rounded) {
+  const __m256i rounder = _mm256_castps_si256(_mm256_set1_ps(exp_constants::kRounder));
+  const __m256i bias = _mm256_set1_epi32(127);
+  const __m256i n = _mm256_sub_epi32(_mm256_castps_si256(rounded), rounder);
+  const __m256i first = _mm256_srai_epi32(n, 1);
+  const __m256i second = _mm256_sub_epi32(n, first);
+  const __m256i factor1 = _mm256_slli_epi32(_mm256_add_epi32(first, bias), 23);
+  const __m256i factor2 = _mm256_slli_epi32(_mm256_add_epi32(second, bias), 23);
+  return _mm256_mul_ps(_mm256_mul_ps(y, _mm256_castsi256_ps(factor1)),
+                       _mm256_castsi256_ps(factor2));
+}
+inline F32x16 ScaleByPowerOfTwo(F32x16 y, F32x16 rounded) {
+  return {ScaleHalf(y.low, rounded.low), ScaleHalf(y.high, rounded.high)};
+}
+
+inline float SumLanes(F32x16 x) {
+  const __m256 eight = _mm256_add_ps(x.low, x.high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float MaximumLane(F32x16 x) {
+  float lanes[kLanes];
+  Store(x, lanes);
+  float max = lanes[0];
+  for (int l = 1; l < kLanes; ++l) max = lanes[l] > max ? lanes[l] : max;
+  return max;
+}
+
+// The tree for eight vectors, packing two into one at every step.
+inline __m256 SumLanes8Vectors(const F32x16* x) {
+  __m256 eight[8];
+  for (int i = 0; i < 8; ++i) eight[i] = _mm256_add_ps(x[i].low, x[i].high);
+  __m256 four[4];  // 128-bit halves: 4 lanes of i, 4 lanes of i + 4
+  for (int i = 0; i < 4; ++i) {
+    const __m256 low = _mm256_permute2f128_ps(eight[i], eight[i + 4], 0x20);
+    const __m256 high = _mm256_permute2f128_ps(eight[i], eight[i + 4], 0x31);
+    four[i] = _mm256_add_ps(low, high);
+  }
+  __m256 two[2];  // in each half: 2 lanes of i, 2 lanes of i + 2
+  for (int i = 0; i < 2; ++i) {
+    const __m256 low = _mm256_shuffle_ps(four[i], four[i + 2], 0x44);
+    const __m256 high = _mm256_shuffle_ps(four[i], four[i + 2], 0xEE);
+    two[i] = _mm256_add_ps(low, high);
+  }
+  const __m256 even = _mm256_shuffle_ps(two[0], two[1], 0x88);
+  const __m256 odd = _mm256_shuffle_ps(two[0], two[1], 0xDD);
+  return _mm256_permutevar8x32_ps(_mm256_add_ps(even, odd),  // 0, 2, 1, 3, 4, 6, 5, 7
+                                  _mm256_setr_epi32(0, 2, 1, 3, 4, 6, 5, 7));
+}
+inline F32x16 SumLanes16(const F32x16* x) { return {SumLanes8Vectors(x), SumLanes8Vectors(x + 8)}; }
+
+struct Part {
+  __m256 v;
+};
+inline Part LoadPart(const float* from) { return {_mm256_loadu_ps(from)}; }
+inline void StorePart(Part x, float* to) { _mm256_storeu_ps(to, x.v); }
+inline Part Fma(Part a, Part b, Part c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+
+}  // namespace octogate::kernels::avx2
+
+#endif  // OCTOGATE_KERNELS_CPU_F32X16_AVX2_H_

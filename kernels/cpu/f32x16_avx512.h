@@ -1,0 +1,137 @@
+// Sixteen float lanes in one AVX-512 register; interface in f32x16_plain.h.
+// Only for files compiled for AVX-512F/BW/VL.
+
+#ifndef OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_
+#define OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_
+
+#include <immintrin.h>
+
+#include "kernels/dtype.h"
+#include "kernels/elementary.h"
+#include "kernels/reduction_order.h"
+
+namespace octogate::kernels::avx512 {
+
+inline constexpr int kTileRows = 4;
+inline constexpr int kPartLanes = 16;
+inline constexpr int kParts = kLanes / kPartLanes;
+
+struct F32x16 {
+  __m512 v;
+};
+
+inline __mmask16 FirstLanes(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+inline F32x16 Zero() { return {_mm512_setzero_ps()}; }
+inline F32x16 Broadcast(float x) { return {_mm512_set1_ps(x)}; }
+inline F32x16 Load(const float* from) { return {_mm512_loadu_ps(from)}; }
+inline F32x16 LoadPartial(const float* from, int n) {
+  return {_mm512_maskz_loadu_ps(FirstLanes(n), from)};
+}
+inline void Store(F32x16 x, float* to) { _mm512_storeu_ps(to, x.v); }
+inline void StorePartial(F32x16 x, float* to, int n) {
+  _mm512_mask_storeu_ps(to, FirstLanes(n), x.v);
+}
+
+template <DType T>
+inline F32x16 WidenBits(__m256i narrow) {
+  if constexpr (T == DType::kF16) return {_mm512_cvtph_ps(narrow)};
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16))};
+}
+template <DType T>
+inline F32x16 Widen(const void* from) {
+  if constexpr (T == DType::kF32) {
+    return {_mm512_loadu_ps(from)};
+  } else {
+    return WidenBits<T>(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
+  }
+}
+template <DType T>
+inline F32x16 WidenPartial(const void* from, int n) {
+  if constexpr (T == DType::kF32) {
+    return {_mm512_maskz_loadu_ps(FirstLanes(n), from)};
+  } else {
+    return WidenBits<T>(_mm256_maskz_loadu_epi16(FirstLanes(n), from));
+  }
+}
+
+inline F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F32x16 operator+(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F32x16 operator-(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F32x16 operator*(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F32x16 operator/(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32x16 Minimum(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F32x16 Maximum(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F32x16 Abs(F32x16 x) {
+  return {_mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x7FFFFFFF)))};
+}
+
+inline F32x16 ScaleByPowerOfTwo(F32x16 y, F32x16 rounded) {
+  const __m512i rounder = _mm512_castps_si512(_mm512_set1_ps(exp_constants::kRounder));
+  const __m512i bias = _mm512_set1_epi32(127);
+  const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(rounded.v), rounder);
+  const __m512i first = _mm512_srai_epi32(n, 1);
+  const __m512i second = _mm512_sub_epi32(n, first);
+  const __m512i factor1 = _mm512_slli_epi32(_mm512_add_epi32(first, bias), 23);
+  const __m512i factor2 = _mm512_slli_epi32(_mm512_add_epi32(second, bias), 23);
+  return {_mm512_mul_ps(_mm512_mul_ps(y.v, _mm512_castsi512_ps(factor1)),
+                        _mm512_castsi512_ps(factor2))};
+}
+
+// The last three steps of the tree, on 8 lanes.
+inline float SumLanes8(__m256 x) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline __m256 UpperHalf(__m512 x) {
+  return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+}
+inline float SumLanes(F32x16 x) {
+  return SumLanes8(_mm256_add_ps(_mm512_castps512_ps256(x.v), UpperHalf(x.v)));
+}
+inline float MaximumLane(F32x16 x) {
+  float lanes[kLanes];
+  Store(x, lanes);
+  float max = lanes[0];
+  for (int l = 1; l < kLanes; ++l) max = lanes[l] > max ? lanes[l] : max;
+  return max;
+}
+
+// Each step adds the two halves of every vector and packs two vectors into one,
+// so that 15 additions replace 16 * 4.
+inline F32x16 SumLanes16(const F32x16* x) {
+  __m512 eight[8];  // [lanes 0..7 of x[i] | of x[i + 8]]
+  for (int i = 0; i < 8; ++i) {
+    const __m512 low = _mm512_shuffle_f32x4(x[i].v, x[i + 8].v, 0x44);
+    const __m512 high = _mm512_shuffle_f32x4(x[i].v, x[i + 8].v, 0xEE);
+    eight[i] = _mm512_add_ps(low, high);
+  }
+  __m512 four[4];  // 4 lanes each of i, i + 4, i + 8, i + 12 (in this order)
+  for (int i = 0; i < 4; ++i) {
+    const __m512 low = _mm512_shuffle_f32x4(eight[i], eight[i + 4], 0x88);
+    const __m512 high = _mm512_shuffle_f32x4(eight[i], eight[i + 4], 0xDD);
+    four[i] = _mm512_add_ps(low, high);  // i, i + 8, i + 4, i + 12
+  }
+  __m512 two[2];  // in each 128 bits: 2 lanes of i, 2 lanes of i + 2
+  for (int i = 0; i < 2; ++i) {
+    const __m512 low = _mm512_shuffle_ps(four[i], four[i + 2], 0x44);
+    const __m512 high = _mm512_shuffle_ps(four[i], four[i + 2], 0xEE);
+    two[i] = _mm512_add_ps(low, high);
+  }
+  const __m512 even = _mm512_shuffle_ps(two[0], two[1], 0x88);
+  const __m512 odd = _mm512_shuffle_ps(two[0], two[1], 0xDD);
+  const __m512 sums = _mm512_add_ps(even, odd);  // in each 128 bits: 0, 2, 1, 3 (+ base)
+  // 128-bit groups hold the bases 0, 8, 4, 12.
+  const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+  return {_mm512_permutexvar_ps(order, sums)};
+}
+
+using Part = F32x16;
+inline Part LoadPart(const float* from) { return Load(from); }
+inline void StorePart(Part x, float* to) { Store(x, to); }
+
+}  // namespace octogate::kernels::avx512
+
+#endif  // OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_

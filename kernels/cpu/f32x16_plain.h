@@ -1,0 +1,127 @@
+// Sixteen float lanes as a plain array, for CPUs without a SIMD path of their
+// own. Same interface as the other f32x16_*.h, which say less.
+//
+// The interface, in namespace octogate::kernels::<isa>:
+//   F32x16      sixteen lanes; Zero, Broadcast, Load, LoadPartial (n < 16
+//               values, then zeros), Store, StorePartial, Widen<T> and
+//               WidenPartial<T> (weights, unaligned), arithmetic, Fma(a, b, c)
+//               = a * b + c, Minimum/Maximum (the second where either is NaN),
+//               Abs, ScaleByPowerOfTwo.
+//   SumLanes    the tree of kernels/reduction_order.h.
+//   SumLanes16  the tree for sixteen vectors at once: lane i of the result is
+//               the sum of vector i.
+//   Part        what one register of the machine holds of an F32x16, for kernels
+//               that keep many accumulators: kParts parts of kPartLanes lanes.
+
+#ifndef OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
+#define OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/dtype.h"
+#include "kernels/elementary.h"
+#include "kernels/float16.h"
+#include "kernels/reduction_order.h"
+
+namespace octogate::kernels::plain {
+
+inline constexpr int kTileRows = 4;  // rows of x in a register tile: 3 or 4
+inline constexpr int kPartLanes = 16;
+inline constexpr int kParts = kLanes / kPartLanes;
+
+struct F32x16 {
+  float lane[kLanes];
+};
+
+template <typename F>
+inline F32x16 ForLanes(const F& f) {
+  F32x16 result;
+  for (int l = 0; l < kLanes; ++l) result.lane[l] = f(l);
+  return result;
+}
+
+inline F32x16 Zero() { return F32x16{}; }
+inline F32x16 Broadcast(float x) {
+  return ForLanes([=](int) { return x; });
+}
+inline F32x16 Load(const float* from) {
+  F32x16 result;
+  std::memcpy(result.lane, from, sizeof(result.lane));
+  return result;
+}
+inline F32x16 LoadPartial(const float* from, int n) {
+  F32x16 result{};
+  std::memcpy(result.lane, from, static_cast<size_t>(n) * sizeof(float));
+  return result;
+}
+inline void Store(F32x16 x, float* to) { std::memcpy(to, x.lane, sizeof(x.lane)); }
+inline void StorePartial(F32x16 x, float* to, int n) {
+  std::memcpy(to, x.lane, static_cast<size_t>(n) * sizeof(float));
+}
+
+template <DType T>
+inline F32x16 WidenPartial(const void* from, int n) {
+  if constexpr (T == DType::kF32) {
+    F32x16 result{};
+    std::memcpy(result.lane, from, static_cast<size_t>(n) * sizeof(float));
+    return result;
+  } else {
+    uint16_t narrow[kLanes] = {};
+    std::memcpy(narrow, from, static_cast<size_t>(n) * sizeof(uint16_t));
+    return ForLanes([&](int l) {
+      return T == DType::kF16 ? Float16ToFloat(narrow[l]) : BFloat16ToFloat(narrow[l]);
+    });
+  }
+}
+template <DType T>
+inline F32x16 Widen(const void* from) {
+  return WidenPartial<T>(from, kLanes);
+}
+
+inline F32x16 Fma(F32x16 a, F32x16 b, F32x16 c) {
+  return ForLanes([&](int l) { return std::fma(a.lane[l], b.lane[l], c.lane[l]); });
+}
+inline F32x16 operator+(F32x16 a, F32x16 b) {
+  return ForLanes([&](int l) { return a.lane[l] + b.lane[l]; });
+}
+inline F32x16 operator-(F32x16 a, F32x16 b) {
+  return ForLanes([&](int l) { return a.lane[l] - b.lane[l]; });
+}
+inline F32x16 operator*(F32x16 a, F32x16 b) {
+  return ForLanes([&](int l) { return a.lane[l] * b.lane[l]; });
+}
+inline F32x16 operator/(F32x16 a, F32x16 b) {
+  return ForLanes([&](int l) { return a.lane[l] / b.lane[l]; });
+}
+inline F32x16 Minimum(F32x16 a, F32x16 b) {
+  return ForLanes([&](int l) { return kernels::Minimum(a.lane[l], b.lane[l]); });
+}
+inline F32x16 Maximum(F32x16 a, F32x16 b) {
+  return ForLanes([&](int l) { return kernels::Maximum(a.lane[l], b.lane[l]); });
+}
+inline F32x16 Abs(F32x16 x) {
+  return ForLanes([&](int l) { return std::fabs(x.lane[l]); });
+}
+inline F32x16 ScaleByPowerOfTwo(F32x16 y, F32x16 rounded) {
+  return ForLanes([&](int l) { return kernels::ScaleByPowerOfTwo(y.lane[l], rounded.lane[l]); });
+}
+
+inline float SumLanes(F32x16 x) { return kernels::SumLanes(x.lane); }
+inline F32x16 SumLanes16(const F32x16* x) {
+  return ForLanes([&](int l) { return SumLanes(x[l]); });
+}
+inline float MaximumLane(F32x16 x) {
+  float max = x.lane[0];
+  for (int l = 1; l < kLanes; ++l) max = kernels::Maximum(x.lane[l], max);
+  return max;
+}
+
+using Part = F32x16;
+inline Part LoadPart(const float* from) { return Load(from); }
+inline void StorePart(Part x, float* to) { Store(x, to); }
+
+}  // namespace octogate::kernels::plain
+
+#endif  // OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_

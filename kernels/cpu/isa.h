@@ -1,0 +1,43 @@
+// Which instruction set the CPU kernels use.
+
+#ifndef OCTOGATE_KERNELS_CPU_ISA_H_
+#define OCTOGATE_KERNELS_CPU_ISA_H_
+
+#include <cstdint>
+
+namespace octogate::kernels {
+
+enum class Isa : uint8_t {
+  kAuto,    // the best that this machine runs
+  kPlain,   // no SIMD of its own; any CPU
+  kAvx2,    // AVX2, FMA and F16C
+  kAvx512,  // AVX-512 F, BW, VL and DQ
+};
+
+constexpr const char* Name(Isa isa) {
+  switch (isa) {
+    case Isa::kAuto:
+      return "auto";
+    case Isa::kPlain:
+      return "plain";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "?";
+}
+
+// Whether the CPU has the instructions and the operating system keeps their
+// registers. kAuto and kPlain always do.
+bool IsSupported(Isa isa);
+
+// Whether the CPU has the dot product of BF16 pairs (AVX512_BF16).
+bool HasBf16DotProduct();
+
+// The best supported set; never kAuto.
+Isa BestIsa();
+
+}  // namespace octogate::kernels
+
+#endif  // OCTOGATE_KERNELS_CPU_ISA_H_

@@ -1,0 +1,91 @@
+// The CPU kernels as a table of functions, one table per instruction set. Each
+// is compiled in a file of its own with that set enabled, from the same
+// templates (*-inl.h) over the sixteen lanes of f32x16_*.h; all follow
+// kernels/reduction_order.h and so give the same bits.
+//
+// Such files must not emit code that the linker could share with others: they
+// use plain structs and pointers, and no inline function outside their own
+// namespace.
+
+#ifndef OCTOGATE_KERNELS_CPU_KERNEL_TABLE_H_
+#define OCTOGATE_KERNELS_CPU_KERNEL_TABLE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/dtype.h"
+
+namespace octogate::kernels {
+
+// Arguments of Backend::MatMul.
+struct MatMulArgs {
+  const uint8_t* weight;  // [weight_rows, cols] of dtype, any alignment
+  DType dtype;
+  int cols;
+  const float* bias;
+  const float* x;  // [rows, cols]
+  int rows;
+  bool accumulate;
+  float* out;
+  int out_stride;
+};
+
+// Blocking of products with more than kGemvRows rows: a panel of weights is
+// widened once and used for a block of rows; sums wait in their 16 lanes
+// between slices of the columns.
+inline constexpr int kGemvRows = 8;
+inline constexpr int kPanelRows = 32;     // rows of the weight
+inline constexpr int kBlockRows = 64;     // rows of x
+inline constexpr int kSliceDepth = 512;   // columns
+inline constexpr size_t kMatMulScratch =  // floats for each thread
+    size_t{kPanelRows} * kSliceDepth + size_t{kBlockRows} * kSliceDepth +
+    size_t{kBlockRows} * kPanelRows * 16;
+
+// Up to four queries that share a kv head, against one block of positions.
+inline constexpr int kTileQueries = 4;
+
+struct AttentionTile {
+  int queries;
+  const float* q[kTileQueries];
+  int begin[kTileQueries];  // positions that a query sees, counted in the block
+  int end[kTileQueries];    // begin < end
+  int head_dim;
+  float scale;
+  DType dtype;
+  const uint8_t* const* keys;    // by position in the block; valid from the
+  const uint8_t* const* values;  // smallest begin to the largest end
+  // Results.
+  float* out[kTileQueries];  // [head_dim] each
+  float max[kTileQueries];
+  float sum[kTileQueries];
+};
+
+struct KernelTable {
+  const char* name;
+
+  // Rows [begin, end) of the weight, for all rows of x. `scratch` is private to
+  // the thread.
+  void (*matmul)(const MatMulArgs& args, int begin, int end, float* scratch);
+
+  void (*rms_norm)(const float* x, const float* weight, int columns, float epsilon, float* out);
+  void (*widen)(const uint8_t* from, DType dtype, int count, float* to);
+  void (*silu_mul)(const float* gate, const float* up, int count, float* out);
+  void (*gelu_tanh_mul)(const float* gate, const float* up, int count, float* out);
+  void (*gelu_erf_mul)(const float* gate, const float* up, int count, float* out);
+
+  void (*attend_block)(AttentionTile* tile);
+  // Merges a later block into *max, *sum, out[head_dim].
+  void (*merge)(int head_dim, float block_max, float block_sum, const float* block_out, float* max,
+                float* sum, float* out);
+  void (*divide)(int count, float divisor, float* out);
+};
+
+const KernelTable& PlainKernels();
+#if defined(__x86_64__)
+const KernelTable& Avx2Kernels();
+const KernelTable& Avx512Kernels();
+#endif
+
+}  // namespace octogate::kernels
+
+#endif  // OCTOGATE_KERNELS_CPU_KERNEL_TABLE_H_

@@ -1,0 +1,253 @@
+#include "kernels/reference/reference_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+
+#include "kernels/elementary.h"
+#include "kernels/float16.h"
+#include "kernels/host_memory.h"
+#include "kernels/reduction_order.h"
+#include "kernels/rotary.h"
+
+namespace octogate::kernels {
+namespace {
+
+size_t Offset(int row, int stride) {
+  return static_cast<size_t>(row) * static_cast<size_t>(stride);
+}
+
+// Element `index` of a row of `dtype`, widened. The row need not be aligned.
+float WidenElement(const uint8_t* row, DType dtype, int index) {
+  const uint8_t* from = row + static_cast<size_t>(index) * SizeOf(dtype);
+  if (dtype == DType::kF32) {
+    float value;
+    std::memcpy(&value, from, sizeof(value));
+    return value;
+  }
+  uint16_t value;
+  std::memcpy(&value, from, sizeof(value));
+  return dtype == DType::kF16 ? Float16ToFloat(value) : BFloat16ToFloat(value);
+}
+
+// The keys and values of one kv head of one sequence, by position.
+class HeadView {
+ public:
+  HeadView(const HostKvCache& cache, int layer, int kv_head, std::span<const int32_t> pages)
+      : cache_(cache), layer_(layer), kv_head_(kv_head), pages_(pages) {}
+
+  float Key(int position, int d) const {
+    return Element(cache_.keys(Page(position), layer_, kv_head_), position, d);
+  }
+  float Value(int position, int d) const {
+    return Element(cache_.values(Page(position), layer_, kv_head_), position, d);
+  }
+
+ private:
+  int Page(int position) const {
+    return pages_[static_cast<size_t>(position / cache_.shape().page_size)];
+  }
+  float Element(const uint8_t* run, int position, int d) const {
+    const size_t in_page = static_cast<size_t>(position % cache_.shape().page_size);
+    return WidenElement(run + in_page * cache_.position_bytes(), cache_.shape().dtype, d);
+  }
+
+  const HostKvCache& cache_;
+  int layer_;
+  int kv_head_;
+  std::span<const int32_t> pages_;
+};
+
+// Softmax over part of the positions: not yet divided by `sum`, relative to
+// `max`.
+struct Partial {
+  float max;
+  float sum;
+  std::array<float, kMaxHeadDim> out;
+};
+
+void AttendBlock(const AttentionShape& shape, const HeadView& head, const float* q, int begin,
+                 int end, Partial* partial) {
+  std::array<float, kAttentionBlock> scores;
+  partial->max = -std::numeric_limits<float>::infinity();
+  for (int j = begin; j < end; ++j) {
+    const float dot =
+        Dot([&](int d) { return q[d]; }, [&](int d) { return head.Key(j, d); }, shape.head_dim);
+    scores[static_cast<size_t>(j - begin)] = dot * shape.scale;
+    partial->max = Maximum(dot * shape.scale, partial->max);
+  }
+  float lanes[kLanes] = {};
+  std::fill_n(partial->out.begin(), shape.head_dim, 0.0f);
+  for (int j = begin; j < end; ++j) {
+    const float p = Exp(scores[static_cast<size_t>(j - begin)] - partial->max);
+    lanes[j % kLanes] += p;
+    for (int d = 0; d < shape.head_dim; ++d) {
+      partial->out[d] = std::fma(p, head.Value(j, d), partial->out[d]);
+    }
+  }
+  partial->sum = SumLanes(lanes);
+}
+
+class ReferenceBackend final : public Backend {
+ public:
+  std::string Describe() const override { return "reference"; }
+
+  std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
+
+  std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix) override {
+    return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
+  }
+
+  std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
+    return HostKvCache::Make(shape);
+  }
+
+  void Upload(std::span<const float> from, float* to) override {
+    std::copy(from.begin(), from.end(), to);
+  }
+  void Download(const float* from, std::span<float> to) override {
+    std::copy_n(from, to.size(), to.begin());
+  }
+  void Synchronize() override {}
+
+  void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {
+    const auto& weight = static_cast<const HostWeight&>(table);
+    for (const int32_t id : ids) {
+      assert(id >= 0 && id < weight.rows);
+      for (int c = 0; c < weight.cols; ++c)
+        *out++ = WidenElement(weight.row(id), weight.dtype(), c);
+    }
+  }
+
+  void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
+               float* out) override {
+    for (int r = 0; r < rows; ++r) {
+      const float* from = x + Offset(r, columns);
+      const auto element = [&](int c) { return from[c]; };
+      const float scale = InverseRms(Dot(element, element, columns), columns, epsilon);
+      for (int c = 0; c < columns; ++c) out[Offset(r, columns) + c] = from[c] * scale * weight[c];
+    }
+  }
+
+  void MatMul(const Weight& weight, const float* bias, const float* x, int rows, bool accumulate,
+              float* out, int out_stride) override {
+    const auto& w = static_cast<const HostWeight&>(weight);
+    for (int r = 0; r < rows; ++r) {
+      const float* in = x + Offset(r, w.cols);
+      for (int n = 0; n < w.rows; ++n) {
+        const float dot = Dot([&](int k) { return in[k]; },
+                              [&](int k) { return WidenElement(w.row(n), w.dtype(), k); }, w.cols);
+        float& y = out[Offset(r, out_stride) + n];
+        y = FinishDot(dot, bias, n, accumulate, y);
+      }
+    }
+  }
+
+  void Rope(const RopeShape& shape, std::span<const int32_t> positions, int stride,
+            float* x) override {
+    const int frequencies = static_cast<int>(shape.inverse_frequencies.size());
+    assert(2 * frequencies <= shape.head_dim);
+    for (size_t r = 0; r < positions.size(); ++r) {
+      for (int i = 0; i < frequencies; ++i) {
+        const float angle = static_cast<float>(positions[r]) * shape.inverse_frequencies[i];
+        auto [sine, cosine] = SinCos(angle);
+        sine *= shape.attention_factor;
+        cosine *= shape.attention_factor;
+        for (int h = 0; h < shape.heads; ++h) {
+          float* first = x + r * static_cast<size_t>(stride) + Offset(h, shape.head_dim) + i;
+          float* second = first + frequencies;
+          const float a = *first;
+          const float b = *second;
+          *first = a * cosine - b * sine;
+          *second = b * cosine + a * sine;
+        }
+      }
+    }
+  }
+
+  void WriteKv(KvCache& cache, int layer, std::span<const SequenceRows> sequences,
+               const float* keys, const float* values, int stride) override {
+    for (const SequenceRows& sequence : sequences) {
+      WriteHostKv(static_cast<HostKvCache&>(cache), layer, sequence, keys, values, stride);
+    }
+  }
+
+  void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
+                 std::span<const SequenceRows> sequences, const float* q, int q_stride,
+                 float* out) override {
+    const auto& host_cache = static_cast<const HostKvCache&>(cache);
+    assert(shape.head_dim <= kMaxHeadDim);
+    Partial total;
+    Partial block;
+    for (const SequenceRows& sequence : sequences) {
+      for (int i = 0; i < sequence.row_count; ++i) {
+        for (int h = 0; h < shape.heads; ++h) {
+          const int row = sequence.first_row + i;
+          const HeadView head(host_cache, layer, h / (shape.heads / shape.kv_heads),
+                              sequence.pages);
+          AttendRow(shape, head, q + Offset(row, q_stride) + Offset(h, shape.head_dim),
+                    sequence.first_position + i, &total, &block);
+          float* to = out + Offset(row, shape.heads * shape.head_dim) + Offset(h, shape.head_dim);
+          for (int d = 0; d < shape.head_dim; ++d) to[d] = total.out[d] / total.sum;
+        }
+      }
+    }
+  }
+
+  void SiluMul(const float* gate_up, int rows, int columns, float* out) override {
+    GateMul(gate_up, rows, columns, Silu, out);
+  }
+
+  void GeluMul(const float* gate_up, int rows, int columns, bool tanh_approximation,
+               float* out) override {
+    GateMul(gate_up, rows, columns, tanh_approximation ? GeluTanh : GeluErf, out);
+  }
+
+  void GatherRows(const float* x, std::span<const int32_t> rows, int columns, float* out) override {
+    for (const int32_t row : rows) {
+      out = std::copy_n(x + Offset(row, columns), columns, out);
+    }
+  }
+
+ private:
+  static void AttendRow(const AttentionShape& shape, const HeadView& head, const float* q,
+                        int position, Partial* total, Partial* block) {
+    const int first = FirstSeen(position, shape.sliding_window);
+    const int first_block = first / kAttentionBlock;
+    for (int b = first_block; b * kAttentionBlock <= position; ++b) {
+      const int begin = std::max(first, b * kAttentionBlock);
+      const int end = std::min(position + 1, (b + 1) * kAttentionBlock);
+      AttendBlock(shape, head, q, begin, end, b == first_block ? total : block);
+      if (b == first_block) continue;
+      const MergeFactors merge = Merge(total->max, block->max);
+      total->max = merge.max;
+      total->sum = std::fma(block->sum, merge.b, total->sum * merge.a);
+      for (int d = 0; d < shape.head_dim; ++d) {
+        total->out[d] = std::fma(block->out[d], merge.b, total->out[d] * merge.a);
+      }
+    }
+  }
+
+  static void GateMul(const float* gate_up, int rows, int columns, float (*activation)(float),
+                      float* out) {
+    for (int r = 0; r < rows; ++r) {
+      const float* gate = gate_up + 2 * Offset(r, columns);
+      const float* up = gate + columns;
+      for (int c = 0; c < columns; ++c) out[Offset(r, columns) + c] = activation(gate[c]) * up[c];
+    }
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeReferenceBackend() {
+  return std::unique_ptr<Backend>(new (std::nothrow) ReferenceBackend);
+}
+
+}  // namespace octogate::kernels

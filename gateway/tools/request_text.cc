@@ -1,8 +1,5 @@
 #include "gateway/tools/request_text.h"
 
-#include <cstdint>
-#include <optional>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -41,35 +38,11 @@ std::string_view TrimSpaces(std::string_view text) {
   return text;
 }
 
-// How many bytes at the front of `text` spell `phrase`, where one space of the phrase is any run of
-// spaces.
-std::optional<size_t> MatchPhrase(std::string_view text, std::string_view phrase) {
-  size_t at = 0;
-  for (const char expected : phrase) {
-    const std::string_view rest = text.substr(at);
-    if (expected == ' ') {
-      size_t spaces = 0;
-      while (spaces < rest.size() && IsSpaceByte(rest[spaces])) ++spaces;
-      if (spaces == 0) return std::nullopt;
-      at += spaces;
-    } else if (expected == '\'' && rest.substr(0, kCurlyApostrophe.size()) == kCurlyApostrophe) {
-      at += kCurlyApostrophe.size();
-    } else if (!rest.empty() &&
-               absl::ascii_tolower(static_cast<unsigned char>(rest[0])) == expected) {
-      ++at;
-    } else {
-      return std::nullopt;
-    }
-  }
-  return at;
-}
-
 bool DropOnePrefix(std::string_view& text, absl::Span<const std::string_view> prefixes) {
   for (const std::string_view prefix : prefixes) {
-    const std::optional<size_t> length = MatchPhrase(text, prefix);
-    if (!length.has_value()) continue;
-    if (*length < text.size() && IsWordByte(prefix.back()) && IsWordByte(text[*length])) continue;
-    text = TrimSpaces(text.substr(*length));
+    const size_t length = MatchPhrase(text, prefix);
+    if (length == 0) continue;
+    text = TrimSpaces(text.substr(length));
     return true;
   }
   return false;
@@ -88,6 +61,28 @@ bool DropOneSuffix(std::string_view& text, absl::Span<const std::string_view> su
 }
 
 }  // namespace
+
+size_t MatchPhrase(std::string_view text, std::string_view phrase) {
+  size_t at = 0;
+  for (const char expected : phrase) {
+    const std::string_view rest = text.substr(at);
+    if (expected == ' ') {
+      size_t spaces = 0;
+      while (spaces < rest.size() && IsSpaceByte(rest[spaces])) ++spaces;
+      if (spaces == 0) return 0;
+      at += spaces;
+    } else if (expected == '\'' && rest.substr(0, kCurlyApostrophe.size()) == kCurlyApostrophe) {
+      at += kCurlyApostrophe.size();
+    } else if (!rest.empty() &&
+               absl::ascii_tolower(static_cast<unsigned char>(rest[0])) == expected) {
+      ++at;
+    } else {
+      return 0;
+    }
+  }
+  const bool word_goes_on = at < text.size() && IsWordByte(phrase.back()) && IsWordByte(text[at]);
+  return word_goes_on ? 0 : at;
+}
 
 absl::Status CheckRequestText(std::string_view text, size_t max_bytes) {
   if (text.size() > max_bytes) {

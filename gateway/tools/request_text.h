@@ -22,6 +22,10 @@ absl::Status CheckRequestText(std::string_view text, size_t max_bytes);
 std::string_view StripPhrases(std::string_view text, absl::Span<const std::string_view> prefixes,
                               absl::Span<const std::string_view> suffixes);
 
+// How many bytes at the front of `text` spell `phrase` (lower case) in any case and as whole words,
+// where one space of the phrase is any run of spaces; 0 when they do not.
+size_t MatchPhrase(std::string_view text, std::string_view phrase);
+
 // The 1-based column, in code points, of byte `offset` of `text`.
 int ColumnOf(std::string_view text, size_t offset);
 

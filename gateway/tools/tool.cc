@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gateway/tools/calculator/calculator.h"
+#include "gateway/tools/clock/clock.h"
 #include "gateway/tools/reply.h"
 
 namespace octogate::gateway {
@@ -42,7 +43,9 @@ absl::Status CheckParameters(const ToolInfo& tool, const ToolParameters& paramet
 
 }  // namespace
 
-std::vector<ToolInfo> BuiltinTools() { return {CalculatorToolInfo(), ReplyToolInfo()}; }
+std::vector<ToolInfo> BuiltinTools() {
+  return {CalculatorToolInfo(), ClockToolInfo(), ReplyToolInfo()};
+}
 
 absl::StatusOr<std::unique_ptr<Tool>> MakeTool(std::string_view name,
                                                const ToolParameters& parameters) {

@@ -1,7 +1,6 @@
 #include "gateway/tools/calculator/lexer.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -214,25 +213,7 @@ class Lexer {
     return negative ? -value : value;
   }
 
-  // The bytes that spell `phrase` here as whole words, or 0.
-  size_t MatchWords(std::string_view phrase) const {
-    const std::string_view rest = Rest();
-    size_t i = 0;
-    for (const char expected : phrase) {
-      if (expected == ' ') {
-        const size_t before = i;
-        while (i < rest.size() && absl::ascii_isspace(static_cast<unsigned char>(rest[i]))) ++i;
-        if (i == before) return 0;
-      } else if (i < rest.size() &&
-                 absl::ascii_tolower(static_cast<unsigned char>(rest[i])) == expected) {
-        ++i;
-      } else {
-        return 0;
-      }
-    }
-    const bool word_goes_on = i < rest.size() && (IsLetter(rest[i]) || IsDigit(rest[i]));
-    return word_goes_on ? 0 : i;
-  }
+  size_t MatchWords(std::string_view phrase) const { return MatchPhrase(Rest(), phrase); }
 
   absl::Status Word() {
     const bool after_operand = !tokens_.empty() && EndsOperand(tokens_.back().kind);

@@ -17,7 +17,8 @@
 
 namespace octogate::router {
 
-class RouterNodeRouting;
+class LexicalHead;
+struct RouterRouting;
 
 struct RouteOptions {
   // Ask every head, even after one has decided; the decision stays that of the first.
@@ -66,7 +67,9 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
   const v1::Graph graph_;
   const int64_t version_;
   absl::flat_hash_map<std::string, const v1::Node*> nodes_;
-  absl::flat_hash_map<std::string, std::shared_ptr<const RouterNodeRouting>> routers_;
+  absl::flat_hash_map<std::string, std::shared_ptr<const RouterRouting>> routers_;
+  // By what they were trained from, for the next version to take over.
+  absl::flat_hash_map<std::string, std::shared_ptr<const LexicalHead>> lexical_heads_;
 };
 
 }  // namespace octogate::router

@@ -1,0 +1,74 @@
+#ifndef OCTOGATE_ROUTER_CAUSAL_HEAD_H_
+#define OCTOGATE_ROUTER_CAUSAL_HEAD_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "octogate/v1/graph.pb.h"
+#include "router/causal_model.h"
+#include "router/functional_token.h"
+
+namespace octogate::router {
+
+// A language model that was trained to write functional tokens (Octopus v2, arXiv 2404.01744, and
+// v4, arXiv 2404.19296): scores the tokens of a router's members by its next-token logits, and
+// writes the argument of a token. Immutable and thread-safe; must be owned by a shared_ptr.
+class CausalHead : public std::enable_shared_from_this<CausalHead> {
+ public:
+  // A router's member, and its token where the checkpoint has no spelling of its own for it.
+  struct Member {
+    std::string name;
+    std::string token;
+  };
+  struct Scores {
+    // Of each member, among those that are live: they sum to 1.
+    std::vector<float> probabilities;
+    // What the model gives to the live members' tokens together, out of its whole vocabulary.
+    double live_probability = 0;
+    v1::Usage usage;
+  };
+  struct Argument {
+    // As written; only for kComplete is it what the model meant.
+    FunctionalToken token;
+    v1::Usage usage;
+  };
+
+  // Asks the model's vocabulary: FAILED_PRECONDITION names every token that it lacks, and the
+  // members they belong to. `settings` is valid and has its defaults; members without a token in
+  // the vocabulary cannot be chosen, hence the error.
+  static absl::StatusOr<std::shared_ptr<const CausalHead>> Create(
+      const v1::CausalHead& settings, const std::vector<Member>& members,
+      std::shared_ptr<CausalModel> model, absl::Time deadline);
+
+  // Scores the members with live[i]; at least one is.
+  void Score(std::string_view query, const std::vector<bool>& live, const CallContext& context,
+             std::function<void(absl::StatusOr<Scores>)> done) const;
+
+  // Has the model write the argument of member `i`.
+  void WriteArgument(std::string_view query, size_t i, const CallContext& context,
+                     std::function<void(absl::StatusOr<Argument>)> done) const;
+
+  // The checkpoint's spelling of member `i`.
+  const std::string& token(size_t i) const { return tokens_[i]; }
+
+ private:
+  CausalHead(v1::CausalHead settings, std::vector<std::string> tokens,
+             std::shared_ptr<CausalModel> model, FunctionalTokenSyntax syntax);
+
+  v1::WorkerPrompt MakePrompt(std::string_view query) const;
+
+  const v1::CausalHead settings_;
+  const std::vector<std::string> tokens_;
+  const std::shared_ptr<CausalModel> model_;
+  const FunctionalTokenSyntax syntax_;
+};
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_CAUSAL_HEAD_H_

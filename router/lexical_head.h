@@ -1,0 +1,94 @@
+#ifndef OCTOGATE_ROUTER_LEXICAL_HEAD_H_
+#define OCTOGATE_ROUTER_LEXICAL_HEAD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "octogate/v1/graph.pb.h"
+#include "router/lexical_features.h"
+#include "router/softmax_regression.h"
+
+namespace octogate::router {
+
+// What a lexical head learns from.
+struct LexicalExamples {
+  // Texts of each class; a class may have none, and is then never sure.
+  std::vector<std::vector<std::string>> classes;
+  // Texts that belong to no class, beside those built in (background_queries.h).
+  std::vector<std::string> none;
+};
+
+// Scores classes of texts by their n-grams: TF-IDF (1 + ln count, smoothed inverse document
+// frequency, unit length), a linear softmax, and a temperature.
+//
+// How sure it says that it is, is measured: the temperature is the one under which examples that
+// were held out of training are most probable. Two things lower its confidence in what it has never
+// seen: n-grams without example count in a text's length but give no evidence, and one more class,
+// "none", is learned from generic texts. So a head with few examples is seldom sure, and what has
+// nothing in common with any example goes to the next head or to the fallback.
+//
+// Immutable and thread-safe once trained; the result depends on settings and examples alone.
+class LexicalHead {
+ public:
+  struct Scores {
+    // Of each class, among the classes: they sum to 1.
+    std::vector<float> probabilities;
+    // Of all classes together; the rest is for "none".
+    double live_probability = 0;
+  };
+
+  // `settings` has its defaults. Time and memory are linear in the sizes of the examples, times the
+  // number of classes. RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED as TrainSoftmax,
+  // INVALID_ARGUMENT without any class.
+  static absl::StatusOr<std::shared_ptr<const LexicalHead>> Train(const v1::LexicalHead& settings,
+                                                                  const LexicalExamples& examples,
+                                                                  absl::Time deadline);
+
+  // `live[c]` false: class c cannot be chosen and gets 0. Fills `scores`, whose memory is reused.
+  void Score(std::string_view text, const std::vector<bool>& live, Scores* scores) const;
+
+  double temperature() const { return temperature_; }
+
+ private:
+  // Where an n-gram's weights are, and how rare it is.
+  struct Bucket {
+    int32_t row;  // -1: no example has it.
+    float idf;
+  };
+  struct Scratch {
+    LexicalFeatureExtractor extractor;
+    std::vector<SparseRows::Entry> vector;
+    std::vector<float> logits;
+  };
+
+  explicit LexicalHead(int hash_bits);
+
+  void IndexFeatures(const std::vector<std::string_view>& texts);
+  void AppendVector(const std::vector<LexicalFeature>& features,
+                    std::vector<SparseRows::Entry>* vector) const;
+  std::unique_ptr<Scratch> TakeScratch() const;
+  void ReturnScratch(std::unique_ptr<Scratch> scratch) const;
+
+  const int hash_bits_;
+  size_t classes_ = 0;  // Without "none", which is the last class of the model.
+  size_t rows_ = 0;
+  std::vector<Bucket> buckets_;
+  LinearModel model_;
+  double temperature_ = 1;
+  AddRowFunction add_row_;
+
+  mutable absl::Mutex mutex_;
+  mutable std::vector<std::unique_ptr<Scratch>> scratch_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_LEXICAL_HEAD_H_

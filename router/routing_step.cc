@@ -1,0 +1,256 @@
+#include "router/routing_step.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "common/strings.h"
+
+namespace octogate::router {
+namespace {
+
+constexpr int kNone = -1;
+constexpr size_t kMaxReportedScores = 8;
+
+int64_t MicrosecondsSince(int64_t start_nanos) {
+  return (absl::GetCurrentTimeNanos() - start_nanos) / 1000;
+}
+
+// Cut, not rounded: what is not sure enough must not look as if it were.
+std::string Percentage(double probability) {
+  return absl::StrFormat("%.2f", std::floor(probability * 100) / 100);
+}
+
+bool Contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void AddUsage(const v1::Usage& usage, v1::Decision* decision) {
+  v1::Usage& sum = *decision->mutable_usage();
+  sum.set_prompt_tokens(sum.prompt_tokens() + usage.prompt_tokens());
+  sum.set_completion_tokens(sum.completion_tokens() + usage.completion_tokens());
+}
+
+// Why the query goes on as it came, where an argument was written that cannot be used; empty where
+// it can.
+std::string ArgumentProblem(const absl::StatusOr<CausalHead::Argument>& argument) {
+  if (!argument.ok()) return absl::StrCat("failed: ", argument.status().message());
+  switch (argument->token.state) {
+    case FunctionalTokenState::kComplete:
+      return argument->token.argument.empty() ? "was empty" : "";
+    case FunctionalTokenState::kTruncated:
+      return "was cut before its end";
+    default:
+      return "was malformed";
+  }
+}
+
+// The state of one cascade. Only one thread at a time works on it: the caller's, then that of
+// whoever answered last.
+class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
+ public:
+  RoutingStep(std::shared_ptr<const RoutingSnapshot> snapshot, const RouterRouting& routing,
+              std::string query, RouteOptions options, RoutingSnapshot::Done done)
+      : snapshot_(std::move(snapshot)),
+        routing_(routing),
+        query_(std::move(query)),
+        options_(std::move(options)),
+        done_(std::move(done)) {}
+
+  void Start() {
+    decision_.set_router(routing_.node->name());
+    decision_.set_graph_version(snapshot_->version());
+    live_.assign(routing_.members.size(), true);
+    if (!options_.excluded.empty()) {
+      for (size_t i = 0; i < live_.size(); ++i) {
+        live_[i] = !Contains(options_.excluded, routing_.members[i]->name());
+      }
+    }
+    any_live_ = std::find(live_.begin(), live_.end(), true) != live_.end();
+    AskNext();
+  }
+
+ private:
+  using HeadResult = absl::StatusOr<std::pair<const std::vector<float>*, double>>;
+
+  // Why the whole step ends early, if it does.
+  absl::Status Interrupted() const {
+    if (options_.context.cancellation != nullptr && options_.context.cancellation->IsCancelled()) {
+      return absl::CancelledError(
+          absl::StrCat("the query was cancelled while '", routing_.node->name(), "' routed it"));
+    }
+    if (options_.context.deadline != absl::InfiniteFuture() &&
+        absl::Now() >= options_.context.deadline) {
+      return absl::DeadlineExceededError(absl::StrCat("the query's deadline passed while '",
+                                                      routing_.node->name(), "' routed it"));
+    }
+    return absl::OkStatus();
+  }
+
+  void AskNext() {
+    for (; next_head_ < routing_.heads.size() && any_live_; ++next_head_) {
+      if (chosen_ != kNone && !options_.all_heads) break;
+      if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
+      const RouterRouting::Head& head = routing_.heads[next_head_];
+      const int64_t asked = absl::GetCurrentTimeNanos();
+      if (head.lexical != nullptr) {
+        LexicalHead::Scores scores;
+        head.lexical->Score(query_, live_, &scores);
+        Record("lexical", std::make_pair(&scores.probabilities, scores.live_probability), asked);
+        continue;
+      }
+      head.causal->Score(
+          query_, live_, options_.context,
+          [self = shared_from_this(), asked](const absl::StatusOr<CausalHead::Scores>& scores) {
+            if (scores.ok()) AddUsage(scores->usage, &self->decision_);
+            self->Record("causal",
+                         scores.ok() ? HeadResult(std::make_pair(&scores->probabilities,
+                                                                 scores->live_probability))
+                                     : HeadResult(scores.status()),
+                         asked);
+            ++self->next_head_;
+            self->AskNext();
+          });
+      return;
+    }
+    Decide();
+  }
+
+  const std::string& TokenOf(const RouterRouting::Head& head, size_t member) const {
+    return head.causal != nullptr ? head.causal->token(member) : routing_.members[member]->token();
+  }
+
+  void Record(const char* name, const HeadResult& result, int64_t asked_nanos) {
+    const RouterRouting::Head& head = routing_.heads[next_head_];
+    v1::HeadScore& score = *decision_.add_heads();
+    score.set_head(name);
+    score.set_threshold(head.threshold);
+    score.set_duration_us(MicrosecondsSince(asked_nanos));
+    if (!result.ok()) {
+      score.set_error(result.status().ToString());
+      return;
+    }
+    const std::vector<float>& probabilities = *result->first;
+    score.set_live_probability(result->second);
+    std::vector<size_t> order;
+    for (size_t i = 0; i < probabilities.size(); ++i) {
+      if (live_[i]) order.push_back(i);
+    }
+    const size_t reported = std::min(order.size(), kMaxReportedScores);
+    std::partial_sort(
+        order.begin(), order.begin() + static_cast<ptrdiff_t>(reported), order.end(),
+        [&](size_t a, size_t b) {
+          return probabilities[a] != probabilities[b] ? probabilities[a] > probabilities[b] : a < b;
+        });
+    for (size_t k = 0; k < reported; ++k) {
+      v1::TokenScore& token = *score.add_scores();
+      token.set_node(routing_.members[order[k]]->name());
+      token.set_token(TokenOf(head, order[k]));
+      token.set_probability(probabilities[order[k]]);
+    }
+    const double confidence = probabilities[order.front()] * result->second;
+    best_confidence_ = std::max(best_confidence_, confidence);
+    if (chosen_ != kNone || confidence < head.threshold) return;
+    score.set_decided(true);
+    chosen_ = static_cast<int>(order.front());
+    deciding_head_ = next_head_;
+    decision_.set_probability(confidence);
+  }
+
+  void Decide() {
+    if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
+    decision_.set_argument(query_);
+    if (chosen_ == kNone) return TakeFallback();
+    const RouterRouting::Head& head = routing_.heads[deciding_head_];
+    const auto member = static_cast<size_t>(chosen_);
+    decision_.set_node(routing_.members[member]->name());
+    decision_.set_token(TokenOf(head, member));
+    decision_.set_head(head.causal != nullptr ? "causal" : "lexical");
+    decision_.set_reason(
+        absl::StrCat(decision_.head(), " was ", Percentage(decision_.probability()), " sure of '",
+                     decision_.node(), "', ", Percentage(head.threshold), " needed"));
+    const CausalHead* writer = head.causal != nullptr       ? head.causal.get()
+                               : routing_.rewritten[member] ? routing_.rewrite.get()
+                                                            : nullptr;
+    if (writer == nullptr) return Finish();
+    writer->WriteArgument(
+        query_, member, options_.context,
+        [self = shared_from_this()](absl::StatusOr<CausalHead::Argument> argument) {
+          self->TakeArgument(std::move(argument));
+        });
+  }
+
+  void TakeArgument(absl::StatusOr<CausalHead::Argument> argument) {
+    if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
+    if (argument.ok()) AddUsage(argument->usage, &decision_);
+    if (const std::string problem = ArgumentProblem(argument); !problem.empty()) {
+      absl::StrAppend(decision_.mutable_reason(), "; the argument ", problem,
+                      ", so the query goes on as it came");
+    } else {
+      decision_.set_argument(std::move(argument->token.argument));
+    }
+    Finish();
+  }
+
+  void TakeFallback() {
+    std::string why;
+    for (const v1::HeadScore& head : decision_.heads()) {
+      if (!head.error().empty()) {
+        absl::StrAppend(&why, why.empty() ? "" : ", ", head.head(), " failed (", head.error(), ")");
+        continue;
+      }
+      const v1::TokenScore& best = head.scores(0);
+      absl::StrAppend(&why, why.empty() ? "" : ", ", head.head(), " was ",
+                      Percentage(best.probability() * head.live_probability()), " sure of '",
+                      best.node(), "' (", Percentage(head.threshold()), " needed)");
+    }
+    if (!any_live_) why = "every member is drained";
+    if (Contains(options_.excluded, routing_.fallback->name())) {
+      return done_(absl::UnavailableError(absl::StrCat("no member of '", routing_.node->name(),
+                                                       "' was chosen: ", why, "; its fallback '",
+                                                       routing_.fallback->name(), "' is drained")));
+    }
+    decision_.set_fallback(true);
+    decision_.set_probability(best_confidence_);
+    decision_.set_node(routing_.fallback->name());
+    decision_.set_token(routing_.fallback->token());
+    decision_.set_reason(absl::StrCat(why, ", so the fallback '", decision_.node(), "' takes it"));
+    Finish();
+  }
+
+  void Finish() {
+    decision_.set_duration_us(MicrosecondsSince(start_nanos_));
+    done_(std::move(decision_));
+  }
+
+  const std::shared_ptr<const RoutingSnapshot> snapshot_;
+  const RouterRouting& routing_;
+  const std::string query_;
+  const RouteOptions options_;
+  const RoutingSnapshot::Done done_;
+  const int64_t start_nanos_ = absl::GetCurrentTimeNanos();
+
+  std::vector<bool> live_;
+  bool any_live_ = false;
+  size_t next_head_ = 0;
+  int chosen_ = kNone;
+  size_t deciding_head_ = 0;
+  double best_confidence_ = 0;
+  v1::Decision decision_;
+};
+
+}  // namespace
+
+void RunRoutingStep(std::shared_ptr<const RoutingSnapshot> snapshot, const RouterRouting& routing,
+                    std::string query, RouteOptions options, RoutingSnapshot::Done done) {
+  std::make_shared<RoutingStep>(std::move(snapshot), routing, std::move(query), std::move(options),
+                                std::move(done))
+      ->Start();
+}
+
+}  // namespace octogate::router

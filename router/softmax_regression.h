@@ -1,0 +1,59 @@
+#ifndef OCTOGATE_ROUTER_SOFTMAX_REGRESSION_H_
+#define OCTOGATE_ROUTER_SOFTMAX_REGRESSION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+// Multinomial logistic regression on sparse rows, trained by Adagrad (Duchi, Hazan and Singer
+// 2011).
+
+namespace octogate::router {
+
+// Sparse vectors, one after the other: example i is entries [begin[i], begin[i + 1]).
+struct SparseRows {
+  struct Entry {
+    uint32_t feature;
+    float value;
+  };
+  std::vector<size_t> begin = {0};
+  std::vector<Entry> entries;
+
+  size_t size() const { return begin.size() - 1; }
+};
+
+// logit[c] = bias[c] + sum over f of x[f] * weights[f * stride + c]. Rows are padded with zeros to
+// whole vectors.
+struct LinearModel {
+  size_t features = 0;
+  size_t classes = 0;
+  size_t stride = 0;
+  std::vector<float> weights;
+  std::vector<float> bias;  // `stride` of them.
+};
+
+struct SoftmaxTraining {
+  int epochs = 40;
+  uint64_t seed = 1;
+  double learning_rate = 0.5;
+};
+
+// Trains on `examples` of the given `labels`, those of `selected` only, in an order that depends on
+// the seed alone: equal inputs give equal weights on every machine. DEADLINE_EXCEEDED between two
+// epochs; RESOURCE_EXHAUSTED where features * classes is over 2^26.
+absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::vector<int>& labels,
+                                         const std::vector<uint32_t>& selected, size_t features,
+                                         size_t classes, const SoftmaxTraining& training,
+                                         absl::Time deadline);
+
+// logits[0, stride) += x * row[0, stride), for a whole row of the model.
+using AddRowFunction = void (*)(const float* row, float x, float* logits, size_t stride);
+// The fastest one of this machine; all give the same bits.
+AddRowFunction FindAddRow();
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_SOFTMAX_REGRESSION_H_

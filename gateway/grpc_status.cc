@@ -1,12 +1,16 @@
 #include "gateway/grpc_status.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gateway/utf8.h"
 #include "workers/engine/engine.h"
 
@@ -58,6 +62,18 @@ absl::Duration RetryAfter(const absl::Status& status) {
     return absl::ZeroDuration();
   }
   return absl::Milliseconds(std::min(millis, kMaxRetryAfterMillis));
+}
+
+void AddRetryHint(const absl::Status& status, grpc::ServerContext* context) {
+  const absl::Duration hint = RetryAfter(status);
+  if (hint <= absl::ZeroDuration()) return;
+  context->AddTrailingMetadata(kRetryPushbackKey, absl::StrCat(absl::ToInt64Milliseconds(hint)));
+}
+
+absl::Time DeadlineOf(const grpc::ServerContext& context) {
+  // A missing one reads as some two hundred years ahead.
+  const absl::Time deadline = absl::FromChrono(context.deadline());
+  return deadline - absl::Now() > absl::Hours(24 * 365) ? absl::InfiniteFuture() : deadline;
 }
 
 }  // namespace octogate::gateway

@@ -4,9 +4,8 @@
 #define OCTOGATE_GATEWAY_GRPC_STATUS_H_
 
 #include <grpcpp/client_context.h>
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/status.h>
-
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -31,6 +30,12 @@ absl::Status WithRetryAfter(absl::Status status, absl::Duration retry_after);
 
 // Zero: no hint.
 absl::Duration RetryAfter(const absl::Status& status);
+
+// Puts the hint, if there is one, into the trailing metadata of a call that has not ended.
+void AddRetryHint(const absl::Status& status, grpc::ServerContext* context);
+
+// Infinite where the client has set none.
+absl::Time DeadlineOf(const grpc::ServerContext& context);
 
 }  // namespace octogate::gateway
 

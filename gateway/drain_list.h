@@ -1,0 +1,49 @@
+// The nodes that take no new queries, by name. Kept apart from the graph: a new version does not
+// bring a drained node back.
+#ifndef OCTOGATE_GATEWAY_DRAIN_LIST_H_
+#define OCTOGATE_GATEWAY_DRAIN_LIST_H_
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace octogate::gateway {
+
+// Thread safety: all methods may be called from any thread.
+class DrainList {
+ public:
+  using Names = std::vector<std::string>;  // sorted
+
+  std::shared_ptr<const Names> names() const {
+    absl::MutexLock lock(&mutex_);
+    return names_;
+  }
+
+  bool Contains(std::string_view name) const {
+    const std::shared_ptr<const Names> names = this->names();
+    return std::binary_search(names->begin(), names->end(), name);
+  }
+
+  void Set(std::string_view name, bool drained) {
+    absl::MutexLock lock(&mutex_);
+    auto changed = std::make_shared<Names>(*names_);
+    const auto place = std::lower_bound(changed->begin(), changed->end(), name);
+    const bool present = place != changed->end() && *place == name;
+    if (drained && !present) changed->insert(place, std::string(name));
+    if (!drained && present) changed->erase(place);
+    names_ = std::move(changed);
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const Names> names_ ABSL_GUARDED_BY(mutex_) = std::make_shared<Names>();
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_DRAIN_LIST_H_

@@ -1,0 +1,203 @@
+#include "gateway/gateway_service.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "gateway/generate_call.h"
+
+namespace octogate::gateway {
+namespace {
+
+absl::Status NoGraph() {
+  return absl::UnavailableError("no graph has been applied yet; apply one with octoctl apply -f");
+}
+
+// Routers inside routers that one Route passes at most; the graph has no cycles of routers.
+constexpr int kMaxRouters = 64;
+
+// The decisions of one Route, one router after the other. Keeps itself alive.
+class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
+ public:
+  using Done = std::function<void(absl::StatusOr<v1::RouteResponse>)>;
+
+  RouteCourse(std::shared_ptr<const GraphState> graph, router::RouteOptions options, Done done)
+      : graph_(std::move(graph)), options_(std::move(options)), done_(std::move(done)) {}
+
+  void Visit(const std::string& name, const std::string& argument) {
+    const NodeRuntime* const node = graph_->FindNode(name);
+    if (node == nullptr) {
+      done_(absl::NotFoundError(absl::StrCat("node: the graph has no node \"", name, "\"")));
+      return;
+    }
+    if (!node->node->has_router() || response_.decisions_size() >= kMaxRouters) {
+      response_.set_node(name);
+      response_.set_argument(argument);
+      done_(std::move(response_));
+      return;
+    }
+    graph_->routing->Route(name, argument, options_,
+                           [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
+                             if (!decision.ok()) {
+                               self->done_(decision.status());
+                               return;
+                             }
+                             const std::string next = decision->node();
+                             const std::string next_argument = decision->argument();
+                             *self->response_.add_decisions() = *std::move(decision);
+                             self->Visit(next, next_argument);
+                           });
+  }
+
+ private:
+  const std::shared_ptr<const GraphState> graph_;
+  const router::RouteOptions options_;
+  const Done done_;
+  v1::RouteResponse response_;
+};
+
+}  // namespace
+
+GatewayService::GatewayService(const QueryEnvironment& environment, Admission* admission,
+                               GraphSource graph)
+    : environment_(environment),
+      admission_(admission),
+      graph_(std::move(graph)),
+      route_(&grpc_service_, &RawService::RequestRoute,
+             [this](const v1::RouteRequest& request, absl::Time deadline,
+                    std::shared_ptr<Cancellation> cancellation, auto done) {
+               Route(request, deadline, std::move(cancellation), std::move(done));
+             }),
+      embed_(&grpc_service_, &RawService::RequestEmbed,
+             [this](const v1::EmbedRequest& request, absl::Time deadline,
+                    std::shared_ptr<Cancellation> cancellation, auto done) {
+               Embed(request, deadline, std::move(cancellation), std::move(done));
+             }),
+      list_models_(
+          &grpc_service_, &RawService::RequestListModels,
+          [this](const v1::ListModelsRequest&, absl::Time, const std::shared_ptr<Cancellation>&,
+                 auto done) { ListModels(std::move(done)); }) {}
+
+GatewayService::~GatewayService() = default;
+
+void GatewayService::Serve(EventLoops* loops) {
+  loops_ = loops;
+  for (size_t loop = 0; loop < loops->size(); ++loop) {
+    GenerateCall::Accept(this, loop);
+    route_.Serve(loops, loop);
+    embed_.Serve(loops, loop);
+    list_models_.Serve(loops, loop);
+  }
+}
+
+void GatewayService::Tick() {
+  const absl::Time now = absl::Now();
+  std::vector<GenerateCall*> calls;
+  {
+    absl::MutexLock lock(&mutex_);
+    calls.assign(calls_.begin(), calls_.end());
+    for (GenerateCall* call : calls) call->Keep();
+  }
+  for (GenerateCall* call : calls) {
+    call->OnTick(now);
+    call->Drop();
+  }
+}
+
+void GatewayService::Register(GenerateCall* call) {
+  absl::MutexLock lock(&mutex_);
+  calls_.insert(call);
+}
+
+void GatewayService::Unregister(GenerateCall* call) {
+  absl::MutexLock lock(&mutex_);
+  calls_.erase(call);
+}
+
+void GatewayService::Route(const v1::RouteRequest& request, absl::Time deadline,
+                           std::shared_ptr<Cancellation> cancellation,
+                           std::function<void(absl::StatusOr<v1::RouteResponse>)> done) {
+  std::shared_ptr<const GraphState> graph = graph_();
+  if (graph == nullptr) {
+    done(NoGraph());
+    return;
+  }
+  const v1::GraphSpec& spec = graph->graph().spec();
+  router::RouteOptions options;
+  options.all_heads = request.all_heads();
+  options.excluded = *environment_.drained->names();
+  options.context.deadline =
+      std::min(deadline, absl::Now() + absl::Milliseconds(spec.limits().timeout_ms()));
+  options.context.cancellation = std::move(cancellation);
+  const std::string& entry = request.node().empty() ? spec.entry() : request.node();
+  const std::string& query = request.messages(request.messages_size() - 1).content();
+  std::make_shared<RouteCourse>(graph, std::move(options), std::move(done))->Visit(entry, query);
+}
+
+void GatewayService::Embed(const v1::EmbedRequest& request, absl::Time deadline,
+                           std::shared_ptr<Cancellation> cancellation,
+                           std::function<void(absl::StatusOr<v1::EmbedResponse>)> done) {
+  const std::shared_ptr<const GraphState> graph = graph_();
+  if (graph == nullptr) {
+    done(NoGraph());
+    return;
+  }
+  const auto model = graph->models.find(request.model());
+  if (model == graph->models.end()) {
+    done(absl::NotFoundError(
+        absl::StrCat("model: the graph has no model \"", request.model(), "\"")));
+    return;
+  }
+  auto worker_request = std::make_shared<v1::WorkerEmbedRequest>();
+  *worker_request->mutable_inputs() = request.inputs();
+  const absl::Time limit =
+      absl::Now() + absl::Milliseconds(graph->graph().spec().limits().timeout_ms());
+  // Lives until the call is done.
+  auto registration = std::make_shared<Cancellation::Registration>();
+  auto call =
+      model->second->Embed(std::move(worker_request), std::min(deadline, limit),
+                           [done = std::move(done), graph,
+                            registration](absl::StatusOr<v1::WorkerEmbedResponse> result) {
+                             if (!result.ok()) {
+                               done(result.status());
+                               return;
+                             }
+                             v1::EmbedResponse response;
+                             response.mutable_embeddings()->Swap(result->mutable_embeddings());
+                             *response.mutable_usage() = result->usage();
+                             done(std::move(response));
+                           });
+  *registration = cancellation->OnCancel([call] { call->Cancel(); });
+}
+
+void GatewayService::ListModels(std::function<void(absl::StatusOr<v1::ListModelsResponse>)> done) {
+  const std::shared_ptr<const GraphState> graph = graph_();
+  v1::ListModelsResponse response;
+  if (graph == nullptr) {
+    done(std::move(response));
+    return;
+  }
+  for (const v1::Model& model : graph->graph().spec().models()) {
+    v1::ModelInfo& info = *response.add_models();
+    info.set_name(model.name());
+    const auto replicas = graph->models.find(model.name());
+    if (replicas != graph->models.end()) {
+      info.set_replicas(replicas->second->size());
+      info.set_replicas_ready(replicas->second->ready());
+      if (const auto known = replicas->second->Info(); known.has_value()) {
+        info.set_family(known->family());
+        info.set_context_length(known->context_length());
+        info.set_parameters(known->parameters());
+      }
+    }
+    for (const v1::Node& node : graph->graph().spec().nodes()) {
+      if (node.model().model() == model.name()) info.add_nodes(node.name());
+    }
+  }
+  done(std::move(response));
+}
+
+}  // namespace octogate::gateway

@@ -1,0 +1,75 @@
+// The Gateway service: transport and admission in front of queries.
+#ifndef OCTOGATE_GATEWAY_GATEWAY_SERVICE_H_
+#define OCTOGATE_GATEWAY_GATEWAY_SERVICE_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "gateway/admission.h"
+#include "gateway/event_loop.h"
+#include "gateway/graph_state.h"
+#include "gateway/query.h"
+#include "gateway/unary_method.h"
+#include "octogate/v1/gateway.grpc.pb.h"
+
+namespace octogate::gateway {
+
+class GenerateCall;
+
+// Thread safety: all methods may be called from any thread.
+class GatewayService {
+ public:
+  using RawService = v1::Gateway::WithRawMethod_Generate<
+      v1::Gateway::WithRawMethod_Route<v1::Gateway::WithRawMethod_Embed<
+          v1::Gateway::WithRawMethod_ListModels<v1::Gateway::Service>>>>;
+  // The applied graph, or null if there is none yet.
+  using GraphSource = std::function<std::shared_ptr<const GraphState>()>;
+
+  // Everything outlives the service.
+  GatewayService(const QueryEnvironment& environment, Admission* admission, GraphSource graph);
+  ~GatewayService();
+
+  // To be registered with the server's builder.
+  RawService* grpc_service() { return &grpc_service_; }
+
+  // Takes calls on every loop, whose queues are the server's. Once, when the server has started.
+  void Serve(EventLoops* loops);
+
+  // Ends what is past its deadline and cannot end by itself, e.g. because its client does not read.
+  // To be called every 100 ms or so.
+  void Tick();
+
+ private:
+  friend class GenerateCall;
+
+  // Calls that Tick looks at.
+  void Register(GenerateCall* call);
+  void Unregister(GenerateCall* call);
+
+  void Route(const v1::RouteRequest& request, absl::Time deadline,
+             std::shared_ptr<Cancellation> cancellation,
+             std::function<void(absl::StatusOr<v1::RouteResponse>)> done);
+  void Embed(const v1::EmbedRequest& request, absl::Time deadline,
+             std::shared_ptr<Cancellation> cancellation,
+             std::function<void(absl::StatusOr<v1::EmbedResponse>)> done);
+  void ListModels(std::function<void(absl::StatusOr<v1::ListModelsResponse>)> done);
+
+  const QueryEnvironment environment_;
+  Admission* const admission_;
+  const GraphSource graph_;
+  RawService grpc_service_;
+  EventLoops* loops_ = nullptr;
+  UnaryMethod<RawService, v1::RouteRequest, v1::RouteResponse> route_;
+  UnaryMethod<RawService, v1::EmbedRequest, v1::EmbedResponse> embed_;
+  UnaryMethod<RawService, v1::ListModelsRequest, v1::ListModelsResponse> list_models_;
+
+  absl::Mutex mutex_;
+  absl::flat_hash_set<GenerateCall*> calls_ ABSL_GUARDED_BY(mutex_);  // whose query has begun
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_GATEWAY_SERVICE_H_

@@ -1,0 +1,206 @@
+#include "gateway/generate_call.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "gateway/grpc_status.h"
+#include "gateway/message_codec.h"
+#include "gateway/request_validation.h"
+
+namespace octogate::gateway {
+namespace {
+
+// Tokens are joined to messages no longer than this: clients limit what they accept.
+constexpr size_t kMaxJoinedBytes = size_t{64} << 10;
+
+void Join(v1::Tokens& tokens, v1::Tokens& next) {
+  tokens.mutable_text()->append(next.text());
+  tokens.mutable_ids()->MergeFrom(next.ids());
+  for (v1::TokenLogprob& logprob : *next.mutable_logprobs()) {
+    *tokens.add_logprobs() = std::move(logprob);
+  }
+}
+
+}  // namespace
+
+void GenerateCall::Accept(GatewayService* service, size_t loop) {
+  auto* call = new GenerateCall(service, loop);
+  auto* queue = static_cast<grpc::ServerCompletionQueue*>(service->loops_->queue(loop));
+  call->context_.AsyncNotifyWhenDone(&call->call_ended_);
+  service->grpc_service_.RequestGenerate(&call->context_, &call->request_bytes_, &call->writer_,
+                                         queue, queue, &call->accepted_);
+}
+
+GenerateCall::GenerateCall(GatewayService* service, size_t loop)
+    : service_(service), loop_(loop), hold_(service->loops_) {}
+
+void GenerateCall::OnAccepted(bool ok) {
+  if (!ok) {  // The server shuts down.
+    delete this;
+    return;
+  }
+  Accept(service_, loop_);
+  deadline_ = DeadlineOf(context_);
+  absl::Status status = ParseMessage(request_bytes_, &request_);
+  request_bytes_.Clear();
+  if (status.ok()) status = ValidateRequest(request_);
+  if (!status.ok()) {
+    OnDone(status, nullptr);
+    return;
+  }
+  if (request_.tenant().empty()) request_.set_tenant("default");
+  tenant_ = request_.tenant();
+  const std::optional<absl::Status> admitted = service_->admission_->Admit(
+      tenant_, deadline_, [this](const absl::Status& decision) { OnTurnDecided(decision); });
+  if (!admitted.has_value()) return;
+  if (admitted->ok()) {
+    StartQuery();
+  } else {
+    OnDone(*admitted, nullptr);
+  }
+}
+
+void GenerateCall::OnTurnDecided(const absl::Status& decision) {
+  if (!decision.ok()) {
+    OnDone(decision, nullptr);
+    return;
+  }
+  // Not here: this is the end of another query, whose turn might have come at the end of yet
+  // another one.
+  turn_.Set(service_->loops_->queue(loop_), gpr_now(GPR_CLOCK_MONOTONIC), &turn_came_);
+}
+
+void GenerateCall::OnTurn(bool) { StartQuery(); }
+
+void GenerateCall::StartQuery() {
+  admitted_at_ = absl::Now();
+  const std::shared_ptr<const GraphState> graph = service_->graph_();
+  if (graph == nullptr) {
+    OnDone(absl::UnavailableError("no graph has been applied yet; apply one with octoctl apply -f"),
+           nullptr);
+    return;
+  }
+  auto query =
+      std::make_shared<Query>(service_->environment_, graph, std::move(request_), deadline_, this);
+  {
+    absl::MutexLock lock(&mutex_);
+    query_ = query;
+    if (broken_) query->Cancel();
+  }
+  service_->Register(this);
+  query->Start();
+}
+
+void GenerateCall::OnTick(absl::Time now) {
+  std::shared_ptr<Query> query;
+  {
+    absl::MutexLock lock(&mutex_);
+    query = query_;
+  }
+  if (query == nullptr || now < query->deadline() + kExpireAfter) return;
+  query->Expire();
+  // A client that does not read cannot be told.
+  if (now >= query->deadline() + kAbandonAfter) context_.TryCancel();
+}
+
+Flow GenerateCall::OnEvent(v1::GenerateResponse& event) {
+  absl::MutexLock lock(&mutex_);
+  if (broken_) return Flow::kContinue;
+  if (!writing_ && pending_.empty()) {
+    writing_ = true;
+    writer_.Write(SerializeMessage(event), &written_);
+    return Flow::kContinue;
+  }
+  AddPending(event);
+  if (pending_bytes_ <= kMaxPendingBytes) return Flow::kContinue;
+  paused_ = true;
+  return Flow::kPause;
+}
+
+void GenerateCall::AddPending(v1::GenerateResponse& event) {
+  const size_t bytes = event.ByteSizeLong();
+  pending_bytes_ += bytes;
+  if (!pending_.empty() && event.has_tokens()) {
+    v1::GenerateResponse& last = pending_.back().event;
+    if (last.has_tokens() && last.tokens().node() == event.tokens().node() &&
+        pending_.back().bytes + bytes <= kMaxJoinedBytes) {
+      Join(*last.mutable_tokens(), *event.mutable_tokens());
+      pending_.back().bytes += bytes;
+      return;
+    }
+  }
+  pending_.push_back({std::move(event), bytes});
+}
+
+void GenerateCall::OnDone(const absl::Status& status, v1::GenerateResponse* finished) {
+  if (admitted_at_ != absl::InfiniteFuture()) {
+    service_->admission_->Release(tenant_, absl::Now() - admitted_at_);
+  }
+  AddRetryHint(status, &context_);
+  absl::MutexLock lock(&mutex_);
+  done_ = true;
+  status_ = status;
+  if (finished != nullptr) pending_.push_back({std::move(*finished), 0});
+  Write();
+}
+
+void GenerateCall::Write() {
+  if (writing_ || closing_) return;
+  if (broken_) pending_.clear();
+  if (pending_.empty()) {
+    if (!done_) return;
+    closing_ = true;
+    writer_.Finish(ToGrpcStatus(status_), &status_written_);
+    return;
+  }
+  const Pending next = std::move(pending_.front());
+  pending_.pop_front();
+  pending_bytes_ -= next.bytes;
+  const grpc::ByteBuffer bytes = SerializeMessage(next.event);
+  if (done_ && pending_.empty()) {
+    closing_ = true;
+    writer_.WriteAndFinish(bytes, grpc::WriteOptions(), ToGrpcStatus(status_), &status_written_);
+  } else {
+    writing_ = true;
+    writer_.Write(bytes, &written_);
+  }
+}
+
+void GenerateCall::OnWritten(bool ok) {
+  std::shared_ptr<Query> resumed;
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) broken_ = true;
+    Write();
+    if (paused_ && pending_bytes_ <= kMaxPendingBytes / 2) {
+      paused_ = false;
+      resumed = query_;
+    }
+  }
+  if (resumed != nullptr) resumed->Resume();
+}
+
+void GenerateCall::OnCallEnded(bool) {
+  std::shared_ptr<Query> query;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (context_.IsCancelled()) {
+      broken_ = true;
+      query = query_;
+    }
+  }
+  if (query != nullptr) query->Cancel();
+  Drop();
+}
+
+void GenerateCall::OnStatusWritten(bool) {
+  service_->Unregister(this);
+  Drop();
+}
+
+void GenerateCall::Drop() {
+  if (users_.fetch_sub(1) == 1) delete this;
+}
+
+}  // namespace octogate::gateway

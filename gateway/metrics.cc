@@ -1,0 +1,156 @@
+#include "gateway/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/exposer.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <exception>
+
+#include "absl/strings/str_cat.h"
+
+namespace octogate::gateway {
+namespace {
+
+constexpr int kCodes = 17;
+constexpr std::array<std::string_view, 4> kRefusals = {"concurrency", "queue", "tenant",
+                                                       "deadline"};
+
+// Seconds, from what a router needs to what a long answer takes.
+const prometheus::Histogram::BucketBoundaries kRouteBuckets = {
+    10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.1, 0.5, 1};
+const prometheus::Histogram::BucketBoundaries kQueryBuckets = {
+    250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+
+}  // namespace
+
+struct Metrics::Series {
+  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::array<prometheus::Counter*, kCodes> queries{};
+  std::array<prometheus::Counter*, kRefusals.size()> refused{};
+  prometheus::Gauge* in_flight = nullptr;
+  prometheus::Histogram* duration = nullptr;
+  prometheus::Histogram* route = nullptr;
+  prometheus::Histogram* first_token = nullptr;
+  prometheus::Counter* prompt_tokens = nullptr;
+  prometheus::Counter* completion_tokens = nullptr;
+  prometheus::Counter* applied = nullptr;
+  prometheus::Counter* apply_failures = nullptr;
+  prometheus::Gauge* version = nullptr;
+  std::unique_ptr<prometheus::Exposer> exposer;
+};
+
+Metrics::Metrics() : series_(std::make_unique<Series>()) {
+  prometheus::Registry& registry = *series_->registry;
+  auto& queries = prometheus::BuildCounter()
+                      .Name("octogate_queries_total")
+                      .Help("Queries that have ended, by canonical code")
+                      .Register(registry);
+  for (int code = 0; code < kCodes; ++code) {
+    series_->queries[code] =
+        &queries.Add({{"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
+  }
+  auto& refused = prometheus::BuildCounter()
+                      .Name("octogate_queries_refused_total")
+                      .Help("Queries refused by admission, by reason")
+                      .Register(registry);
+  for (size_t i = 0; i < kRefusals.size(); ++i) {
+    series_->refused[i] = &refused.Add({{"reason", std::string(kRefusals[i])}});
+  }
+  series_->in_flight = &prometheus::BuildGauge()
+                            .Name("octogate_queries_in_flight")
+                            .Help("Queries admitted and not ended")
+                            .Register(registry)
+                            .Add({});
+  series_->duration = &prometheus::BuildHistogram()
+                           .Name("octogate_query_duration_seconds")
+                           .Help("Time of whole queries")
+                           .Register(registry)
+                           .Add({}, kQueryBuckets);
+  series_->route = &prometheus::BuildHistogram()
+                        .Name("octogate_route_duration_seconds")
+                        .Help("Time of routing decisions")
+                        .Register(registry)
+                        .Add({}, kRouteBuckets);
+  series_->first_token = &prometheus::BuildHistogram()
+                              .Name("octogate_first_token_seconds")
+                              .Help("Time from a model node's begin to its first token")
+                              .Register(registry)
+                              .Add({}, kQueryBuckets);
+  auto& tokens = prometheus::BuildCounter()
+                     .Name("octogate_tokens_total")
+                     .Help("Tokens of model nodes, by kind")
+                     .Register(registry);
+  series_->prompt_tokens = &tokens.Add({{"kind", "prompt"}});
+  series_->completion_tokens = &tokens.Add({{"kind", "completion"}});
+  auto& applies = prometheus::BuildCounter()
+                      .Name("octogate_graph_applies_total")
+                      .Help("Applications of graphs, by outcome")
+                      .Register(registry);
+  series_->applied = &applies.Add({{"outcome", "applied"}});
+  series_->apply_failures = &applies.Add({{"outcome", "refused"}});
+  series_->version = &prometheus::BuildGauge()
+                          .Name("octogate_graph_version")
+                          .Help("The applied version of the graph")
+                          .Register(registry)
+                          .Add({});
+}
+
+Metrics::~Metrics() = default;
+
+void Metrics::OnQueryStarted() { series_->in_flight->Increment(); }
+
+void Metrics::OnQueryDone(absl::StatusCode code, absl::Duration duration) {
+  series_->in_flight->Decrement();
+  const int index = static_cast<int>(code);
+  series_->queries[index < kCodes ? index : static_cast<int>(absl::StatusCode::kUnknown)]
+      ->Increment();
+  series_->duration->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void Metrics::OnQueryRefused(std::string_view reason) {
+  for (size_t i = 0; i < kRefusals.size(); ++i) {
+    if (kRefusals[i] == reason) series_->refused[i]->Increment();
+  }
+}
+
+void Metrics::OnRoute(absl::Duration duration) {
+  series_->route->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void Metrics::OnFirstToken(absl::Duration since_entered) {
+  series_->first_token->Observe(absl::ToDoubleSeconds(since_entered));
+}
+
+void Metrics::OnTokens(int64_t prompt, int64_t completion) {
+  // A peer's numbers: counters only grow.
+  if (prompt > 0) series_->prompt_tokens->Increment(static_cast<double>(prompt));
+  if (completion > 0) series_->completion_tokens->Increment(static_cast<double>(completion));
+}
+
+void Metrics::OnGraphApplied(int64_t version) {
+  series_->applied->Increment();
+  series_->version->Set(static_cast<double>(version));
+}
+
+void Metrics::OnGraphRefused() { series_->apply_failures->Increment(); }
+
+absl::Status Metrics::Serve(const std::string& address) {
+  try {
+    series_->exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
+    series_->exposer->RegisterCollectable(series_->registry);
+  } catch (const std::exception& error) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot serve metrics on \"", address, "\": ", error.what()));
+  }
+  return absl::OkStatus();
+}
+
+std::string Metrics::Text() const {
+  return prometheus::TextSerializer().Serialize(series_->registry->Collect());
+}
+
+}  // namespace octogate::gateway

@@ -1,0 +1,52 @@
+// What the gateway counts, in Prometheus' text format on a port of its own. Names begin with
+// `octogate_`.
+#ifndef OCTOGATE_GATEWAY_METRICS_H_
+#define OCTOGATE_GATEWAY_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace octogate::gateway {
+
+// Thread safety: all methods may be called from any thread.
+class Metrics {
+ public:
+  Metrics();
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  // A query was admitted, and has ended.
+  void OnQueryStarted();
+  void OnQueryDone(absl::StatusCode code, absl::Duration duration);
+  // A query was refused before it began: "concurrency", "queue", "tenant" or "deadline".
+  void OnQueryRefused(std::string_view reason);
+  // Routing of one router node.
+  void OnRoute(absl::Duration duration);
+  // The first token of a model node.
+  void OnFirstToken(absl::Duration since_entered);
+  void OnTokens(int64_t prompt, int64_t completion);
+  // A graph was applied, or its application failed.
+  void OnGraphApplied(int64_t version);
+  void OnGraphRefused();
+
+  // Serves http://ADDRESS/metrics until destruction. UNAVAILABLE where the port cannot be had.
+  absl::Status Serve(const std::string& address);
+
+  // The page.
+  std::string Text() const;
+
+ private:
+  struct Series;
+  std::unique_ptr<Series> series_;
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_METRICS_H_

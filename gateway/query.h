@@ -1,0 +1,137 @@
+// Runs one query on one version of the graph: router decision, node, edge, node, ... and streams
+// what happens as typed events.
+#ifndef OCTOGATE_GATEWAY_QUERY_H_
+#define OCTOGATE_GATEWAY_QUERY_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gateway/drain_list.h"
+#include "gateway/graph_state.h"
+#include "gateway/metrics.h"
+#include "gateway/model_client.h"
+#include "gateway/serializer.h"
+#include "gateway/trace_store.h"
+#include "octogate/v1/gateway.pb.h"
+#include "router/plan.h"
+#include "workers/server/blocking_pool.h"
+
+namespace octogate::gateway {
+
+// Where a query's events go. Calls come one after the other, on any thread; they must not block.
+class QuerySink {
+ public:
+  virtual ~QuerySink() = default;
+
+  // The event may be moved from. kPause: the consumer is behind; the query holds back until its
+  // Resume, as far as its model can.
+  virtual Flow OnEvent(v1::GenerateResponse& event) = 0;
+
+  // The last call. With an OK status `finished` is the last event, and else null.
+  virtual void OnDone(const absl::Status& status, v1::GenerateResponse* finished) = 0;
+};
+
+// What queries share. Everything outlives them.
+struct QueryEnvironment {
+  TraceStore* traces = nullptr;
+  Metrics* metrics = nullptr;
+  const DrainList* drained = nullptr;
+  workers::BlockingPool* tool_threads = nullptr;
+};
+
+// Which of the user's tokens are streamed when follows from the graph:
+// - A node with an open `success` edge does not write the answer: its text is the next node's
+//   input, and no tokens are streamed.
+// - A node with an open `lowConfidence` edge may not write it: its tokens are held back until its
+//   confidence is known (kMaxHeldBytes at most; more is an error of the node).
+// - Every other node's tokens are streamed at once. When it fails after that, no `error` edge is
+//   taken: the query fails with what the client has.
+//
+// Thread safety: all methods may be called from any thread.
+class Query : public std::enable_shared_from_this<Query> {
+ public:
+  static constexpr size_t kMaxHeldBytes = size_t{8} << 20;
+  // Of the input of one node.
+  static constexpr size_t kMaxInputBytes = size_t{1} << 20;
+
+  // `request` is valid (request_validation.h). The query ends at `deadline` or after the graph's
+  // time, whichever comes first.
+  Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
+        v1::GenerateRequest request, absl::Time deadline, QuerySink* sink);
+  ~Query();
+
+  // Calls the sink, possibly before it returns. The query keeps itself alive until OnDone.
+  void Start();
+
+  // The client has gone: the query ends soon with CANCELLED.
+  void Cancel();
+
+  // The deadline has passed: the query ends soon with DEADLINE_EXCEEDED. Models and tools keep to
+  // the deadline by themselves, except where the client has held them back.
+  void Expire();
+
+  // Goes on after the sink has returned kPause.
+  void Resume();
+
+  absl::Time deadline() const { return deadline_; }
+
+ private:
+  struct Step;
+
+  // All private methods run in serializer_.
+  void Stop(const absl::Status& reason);
+  // Enters the next node, or ends the query where there is none.
+  void Advance(const absl::StatusOr<router::PlanStep>& next, std::string input);
+  void RunRouter();
+  void OnDecision(absl::StatusOr<v1::Decision> decision);
+  void RunTool();
+  void OnToolOutput(absl::StatusOr<std::string> output);
+  void RunModel();
+  std::shared_ptr<v1::WorkerGenerateRequest> WorkerRequest() const;
+  void OnMessage(v1::WorkerGenerateResponse& message);
+  void OnModelDone(const absl::Status& status);
+
+  // The present step has ended: takes an edge, or ends the query.
+  void LeaveNode(const absl::Status& status);
+  absl::Status NodeFailure(const absl::Status& status) const;
+  void Finish(const absl::Status& status);
+
+  bool AllEvents() const { return level_ == v1::EVENT_LEVEL_ALL; }
+  void EmitNodeEntered(const std::string& replica);
+  void EmitNodeLeft(const absl::Status& status);
+  void Record(const v1::GenerateResponse& event);
+  void Send(v1::GenerateResponse& event);
+  const std::string& UserQuery() const;
+  absl::Duration Elapsed() const;
+
+  const QueryEnvironment environment_;
+  const std::shared_ptr<const GraphState> graph_;
+  const v1::GenerateRequest request_;
+  const absl::Time started_;
+  const absl::Time deadline_;
+  const v1::EventLevel level_;
+  QuerySink* const sink_;
+  const std::string trace_id_;
+  Serializer serializer_;
+  router::Plan plan_;
+
+  std::shared_ptr<Query> self_;  // until done
+  std::unique_ptr<TraceRecorder> recorder_;
+  std::unique_ptr<Step> step_;  // the present one
+  int64_t prompt_tokens_ = 0;
+  int64_t completion_tokens_ = 0;
+  v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node
+  bool streamed_ = false;  // the client has tokens of the present step
+  std::atomic<bool> paused_{false};
+  absl::Status stopped_;  // by the client or the clock
+  bool done_ = false;
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_QUERY_H_

@@ -1,0 +1,195 @@
+#include "gateway/request_validation.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+
+namespace octogate::gateway {
+namespace {
+
+using Limits = RequestLimits;
+
+absl::Status Invalid(const std::string& field, const std::string& problem) {
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
+}
+
+// Not-a-numbers are outside of every range.
+absl::Status CheckRange(const std::string& field, double value, double min, double max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(value, " is not within ", min, " to ", max));
+}
+
+absl::Status CheckNotNegative(const std::string& field, int64_t value) {
+  if (value >= 0) return absl::OkStatus();
+  return Invalid(field, absl::StrCat(value, " is negative; it must be 0 or more"));
+}
+
+absl::Status CheckLength(const std::string& field, std::string_view value, size_t max_bytes) {
+  if (value.size() <= max_bytes) return absl::OkStatus();
+  return Invalid(field, absl::StrCat("has ", value.size(), " bytes, more than ", max_bytes));
+}
+
+absl::Status CheckRequired(const std::string& field, std::string_view value, size_t max_bytes) {
+  if (value.empty()) return Invalid(field, "is required");
+  return CheckLength(field, value, max_bytes);
+}
+
+template <typename Messages>
+absl::Status CheckMessages(const Messages& messages) {
+  if (messages.empty()) return Invalid("messages", "at least one is required");
+  if (messages.size() > Limits::kMaxMessages) {
+    return Invalid("messages", absl::StrCat("there are ", messages.size(), ", more than ",
+                                            Limits::kMaxMessages));
+  }
+  size_t bytes = 0;
+  for (int i = 0; i < messages.size(); ++i) {
+    const std::string& role = messages[i].role();
+    if (role != "system" && role != "user" && role != "assistant") {
+      return Invalid(absl::StrCat("messages[", i, "].role"),
+                     R"(must be "system", "user" or "assistant")");
+    }
+    bytes += messages[i].content().size();
+  }
+  if (bytes > Limits::kMaxContentBytes) {
+    return Invalid("messages", absl::StrCat("their content has ", bytes, " bytes, more than ",
+                                            Limits::kMaxContentBytes));
+  }
+  const std::string last = absl::StrCat("messages[", messages.size() - 1, "]");
+  const auto& query = messages[messages.size() - 1];
+  if (query.role() != "user") {
+    return Invalid(last + ".role", R"(the last message is the query; it must be of "user")");
+  }
+  if (query.content().empty()) return Invalid(last + ".content", "the query is empty");
+  return absl::OkStatus();
+}
+
+absl::Status CheckSampling(const v1::SamplingParameters& sampling) {
+  OCTOGATE_RETURN_IF_ERROR(CheckRange("sampling.temperature", sampling.temperature(), 0, 100));
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("sampling.top_k", sampling.top_k()));
+  if (sampling.has_top_p() && !(sampling.top_p() > 0 && sampling.top_p() <= 1)) {
+    return Invalid("sampling.top_p",
+                   absl::StrCat(sampling.top_p(), " is not within 0 (excluded) to 1"));
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckRange("sampling.min_p", sampling.min_p(), 0, 1));
+  if (sampling.has_repetition_penalty() &&
+      !(sampling.repetition_penalty() > 0 && sampling.repetition_penalty() <= 10)) {
+    return Invalid(
+        "sampling.repetition_penalty",
+        absl::StrCat(sampling.repetition_penalty(), " is not within 0 (excluded) to 10"));
+  }
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckRange("sampling.presence_penalty", sampling.presence_penalty(), -2, 2));
+  return CheckRange("sampling.frequency_penalty", sampling.frequency_penalty(), -2, 2);
+}
+
+absl::Status CheckTenant(const std::string& tenant) {
+  return CheckLength("tenant", tenant, Limits::kMaxTenantBytes);
+}
+
+absl::Status CheckListed(int32_t limit) {
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("limit", limit));
+  if (limit <= Limits::kMaxListed) return absl::OkStatus();
+  return Invalid("limit", absl::StrCat(limit, " is more than ", Limits::kMaxListed));
+}
+
+}  // namespace
+
+absl::Status ValidateRequest(const v1::GenerateRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckMessages(request.messages()));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("node", request.node(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckRange("max_tokens", request.max_tokens(), 0, Limits::kMaxTokens));
+  if (request.has_sampling()) OCTOGATE_RETURN_IF_ERROR(CheckSampling(request.sampling()));
+  if (request.stop_size() > Limits::kMaxStops) {
+    return Invalid(
+        "stop", absl::StrCat("there are ", request.stop_size(), ", more than ", Limits::kMaxStops));
+  }
+  for (int i = 0; i < request.stop_size(); ++i) {
+    const std::string field = absl::StrCat("stop[", i, "]");
+    if (request.stop(i).empty()) return Invalid(field, "is empty");
+    OCTOGATE_RETURN_IF_ERROR(CheckLength(field, request.stop(i), Limits::kMaxStopBytes));
+  }
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckRange("top_logprobs", request.top_logprobs(), 0, Limits::kMaxTopLogprobs));
+  if (!v1::EventLevel_IsValid(request.events())) {
+    return Invalid("events",
+                   absl::StrCat(static_cast<int>(request.events()), " is not an event level"));
+  }
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::RouteRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckMessages(request.messages()));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("node", request.node(), Limits::kMaxNameBytes));
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::EmbedRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckRequired("model", request.model(), Limits::kMaxNameBytes));
+  if (request.inputs_size() < 1 || request.inputs_size() > Limits::kMaxEmbedInputs) {
+    return Invalid("inputs", absl::StrCat("there are ", request.inputs_size(), "; it must be 1 to ",
+                                          Limits::kMaxEmbedInputs));
+  }
+  size_t bytes = 0;
+  for (const std::string& input : request.inputs()) bytes += input.size();
+  if (bytes > Limits::kMaxContentBytes) {
+    return Invalid("inputs",
+                   absl::StrCat("have ", bytes, " bytes, more than ", Limits::kMaxContentBytes));
+  }
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::ListModelsRequest&) { return absl::OkStatus(); }
+
+absl::Status ValidateRequest(const v1::ApplyGraphRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckRequired("manifest", request.manifest(), Limits::kMaxManifestBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("source", request.source(), 4096));
+  return CheckNotNegative("expected_version", request.expected_version());
+}
+
+absl::Status ValidateRequest(const v1::GetGraphRequest& request) {
+  return CheckNotNegative("version", request.version());
+}
+
+absl::Status ValidateRequest(const v1::ListGraphVersionsRequest& request) {
+  return CheckListed(request.limit());
+}
+
+absl::Status ValidateRequest(const v1::DiffGraphRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("from_version", request.from_version()));
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("to_version", request.to_version()));
+  if ((request.to_version() > 0) == !request.manifest().empty()) {
+    return Invalid("to_version, manifest", "exactly one of both is required");
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("manifest", request.manifest(), Limits::kMaxManifestBytes));
+  return CheckLength("source", request.source(), 4096);
+}
+
+absl::Status ValidateRequest(const v1::RollbackGraphRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("version", request.version()));
+  return CheckNotNegative("expected_version", request.expected_version());
+}
+
+absl::Status ValidateRequest(const v1::ListNodesRequest& request) {
+  return CheckLength("name", request.name(), Limits::kMaxNameBytes);
+}
+
+absl::Status ValidateRequest(const v1::DrainNodeRequest& request) {
+  return CheckRequired("name", request.name(), Limits::kMaxNameBytes);
+}
+
+absl::Status ValidateRequest(const v1::GetTraceRequest& request) {
+  return CheckRequired("trace_id", request.trace_id(), 64);
+}
+
+absl::Status ValidateRequest(const v1::ListTracesRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckListed(request.limit()));
+  return CheckLength("node", request.node(), Limits::kMaxNameBytes);
+}
+
+absl::Status ValidateRequest(const v1::GetServerInfoRequest&) { return absl::OkStatus(); }
+
+}  // namespace octogate::gateway

@@ -1,0 +1,48 @@
+// Checks requests field by field against what the contract says, before anything else looks at
+// them. INVALID_ARGUMENT names the field, what is wrong and what would be right.
+//
+// That strings are UTF-8 is checked where messages are parsed (message_codec.h).
+#ifndef OCTOGATE_GATEWAY_REQUEST_VALIDATION_H_
+#define OCTOGATE_GATEWAY_REQUEST_VALIDATION_H_
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "octogate/v1/admin.pb.h"
+#include "octogate/v1/gateway.pb.h"
+
+namespace octogate::gateway {
+
+struct RequestLimits {
+  static constexpr int kMaxMessages = 1024;
+  static constexpr size_t kMaxContentBytes = size_t{1} << 20;  // over all messages or inputs
+  static constexpr int kMaxTokens = 32768;
+  static constexpr int kMaxStops = 16;
+  static constexpr size_t kMaxStopBytes = 256;
+  static constexpr int kMaxTopLogprobs = 20;
+  static constexpr size_t kMaxNameBytes = 63;
+  static constexpr size_t kMaxTenantBytes = 128;
+  static constexpr int kMaxEmbedInputs = 256;
+  static constexpr size_t kMaxManifestBytes = size_t{4} << 20;
+  static constexpr int kMaxListed = 1000;
+};
+
+absl::Status ValidateRequest(const v1::GenerateRequest& request);
+absl::Status ValidateRequest(const v1::RouteRequest& request);
+absl::Status ValidateRequest(const v1::EmbedRequest& request);
+absl::Status ValidateRequest(const v1::ListModelsRequest& request);
+
+absl::Status ValidateRequest(const v1::ApplyGraphRequest& request);
+absl::Status ValidateRequest(const v1::GetGraphRequest& request);
+absl::Status ValidateRequest(const v1::ListGraphVersionsRequest& request);
+absl::Status ValidateRequest(const v1::DiffGraphRequest& request);
+absl::Status ValidateRequest(const v1::RollbackGraphRequest& request);
+absl::Status ValidateRequest(const v1::ListNodesRequest& request);
+absl::Status ValidateRequest(const v1::DrainNodeRequest& request);
+absl::Status ValidateRequest(const v1::GetTraceRequest& request);
+absl::Status ValidateRequest(const v1::ListTracesRequest& request);
+absl::Status ValidateRequest(const v1::GetServerInfoRequest& request);
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_REQUEST_VALIDATION_H_

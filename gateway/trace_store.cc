@@ -1,0 +1,143 @@
+#include "gateway/trace_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "gateway/utf8.h"
+
+namespace octogate::gateway {
+namespace {
+
+bool Entered(const v1::Trace& trace, std::string_view node) {
+  return std::any_of(trace.events().begin(), trace.events().end(), [&](const v1::TraceEvent& e) {
+    return e.event().has_node_entered() && e.event().node_entered().node() == node;
+  });
+}
+
+}  // namespace
+
+TraceStore::TraceStore(const TraceStoreOptions& options)
+    : options_(options), tokens_(options.traces_per_second), refilled_(options.clock()) {}
+
+bool TraceStore::Sample() {
+  const absl::Time now = options_.clock();
+  absl::MutexLock lock(&mutex_);
+  const double elapsed = std::max(0.0, absl::ToDoubleSeconds(now - refilled_));
+  refilled_ = now;
+  // A burst of one second's worth.
+  tokens_ = std::min(tokens_ + elapsed * options_.traces_per_second, options_.traces_per_second);
+  if (tokens_ < 1) return false;
+  tokens_ -= 1;
+  return true;
+}
+
+void TraceStore::Add(v1::Trace trace) {
+  const auto shared = std::make_shared<const v1::Trace>(std::move(trace));
+  const size_t bytes = shared->SpaceUsedLong();
+  std::vector<Entry> dropped;  // freed without the lock
+  absl::MutexLock lock(&mutex_);
+  if (bytes > options_.max_bytes || options_.max_traces == 0) return;
+  while (!entries_.empty() &&
+         (entries_.size() >= options_.max_traces || bytes_ + bytes > options_.max_bytes)) {
+    bytes_ -= entries_.front().bytes;
+    by_id_.erase(entries_.front().trace->trace_id());
+    dropped.push_back(std::move(entries_.front()));
+    entries_.pop_front();
+  }
+  by_id_[shared->trace_id()] = shared;
+  entries_.push_back({shared, bytes});
+  bytes_ += bytes;
+}
+
+absl::StatusOr<std::shared_ptr<const v1::Trace>> TraceStore::Get(
+    const std::string& trace_id) const {
+  absl::MutexLock lock(&mutex_);
+  if (trace_id == "last") {
+    if (!entries_.empty()) return entries_.back().trace;
+    return absl::NotFoundError("there is no trace yet");
+  }
+  const auto found = by_id_.find(trace_id);
+  if (found != by_id_.end()) return found->second;
+  return absl::NotFoundError(absl::StrCat("there is no trace \"", SanitizeUtf8(trace_id, 64),
+                                          "\": the last ", entries_.size(), " are kept"));
+}
+
+std::vector<std::shared_ptr<const v1::Trace>> TraceStore::List(size_t limit,
+                                                               std::string_view node) const {
+  std::vector<std::shared_ptr<const v1::Trace>> all;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+      if (node.empty() && all.size() >= limit) break;
+      all.push_back(entry->trace);
+    }
+  }
+  if (!node.empty()) {
+    all.erase(std::remove_if(all.begin(), all.end(),
+                             [&](const auto& trace) { return !Entered(*trace, node); }),
+              all.end());
+    if (all.size() > limit) all.resize(limit);
+  }
+  return all;
+}
+
+TraceRecorder::TraceRecorder(std::string trace_id, absl::Time started, std::string_view query,
+                             std::string_view tenant, int64_t graph_version) {
+  trace_.set_trace_id(std::move(trace_id));
+  trace_.set_started_at_ms(absl::ToUnixMillis(started));
+  trace_.set_query(std::string(TruncateUtf8(query, kMaxQueryBytes)));
+  trace_.set_tenant(std::string(tenant));
+  trace_.set_graph_version(graph_version);
+}
+
+void TraceRecorder::Record(absl::Duration since_start, const v1::GenerateResponse& event) {
+  const size_t room = kMaxTextBytes - text_bytes_;
+  if (event.has_tokens()) {
+    const v1::Tokens& tokens = event.tokens();
+    // Ids count as text does.
+    const size_t bytes = tokens.text().size() + size_t{4} * tokens.ids_size();
+    if (bytes > room) {
+      text_bytes_ = kMaxTextBytes;
+      return;
+    }
+    text_bytes_ += bytes;
+    if (trace_.events_size() > 0) {
+      v1::TraceEvent& last = *trace_.mutable_events(trace_.events_size() - 1);
+      if (last.event().has_tokens() && last.event().tokens().node() == tokens.node()) {
+        v1::Tokens& joined = *last.mutable_event()->mutable_tokens();
+        joined.mutable_text()->append(tokens.text());
+        joined.mutable_ids()->MergeFrom(tokens.ids());
+        return;
+      }
+    }
+    v1::TraceEvent& added = *trace_.add_events();
+    added.set_at_us(absl::ToInt64Microseconds(since_start));
+    v1::Tokens& copy = *added.mutable_event()->mutable_tokens();
+    copy.set_node(tokens.node());
+    copy.set_text(tokens.text());
+    *copy.mutable_ids() = tokens.ids();
+    return;
+  }
+  v1::TraceEvent& added = *trace_.add_events();
+  added.set_at_us(absl::ToInt64Microseconds(since_start));
+  *added.mutable_event() = event;
+  if (event.has_node_entered()) {
+    std::string& input = *added.mutable_event()->mutable_node_entered()->mutable_input();
+    input = std::string(TruncateUtf8(input, room));
+    text_bytes_ += input.size();
+  } else if (event.has_decision()) {
+    std::string& argument = *added.mutable_event()->mutable_decision()->mutable_argument();
+    argument = std::string(TruncateUtf8(argument, room));
+    text_bytes_ += argument.size();
+  }
+}
+
+v1::Trace TraceRecorder::Finish(absl::Duration duration, const absl::Status& status) {
+  trace_.set_duration_us(absl::ToInt64Microseconds(duration));
+  trace_.set_code(static_cast<int>(status.code()));
+  trace_.set_error(std::string(status.message()));
+  return std::move(trace_);
+}
+
+}  // namespace octogate::gateway

@@ -1,0 +1,90 @@
+// A worker without a model: answers by a script, for tests of the gateway and as the far end of its
+// benchmark.
+//
+// A query that begins with "stub " is the script: words KEY=VALUE, the rest are the defaults.
+//
+//   tokens=5         tokens of the answer, one message each
+//   text=ab          text of each token; "%" is replaced by its number, from 1
+//   echo=1           one token instead: "SYSTEM|QUERY", the system message and the query
+//   logprob=-0.1     of each token
+//   first_us=1000    pause before the first token
+//   delay_us=1000    pause between tokens
+//   fail_after=2     the call fails after so many tokens ...
+//   code=14          ... with this status
+//   length=1         the answer ends for its length
+#ifndef OCTOGATE_TESTS_GATEWAY_STUB_WORKER_H_
+#define OCTOGATE_TESTS_GATEWAY_STUB_WORKER_H_
+
+#include <grpcpp/server.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "octogate/v1/worker.grpc.pb.h"
+
+namespace octogate::gateway {
+
+struct StubScript {
+  int tokens = 3;
+  std::string text = "t% ";
+  bool echo = false;
+  double logprob = -0.1;
+  int64_t first_us = 0;
+  int64_t delay_us = 0;
+  int fail_after = -1;  // never
+  int code = 14;
+  bool length = false;
+};
+
+struct StubWorkerOptions {
+  // Port 0 picks one.
+  std::string address = "127.0.0.1:0";
+  std::string model = "stub";
+  StubScript defaults;
+};
+
+// Thread safety: all methods may be called from any thread.
+class StubWorker final : public v1::Worker::CallbackService {
+ public:
+  // Listens; aborts the process where it cannot.
+  explicit StubWorker(const StubWorkerOptions& options = {});
+  // Cancels what is under way.
+  ~StubWorker() override;
+
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+  // Info says so from now on; Generate is UNAVAILABLE.
+  void SetDraining(bool draining) { draining_ = draining; }
+
+  int started() const { return started_; }      // Generate calls
+  int cancelled() const { return cancelled_; }  // of these, by their client or deadline
+  int running() const { return running_; }
+
+  grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* Generate(
+      grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) override;
+  grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context,
+                                  const v1::WorkerScoreRequest* request,
+                                  v1::WorkerScoreResponse* response) override;
+  grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context,
+                                  const v1::WorkerEmbedRequest* request,
+                                  v1::WorkerEmbedResponse* response) override;
+  grpc::ServerUnaryReactor* Info(grpc::CallbackServerContext* context,
+                                 const v1::WorkerInfoRequest* request,
+                                 v1::WorkerInfoResponse* response) override;
+
+ private:
+  class Reactor;
+
+  const StubWorkerOptions options_;
+  std::atomic<bool> draining_{false};
+  std::atomic<int> started_{0};
+  std::atomic<int> cancelled_{0};
+  std::atomic<int> running_{0};
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_TESTS_GATEWAY_STUB_WORKER_H_

@@ -125,11 +125,29 @@ const v1::Edge* Plan::TakeEdge(const v1::Node* from, const NodeOutcome& outcome)
   for (int i = 0; i < graph_.spec().edges_size(); ++i) {
     const v1::Edge& edge = graph_.spec().edges(i);
     if (edge.from() != from->name() || !Holds(edge, outcome)) continue;
-    if (edge.max_visits() > 0 && visits_[i] >= edge.max_visits()) continue;
+    if (!IsOpen(i)) continue;
     ++visits_[i];
     return &edge;
   }
   return nullptr;
+}
+
+bool Plan::HasOpenEdge(v1::EdgeCondition condition) const {
+  for (int i = 0; i < graph_.spec().edges_size(); ++i) {
+    const v1::Edge& edge = graph_.spec().edges(i);
+    const auto leaves = [&](const v1::Node* node) { return edge.from() == node->name(); };
+    if (edge.on() == condition && IsOpen(i) &&
+        ((current_ != nullptr && leaves(current_)) ||
+         std::any_of(routers_.begin(), routers_.end(), leaves))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Plan::IsOpen(int edge) const {
+  const int max_visits = graph_.spec().edges(edge).max_visits();
+  return max_visits == 0 || visits_[edge] < max_visits;
 }
 
 int WorstCaseSteps(const v1::Graph& graph) {

@@ -51,9 +51,14 @@ class Plan {
   // limits.max_steps.
   absl::StatusOr<PlanStep> Next(const NodeOutcome& outcome);
 
+  // Whether Next might take an edge with that condition, be it the present node's or that of a
+  // router around it: what the node produces may then not be the answer.
+  bool HasOpenEdge(v1::EdgeCondition condition) const;
+
  private:
   absl::StatusOr<PlanStep> Enter(const v1::Node* node, const v1::Edge* edge);
   const v1::Edge* TakeEdge(const v1::Node* from, const NodeOutcome& outcome);
+  bool IsOpen(int edge) const;
 
   const v1::Graph& graph_;
   absl::flat_hash_map<std::string_view, const v1::Node*> nodes_;

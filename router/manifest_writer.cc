@@ -1,3 +1,5 @@
+#include "router/manifest_writer.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
@@ -78,24 +80,10 @@ std::string Number(double value) {
   return std::string(std::begin(buffer), end);
 }
 
-// The text of a value that is neither a message nor a list.
+// As ValueToText, in quotes where YAML needs them.
 std::string ScalarOf(const Message& message, const FieldDescriptor& field, int index) {
-  const Reflection& reflection = *message.GetReflection();
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_STRING:
-      return Scalar(index >= 0 ? reflection.GetRepeatedString(message, &field, index)
-                               : reflection.GetString(message, &field));
-    case FieldDescriptor::CPPTYPE_ENUM:
-      return EnumSpelling(*reflection.GetEnum(message, &field));
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return Number(reflection.GetDouble(message, &field));
-    case FieldDescriptor::CPPTYPE_INT32:
-      return absl::StrCat(reflection.GetInt32(message, &field));
-    case FieldDescriptor::CPPTYPE_INT64:
-      return absl::StrCat(reflection.GetInt64(message, &field));
-    default:
-      return absl::StrCat(reflection.GetUInt64(message, &field));
-  }
+  const std::string text = ValueToText(message, field, index);
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_STRING ? Scalar(text) : text;
 }
 
 // Fields that are set, in the order of the contract.
@@ -159,6 +147,31 @@ void WriteFields(const Message& message, int indent, bool in_list, std::string* 
 }
 
 }  // namespace
+
+std::string ValueToText(const Message& message, const FieldDescriptor& field, int index) {
+  const Reflection& reflection = *message.GetReflection();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING:
+      return index >= 0 ? reflection.GetRepeatedString(message, &field, index)
+                        : reflection.GetString(message, &field);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return EnumSpelling(*reflection.GetEnum(message, &field));
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return Number(reflection.GetDouble(message, &field));
+    case FieldDescriptor::CPPTYPE_INT32:
+      return absl::StrCat(reflection.GetInt32(message, &field));
+    case FieldDescriptor::CPPTYPE_INT64:
+      return absl::StrCat(reflection.GetInt64(message, &field));
+    default:
+      return absl::StrCat(reflection.GetUInt64(message, &field));
+  }
+}
+
+std::string MessageToYaml(const Message& message) {
+  std::string out;
+  WriteFields(message, 0, false, &out);
+  return out;
+}
 
 std::string GraphToYaml(const v1::Graph& graph) {
   std::string out = "apiVersion: octogate/v1\nkind: Graph\n";

@@ -1,0 +1,227 @@
+#include "router/graph_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/digest.h"
+#include "common/status.h"
+#include "common/strings.h"
+
+namespace octogate::router {
+namespace {
+
+// Versions are stored under names in their numeric order.
+constexpr std::string_view kPrefix = "graph/version/";
+constexpr int kDigits = 19;
+// List is asked for no more at once.
+constexpr size_t kPageSize = 1000;
+
+std::string KeyOf(int64_t version) {
+  return absl::StrFormat("%s%0*d", std::string(kPrefix), kDigits, version);
+}
+
+// A record is the size of the info, a line feed, the info, and the manifest.
+std::string Encode(const v1::GraphVersion& info, std::string_view manifest) {
+  const std::string bytes = info.SerializeAsString();
+  return absl::StrCat(bytes.size(), "\n", bytes, ToAbsl(manifest));
+}
+
+// Info and manifest; the graph is not parsed.
+absl::StatusOr<StoredGraph> Decode(const std::string& record, int64_t version) {
+  const auto damaged = [version](std::string_view why) {
+    return absl::DataLossError(
+        absl::StrCat("version ", version, " of the graph is damaged: ", ToAbsl(why)));
+  };
+  const size_t line_end = record.find('\n');
+  uint64_t info_bytes = 0;
+  if (line_end == std::string::npos ||
+      !absl::SimpleAtoi(record.substr(0, std::min<size_t>(line_end, 20)), &info_bytes) ||
+      info_bytes > record.size() - line_end - 1) {
+    return damaged("it has no header");
+  }
+  StoredGraph stored;
+  if (!stored.info.ParseFromArray(record.data() + line_end + 1, static_cast<int>(info_bytes)) ||
+      stored.info.version() != version) {
+    return damaged("its header is not that of this version");
+  }
+  stored.manifest = record.substr(line_end + 1 + info_bytes);
+  if (Sha256Hex(stored.manifest) != stored.info.digest()) {
+    return damaged("its manifest does not match its digest");
+  }
+  return stored;
+}
+
+absl::Status CheckExpected(int64_t expected, int64_t applied) {
+  if (expected == 0 || expected == applied) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("version ", expected, " was expected to be applied, but ",
+                                         applied == 0 ? "none is" : absl::StrCat(applied, " is"),
+                                         "; look at it and apply again"));
+}
+
+}  // namespace
+
+GraphStore::GraphStore(Store* store, GraphStoreOptions options)
+    : store_(*store), options_(std::move(options)) {}
+
+absl::StatusOr<std::vector<int64_t>> GraphStore::Versions(absl::Time deadline) {
+  std::vector<int64_t> versions;
+  std::string after;
+  while (true) {
+    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
+                              store_.List(kPrefix, after, kPageSize, deadline));
+    for (const std::string& key : keys) {
+      int64_t version = 0;
+      if (absl::SimpleAtoi(key.substr(kPrefix.size()), &version) && version > 0) {
+        versions.push_back(version);
+      }
+    }
+    if (keys.size() < kPageSize) break;
+    after = keys.back();
+  }
+  std::sort(versions.rbegin(), versions.rend());
+  return versions;
+}
+
+absl::StatusOr<StoredGraph> GraphStore::Read(int64_t version, absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string record, store_.Get(KeyOf(version), deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(StoredGraph stored, Decode(record, version));
+  absl::StatusOr<GraphManifest> manifest =
+      ParseGraphManifest(stored.manifest, absl::StrCat("version ", version), options_.checks);
+  if (!manifest.ok()) return manifest.status();
+  stored.graph = std::move(manifest->graph);
+  return stored;
+}
+
+absl::StatusOr<StoredGraph> GraphStore::Load(absl::Time deadline,
+                                             std::vector<std::string>* warnings) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
+  if (versions.empty()) return absl::NotFoundError("no graph has been applied yet");
+  for (const int64_t version : versions) {
+    absl::StatusOr<StoredGraph> stored = Read(version, deadline);
+    if (stored.ok()) {
+      stored->info.set_active(true);
+      return stored;
+    }
+    const absl::StatusCode code = stored.status().code();
+    if (code != absl::StatusCode::kDataLoss && code != absl::StatusCode::kInvalidArgument &&
+        code != absl::StatusCode::kNotFound) {
+      return stored.status();
+    }
+    warnings->push_back(absl::StrCat(
+        "WARNING: version ", version,
+        " of the graph cannot be used and an EARLIER one is tried: ", stored.status().message()));
+  }
+  return absl::DataLossError(absl::StrCat("none of the ", versions.size(),
+                                          " versions of the graph can be used; apply one again. ",
+                                          warnings->front()));
+}
+
+absl::StatusOr<StoredGraph> GraphStore::Apply(std::string_view manifest, std::string_view source,
+                                              int64_t expected_version, absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(GraphManifest parsed,
+                            ParseGraphManifest(manifest, source, options_.checks));
+  StoredGraph stored;
+  stored.graph = std::move(parsed.graph);
+  stored.manifest = manifest;
+  stored.info.set_source(std::string(source));
+  return Write(std::move(stored), expected_version, deadline);
+}
+
+absl::StatusOr<StoredGraph> GraphStore::Rollback(int64_t version, int64_t expected_version,
+                                                 absl::Time deadline) {
+  std::vector<std::string> warnings;
+  OCTOGATE_ASSIGN_OR_RETURN(const StoredGraph applied, Load(deadline, &warnings));
+  OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected_version, applied.info.version()));
+  if (version == 0) {
+    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
+    const auto before = std::find_if(versions.begin(), versions.end(), [&](int64_t candidate) {
+      return candidate < applied.info.version();
+    });
+    if (before == versions.end()) {
+      return absl::NotFoundError(
+          absl::StrCat("there is no version before ", applied.info.version(), ", the applied one"));
+    }
+    version = *before;
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(StoredGraph stored, Get(version, deadline));
+  stored.info.set_source(absl::StrCat("rollback to ", version));
+  // The version that was compared with is the one that is replaced.
+  return Write(std::move(stored), applied.info.version(), deadline);
+}
+
+absl::StatusOr<StoredGraph> GraphStore::Write(StoredGraph stored, int64_t expected_version,
+                                              absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
+  int64_t applied = 0;
+  if (expected_version != 0) {
+    std::vector<std::string> warnings;
+    const absl::StatusOr<StoredGraph> current = Load(deadline, &warnings);
+    if (current.ok()) applied = current->info.version();
+    const bool none = absl::IsNotFound(current.status()) || absl::IsDataLoss(current.status());
+    if (!current.ok() && !none) return current.status();
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected_version, applied));
+
+  v1::GraphVersion& info = stored.info;
+  info.set_version(versions.empty() ? 1 : versions.front() + 1);
+  info.set_name(stored.graph.metadata().name());
+  info.set_applied_at_ms(absl::ToUnixMillis(options_.clock()));
+  info.set_digest(Sha256Hex(stored.manifest));
+  info.set_nodes(stored.graph.spec().nodes_size());
+  info.clear_active();
+  const absl::Status written =
+      store_.CompareAndSet(KeyOf(info.version()), std::nullopt, Encode(info, stored.manifest),
+                           absl::InfiniteFuture(), deadline);
+  if (absl::IsAborted(written)) {
+    return absl::AbortedError(absl::StrCat("version ", info.version(),
+                                           " was applied by someone else at the same moment; look "
+                                           "at it and apply again"));
+  }
+  OCTOGATE_RETURN_IF_ERROR(written);
+  info.set_active(true);
+  // Versions beyond the limit do no harm if they cannot be dropped now; the next call tries again.
+  for (size_t i = static_cast<size_t>(std::max(options_.max_versions, 1)) - 1; i < versions.size();
+       ++i) {
+    (void)store_.Delete(KeyOf(versions[i]), deadline);
+  }
+  return stored;
+}
+
+absl::StatusOr<StoredGraph> GraphStore::Get(int64_t version, absl::Time deadline) {
+  std::vector<std::string> warnings;
+  if (version == 0) return Load(deadline, &warnings);
+  absl::StatusOr<StoredGraph> stored = Read(version, deadline);
+  if (absl::IsNotFound(stored.status())) {
+    return absl::NotFoundError(absl::StrCat("version ", version, " of the graph is not kept"));
+  }
+  OCTOGATE_RETURN_IF_ERROR(stored.status());
+  OCTOGATE_ASSIGN_OR_RETURN(const StoredGraph applied, Load(deadline, &warnings));
+  stored->info.set_active(applied.info.version() == version);
+  return stored;
+}
+
+absl::StatusOr<std::vector<v1::GraphVersion>> GraphStore::List(int limit, absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
+  std::vector<std::string> warnings;
+  const absl::StatusOr<StoredGraph> applied = Load(deadline, &warnings);
+  std::vector<v1::GraphVersion> infos;
+  for (const int64_t version : versions) {
+    if (infos.size() >= static_cast<size_t>(std::max(limit, 0))) break;
+    const absl::StatusOr<std::string> record = store_.Get(KeyOf(version), deadline);
+    if (absl::IsNotFound(record.status())) continue;
+    if (!record.ok() && !absl::IsDataLoss(record.status())) return record.status();
+    absl::StatusOr<StoredGraph> stored =
+        record.ok() ? Decode(*record, version) : absl::StatusOr<StoredGraph>(record.status());
+    v1::GraphVersion& info = infos.emplace_back();
+    if (stored.ok()) info = std::move(stored->info);
+    info.set_version(version);
+    info.set_active(applied.ok() && applied->info.version() == version);
+  }
+  return infos;
+}
+
+}  // namespace octogate::router

@@ -1,0 +1,76 @@
+#ifndef OCTOGATE_ROUTER_GRAPH_STORE_H_
+#define OCTOGATE_ROUTER_GRAPH_STORE_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/store.h"
+#include "octogate/v1/admin.pb.h"
+#include "octogate/v1/graph.pb.h"
+#include "router/graph_manifest.h"
+
+namespace octogate::router {
+
+// One version of the graph.
+struct StoredGraph {
+  v1::GraphVersion info;
+  v1::Graph graph;
+  std::string manifest;
+};
+
+struct GraphStoreOptions {
+  // Versions kept; of more the oldest are dropped, never the applied one.
+  int max_versions = 1000;
+  Clock clock = SystemClock();
+  // Further checks of every manifest.
+  std::vector<GraphCheck> checks;
+};
+
+// The versions of the graph in a Store: the highest is the applied one. Thread-safe. Several
+// gateways may share one store; a version is written by exactly one of them. Calls block on the
+// store until `deadline` at most.
+class GraphStore {
+ public:
+  // `store` outlives this object.
+  GraphStore(Store* store, GraphStoreOptions options);
+
+  // The applied version, as it is in the store. NOT_FOUND if there is none. Where the newest
+  // version is damaged, the newest that is not is returned, and `warnings` says so loudly; with
+  // versions but none that can be read it is DATA_LOSS.
+  absl::StatusOr<StoredGraph> Load(absl::Time deadline, std::vector<std::string>* warnings);
+
+  // Makes the manifest the next version. ABORTED unless `expected_version` is 0 or the applied
+  // version, or where another gateway was faster; errors of ParseGraphManifest as they are. An
+  // equal graph makes a version, too: whether one is wanted, the caller decides by DiffGraphs.
+  absl::StatusOr<StoredGraph> Apply(std::string_view manifest, std::string_view source,
+                                    int64_t expected_version, absl::Time deadline);
+
+  // Makes an earlier version (0: the one before the applied one) the next one. NOT_FOUND if it is
+  // not kept.
+  absl::StatusOr<StoredGraph> Rollback(int64_t version, int64_t expected_version,
+                                       absl::Time deadline);
+
+  // A version kept (0: the applied one): NOT_FOUND, or DATA_LOSS where it is damaged.
+  absl::StatusOr<StoredGraph> Get(int64_t version, absl::Time deadline);
+
+  // The versions kept, newest first, `limit` at most; damaged ones have a number only.
+  absl::StatusOr<std::vector<v1::GraphVersion>> List(int limit, absl::Time deadline);
+
+ private:
+  absl::StatusOr<std::vector<int64_t>> Versions(absl::Time deadline);
+  absl::StatusOr<StoredGraph> Read(int64_t version, absl::Time deadline);
+  absl::StatusOr<StoredGraph> Write(StoredGraph graph, int64_t expected_version,
+                                    absl::Time deadline);
+
+  Store& store_;
+  const GraphStoreOptions options_;
+};
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_GRAPH_STORE_H_

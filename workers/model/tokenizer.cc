@@ -226,7 +226,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& di
     return tokenizer;
   }
   OCTOGATE_RETURN_IF_ERROR(config.status());
-  OCTOGATE_ASSIGN_OR_RETURN(const nlohmann::json document, ParseJson(*config, config_path));
+  OCTOGATE_ASSIGN_OR_RETURN(const nlohmann::json document,
+                            ParseTokenizerJson(*config, config_path));
   OCTOGATE_RETURN_IF_ERROR(tokenizer->parts_->ParseConfig(JsonNode(document, config_path)));
   return tokenizer;
 }
@@ -239,7 +240,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view 
   }
   try {
     OCTOGATE_ASSIGN_OR_RETURN(const nlohmann::json document,
-                              ParseJson(tokenizer_json, source_name));
+                              ParseTokenizerJson(tokenizer_json, source_name));
     auto parts = std::make_unique<Parts>();
     OCTOGATE_RETURN_IF_ERROR(parts->Parse(JsonNode(document, source_name)));
     return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(parts)));

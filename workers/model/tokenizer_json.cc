@@ -55,7 +55,7 @@ absl::Status CheckBounds(std::string_view text, std::string_view source) {
 
 }  // namespace
 
-absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view source) {
+absl::StatusOr<nlohmann::json> ParseTokenizerJson(std::string_view text, std::string_view source) {
   OCTOGATE_RETURN_IF_ERROR(CheckBounds(text, source));
   try {
     return nlohmann::json::parse(text);

@@ -15,7 +15,7 @@ namespace octogate::workers {
 
 // Parses `text`. INVALID_ARGUMENT, naming `source`, for text that is not JSON or not UTF-8, that
 // nests deeper than 64 or holds more than 4 Mi values (which bounds memory to some 100 bytes each).
-absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view source);
+absl::StatusOr<nlohmann::json> ParseTokenizerJson(std::string_view text, std::string_view source);
 
 // `text` made fit for an error message: escaped, and cut when long.
 std::string Quoted(std::string_view text);

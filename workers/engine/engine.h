@@ -14,7 +14,6 @@
 #define OCTOGATE_WORKERS_ENGINE_ENGINE_H_
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,6 +31,10 @@
 namespace octogate::workers {
 
 struct EngineOptions {
+  static constexpr int kMaxRowsPerStep = 1 << 16;
+  static constexpr int kMaxPageSize = 1 << 16;
+  static constexpr int64_t kMaxKvTokens = int64_t{1} << 40;
+
   // Sequences that run at the same time.
   int max_sequences = 16;
   // Requests that wait for their turn; one more is refused with RESOURCE_EXHAUSTED.
@@ -56,9 +59,10 @@ struct EngineOptions {
 
 // Counters since Create, and the state now.
 struct EngineStats {
-  // Step times fall into buckets: bucket i counts steps shorter than 2^i * 100 µs and not counted
-  // before; the last bucket takes the rest.
+  // Bucket i counts the steps that took less than 2^i units and are in no bucket before it; the
+  // last bucket takes the rest.
   static constexpr int kStepTimeBuckets = 20;
+  static constexpr absl::Duration kStepTimeUnit = absl::Microseconds(100);
 
   int running = 0;
   int waiting = 0;
@@ -82,18 +86,6 @@ struct EngineStats {
   uint64_t step_rows = 0;
   absl::Duration step_time;
   std::array<uint64_t, kStepTimeBuckets> step_time_histogram{};
-};
-
-// A request under way. Dropping the handle does not cancel it. May outlive the engine.
-class Generation {
- public:
-  // The sequence leaves the batch and frees its pages before the next step; its last event says
-  // kCancelled, unless it had finished before. Does not wait. Callable from anywhere, repeatedly.
-  void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
-
- private:
-  friend class Engine;
-  std::atomic<bool> cancelled_{false};
 };
 
 // Status payload of a RESOURCE_EXHAUSTED refusal that time will cure: a decimal number of
@@ -148,7 +140,8 @@ class Engine {
   EngineStats stats() const;
   const ModelConfig& config() const;
   const Tokenizer* tokenizer() const;
-  // Longest sequence, prompt and answer together, in tokens.
+  // Longest sequence, prompt and answer together, in tokens: what the checkpoint, max_context and
+  // the KV cache allow.
   int context() const;
   std::string DescribeBackend() const;
 

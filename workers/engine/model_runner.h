@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "workers/engine/engine.h"
+#include "workers/engine/generate.h"
 #include "workers/model/chat_template.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
@@ -50,18 +51,6 @@ struct LoadedModel {
 // ChatTemplate::Load and Engine::Create.
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& directory,
                                                        const LoadOptions& options);
-
-struct GeneratedText {
-  std::string text;
-  std::vector<int32_t> ids;
-  FinishReason finish = FinishReason::kNone;
-  Usage usage;
-  GenerateTimings timings;
-};
-
-// Runs a request to its end and collects the events. Waits until the request's deadline; must not
-// be called from a callback. The status of the last event where that is not OK.
-absl::StatusOr<GeneratedText> Generate(Engine& engine, GenerateRequest request);
 
 }  // namespace octogate::workers
 

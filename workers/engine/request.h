@@ -2,6 +2,7 @@
 #ifndef OCTOGATE_WORKERS_ENGINE_REQUEST_H_
 #define OCTOGATE_WORKERS_ENGINE_REQUEST_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -111,6 +112,18 @@ struct GenerateEvent {
   absl::Status status;      // not OK for kCancelled, kDeadline and kError
   Usage usage;
   GenerateTimings timings;
+};
+
+// A request under way. Dropping the handle does not cancel it. May outlive the engine.
+class Generation {
+ public:
+  // The sequence leaves the batch and frees its pages before the next step; its last event says
+  // kCancelled, unless it had finished before. Does not wait. Callable from anywhere, repeatedly.
+  void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace octogate::workers

@@ -28,9 +28,11 @@ struct LogitBias {
 
 struct SamplingParameters {
   static constexpr int kMaxLogprobs = 100;
+  static constexpr float kMaxTemperature = 100;
   static constexpr size_t kMaxLogitBiases = 4096;
 
-  // 0 is greedy: the most probable token, and top_k, top_p, min_p and seed have no effect.
+  // 0 is greedy: the most probable token, and top_k, top_p, min_p and seed have no effect. At most
+  // kMaxTemperature.
   float temperature = 0;
   int top_k = 0;    // keep this many most probable tokens; 0: all
   float top_p = 1;  // keep the fewest most probable tokens whose probabilities reach top_p; (0, 1]

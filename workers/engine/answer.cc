@@ -1,0 +1,88 @@
+#include "workers/engine/answer.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace octogate::workers {
+
+Answer::Answer(const GenerateRequest* request, std::span<const int32_t> eos_token_ids,
+               const Tokenizer* tokenizer, int max_tokens)
+    : request_(request),
+      eos_token_ids_(eos_token_ids),
+      max_tokens_(max_tokens),
+      sampler_(request->sampling, request->prompt),
+      stop_matcher_(request->stop) {
+  if (tokenizer != nullptr) decoder_.emplace(tokenizer, request->skip_special_tokens);
+  for (int32_t id : request->generated_prefix) {
+    sampler_.Append(id);
+    ++length_;
+    Decode(id);  // has been delivered; what is still held back comes with the next tokens
+  }
+}
+
+absl::Status Answer::CheckPrefix() const {
+  for (int32_t id : request_->generated_prefix) {
+    if (IsStopToken(id)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("generated_prefix holds the stop token ", id, ": that answer had ended"));
+    }
+  }
+  if (stop_matcher_.found() >= 0) {
+    return absl::InvalidArgumentError(
+        "generated_prefix holds a stop string: that answer had ended");
+  }
+  return absl::OkStatus();
+}
+
+bool Answer::IsStopToken(int32_t id) const {
+  const auto contains = [id](std::span<const int32_t> ids) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  return contains(request_->stop_token_ids) || (!request_->ignore_eos && contains(eos_token_ids_));
+}
+
+std::string Answer::Decode(int32_t id) {
+  if (!decoder_) return "";
+  return stop_matcher_.Push(decoder_->Push(id));
+}
+
+std::string Answer::Flush() {
+  if (!decoder_) return "";
+  std::string text = stop_matcher_.Push(decoder_->Flush());
+  if (stop_matcher_.found() < 0) text += stop_matcher_.Flush();
+  return text;
+}
+
+absl::Status Answer::Advance(std::span<float> logits, SamplerScratch& scratch,
+                             GenerateEvent& event) {
+  if (absl::Status status = CheckLogits(logits); !status.ok()) return status;
+  if (generated() == 0 && !request_->score_first_tokens.empty()) {
+    event.first_scores = ComputeScores(logits, request_->score_first_tokens);
+  }
+  const int logprobs = request_->sampling.logprobs;
+  if (logprobs >= 0) raw_logits_.assign(logits.begin(), logits.end());
+  const absl::StatusOr<int32_t> id = sampler_.Sample(logits, scratch);
+  if (!id.ok()) return id.status();
+  sampler_.Append(*id);
+  ++length_;
+  event.ids.push_back(*id);
+  if (logprobs >= 0) event.logprobs.push_back(ComputeLogprobs(raw_logits_, *id, logprobs));
+
+  if (IsStopToken(*id)) {
+    event.finish = FinishReason::kStop;
+    event.stop_token = *id;
+  } else {
+    event.text = Decode(*id);
+    if (length_ >= max_tokens_) event.finish = FinishReason::kLength;
+  }
+  if (event.finish != FinishReason::kNone) event.text += Flush();
+  if (stop_matcher_.found() >= 0) {
+    event.finish = FinishReason::kStopString;
+    event.stop_token = -1;
+    event.stop_string = request_->stop[static_cast<size_t>(stop_matcher_.found())];
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace octogate::workers

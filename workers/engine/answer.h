@@ -1,0 +1,60 @@
+// The answer to one request as it grows: logits in, events out.
+#ifndef OCTOGATE_WORKERS_ENGINE_ANSWER_H_
+#define OCTOGATE_WORKERS_ENGINE_ANSWER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "workers/engine/request.h"
+#include "workers/engine/sampler.h"
+#include "workers/engine/stop.h"
+#include "workers/model/tokenizer.h"
+
+namespace octogate::workers {
+
+// Not thread-safe: one per request.
+class Answer {
+ public:
+  // `request` and `eos_token_ids` must outlive the answer, and `tokenizer` (null: no text) too.
+  // The answer ends with kLength when it has `max_tokens` tokens, those of generated_prefix
+  // included; it has fewer to begin with.
+  Answer(const GenerateRequest* request, std::span<const int32_t> eos_token_ids,
+         const Tokenizer* tokenizer, int max_tokens);
+
+  // INVALID_ARGUMENT where generated_prefix holds what would have ended the answer.
+  absl::Status CheckPrefix() const;
+
+  // Chooses the next token from `logits`, which are overwritten, and fills in what is new in
+  // `event`; its `finish` is not kNone where the answer has ended. An error concerns this answer
+  // alone, and ends it.
+  absl::Status Advance(std::span<float> logits, SamplerScratch& scratch, GenerateEvent& event);
+
+  // The text that was held back, for an answer that is ended from outside.
+  std::string Flush();
+
+  // Tokens chosen here, generated_prefix not included.
+  int generated() const { return length_ - static_cast<int>(request_->generated_prefix.size()); }
+
+ private:
+  bool IsStopToken(int32_t id) const;
+  // New text of the answer, cut at a stop string.
+  std::string Decode(int32_t id);
+
+  const GenerateRequest* const request_;
+  const std::span<const int32_t> eos_token_ids_;
+  const int max_tokens_;
+  Sampler sampler_;
+  StopMatcher stop_matcher_;
+  std::optional<StreamDecoder> decoder_;  // none without a tokenizer
+  int length_ = 0;                        // tokens, generated_prefix included
+  std::vector<float> raw_logits_;         // scratch, where log-probabilities are wanted
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_ANSWER_H_

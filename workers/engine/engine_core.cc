@@ -1,0 +1,214 @@
+#include "workers/engine/engine_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+namespace octogate::workers {
+namespace {
+
+// Every sequence in the scheduler is a request that Add has put there.
+ActiveRequest& RequestOf(const ScheduledRows& rows) {
+  return *static_cast<ActiveRequest*>(rows.sequence);
+}
+
+}  // namespace
+
+EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
+    : parts_(parts),
+      config_(parts.transformer->config()),
+      scheduler_(options, parts.cache->shape().pages) {}
+
+void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {
+  scheduler_.Add(request.get());
+  active_.push_back(std::move(request));
+}
+
+int EngineCore::unstarted() const {
+  return static_cast<int>(std::count_if(active_.begin(), active_.end(),
+                                        [](const auto& request) { return !request->started; }));
+}
+
+void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
+  event.usage.prompt_tokens = static_cast<int>(request.request.prompt.size());
+  event.timings.preemptions = request.preemptions;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  event.timings.queue = absl::FromChrono(request.started.value_or(now) - request.submitted);
+  const int generated = request.answer ? request.answer->generated() : 0;
+  event.usage.generated_tokens = generated;
+  if (request.started) {
+    const SteadyTime prefilled = generated > 0 ? request.first_token : now;
+    event.timings.prefill = absl::FromChrono(prefilled - *request.started);
+  }
+  if (generated > 0) {
+    event.timings.decode = absl::FromChrono(request.last_token - request.first_token);
+  }
+  std::vector<float> embedding;
+  if (event.status.ok() && request.kind == ActiveRequest::Kind::kEmbed) {
+    const auto count = static_cast<double>(request.length());
+    for (double sum : request.embedding_sum) embedding.push_back(static_cast<float>(sum / count));
+  }
+
+  scheduler_.Remove(&request);
+  const auto place = std::find_if(active_.begin(), active_.end(),
+                                  [&](const auto& other) { return other.get() == &request; });
+  const std::unique_ptr<ActiveRequest> owner = std::move(*place);
+  *place = std::move(active_.back());
+  active_.pop_back();
+  ++counters_.requests_finished;
+  owner->sink(event, embedding);
+}
+
+void EngineCore::End(ActiveRequest& request, FinishReason reason, absl::Status status) {
+  GenerateEvent event;
+  event.finish = reason;
+  event.status = std::move(status);
+  if (request.answer) event.text = request.answer->Flush();
+  End(request, std::move(event));
+}
+
+void EngineCore::CancelAll(const absl::Status& status) {
+  while (!active_.empty()) End(*active_.back(), FinishReason::kCancelled, status);
+}
+
+void EngineCore::EndCancelledAndOverdue() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  // Backwards, because End moves the last request to the place of the one that it removes.
+  for (size_t i = active_.size(); i-- > 0;) {
+    ActiveRequest& request = *active_[i];
+    if (request.generation->cancelled()) {
+      End(request, FinishReason::kCancelled, absl::CancelledError("the request was cancelled"));
+    } else if (now >= request.deadline) {
+      const int generated = request.answer ? request.answer->generated() : 0;
+      End(request, FinishReason::kDeadline,
+          absl::DeadlineExceededError(absl::StrCat(
+              "the deadline passed ",
+              request.started ? absl::StrCat("after ", generated, " tokens of the answer")
+                              : "while the request was waiting for its turn")));
+    }
+  }
+}
+
+void EngineCore::BuildStep(const std::vector<ScheduledRows>& scheduled, SteadyTime now) {
+  ids_.clear();
+  step_sequences_.clear();
+  logit_rows_.clear();
+  hidden_rows_.clear();
+  for (const ScheduledRows& rows : scheduled) {
+    ActiveRequest& request = RequestOf(rows);
+    if (!request.started) request.started = now;
+    const auto first_row = static_cast<int32_t>(ids_.size());
+    const auto begin = request.tokens.begin() + rows.first_position;
+    ids_.insert(ids_.end(), begin, begin + rows.row_count);
+    step_sequences_.push_back({.row_count = rows.row_count,
+                               .first_position = rows.first_position,
+                               .pages = request.pages,
+                               .rope_range = RopeRangeForLength(config_, request.length())});
+    if (request.kind == ActiveRequest::Kind::kEmbed) {
+      for (int i = 0; i < rows.row_count; ++i) hidden_rows_.push_back(first_row + i);
+    } else if (rows.completes()) {
+      logit_rows_.push_back(first_row + rows.row_count - 1);
+    }
+
+    const int repeated = std::clamp(request.most_computed - rows.first_position, 0, rows.row_count);
+    const int fresh = rows.row_count - repeated;
+    const int first_fresh = rows.first_position + repeated;
+    const int prompt_length = static_cast<int>(request.request.prompt.size());
+    counters_.recomputed_tokens += static_cast<uint64_t>(repeated);
+    counters_.prompt_tokens +=
+        static_cast<uint64_t>(std::clamp(prompt_length - first_fresh, 0, fresh));
+  }
+  logits_.resize(logit_rows_.size() * static_cast<size_t>(config_.vocab_size));
+  hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
+}
+
+void EngineCore::AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
+                                 std::span<const float> hidden) {
+  const auto size = static_cast<size_t>(config_.hidden_size);
+  if (rows.first_position == 0) request.embedding_sum.assign(size, 0);
+  // Row by row, so that the sum does not depend on how the prompt was cut.
+  for (size_t row = 0; row < static_cast<size_t>(rows.row_count); ++row) {
+    for (size_t i = 0; i < size; ++i) {
+      request.embedding_sum[i] += double{hidden[row * size + i]};
+    }
+  }
+}
+
+void EngineCore::Complete(ActiveRequest& request, std::span<float> logits, SteadyTime now) {
+  GenerateEvent event;
+  if (request.kind == ActiveRequest::Kind::kEmbed) {
+    event.finish = FinishReason::kLength;
+    End(request, std::move(event));
+    return;
+  }
+  if (request.kind == ActiveRequest::Kind::kNextToken) {
+    event.status = CheckLogits(logits);
+    event.finish = event.status.ok() ? FinishReason::kLength : FinishReason::kError;
+    if (event.status.ok()) {
+      event.first_scores = ComputeScores(logits, request.request.score_first_tokens);
+    }
+    End(request, std::move(event));
+    return;
+  }
+  if (request.answer->generated() == 0) request.first_token = now;
+  absl::Status status = request.answer->Advance(logits, sampler_scratch_, event);
+  if (!status.ok()) {
+    End(request, FinishReason::kError, std::move(status));
+    return;
+  }
+  request.last_token = now;
+  ++counters_.generated_tokens;
+  if (event.finish != FinishReason::kNone) {
+    End(request, std::move(event));
+    return;
+  }
+  const int length = request.length();
+  request.tokens.push_back(event.ids.back());
+  // What was rotated with other frequencies does not fit any more.
+  if (RopeRangeForLength(config_, length) != RopeRangeForLength(config_, length + 1)) {
+    request.computed = 0;
+  }
+  request.sink(event, {});
+}
+
+void EngineCore::Step() {
+  EndCancelledAndOverdue();
+  const std::vector<ScheduledRows> scheduled = scheduler_.Schedule();
+  if (scheduled.empty()) return;
+  const SteadyTime begin = std::chrono::steady_clock::now();
+  BuildStep(scheduled, begin);
+  parts_.transformer->Forward({.ids = ids_,
+                               .sequences = step_sequences_,
+                               .logit_rows = logit_rows_,
+                               .hidden_rows = hidden_rows_},
+                              *parts_.cache, logits_, hidden_);
+  const SteadyTime now = std::chrono::steady_clock::now();
+  last_step_time_ = now - begin;
+  ++counters_.steps;
+  counters_.step_rows += ids_.size();
+
+  std::span<float> logits = logits_;
+  std::span<const float> hidden = hidden_;
+  for (const ScheduledRows& rows : scheduled) {
+    ActiveRequest& request = RequestOf(rows);
+    const bool completes = rows.completes();
+    request.computed += rows.row_count;
+    request.most_computed = std::max(request.most_computed, request.computed);
+    std::span<float> own_logits;
+    if (request.kind == ActiveRequest::Kind::kEmbed) {
+      const size_t count =
+          static_cast<size_t>(rows.row_count) * static_cast<size_t>(config_.hidden_size);
+      AddHiddenStates(request, rows, hidden.first(count));
+      hidden = hidden.subspan(count);
+    } else if (completes) {
+      const auto count = static_cast<size_t>(config_.vocab_size);
+      own_logits = logits.first(count);
+      logits = logits.subspan(count);
+    }
+    if (completes) Complete(request, own_logits, now);
+  }
+}
+
+}  // namespace octogate::workers

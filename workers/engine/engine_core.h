@@ -1,0 +1,119 @@
+// The engine without its thread: requests under way, and what one step does with them.
+//
+// Not thread-safe; driven by the engine's thread.
+#ifndef OCTOGATE_WORKERS_ENGINE_ENGINE_CORE_H_
+#define OCTOGATE_WORKERS_ENGINE_ENGINE_CORE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/backend.h"
+#include "workers/engine/answer.h"
+#include "workers/engine/request.h"
+#include "workers/engine/scheduler.h"
+#include "workers/engine/sequence.h"
+#include "workers/engine/transformer.h"
+#include "workers/model/tokenizer.h"
+
+namespace octogate::workers {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+// One accepted request.
+struct ActiveRequest : Sequence {
+  enum class Kind {
+    kGenerate,
+    kNextToken,  // the logits after the prompt, for request.score_first_tokens
+    kEmbed,      // the mean hidden state of the prompt
+  };
+  // `embedding` is not empty only in the last event of kEmbed.
+  using Sink = std::function<void(const GenerateEvent& event, std::span<const float> embedding)>;
+
+  Kind kind = Kind::kGenerate;
+  GenerateRequest request;
+  std::optional<Answer> answer;  // of kGenerate
+  std::shared_ptr<const Generation> generation;
+  Sink sink;
+  SteadyTime deadline = SteadyTime::max();
+
+  SteadyTime submitted;
+  std::optional<SteadyTime> started;
+  SteadyTime first_token;
+  SteadyTime last_token;
+  int most_computed = 0;              // of all times; below it rows are computed again
+  std::vector<double> embedding_sum;  // of kEmbed, over the positions computed so far
+};
+
+struct StepCounters {
+  uint64_t requests_finished = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t recomputed_tokens = 0;
+  uint64_t steps = 0;
+  uint64_t step_rows = 0;
+};
+
+class EngineCore {
+ public:
+  // Reads only; all must outlive the core.
+  struct Parts {
+    Transformer* transformer = nullptr;
+    kernels::KvCache* cache = nullptr;
+    const Tokenizer* tokenizer = nullptr;  // may be null
+  };
+  EngineCore(const Parts& parts, const SchedulerOptions& options);
+
+  void Add(std::unique_ptr<ActiveRequest> request);
+
+  // Ends requests that are cancelled or overdue, then computes one step, if there is anything to
+  // compute, and hands out its events.
+  void Step();
+  // Ends every request with kCancelled and `status`.
+  void CancelAll(const absl::Status& status);
+
+  int active() const { return static_cast<int>(active_.size()); }
+  // Requests that have not been in any step yet.
+  int unstarted() const;
+  const Scheduler& scheduler() const { return scheduler_; }
+  const StepCounters& counters() const { return counters_; }
+  // How long the model took in the last step that computed anything.
+  std::chrono::nanoseconds last_step_time() const { return last_step_time_; }
+
+ private:
+  void EndCancelledAndOverdue();
+  // Describes the scheduled rows to the transformer.
+  void BuildStep(const std::vector<ScheduledRows>& scheduled, SteadyTime now);
+  void AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
+                       std::span<const float> hidden);
+  // The rows of a sequence reached its last token.
+  void Complete(ActiveRequest& request, std::span<float> logits, SteadyTime now);
+  // Forgets the request, then reports `event` with what a last event holds.
+  void End(ActiveRequest& request, GenerateEvent event);
+  void End(ActiveRequest& request, FinishReason reason, absl::Status status);
+
+  const Parts parts_;
+  const ModelConfig& config_;
+  Scheduler scheduler_;
+  std::vector<std::unique_ptr<ActiveRequest>> active_;
+  StepCounters counters_;
+  std::chrono::nanoseconds last_step_time_{0};
+
+  // Scratch of Step.
+  std::vector<int32_t> ids_;
+  std::vector<StepSequence> step_sequences_;
+  std::vector<int32_t> logit_rows_;
+  std::vector<int32_t> hidden_rows_;
+  std::vector<float> logits_;
+  std::vector<float> hidden_;
+  SamplerScratch sampler_scratch_;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_ENGINE_CORE_H_

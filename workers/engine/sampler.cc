@@ -1,0 +1,192 @@
+#include "workers/engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "workers/engine/philox.h"
+
+namespace octogate::workers {
+namespace {
+
+using Candidate = SamplerScratch::Candidate;
+
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+
+// Strict order of rank: higher logit first, then lower id.
+bool RanksBefore(const Candidate& a, const Candidate& b) {
+  if (a.logit != b.logit) return a.logit > b.logit;
+  return a.id < b.id;
+}
+
+int32_t ArgMax(std::span<const float> logits) {
+  // max_element returns the first of equals.
+  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+// Fills `candidates` with the tokens that are not forbidden, in order of id.
+void CollectCandidates(std::span<const float> logits, std::vector<Candidate>& candidates) {
+  candidates.clear();
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (logits[id] > kForbidden) {
+      candidates.push_back({logits[id], static_cast<int32_t>(id)});
+    }
+  }
+}
+
+// Keeps the `k` best, in order of rank.
+void KeepTopK(size_t k, std::vector<Candidate>& candidates) {
+  if (k < candidates.size()) {
+    std::nth_element(candidates.begin(), candidates.begin() + static_cast<ptrdiff_t>(k),
+                     candidates.end(), RanksBefore);
+    candidates.resize(k);
+  }
+  std::sort(candidates.begin(), candidates.end(), RanksBefore);
+}
+
+// Keeps, in order of rank, the fewest best whose weights reach `top_p` of all. A heap makes the
+// cost follow what is kept rather than the vocabulary.
+void KeepTopP(double top_p, std::vector<Candidate>& candidates) {
+  double total = 0;
+  for (const Candidate& c : candidates) total += std::exp(double{c.logit});
+  const auto ranks_after = [](const Candidate& a, const Candidate& b) { return RanksBefore(b, a); };
+  std::make_heap(candidates.begin(), candidates.end(), ranks_after);
+  double sum = 0;
+  auto end = candidates.end();
+  while (end != candidates.begin() && sum < top_p * total) {
+    std::pop_heap(candidates.begin(), end, ranks_after);
+    --end;
+    sum += std::exp(double{end->logit});
+  }
+  std::reverse(end, candidates.end());
+  candidates.erase(candidates.begin(), end);
+}
+
+}  // namespace
+
+float LogSumExp(std::span<const float> logits) {
+  const float max = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float logit : logits) sum += std::exp(double{logit} - max);
+  return static_cast<float>(max + std::log(sum));
+}
+
+TokenLogprobs ComputeLogprobs(std::span<const float> logits, int32_t id, int top) {
+  const float normalizer = LogSumExp(logits);
+  TokenLogprobs result;
+  result.logprob = logits[static_cast<size_t>(id)] - normalizer;
+  if (top <= 0) return result;
+  std::vector<Candidate> candidates;
+  CollectCandidates(logits, candidates);
+  KeepTopK(static_cast<size_t>(top), candidates);
+  result.top.reserve(candidates.size());
+  for (const Candidate& c : candidates) result.top.push_back({c.id, c.logit - normalizer});
+  return result;
+}
+
+TokenScores ComputeScores(std::span<const float> logits, std::span<const int32_t> ids) {
+  TokenScores scores;
+  scores.log_sum_exp = LogSumExp(logits);
+  scores.logits.reserve(ids.size());
+  for (int32_t id : ids) scores.logits.push_back(logits[static_cast<size_t>(id)]);
+  return scores;
+}
+
+absl::Status CheckLogits(std::span<const float> logits) {
+  bool any = false;
+  for (size_t id = 0; id < logits.size(); ++id) {
+    // NaN fails the comparison.
+    if (!(logits[id] < std::numeric_limits<float>::infinity())) {
+      return absl::DataLossError(absl::StrCat("the model's logit of token ", id, " is ", logits[id],
+                                              "; its weights or their scale are broken"));
+    }
+    any |= logits[id] > kForbidden;
+  }
+  if (any) return absl::OkStatus();
+  return absl::DataLossError("the model's logits are all -infinity; its weights are broken");
+}
+
+Sampler::Sampler(const SamplingParameters& parameters, std::span<const int32_t> prompt)
+    : parameters_(parameters) {
+  const bool repetition = parameters_.repetition_penalty != 1;
+  counts_needed_ =
+      repetition || parameters_.presence_penalty != 0 || parameters_.frequency_penalty != 0;
+  if (repetition) prompt_tokens_.insert(prompt.begin(), prompt.end());
+}
+
+void Sampler::Append(int32_t id) {
+  ++length_;
+  if (counts_needed_) ++counts_[id];
+}
+
+void Sampler::AdjustLogits(std::span<float> logits) const {
+  for (const LogitBias& bias : parameters_.logit_bias) {
+    logits[static_cast<size_t>(bias.id)] += bias.bias;
+  }
+  // Each token is adjusted on its own, so that the order of the hash tables has no effect.
+  const float penalty = parameters_.repetition_penalty;
+  const auto penalize_repetition = [&](int32_t id) {
+    float& logit = logits[static_cast<size_t>(id)];
+    logit = logit > 0 ? logit / penalty : logit * penalty;
+  };
+  if (penalty != 1) {
+    for (int32_t id : prompt_tokens_) penalize_repetition(id);
+    for (const auto& [id, count] : counts_) {
+      if (!prompt_tokens_.contains(id)) penalize_repetition(id);
+    }
+  }
+  for (const auto& [id, count] : counts_) {
+    logits[static_cast<size_t>(id)] -=
+        parameters_.presence_penalty + parameters_.frequency_penalty * static_cast<float>(count);
+  }
+}
+
+absl::StatusOr<int32_t> Sampler::Sample(std::span<float> logits, SamplerScratch& scratch) const {
+  if (length_ == 0 && !parameters_.allowed_first_tokens.empty()) {
+    // Tokens that are allowed keep their logits, everything else is forbidden.
+    std::vector<Candidate> kept;
+    kept.reserve(parameters_.allowed_first_tokens.size());
+    for (int32_t id : parameters_.allowed_first_tokens) {
+      kept.push_back({logits[static_cast<size_t>(id)], id});
+    }
+    std::fill(logits.begin(), logits.end(), kForbidden);
+    for (const Candidate& c : kept) logits[static_cast<size_t>(c.id)] = c.logit;
+  }
+  AdjustLogits(logits);
+  const int32_t best = ArgMax(logits);
+  const float best_logit = logits[static_cast<size_t>(best)];
+  if (!(best_logit > kForbidden) || !std::isfinite(best_logit)) {
+    return absl::FailedPreconditionError(
+        "logit_bias, penalties and allowed_first_tokens leave no token to choose from");
+  }
+  if (parameters_.temperature == 0) return best;
+
+  // Scaling divides the distance from the best, which cannot overflow upwards.
+  for (float& logit : logits) logit = (logit - best_logit) / parameters_.temperature;
+  std::vector<Candidate>& candidates = scratch.candidates;
+  CollectCandidates(logits, candidates);
+  if (parameters_.top_k > 0) KeepTopK(static_cast<size_t>(parameters_.top_k), candidates);
+  if (parameters_.top_p < 1) KeepTopP(parameters_.top_p, candidates);
+
+  std::vector<double>& weights = scratch.weights;
+  weights.resize(candidates.size());
+  double total = 0;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const double weight = std::exp(double{candidates[i].logit});
+    weights[i] = weight < parameters_.min_p ? 0 : weight;
+    total += weights[i];
+  }
+  double left = UniformDouble(parameters_.seed, length_) * total;
+  int32_t chosen = best;  // where rounding leaves a remainder
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    if (weights[i] == 0) continue;
+    chosen = candidates[i].id;
+    left -= weights[i];
+    if (left < 0) break;
+  }
+  return chosen;
+}
+
+}  // namespace octogate::workers

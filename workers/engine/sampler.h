@@ -1,0 +1,67 @@
+// Chooses the tokens of one answer; see sampling_parameters.h for what it does and in which order.
+#ifndef OCTOGATE_WORKERS_ENGINE_SAMPLER_H_
+#define OCTOGATE_WORKERS_ENGINE_SAMPLER_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "workers/engine/request.h"
+#include "workers/engine/sampling_parameters.h"
+
+namespace octogate::workers {
+
+// log(sum(exp(logits))), summed in the order of the ids.
+float LogSumExp(std::span<const float> logits);
+
+// The log-probability of `id` and those of the `top` most probable tokens.
+TokenLogprobs ComputeLogprobs(std::span<const float> logits, int32_t id, int top);
+
+// Logits of `ids`, and the normaliser of all.
+TokenScores ComputeScores(std::span<const float> logits, std::span<const int32_t> ids);
+
+// OK where every logit is a number below +infinity and one at least is above -infinity; otherwise
+// DATA_LOSS: the weights are broken.
+absl::Status CheckLogits(std::span<const float> logits);
+
+// Memory that samplers share as long as they run one after another.
+struct SamplerScratch {
+  struct Candidate {
+    float logit = 0;
+    int32_t id = 0;
+  };
+  std::vector<Candidate> candidates;
+  std::vector<double> weights;
+};
+
+// Not thread-safe: one per answer.
+class Sampler {
+ public:
+  // `parameters` have been validated; `prompt` counts for the repetition penalty.
+  Sampler(const SamplingParameters& parameters, std::span<const int32_t> prompt);
+
+  // Chooses the next token from logits that have passed CheckLogits, and overwrites them. Does not
+  // count the token as part of the answer: Append does. FAILED_PRECONDITION where biases and masks
+  // leave no token.
+  absl::StatusOr<int32_t> Sample(std::span<float> logits, SamplerScratch& scratch) const;
+
+  // The answer goes on with `id`.
+  void Append(int32_t id);
+
+ private:
+  void AdjustLogits(std::span<float> logits) const;
+
+  const SamplingParameters parameters_;
+  uint64_t length_ = 0;                       // tokens in the answer so far
+  absl::flat_hash_map<int32_t, int> counts_;  // of tokens in the answer, where penalties need them
+  absl::flat_hash_set<int32_t> prompt_tokens_;
+  bool counts_needed_ = false;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_SAMPLER_H_

@@ -1,0 +1,336 @@
+#include "workers/engine/transformer.h"
+
+#include <cassert>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace octogate::workers {
+namespace {
+
+kernels::DType ToKernelDType(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return kernels::DType::kF16;
+    case DType::kBF16:
+      return kernels::DType::kBF16;
+    default:  // the checkpoint has refused what is not a floating-point type of these three
+      assert(dtype == DType::kF32);
+      return kernels::DType::kF32;
+  }
+}
+
+int64_t QkvWidth(const ModelConfig& config) {
+  return int64_t{config.q_dim()} + 2 * int64_t{config.kv_dim()};
+}
+
+// Floats in a row of all activations together.
+uint64_t FloatsPerRow(const ModelConfig& config) {
+  return 3 * static_cast<uint64_t>(config.hidden_size) + static_cast<uint64_t>(QkvWidth(config)) +
+         static_cast<uint64_t>(config.q_dim()) +
+         3 * static_cast<uint64_t>(config.intermediate_size);
+}
+
+const float* DataOrNull(const std::unique_ptr<kernels::Buffer>& buffer) {
+  return buffer ? buffer->data() : nullptr;
+}
+
+}  // namespace
+
+uint64_t Transformer::ActivationBytes(const ModelConfig& config, const TransformerLimits& limits) {
+  return sizeof(float) *
+         (FloatsPerRow(config) * static_cast<uint64_t>(limits.max_rows) +
+          static_cast<uint64_t>(config.vocab_size) * static_cast<uint64_t>(limits.max_logit_rows));
+}
+
+Transformer::Transformer(std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
+                         const TransformerLimits& limits)
+    : checkpoint_(std::move(checkpoint)), backend_(backend), limits_(limits) {}
+
+absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
+    std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
+    const TransformerLimits& limits) {
+  assert(limits.max_rows >= 1 && limits.max_logit_rows >= 1 &&
+         limits.max_logit_rows <= limits.max_rows);
+  std::unique_ptr<Transformer> transformer(new Transformer(std::move(checkpoint), backend, limits));
+  if (absl::Status status = transformer->LoadWeights(); !status.ok()) return status;
+  if (absl::Status status = transformer->AllocateActivations(); !status.ok()) return status;
+  return transformer;
+}
+
+absl::Status Transformer::Allocate(uint64_t floats, BufferPtr& buffer) {
+  buffer = backend_->Allocate(floats);
+  if (buffer) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the backend ", backend_->Describe(), " cannot allocate ", floats * sizeof(float),
+      " bytes of activations for ", limits_.max_rows, " rows in a step"));
+}
+
+absl::Status Transformer::LoadMatrix(const WeightView& view, int64_t rows, WeightPtr& weight) {
+  weight = backend_->LoadWeight({.data = view.data,
+                                 .dtype = ToKernelDType(view.dtype),
+                                 .rows = static_cast<int>(rows),
+                                 .cols = static_cast<int>(view.cols)});
+  if (weight) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the backend ", backend_->Describe(), " cannot hold a weight matrix of ", rows,
+                   " x ", view.cols, " in ", std::string(DTypeName(view.dtype))));
+}
+
+absl::Status Transformer::LoadVector(const WeightView& view, BufferPtr& buffer) {
+  if (!view) return absl::OkStatus();
+  if (absl::Status status = Allocate(static_cast<uint64_t>(view.cols), buffer); !status.ok()) {
+    return status;
+  }
+  // Looking up the only row of a table widens it to float in the backend's memory.
+  WeightPtr table;
+  if (absl::Status status = LoadMatrix(view, 1, table); !status.ok()) return status;
+  const int32_t row = 0;
+  backend_->Embed(*table, {&row, 1}, buffer->data());
+  backend_->Synchronize();
+  return absl::OkStatus();
+}
+
+absl::Status Transformer::LoadWeights() {
+  const ModelConfig& config = checkpoint_->config();
+  const ModelWeights& weights = checkpoint_->weights();
+  inverse_frequencies_short_ = RopeInverseFrequencies(config, RopeRange::kShort);
+  inverse_frequencies_long_ = RopeInverseFrequencies(config, RopeRange::kLong);
+
+  absl::Status status = LoadMatrix(weights.embed_tokens, weights.embed_tokens.rows, embed_tokens_);
+  const auto matrix = [&](const WeightView& view, WeightPtr& weight, int64_t rows = 0) {
+    if (status.ok()) status = LoadMatrix(view, rows == 0 ? view.rows : rows, weight);
+  };
+  const auto vector = [&](const WeightView& view, BufferPtr& buffer) {
+    if (status.ok()) status = LoadVector(view, buffer);
+  };
+  if (weights.lm_head.data != weights.embed_tokens.data) matrix(weights.lm_head, lm_head_);
+  vector(weights.final_norm, final_norm_);
+  layers_.resize(weights.layers.size());
+  for (size_t i = 0; i < layers_.size() && status.ok(); ++i) {
+    const LayerWeights& from = weights.layers[i];
+    Layer& to = layers_[i];
+    vector(from.input_norm, to.input_norm);
+    vector(from.post_attention_norm, to.post_attention_norm);
+    vector(from.q_norm, to.q_norm);
+    vector(from.k_norm, to.k_norm);
+    vector(from.q_bias, to.q_bias);
+    vector(from.k_bias, to.k_bias);
+    vector(from.v_bias, to.v_bias);
+    vector(from.o_bias, to.o_bias);
+    vector(from.gate_bias, to.gate_bias);
+    vector(from.up_bias, to.up_bias);
+    vector(from.down_bias, to.down_bias);
+    // Parts of one matrix are multiplied at once where nothing has to happen between them.
+    if (config.fused_qkv && !config.qkv_bias && !config.qk_norm) {
+      matrix(from.q_proj, to.qkv, QkvWidth(config));
+    } else {
+      matrix(from.q_proj, to.q);
+      matrix(from.k_proj, to.k);
+      matrix(from.v_proj, to.v);
+    }
+    matrix(from.o_proj, to.o);
+    if (config.fused_gate_up && !config.mlp_bias) {
+      matrix(from.gate_proj, to.gate_up, 2 * int64_t{config.intermediate_size});
+    } else {
+      matrix(from.gate_proj, to.gate);
+      matrix(from.up_proj, to.up);
+    }
+    matrix(from.down_proj, to.down);
+  }
+  return status;
+}
+
+absl::Status Transformer::AllocateActivations() {
+  const ModelConfig& config = checkpoint_->config();
+  const auto rows = static_cast<uint64_t>(limits_.max_rows);
+  absl::Status status;
+  const auto allocate = [&](uint64_t floats, BufferPtr& buffer) {
+    if (status.ok()) status = Allocate(floats, buffer);
+  };
+  const auto hidden = static_cast<uint64_t>(config.hidden_size);
+  const auto intermediate = static_cast<uint64_t>(config.intermediate_size);
+  allocate(rows * hidden, x_);
+  allocate(rows * hidden, normed_);
+  allocate(rows * hidden, selected_);
+  allocate(rows * static_cast<uint64_t>(QkvWidth(config)), qkv_);
+  allocate(rows * static_cast<uint64_t>(config.q_dim()), attention_);
+  allocate(rows * 2 * intermediate, gate_up_);
+  allocate(rows * intermediate, gated_);
+  allocate(static_cast<uint64_t>(limits_.max_logit_rows) * static_cast<uint64_t>(config.vocab_size),
+           logits_);
+  if (!status.ok()) return status;
+
+  q_ = qkv_->data();
+  if (config.qk_norm) {
+    k_ = q_ + rows * static_cast<uint64_t>(config.q_dim());
+    v_ = k_ + rows * static_cast<uint64_t>(config.kv_dim());
+    q_stride_ = config.q_dim();
+    kv_stride_ = config.kv_dim();
+  } else {
+    k_ = q_ + config.q_dim();
+    v_ = k_ + config.kv_dim();
+    q_stride_ = kv_stride_ = static_cast<int>(QkvWidth(config));
+  }
+  positions_.reserve(rows);
+  selected_rows_.reserve(rows);
+  sequence_rows_.reserve(rows);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<kernels::KvCache>> Transformer::CreateKvCache(
+    int pages, int page_size, kernels::DType dtype) const {
+  std::unique_ptr<kernels::KvCache> cache =
+      backend_->CreateKvCache({.layers = config().num_layers,
+                               .pages = pages,
+                               .page_size = page_size,
+                               .kv_heads = config().num_kv_heads,
+                               .head_dim = config().head_dim,
+                               .dtype = dtype});
+  if (cache) return cache;
+  return absl::ResourceExhaustedError(absl::StrCat("the backend ", backend_->Describe(),
+                                                   " cannot hold a KV cache of ", pages,
+                                                   " pages of ", page_size, " positions"));
+}
+
+void Transformer::Rotate(std::span<const StepSequence> sequences) {
+  const ModelConfig& config = checkpoint_->config();
+  size_t first_row = 0;
+  for (size_t begin = 0; begin < sequences.size();) {
+    // Neighbours with the same frequencies go together.
+    size_t end = begin;
+    size_t rows = 0;
+    while (end < sequences.size() && sequences[end].rope_range == sequences[begin].rope_range) {
+      rows += static_cast<size_t>(sequences[end].row_count);
+      ++end;
+    }
+    kernels::RopeShape shape{.heads = config.num_heads,
+                             .head_dim = config.head_dim,
+                             .inverse_frequencies = sequences[begin].rope_range == RopeRange::kLong
+                                                        ? inverse_frequencies_long_
+                                                        : inverse_frequencies_short_,
+                             .attention_factor = config.rope_scaling.attention_scaling};
+    const auto positions = std::span<const int32_t>(positions_).subspan(first_row, rows);
+    float* q = q_ + first_row * static_cast<size_t>(q_stride_);
+    if (config.qk_norm) {
+      backend_->Rope(shape, positions, q_stride_, q);
+      shape.heads = config.num_kv_heads;
+      backend_->Rope(shape, positions, kv_stride_,
+                     k_ + first_row * static_cast<size_t>(kv_stride_));
+    } else {
+      shape.heads += config.num_kv_heads;  // keys stand right behind the queries of their row
+      backend_->Rope(shape, positions, q_stride_, q);
+    }
+    first_row += rows;
+    begin = end;
+  }
+}
+
+void Transformer::ProjectQkv(const Layer& layer, int rows,
+                             std::span<const StepSequence> sequences) {
+  const ModelConfig& config = checkpoint_->config();
+  const float* in = normed_->data();
+  if (layer.qkv) {
+    backend_->MatMul(*layer.qkv, nullptr, in, rows, false, q_, q_stride_);
+  } else {
+    backend_->MatMul(*layer.q, DataOrNull(layer.q_bias), in, rows, false, q_, q_stride_);
+    backend_->MatMul(*layer.k, DataOrNull(layer.k_bias), in, rows, false, k_, kv_stride_);
+    backend_->MatMul(*layer.v, DataOrNull(layer.v_bias), in, rows, false, v_, kv_stride_);
+  }
+  if (config.qk_norm) {
+    backend_->RmsNorm(q_, layer.q_norm->data(), rows * config.num_heads, config.head_dim,
+                      config.rms_norm_eps, q_);
+    backend_->RmsNorm(k_, layer.k_norm->data(), rows * config.num_kv_heads, config.head_dim,
+                      config.rms_norm_eps, k_);
+  }
+  Rotate(sequences);
+}
+
+void Transformer::FinishLayer(const Layer& layer, int rows, const float* attention, float* x) {
+  const ModelConfig& config = checkpoint_->config();
+  const int width = config.intermediate_size;
+  backend_->MatMul(*layer.o, DataOrNull(layer.o_bias), attention, rows, true, x,
+                   config.hidden_size);
+  backend_->RmsNorm(x, layer.post_attention_norm->data(), rows, config.hidden_size,
+                    config.rms_norm_eps, normed_->data());
+  float* gate_up = gate_up_->data();
+  if (layer.gate_up) {
+    backend_->MatMul(*layer.gate_up, nullptr, normed_->data(), rows, false, gate_up, 2 * width);
+  } else {
+    backend_->MatMul(*layer.gate, DataOrNull(layer.gate_bias), normed_->data(), rows, false,
+                     gate_up, 2 * width);
+    backend_->MatMul(*layer.up, DataOrNull(layer.up_bias), normed_->data(), rows, false,
+                     gate_up + width, 2 * width);
+  }
+  backend_->SiluMul(gate_up, rows, width, gated_->data());
+  backend_->MatMul(*layer.down, DataOrNull(layer.down_bias), gated_->data(), rows, true, x,
+                   config.hidden_size);
+}
+
+void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::span<float> logits,
+                          std::span<float> hidden) {
+  const ModelConfig& config = checkpoint_->config();
+  const auto hidden_size = static_cast<size_t>(config.hidden_size);
+  const int rows = static_cast<int>(step.ids.size());
+  assert(rows >= 1 && rows <= limits_.max_rows);
+  assert(static_cast<int>(step.logit_rows.size()) <= limits_.max_logit_rows);
+  assert(logits.size() == step.logit_rows.size() * static_cast<size_t>(config.vocab_size));
+  assert(hidden.size() == step.hidden_rows.size() * hidden_size);
+
+  positions_.clear();
+  sequence_rows_.clear();
+  for (const StepSequence& sequence : step.sequences) {
+    sequence_rows_.push_back({.first_row = static_cast<int>(positions_.size()),
+                              .row_count = sequence.row_count,
+                              .first_position = sequence.first_position,
+                              .pages = sequence.pages});
+    for (int i = 0; i < sequence.row_count; ++i) positions_.push_back(sequence.first_position + i);
+  }
+  assert(static_cast<int>(positions_.size()) == rows);
+  selected_rows_.assign(step.logit_rows.begin(), step.logit_rows.end());
+  selected_rows_.insert(selected_rows_.end(), step.hidden_rows.begin(), step.hidden_rows.end());
+  const int selected = static_cast<int>(selected_rows_.size());
+  assert(selected <= rows);
+
+  backend_->Embed(*embed_tokens_, step.ids, x_->data());
+  for (int i = 0; i < config.num_layers; ++i) {
+    const Layer& layer = layers_[static_cast<size_t>(i)];
+    const bool last = i + 1 == config.num_layers;
+    backend_->RmsNorm(x_->data(), layer.input_norm->data(), rows, config.hidden_size,
+                      config.rms_norm_eps, normed_->data());
+    ProjectQkv(layer, rows, step.sequences);
+    backend_->WriteKv(cache, i, sequence_rows_, k_, v_, kv_stride_);
+    if (last && selected == 0) break;
+    backend_->Attention({.heads = config.num_heads,
+                         .kv_heads = config.num_kv_heads,
+                         .head_dim = config.head_dim,
+                         .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
+                         .sliding_window = config.layer_sliding_window[static_cast<size_t>(i)]},
+                        cache, i, sequence_rows_, q_, q_stride_, attention_->data());
+    if (last) {
+      // qkv_ is free again and has room for the rows of attention_.
+      backend_->GatherRows(x_->data(), selected_rows_, config.hidden_size, selected_->data());
+      backend_->GatherRows(attention_->data(), selected_rows_, config.q_dim(), qkv_->data());
+      FinishLayer(layer, selected, qkv_->data(), selected_->data());
+    } else {
+      FinishLayer(layer, rows, attention_->data(), x_->data());
+    }
+  }
+  if (selected > 0) {
+    backend_->RmsNorm(selected_->data(), final_norm_->data(), selected, config.hidden_size,
+                      config.rms_norm_eps, selected_->data());
+  }
+  const int logit_rows = static_cast<int>(step.logit_rows.size());
+  if (logit_rows > 0) {
+    backend_->MatMul(lm_head_ ? *lm_head_ : *embed_tokens_, nullptr, selected_->data(), logit_rows,
+                     false, logits_->data(), config.vocab_size);
+    backend_->Download(logits_->data(), logits);
+  }
+  if (!hidden.empty()) {
+    backend_->Download(selected_->data() + static_cast<size_t>(logit_rows) * hidden_size, hidden);
+  }
+  backend_->Synchronize();
+}
+
+}  // namespace octogate::workers

@@ -1,0 +1,150 @@
+// A decoder-only transformer: the weights of a checkpoint in a backend's memory, and one pass of
+// the model over the rows of a step.
+//
+// All families share one shape (Touvron et al. 2023, "LLaMA", arXiv:2302.13971); what differs is
+// read from ModelConfig: biases (Qwen2), norms of query and key heads (Qwen3), fused projections
+// and LongRoPE (Phi-3), sliding windows (Mistral, Phi-3).
+//
+//   x = embed(ids)
+//   each layer: x += o(attention(rope(norm_qk(qkv(norm(x))))));  x += down(silu(gate(h)) * up(h)),
+//               h = norm(x)
+//   logits = lm_head(norm(x))
+//
+// The last layer needs keys and values of every row, but everything behind them only for the rows
+// that are asked for.
+//
+// Driven by one thread at a time, as the backend is.
+#ifndef OCTOGATE_WORKERS_ENGINE_TRANSFORMER_H_
+#define OCTOGATE_WORKERS_ENGINE_TRANSFORMER_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "workers/model/checkpoint.h"
+#include "workers/model/rope.h"
+
+namespace octogate::workers {
+
+struct TransformerLimits {
+  int max_rows = 1;        // of a step
+  int max_logit_rows = 1;  // of a step; at most max_rows
+};
+
+// The rows of one sequence in a step.
+struct StepSequence {
+  int row_count = 0;
+  int first_position = 0;          // position of its first row
+  std::span<const int32_t> pages;  // pages[p / page_size] holds position p
+  // RopeRangeForLength of the whole sequence as it is known now, whatever part of it this step
+  // computes: so the result does not depend on how a prompt is cut. All positions of a sequence
+  // have to be computed again when the range changes.
+  RopeRange rope_range = RopeRange::kShort;
+};
+
+struct StepInput {
+  std::span<const int32_t> ids;             // one for each row; in [0, vocab_size)
+  std::span<const StepSequence> sequences;  // in order of their rows
+  // Rows whose logits, and rows whose final hidden states are wanted; ascending, none in both.
+  std::span<const int32_t> logit_rows;
+  std::span<const int32_t> hidden_rows;
+};
+
+class Transformer {
+ public:
+  // Floats of activation memory that a transformer takes, times four in bytes.
+  static uint64_t ActivationBytes(const ModelConfig& config, const TransformerLimits& limits);
+
+  // `backend` must outlive the transformer; `checkpoint` is kept, since weights may be read in
+  // place. RESOURCE_EXHAUSTED where the backend cannot have the memory.
+  static absl::StatusOr<std::unique_ptr<Transformer>> Load(
+      std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
+      const TransformerLimits& limits);
+
+  // A cache of the model's shape. RESOURCE_EXHAUSTED where the backend cannot have the memory.
+  absl::StatusOr<std::unique_ptr<kernels::KvCache>> CreateKvCache(int pages, int page_size,
+                                                                  kernels::DType dtype) const;
+
+  // Computes a step: writes keys and values of all rows, and to host memory
+  //   logits: [logit_rows.size(), vocab_size]
+  //   hidden: [hidden_rows.size(), hidden_size], after the final norm
+  void Forward(const StepInput& step, kernels::KvCache& cache, std::span<float> logits,
+               std::span<float> hidden);
+
+  const ModelConfig& config() const { return checkpoint_->config(); }
+
+ private:
+  using BufferPtr = std::unique_ptr<kernels::Buffer>;
+  using WeightPtr = std::unique_ptr<kernels::Weight>;
+
+  struct Layer {
+    BufferPtr input_norm, post_attention_norm;
+    BufferPtr q_norm, k_norm;  // null without
+    WeightPtr qkv;             // [q + 2 kv, h], or null and
+    WeightPtr q, k, v;
+    BufferPtr q_bias, k_bias, v_bias;  // null without; qkv_bias where qkv
+    WeightPtr o;
+    BufferPtr o_bias;
+    WeightPtr gate_up;  // [2 m, h], or null and
+    WeightPtr gate, up;
+    BufferPtr gate_bias, up_bias;
+    WeightPtr down;
+    BufferPtr down_bias;
+  };
+
+  Transformer(std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
+              const TransformerLimits& limits);
+
+  absl::Status LoadWeights();
+  absl::Status AllocateActivations();
+  // Vectors are widened to float.
+  absl::Status LoadVector(const WeightView& view, BufferPtr& buffer);
+  absl::Status LoadMatrix(const WeightView& view, int64_t rows, WeightPtr& weight);
+  absl::Status Allocate(uint64_t floats, BufferPtr& buffer);
+
+  // Queries, keys and values of a step, rotated.
+  void ProjectQkv(const Layer& layer, int rows, std::span<const StepSequence> sequences);
+  void Rotate(std::span<const StepSequence> sequences);
+  // x += attention output projection of `attention`; x += feed-forward of x.
+  void FinishLayer(const Layer& layer, int rows, const float* attention, float* x);
+
+  const std::shared_ptr<const Checkpoint> checkpoint_;
+  kernels::Backend* const backend_;
+  const TransformerLimits limits_;
+
+  WeightPtr embed_tokens_;
+  WeightPtr lm_head_;  // null where tied
+  BufferPtr final_norm_;
+  std::vector<Layer> layers_;
+  std::vector<float> inverse_frequencies_short_;
+  std::vector<float> inverse_frequencies_long_;
+
+  // Activations, all [max_rows, …]. Queries, keys and values lie side by side in the rows of qkv_,
+  // except where heads are normed, for which they are dense one behind the other.
+  BufferPtr x_;          // hidden_size: the residual stream
+  BufferPtr normed_;     // hidden_size
+  BufferPtr qkv_;        // q_dim + 2 kv_dim
+  BufferPtr attention_;  // q_dim
+  BufferPtr gate_up_;    // 2 intermediate_size
+  BufferPtr gated_;      // intermediate_size
+  BufferPtr selected_;   // hidden_size: the rows of x_ that are asked for
+  BufferPtr logits_;     // [max_logit_rows, vocab_size]
+  float* q_ = nullptr;
+  float* k_ = nullptr;
+  float* v_ = nullptr;
+  int q_stride_ = 0;
+  int kv_stride_ = 0;
+
+  // Scratch of Forward, so that it allocates nothing.
+  std::vector<int32_t> positions_;
+  std::vector<int32_t> selected_rows_;
+  std::vector<kernels::SequenceRows> sequence_rows_;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_TRANSFORMER_H_

@@ -1,0 +1,253 @@
+#include "workers/engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/workers/engine/fresh_seed.h"
+#include "workers/engine/philox.h"
+
+namespace octogate::workers {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// The known answers that come with the authors' Random123 library.
+TEST(PhiloxTest, KnownAnswers) {
+  EXPECT_EQ(Philox4x32({0, 0, 0, 0}, {0, 0}),
+            (PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox4x32({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}),
+            (PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+int32_t SampleOnce(const SamplingParameters& parameters, std::vector<float> logits,
+                   const std::vector<int32_t>& prompt = {0},
+                   const std::vector<int32_t>& answer = {}) {
+  Sampler sampler(parameters, prompt);
+  for (int32_t id : answer) sampler.Append(id);
+  SamplerScratch scratch;
+  const absl::StatusOr<int32_t> id = sampler.Sample(logits, scratch);
+  EXPECT_TRUE(id.ok()) << id.status();
+  return id.value_or(-1);
+}
+
+TEST(SamplerTest, GreedyTakesTheLowestOfEqualIds) { EXPECT_EQ(SampleOnce({}, {1, 3, 2, 3}), 1); }
+
+TEST(SamplerTest, TopKOfOneIsGreedyAtAnyTemperature) {
+  for (uint64_t seed = 0; seed < 100; ++seed) {
+    EXPECT_EQ(SampleOnce({.temperature = 5, .top_k = 1, .seed = seed}, {1, 3, 2, 3}), 1);
+  }
+}
+
+TEST(SamplerTest, BiasForbidsAndForces) {
+  SamplingParameters parameters;
+  parameters.logit_bias = {{1, -kInfinity}, {0, 5}};
+  EXPECT_EQ(SampleOnce(parameters, {1, 3, 2}), 0);
+}
+
+TEST(SamplerTest, FirstTokenIsOneOfTheAllowed) {
+  SamplingParameters parameters;
+  parameters.allowed_first_tokens = {0, 2};
+  EXPECT_EQ(SampleOnce(parameters, {1, 3, 2}), 2);
+  EXPECT_EQ(SampleOnce(parameters, {1, 3, 2}, {0}, {2}), 1) << "only the first";
+}
+
+TEST(SamplerTest, SaysSoWhereNoTokenIsLeft) {
+  SamplingParameters parameters;
+  parameters.allowed_first_tokens = {1};
+  parameters.logit_bias = {{1, -kInfinity}};
+  Sampler sampler(parameters, {});
+  std::vector<float> logits = {1, 2, 3};
+  SamplerScratch scratch;
+  EXPECT_EQ(sampler.Sample(logits, scratch).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(SamplerTest, PenaltiesDoWhatTheirDefinitionsSay) {
+  // Repetition: prompt and answer; positive logits divided, negative multiplied.
+  EXPECT_EQ(SampleOnce({.repetition_penalty = 2}, {3, 2, 0}, {0}), 1);
+  EXPECT_EQ(SampleOnce({.repetition_penalty = 2}, {3, 2, 0}, {2}, {0}), 1);
+  EXPECT_EQ(SampleOnce({.repetition_penalty = 2}, {-1, -1.5f, -1.9f}, {0, 1}), 2);
+  // Presence and frequency: the answer only, and frequency counts.
+  EXPECT_EQ(SampleOnce({.presence_penalty = 2}, {3, 2, 0}, {0}), 0);
+  EXPECT_EQ(SampleOnce({.presence_penalty = 2}, {3, 2, 0}, {0}, {0, 0}), 1);
+  EXPECT_EQ(SampleOnce({.presence_penalty = 0.9f}, {3, 2, 0}, {0}, {0, 0}), 0);
+  EXPECT_EQ(SampleOnce({.frequency_penalty = 0.9f}, {3, 2, 0}, {0}, {0, 0}), 1);
+}
+
+TEST(SamplerTest, DrawDependsOnSeedAndPositionAlone) {
+  const SamplingParameters parameters{.temperature = 1, .seed = 7};
+  const std::vector<float> logits(100, 0.0f);
+  std::vector<int32_t> first;
+  for (int round = 0; round < 2; ++round) {
+    std::vector<int32_t> ids;
+    std::vector<int32_t> answer;
+    for (int i = 0; i < 50; ++i) {
+      ids.push_back(SampleOnce(parameters, logits, {1, 2, 3}, answer));
+      answer.push_back(round);  // other tokens, same positions
+    }
+    if (round == 0) first = ids;
+    EXPECT_EQ(ids, first);
+  }
+  EXPECT_GT(std::count_if(first.begin(), first.end(), [&](int32_t id) { return id != first[0]; }),
+            30);
+}
+
+// Probabilities by the definitions of Hugging Face transformers' warpers, with no thought for
+// speed.
+std::vector<double> Probabilities(const SamplingParameters& p, const std::vector<float>& logits) {
+  std::vector<double> scaled(logits.begin(), logits.end());
+  for (double& logit : scaled) logit /= p.temperature;
+  const auto softmax = [&] {
+    const double max = *std::max_element(scaled.begin(), scaled.end());
+    std::vector<double> result;
+    for (double logit : scaled) result.push_back(std::exp(logit - max));
+    const double total = std::accumulate(result.begin(), result.end(), 0.0);
+    for (double& probability : result) probability /= total;
+    return result;
+  };
+  std::vector<size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+  const auto remove = [&](size_t id) { scaled[id] = -std::numeric_limits<double>::infinity(); };
+  if (p.top_k > 0) {
+    for (size_t i = static_cast<size_t>(p.top_k); i < order.size(); ++i) remove(order[i]);
+  }
+  if (p.top_p < 1) {
+    const std::vector<double> probability = softmax();
+    double before = 0;
+    for (size_t id : order) {
+      if (before >= double{p.top_p}) remove(id);
+      before += probability[id];
+    }
+  }
+  if (p.min_p > 0) {
+    const std::vector<double> probability = softmax();
+    const double largest = probability[order[0]];
+    for (size_t id : order) {
+      if (probability[id] < double{p.min_p} * largest) remove(id);
+    }
+  }
+  return softmax();
+}
+
+// Chi-square against those probabilities. The bound is passed by chance once in about 10^9 runs
+// (Wilson and Hilferty's approximation).
+TEST(SamplerTest, DrawsFromTheDistributionThatTheParametersDefine) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, 2);
+  const std::vector<SamplingParameters> cases = {
+      {.temperature = 1},
+      {.temperature = 0.5f},
+      {.temperature = 2, .top_k = 5},
+      {.temperature = 1, .top_p = 0.8f},
+      {.temperature = 1, .min_p = 0.1f},
+      {.temperature = 1.5f, .top_k = 12, .top_p = 0.9f, .min_p = 0.05f},
+  };
+  for (size_t c = 0; c < cases.size(); ++c) {
+    SCOPED_TRACE(c);
+    std::vector<float> logits(20);
+    for (float& logit : logits) logit = normal(random);
+    const std::vector<double> expected = Probabilities(cases[c], logits);
+    constexpr int kDraws = 20000;
+    std::vector<int> counts(logits.size());
+    for (int i = 0; i < kDraws; ++i) {
+      SamplingParameters parameters = cases[c];
+      parameters.seed = (uint64_t{random()} << 32) | random();
+      ++counts[static_cast<size_t>(SampleOnce(parameters, logits))];
+    }
+    double chi_square = 0;
+    int cells = 0;
+    double rare_expected = 0;
+    int rare_count = 0;
+    for (size_t id = 0; id < counts.size(); ++id) {
+      const double mean = expected[id] * kDraws;
+      if (expected[id] == 0) {
+        EXPECT_EQ(counts[id], 0) << "token " << id << " should have been cut off";
+      } else if (mean < 10) {
+        rare_expected += mean;
+        rare_count += counts[id];
+      } else {
+        chi_square += (counts[id] - mean) * (counts[id] - mean) / mean;
+        ++cells;
+      }
+    }
+    if (rare_expected >= 10) {
+      chi_square += (rare_count - rare_expected) * (rare_count - rare_expected) / rare_expected;
+      ++cells;
+    }
+    const double freedom = std::max(1, cells - 1);
+    const double root = 1 - 2 / (9 * freedom) + 6 * std::sqrt(2 / (9 * freedom));
+    EXPECT_LT(chi_square, freedom * root * root * root);
+  }
+}
+
+TEST(LogprobsTest, AreThoseOfTheModel) {
+  const std::vector<float> logits = {0, 2, 1, 2};
+  const double normalizer = std::log(1 + 2 * std::exp(2.0) + std::exp(1.0));
+  const TokenLogprobs result = ComputeLogprobs(logits, 2, 3);
+  EXPECT_NEAR(result.logprob, 1 - normalizer, 1e-6);
+  ASSERT_EQ(result.top.size(), 3u);
+  EXPECT_EQ(result.top[0].id, 1);
+  EXPECT_EQ(result.top[1].id, 3);
+  EXPECT_EQ(result.top[2].id, 2);
+  EXPECT_NEAR(result.top[0].logprob, 2 - normalizer, 1e-6);
+  EXPECT_EQ(result.top[2].logprob, result.logprob);
+  EXPECT_TRUE(ComputeLogprobs(logits, 2, 0).top.empty());
+}
+
+TEST(LogprobsTest, LargeLogitsDoNotOverflow) {
+  EXPECT_FLOAT_EQ(LogSumExp(std::vector<float>{3e38f, 3e38f}), 3e38f);
+  EXPECT_FLOAT_EQ(LogSumExp(std::vector<float>{-1000, -1000}), -1000 + std::log(2.0f));
+}
+
+TEST(CheckLogitsTest, RefusesWhatIsNotANumber) {
+  EXPECT_TRUE(CheckLogits(std::vector<float>{-kInfinity, 0}).ok());
+  for (float bad : {kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+    const absl::Status status = CheckLogits(std::vector<float>{0, bad});
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("token 1"));
+  }
+  EXPECT_FALSE(CheckLogits(std::vector<float>{-kInfinity, -kInfinity}).ok());
+}
+
+TEST(ValidateSamplingParametersTest, NamesTheParameter) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::map<std::string, SamplingParameters> bad = {
+      {"temperature", {.temperature = -1}},
+      {"temperature is nan", {.temperature = nan}},
+      {"top_k", {.top_k = -1}},
+      {"top_p", {.top_p = 0}},
+      {"top_p is nan", {.top_p = nan}},
+      {"min_p", {.min_p = 1.5f}},
+      {"repetition_penalty", {.repetition_penalty = 0}},
+      {"presence_penalty", {.presence_penalty = kInfinity}},
+      {"frequency_penalty", {.frequency_penalty = nan}},
+      {"logprobs", {.logprobs = SamplingParameters::kMaxLogprobs + 1}},
+      {"logit_bias names token 10", {.logit_bias = {{10, 1}}}},
+      {"logit_bias is inf", {.logit_bias = {{1, kInfinity}}}},
+      {"allowed_first_tokens names token -1", {.allowed_first_tokens = {-1}}},
+  };
+  EXPECT_TRUE(ValidateSamplingParameters({}, 10).ok());
+  for (const auto& [name, parameters] : bad) {
+    const absl::Status status = ValidateSamplingParameters(parameters, 10);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
+}
+
+}  // namespace
+}  // namespace octogate::workers

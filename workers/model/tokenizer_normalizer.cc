@@ -3,8 +3,11 @@
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
+#include <unicode/uniset.h>
 
+#include <algorithm>
 #include <array>
+#include <deque>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -42,24 +45,44 @@ const ByteLevelTables& ByteLevelCharacters() {
   return *tables;
 }
 
-const icu::Normalizer2* IcuNormalizer(Form form) {
-  UErrorCode code = U_ZERO_ERROR;
-  const icu::Normalizer2* result = nullptr;
-  switch (form) {
-    case Form::kNfc:
-      result = icu::Normalizer2::getNFCInstance(code);
-      break;
-    case Form::kNfd:
-      result = icu::Normalizer2::getNFDInstance(code);
-      break;
-    case Form::kNfkc:
-      result = icu::Normalizer2::getNFKCInstance(code);
-      break;
-    case Form::kNfkd:
-      result = icu::Normalizer2::getNFKDInstance(code);
-      break;
+// The four forms by Unicode 9.0, as the reference library has them: by its stability policy, that
+// is today's data with later characters left alone.
+class UnicodeForms {
+ public:
+  UnicodeForms() : filter_(icu::UnicodeString("[:Age=9.0:]"), error_) {
+    filter_.freeze();
+    const auto add = [this](const icu::Normalizer2* form) {
+      if (U_SUCCESS(error_)) {
+        forms_.emplace_back(*form, filter_);
+      }
+    };
+    add(icu::Normalizer2::getNFCInstance(error_));
+    add(icu::Normalizer2::getNFDInstance(error_));
+    add(icu::Normalizer2::getNFKCInstance(error_));
+    add(icu::Normalizer2::getNFKDInstance(error_));
   }
-  return U_SUCCESS(code) ? result : nullptr;
+
+  // Null if ICU's data is missing.
+  const icu::Normalizer2* Get(Form form) const {
+    return U_SUCCESS(error_) ? &forms_[static_cast<size_t>(form)] : nullptr;
+  }
+
+ private:
+  UErrorCode error_ = U_ZERO_ERROR;
+  icu::UnicodeSet filter_;
+  std::deque<icu::FilteredNormalizer2> forms_;  // In the order of Form.
+};
+
+const icu::Normalizer2* IcuNormalizer(Form form) {
+  static const UnicodeForms* const forms = new UnicodeForms();
+  return forms->Get(form);
+}
+
+// Whether no character of `text` can change: nothing below U+0300 does in NFC, no ASCII elsewhere.
+bool IsNormalized(std::string_view text, Form form) {
+  const uint8_t limit = form == Form::kNfc ? 0xCC : 0x80;
+  return std::all_of(text.begin(), text.end(),
+                     [limit](char c) { return static_cast<uint8_t>(c) < limit; });
 }
 
 template <typename Keep>
@@ -113,6 +136,9 @@ struct Apply {
   }
 
   absl::Status operator()(const normalizer::Unicode& step) const {
+    if (IsNormalized(*text, step.form)) {
+      return absl::OkStatus();
+    }
     const icu::Normalizer2* const icu_normalizer = IcuNormalizer(step.form);
     if (icu_normalizer == nullptr) {
       return absl::InternalError("ICU has no Unicode normalization data");

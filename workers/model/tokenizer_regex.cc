@@ -97,6 +97,8 @@ class Translator {
       case 'p':
       case 'P':
         return Property();
+      case 'x':
+        return CodePoint();
       case 's':
       case 'S':
       case 'd':
@@ -109,7 +111,6 @@ class Translator {
       case 'e':
       case 'A':
       case 'z':
-      case 'x':
       case 'u':
         Copy(2);
         return absl::OkStatus();
@@ -125,17 +126,30 @@ class Translator {
     return absl::OkStatus();
   }
 
+  // \xHH or \x{H…}
+  absl::Status CodePoint() {
+    const size_t close = Peek(2) == '{' ? pattern_.find('}', at_) : at_ + 1;
+    if (close == std::string_view::npos) {
+      return Unsupported("a code point without a closing brace");
+    }
+    Copy(close + 1 - at_);
+    return absl::OkStatus();
+  }
+
   // \p{^X} is \P{X}.
   absl::Status Property() {
     if (Peek(2) != '{') {
       return Unsupported("a property without braces");
     }
+    const size_t close = pattern_.find('}', at_);
+    if (close == std::string_view::npos) {
+      return Unsupported("a property without a closing brace");
+    }
     if (Peek(3) == '^') {
       out_.append(Peek(1) == 'p' ? "\\P{" : "\\p{");
       at_ += 4;
-      return absl::OkStatus();
     }
-    Copy(3);
+    Copy(close + 1 - at_);
     return absl::OkStatus();
   }
 
@@ -240,10 +254,6 @@ absl::StatusOr<TextPattern> TextPattern::Regex(std::string_view pattern, bool al
   // ^ and $ match at every line in Oniguruma, where a line ends at \n only.
   OwnedRegex regex(
       uregex_openUText(text.get(), UREGEX_MULTILINE | UREGEX_UNIX_LINES, &where, &code));
-  if (U_SUCCESS(code)) {
-    uregex_setTimeLimit(regex.get(), kTimeLimit, &code);
-    uregex_setStackLimit(regex.get(), kStackLimit, &code);
-  }
   if (U_FAILURE(code)) {
     return absl::InvalidArgumentError(absl::StrCat("regular expression ", Quoted(pattern),
                                                    " does not compile: ", u_errorName(code)));
@@ -287,6 +297,9 @@ absl::Status TextPattern::FindAll(std::string_view text,
   const std::unique_ptr<UText, CloseText> input(
       utext_openUTF8(&storage, text.data(), static_cast<int64_t>(text.size()), &code));
   if (U_SUCCESS(code)) {
+    // A clone does not inherit limits.
+    uregex_setTimeLimit(regex.get(), kTimeLimit, &code);
+    uregex_setStackLimit(regex.get(), kStackLimit, &code);
     uregex_setUText(regex.get(), input.get(), &code);
   }
   while (U_SUCCESS(code) && uregex_findNext(regex.get(), &code) != 0) {

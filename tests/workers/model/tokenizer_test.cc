@@ -267,7 +267,7 @@ TEST(TokenizerTest, OtherPreTokenizersSplitByCharacterClass) {
   EXPECT_THAT(split({{"type", "Punctuation"}}), ElementsAre("ab12", "!", "?"));
   EXPECT_THAT(split({{"type", "Whitespace"}}), ElementsAre("ab12", "!?"));
   EXPECT_THAT(split({{"type", "CharDelimiterSplit"}, {"delimiter", "b"}}),
-              ElementsAre("a", "1", "2", "!?"));
+              ElementsAre("a", "1", "2", "!", "?"));
 }
 
 TEST(TokenizerTest, DecodersUndoWhatWasDone) {

@@ -28,6 +28,8 @@
 namespace octogate::kernels::plain {
 
 inline constexpr int kTileRows = 4;  // rows of x in a register tile: 3 or 4
+// Rows of the weight that are read at once for so many rows of x.
+constexpr int StreamsFor(int /*rows*/) { return 1; }
 inline constexpr int kPartLanes = 16;
 inline constexpr int kParts = kLanes / kPartLanes;
 

@@ -15,10 +15,9 @@ inline const float* InputRow(const MatMulArgs& args, int row) {
   return args.x + static_cast<size_t>(row) * static_cast<size_t>(args.cols);
 }
 
-// How far ahead of its use a weight is asked for.
-inline constexpr size_t kPrefetchBytes = 1024;
-
 // Outputs of X rows of x and W rows of the weight: each weight is read once.
+// Several rows at a time, because the processor fetches ahead in each of them;
+// asking for data in software made it slower wherever it was tried.
 template <DType T, int X, int W>
 inline void StreamRows(const MatMulArgs& args, int row, int n) {
   const size_t row_bytes = static_cast<size_t>(args.cols) * SizeOf(T);
@@ -36,7 +35,6 @@ inline void StreamRows(const MatMulArgs& args, int row, int n) {
     for (int i = 0; i < X; ++i) x[i] = Load(inputs[i] + k);
     for (int w = 0; w < W; ++w) {
       const uint8_t* from = weights[w] + static_cast<size_t>(k) * SizeOf(T);
-      __builtin_prefetch(from + kPrefetchBytes);
       const F32x16 v = Widen<T>(from);
       for (int i = 0; i < X; ++i) sums[i][w] = Fma(x[i], v, sums[i][w]);
     }
@@ -54,28 +52,39 @@ inline void StreamRows(const MatMulArgs& args, int row, int n) {
   }
 }
 
-template <DType T, int W>
-inline void StreamAllRows(const MatMulArgs& args, int n) {
-  int row = 0;
-  for (; row + 4 <= args.rows; row += 4) StreamRows<T, 4, W>(args, row, n);
-  switch (args.rows - row) {
-    case 3:
-      return StreamRows<T, 3, W>(args, row, n);
-    case 2:
-      return StreamRows<T, 2, W>(args, row, n);
+// Rows [begin, end) of the weight for X rows of x.
+template <DType T, int X>
+inline void StreamPanel(const MatMulArgs& args, int row, int begin, int end) {
+  constexpr int kStreams = StreamsFor(X);
+  int n = begin;
+  for (; n + kStreams <= end; n += kStreams) StreamRows<T, X, kStreams>(args, row, n);
+  for (; n < end; ++n) StreamRows<T, X, 1>(args, row, n);
+}
+
+template <DType T>
+inline void StreamPanelRows(const MatMulArgs& args, int row, int rows, int begin, int end) {
+  switch (rows) {
     case 1:
-      return StreamRows<T, 1, W>(args, row, n);
+      return StreamPanel<T, 1>(args, row, begin, end);
+    case 2:
+      return StreamPanel<T, 2>(args, row, begin, end);
+    case 3:
+      return StreamPanel<T, 3>(args, row, begin, end);
     default:
-      return;
+      return StreamPanel<T, 4>(args, row, begin, end);
   }
 }
 
 template <DType T>
 void StreamMatMul(const MatMulArgs& args, int begin, int end) {
-  constexpr int kStreams = 4;
-  int n = begin;
-  for (; n + kStreams <= end; n += kStreams) StreamAllRows<T, kStreams>(args, n);
-  for (; n < end; ++n) StreamAllRows<T, 1>(args, n);
+  if (args.rows <= 4) return StreamPanelRows<T>(args, 0, args.rows, begin, end);
+  // A few weights at a time, so that the second half finds them in the cache.
+  constexpr int kCached = 8;
+  for (int n = begin; n < end; n += kCached) {
+    const int last = n + kCached < end ? n + kCached : end;
+    StreamPanel<T, 4>(args, 0, n, last);
+    StreamPanelRows<T>(args, 4, args.rows - 4, n, last);
+  }
 }
 
 // Adds the products of `depth` columns (a multiple of 16) to the lanes of X * W

@@ -1,0 +1,195 @@
+// CPU kernels against what the machine can do at most, measured in the same
+// run: products with one row of input (decoding) against reading the same bytes,
+// products with many rows (prefill) against multiply-adds in registers. Every
+// figure is the best of several rounds in which the two take turns, so that
+// other load on the machine hits both.
+//
+//   kernels_bench [--cpu-time] [--only TEXT] [--json]
+// --cpu-time counts the process's CPU time, divided by its threads, in place of
+// time on the clock: less wrong on a machine that does other work. --only runs
+// the figures whose name contains TEXT.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/host_memory.h"
+#include "tests/bench/kernels_probes.h"
+#include "tests/bench/report.h"
+
+namespace octogate::bench {
+namespace {
+
+using kernels::Backend;
+using kernels::DType;
+using kernels::Isa;
+
+constexpr int kRounds = 12;
+constexpr size_t kBytes = size_t{512} << 20;  // far beyond the caches
+
+struct Options {
+  bool cpu_time = false;
+  std::string only;
+};
+
+// Seconds that f took, or its CPU time divided by the threads that it ran on.
+template <typename F>
+double Seconds(const Options& options, int threads, const F& f) {
+  const auto now = [&] {
+    timespec time;
+    clock_gettime(options.cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double start = now();
+  f();
+  return (now() - start) / (options.cpu_time ? threads : 1);
+}
+
+// Small numbers of every sign in any of the storage types.
+kernels::HostArray<uint8_t> MakeWeights(DType dtype) {
+  auto bytes = kernels::AllocateHost<uint8_t>(kBytes);
+  uint32_t state = 1;
+  for (size_t i = 0; i < kBytes; i += 2) {
+    state = state * 1664525 + 1013904223;
+    // Exponents around zero for BF16, F16 and the high half of F32.
+    const auto half =
+        static_cast<uint16_t>(dtype == DType::kF16 ? 0x2800u | ((state >> 16) & 0x87FFu)
+                                                   : 0x3C00u | ((state >> 16) & 0x80FFu));
+    std::memcpy(bytes.get() + i, &half, 2);
+  }
+  return bytes;
+}
+
+double BestReadRate(const Options& options, kernels::ThreadPool& pool, const uint8_t* bytes) {
+  const int tasks = pool.threads() * 8;
+  const size_t part = kBytes / static_cast<size_t>(tasks) / 1024 * 1024;
+  std::vector<uint64_t> sums(static_cast<size_t>(tasks));
+  double best = 0;
+  for (const auto read : {ReadInOrder, ReadInParts}) {
+    const double seconds = Seconds(options, pool.threads(), [&] {
+      pool.Run(tasks, [&](int task, int /*thread*/) {
+        sums[static_cast<size_t>(task)] = read(bytes + static_cast<size_t>(task) * part, part);
+      });
+    });
+    best = std::max(best, static_cast<double>(part) * tasks / seconds);
+  }
+  volatile uint64_t keep = sums[0];
+  static_cast<void>(keep);
+  return best;
+}
+
+std::string Name(Isa isa, int threads, DType dtype, int rows) {
+  return "matmul " + std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
+         kernels::Name(dtype) + " " + kernels::Name(isa) + " x" + std::to_string(threads);
+}
+
+void Decode(const Options& options, Report& report, Isa isa, int threads, DType dtype, int rows) {
+  const std::string name = Name(isa, threads, dtype, rows);
+  if (name.find(options.only) == std::string::npos) return;
+  constexpr int kCols = 4096;
+  const auto bytes = MakeWeights(dtype);
+  const int layer_rows = 4096;
+  const size_t layer_bytes = size_t{kCols} * layer_rows * kernels::SizeOf(dtype);
+  const auto backend = kernels::MakeCpuBackend({.threads = threads, .isa = isa});
+  kernels::ThreadPool pool(threads);
+  std::vector<std::unique_ptr<kernels::Weight>> layers;
+  for (size_t at = 0; at + layer_bytes <= kBytes; at += layer_bytes) {
+    layers.push_back(backend->LoadWeight({bytes.get() + at, dtype, layer_rows, kCols}));
+  }
+  const auto x = backend->Allocate(static_cast<size_t>(rows) * kCols);
+  const auto out = backend->Allocate(static_cast<size_t>(rows) * layer_rows);
+  std::fill_n(x->data(), x->size(), 0.5f);
+  double read = 0;
+  double rate = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    read = std::max(read, BestReadRate(options, pool, bytes.get()));
+    const double seconds = Seconds(options, threads, [&] {
+      for (const auto& layer : layers) {
+        backend->MatMul(*layer, nullptr, x->data(), rows, false, out->data(), layer_rows);
+      }
+    });
+    rate = std::max(rate, static_cast<double>(layers.size() * layer_bytes) / seconds);
+  }
+  char beside[80];
+  std::snprintf(beside, sizeof(beside), "reading memory: %.1f GB/s", read / 1e9);
+  Figure figure{
+      .name = name, .value = rate / 1e9, .unit = "GB/s", .beside = beside, .ratio = rate / read};
+  if (rows == 1) figure.aim = AtLeast(0.85, Aim::kRatio);
+  report.Add(std::move(figure));
+}
+
+void Prefill(const Options& options, Report& report, Isa isa, int threads, DType dtype, int rows) {
+  const std::string name = Name(isa, threads, dtype, rows);
+  if (name.find(options.only) == std::string::npos) return;
+  constexpr int kSize = 2048;
+  const auto bytes = MakeWeights(dtype);
+  const auto backend = kernels::MakeCpuBackend({.threads = threads, .isa = isa});
+  kernels::ThreadPool pool(threads);
+  const auto weight = backend->LoadWeight({bytes.get(), dtype, kSize, kSize});
+  const auto x = backend->Allocate(static_cast<size_t>(rows) * kSize);
+  const auto out = backend->Allocate(static_cast<size_t>(rows) * kSize);
+  std::fill_n(x->data(), x->size(), 0.5f);
+  double peak = 0;
+  double rate = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<double> done(static_cast<size_t>(threads));
+    const double peak_seconds = Seconds(options, threads, [&] {
+      pool.Run(threads, [&](int task, int /*thread*/) {
+        done[static_cast<size_t>(task)] = MultiplyAdd(kernels::Name(isa), 2'000'000);
+      });
+    });
+    double total = 0;
+    for (const double operations : done) total += operations;
+    peak = std::max(peak, total / peak_seconds);
+    constexpr int kRepeats = 3;
+    const double seconds = Seconds(options, threads, [&] {
+      for (int i = 0; i < kRepeats; ++i) {
+        backend->MatMul(*weight, nullptr, x->data(), rows, false, out->data(), kSize);
+      }
+    });
+    rate = std::max(rate, 2.0 * kRepeats * rows * kSize * kSize / seconds);
+  }
+  char beside[80];
+  std::snprintf(beside, sizeof(beside), "multiply-adds in registers: %.0f GFLOP/s", peak / 1e9);
+  Figure figure{
+      .name = name, .value = rate / 1e9, .unit = "GFLOP/s", .beside = beside, .ratio = rate / peak};
+  if (rows >= 64) figure.aim = AtLeast(0.5, Aim::kRatio);
+  report.Add(std::move(figure));
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--cpu-time") == 0) options.cpu_time = true;
+    if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) options.only = argv[++i];
+  }
+  Report report("kernels", argc, argv);
+  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2}) {
+    if (!kernels::IsSupported(isa)) continue;
+    for (const int threads : {1, 2}) {
+      for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+        std::fprintf(stderr, "%s, %d threads, %s\n", kernels::Name(isa), threads,
+                     kernels::Name(dtype));
+        Decode(options, report, isa, threads, dtype, 1);
+        if (dtype != DType::kBF16) continue;
+        for (const int rows : {2, 4, 8}) Decode(options, report, isa, threads, dtype, rows);
+        for (const int rows : {16, 64, 256}) Prefill(options, report, isa, threads, dtype, rows);
+      }
+    }
+  }
+  return report.Print();
+}
+
+}  // namespace
+}  // namespace octogate::bench
+
+int main(int argc, char** argv) { return octogate::bench::Main(argc, argv); }

@@ -1,0 +1,24 @@
+// What this machine can do at most, for the benchmarks to be measured against
+// in the same run.
+
+#ifndef OCTOGATE_TESTS_BENCH_KERNELS_PROBES_H_
+#define OCTOGATE_TESTS_BENCH_KERNELS_PROBES_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace octogate::bench {
+
+// Reads the bytes once, in order and in four interleaved parts; the sums only
+// keep the compiler from leaving the reads out. bytes is a multiple of 1024.
+uint64_t ReadInOrder(const uint8_t* from, size_t bytes);
+uint64_t ReadInParts(const uint8_t* from, size_t bytes);
+
+// Fused multiply-adds in registers, as wide as `isa_name` ("avx512", "avx2";
+// otherwise the scalar fma of the C library) has them. Returns the floating
+// point operations done.
+double MultiplyAdd(const char* isa_name, int iterations);
+
+}  // namespace octogate::bench
+
+#endif  // OCTOGATE_TESTS_BENCH_KERNELS_PROBES_H_

@@ -13,7 +13,7 @@
 namespace octogate::kernels::avx2 {
 
 inline constexpr int kTileRows = 3;
-constexpr int StreamsFor(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
+constexpr int StreamsFor(int rows) { return rows == 1 ? 6 : 4; }
 inline constexpr int kPartLanes = 8;
 inline constexpr int kParts = kLanes / kPartLanes;
 

@@ -13,7 +13,7 @@
 namespace octogate::kernels::avx512 {
 
 inline constexpr int kTileRows = 4;
-constexpr int StreamsFor(int rows) { return rows <= 2 ? 8 : 4; }
+constexpr int StreamsFor(int rows) { return rows <= 2 ? 8 : 6; }
 inline constexpr int kPartLanes = 16;
 inline constexpr int kParts = kLanes / kPartLanes;
 

@@ -79,7 +79,7 @@ template <DType T>
 void StreamMatMul(const MatMulArgs& args, int begin, int end) {
   if (args.rows <= 4) return StreamPanelRows<T>(args, 0, args.rows, begin, end);
   // A few weights at a time, so that the second half finds them in the cache.
-  constexpr int kCached = 8;
+  constexpr int kCached = 24;
   for (int n = begin; n < end; n += kCached) {
     const int last = n + kCached < end ? n + kCached : end;
     StreamPanel<T, 4>(args, 0, n, last);

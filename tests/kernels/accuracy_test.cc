@@ -1,0 +1,149 @@
+// Results against sums in double precision, written without regard to any
+// order, and against the errors that float sums of such lengths may have.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/reference/reference_backend.h"
+#include "tests/kernels/random_data.h"
+
+namespace octogate::kernels {
+namespace {
+
+using testing::RandomData;
+using testing::Seed;
+using testing::StoredMatrix;
+
+constexpr double kEpsilon = 6e-8;  // half a unit in the last place of 1
+
+class AccuracyTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Backend> backend_ = MakeCpuBackend();
+  RandomData random_;
+};
+
+TEST_F(AccuracyTest, MatMul) {
+  for (const int cols : {1, 60, 1000, 4096}) {
+    constexpr int kOutputs = 23;
+    const StoredMatrix weight(random_.Floats(static_cast<size_t>(kOutputs * cols)), DType::kF16,
+                              kOutputs, cols);
+    const auto w = weight.Widened();
+    const auto x = random_.Floats(static_cast<size_t>(3 * cols));
+    const auto bias = random_.Floats(kOutputs);
+    std::vector<float> out(3 * kOutputs, 0.5f);
+    backend_->MatMul(*backend_->LoadWeight(weight.matrix()), bias.data(), x.data(), 3, true,
+                     out.data(), kOutputs);
+    for (int r = 0; r < 3; ++r) {
+      for (int n = 0; n < kOutputs; ++n) {
+        double exact = 0.5 + bias[static_cast<size_t>(n)];
+        double magnitude = std::fabs(exact);
+        for (int k = 0; k < cols; ++k) {
+          const double product = static_cast<double>(w[static_cast<size_t>(n * cols + k)]) *
+                                 x[static_cast<size_t>(r * cols + k)];
+          exact += product;
+          magnitude += std::fabs(product);
+        }
+        const double steps = cols / 16.0 + 8;  // roundings on the way to one output
+        ASSERT_NEAR(out[static_cast<size_t>(r * kOutputs + n)], exact, steps * kEpsilon * magnitude)
+            << "cols " << cols << " (seed " << Seed() << ")";
+      }
+    }
+  }
+}
+
+TEST_F(AccuracyTest, RmsNorm) {
+  for (const int columns : {16, 172, 4096}) {
+    const auto x = random_.Floats(static_cast<size_t>(columns), 10);
+    const auto weight = random_.Floats(static_cast<size_t>(columns));
+    std::vector<float> out(x.size());
+    backend_->RmsNorm(x.data(), weight.data(), 1, columns, 1e-5f, out.data());
+    double squares = 0;
+    for (const float v : x) squares += static_cast<double>(v) * v;
+    const double scale = 1 / std::sqrt(squares / columns + 1e-5);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = x[i] * scale * weight[i];
+      ASSERT_NEAR(out[i], exact, 1e-6 * std::fabs(exact) + 1e-12) << "seed " << Seed();
+    }
+  }
+}
+
+TEST_F(AccuracyTest, Rope) {
+  constexpr int kHalf = 32;
+  std::vector<float> frequencies(kHalf);
+  for (int i = 0; i < kHalf; ++i) {
+    frequencies[static_cast<size_t>(i)] = std::pow(500000.0f, -static_cast<float>(i) / kHalf);
+  }
+  const std::vector<int32_t> positions{0, 1, 77, 4095, 131071};
+  const auto before = random_.Floats(positions.size() * 2 * kHalf);
+  auto after = before;
+  backend_->Rope({1, 2 * kHalf, frequencies, 1.1f}, positions, 2 * kHalf, after.data());
+  for (size_t r = 0; r < positions.size(); ++r) {
+    for (size_t i = 0; i < kHalf; ++i) {
+      const float angle = static_cast<float>(positions[r]) * frequencies[i];
+      const double c = 1.1 * std::cos(static_cast<double>(angle));
+      const double s = 1.1 * std::sin(static_cast<double>(angle));
+      const double a = before[r * 2 * kHalf + i];
+      const double b = before[r * 2 * kHalf + kHalf + i];
+      EXPECT_NEAR(after[r * 2 * kHalf + i], a * c - b * s, 1e-6);
+      EXPECT_NEAR(after[r * 2 * kHalf + kHalf + i], b * c + a * s, 1e-6);
+    }
+  }
+}
+
+TEST_F(AccuracyTest, Attention) {
+  constexpr int kHeadDim = 64;
+  constexpr int kLength = 3000;
+  for (const int window : {0, 100, 1000}) {
+    const auto cache = backend_->CreateKvCache({1, kLength / 16 + 1, 16, 1, kHeadDim, DType::kF32});
+    std::vector<int32_t> pages(kLength / 16 + 1);
+    std::iota(pages.begin(), pages.end(), 0);
+    const auto keys = random_.Floats(kLength * kHeadDim);
+    const auto values = random_.Floats(kLength * kHeadDim);
+    const std::vector<SequenceRows> all{{0, kLength, 0, pages}};
+    backend_->WriteKv(*cache, 0, all, keys.data(), values.data(), kHeadDim);
+    const auto q = random_.Floats(kHeadDim, 3);  // some weights near one
+    const std::vector<SequenceRows> last{{0, 1, kLength - 1, pages}};
+    std::vector<float> out(kHeadDim);
+    backend_->Attention({1, 1, kHeadDim, 0.125f, window}, *cache, 0, last, q.data(), kHeadDim,
+                        out.data());
+    std::vector<double> exact(kHeadDim);
+    double sum = 0;
+    for (size_t j = window == 0 ? 0 : kLength - static_cast<size_t>(window); j < kLength; ++j) {
+      double score = 0;
+      for (size_t d = 0; d < kHeadDim; ++d) {
+        score += static_cast<double>(q[d]) * keys[j * kHeadDim + d];
+      }
+      const double p = std::exp(0.125 * score);
+      sum += p;
+      for (size_t d = 0; d < kHeadDim; ++d) exact[d] += p * values[j * kHeadDim + d];
+    }
+    for (size_t d = 0; d < kHeadDim; ++d) {
+      ASSERT_NEAR(out[d], exact[d] / sum, 2e-6)
+          << "window " << window << " (seed " << Seed() << ")";
+    }
+  }
+}
+
+TEST(FactoryTest, DescribesItselfAndRefusesWhatCannotBe) {
+  EXPECT_EQ(MakeCpuBackend({.threads = 1, .isa = Isa::kPlain})->Describe(), "cpu-plain (1 thread)");
+  EXPECT_EQ(MakeCpuBackend({.threads = 2, .isa = Isa::kPlain})->Describe(),
+            "cpu-plain (2 threads)");
+  EXPECT_EQ(MakeReferenceBackend()->Describe(), "reference");
+  const auto backend = MakeCpuBackend();
+  ASSERT_NE(backend, nullptr);
+  EXPECT_EQ(backend->Allocate(SIZE_MAX / 2), nullptr);
+  EXPECT_EQ(backend->Allocate(size_t{1} << 60), nullptr);
+  EXPECT_EQ(backend->CreateKvCache({1 << 30, 1 << 30, 1 << 30, 1 << 10, 128, DType::kF32}),
+            nullptr);
+  EXPECT_NE(backend->Allocate(0), nullptr);
+}
+
+}  // namespace
+}  // namespace octogate::kernels

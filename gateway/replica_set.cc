@@ -347,6 +347,13 @@ int ReplicaSet::ready() const {
   }));
 }
 
+bool ReplicaSet::has_failed() const {
+  absl::MutexLock lock(&mutex_);
+  return std::all_of(replicas_.begin(), replicas_.end(), [](const auto& r) { return !r->asked; }) &&
+         std::any_of(replicas_.begin(), replicas_.end(),
+                     [](const auto& r) { return !r->last_error.empty(); });
+}
+
 std::string ReplicaSet::LastError() const {
   absl::MutexLock lock(&mutex_);
   for (const auto& replica : replicas_) {

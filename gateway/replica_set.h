@@ -70,6 +70,8 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   // Replicas that can take a call now.
   int ready() const;
   int size() const { return static_cast<int>(replicas_.size()); }
+  // Whether every replica has been asked and at least one failed to answer.
+  bool has_failed() const;
   // Why none is ready: the last failure.
   std::string LastError() const;
   // What a replica last said of itself; nothing while none has.

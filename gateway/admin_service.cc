@@ -1,0 +1,168 @@
+#include "gateway/admin_service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "gateway/unary_method.h"
+
+namespace octogate::gateway {
+namespace {
+
+constexpr int kThreads = 2;
+constexpr size_t kMaxQueued = 64;
+constexpr int kDefaultTracesListed = 20;
+
+using RawService = v1::Admin::WithRawMethod_ApplyGraph<
+    v1::Admin::WithRawMethod_GetGraph<v1::Admin::WithRawMethod_ListGraphVersions<
+        v1::Admin::WithRawMethod_DiffGraph<v1::Admin::WithRawMethod_RollbackGraph<
+            v1::Admin::WithRawMethod_ListNodes<v1::Admin::WithRawMethod_DrainNode<
+                v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
+                    v1::Admin::WithRawMethod_GetServerInfo<v1::Admin::Service>>>>>>>>>>;
+
+// A handler that runs `method` on the pool.
+template <typename Request, typename Response, typename Method>
+UnaryHandler<Request, Response> OnPool(workers::BlockingPool* pool, Method method) {
+  return [pool, method](const Request& request, absl::Time deadline,
+                        const std::shared_ptr<Cancellation>&,
+                        std::function<void(absl::StatusOr<Response>)> done) {
+    deadline = std::min(deadline, absl::Now() + AdminService::kMaxCallTime);
+    if (!pool->Submit([method, request, deadline, done] { done(method(request, deadline)); })) {
+      done(absl::ResourceExhaustedError("too many calls to Admin are waiting"));
+    }
+  };
+}
+
+absl::StatusOr<v1::GetTraceResponse> GetTrace(const TraceStore& traces,
+                                              const v1::GetTraceRequest& request) {
+  const auto trace = traces.Get(request.trace_id());
+  if (!trace.ok()) return trace.status();
+  v1::GetTraceResponse response;
+  *response.mutable_trace() = **trace;
+  return response;
+}
+
+v1::ListTracesResponse ListTraces(const TraceStore& traces, const v1::ListTracesRequest& request) {
+  const int limit = request.limit() == 0 ? kDefaultTracesListed : request.limit();
+  v1::ListTracesResponse response;
+  for (const auto& trace : traces.List(limit, request.node())) {
+    v1::Trace& listed = *response.add_traces();
+    listed.set_trace_id(trace->trace_id());
+    listed.set_started_at_ms(trace->started_at_ms());
+    listed.set_query(trace->query());
+    listed.set_code(trace->code());
+    listed.set_error(trace->error());
+    listed.set_duration_us(trace->duration_us());
+    listed.set_graph_version(trace->graph_version());
+    listed.set_tenant(trace->tenant());
+  }
+  return response;
+}
+
+}  // namespace
+
+struct AdminService::Methods {
+  template <typename Request, typename Response>
+  using Method = UnaryMethod<RawService, Request, Response>;
+
+  explicit Methods(AdminService* admin)
+      : apply(&service, &RawService::RequestApplyGraph,
+              OnPool<v1::ApplyGraphRequest, v1::ApplyGraphResponse>(
+                  &admin->pool_,
+                  [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                    return graphs->Apply(request, deadline);
+                  })),
+        get(&service, &RawService::RequestGetGraph,
+            OnPool<v1::GetGraphRequest, v1::GetGraphResponse>(
+                &admin->pool_,
+                [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                  return graphs->Get(request, deadline);
+                })),
+        list_versions(&service, &RawService::RequestListGraphVersions,
+                      OnPool<v1::ListGraphVersionsRequest, v1::ListGraphVersionsResponse>(
+                          &admin->pool_,
+                          [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                            return graphs->ListVersions(request, deadline);
+                          })),
+        diff(&service, &RawService::RequestDiffGraph,
+             OnPool<v1::DiffGraphRequest, v1::DiffGraphResponse>(
+                 &admin->pool_,
+                 [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                   return graphs->Diff(request, deadline);
+                 })),
+        rollback(&service, &RawService::RequestRollbackGraph,
+                 OnPool<v1::RollbackGraphRequest, v1::RollbackGraphResponse>(
+                     &admin->pool_,
+                     [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                       return graphs->Rollback(request, deadline);
+                     })),
+        list_nodes(&service, &RawService::RequestListNodes,
+                   [graphs = admin->graphs_](
+                       const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
+                       const auto& done) { done(graphs->ListNodes(request)); }),
+        drain(&service, &RawService::RequestDrainNode,
+              [graphs = admin->graphs_](const auto& request, absl::Time,
+                                        const std::shared_ptr<Cancellation>&,
+                                        const auto& done) { done(graphs->DrainNode(request)); }),
+        get_trace(&service, &RawService::RequestGetTrace,
+                  [traces = admin->traces_](
+                      const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
+                      const auto& done) { done(GetTrace(*traces, request)); }),
+        list_traces(&service, &RawService::RequestListTraces,
+                    [traces = admin->traces_](
+                        const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
+                        const auto& done) { done(ListTraces(*traces, request)); }),
+        get_server_info(
+            &service, &RawService::RequestGetServerInfo,
+            [admin](const auto&, absl::Time, const std::shared_ptr<Cancellation>&,
+                    const auto& done) {
+              v1::GetServerInfoResponse response;
+              response.set_version(OCTOGATE_VERSION);
+              response.set_uptime_s(absl::ToInt64Seconds(absl::Now() - admin->started_));
+              const auto graph = admin->graphs_->state();
+              response.set_graph_version(graph == nullptr ? 0 : graph->version());
+              response.set_backend(admin->backend_());
+              done(std::move(response));
+            }) {}
+
+  RawService service;
+  Method<v1::ApplyGraphRequest, v1::ApplyGraphResponse> apply;
+  Method<v1::GetGraphRequest, v1::GetGraphResponse> get;
+  Method<v1::ListGraphVersionsRequest, v1::ListGraphVersionsResponse> list_versions;
+  Method<v1::DiffGraphRequest, v1::DiffGraphResponse> diff;
+  Method<v1::RollbackGraphRequest, v1::RollbackGraphResponse> rollback;
+  Method<v1::ListNodesRequest, v1::ListNodesResponse> list_nodes;
+  Method<v1::DrainNodeRequest, v1::DrainNodeResponse> drain;
+  Method<v1::GetTraceRequest, v1::GetTraceResponse> get_trace;
+  Method<v1::ListTracesRequest, v1::ListTracesResponse> list_traces;
+  Method<v1::GetServerInfoRequest, v1::GetServerInfoResponse> get_server_info;
+};
+
+AdminService::AdminService(GraphManager* graphs, TraceStore* traces,
+                           std::function<std::string()> backend)
+    : graphs_(graphs),
+      traces_(traces),
+      backend_(std::move(backend)),
+      started_(absl::Now()),
+      pool_(kThreads, kMaxQueued),
+      methods_(std::make_unique<Methods>(this)) {}
+
+AdminService::~AdminService() = default;
+
+grpc::Service* AdminService::grpc_service() { return &methods_->service; }
+
+void AdminService::Serve(EventLoops* loops) {
+  constexpr size_t kLoop = 0;
+  methods_->apply.Serve(loops, kLoop);
+  methods_->get.Serve(loops, kLoop);
+  methods_->list_versions.Serve(loops, kLoop);
+  methods_->diff.Serve(loops, kLoop);
+  methods_->rollback.Serve(loops, kLoop);
+  methods_->list_nodes.Serve(loops, kLoop);
+  methods_->drain.Serve(loops, kLoop);
+  methods_->get_trace.Serve(loops, kLoop);
+  methods_->list_traces.Serve(loops, kLoop);
+  methods_->get_server_info.Serve(loops, kLoop);
+}
+
+}  // namespace octogate::gateway

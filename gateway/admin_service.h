@@ -1,0 +1,48 @@
+// The Admin service: graphs, nodes and traces for operators.
+#ifndef OCTOGATE_GATEWAY_ADMIN_SERVICE_H_
+#define OCTOGATE_GATEWAY_ADMIN_SERVICE_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "gateway/event_loop.h"
+#include "gateway/graph_manager.h"
+#include "gateway/trace_store.h"
+#include "octogate/v1/admin.grpc.pb.h"
+#include "workers/server/blocking_pool.h"
+
+namespace octogate::gateway {
+
+// Thread safety: all methods may be called from any thread.
+class AdminService {
+ public:
+  // Time of a call that has no deadline: loading models may take long.
+  static constexpr absl::Duration kMaxCallTime = absl::Minutes(30);
+
+  // Everything outlives the service. `backend` names what the in-process worker computes on.
+  AdminService(GraphManager* graphs, TraceStore* traces, std::function<std::string()> backend);
+  ~AdminService();
+
+  // To be registered with the server's builder.
+  grpc::Service* grpc_service();
+
+  // Takes calls on the loop, whose queue is the server's. Once, when the server has started.
+  void Serve(EventLoops* loops);
+
+ private:
+  struct Methods;
+
+  GraphManager* const graphs_;
+  TraceStore* const traces_;
+  const std::function<std::string()> backend_;
+  const absl::Time started_;
+  workers::BlockingPool pool_;  // for calls that wait for models or storage
+  std::unique_ptr<Methods> methods_;
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_ADMIN_SERVICE_H_

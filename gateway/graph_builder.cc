@@ -1,0 +1,147 @@
+#include "gateway/graph_builder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/status.h"
+#include "common/status_macros.h"
+#include "gateway/remote_model_client.h"
+#include "gateway/replica_causal_model.h"
+#include "gateway/tools/tool.h"
+
+namespace octogate::gateway {
+namespace {
+
+bool SameModel(const v1::Model& a, const v1::Model& b) {
+  return a.name() == b.name() && a.path() == b.path() &&
+         std::equal(a.workers().begin(), a.workers().end(), b.workers().begin(), b.workers().end());
+}
+
+absl::StatusOr<std::unique_ptr<Tool>> MakeNodeTool(const v1::ToolNode& node) {
+  return MakeTool(node.tool(), ToolParameters(node.parameters().begin(), node.parameters().end()));
+}
+
+}  // namespace
+
+std::vector<router::GraphProblem> CheckTools(const v1::Graph& graph) {
+  std::vector<router::GraphProblem> problems;
+  for (int i = 0; i < graph.spec().nodes_size(); ++i) {
+    const v1::Node& node = graph.spec().nodes(i);
+    if (!node.has_tool()) continue;
+    if (const auto tool = MakeNodeTool(node.tool()); !tool.ok()) {
+      problems.push_back({.path = absl::StrCat("spec.nodes[", i, "].tool.tool"),
+                          .message = std::string(tool.status().message())});
+    }
+  }
+  return problems;
+}
+
+GraphBuilder::GraphBuilder(EventLoops* loops, ModelLoader loader,
+                           const GraphBuilderOptions& options)
+    : loops_(loops), loader_(std::move(loader)), options_(options) {}
+
+absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
+    const v1::Graph& graph, int64_t version, std::string manifest,
+    const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
+    std::vector<std::string>* warnings) {
+  auto state = std::make_shared<GraphState>();
+  state->manifest = std::move(manifest);
+  for (const v1::Model& model : graph.spec().models()) {
+    std::shared_ptr<ReplicaSet> replicas;
+    if (previous != nullptr) {
+      const auto& known = previous->graph().spec().models();
+      const auto same = std::find_if(known.begin(), known.end(), [&](const v1::Model& candidate) {
+        return SameModel(candidate, model);
+      });
+      if (same != known.end()) replicas = previous->models.at(model.name());
+    }
+    if (replicas == nullptr) {
+      absl::StatusOr<std::shared_ptr<ReplicaSet>> built = BuildReplicas(model, deadline);
+      if (!built.ok()) {
+        return Annotate(built.status(), absl::StrCat("model \"", model.name(), "\""));
+      }
+      replicas = *std::move(built);
+    }
+    state->models.emplace(model.name(), std::move(replicas));
+  }
+  AwaitWorkers(*state, warnings);
+
+  const router::FindCausalModel find =
+      [&](std::string_view name) -> absl::StatusOr<std::shared_ptr<router::CausalModel>> {
+    const auto model = state->models.find(std::string(name));
+    if (model == state->models.end()) {
+      return absl::NotFoundError(
+          absl::StrCat("the graph has no model \"", std::string(name), "\""));
+    }
+    return std::make_shared<ReplicaCausalModel>(model->second);
+  };
+  OCTOGATE_ASSIGN_OR_RETURN(
+      state->routing,
+      router::RoutingSnapshot::Build(graph, version, find, deadline,
+                                     previous == nullptr ? nullptr : previous->routing.get()));
+  for (const v1::Node& node : state->graph().spec().nodes()) {
+    auto runtime = std::make_unique<NodeRuntime>();
+    runtime->node = &node;
+    runtime->counters = CountersOf(node.name());
+    if (node.has_tool()) {
+      OCTOGATE_ASSIGN_OR_RETURN(runtime->tool, MakeNodeTool(node.tool()));
+    }
+    if (node.has_model()) runtime->replicas = state->models.at(node.model().model());
+    state->nodes.emplace(node.name(), std::move(runtime));
+  }
+  return state;
+}
+
+absl::StatusOr<std::shared_ptr<ReplicaSet>> GraphBuilder::BuildReplicas(const v1::Model& model,
+                                                                        absl::Time deadline) {
+  std::vector<std::unique_ptr<ModelClient>> clients;
+  if (!model.path().empty()) {
+    if (loader_ == nullptr) {
+      return absl::FailedPreconditionError(
+          "this gateway has no worker of its own; list the addresses of worker processes under "
+          "'workers' instead of 'path'");
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<ModelClient> client, loader_(model, deadline));
+    clients.push_back(std::move(client));
+  }
+  for (const std::string& address : model.workers()) {
+    clients.push_back(NewRemoteModelClient(address, loops_));
+  }
+  return ReplicaSet::Create(model.name(), std::move(clients), options_.replicas);
+}
+
+void GraphBuilder::AwaitWorkers(const GraphState& state, std::vector<std::string>* warnings) const {
+  std::vector<std::shared_ptr<ReplicaSet>> asked;
+  for (const auto& [name, replicas] : state.models) {
+    if (replicas->ready() > 0) continue;
+    replicas->Tick();
+    asked.push_back(replicas);
+  }
+  const absl::Time give_up = absl::Now() + options_.worker_timeout;
+  for (const std::shared_ptr<ReplicaSet>& replicas : asked) {
+    while (replicas->ready() == 0 && !replicas->has_failed() && absl::Now() < give_up) {
+      absl::SleepFor(absl::Milliseconds(2));
+    }
+    if (replicas->ready() == 0) {
+      warnings->push_back(
+          absl::StrCat("model \"", replicas->model(), "\": none of its ", replicas->size(),
+                       " workers answers yet; the last failure: ", replicas->LastError()));
+    }
+  }
+}
+
+std::shared_ptr<NodeCounters> GraphBuilder::CountersOf(const std::string& node) {
+  absl::MutexLock lock(&mutex_);
+  absl::erase_if(counters_, [](const auto& entry) { return entry.second.expired(); });
+  std::weak_ptr<NodeCounters>& known = counters_[node];
+  std::shared_ptr<NodeCounters> counters = known.lock();
+  if (counters == nullptr) {
+    counters = std::make_shared<NodeCounters>();
+    known = counters;
+  }
+  return counters;
+}
+
+}  // namespace octogate::gateway

@@ -1,0 +1,278 @@
+#include "gateway/graph_manager.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/status_macros.h"
+#include "gateway/node_status.h"
+#include "router/graph_diff.h"
+#include "router/graph_manifest.h"
+
+namespace octogate::gateway {
+namespace {
+
+constexpr int kDefaultVersionsListed = 50;
+
+std::string SourceOf(const std::string& source) { return source.empty() ? "manifest" : source; }
+
+template <typename Response>
+void SetChanges(std::vector<v1::GraphChange> changes, Response* response) {
+  for (v1::GraphChange& change : changes) *response->add_changes() = std::move(change);
+}
+
+}  // namespace
+
+class GraphManager::Turn {
+ public:
+  Turn(GraphManager* manager, absl::Time deadline) : manager_(manager) {
+    absl::MutexLock lock(&manager_->mutex_);
+    const auto is_free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(manager_->mutex_) {
+      return !manager_->applying_;
+    };
+    mine_ = manager_->mutex_.AwaitWithDeadline(absl::Condition(&is_free), deadline);
+    if (mine_) manager_->applying_ = true;
+  }
+  ~Turn() {
+    if (!mine_) return;
+    absl::MutexLock lock(&manager_->mutex_);
+    manager_->applying_ = false;
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  absl::Status status() const {
+    if (mine_) return absl::OkStatus();
+    return absl::DeadlineExceededError("another graph is still being applied");
+  }
+
+ private:
+  GraphManager* const manager_;
+  bool mine_ = false;
+};
+
+GraphManager::GraphManager(router::GraphStore* store, GraphBuilder* builder, DrainList* drained,
+                           Metrics* metrics)
+    : store_(store), builder_(builder), drained_(drained), metrics_(metrics) {}
+
+std::shared_ptr<const GraphState> GraphManager::state() const {
+  absl::MutexLock lock(&mutex_);
+  return state_;
+}
+
+int64_t GraphManager::version() const {
+  const std::shared_ptr<const GraphState> state = this->state();
+  return state == nullptr ? 0 : state->version();
+}
+
+absl::Status GraphManager::CheckExpected(int64_t expected) const {
+  const int64_t applied = version();
+  if (expected == 0 || expected == applied) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("version ", applied, " is applied, not ", expected,
+                                         " as expected; look at it and try again"));
+}
+
+absl::StatusOr<std::shared_ptr<const GraphState>> GraphManager::Prepare(
+    const v1::Graph& graph, int64_t version, const std::string& manifest, absl::Time deadline,
+    std::vector<std::string>* warnings) {
+  absl::StatusOr<std::shared_ptr<const GraphState>> prepared =
+      builder_->Build(graph, version, manifest, state(), deadline, warnings);
+  if (!prepared.ok()) metrics_->OnGraphRefused();
+  return prepared;
+}
+
+absl::Status GraphManager::SwapIn(std::shared_ptr<const GraphState> prepared, int64_t version,
+                                  absl::Time deadline) {
+  if (prepared->version() != version) {
+    // Heads and models are those already prepared: only the number is new.
+    std::vector<std::string> warnings;
+    OCTOGATE_ASSIGN_OR_RETURN(
+        prepared, builder_->Build(prepared->graph(), version, prepared->manifest, prepared,
+                                  deadline, &warnings));
+  }
+  metrics_->OnGraphApplied(version);
+  absl::MutexLock lock(&mutex_);
+  state_.swap(prepared);  // The one before goes without the lock.
+  return absl::OkStatus();
+}
+
+absl::Status GraphManager::Restore(absl::Time deadline) {
+  const Turn turn(this, deadline);
+  OCTOGATE_RETURN_IF_ERROR(turn.status());
+  std::vector<std::string> warnings;
+  OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored, store_->Load(deadline, &warnings));
+  if (stored.info.version() == version()) return absl::OkStatus();
+  OCTOGATE_ASSIGN_OR_RETURN(
+      std::shared_ptr<const GraphState> prepared,
+      Prepare(stored.graph, stored.info.version(), stored.manifest, deadline, &warnings));
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+  return SwapIn(std::move(prepared), stored.info.version(), deadline);
+}
+
+absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Apply(const v1::ApplyGraphRequest& request,
+                                                           absl::Time deadline) {
+  const Turn turn(this, deadline);
+  OCTOGATE_RETURN_IF_ERROR(turn.status());
+  OCTOGATE_RETURN_IF_ERROR(CheckExpected(request.expected_version()));
+  const std::string source = SourceOf(request.source());
+  OCTOGATE_ASSIGN_OR_RETURN(router::GraphManifest manifest,
+                            router::ParseGraphManifest(request.manifest(), source, {CheckTools}));
+  const std::shared_ptr<const GraphState> before = state();
+  v1::ApplyGraphResponse response;
+  SetChanges(router::DiffGraphs(before == nullptr ? v1::Graph() : before->graph(), manifest.graph),
+             &response);
+  const int64_t applied = before == nullptr ? 0 : before->version();
+  const bool changed = before == nullptr || response.changes_size() > 0;
+  response.set_version(changed ? applied + 1 : applied);
+  if (changed && !request.dry_run()) {
+    OCTOGATE_ASSIGN_OR_RETURN(
+        std::shared_ptr<const GraphState> prepared,
+        Prepare(manifest.graph, applied + 1, request.manifest(), deadline, &manifest.warnings));
+    OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored,
+                              store_->Apply(request.manifest(), source, applied, deadline));
+    response.set_version(stored.info.version());
+    OCTOGATE_RETURN_IF_ERROR(SwapIn(std::move(prepared), stored.info.version(), deadline));
+  }
+  for (std::string& warning : manifest.warnings) response.add_warnings(std::move(warning));
+  return response;
+}
+
+absl::StatusOr<v1::RollbackGraphResponse> GraphManager::Rollback(
+    const v1::RollbackGraphRequest& request, absl::Time deadline) {
+  const Turn turn(this, deadline);
+  OCTOGATE_RETURN_IF_ERROR(turn.status());
+  OCTOGATE_RETURN_IF_ERROR(CheckExpected(request.expected_version()));
+  const std::shared_ptr<const GraphState> before = state();
+  if (before == nullptr) return absl::FailedPreconditionError("no graph has been applied yet");
+  int64_t target = request.version();
+  if (target == 0) {
+    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<v1::GraphVersion> versions,
+                              store_->List(2, deadline));
+    if (versions.size() < 2) {
+      return absl::NotFoundError("there is no version before the applied one");
+    }
+    target = versions[1].version();
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph old, store_->Get(target, deadline));
+  v1::RollbackGraphResponse response;
+  SetChanges(router::DiffGraphs(before->graph(), old.graph), &response);
+  std::vector<std::string> warnings;
+  OCTOGATE_ASSIGN_OR_RETURN(
+      std::shared_ptr<const GraphState> prepared,
+      Prepare(old.graph, before->version() + 1, old.manifest, deadline, &warnings));
+  OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored,
+                            store_->Rollback(target, before->version(), deadline));
+  OCTOGATE_RETURN_IF_ERROR(SwapIn(std::move(prepared), stored.info.version(), deadline));
+  response.set_version(stored.info.version());
+  return response;
+}
+
+absl::StatusOr<v1::GetGraphResponse> GraphManager::Get(const v1::GetGraphRequest& request,
+                                                       absl::Time deadline) {
+  v1::GetGraphResponse response;
+  const std::shared_ptr<const GraphState> state = this->state();
+  if (request.version() == 0 || (state != nullptr && request.version() == state->version())) {
+    if (state == nullptr) {
+      return absl::NotFoundError("no graph has been applied yet; apply one with octoctl apply -f");
+    }
+    response.set_version(state->version());
+    *response.mutable_graph() = state->graph();
+    response.set_manifest(state->manifest);
+    return response;
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(router::StoredGraph stored, store_->Get(request.version(), deadline));
+  response.set_version(stored.info.version());
+  *response.mutable_graph() = std::move(stored.graph);
+  response.set_manifest(std::move(stored.manifest));
+  return response;
+}
+
+absl::StatusOr<v1::ListGraphVersionsResponse> GraphManager::ListVersions(
+    const v1::ListGraphVersionsRequest& request, absl::Time deadline) {
+  const int limit = request.limit() == 0 ? kDefaultVersionsListed : request.limit();
+  OCTOGATE_ASSIGN_OR_RETURN(std::vector<v1::GraphVersion> versions, store_->List(limit, deadline));
+  const int64_t applied = version();
+  v1::ListGraphVersionsResponse response;
+  for (v1::GraphVersion& version : versions) {
+    version.set_active(version.version() == applied);
+    *response.add_versions() = std::move(version);
+  }
+  return response;
+}
+
+absl::StatusOr<v1::DiffGraphResponse> GraphManager::Diff(const v1::DiffGraphRequest& request,
+                                                         absl::Time deadline) {
+  const auto graph_of = [&](int64_t version) -> absl::StatusOr<v1::Graph> {
+    v1::GetGraphRequest get;
+    get.set_version(version);
+    OCTOGATE_ASSIGN_OR_RETURN(v1::GetGraphResponse got, Get(get, deadline));
+    return std::move(*got.mutable_graph());
+  };
+  v1::Graph before;
+  // Before the first version everything is new.
+  if (request.from_version() != 0 || state() != nullptr) {
+    OCTOGATE_ASSIGN_OR_RETURN(before, graph_of(request.from_version()));
+  }
+  v1::Graph after;
+  if (request.manifest().empty()) {
+    OCTOGATE_ASSIGN_OR_RETURN(after, graph_of(request.to_version()));
+  } else {
+    OCTOGATE_ASSIGN_OR_RETURN(
+        router::GraphManifest manifest,
+        router::ParseGraphManifest(request.manifest(), SourceOf(request.source()), {CheckTools}));
+    after = std::move(manifest.graph);
+  }
+  v1::DiffGraphResponse response;
+  SetChanges(router::DiffGraphs(before, after), &response);
+  return response;
+}
+
+absl::StatusOr<v1::ListNodesResponse> GraphManager::ListNodes(
+    const v1::ListNodesRequest& request) const {
+  const std::shared_ptr<const GraphState> state = this->state();
+  v1::ListNodesResponse response;
+  if (state == nullptr) {
+    if (request.name().empty()) return response;
+    return absl::NotFoundError("no graph has been applied yet");
+  }
+  response.set_graph_version(state->version());
+  for (const v1::Node& node : state->graph().spec().nodes()) {
+    if (!request.name().empty() && node.name() != request.name()) continue;
+    *response.add_nodes() =
+        StatusOf(*state->FindNode(node.name()), drained_->Contains(node.name()));
+  }
+  if (!request.name().empty() && response.nodes_size() == 0) {
+    return absl::NotFoundError(absl::StrCat("the graph has no node \"", request.name(), "\""));
+  }
+  return response;
+}
+
+absl::StatusOr<v1::DrainNodeResponse> GraphManager::DrainNode(const v1::DrainNodeRequest& request) {
+  const std::shared_ptr<const GraphState> state = this->state();
+  const NodeRuntime* const node = state == nullptr ? nullptr : state->FindNode(request.name());
+  if (node == nullptr) {
+    return absl::NotFoundError(absl::StrCat("the graph has no node \"", request.name(), "\""));
+  }
+  drained_->Set(request.name(), !request.undo());
+  v1::DrainNodeResponse response;
+  *response.mutable_node() = StatusOf(*node, drained_->Contains(request.name()));
+  return response;
+}
+
+bool GraphManager::Ready() const {
+  const std::shared_ptr<const GraphState> state = this->state();
+  return state != nullptr &&
+         std::all_of(state->models.begin(), state->models.end(),
+                     [](const auto& model) { return model.second->ready() > 0; });
+}
+
+void GraphManager::Tick() {
+  const std::shared_ptr<const GraphState> state = this->state();
+  if (state == nullptr) return;
+  for (const auto& [name, replicas] : state->models) replicas->Tick();
+}
+
+}  // namespace octogate::gateway

@@ -1,0 +1,87 @@
+// Applies graphs: validates, prepares everything, writes the version, and swaps it in at once.
+//
+// Queries read the applied graph at any time; one that is being prepared is invisible to them. A
+// graph that cannot be prepared changes nothing.
+#ifndef OCTOGATE_GATEWAY_GRAPH_MANAGER_H_
+#define OCTOGATE_GATEWAY_GRAPH_MANAGER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gateway/drain_list.h"
+#include "gateway/graph_builder.h"
+#include "gateway/graph_state.h"
+#include "gateway/metrics.h"
+#include "octogate/v1/admin.pb.h"
+#include "router/graph_store.h"
+
+namespace octogate::gateway {
+
+// Thread safety: all methods may be called from any thread. Those that take a deadline may block
+// until then; one application at a time runs, others wait for it.
+class GraphManager {
+ public:
+  // Everything outlives the manager.
+  GraphManager(router::GraphStore* store, GraphBuilder* builder, DrainList* drained,
+               Metrics* metrics);
+
+  // The applied graph; null before the first. Does not block.
+  std::shared_ptr<const GraphState> state() const;
+
+  // Prepares and swaps in the version that the store has. NOT_FOUND if it has none.
+  absl::Status Restore(absl::Time deadline);
+
+  absl::StatusOr<v1::ApplyGraphResponse> Apply(const v1::ApplyGraphRequest& request,
+                                               absl::Time deadline);
+  absl::StatusOr<v1::RollbackGraphResponse> Rollback(const v1::RollbackGraphRequest& request,
+                                                     absl::Time deadline);
+  absl::StatusOr<v1::GetGraphResponse> Get(const v1::GetGraphRequest& request, absl::Time deadline);
+  absl::StatusOr<v1::ListGraphVersionsResponse> ListVersions(
+      const v1::ListGraphVersionsRequest& request, absl::Time deadline);
+  absl::StatusOr<v1::DiffGraphResponse> Diff(const v1::DiffGraphRequest& request,
+                                             absl::Time deadline);
+
+  absl::StatusOr<v1::ListNodesResponse> ListNodes(const v1::ListNodesRequest& request) const;
+  absl::StatusOr<v1::DrainNodeResponse> DrainNode(const v1::DrainNodeRequest& request);
+
+  // Whether a graph is applied and each of its models has a replica that can take a query.
+  bool Ready() const;
+
+  // Probes replicas. To be called every 100 ms or so.
+  void Tick();
+
+ private:
+  // The right to apply. Waits for it.
+  class Turn;
+
+  // OK if `expected` is 0 or the applied version.
+  absl::Status CheckExpected(int64_t expected) const;
+  // A manifest with its graph, ready to run as `version`.
+  absl::StatusOr<std::shared_ptr<const GraphState>> Prepare(const v1::Graph& graph, int64_t version,
+                                                            const std::string& manifest,
+                                                            absl::Time deadline,
+                                                            std::vector<std::string>* warnings);
+  // Swaps in `prepared`, renumbered where the store has given it another version.
+  absl::Status SwapIn(std::shared_ptr<const GraphState> prepared, int64_t version,
+                      absl::Time deadline);
+  int64_t version() const;
+
+  router::GraphStore* const store_;
+  GraphBuilder* const builder_;
+  DrainList* const drained_;
+  Metrics* const metrics_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const GraphState> state_ ABSL_GUARDED_BY(mutex_);
+  bool applying_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_GRAPH_MANAGER_H_

@@ -1,0 +1,225 @@
+#include "gateway/in_process_model_client.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/status_macros.h"
+
+namespace octogate::gateway {
+namespace {
+
+constexpr char kAddress[] = "in-process";
+constexpr int kPoolThreads = 2;
+constexpr size_t kMaxQueued = 256;
+// Reading a longer prompt takes long enough to keep other queries waiting.
+constexpr size_t kLongPromptBytes = 16 << 10;
+
+absl::Status PoolFull() {
+  return absl::ResourceExhaustedError("too many calls wait for the in-process worker");
+}
+
+class NoCall final : public ModelCall {
+ public:
+  void Cancel() override {}
+  void Resume() override {}
+};
+
+// A generation that may not have begun yet.
+class GenerateCall final : public ModelCall {
+ public:
+  void Cancel() override {
+    std::shared_ptr<workers::Generation> generation;
+    {
+      absl::MutexLock lock(&mutex_);
+      cancelled_ = true;
+      generation = generation_;
+    }
+    if (generation != nullptr) generation->Cancel();
+  }
+  // The engine is not held back: max_tokens bounds what it delivers.
+  void Resume() override {}
+
+  bool cancelled() const {
+    absl::MutexLock lock(&mutex_);
+    return cancelled_;
+  }
+
+  void SetGeneration(std::shared_ptr<workers::Generation> generation) {
+    bool cancelled = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      generation_ = generation;
+      cancelled = cancelled_;
+    }
+    if (cancelled) generation->Cancel();
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<workers::Generation> generation_ ABSL_GUARDED_BY(mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace
+
+struct InProcessWorker::Loaded {
+  std::unique_ptr<workers::ModelService> service;
+  uint64_t bytes = 0;
+};
+
+class InProcessWorker::Client final : public ModelClient {
+ public:
+  Client(std::shared_ptr<Loaded> loaded, workers::BlockingPool* pool)
+      : loaded_(std::move(loaded)), pool_(pool) {}
+
+  std::shared_ptr<ModelCall> Generate(const v1::WorkerGenerateRequest& request, absl::Time deadline,
+                                      MessageCallback on_message, DoneCallback on_done) override {
+    auto call = std::make_shared<GenerateCall>();
+    // The callbacks hold the model, and the engine forgets them with the last one.
+    const auto begin = [call, loaded = loaded_, deadline, on_message,
+                        on_done](const v1::WorkerGenerateRequest& wanted) {
+      if (call->cancelled()) {
+        on_done(absl::CancelledError("cancelled before it began"));
+        return;
+      }
+      auto generation = loaded->service->Generate(
+          wanted, deadline,
+          [on_message](v1::WorkerGenerateResponse message) { (void)on_message(message); },
+          [on_done, loaded](const absl::Status& status) { on_done(status); });
+      if (generation.ok()) {
+        call->SetGeneration(*std::move(generation));
+      } else {
+        on_done(generation.status());
+      }
+    };
+    if (request.ByteSizeLong() < kLongPromptBytes) {
+      begin(request);
+    } else if (!pool_->Submit([begin, request] { begin(request); })) {
+      on_done(PoolFull());
+    }
+    return call;
+  }
+
+  std::shared_ptr<ModelCall> Score(const v1::WorkerScoreRequest& request, absl::Time deadline,
+                                   ResponseCallback<v1::WorkerScoreResponse> on_done) override {
+    const auto begin = [loaded = loaded_, deadline, on_done](const v1::WorkerScoreRequest& wanted) {
+      loaded->service->Score(wanted, deadline,
+                             [on_done, loaded](absl::StatusOr<v1::WorkerScoreResponse> response) {
+                               on_done(std::move(response));
+                             });
+    };
+    if (request.ByteSizeLong() < kLongPromptBytes) {
+      begin(request);
+    } else if (!pool_->Submit([begin, request] { begin(request); })) {
+      on_done(PoolFull());
+    }
+    return std::make_shared<NoCall>();
+  }
+
+  std::shared_ptr<ModelCall> Embed(const v1::WorkerEmbedRequest& request, absl::Time deadline,
+                                   ResponseCallback<v1::WorkerEmbedResponse> on_done) override {
+    if (!pool_->Submit([loaded = loaded_, request, deadline, on_done] {
+          on_done(loaded->service->Embed(request, deadline));
+        })) {
+      on_done(PoolFull());
+    }
+    return std::make_shared<NoCall>();
+  }
+
+  std::shared_ptr<ModelCall> Info(absl::Time,
+                                  ResponseCallback<v1::WorkerInfoResponse> on_done) override {
+    on_done(loaded_->service->Info());
+    return std::make_shared<NoCall>();
+  }
+
+  const std::string& address() const override { return address_; }
+
+ private:
+  const std::shared_ptr<Loaded> loaded_;
+  workers::BlockingPool* const pool_;
+  const std::string address_ = kAddress;
+};
+
+InProcessWorker::InProcessWorker(const InProcessWorkerOptions& options)
+    : options_(options), pool_(kPoolThreads, kMaxQueued), unloader_([this] { Unload(); }) {}
+
+InProcessWorker::~InProcessWorker() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  unloader_.join();
+}
+
+absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Model& model,
+                                                                   absl::Time deadline) {
+  const std::filesystem::path folder = options_.model_root / model.path();
+  workers::LoadOptions load = options_.load;
+  if (options_.memory_limit_bytes != 0) {
+    absl::MutexLock lock(&mutex_);
+    if (bytes_ >= options_.memory_limit_bytes) {
+      return absl::ResourceExhaustedError(absl::StrCat("the ", loaded_, " models loaded take ",
+                                                       bytes_, " bytes, and the limit is ",
+                                                       options_.memory_limit_bytes));
+    }
+    load.engine.memory_limit_bytes = options_.memory_limit_bytes - bytes_;
+  }
+  spdlog::info("loading model {} from {}", model.name(), folder.string());
+  OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<workers::LoadedModel> loaded,
+                            workers::LoadModel(folder, load));
+  OCTOGATE_RETURN_IF_ERROR(loaded->WarmUp(deadline));
+  const workers::EngineStats stats = loaded->engine->stats();
+  const uint64_t bytes = stats.weight_bytes + stats.kv_bytes + stats.activation_bytes;
+  spdlog::info("model {} is loaded and warm; it takes {} MiB", model.name(), bytes >> 20);
+  return std::make_unique<Client>(
+      Share(std::make_unique<workers::ModelService>(model.name(), std::move(loaded)), bytes),
+      &pool_);
+}
+
+std::string InProcessWorker::backend() const {
+  absl::MutexLock lock(&mutex_);
+  return loaded_ > 0 ? backend_ : "";
+}
+
+std::shared_ptr<InProcessWorker::Loaded> InProcessWorker::Share(
+    std::unique_ptr<workers::ModelService> service, uint64_t bytes) {
+  {
+    absl::MutexLock lock(&mutex_);
+    bytes_ += bytes;
+    ++loaded_;
+    backend_ = service->Info().backend();
+  }
+  auto* loaded = new Loaded{std::move(service), bytes};
+  // The last holder may be a callback on the engine's own thread.
+  return std::shared_ptr<Loaded>(loaded, [this](Loaded* unused) {
+    absl::MutexLock lock(&mutex_);
+    to_unload_.emplace_back(unused);
+  });
+}
+
+void InProcessWorker::Unload() {
+  for (;;) {
+    std::vector<std::unique_ptr<Loaded>> batch;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return !to_unload_.empty() || (stopping_ && loaded_ == 0);
+      };
+      mutex_.Await(absl::Condition(&has_work));
+      if (to_unload_.empty()) return;
+      batch.swap(to_unload_);
+    }
+    for (std::unique_ptr<Loaded>& loaded : batch) {
+      const uint64_t bytes = loaded->bytes;
+      loaded = nullptr;
+      absl::MutexLock lock(&mutex_);
+      bytes_ -= bytes;
+      --loaded_;
+    }
+  }
+}
+
+}  // namespace octogate::gateway

@@ -1,0 +1,73 @@
+// A replica in this process: a model that the gateway's own worker has loaded.
+#ifndef OCTOGATE_GATEWAY_IN_PROCESS_MODEL_CLIENT_H_
+#define OCTOGATE_GATEWAY_IN_PROCESS_MODEL_CLIENT_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gateway/model_client.h"
+#include "octogate/v1/graph.pb.h"
+#include "workers/engine/model_runner.h"
+#include "workers/server/blocking_pool.h"
+#include "workers/server/model_service.h"
+
+namespace octogate::gateway {
+
+struct InProcessWorkerOptions {
+  // Where relative paths of models start.
+  std::filesystem::path model_root = ".";
+  // For all models together, those that are still needed by an earlier version of the graph
+  // included. 0: what the machine has.
+  uint64_t memory_limit_bytes = 0;
+  workers::LoadOptions load;
+};
+
+// Loads models and unloads each when its last client and call have gone, on a thread of its own:
+// whoever lets go of a model does not wait for its engine to stop.
+//
+// Thread safety: all methods may be called from any thread.
+class InProcessWorker {
+ public:
+  explicit InProcessWorker(const InProcessWorkerOptions& options);
+  // Every client must have gone; waits for calls under way.
+  ~InProcessWorker();
+  InProcessWorker(const InProcessWorker&) = delete;
+  InProcessWorker& operator=(const InProcessWorker&) = delete;
+
+  // Loads and warms the model. May take until the deadline; RESOURCE_EXHAUSTED with the numbers
+  // where memory does not suffice.
+  absl::StatusOr<std::unique_ptr<ModelClient>> Load(const v1::Model& model, absl::Time deadline);
+
+  // What the models compute on; empty while there is none.
+  std::string backend() const;
+
+ private:
+  class Client;
+  struct Loaded;
+
+  std::shared_ptr<Loaded> Share(std::unique_ptr<workers::ModelService> service, uint64_t bytes);
+  void Unload();
+
+  const InProcessWorkerOptions options_;
+  // For calls that wait, and for reading long prompts.
+  workers::BlockingPool pool_;
+  mutable absl::Mutex mutex_;
+  uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int loaded_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string backend_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Loaded>> to_unload_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread unloader_;
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_IN_PROCESS_MODEL_CLIENT_H_

@@ -1,0 +1,207 @@
+// octogate: the gateway.
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <sstream>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "common/file_store.h"
+#include "common/status_macros.h"
+#include "gateway/in_process_model_client.h"
+#include "gateway/server.h"
+#include "workers/server/termination.h"
+
+namespace octogate::gateway {
+namespace {
+
+struct Flags {
+  std::string data_dir = "octogate-data";
+  std::string model_root = ".";
+  std::string graph;
+  double memory_limit_gib = 0;
+  int worker_threads = 0;
+  int64_t kv_tokens = 0;
+  int max_sequences = 16;
+  double max_wait_seconds = 2;
+  double notice_seconds = 0;
+  double grace_seconds = 30;
+  std::string log_level = "info";
+  ServerOptions server;
+};
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  octogate --graph deploy/graphs/example.yaml --model-root deploy/models\n"
+    "  octogate --listen 0.0.0.0:7070 --admin-listen 127.0.0.1:7072 --metrics-address "
+    "0.0.0.0:9090\n"
+    "\n"
+    "Admin calls are not authenticated: whoever reaches their port can change the graph. With\n"
+    "--listen on a public address, give --admin-listen a private one.\n"
+    "\n"
+    "Exit status: 0 after a clean end, 1 where the gateway cannot start, 2 for wrong flags.";
+
+void Define(CLI::App& app, Flags& flags) {
+  ServerOptions& server = flags.server;
+  app.add_option("--listen", server.listen, "host:port for clients; port 0 picks one")
+      ->capture_default_str();
+  app.add_option("--admin-listen", server.admin_listen,
+                 "host:port for Admin (default: with --listen)");
+  app.add_option("--metrics-address", server.metrics_listen,
+                 "host:port of http://…/metrics (default: none)");
+  app.add_option("--data-dir", flags.data_dir, "folder for the versions of the graph")
+      ->capture_default_str();
+  app.add_option("--model-root", flags.model_root, "folder where relative model paths start")
+      ->capture_default_str();
+  app.add_option("--graph", flags.graph,
+                 "manifest to apply at start, unless it is applied already");
+  app.add_option("--threads", server.threads, "network threads; 0: half of the cores")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--worker-threads", flags.worker_threads,
+                 "compute threads of each in-process model; 0: one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--memory-limit", flags.memory_limit_gib,
+                 "GiB for all in-process models; 0: what is available")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--max-sequences", flags.max_sequences,
+                 "sequences that one in-process model runs at the same time")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--kv-tokens", flags.kv_tokens,
+                 "positions of each in-process model's KV cache; 0: as needed and possible")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--max-concurrent", server.admission.max_concurrent,
+                 "queries that run at the same time")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--max-waiting", server.admission.max_waiting,
+                 "queries that wait for their turn; more are refused")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--max-wait", flags.max_wait_seconds, "seconds that a query waits at most")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--max-per-tenant", server.admission.max_per_tenant,
+                 "queries of one tenant that run or wait")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--traces-per-second", server.traces.traces_per_second,
+                 "queries traced per second at most")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--notice", flags.notice_seconds,
+                 "seconds between saying NOT_SERVING and refusing calls, at the end")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--grace", flags.grace_seconds,
+                 "seconds that queries under way get when the gateway is stopped")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "what is logged to stderr")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  app.footer(kExamples);
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return absl::NotFoundError("cannot read the manifest " + path);
+  }
+  return text.str();
+}
+
+absl::Status ApplyFile(const std::string& path, GraphManager* graphs) {
+  v1::ApplyGraphRequest request;
+  OCTOGATE_ASSIGN_OR_RETURN(*request.mutable_manifest(), ReadFile(path));
+  request.set_source(path);
+  OCTOGATE_ASSIGN_OR_RETURN(const v1::ApplyGraphResponse response,
+                            graphs->Apply(request, absl::Now() + AdminService::kMaxCallTime));
+  for (const std::string& warning : response.warnings()) spdlog::warn("{}", warning);
+  spdlog::info("{} is applied as version {}", path, response.version());
+  return absl::OkStatus();
+}
+
+int Fail(const absl::Status& status) {
+  spdlog::error("{}", std::string(status.message()));
+  return 1;
+}
+
+int Serve(Flags flags) {
+  InProcessWorkerOptions worker_options;
+  worker_options.model_root = flags.model_root;
+  worker_options.memory_limit_bytes =
+      static_cast<uint64_t>(flags.memory_limit_gib * static_cast<double>(uint64_t{1} << 30));
+  worker_options.load.threads = flags.worker_threads;
+  worker_options.load.engine.max_sequences = flags.max_sequences;
+  worker_options.load.engine.kv_tokens = flags.kv_tokens;
+  InProcessWorker worker(worker_options);
+
+  const absl::StatusOr<std::unique_ptr<Store>> store = OpenFileStore(flags.data_dir);
+  if (!store.ok()) return Fail(store.status());
+  ServerOptions options = flags.server;
+  options.admission.max_wait = absl::Seconds(flags.max_wait_seconds);
+  options.load_model = [&worker](const v1::Model& model, absl::Time deadline) {
+    return worker.Load(model, deadline);
+  };
+  options.backend = [&worker] { return worker.backend(); };
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(options, store->get());
+  if (!server.ok()) return Fail(server.status());
+  spdlog::info("octogate {} listens on port {}, Admin on port {}", OCTOGATE_VERSION,
+               (*server)->port(), (*server)->admin_port());
+  if (!flags.graph.empty()) {
+    // A stored graph that cannot be restored must not stand in the way of the one given here.
+    (*server)->AwaitRestored(absl::Now() + absl::Minutes(1));
+    if (const absl::Status applied = ApplyFile(flags.graph, &(*server)->graphs()); !applied.ok()) {
+      return Fail(applied);
+    }
+  }
+
+  const int signal = workers::WaitForTermination();
+  spdlog::info("signal {}: ending, with {} s for queries under way", signal, flags.grace_seconds);
+  (*server)->Shutdown(absl::Seconds(flags.notice_seconds), absl::Seconds(flags.grace_seconds));
+  *server = nullptr;  // Before the worker, whose models it holds.
+  spdlog::info("ended");
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  // Before anything starts a thread.
+  workers::BlockTerminationSignals();
+  spdlog::set_default_logger(spdlog::stderr_color_mt("octogate"));
+  Flags flags;
+  CLI::App app("octogate routes queries through a live graph of models and tools.");
+  app.set_version_flag("--version", OCTOGATE_VERSION);
+  Define(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  spdlog::set_level(spdlog::level::from_str(flags.log_level));
+  return Serve(std::move(flags));
+}
+
+}  // namespace
+}  // namespace octogate::gateway
+
+int main(int argc, char** argv) {
+  try {
+    return octogate::gateway::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "octogate: " << error.what() << "\n";
+    return 1;
+  }
+}

@@ -1,0 +1,197 @@
+#include "gateway/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/status_macros.h"
+
+namespace octogate::gateway {
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kRestoreInterval = absl::Seconds(1);
+constexpr absl::Duration kRestoreTime = absl::Minutes(30);
+constexpr int kToolThreads = 2;
+constexpr size_t kMaxQueuedTools = 64;
+constexpr char kHealthService[] = "octogate.v1.Gateway";
+
+int Threads(int wanted) {
+  if (wanted > 0) return wanted;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 2);
+}
+
+std::unique_ptr<EventLoops> MakeLoops(grpc::ServerBuilder* builder, int threads) {
+  std::vector<std::unique_ptr<grpc::CompletionQueue>> queues;
+  for (int i = 0; i < threads; ++i) queues.push_back(builder->AddCompletionQueue());
+  return std::make_unique<EventLoops>(std::move(queues));
+}
+
+void Configure(const ServerOptions& options, const std::string& address, int* port,
+               grpc::ServerBuilder* builder) {
+  builder->AddListeningPort(address, grpc::InsecureServerCredentials(), port);
+  builder->SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  // A port that another process has is an error, not shared with it.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Clients may keep idle connections alive.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Reflection is the only service with threads of its own.
+  builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+}
+
+router::GraphStoreOptions StoreOptions() {
+  router::GraphStoreOptions options;
+  options.checks = {CheckTools};
+  return options;
+}
+
+}  // namespace
+
+Server::Server(const ServerOptions& options, Store* store)
+    : options_(options),
+      traces_(options.traces),
+      tool_threads_(kToolThreads, kMaxQueuedTools),
+      admission_(options.admission, &metrics_),
+      graph_store_(store, StoreOptions()),
+      loops_(MakeLoops(&builder_, Threads(options.threads))),
+      admin_loops_(options.admin_listen.empty() ? nullptr : MakeLoops(&admin_builder_, 1)),
+      graph_builder_(loops_.get(), options.load_model, options.graph),
+      graphs_(&graph_store_, &graph_builder_, &drained_, &metrics_),
+      gateway_service_({&traces_, &metrics_, &drained_, &tool_threads_}, &admission_,
+                       [this] { return graphs_.state(); }),
+      admin_service_(&graphs_, &traces_,
+                     options.backend == nullptr ? [] { return std::string(); } : options.backend) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Store* store) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  std::unique_ptr<Server> server(new Server(options, store));
+  if (!options.metrics_listen.empty()) {
+    OCTOGATE_RETURN_IF_ERROR(server->metrics_.Serve(options.metrics_listen));
+  }
+  OCTOGATE_RETURN_IF_ERROR(server->Listen());
+  server->maintenance_ = std::thread([raw = server.get()] { raw->Maintain(); });
+  return server;
+}
+
+absl::Status Server::Listen() {
+  Configure(options_, options_.listen, &port_, &builder_);
+  builder_.RegisterService(gateway_service_.grpc_service());
+  const bool own_admin = !options_.admin_listen.empty();
+  if (own_admin) {
+    Configure(options_, options_.admin_listen, &admin_port_, &admin_builder_);
+    admin_builder_.RegisterService(admin_service_.grpc_service());
+  } else {
+    builder_.RegisterService(admin_service_.grpc_service());
+  }
+  server_ = builder_.BuildAndStart();
+  if (server_ == nullptr || port_ == 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on \"", options_.listen,
+        "\": it must be HOST:PORT of this machine, and no other process may have the port"));
+  }
+  SetHealth(false);
+  if (own_admin) {
+    admin_server_ = admin_builder_.BuildAndStart();
+    if (admin_server_ == nullptr || admin_port_ == 0) {
+      return absl::UnavailableError(absl::StrCat(
+          "cannot listen on \"", options_.admin_listen,
+          "\" for Admin: it must be HOST:PORT of this machine, and no other process may have it"));
+    }
+  } else {
+    admin_port_ = port_;
+  }
+  gateway_service_.Serve(loops_.get());
+  admin_service_.Serve(own_admin ? admin_loops_.get() : loops_.get());
+  return absl::OkStatus();
+}
+
+Server::~Server() {
+  if (!stopped_) Shutdown(absl::ZeroDuration(), absl::ZeroDuration());
+}
+
+bool Server::AwaitRestored(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithDeadline(absl::Condition(&restored_), deadline);
+}
+
+void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
+  stopped_ = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    draining_ = true;
+  }
+  if (server_ != nullptr) {
+    SetHealth(false);
+    absl::SleepFor(notice);
+    const auto deadline = absl::ToChronoTime(absl::Now() + grace);
+    server_->Shutdown(deadline);
+    if (admin_server_ != nullptr) admin_server_->Shutdown(deadline);
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (maintenance_.joinable()) maintenance_.join();
+  server_ = nullptr;
+  admin_server_ = nullptr;
+  // What still runs on the loops ends before what it uses goes.
+  loops_ = nullptr;
+  admin_loops_ = nullptr;
+}
+
+void Server::SetHealth(bool serving) {
+  grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
+  health->SetServingStatus(serving);
+  health->SetServingStatus(kHealthService, serving);
+}
+
+void Server::Maintain() {
+  for (;;) {
+    bool draining = false;
+    bool restored = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kTick)) return;
+      draining = draining_;
+      restored = restored_;
+    }
+    if (!restored && !draining && absl::Now() >= restore_at_) TryRestore();
+    graphs_.Tick();
+    admission_.Tick();
+    gateway_service_.Tick();
+    if (!draining) {
+      const bool ready = graphs_.Ready();
+      absl::MutexLock lock(&mutex_);
+      if (!draining_) SetHealth(ready);
+    }
+  }
+}
+
+void Server::TryRestore() {
+  const absl::Status status = graphs_.Restore(absl::Now() + kRestoreTime);
+  if (status.ok() || absl::IsNotFound(status)) {
+    if (status.ok()) spdlog::info("graph version {} is applied", graphs_.state()->version());
+    absl::MutexLock lock(&mutex_);
+    restored_ = true;
+    return;
+  }
+  restore_at_ = absl::Now() + kRestoreInterval;
+  if (restore_error_ == status.ToString()) return;
+  restore_error_ = status.ToString();
+  spdlog::error("the stored graph cannot be applied, trying again every second: {}",
+                restore_error_);
+}
+
+}  // namespace octogate::gateway

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
-#include "common/status_macros.h"
 #include "gateway/remote_model_client.h"
 #include "gateway/replica_causal_model.h"
 #include "gateway/tools/tool.h"

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/status_macros.h"
+#include "common/status.h"
 #include "gateway/node_status.h"
 #include "router/graph_diff.h"
 #include "router/graph_manifest.h"

@@ -14,7 +14,7 @@
 
 #include "absl/time/clock.h"
 #include "common/file_store.h"
-#include "common/status_macros.h"
+#include "common/status.h"
 #include "gateway/in_process_model_client.h"
 #include "gateway/server.h"
 #include "workers/server/termination.h"

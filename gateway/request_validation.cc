@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
-#include "common/status_macros.h"
+#include "common/status.h"
 
 namespace octogate::gateway {
 namespace {

@@ -316,7 +316,9 @@ void Engine::Impl::Run() {
       Publish();
       return;
     }
-    core_.Step();
+    core_.PlanStep();
+    Publish();  // requests that have begun leave the queue before the step, which may be long
+    core_.ComputeStep();
     Publish();
   }
 }

@@ -91,12 +91,12 @@ void EngineCore::EndCancelledAndOverdue() {
   }
 }
 
-void EngineCore::BuildStep(const std::vector<ScheduledRows>& scheduled, SteadyTime now) {
+void EngineCore::BuildStep(SteadyTime now) {
   ids_.clear();
   step_sequences_.clear();
   logit_rows_.clear();
   hidden_rows_.clear();
-  for (const ScheduledRows& rows : scheduled) {
+  for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     if (!request.started) request.started = now;
     const auto first_row = static_cast<int32_t>(ids_.size());
@@ -173,25 +173,28 @@ void EngineCore::Complete(ActiveRequest& request, std::span<float> logits, Stead
   request.sink(event, {});
 }
 
-void EngineCore::Step() {
+void EngineCore::PlanStep() {
   EndCancelledAndOverdue();
-  const std::vector<ScheduledRows> scheduled = scheduler_.Schedule();
-  if (scheduled.empty()) return;
-  const SteadyTime begin = std::chrono::steady_clock::now();
-  BuildStep(scheduled, begin);
+  scheduled_ = scheduler_.Schedule();
+  step_begin_ = std::chrono::steady_clock::now();
+  BuildStep(step_begin_);
+}
+
+void EngineCore::ComputeStep() {
+  if (scheduled_.empty()) return;
   parts_.transformer->Forward({.ids = ids_,
                                .sequences = step_sequences_,
                                .logit_rows = logit_rows_,
                                .hidden_rows = hidden_rows_},
                               *parts_.cache, logits_, hidden_);
   const SteadyTime now = std::chrono::steady_clock::now();
-  last_step_time_ = now - begin;
+  last_step_time_ = now - step_begin_;
   ++counters_.steps;
   counters_.step_rows += ids_.size();
 
   std::span<float> logits = logits_;
   std::span<const float> hidden = hidden_;
-  for (const ScheduledRows& rows : scheduled) {
+  for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     const bool completes = rows.completes();
     request.computed += rows.row_count;

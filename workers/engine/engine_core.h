@@ -71,9 +71,10 @@ class EngineCore {
 
   void Add(std::unique_ptr<ActiveRequest> request);
 
-  // Ends requests that are cancelled or overdue, then computes one step, if there is anything to
-  // compute, and hands out its events.
-  void Step();
+  // A step has two halves. The first ends requests that are cancelled or overdue and decides what
+  // to compute; the second computes it, if there is anything, and hands out the events.
+  void PlanStep();
+  void ComputeStep();
   // Ends every request with kCancelled and `status`.
   void CancelAll(const absl::Status& status);
 
@@ -87,8 +88,8 @@ class EngineCore {
 
  private:
   void EndCancelledAndOverdue();
-  // Describes the scheduled rows to the transformer.
-  void BuildStep(const std::vector<ScheduledRows>& scheduled, SteadyTime now);
+  // Describes scheduled_ to the transformer.
+  void BuildStep(SteadyTime now);
   void AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
                        std::span<const float> hidden);
   // The rows of a sequence reached its last token.
@@ -104,7 +105,10 @@ class EngineCore {
   StepCounters counters_;
   std::chrono::nanoseconds last_step_time_{0};
 
-  // Scratch of Step.
+  // The planned step.
+  std::vector<ScheduledRows> scheduled_;
+  SteadyTime step_begin_;
+  // Its description and results.
   std::vector<int32_t> ids_;
   std::vector<StepSequence> step_sequences_;
   std::vector<int32_t> logit_rows_;

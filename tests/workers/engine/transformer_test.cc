@@ -185,7 +185,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, FamilyTest, ::testing::ValuesIn(Fixtures()),
                          [](const auto& info) { return info.param; });
 
 // Were the folder empty, nothing above would run and nothing would say so.
-TEST(FixturesTest, AreThere) { EXPECT_FALSE(Fixtures().empty()); }
+TEST(FixturesTest, AreThere) { EXPECT_GE(Fixtures().size(), 8u); }
 
 }  // namespace
 }  // namespace octogate::workers

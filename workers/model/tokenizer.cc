@@ -186,7 +186,7 @@ absl::Status Tokenizer::Parts::EncodeText(std::string_view text, bool at_start,
   std::string normalized;
   if (!normalizer.empty()) {
     normalized = text;
-    OCTOGATE_RETURN_IF_ERROR(normalizer.Run(&normalized, kMaxTextBytes, deadline));
+    OCTOGATE_RETURN_IF_ERROR(normalizer.Run(&normalized, kMaxNormalizedBytes, deadline));
     text = normalized;
   }
   std::deque<std::string> storage;

@@ -43,8 +43,10 @@ class Tokenizer {
   // Largest tokenizer.json accepted, in bytes. A file of n bytes takes at most about 16 n bytes of
   // memory while it is loaded and 8 n afterwards.
   static constexpr size_t kMaxFileBytes = size_t{64} << 20;
-  // Longest text that Encode accepts, in bytes, before and after normalization.
+  // Longest text that Encode accepts, in bytes, and longest that a normalizer may make of it.
+  // Encoding takes at most about 48 bytes of memory for each byte of the normalized text.
   static constexpr size_t kMaxTextBytes = size_t{4} << 20;
+  static constexpr size_t kMaxNormalizedBytes = 4 * kMaxTextBytes;
   // Ids in a file must be below this.
   static constexpr int32_t kMaxVocabSize = 1 << 22;
 

@@ -25,8 +25,10 @@ struct CloseText {
   void operator()(UText* text) const { utext_close(text); }
 };
 
-// Classes that ICU knows under the same letter with another content.
-constexpr std::string_view kWordSet = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
+// Classes that ICU knows under the same letter with another content. Oniguruma counts the
+// superscript digits and fractions of Latin-1 as word characters, but no others.
+constexpr std::string_view kWordSet =
+    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE";
 constexpr std::string_view kHexSet = "0-9A-Fa-f";
 
 // Rewrites one pattern, left to right.

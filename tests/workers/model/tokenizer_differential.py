@@ -4,7 +4,8 @@
 usage: tokenizer_differential.py TOOL [FOLDER...] [--strings N] [--seed S]
 
 TOOL is the program tokenizer_tool; every FOLDER holds a tokenizer.json (without any, those of the
-folder that OCTOGATE_TEST_DATA names). N random texts (emoji,
+folder that OCTOGATE_TEST_DATA names, and variants of two of
+them with other steps, which get a fifth of the texts each). N random texts (emoji,
 CJK, right-to-left scripts, combining marks, control characters, long runs, spellings of special
 tokens, …) are encoded with and without special tokens by both, and random ids are decoded by both.
 Ends with 0 if there was no difference, 1 if there was one, and 77 (skipped) if `tokenizers`
@@ -17,6 +18,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 
 try:
     import tokenizers
@@ -160,6 +162,75 @@ def compare(tool_path, folder, count, seed):
     return differences + status
 
 
+def regex_split(pattern, behavior="Isolated", invert=False):
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert}
+
+
+def sequence(kind, *steps):
+    return {"type": "Sequence", kind: list(steps)}
+
+
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+SPACED_BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
+                "use_regex": True}
+# Split patterns of vocabularies that are not among the files (o200k, DeepSeek, StarCoder).
+O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+"
+         r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+            r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}
+
+# (file it is made from, what replaces its steps)
+VARIANTS = [
+    ("gpt2", {"pre_tokenizer": sequence("pretokenizers", regex_split(O200K), BYTES)}),
+    ("gpt2", {"pre_tokenizer": sequence("pretokenizers", regex_split(r"\p{N}{1,3}"),
+                                        regex_split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
+                                        regex_split(DEEPSEEK), BYTES)}),
+    ("gpt2", {"pre_tokenizer": sequence("pretokenizers",
+                                        {"type": "Digits", "individual_digits": True},
+                                        SPACED_BYTES)}),
+    ("gpt2", {"pre_tokenizer": sequence("pretokenizers",
+                                        regex_split(r"\w+|\h|[^\w\s]+", "Removed", True),
+                                        SPACED_BYTES)}),
+    ("gpt2", {"pre_tokenizer": sequence("pretokenizers",
+                                        {"type": "WhitespaceSplit"}, BYTES)}),
+    ("gpt2", {"normalizer": {"type": "NFD"},
+              "pre_tokenizer": sequence("pretokenizers",
+                                        regex_split(r"\s++|\p{Lu}(?=\p{Ll})", "MergedWithNext"),
+                                        BYTES)}),
+    ("gpt2", {"normalizer": sequence("normalizers", {"type": "NFKC"}, {"type": "Lowercase"},
+                                     {"type": "Strip", "strip_left": True, "strip_right": True}),
+              "pre_tokenizer": sequence("pretokenizers",
+                                        regex_split(r"[a-e]+", "MergedWithPrevious"),
+                                        regex_split(r"\d", "Contiguous"), BYTES)}),
+    ("llama2", {"normalizer": None, "pre_tokenizer": METASPACE,
+                "decoder": {"type": "Metaspace", "replacement": "\u2581",
+                            "prepend_scheme": "first", "split": True}}),
+    ("llama2", {"normalizer": sequence("normalizers",
+                                       {"type": "Replace", "pattern": {"Regex": r"\s+"},
+                                        "content": " "},
+                                       {"type": "NFKD"}),
+                "pre_tokenizer": dict(METASPACE, prepend_scheme="always", split=False)}),
+    ("llama2", {"normalizer": {"type": "Prepend", "prepend": "_"}, "decoder": None}),
+]
+
+
+def write_variants(data, directory):
+    folders = []
+    for number, (base, changes) in enumerate(VARIANTS):
+        with open(os.path.join(data, "tokenizers", base, "tokenizer.json"),
+                  encoding="utf-8") as file:
+            config = json.load(file)
+        config.update(changes)
+        folders.append(os.path.join(directory, f"variant{number}-{base}"))
+        os.mkdir(folders[-1])
+        with open(os.path.join(folders[-1], "tokenizer.json"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+    return folders
+
+
 def data_folders():
     data = os.environ.get("OCTOGATE_TEST_DATA")
     if not data:
@@ -184,6 +255,10 @@ def main():
     print(f"tokenizers {tokenizers.__version__}, seed {arguments.seed}", flush=True)
     failures = [compare(arguments.tool, folder, arguments.strings, arguments.seed)
                 for folder in folders]
+    if not arguments.folders:
+        with tempfile.TemporaryDirectory() as directory:
+            failures += [compare(arguments.tool, folder, arguments.strings // 5, arguments.seed)
+                         for folder in write_variants(os.environ["OCTOGATE_TEST_DATA"], directory)]
     return 1 if any(failures) else 0
 
 

@@ -9,9 +9,11 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/bf16_dot.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/float16.h"
 #include "kernels/host_memory.h"
 #include "kernels/rotary.h"
 
@@ -25,6 +27,9 @@ constexpr size_t kMinTask = size_t{1} << 15;
 // step ask for the same positions.
 constexpr size_t kRotaryFloats = size_t{1} << 16;
 
+// Activations rounded to BF16 at a time; at least one row of kMaxBf16Columns.
+constexpr size_t kBf16Inputs = size_t{1} << 21;
+
 const KernelTable& KernelsFor(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
@@ -32,6 +37,8 @@ const KernelTable& KernelsFor(Isa isa) {
       return Avx2Kernels();
     case Isa::kAvx512:
       return Avx512Kernels();
+    case Isa::kAvx512Bf16:
+      return Avx512Bf16Kernels();
 #endif
     default:
       return PlainKernels();
@@ -44,17 +51,21 @@ size_t Offset(int row, int stride) {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const KernelTable& kernels, int threads, bool pin)
+  CpuBackend(const KernelTable& kernels, int threads, bool pin, Activations activations)
       : kernels_(kernels),
         pool_(threads, pin),
         matmul_scratch_(AllocateHost<float>(static_cast<size_t>(pool_.threads()) * kMatMulScratch)),
+        activations_(activations),
+        bf16_inputs_(activations == Activations::kBF16 ? AllocateHost<uint16_t>(kBf16Inputs)
+                                                       : nullptr),
         rotary_(AllocateHost<float>(kRotaryFloats)),
         rotary_frequencies_(AllocateHost<float>(kRotaryFloats)),
         rotary_positions_(AllocateHost<int32_t>(kRotaryFloats)) {}
 
   bool HasMemory() const {
-    return matmul_scratch_ != nullptr && rotary_ != nullptr && rotary_frequencies_ != nullptr &&
-           rotary_positions_ != nullptr;
+    return matmul_scratch_ != nullptr &&
+           (bf16_inputs_ != nullptr || activations_ == Activations::kF32) && rotary_ != nullptr &&
+           rotary_frequencies_ != nullptr && rotary_positions_ != nullptr;
   }
 
   std::string Describe() const override {
@@ -102,6 +113,10 @@ class CpuBackend final : public Backend {
     assert(out_stride >= weight.rows);
     if (rows == 0 || weight.rows == 0) return;
     const auto& w = static_cast<const HostWeight&>(weight);
+    if (activations_ == Activations::kBF16 && w.dtype() == DType::kBF16 &&
+        w.cols <= kMaxBf16Columns) {
+      return MatMulBf16(w, bias, x, rows, accumulate, out, out_stride);
+    }
     const MatMulArgs args{w.data(), w.dtype(), w.cols, bias, x, rows, accumulate, out, out_stride};
     const int chunk = ChunkRows(w, rows);
     pool_.Run((w.rows + chunk - 1) / chunk, [&](int task, int thread) {
@@ -179,6 +194,27 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void MatMulBf16(const HostWeight& w, const float* bias, const float* x, int rows, bool accumulate,
+                  float* out, int out_stride) {
+    const int rows_at_once = static_cast<int>(kBf16Inputs) / std::max(1, w.cols);
+    for (int first = 0; first < rows; first += rows_at_once) {
+      const int count = std::min(rows_at_once, rows - first);
+      ForRows(count, static_cast<size_t>(w.cols), [&](int r) {
+        const float* from = x + Offset(first + r, w.cols);
+        std::transform(from, from + w.cols, bf16_inputs_.get() + Offset(r, w.cols),
+                       FloatToBFloat16);
+      });
+      const Bf16MatMulArgs args{w.data(),  w.cols, bias,       bf16_inputs_.get(),
+                                w.cols,    count,  accumulate, out + Offset(first, out_stride),
+                                out_stride};
+      const int chunk = ChunkRows(w, count);
+      pool_.Run((w.rows + chunk - 1) / chunk, [&](int task, int /*thread*/) {
+        const int begin = task * chunk;
+        kernels_.matmul_bf16(args, begin, std::min(begin + chunk, w.rows));
+      });
+    }
+  }
+
   // Weight rows of one task: enough bytes to stream, enough tasks to balance.
   int ChunkRows(const HostWeight& weight, int rows) const {
     const size_t row_bytes = static_cast<size_t>(weight.cols) * SizeOf(weight.dtype());
@@ -223,6 +259,8 @@ class CpuBackend final : public Backend {
   const KernelTable& kernels_;
   ThreadPool pool_;
   HostArray<float> matmul_scratch_;  // kMatMulScratch for each thread
+  Activations activations_;
+  HostArray<uint16_t> bf16_inputs_;  // kBf16Inputs where activations are BF16
   AttentionScratch attention_scratch_;
 
   HostArray<float> rotary_;
@@ -240,8 +278,8 @@ std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options) {
   if (!IsSupported(isa)) return nullptr;
   int threads = options.threads;
   if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  auto backend = std::unique_ptr<CpuBackend>(
-      new (std::nothrow) CpuBackend(KernelsFor(isa), threads, options.pin_threads));
+  auto backend = std::unique_ptr<CpuBackend>(new (std::nothrow) CpuBackend(
+      KernelsFor(isa), threads, options.pin_threads, options.activations));
   if (backend == nullptr || !backend->HasMemory()) return nullptr;
   return backend;
 }

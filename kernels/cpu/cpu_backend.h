@@ -3,6 +3,7 @@
 #ifndef OCTOGATE_KERNELS_CPU_CPU_BACKEND_H_
 #define OCTOGATE_KERNELS_CPU_CPU_BACKEND_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "kernels/backend.h"
@@ -10,17 +11,27 @@
 
 namespace octogate::kernels {
 
+enum class Activations : uint8_t {
+  kF32,
+  // What is multiplied with BF16 weights is rounded to BF16 first, at most
+  // kMaxBf16Columns (kernels/bf16_dot.h) of it: about twice the speed with
+  // AVX512_BF16 where arithmetic is the limit, at the price of 8 bits of
+  // precision. Emulated with the same bits by the other instruction sets.
+  kBF16,
+};
+
 struct CpuBackendOptions {
   // Threads that compute, the caller included. 0: as many as the process may
   // run at once.
   int threads = 0;
   Isa isa = Isa::kAuto;
+  Activations activations = Activations::kF32;
   // Binds each thread of the pool to a CPU of its own.
   bool pin_threads = false;
 };
 
 // Null where the instruction set is not supported or memory cannot be had.
-// Results do not depend on any of the options.
+// Results do not depend on the options, `activations` excepted.
 std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options = {});
 
 }  // namespace octogate::kernels

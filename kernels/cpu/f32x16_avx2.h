@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/bf16_dot.h"
 #include "kernels/dtype.h"
 #include "kernels/elementary.h"
 #include "kernels/reduction_order.h"
@@ -147,6 +148,42 @@ struct Part {
 inline Part LoadPart(const float* from) { return {_mm256_loadu_ps(from)}; }
 inline void StorePart(Part x, float* to) { _mm256_storeu_ps(to, x.v); }
 inline Part Fma(Part a, Part b, Part c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+
+// Flushes subnormals to zero, before and after, while it lives.
+class SubnormalsFlushed {
+ public:
+  SubnormalsFlushed() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
+  ~SubnormalsFlushed() { _mm_setcsr(saved_); }
+  SubnormalsFlushed(const SubnormalsFlushed&) = delete;
+  SubnormalsFlushed& operator=(const SubnormalsFlushed&) = delete;
+
+ private:
+  unsigned saved_;
+};
+
+struct Bf16Pairs {
+  __m256i low;
+  __m256i high;
+};
+inline Bf16Pairs LoadPairs(const void* from) {
+  const auto* halves = static_cast<const __m256i_u*>(from);
+  return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
+}
+inline Bf16Pairs LoadPairsPartial(const void* from, int n) {
+  alignas(32) uint16_t values[kPairColumns] = {};
+  __builtin_memcpy(values, from, static_cast<size_t>(n) * sizeof(uint16_t));
+  return LoadPairs(values);
+}
+inline __m256 DotHalf(__m256i x, __m256i w, __m256 sums) {
+  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
+  const __m256 odd = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(x, upper)),
+                                     _mm256_castsi256_ps(_mm256_and_si256(w, upper)), sums);
+  return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
+                         _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), odd);
+}
+inline F32x16 DotPairs(Bf16Pairs x, Bf16Pairs w, F32x16 sums) {
+  return {DotHalf(x.low, w.low, sums.low), DotHalf(x.high, w.high, sums.high)};
+}
 
 }  // namespace octogate::kernels::avx2
 

@@ -1,16 +1,18 @@
 // Sixteen float lanes in one AVX-512 register; interface in f32x16_plain.h.
-// Only for files compiled for AVX-512F/BW/VL.
+// Only for files compiled for AVX-512F/BW/VL/DQ. OCTOGATE_ISA names the namespace:
+// avx512, or avx512bf16 where the instruction for BF16 pairs is there too.
 
 #ifndef OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_
 #define OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_
 
 #include <immintrin.h>
 
+#include "kernels/bf16_dot.h"
 #include "kernels/dtype.h"
 #include "kernels/elementary.h"
 #include "kernels/reduction_order.h"
 
-namespace octogate::kernels::avx512 {
+namespace octogate::kernels::OCTOGATE_ISA {
 
 inline constexpr int kTileRows = 4;
 constexpr int StreamsFor(int rows) { return rows <= 2 ? 8 : 6; }
@@ -133,6 +135,37 @@ using Part = F32x16;
 inline Part LoadPart(const float* from) { return Load(from); }
 inline void StorePart(Part x, float* to) { Store(x, to); }
 
-}  // namespace octogate::kernels::avx512
+// Flushes subnormals to zero, before and after, while it lives.
+class SubnormalsFlushed {
+ public:
+  SubnormalsFlushed() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
+  ~SubnormalsFlushed() { _mm_setcsr(saved_); }
+  SubnormalsFlushed(const SubnormalsFlushed&) = delete;
+  SubnormalsFlushed& operator=(const SubnormalsFlushed&) = delete;
+
+ private:
+  unsigned saved_;
+};
+
+struct Bf16Pairs {
+  __m512i v;
+};
+inline Bf16Pairs LoadPairs(const void* from) { return {_mm512_loadu_si512(from)}; }
+inline Bf16Pairs LoadPairsPartial(const void* from, int n) {
+  return {_mm512_maskz_loadu_epi16((__mmask32{1} << n) - 1, from)};
+}
+inline F32x16 DotPairs(Bf16Pairs x, Bf16Pairs w, F32x16 sums) {
+#if defined(__AVX512BF16__)
+  return {_mm512_dpbf16_ps(sums.v, (__m512bh)x.v, (__m512bh)w.v)};
+#else
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
+  const __m512 odd = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(x.v, upper)),
+                                     _mm512_castsi512_ps(_mm512_and_si512(w.v, upper)), sums.v);
+  return {_mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x.v, 16)),
+                          _mm512_castsi512_ps(_mm512_slli_epi32(w.v, 16)), odd)};
+#endif
+}
+
+}  // namespace octogate::kernels::OCTOGATE_ISA
 
 #endif  // OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_

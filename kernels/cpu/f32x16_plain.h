@@ -12,6 +12,8 @@
 //               the sum of vector i.
 //   Part        what one register of the machine holds of an F32x16, for kernels
 //               that keep many accumulators: kParts parts of kPartLanes lanes.
+//   Bf16Pairs   32 BF16 values; LoadPairs and DotPairs(x, w, sums), a step of
+//               kernels/bf16_dot.h while a SubnormalsFlushed is alive.
 
 #ifndef OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
 #define OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
@@ -20,6 +22,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/bf16_dot.h"
 #include "kernels/dtype.h"
 #include "kernels/elementary.h"
 #include "kernels/float16.h"
@@ -123,6 +126,28 @@ inline float MaximumLane(F32x16 x) {
 using Part = F32x16;
 inline Part LoadPart(const float* from) { return Load(from); }
 inline void StorePart(Part x, float* to) { Store(x, to); }
+
+struct SubnormalsFlushed {
+  SubnormalsFlushed() {}  // DotPairs sees to it itself
+};
+struct Bf16Pairs {
+  uint16_t value[kPairColumns];
+};
+inline Bf16Pairs LoadPairsPartial(const void* from, int n) {
+  Bf16Pairs result{};
+  std::memcpy(result.value, from, static_cast<size_t>(n) * sizeof(uint16_t));
+  return result;
+}
+inline Bf16Pairs LoadPairs(const void* from) { return LoadPairsPartial(from, kPairColumns); }
+inline F32x16 DotPairs(Bf16Pairs x, Bf16Pairs w, F32x16 sums) {
+  return ForLanes([&](int l) {
+    float sum = sums.lane[l];
+    for (int i = 2 * l + 1; i >= 2 * l; --i) {
+      sum = Bf16MultiplyAdd(BFloat16ToFloat(x.value[i]), BFloat16ToFloat(w.value[i]), sum);
+    }
+    return sum;
+  });
+}
 
 }  // namespace octogate::kernels::plain
 

@@ -17,21 +17,16 @@ bool IsSupported(Isa isa) {
       return IsSupported(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512dq");
+    case Isa::kAvx512Bf16:
+      return IsSupported(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
 #endif
     default:
       return false;
   }
 }
 
-bool HasBf16DotProduct() {
-#if defined(__x86_64__)
-  return IsSupported(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
 Isa BestIsa() {
+  if (IsSupported(Isa::kAvx512Bf16)) return Isa::kAvx512Bf16;
   if (IsSupported(Isa::kAvx512)) return Isa::kAvx512;
   return IsSupported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPlain;
 }

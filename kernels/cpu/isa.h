@@ -8,10 +8,11 @@
 namespace octogate::kernels {
 
 enum class Isa : uint8_t {
-  kAuto,    // the best that this machine runs
-  kPlain,   // no SIMD of its own; any CPU
-  kAvx2,    // AVX2, FMA and F16C
-  kAvx512,  // AVX-512 F, BW, VL and DQ
+  kAuto,        // the best that this machine runs
+  kPlain,       // no SIMD of its own; any CPU
+  kAvx2,        // AVX2, FMA and F16C
+  kAvx512,      // AVX-512 F, BW, VL and DQ
+  kAvx512Bf16,  // and AVX512_BF16, the dot product of BF16 pairs
 };
 
 constexpr const char* Name(Isa isa) {
@@ -24,6 +25,8 @@ constexpr const char* Name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
   }
   return "?";
 }
@@ -31,9 +34,6 @@ constexpr const char* Name(Isa isa) {
 // Whether the CPU has the instructions and the operating system keeps their
 // registers. kAuto and kPlain always do.
 bool IsSupported(Isa isa);
-
-// Whether the CPU has the dot product of BF16 pairs (AVX512_BF16).
-bool HasBf16DotProduct();
 
 // The best supported set; never kAuto.
 Isa BestIsa();

@@ -30,6 +30,20 @@ struct MatMulArgs {
   int out_stride;
 };
 
+// The same with weights in BF16 and x rounded to it, x_stride values from one
+// row to the next.
+struct Bf16MatMulArgs {
+  const uint8_t* weight;
+  int cols;
+  const float* bias;
+  const uint16_t* x;
+  int x_stride;
+  int rows;
+  bool accumulate;
+  float* out;
+  int out_stride;
+};
+
 // Blocking of products with more than kGemvRows rows: a panel of weights is
 // widened once and used for a block of rows; sums wait in their 16 lanes
 // between slices of the columns.
@@ -67,6 +81,8 @@ struct KernelTable {
   // the thread.
   void (*matmul)(const MatMulArgs& args, int begin, int end, float* scratch);
 
+  void (*matmul_bf16)(const Bf16MatMulArgs& args, int begin, int end);
+
   void (*rms_norm)(const float* x, const float* weight, int columns, float epsilon, float* out);
   void (*widen)(const uint8_t* from, DType dtype, int count, float* to);
   void (*silu_mul)(const float* gate, const float* up, int count, float* out);
@@ -84,6 +100,7 @@ const KernelTable& PlainKernels();
 #if defined(__x86_64__)
 const KernelTable& Avx2Kernels();
 const KernelTable& Avx512Kernels();
+const KernelTable& Avx512Bf16Kernels();
 #endif
 
 }  // namespace octogate::kernels

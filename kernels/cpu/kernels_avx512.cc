@@ -1,10 +1,12 @@
+#define OCTOGATE_ISA avx512
+#define OCTOGATE_ISA_NAME "avx512"
+
 #include "kernels/cpu/f32x16_avx512.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/elementary.h"
 #include "kernels/reduction_order.h"
 
-#define OCTOGATE_ISA avx512
-#define OCTOGATE_ISA_NAME "avx512"
+// After the lanes that it is made of.
 #include "kernels/cpu/table-inl.h"
 
 namespace octogate::kernels {

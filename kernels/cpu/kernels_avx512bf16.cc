@@ -1,0 +1,16 @@
+#define OCTOGATE_ISA avx512bf16
+#define OCTOGATE_ISA_NAME "avx512bf16"
+
+#include "kernels/cpu/f32x16_avx512.h"
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/elementary.h"
+#include "kernels/reduction_order.h"
+
+// After the lanes that it is made of.
+#include "kernels/cpu/table-inl.h"
+
+namespace octogate::kernels {
+
+const KernelTable& Avx512Bf16Kernels() { return avx512bf16::kTable; }
+
+}  // namespace octogate::kernels

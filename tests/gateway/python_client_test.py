@@ -96,7 +96,7 @@ class PythonClientTest(unittest.TestCase):
 
     def test_route_explains(self):
         response = self.gateway.Route(
-            self.pb.RouteRequest(messages=[self.pb.Message(role="user", content="7 * 6")])
+            self.pb.RouteRequest(messages=[self.pb.Message(role="user", content="12 * 3")])
         )
         self.assertEqual(response.node, "sum")
         self.assertGreater(response.decisions[0].probability, 0.5)

@@ -15,7 +15,7 @@
 namespace octogate::kernels::OCTOGATE_ISA {
 
 inline constexpr int kTileRows = 4;
-constexpr int StreamsFor(int rows) { return rows <= 2 ? 8 : 6; }
+constexpr int StreamsFor(int rows) { return rows <= 2 ? 8 : 4; }
 inline constexpr int kPartLanes = 16;
 inline constexpr int kParts = kLanes / kPartLanes;
 

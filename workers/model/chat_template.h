@@ -2,8 +2,8 @@
 // carries and that turns a conversation into the text it was trained on.
 //
 // The language is the part of Jinja that chat templates use (expressions,
-// filters, tests, for, if, set, macro, call, filter blocks, namespaces, loop
-// controls, whitespace control), evaluated as Hugging Face transformers does:
+// filters, tests, for, if, set, with, macro, call and filter blocks, namespaces,
+// loop controls, whitespace control), evaluated as Hugging Face transformers does:
 // trim_blocks and lstrip_blocks on, no HTML escaping, `tojson` like Python's
 // json.dumps(ensure_ascii=False), an immutable sandbox, `raise_exception` and
 // `strftime_now`. A construct outside that part is an error when parsed.
@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -34,10 +35,11 @@ namespace octogate::workers {
 using ChatJson = nlohmann::ordered_json;
 
 struct ChatTemplateLimits {
-  int64_t max_steps = 2'000'000;          // statements and expressions evaluated
-  int max_depth = 64;                     // nested macro calls and expressions
-  size_t max_output_bytes = 8 << 20;      // of the rendered text
-  size_t max_allocated_bytes = 64 << 20;  // of all intermediate values together
+  // Statements, expressions and items visited; long texts count by their length.
+  int64_t max_steps = 20'000'000;
+  int max_depth = 600;                     // nested evaluations, through macros as well
+  size_t max_output_bytes = 16 << 20;      // of the rendered text
+  size_t max_allocated_bytes = 256 << 20;  // of all values ever made, freed ones included
 };
 
 struct ChatRenderOptions {
@@ -47,7 +49,7 @@ struct ChatRenderOptions {
   ChatJson tools = nullptr;
   // A JSON object of further variables for the template, such as
   // {"enable_thinking": false}; may not redefine messages, tools,
-  // add_generation_prompt, bos_token or eos_token.
+  // add_generation_prompt or a special token.
   ChatJson variables = nullptr;
   // What strftime_now() formats.
   absl::Time now = absl::UnixEpoch();
@@ -57,7 +59,8 @@ struct ChatRenderOptions {
 
 class ChatTemplate {
  public:
-  // `bos_token` and `eos_token` are texts, empty where the model has none.
+  // `bos_token` and `eos_token` are texts; an empty one leaves the variable
+  // undefined, as transformers does for a model that has none.
   // INVALID_ARGUMENT with line and column for a syntax error or an unknown
   // filter or test; RESOURCE_EXHAUSTED for a template above 1 MiB or nested
   // too deeply.
@@ -65,10 +68,11 @@ class ChatTemplate {
                                             std::string_view eos_token);
 
   // Finds the template of a checkpoint folder: chat_template.jinja, or
+  // additional_chat_templates/NAME.jinja for another name than "default", or
   // `chat_template` of tokenizer_config.json, as a text or as a list of
   // {name, template} of which `name` is taken. Special tokens are read from
-  // tokenizer_config.json. FAILED_PRECONDITION, saying what to do, when the
-  // folder has none; NOT_FOUND, listing the names there are, for an unknown name.
+  // tokenizer_config.json and special_tokens_map.json. FAILED_PRECONDITION, saying what to do, when
+  // the folder has none; NOT_FOUND, listing the names there are, for an unknown name.
   static absl::StatusOr<ChatTemplate> Load(const std::filesystem::path& directory,
                                            std::string_view name = "default");
 
@@ -90,6 +94,8 @@ class ChatTemplate {
  private:
   struct Program;
   explicit ChatTemplate(std::unique_ptr<const Program> program);
+  static absl::StatusOr<ChatTemplate> ParseWithTokens(
+      std::string_view source, std::map<std::string, std::string> special_tokens);
 
   std::unique_ptr<const Program> program_;
 };

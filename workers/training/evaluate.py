@@ -17,6 +17,7 @@ from transformers import LlamaForCausalLM
 
 import example
 from batches import collate, encode
+from evaluation_sets import read_handwritten
 from example import END, Example
 
 HERE = Path(__file__).resolve().parent
@@ -49,11 +50,6 @@ def answer(model: LlamaForCausalLM, tokenizer: Tokenizer, system: str, query: st
     end = tokenizer.token_to_id(END)
     out = model.generate(torch.tensor([ids]), max_new_tokens=limit, do_sample=False, eos_token_id=end, pad_token_id=end)
     return tokenizer.decode(out[0, len(ids):].tolist(), skip_special_tokens=False).removesuffix(END)
-
-
-def read_handwritten(path: Path) -> list[tuple[str, str, list[str]]]:
-    rows = [line.split("\t") for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    return [(system, query, wanted.split(" || ")) for system, query, wanted in rows]
 
 
 def node_of(text: str) -> str:

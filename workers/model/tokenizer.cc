@@ -5,7 +5,6 @@
 #include <deque>
 #include <exception>
 #include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"

@@ -25,10 +25,10 @@ struct CloseText {
   void operator()(UText* text) const { utext_close(text); }
 };
 
-// Classes that ICU knows under the same letter with another content. Oniguruma counts the
-// superscript digits and fractions of Latin-1 as word characters, but no others.
-constexpr std::string_view kWordSet =
-    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE";
+// Classes that ICU knows under the same letter with another content. Outside a set, Oniguruma
+// counts the superscript digits and fractions of Latin-1 as word characters too.
+constexpr std::string_view kWordSet = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kMoreWord = "\\xB2\\xB3\\xB9\\xBC-\\xBE";
 constexpr std::string_view kHexSet = "0-9A-Fa-f";
 
 // Rewrites one pattern, left to right.
@@ -82,10 +82,10 @@ class Translator {
     const char c = Peek(1);
     switch (c) {
       case 'w':
-        Replace(2, absl::StrCat("[", Std(kWordSet), "]"));
+        Replace(2, absl::StrCat("[", WordSet(), "]"));
         return absl::OkStatus();
       case 'W':
-        Replace(2, absl::StrCat("[^", Std(kWordSet), "]"));
+        Replace(2, absl::StrCat("[^", WordSet(), "]"));
         return absl::OkStatus();
       case 'h':
         Replace(2, absl::StrCat("[", Std(kHexSet), "]"));
@@ -210,6 +210,10 @@ class Translator {
     }
     Copy(close + 1 - at_);
     return absl::OkStatus();
+  }
+
+  std::string WordSet() const {
+    return set_depth_ > 0 ? Std(kWordSet) : Std(kWordSet) + Std(kMoreWord);
   }
 
   static std::string Std(std::string_view text) { return std::string(text); }

@@ -19,6 +19,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
 try:
     import tokenizers
@@ -112,7 +113,15 @@ class Tool:
         return self.process.wait()
 
 
-def compare(tool_path, folder, count, seed):
+def known_characters(text):
+    """The text without characters newer than this Python.
+
+    Expressions that have no scanner run on ICU, whose Unicode may be older than the reference's.
+    """
+    return "".join(c for c in text if unicodedata.category(c) != "Cn")
+
+
+def compare(tool_path, folder, count, seed, only_known=False):
     rng = random.Random(seed)
     reference = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
     # The reference decodes an added token that a normalizer changes to its normalized form, and
@@ -129,6 +138,8 @@ def compare(tool_path, folder, count, seed):
     done = 0
     while done < count:
         texts = [random_text(rng, specials) for _ in range(min(BATCH, count - done))]
+        if only_known:
+            texts = [known_characters(text) for text in texts]
         done += len(texts)
         flags = [(rng.random() < 0.5, rng.random() < 0.75) for _ in texts]
         answers = tool.ask([{"text": t, "add_special_tokens": a, "parse_special": p}
@@ -257,7 +268,8 @@ def main():
                 for folder in folders]
     if not arguments.folders:
         with tempfile.TemporaryDirectory() as directory:
-            failures += [compare(arguments.tool, folder, arguments.strings // 5, arguments.seed)
+            failures += [compare(arguments.tool, folder, arguments.strings // 5, arguments.seed,
+                                 only_known=True)
                          for folder in write_variants(os.environ["OCTOGATE_TEST_DATA"], directory)]
     return 1 if any(failures) else 0
 

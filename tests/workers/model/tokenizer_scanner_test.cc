@@ -87,8 +87,9 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(RegexTest, OnigurumaMeansWhatItMeansThere) {
   EXPECT_EQ(TranslatePattern("\\h").value(), "[0-9A-Fa-f]");
-  EXPECT_EQ(TranslatePattern("[\\w-]").value(),
-            "[[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE]-]");
+  const std::string word = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+  EXPECT_EQ(TranslatePattern("[\\w-]").value(), "[[" + word + "]-]");
+  EXPECT_EQ(TranslatePattern("\\W").value(), "[^" + word + "\\xB2\\xB3\\xB9\\xBC-\\xBE]");
   EXPECT_EQ(TranslatePattern("\\p{^L}").value(), "\\P{L}");
   EXPECT_EQ(TranslatePattern("[\\p{L}\\x{A0}]\\x{e9}").value(), "[\\p{L}\\x{A0}]\\x{e9}");
   EXPECT_EQ(TranslatePattern("\\s++a{1,3}").value(), "\\s++a{1,3}");

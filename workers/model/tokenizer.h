@@ -40,8 +40,8 @@ struct EncodeOptions {
 // Immutable once loaded: every method may be called from any number of threads at once.
 class Tokenizer {
  public:
-  // Largest tokenizer.json accepted, in bytes. A file of n bytes takes at most about 16 n bytes of
-  // memory while it is loaded and 8 n afterwards.
+  // Largest tokenizer.json accepted, in bytes. Loading one takes at most about four times its size
+  // and 200 bytes for each of its JSON values, of which there may be 4 Mi.
   static constexpr size_t kMaxFileBytes = size_t{64} << 20;
   // Longest text that Encode accepts, in bytes, and longest that a normalizer may make of it.
   // Encoding takes at most about 48 bytes of memory for each byte of the normalized text.

@@ -85,7 +85,6 @@ absl::StatusOr<FunctionalTokenSyntax> FunctionalTokenSyntax::Create(std::vector<
   std::sort(syntax.lengths_.begin(), syntax.lengths_.end());
   syntax.lengths_.erase(std::unique(syntax.lengths_.begin(), syntax.lengths_.end()),
                         syntax.lengths_.end());
-  syntax.longest_ = syntax.lengths_.back();
   for (const std::string& token : tokens) {
     for (size_t begin = 0; begin < token.size(); ++begin) {
       const std::string_view inner = syntax.TokenAt(std::string_view(token).substr(begin));
@@ -94,6 +93,8 @@ absl::StatusOr<FunctionalTokenSyntax> FunctionalTokenSyntax::Create(std::vector<
                                                      " contains the token ", Quoted(inner)));
     }
   }
+  syntax.sorted_ = std::move(tokens);
+  std::sort(syntax.sorted_.begin(), syntax.sorted_.end());
   syntax.end_token_ = std::move(end_token);
   syntax.style_ = style;
   return syntax;
@@ -108,6 +109,12 @@ std::string_view FunctionalTokenSyntax::TokenAt(std::string_view text) const {
   return {};
 }
 
+bool FunctionalTokenSyntax::MayBecomeToken(std::string_view text) const {
+  if (text.empty() || !starts_[static_cast<unsigned char>(text.front())]) return false;
+  const auto next = std::upper_bound(sorted_.begin(), sorted_.end(), text);
+  return next != sorted_.end() && std::string_view(*next).starts_with(text);
+}
+
 void FunctionalTokenParser::Feed(std::string_view piece) {
   if (done_) return;
   text_.append(piece.substr(0, max_bytes_ - text_.size()));
@@ -120,8 +127,7 @@ void FunctionalTokenParser::Scan() {
     const std::string_view rest = std::string_view(text_).substr(scanned_);
     const std::string_view token = syntax_.TokenAt(rest);
     if (token.empty()) {
-      // A token may be about to arrive, unless more text than the longest one is there.
-      if (rest.size() < syntax_.longest()) return;
+      if (syntax_.MayBecomeToken(rest)) return;
       ++scanned_;
       continue;
     }

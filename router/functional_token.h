@@ -27,15 +27,16 @@ class FunctionalTokenSyntax {
   std::string_view TokenAt(std::string_view text) const;
   const std::string& end_token() const { return end_token_; }
   v1::ArgumentStyle style() const { return style_; }
-  size_t longest() const { return longest_; }
+  // Whether `text` is the beginning of a token, but none yet.
+  bool MayBecomeToken(std::string_view text) const;
 
  private:
   FunctionalTokenSyntax() = default;
 
   absl::flat_hash_set<std::string> tokens_;  // The end token included.
+  std::vector<std::string> sorted_;          // The same.
   std::vector<size_t> lengths_;              // Of tokens, each once.
   bool starts_[256] = {};                    // First bytes of tokens.
-  size_t longest_ = 0;
   std::string end_token_;
   v1::ArgumentStyle style_ = v1::ARGUMENT_STYLE_RAW;
 };

@@ -36,11 +36,11 @@ class Validator {
     for (int i = 0; i < spec_.nodes_size(); ++i) CheckNode(i);
     for (int i = 0; i < spec_.edges_size(); ++i) CheckEdge(i);
     // What follows walks along references, so all of them must exist.
-    if (problems_.empty()) {
+    if (problems_.empty() && references_exist_) {
       CheckCycles();
       CheckReachability();
     }
-    if (problems_.empty()) CheckSteps();
+    if (problems_.empty() && references_exist_) CheckSteps();
     CheckUnusedModels();
     for (GraphProblem& warning : warnings_) problems_.push_back(std::move(warning));
     return std::move(problems_);
@@ -88,8 +88,9 @@ class Validator {
 
   // Whether a node has that name. An empty one has been reported where it was parsed.
   bool CheckReference(std::string path, const std::string& name) {
-    if (name.empty() || nodes_.contains(name)) return !name.empty();
-    if (Full()) return false;
+    if (nodes_.contains(name)) return true;
+    references_exist_ = false;
+    if (name.empty() || Full()) return false;
     std::vector<std::string> known;
     for (const v1::Node& node : spec_.nodes()) known.push_back(node.name());
     Problem(std::move(path), absl::StrCat("there is no node ", Quoted(name),
@@ -309,7 +310,6 @@ class Validator {
   }
 
   void CheckReachability() {
-    if (!nodes_.contains(spec_.entry())) return;
     std::vector<std::vector<int>> next(spec_.nodes_size());
     for (int i = 0; i < spec_.nodes_size(); ++i) {
       if (!spec_.nodes(i).has_router()) continue;
@@ -339,7 +339,6 @@ class Validator {
   }
 
   void CheckSteps() {
-    if (!nodes_.contains(spec_.entry())) return;
     const int steps = WorstCaseSteps(graph_);
     if (steps <= spec_.limits().max_steps()) return;
     Warning("spec.limits.max_steps",
@@ -358,6 +357,7 @@ class Validator {
   const v1::GraphSpec& spec_;
   const v1::Graph& graph_;
   bool sizes_allowed_ = true;
+  bool references_exist_ = true;
   absl::flat_hash_map<std::string, int> models_;
   absl::flat_hash_map<std::string, int> nodes_;
   absl::flat_hash_set<std::string> used_models_;

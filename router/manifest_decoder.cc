@@ -224,8 +224,11 @@ class Decoder {
     const bool scalar = value.kind == YamlNode::Kind::kScalar;
     if (!scalar || (!value.quoted && (IsPlainNull(value.value) || IsPlainBool(value.value) ||
                                       IsPlainNumber(value.value)))) {
-      Error(value, absl::StrCat("'", key, "' must be text, found ", Describe(value),
-                                scalar ? "; put it in quotes" : ""));
+      Error(value,
+            absl::StrCat("'", key, "' must be text, found ", Describe(value),
+                         scalar                               ? "; put it in quotes"
+                         : value.kind == YamlNode::Kind::kMap ? "; text with ': ' needs quotes"
+                                                              : ""));
       *text = value.value;
       return scalar;
     }

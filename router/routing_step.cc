@@ -22,8 +22,9 @@ int64_t MicrosecondsSince(int64_t start_nanos) {
 }
 
 // Cut, not rounded: what is not sure enough must not look as if it were.
-std::string Percentage(double probability) {
-  return absl::StrFormat("%.2f", std::floor(probability * 100) / 100);
+std::string TwoDigits(double probability) {
+  constexpr double kRoundingError = 1e-3;
+  return absl::StrFormat("%.2f", std::floor(probability * 100 + kRoundingError) / 100);
 }
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
@@ -171,9 +172,9 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     decision_.set_node(routing_.members[member]->name());
     decision_.set_token(TokenOf(head, member));
     decision_.set_head(head.causal != nullptr ? "causal" : "lexical");
-    decision_.set_reason(
-        absl::StrCat(decision_.head(), " was ", Percentage(decision_.probability()), " sure of '",
-                     decision_.node(), "', ", Percentage(head.threshold), " needed"));
+    decision_.set_reason(absl::StrCat(decision_.head(), " was ", TwoDigits(decision_.probability()),
+                                      " sure of '", decision_.node(), "', ",
+                                      TwoDigits(head.threshold), " needed"));
     const CausalHead* writer = head.causal != nullptr       ? head.causal.get()
                                : routing_.rewritten[member] ? routing_.rewrite.get()
                                                             : nullptr;
@@ -206,8 +207,8 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
       }
       const v1::TokenScore& best = head.scores(0);
       absl::StrAppend(&why, why.empty() ? "" : ", ", head.head(), " was ",
-                      Percentage(best.probability() * head.live_probability()), " sure of '",
-                      best.node(), "' (", Percentage(head.threshold()), " needed)");
+                      TwoDigits(best.probability() * head.live_probability()), " sure of '",
+                      best.node(), "' (", TwoDigits(head.threshold()), " needed)");
     }
     if (!any_live_) why = "every member is drained";
     if (Contains(options_.excluded, routing_.fallback->name())) {

@@ -1,0 +1,175 @@
+// Time of one decision of the lexical head on one core, by the length of the query and the number
+// of nodes, and, where OCTOGATE_TEST_DATA names the evaluation data, the quality of its decisions.
+//
+// The nodes' examples and the queries are drawn from one vocabulary of invented words, so that
+// nearly every n-gram of a query has weights: real queries, which have many n-grams that no example
+// has, take less. A token is counted as 4.9 bytes of text.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "router/lexical_head.h"
+#include "router/router.h"
+#include "tests/bench/report.h"
+#include "tests/router/routing_data.h"
+
+namespace octogate::router {
+namespace {
+
+using bench::Aim;
+using bench::AtLeast;
+using bench::AtMost;
+
+constexpr double kBytesPerToken = 4.9;
+
+class Words {
+ public:
+  explicit Words(unsigned seed) : random_(seed) {
+    for (int i = 0; i < 3000; ++i) {
+      std::string& word = words_.emplace_back();
+      for (int n = 1 + static_cast<int>(random_() % 4); n > 0; --n) {
+        word += "bcdfghjklmnprstvwz"[random_() % 18];
+        word += "aeiou"[random_() % 5];
+      }
+    }
+  }
+
+  // Words by Zipf's law, as in natural text.
+  std::string Text(size_t bytes) {
+    std::string text;
+    while (text.size() < bytes) {
+      const double u = std::uniform_real_distribution<>(0, 1)(random_);
+      const auto rank = static_cast<size_t>(std::pow(static_cast<double>(words_.size()), u)) - 1;
+      absl::StrAppend(&text, text.empty() ? "" : " ", words_[std::min(rank, words_.size() - 1)]);
+    }
+    text.resize(bytes);
+    return text;
+  }
+
+ private:
+  std::mt19937 random_;
+  std::vector<std::string> words_;
+};
+
+v1::LexicalHead Settings(int epochs) {
+  v1::LexicalHead settings;
+  settings.set_hash_bits(16);
+  settings.set_epochs(epochs);
+  settings.set_seed(1);
+  return settings;
+}
+
+// A whole routing step: scores, decision and reason.
+v1::Graph GraphOf(const LexicalExamples& examples, int epochs) {
+  v1::Graph graph;
+  graph.mutable_metadata()->set_name("bench");
+  v1::Node& main = *graph.mutable_spec()->add_nodes();
+  main.set_name("main");
+  v1::RouterNode& router = *main.mutable_router();
+  router.set_fallback("n0");
+  v1::Head& head = *router.add_heads();
+  head.set_threshold(0.5);
+  *head.mutable_lexical() = Settings(epochs);
+  for (size_t c = 0; c < examples.classes.size(); ++c) {
+    v1::Node& node = *graph.mutable_spec()->add_nodes();
+    node.set_name(absl::StrCat("n", c));
+    node.set_token(absl::StrCat("<fn:n", c, ">"));
+    node.mutable_tool()->set_tool("reply");
+    node.mutable_examples()->Assign(examples.classes[c].begin(), examples.classes[c].end());
+    router.add_members(node.name());
+  }
+  return graph;
+}
+
+void MeasureTimes(int classes, bench::Report* report) {
+  Words words(7);
+  LexicalExamples examples;
+  for (int c = 0; c < classes; ++c) {
+    auto& texts = examples.classes.emplace_back();
+    for (int i = 0; i < 60; ++i) texts.push_back(words.Text(60));
+  }
+  std::cerr << "training " << classes << " nodes\n";
+  const auto snapshot = RoutingSnapshot::Build(
+      GraphOf(examples, 5), 1, [](std::string_view) { return absl::NotFoundError("none"); },
+      absl::InfiniteFuture());
+  if (!snapshot.ok()) {
+    std::cerr << snapshot.status() << "\n";
+    std::exit(1);
+  }
+  for (const int tokens : {8, 32, 128, 512, 2048}) {
+    std::vector<std::string> queries;
+    for (int i = 0; i < 200; ++i) {
+      queries.push_back(words.Text(static_cast<size_t>(tokens * kBytesPerToken)));
+    }
+    std::vector<double> micros;
+    const int rounds = std::max(2, 20'000 / (200 * std::max(1, tokens / 32)));
+    for (int round = 0; round <= rounds; ++round) {
+      for (const std::string& query : queries) {
+        const auto start = std::chrono::steady_clock::now();
+        (*snapshot)->Route("main", query, {}, [](const absl::StatusOr<v1::Decision>&) {});
+        const std::chrono::duration<double, std::micro> time =
+            std::chrono::steady_clock::now() - start;
+        if (round > 0) micros.push_back(time.count());  // The first round warms up.
+      }
+    }
+    std::sort(micros.begin(), micros.end());
+    const std::string name = absl::StrCat("lexical, ", classes, " nodes, ", tokens, " tokens");
+    report->Add({.name = name + ", p50",
+                 .value = micros[micros.size() / 2],
+                 .unit = "us",
+                 .aim = tokens == 512 ? std::optional<Aim>(AtMost(50)) : std::nullopt});
+    report->Add({.name = name + ", p99", .value = micros[micros.size() * 99 / 100], .unit = "us"});
+  }
+}
+
+void MeasureQuality(const std::string& name, const RoutingData& data, double aim,
+                    bench::Report* report) {
+  std::cerr << "training on " << name << "\n";
+  const auto start = std::chrono::steady_clock::now();
+  const auto head = LexicalHead::Train(Settings(12), data.train, absl::InfiniteFuture());
+  if (!head.ok()) {
+    std::cerr << head.status() << "\n";
+    std::exit(1);
+  }
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+  const RoutingQuality quality = Measure(**head, data, 0.5);
+  report->Add({.name = name + ", training", .value = time.count(), .unit = "s"});
+  report->Add({.name = name + ", accuracy",
+               .value = 100 * quality.accuracy,
+               .unit = "%",
+               .aim = AtLeast(aim)});
+  report->Add({.name = name + ", right and at least 0.5 sure",
+               .value = 100 * quality.accepted_right,
+               .unit = "%"});
+  report->Add({.name = name + ", expected calibration error",
+               .value = 100 * quality.calibration_error,
+               .unit = "%"});
+  if (data.outside.empty()) return;
+  report->Add({.name = name + ", out of scope and under 0.5 sure",
+               .value = 100 * quality.outside_refused,
+               .unit = "%",
+               .aim = AtLeast(80)});
+}
+
+int Main(int argc, char** argv) {
+  bench::Report report("route", argc, argv);
+  for (const int classes : {5, 20, 150}) MeasureTimes(classes, &report);
+  if (const auto folder = TestDataFolder()) {
+    MeasureQuality("CLINC150", ReadClinc150(*folder), 92.6, &report);
+    MeasureQuality("MMLU-Pro", ReadMmluPro(*folder), 80.0, &report);
+  } else {
+    std::cerr << "OCTOGATE_TEST_DATA is not set: the quality is not measured\n";
+  }
+  return report.Print();
+}
+
+}  // namespace
+}  // namespace octogate::router
+
+int main(int argc, char** argv) { return octogate::router::Main(argc, argv); }

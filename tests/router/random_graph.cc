@@ -1,0 +1,127 @@
+#include "tests/router/random_graph.h"
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "router/graph_manifest.h"
+
+namespace octogate::router {
+namespace {
+
+int Below(std::mt19937* random, int n) { return static_cast<int>((*random)() % n); }
+bool Chance(std::mt19937* random) { return Below(random, 2) == 0; }
+double Fraction(std::mt19937* random) { return Below(random, 1001) / 1000.0; }
+
+void FillCausal(std::mt19937* random, const v1::RouterNode& router, v1::CausalHead* head) {
+  head->set_model("m0");
+  if (Chance(random)) head->set_prompt(absl::StrCat("<|user|>{query}", RandomText(random, 2)));
+  if (Chance(random)) head->set_argument_style(v1::ARGUMENT_STYLE_CALL);
+  if (Chance(random)) {
+    for (int i = 0; i < router.members_size(); ++i) {
+      (*head->mutable_tokens())[router.members(i)] = absl::StrCat("<nexa_", i, ">");
+    }
+    head->set_end_token("<nexa_end>");
+  }
+}
+
+void FillRouter(std::mt19937* random, int i, int nodes, v1::RouterNode* router) {
+  // The next node is always a member, so that every node can be reached.
+  for (int k = i + 1; k < nodes; ++k) {
+    if (k == i + 1 || Below(random, 3) == 0) router->add_members(absl::StrCat("n", k));
+  }
+  router->set_fallback(absl::StrCat("n", nodes - 1));
+  for (int heads = 1 + Below(random, 3); heads > 0; --heads) {
+    v1::Head& head = *router->add_heads();
+    if (Chance(random)) head.set_threshold(Fraction(random));
+    if (Chance(random)) {
+      head.mutable_lexical()->set_hash_bits(10 + Below(random, 13));
+      if (Chance(random)) head.mutable_lexical()->set_seed(Below(random, 3));
+    } else {
+      FillCausal(random, *router, head.mutable_causal());
+    }
+  }
+  if (Chance(random)) {
+    FillCausal(random, *router, router->mutable_rewrite()->mutable_causal());
+    router->mutable_rewrite()->add_members(router->members(0));
+  }
+}
+
+void FillNode(std::mt19937* random, int i, int nodes, v1::Node* node) {
+  node->set_name(absl::StrCat("n", i));
+  node->set_description(RandomText(random, 3));
+  for (int n = Below(random, 4); n > 0; --n) {
+    node->add_examples(absl::StrCat("x", RandomText(random, 4)));
+  }
+  if (i + 1 < nodes && Chance(random)) return FillRouter(random, i, nodes, node->mutable_router());
+  if (Chance(random)) {
+    node->mutable_tool()->set_tool("reply");
+    (*node->mutable_tool()->mutable_parameters())["text"] = RandomText(random, 5);
+    return;
+  }
+  v1::ModelNode& model = *node->mutable_model();
+  model.set_model(Chance(random) ? "m0" : "m1");
+  model.set_system(RandomText(random, 3));
+  if (Chance(random)) model.set_max_tokens(1 + Below(random, 32768));
+  if (Chance(random)) model.mutable_sampling()->set_top_p(1 - Fraction(random) / 2);
+  if (Chance(random)) model.mutable_sampling()->set_temperature(Fraction(random));
+  if (Chance(random)) model.mutable_sampling()->set_seed((*random)());
+  if (Chance(random)) model.add_stop(absl::StrCat("s", RandomText(random, 2)));
+}
+
+}  // namespace
+
+std::string RandomText(std::mt19937* random, int max_pieces) {
+  static const char* const kPieces[] = {
+      "a",      "word",   " ",   "\n",  "\t",   "'",    "\"", "\\",       ":",
+      ": ",     " #",     "-",   "- ",  "null", "true", "12", "1e3",      "~",
+      "&x",     "*x",     "!t",  "{",   "}",    "[",    "]",  ",",        "|",
+      ">",      "%",      "@",   "`",   "é",    "漢",   "😀",  "\xC2\x85", "\xC2\xA0",
+      "\u2028", "\uFEFF", "---", "...", "\x01", "\x7F", "\r", "{query}",  "yes"};
+  std::string text;
+  for (int n = Below(random, max_pieces + 1); n > 0; --n) {
+    text += kPieces[Below(random, static_cast<int>(std::size(kPieces)))];
+  }
+  return text;
+}
+
+v1::Graph RandomGraph(std::mt19937* random) {
+  v1::Graph graph;
+  graph.mutable_metadata()->set_name(absl::StrCat("graph-", Below(random, 100)));
+  graph.mutable_metadata()->set_description(RandomText(random, 4));
+  v1::GraphSpec& spec = *graph.mutable_spec();
+  spec.set_entry("n0");
+  v1::Model& in_process = *spec.add_models();
+  in_process.set_name("m0");
+  in_process.set_path("folder/model");
+  v1::Model& remote = *spec.add_models();
+  remote.set_name("m1");
+  remote.add_workers("localhost:7071");
+  remote.add_workers("[::1]:7072");
+  const int nodes = 1 + Below(random, 12);
+  for (int i = 0; i < nodes; ++i) {
+    FillNode(random, i, nodes, spec.add_nodes());
+    if (i + 1 == nodes || spec.nodes(i).has_router()) continue;
+    v1::Edge& edge = *spec.add_edges();  // To the next node, so that it can be reached.
+    edge.set_from(absl::StrCat("n", i));
+    edge.set_to(absl::StrCat("n", i + 1));
+    edge.set_on(static_cast<v1::EdgeCondition>(1 + Below(random, 3)));
+    if (edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE && Chance(random)) {
+      edge.set_below(Fraction(random));
+    }
+    if (Chance(random)) edge.set_input(absl::StrCat("i", RandomText(random, 3)));
+  }
+  for (int n = Below(random, 4); n > 0; --n) {
+    v1::Edge& edge = *spec.add_edges();
+    edge.set_from(absl::StrCat("n", Below(random, nodes)));
+    edge.set_to(absl::StrCat("n", Below(random, nodes)));
+    edge.set_on(static_cast<v1::EdgeCondition>(1 + Below(random, 3)));
+    edge.set_max_visits(1 + Below(random, 16));
+  }
+  if (Chance(random)) spec.mutable_limits()->set_max_steps(1 + Below(random, 64));
+  ApplyDefaults(&graph);
+  return graph;
+}
+
+}  // namespace octogate::router

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/test_models.h"
@@ -29,12 +30,24 @@ struct Outcome {
   int last_events = 0;
 };
 
-// Runs all requests, `together` or one after another.
+// Runs all requests, one after another or `together`: then all are there before any begins.
 std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateRequest>& requests,
                             bool together) {
   std::vector<Outcome> outcomes(requests.size());
   absl::Mutex mutex;
   size_t ended = 0;
+  absl::Notification all_submitted;
+  if (together) {
+    GenerateRequest first;
+    first.prompt = {1};
+    first.max_tokens = 1;
+    EXPECT_TRUE(engine
+                    .Submit(first,
+                            [&](const GenerateEvent&) {
+                              all_submitted.WaitForNotification();  // holds the engine's thread
+                            })
+                    .ok());
+  }
   for (size_t i = 0; i < requests.size(); ++i) {
     const auto generation = engine.Submit(requests[i], [&, i](const GenerateEvent& event) {
       absl::MutexLock lock(&mutex);
@@ -50,6 +63,7 @@ std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateRequest>& 
     });
     EXPECT_TRUE(generation.ok()) << generation.status();
     const size_t wanted = together ? requests.size() : i + 1;
+    if (together && i + 1 == requests.size()) all_submitted.Notify();
     if (!together || i + 1 == requests.size()) {
       absl::MutexLock lock(&mutex);
       const auto reached = [&] { return ended == wanted; };
@@ -93,9 +107,17 @@ TEST_P(EngineLoadTest, AnswersDoNotDependOnTheBatchNorOnPreemption) {
   const auto alone = MakeEngine(FixturePath(GetParam()), {.max_sequences = 1}, 1);
   ASSERT_NE(alone, nullptr);
   const int longest = std::min(alone->context() - 40, 240);
-  const auto requests = RandomRequests(random, 24, alone->config().vocab_size, longest);
+  auto requests = RandomRequests(random, 24, alone->config().vocab_size, longest);
+  // Eight that begin together and outgrow the cache below together.
+  for (size_t i = 0; i < 8; ++i) {
+    requests[i].prompt.resize(1);
+    requests[i].priority = 3;
+    requests[i].max_tokens = 40 + static_cast<int>(i);
+    requests[i].ignore_eos = true;
+    requests[i].stop.clear();
+  }
   const std::vector<Outcome> expected = RunAll(*alone, requests, false);
-  // Enough for one of the longest, so that many are preempted.
+  // Enough for one of the longest.
   const auto batched = MakeEngine(
       FixturePath(GetParam()),
       {.max_sequences = 8, .max_rows_per_step = 19, .page_size = 5, .kv_tokens = longest + 60}, 2);

@@ -1,5 +1,5 @@
-// Tells ThreadSanitizer about absl::Mutex. Debian's libabsl is not instrumented, so that without
-// this everything that a Mutex guards looks like a race.
+// Tells ThreadSanitizer about absl::Mutex and absl::Status. Debian's libabsl is not instrumented,
+// so that without this everything that a Mutex guards looks like a race.
 //
 // Linked into every program of a ThreadSanitizer build. The definitions here take the place of the
 // library's; each calls the one that it has displaced, and states the order that it makes: what
@@ -8,6 +8,8 @@
 // While the library runs, reads are ignored: it evaluates conditions of other threads under a lock
 // that it knows of and ThreadSanitizer does not.
 #include <dlfcn.h>
+
+#include <cstdint>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -137,4 +139,16 @@ extern "C" void OctogateTsanWait(absl::CondVar* variable, absl::Mutex* mutex) {
   __tsan_release(mutex);
   displaced(variable, mutex);
   __tsan_acquire(mutex);
+}
+
+// Shared states of absl::Status count their owners inside the library too: giving one up happened
+// before the last owner deletes it.
+extern "C" void OctogateTsanUnref(uintptr_t rep) __asm__(ABSL_SYMBOL("6Status15UnrefNonInlinedEm"));
+extern "C" void OctogateTsanUnref(uintptr_t rep) {
+  static auto* const displaced =
+      Displaced<void(uintptr_t)>(ABSL_SYMBOL("6Status15UnrefNonInlinedEm"));
+  void* const state = reinterpret_cast<void*>(rep);
+  __tsan_release(state);
+  __tsan_acquire(state);
+  displaced(rep);
 }

@@ -1,0 +1,268 @@
+// The worker behind real gRPC on a loopback port, with a real (tiny) model.
+
+#include "workers/server/worker_server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <thread>
+
+#include "absl/time/clock.h"
+
+namespace octogate::workers {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int kContext = 512;
+
+// grpc.health.v1.Health/Check with an empty request, whose stubs Debian does
+// not ship: the serialised response, field 1 (status) 1 = SERVING, 2 = NOT_SERVING.
+std::string CheckHealth(const std::shared_ptr<grpc::Channel>& channel) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(10)));
+  grpc::CompletionQueue queue;
+  const grpc::Slice empty;
+  const grpc::ByteBuffer request(&empty, 1);
+  auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  EXPECT_TRUE(queue.Next(&tag, &ok));
+  if (!status.ok()) return status.error_message();
+  grpc::Slice bytes;
+  EXPECT_TRUE(response.DumpToSingleSlice(&bytes).ok());
+  return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
+}
+
+class WorkerServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    LoadOptions options;
+    options.threads = 1;
+    options.engine.max_waiting = 8;
+    options.engine.max_sequences = 4;
+    auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    auto server = WorkerServer::Start("127.0.0.1:0",
+                                      std::make_unique<ModelService>("tiny", *std::move(model)));
+    ASSERT_TRUE(server.ok()) << server.status().message();
+    server_ = *std::move(server);
+    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
+                                   grpc::InsecureChannelCredentials());
+    stub_ = v1::Worker::NewStub(channel_);
+  }
+
+  static std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout = absl::Seconds(30)) {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    return context;
+  }
+
+  static v1::WorkerGenerateRequest Request(const std::string& query, int max_tokens) {
+    v1::WorkerGenerateRequest request;
+    request.mutable_prompt()->mutable_template_()->set_template_("{query}");
+    request.mutable_prompt()->mutable_template_()->set_query(query);
+    request.set_max_tokens(max_tokens);
+    return request;
+  }
+
+  struct Answer {
+    grpc::Status status;
+    std::vector<int32_t> ids;
+    std::string text;
+    double logprob_sum = 0;
+    v1::WorkerGenerateEnd end;
+    int ends = 0;
+  };
+
+  Answer Generate(const v1::WorkerGenerateRequest& request,
+                  absl::Duration timeout = absl::Seconds(30)) {
+    const auto context = Context(timeout);
+    auto reader = stub_->Generate(context.get(), request);
+    Answer answer;
+    v1::WorkerGenerateResponse message;
+    while (reader->Read(&message)) {
+      answer.ids.insert(answer.ids.end(), message.ids().begin(), message.ids().end());
+      answer.text += message.text();
+      answer.logprob_sum += message.logprob_sum();
+      if (message.has_end()) {
+        answer.end = message.end();
+        ++answer.ends;
+      }
+    }
+    answer.status = reader->Finish();
+    return answer;
+  }
+
+  void ExpectIdle() {
+    const absl::Time give_up = absl::Now() + absl::Seconds(20);
+    while (server_->model().Info().running() + server_->model().Info().waiting() > 0) {
+      ASSERT_LT(absl::Now(), give_up) << "a sequence was never ended";
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    EXPECT_EQ(server_->model().Info().pages_used(), 0);
+  }
+
+  std::unique_ptr<WorkerServer> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Worker::Stub> stub_;
+};
+
+TEST_F(WorkerServerTest, StreamsWhatTheModelGenerates) {
+  const Answer answer = Generate(Request("The router", 20));
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.ends, 1);
+  EXPECT_EQ(answer.end.usage().completion_tokens(), static_cast<int64_t>(answer.ids.size()));
+  EXPECT_GT(answer.end.usage().prompt_tokens(), 0);
+  EXPECT_LT(answer.logprob_sum, 0);
+  const Answer again = Generate(Request("The router", 20));
+  EXPECT_EQ(again.ids, answer.ids);
+  EXPECT_EQ(again.text, answer.text);
+}
+
+TEST_F(WorkerServerTest, ManyClientsGetTheSameAnswersAsOne) {
+  std::vector<Answer> alone;
+  for (int i = 0; i < 8; ++i) alone.push_back(Generate(Request("query " + std::to_string(i), 30)));
+  std::vector<Answer> together(8);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back(
+        [&, i] { together[i] = Generate(Request("query " + std::to_string(i), 30)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_TRUE(together[i].status.ok()) << together[i].status.error_message();
+    EXPECT_EQ(together[i].ids, alone[i].ids) << i;
+  }
+}
+
+TEST_F(WorkerServerTest, ScoresAreLogProbabilities) {
+  v1::WorkerScoreRequest request;
+  *request.mutable_prompt() = Request("The router", 1).prompt();
+  const Tokenizer& tokenizer = *server_->model().model().tokenizer;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (auto token = tokenizer.Token(id); token.ok()) request.add_tokens(*token);
+  }
+  v1::WorkerScoreResponse response;
+  ASSERT_TRUE(stub_->Score(Context().get(), request, &response).ok());
+  ASSERT_EQ(response.logits_size(), request.tokens_size());
+  double total = 0;
+  for (const float logit : response.logits()) total += std::exp(logit - response.log_sum_exp());
+  EXPECT_NEAR(total, 1, 1e-4);
+
+  request.add_tokens("<fn:nowhere>");
+  const grpc::Status status = stub_->Score(Context().get(), request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("<fn:nowhere>"));
+}
+
+TEST_F(WorkerServerTest, TheFirstTokenIsOneOfTheChoices) {
+  v1::WorkerGenerateRequest request = Request("The router", 3);
+  request.add_first_token_choices("<|end_header_id|>");
+  const Answer answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  ASSERT_FALSE(answer.ids.empty());
+  EXPECT_EQ(answer.ids[0], *server_->model().model().tokenizer->TokenId("<|end_header_id|>"));
+}
+
+TEST_F(WorkerServerTest, StopTokensEndTheAnswerAndAreNamed) {
+  const Answer whole = Generate(Request("The router", 12));
+  ASSERT_GT(whole.ids.size(), 5u);
+  const Tokenizer& tokenizer = *server_->model().model().tokenizer;
+  v1::WorkerGenerateRequest request = Request("The router", 12);
+  request.add_stop_tokens(*tokenizer.Token(whole.ids[4]));
+  const Answer cut = Generate(request);
+  EXPECT_EQ(cut.end.finish_reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(cut.end.stop_token(), *tokenizer.Token(whole.ids[4]));
+  EXPECT_LE(cut.ids.size(), 5u);
+}
+
+TEST_F(WorkerServerTest, EmbeddingsHaveLengthOne) {
+  v1::WorkerEmbedRequest request;
+  request.add_inputs("The router chooses a node.");
+  request.add_inputs("Snow.");
+  v1::WorkerEmbedResponse response;
+  ASSERT_TRUE(stub_->Embed(Context().get(), request, &response).ok());
+  ASSERT_EQ(response.embeddings_size(), 2);
+  for (const v1::Embedding& embedding : response.embeddings()) {
+    double squares = 0;
+    for (const float value : embedding.values()) squares += value * value;
+    EXPECT_NEAR(squares, 1, 1e-5);
+  }
+}
+
+TEST_F(WorkerServerTest, ACancelledStreamFreesItsPages) {
+  for (int round = 0; round < 5; ++round) {
+    const auto context = Context();
+    v1::WorkerGenerateRequest request = Request("The router", kContext - 20);
+    auto reader = stub_->Generate(context.get(), request);
+    v1::WorkerGenerateResponse message;
+    ASSERT_TRUE(reader->Read(&message));
+    context->TryCancel();
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  ExpectIdle();
+}
+
+TEST_F(WorkerServerTest, ADeadlineEndsTheSequenceInTheEngineToo) {
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 6; ++i) {
+    clients.emplace_back([&] {
+      const Answer answer = Generate(Request("The router", kContext - 20), absl::Milliseconds(2));
+      EXPECT_THAT(answer.status.error_code(),
+                  ::testing::AnyOf(grpc::StatusCode::DEADLINE_EXCEEDED,
+                                   grpc::StatusCode::RESOURCE_EXHAUSTED, grpc::StatusCode::OK));
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  ExpectIdle();
+}
+
+TEST_F(WorkerServerTest, BadRequestsSayWhatIsWrong) {
+  EXPECT_EQ(Generate(v1::WorkerGenerateRequest()).status.error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Generate(Request("x", -1)).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  std::string words;
+  for (int i = 0; i < 3 * kContext; ++i) words += "word ";
+  const Answer too_long = Generate(Request(words, 10));
+  EXPECT_EQ(too_long.status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_THAT(too_long.status.error_message(), HasSubstr(std::to_string(kContext)));
+  v1::WorkerGenerateRequest logprobs = Request("x", 1);
+  logprobs.set_top_logprobs(1000);
+  EXPECT_EQ(Generate(logprobs).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(WorkerServerTest, HealthTurnsRedBeforeTheDoorCloses) {
+  EXPECT_EQ(CheckHealth(channel_), "\x08\x01");
+
+  v1::WorkerDrainResponse drained;
+  ASSERT_TRUE(stub_->Drain(Context().get(), {}, &drained).ok());
+  EXPECT_TRUE(server_->model().Info().draining());
+  EXPECT_EQ(Generate(Request("x", 1)).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  server_->Shutdown(absl::Seconds(5));
+}
+
+TEST_F(WorkerServerTest, ShutdownLetsAnswersUnderWayEnd) {
+  const auto context = Context();
+  auto reader = stub_->Generate(context.get(), Request("The router", 200));
+  v1::WorkerGenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  std::thread stopper([&] { server_->Shutdown(absl::Seconds(20)); });
+  bool ended = message.has_end();
+  while (reader->Read(&message)) ended |= message.has_end();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_TRUE(ended);
+  stopper.join();
+}
+
+}  // namespace
+}  // namespace octogate::workers

@@ -3,7 +3,8 @@
 // Templates may spell special tokens, text from outside may not: a special
 // token's spelling inside a message or a query is read as plain text, so that
 // nobody can end their own turn or speak as another role. The ids of prompts
-// without such spellings are those of Hugging Face's apply_chat_template.
+// without such spellings are those of Hugging Face's apply_chat_template; where
+// there is one, a SentencePiece vocabulary reads a space after its first character.
 
 #ifndef OCTOGATE_WORKERS_SERVER_PROMPT_ENCODER_H_
 #define OCTOGATE_WORKERS_SERVER_PROMPT_ENCODER_H_

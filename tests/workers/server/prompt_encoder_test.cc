@@ -96,8 +96,10 @@ TEST_P(PromptEncoderTest, AUserCannotWriteSpecialTokens) {
         Conversation({{"user", "hello" + token + token + " there " + token.substr(1)}}));
     ASSERT_TRUE(attack.ok()) << attack.status().message();
     EXPECT_EQ(Specials(*attack), Specials(*honest)) << token;
-    // … and loses nothing of what it wrote.
-    EXPECT_THAT(model_->tokenizer->Decode(*attack, false), HasSubstr(token));
+    // … and loses nothing of what it wrote; SentencePiece adds spaces.
+    std::string text = model_->tokenizer->Decode(*attack, false);
+    text.erase(std::remove(text.begin(), text.end(), ' '), text.end());
+    EXPECT_THAT(text, HasSubstr(token));
   }
 }
 

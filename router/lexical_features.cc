@@ -22,13 +22,10 @@ constexpr uint64_t kMultiplier = 0x9E3779B97F4A7C15;
 constexpr uint64_t kCharacterSeed = 0x6A09E667F3BCC908;
 constexpr uint64_t kWordSeed = 0xBB67AE8584CAA73B;
 
-uint64_t Mix(uint64_t hash, uint64_t value) {
-  hash = (hash ^ value) * kMultiplier;
-  return hash ^ (hash >> 32);
-}
+uint64_t Mix(uint64_t hash, uint64_t value) { return (hash ^ value) * kMultiplier; }
 
-// The last multiplication, so that the high bits depend on everything.
-uint64_t Finish(uint64_t hash) { return hash * kMultiplier; }
+// Folds what the last multiplications have not yet moved up.
+uint64_t Finish(uint64_t hash) { return (hash ^ (hash >> 32)) * kMultiplier; }
 
 constexpr std::array<uint32_t, 128> MakeAsciiTable() {
   std::array<uint32_t, 128> table{};
@@ -75,11 +72,11 @@ uint32_t Classify(UChar32 c) {
 }  // namespace
 
 LexicalFeatureExtractor::LexicalFeatureExtractor(int hash_bits)
-    : shift_(64 - hash_bits), slots_(size_t{1} << hash_bits) {}
+    : shift_(64 - hash_bits), slots_(size_t{1} << hash_bits), features_(kMaxFeatures + 1) {}
 
-const std::vector<LexicalFeature>& LexicalFeatureExtractor::Extract(std::string_view text) {
-  for (const LexicalFeature& feature : features_) slots_[feature.bucket] = 0;
-  features_.clear();
+absl::Span<const LexicalFeature> LexicalFeatureExtractor::Extract(std::string_view text) {
+  for (size_t i = 0; i < size_; ++i) slots_[features_[i].bucket] = 0;
+  size_ = 0;
   characters_.clear();
   characters_.push_back(' ');
   if (text.size() <= kLexicalHeadBytes + kLexicalTailBytes) {
@@ -92,7 +89,7 @@ const std::vector<LexicalFeature>& LexicalFeatureExtractor::Extract(std::string_
   if (characters_.back() != ' ') characters_.push_back(' ');
   AddWords();
   AddCharacters();
-  return features_;
+  return absl::MakeConstSpan(features_.data(), size_);
 }
 
 void LexicalFeatureExtractor::Normalize(std::string_view text) {

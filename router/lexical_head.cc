@@ -56,13 +56,11 @@ double FitTemperature(const HeldOut& held_out) {
   return best;
 }
 
-void ComputeLogits(const LinearModel& model, AddRowFunction add_row, const SparseRows::Entry* begin,
-                   const SparseRows::Entry* end, std::vector<float>* logits) {
+void ComputeLogits(const LinearModel& model, AddRowsFunction add_rows,
+                   const SparseRows::Entry* begin, const SparseRows::Entry* end,
+                   std::vector<float>* logits) {
   logits->assign(model.bias.begin(), model.bias.end());
-  for (const auto* entry = begin; entry != end; ++entry) {
-    add_row(&model.weights[entry->feature * model.stride], entry->value, logits->data(),
-            model.stride);
-  }
+  add_rows(begin, end, model.weights.data(), model.stride, logits->data());
 }
 
 double Dot(const SparseRows& rows, size_t i, const std::vector<float>& dense) {
@@ -91,7 +89,7 @@ bool IsOnSubject(const SparseRows& rows, size_t own, size_t i, std::vector<float
 LexicalHead::LexicalHead(int hash_bits)
     : hash_bits_(hash_bits),
       buckets_(size_t{1} << hash_bits, Bucket{-1, 0}),
-      add_row_(FindAddRow()) {}
+      add_rows_(FindAddRows()) {}
 
 absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     const v1::LexicalHead& settings, const LexicalExamples& examples, absl::Time deadline) {
@@ -146,7 +144,7 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     OCTOGATE_ASSIGN_OR_RETURN(const LinearModel model, train(kept));
     for (const uint32_t i : left_out) {
       std::vector<float> logits;
-      ComputeLogits(model, head->add_row_, &rows.entries[rows.begin[i]],
+      ComputeLogits(model, head->add_rows_, &rows.entries[rows.begin[i]],
                     rows.entries.data() + rows.begin[i + 1], &logits);
       logits.resize(model.classes);
       held_out.logits.push_back(std::move(logits));
@@ -171,7 +169,7 @@ void LexicalHead::IndexFeatures(const std::vector<std::string_view>& texts) {
   }
 }
 
-void LexicalHead::AppendVector(const std::vector<LexicalFeature>& features,
+void LexicalHead::AppendVector(absl::Span<const LexicalFeature> features,
                                std::vector<SparseRows::Entry>* vector) const {
   // 1 + ln n; a longer table would be read seldom.
   static constexpr size_t kTableSize = 16;
@@ -205,7 +203,7 @@ void LexicalHead::Score(std::string_view text, const std::vector<bool>& live,
   scratch->vector.clear();
   AppendVector(scratch->extractor.Extract(text), &scratch->vector);
   std::vector<float>& logits = scratch->logits;
-  ComputeLogits(model_, add_row_, scratch->vector.data(),
+  ComputeLogits(model_, add_rows_, scratch->vector.data(),
                 scratch->vector.data() + scratch->vector.size(), &logits);
 
   scores->probabilities.assign(classes_, 0);

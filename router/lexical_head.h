@@ -72,7 +72,7 @@ class LexicalHead {
   explicit LexicalHead(int hash_bits);
 
   void IndexFeatures(const std::vector<std::string_view>& texts);
-  void AppendVector(const std::vector<LexicalFeature>& features,
+  void AppendVector(absl::Span<const LexicalFeature> features,
                     std::vector<SparseRows::Entry>* vector) const;
   std::unique_ptr<Scratch> TakeScratch() const;
   void ReturnScratch(std::unique_ptr<Scratch> scratch) const;
@@ -83,7 +83,7 @@ class LexicalHead {
   std::vector<Bucket> buckets_;
   LinearModel model_;
   double temperature_ = 1;
-  AddRowFunction add_row_;
+  AddRowsFunction add_rows_;
 
   mutable absl::Mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> scratch_ ABSL_GUARDED_BY(mutex_);

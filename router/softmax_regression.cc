@@ -17,9 +17,37 @@ constexpr size_t kLanes = 8;
 
 // Lanes are independent and no operation is fused, so that every build of these two loops gives the
 // same bits.
-inline __attribute__((always_inline)) void AddRowLoop(const float* __restrict row, float x,
-                                                      float* __restrict logits, size_t stride) {
-  for (size_t c = 0; c < stride; ++c) logits[c] += x * row[c];
+// One block of columns at a time, whose sums stay in registers.
+template <size_t kColumns>
+inline __attribute__((always_inline)) void AddBlock(const SparseRows::Entry* begin,
+                                                    const SparseRows::Entry* end,
+                                                    const float* __restrict weights, size_t stride,
+                                                    float* __restrict logits) {
+  // Rows are all over the table: they are asked for this many entries ahead.
+  constexpr ptrdiff_t kAhead = 12;
+  float sums[kColumns];
+  for (size_t c = 0; c < kColumns; ++c) sums[c] = logits[c];
+  for (const auto* entry = begin; entry != end; ++entry) {
+    if (end - entry > kAhead) __builtin_prefetch(weights + entry[kAhead].feature * stride);
+    const float* __restrict row = weights + entry->feature * stride;
+    const float x = entry->value;
+    for (size_t c = 0; c < kColumns; ++c) sums[c] += x * row[c];
+  }
+  for (size_t c = 0; c < kColumns; ++c) logits[c] = sums[c];
+}
+
+inline __attribute__((always_inline)) void AddRowsLoop(const SparseRows::Entry* begin,
+                                                       const SparseRows::Entry* end,
+                                                       const float* weights, size_t stride,
+                                                       float* logits) {
+  size_t c = 0;
+  for (; c + 4 * kLanes <= stride; c += 4 * kLanes) {
+    AddBlock<4 * kLanes>(begin, end, weights + c, stride, logits + c);
+  }
+  for (; c + 2 * kLanes <= stride; c += 2 * kLanes) {
+    AddBlock<2 * kLanes>(begin, end, weights + c, stride, logits + c);
+  }
+  for (; c < stride; c += kLanes) AddBlock<kLanes>(begin, end, weights + c, stride, logits + c);
 }
 
 // g = x * gradient; squares += g^2; weights -= rate * g / sqrt(squares).
@@ -36,8 +64,9 @@ inline __attribute__((always_inline)) void UpdateRowLoop(const float* __restrict
 
 using UpdateRowFunction = void (*)(const float*, float, float, float*, float*, size_t);
 
-void AddRow(const float* row, float x, float* logits, size_t stride) {
-  AddRowLoop(row, x, logits, stride);
+void AddRows(const SparseRows::Entry* begin, const SparseRows::Entry* end, const float* weights,
+             size_t stride, float* logits) {
+  AddRowsLoop(begin, end, weights, stride, logits);
 }
 void UpdateRow(const float* gradient, float x, float rate, float* weights, float* squares,
                size_t stride) {
@@ -45,9 +74,10 @@ void UpdateRow(const float* gradient, float x, float rate, float* weights, float
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) void AddRowAvx2(const float* row, float x, float* logits,
-                                                size_t stride) {
-  AddRowLoop(row, x, logits, stride);
+__attribute__((target("avx2"))) void AddRowsAvx2(const SparseRows::Entry* begin,
+                                                 const SparseRows::Entry* end, const float* weights,
+                                                 size_t stride, float* logits) {
+  AddRowsLoop(begin, end, weights, stride, logits);
 }
 __attribute__((target("avx2"))) void UpdateRowAvx2(const float* gradient, float x, float rate,
                                                    float* weights, float* squares, size_t stride) {
@@ -100,11 +130,11 @@ float ToGradient(size_t classes, int label, float* logits) {
 
 }  // namespace
 
-AddRowFunction FindAddRow() {
+AddRowsFunction FindAddRows() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return AddRowAvx2;
+  if (__builtin_cpu_supports("avx2")) return AddRowsAvx2;
 #endif
-  return AddRow;
+  return AddRows;
 }
 
 absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::vector<int>& labels,
@@ -125,7 +155,7 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
   std::vector<float> squares(features * model.stride, 0);
   std::vector<float> bias_squares(model.stride, 0);
   std::vector<float> gradient(model.stride);
-  const AddRowFunction add_row = FindAddRow();
+  const AddRowsFunction add_rows = FindAddRows();
   const UpdateRowFunction update_row = FindUpdateRow();
   const auto rate = static_cast<float>(training.learning_rate);
 
@@ -141,10 +171,7 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
       gradient = model.bias;
       const auto* begin = examples.entries.data() + examples.begin[example];
       const auto* end = examples.entries.data() + examples.begin[example + 1];
-      for (const auto* entry = begin; entry != end; ++entry) {
-        add_row(&model.weights[entry->feature * model.stride], entry->value, gradient.data(),
-                model.stride);
-      }
+      add_rows(begin, end, model.weights.data(), model.stride, gradient.data());
       // What is known is passed over: it would change next to nothing.
       constexpr float kKnown = 0.995F;
       if (ToGradient(classes, labels[example], gradient.data()) > kKnown) continue;

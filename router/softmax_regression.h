@@ -49,10 +49,11 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
                                          size_t classes, const SoftmaxTraining& training,
                                          absl::Time deadline);
 
-// logits[0, stride) += x * row[0, stride), for a whole row of the model.
-using AddRowFunction = void (*)(const float* row, float x, float* logits, size_t stride);
+// logits[c] += sum over entries of value * weights[feature * stride + c], for a whole stride.
+using AddRowsFunction = void (*)(const SparseRows::Entry* begin, const SparseRows::Entry* end,
+                                 const float* weights, size_t stride, float* logits);
 // The fastest one of this machine; all give the same bits.
-AddRowFunction FindAddRow();
+AddRowsFunction FindAddRows();
 
 }  // namespace octogate::router
 

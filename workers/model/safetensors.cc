@@ -123,14 +123,14 @@ absl::Status CheckWeightMap(const std::map<std::string, std::string>& weight_map
     }
   }
   if (num_tensors == weight_map.size()) return absl::OkStatus();
-  for (const auto& [name, file_name] : weight_map) {
+  for (const auto& entry : weight_map) {
     const auto file = std::find_if(files.begin(), files.end(), [&](const SafetensorsFile& f) {
-      return f.path().filename() == file_name;
+      return f.path().filename() == entry.second;
     });
-    if (file == files.end() || !file->Find(name).ok()) {
+    if (file == files.end() || !file->Find(entry.first).ok()) {
       return absl::InvalidArgumentError(absl::StrCat(index_path.string(), ": weight_map places ",
-                                                     QuotedForError(name), " in ", file_name,
-                                                     ", which does not hold it"));
+                                                     QuotedForError(entry.first), " in ",
+                                                     entry.second, ", which does not hold it"));
     }
   }
   return absl::OkStatus();

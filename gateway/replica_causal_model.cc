@@ -49,7 +49,8 @@ absl::StatusOr<std::vector<std::string>> ReplicaCausalModel::MissingTokens(
   // Scoring a token that is not one entry of the vocabulary is NOT_FOUND.
   const auto probe = [&](const auto& candidates) {
     auto request = std::make_shared<v1::WorkerScoreRequest>();
-    request->mutable_prompt()->mutable_template_()->set_template_("?");
+    request->mutable_prompt()->mutable_template_()->set_template_("{query}");
+    request->mutable_prompt()->mutable_template_()->set_query("?");
     for (const std::string& token : candidates) request->add_tokens(token);
     struct Result {
       absl::Notification done;

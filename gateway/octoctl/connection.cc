@@ -13,6 +13,8 @@ namespace {
 std::string Hint(const grpc::Status& status, const std::string& server) {
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
+      // Said by the gateway itself, the message is the better advice.
+      if (status.error_message().find("onnect") == std::string::npos) return "";
       return "is a gateway listening on " + server +
              "? start one with 'octogate', or name another with --server HOST:PORT";
     case grpc::StatusCode::DEADLINE_EXCEEDED:

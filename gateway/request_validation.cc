@@ -192,4 +192,8 @@ absl::Status ValidateRequest(const v1::ListTracesRequest& request) {
 
 absl::Status ValidateRequest(const v1::GetServerInfoRequest&) { return absl::OkStatus(); }
 
+absl::Status ValidateRequest(const grpc::health::v1::HealthCheckRequest& request) {
+  return CheckLength("service", request.service(), 256);
+}
+
 }  // namespace octogate::gateway

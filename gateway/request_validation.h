@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "absl/status/status.h"
+#include "grpc/health/v1/health.pb.h"
 #include "octogate/v1/admin.pb.h"
 #include "octogate/v1/gateway.pb.h"
 
@@ -42,6 +43,8 @@ absl::Status ValidateRequest(const v1::DrainNodeRequest& request);
 absl::Status ValidateRequest(const v1::GetTraceRequest& request);
 absl::Status ValidateRequest(const v1::ListTracesRequest& request);
 absl::Status ValidateRequest(const v1::GetServerInfoRequest& request);
+
+absl::Status ValidateRequest(const grpc::health::v1::HealthCheckRequest& request);
 
 }  // namespace octogate::gateway
 

@@ -21,7 +21,7 @@ constexpr absl::Duration kRestoreInterval = absl::Seconds(1);
 constexpr absl::Duration kRestoreTime = absl::Minutes(30);
 constexpr int kToolThreads = 2;
 constexpr size_t kMaxQueuedTools = 64;
-constexpr char kHealthService[] = "octogate.v1.Gateway";
+constexpr char kGatewayService[] = "octogate.v1.Gateway";
 
 int Threads(int wanted) {
   if (wanted > 0) return wanted;
@@ -71,10 +71,11 @@ Server::Server(const ServerOptions& options, Store* store)
       gateway_service_({&traces_, &metrics_, &drained_, &tool_threads_}, &admission_,
                        [this] { return graphs_.state(); }),
       admin_service_(&graphs_, &traces_,
-                     options.backend == nullptr ? [] { return std::string(); } : options.backend) {}
+                     options.backend == nullptr ? [] { return std::string(); } : options.backend),
+      health_({kGatewayService}) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Store* store) {
-  grpc::EnableDefaultHealthCheckService(true);
+  grpc::EnableDefaultHealthCheckService(false);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::unique_ptr<Server> server(new Server(options, store));
   if (!options.metrics_listen.empty()) {
@@ -88,6 +89,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 absl::Status Server::Listen() {
   Configure(options_, options_.listen, &port_, &builder_);
   builder_.RegisterService(gateway_service_.grpc_service());
+  builder_.RegisterService(health_.grpc_service());
   const bool own_admin = !options_.admin_listen.empty();
   if (own_admin) {
     Configure(options_, options_.admin_listen, &admin_port_, &admin_builder_);
@@ -101,7 +103,6 @@ absl::Status Server::Listen() {
         "cannot listen on \"", options_.listen,
         "\": it must be HOST:PORT of this machine, and no other process may have the port"));
   }
-  SetHealth(false);
   if (own_admin) {
     admin_server_ = admin_builder_.BuildAndStart();
     if (admin_server_ == nullptr || admin_port_ == 0) {
@@ -113,6 +114,7 @@ absl::Status Server::Listen() {
     admin_port_ = port_;
   }
   gateway_service_.Serve(loops_.get());
+  health_.Serve(loops_.get());
   admin_service_.Serve(own_admin ? admin_loops_.get() : loops_.get());
   return absl::OkStatus();
 }
@@ -133,8 +135,9 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
     draining_ = true;
   }
   if (server_ != nullptr) {
-    SetHealth(false);
+    health_.SetServing(false);
     absl::SleepFor(notice);
+    health_.Shutdown();
     const auto deadline = absl::ToChronoTime(absl::Now() + grace);
     server_->Shutdown(deadline);
     if (admin_server_ != nullptr) admin_server_->Shutdown(deadline);
@@ -149,12 +152,6 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
   // What still runs on the loops ends before what it uses goes.
   loops_ = nullptr;
   admin_loops_ = nullptr;
-}
-
-void Server::SetHealth(bool serving) {
-  grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
-  health->SetServingStatus(serving);
-  health->SetServingStatus(kHealthService, serving);
 }
 
 void Server::Maintain() {
@@ -174,7 +171,7 @@ void Server::Maintain() {
     if (!draining) {
       const bool ready = graphs_.Ready();
       absl::MutexLock lock(&mutex_);
-      if (!draining_) SetHealth(ready);
+      if (!draining_) health_.SetServing(ready);
     }
   }
 }

@@ -22,6 +22,7 @@
 #include "gateway/gateway_service.h"
 #include "gateway/graph_builder.h"
 #include "gateway/graph_manager.h"
+#include "gateway/health_service.h"
 #include "gateway/metrics.h"
 #include "gateway/trace_store.h"
 #include "router/graph_store.h"
@@ -81,7 +82,6 @@ class Server {
   Server(const ServerOptions& options, Store* store);
 
   absl::Status Listen();
-  void SetHealth(bool serving);
   // Probes, sweeps and restores until the end.
   void Maintain();
   void TryRestore();
@@ -103,6 +103,7 @@ class Server {
   GraphManager graphs_;
   GatewayService gateway_service_;
   AdminService admin_service_;
+  HealthService health_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::Server> admin_server_;  // null where Admin has no port of its own
   int port_ = 0;

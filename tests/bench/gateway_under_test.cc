@@ -8,6 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/memory_store.h"
 #include "gateway/server.h"
@@ -43,6 +44,8 @@ std::string Manifest(const std::string& worker) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // As the gateway's own program does.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   octogate::gateway::ServerOptions options;
   if (argc != 3 || !absl::SimpleAtoi(argv[2], &options.admission.max_concurrent)) {
     std::cerr << "usage: gateway_under_test WORKER MAX_CONCURRENT\n";

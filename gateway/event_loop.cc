@@ -9,6 +9,8 @@ namespace {
 struct CurrentLoop {
   const EventLoops* loops = nullptr;
   size_t index = 0;
+  std::vector<Completion> deferred;
+  int events_since_deferral = 0;
 };
 thread_local CurrentLoop current_loop;
 
@@ -50,13 +52,37 @@ size_t EventLoops::Pick() {
   return next_.fetch_add(1, std::memory_order_relaxed) % queues_.size();
 }
 
+bool EventLoops::Defer(const Completion& completion) {
+  if (current_loop.loops != this) return false;
+  current_loop.deferred.push_back(completion);
+  return true;
+}
+
+void EventLoops::RunDeferred() {
+  std::vector<Completion> batch;
+  batch.swap(current_loop.deferred);
+  current_loop.events_since_deferral = 0;
+  for (const Completion& completion : batch) completion.run(completion.owner, true);
+}
+
 void EventLoops::Run(size_t index) {
-  current_loop = {this, index};
+  current_loop.loops = this;
+  current_loop.index = index;
+  grpc::CompletionQueue& queue = *queues_[index];
   void* tag = nullptr;
   bool ok = false;
-  while (queues_[index]->Next(&tag, &ok)) {
+  for (;;) {
+    if (current_loop.deferred.empty()) {
+      if (!queue.Next(&tag, &ok)) return;
+    } else if (current_loop.events_since_deferral >= kMaxDeferredEvents ||
+               queue.AsyncNext(&tag, &ok, gpr_time_0(GPR_CLOCK_MONOTONIC)) !=
+                   grpc::CompletionQueue::GOT_EVENT) {
+      RunDeferred();
+      continue;
+    }
     const auto* completion = static_cast<const Completion*>(tag);
     completion->run(completion->owner, ok);
+    if (!current_loop.deferred.empty()) ++current_loop.events_since_deferral;
   }
 }
 

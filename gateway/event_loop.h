@@ -58,11 +58,18 @@ class EventLoops {
   size_t size() const { return queues_.size(); }
   grpc::CompletionQueue* queue(size_t index) { return queues_[index].get(); }
 
+  // Has `completion` run on the calling thread once it has handled the operations that have ended
+  // by now, kMaxDeferredEvents at most: what they add can then be written at once. False, and
+  // nothing happens, where the thread is none of these loops.
+  static constexpr int kMaxDeferredEvents = 64;
+  bool Defer(const Completion& completion);
+
   // The loop that the calling thread runs; for other threads one after the other.
   size_t Pick();
 
  private:
   void Run(size_t index);
+  static void RunDeferred();
 
   const std::vector<std::unique_ptr<grpc::CompletionQueue>> queues_;
   std::atomic<size_t> next_{0};

@@ -106,6 +106,19 @@ void GenerateCall::OnTick(absl::Time now) {
 Flow GenerateCall::OnEvent(v1::GenerateResponse& event) {
   absl::MutexLock lock(&mutex_);
   if (broken_) return Flow::kContinue;
+  if (event.has_tokens()) {
+    AddPending(event);
+    if (!writing_ && !flush_deferred_) {
+      flush_deferred_ = service_->loops_->Defer(flush_);
+      if (flush_deferred_) {
+        Keep();
+      } else {
+        Write();
+      }
+    }
+    paused_ = pending_bytes_ > kMaxPendingBytes;
+    return paused_ ? Flow::kPause : Flow::kContinue;
+  }
   if (!writing_ && pending_.empty()) {
     writing_ = true;
     writer_.Write(SerializeMessage(event), &written_);
@@ -164,6 +177,15 @@ void GenerateCall::Write() {
     writing_ = true;
     writer_.Write(bytes, &written_);
   }
+}
+
+void GenerateCall::OnFlush(bool) {
+  {
+    absl::MutexLock lock(&mutex_);
+    flush_deferred_ = false;
+    Write();
+  }
+  Drop();
 }
 
 void GenerateCall::OnWritten(bool ok) {

@@ -22,9 +22,9 @@ namespace octogate::gateway {
 
 // accepted -> admitted -> events written one at a time -> status written -> gone.
 //
-// While a write is under way further events wait; tokens of the same node are joined to one message
-// then, so that a slow client costs messages, not memory. When more than kMaxPendingBytes wait, the
-// query is held back.
+// While a write is under way, or the loop has further operations to handle that have ended already,
+// tokens wait, and those of the same node are joined to one message. When more than
+// kMaxPendingBytes wait, the query is held back.
 //
 // Owns itself: destroyed when gRPC has no operation of it left and the query is done.
 class GenerateCall final : public QuerySink {
@@ -60,6 +60,7 @@ class GenerateCall final : public QuerySink {
   void OnTurnDecided(const absl::Status& decision);
   void OnTurn(bool ok);
   void StartQuery();
+  void OnFlush(bool ok);
   void OnWritten(bool ok);
   void OnCallEnded(bool ok);
   void OnStatusWritten(bool ok);
@@ -84,6 +85,7 @@ class GenerateCall final : public QuerySink {
   std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);
   size_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool flush_deferred_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;   // the client has gone
   bool done_ ABSL_GUARDED_BY(mutex_) = false;     // status_ is known
@@ -94,6 +96,7 @@ class GenerateCall final : public QuerySink {
 
   Completion accepted_ = CompletionFor<&GenerateCall::OnAccepted>(this);
   Completion turn_came_ = CompletionFor<&GenerateCall::OnTurn>(this);
+  const Completion flush_ = CompletionFor<&GenerateCall::OnFlush>(this);
   Completion written_ = CompletionFor<&GenerateCall::OnWritten>(this);
   Completion call_ended_ = CompletionFor<&GenerateCall::OnCallEnded>(this);
   Completion status_written_ = CompletionFor<&GenerateCall::OnStatusWritten>(this);

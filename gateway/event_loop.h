@@ -61,7 +61,7 @@ class EventLoops {
   // Has `completion` run on the calling thread once it has handled the operations that have ended
   // by now, kMaxDeferredEvents at most: what they add can then be written at once. False, and
   // nothing happens, where the thread is none of these loops.
-  static constexpr int kMaxDeferredEvents = 64;
+  static constexpr int kMaxDeferredEvents = 512;
   bool Defer(const Completion& completion);
 
   // The loop that the calling thread runs; for other threads one after the other.

@@ -108,14 +108,7 @@ Flow GenerateCall::OnEvent(v1::GenerateResponse& event) {
   if (broken_) return Flow::kContinue;
   if (event.has_tokens()) {
     AddPending(event);
-    if (!writing_ && !flush_deferred_) {
-      flush_deferred_ = service_->loops_->Defer(flush_);
-      if (flush_deferred_) {
-        Keep();
-      } else {
-        Write();
-      }
-    }
+    if (!writing_) WriteSoon();
     paused_ = pending_bytes_ > kMaxPendingBytes;
     return paused_ ? Flow::kPause : Flow::kContinue;
   }
@@ -179,6 +172,16 @@ void GenerateCall::Write() {
   }
 }
 
+void GenerateCall::WriteSoon() {
+  if (flush_deferred_) return;
+  flush_deferred_ = service_->loops_->Defer(flush_);
+  if (flush_deferred_) {
+    Keep();
+  } else {
+    Write();
+  }
+}
+
 void GenerateCall::OnFlush(bool) {
   {
     absl::MutexLock lock(&mutex_);
@@ -194,7 +197,11 @@ void GenerateCall::OnWritten(bool ok) {
     absl::MutexLock lock(&mutex_);
     writing_ = false;
     if (!ok) broken_ = true;
-    Write();
+    if (ok && !done_ && !pending_.empty() && pending_.front().event.has_tokens()) {
+      WriteSoon();
+    } else {
+      Write();
+    }
     if (paused_ && pending_bytes_ <= kMaxPendingBytes / 2) {
       paused_ = false;
       resumed = query_;

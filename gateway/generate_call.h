@@ -68,6 +68,8 @@ class GenerateCall final : public QuerySink {
   void AddPending(v1::GenerateResponse& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Starts the next write, or the last one, if none is under way.
   void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The same when the loop has handled what has ended by now.
+  void WriteSoon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   GatewayService* const service_;
   const size_t loop_;
   EventLoops::Hold hold_;

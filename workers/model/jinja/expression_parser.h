@@ -1,9 +1,9 @@
-// The part of the parser that reads expressions. Internal to parser.cc and
-// expression_parser.cc.
+// The part of the parser that reads expressions. Internal to parser.cc,
+// expression_parser.cc and postfix_parser.cc.
 #ifndef OCTOGATE_WORKERS_MODEL_JINJA_EXPRESSION_PARSER_H_
 #define OCTOGATE_WORKERS_MODEL_JINJA_EXPRESSION_PARSER_H_
 
-#include <initializer_list>
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -57,8 +57,6 @@ class ExpressionParser {
   NamesRead names_read_;
 
  private:
-  using ParseMethod = ExpressionPtr (ExpressionParser::*)();
-
   ExpressionPtr Make(Expression::Kind kind, const Token& at,
                      std::vector<ExpressionPtr> children = {});
   ExpressionPtr Finish(ExpressionPtr expression, const Token& at);

@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with text/ and routing/clinc150/")
     parser.add_argument("--pairs", type=Path, help="JSONL file of own instruction/command pairs")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--examples", type=int, default=300_000)
+    parser.add_argument("--examples", type=int, default=350_000)
     parser.add_argument("--held-out", type=int, default=200, help="examples of each held-out kind")
     parser.add_argument("--seed", type=int, default=20)
     args = parser.parse_args()

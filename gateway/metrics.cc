@@ -16,8 +16,7 @@ namespace octogate::gateway {
 namespace {
 
 constexpr int kCodes = 17;
-constexpr std::array<std::string_view, 4> kRefusals = {"concurrency", "queue", "tenant",
-                                                       "deadline"};
+constexpr std::array<std::string_view, 3> kRefusals = {"queue", "tenant", "deadline"};
 
 // Seconds, from what a router needs to what a long answer takes.
 const prometheus::Histogram::BucketBoundaries kRouteBuckets = {

@@ -25,7 +25,7 @@ class Metrics {
   // A query was admitted, and has ended.
   void OnQueryStarted();
   void OnQueryDone(absl::StatusCode code, absl::Duration duration);
-  // A query was refused before it began: "concurrency", "queue", "tenant" or "deadline".
+  // A query was refused before it began: "queue", "tenant" or "deadline".
   void OnQueryRefused(std::string_view reason);
   // Routing of one router node.
   void OnRoute(absl::Duration duration);

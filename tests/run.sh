@@ -49,7 +49,7 @@ case "${1:-}" in
   --fuzz)
     seconds=${2:?"usage: tests/run.sh --fuzz SECONDS"}
     prepare
-    build fuzz
+    build fuzz fuzz_targets
     failed=0
     for target in build/fuzz/bin/*_fuzz; do
       step "Fuzz $(basename "$target") for $seconds s"

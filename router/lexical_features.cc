@@ -11,7 +11,6 @@ namespace octogate::router {
 namespace {
 
 // What `characters_` holds: a code point and what it is.
-constexpr uint32_t kCodePoint = 0x1FFFFF;
 constexpr uint32_t kWord = uint32_t{1} << 31;   // Part of a word.
 constexpr uint32_t kAlone = uint32_t{1} << 30;  // A word of its own.
 constexpr uint32_t kReplacement = 0xFFFD;

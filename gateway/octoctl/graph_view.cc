@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -70,7 +71,8 @@ class TextTree {
 
   std::string Draw() {
     out_ << style_.bold << graph_.metadata().name() << style_.reset << "\n";
-    DrawNode(graph_.spec().entry(), "", "entry", true);
+    FindHomes();
+    DrawNode("", {graph_.spec().entry(), "entry"}, "", true);
     return out_.str();
   }
 
@@ -101,23 +103,38 @@ class TextTree {
     return branches;
   }
 
-  void DrawNode(const std::string& name, const std::string& indent, const std::string& label,
+  // Every node is unfolded where it is met first, level by level.
+  void FindHomes() {
+    std::deque<std::string> queue = {graph_.spec().entry()};
+    homes_[queue.front()] = "";
+    while (!queue.empty()) {
+      const std::string name = queue.front();
+      queue.pop_front();
+      const auto found = nodes_.find(name);
+      if (found == nodes_.end()) continue;
+      for (const Branch& branch : Branches(*found->second)) {
+        if (homes_.emplace(branch.target, name).second) queue.push_back(branch.target);
+      }
+    }
+  }
+
+  void DrawNode(const std::string& parent, const Branch& branch, const std::string& indent,
                 bool last) {
-    out_ << indent << (last ? "└─ " : "├─ ") << style_.dim << OneLine(label, 60) << style_.reset
-         << " " << style_.cyan << OneLine(name, 63) << style_.reset;
-    const auto found = nodes_.find(name);
+    out_ << indent << (last ? "└─ " : "├─ ") << style_.dim << OneLine(branch.label, 60)
+         << style_.reset << " " << style_.cyan << OneLine(branch.target, 63) << style_.reset;
+    const auto found = nodes_.find(branch.target);
     if (found == nodes_.end()) {
       out_ << " (missing)\n";
       return;
     }
-    if (!drawn_.insert(name).second) {
-      out_ << style_.dim << "  see above" << style_.reset << "\n";
+    if (homes_[branch.target] != parent || !drawn_.insert(branch.target).second) {
+      out_ << "\n";
       return;
     }
-    out_ << "  " << Summary(*found->second) << "\n";
+    out_ << style_.dim << "  " << Summary(*found->second) << style_.reset << "\n";
     const std::vector<Branch> branches = Branches(*found->second);
     for (size_t i = 0; i < branches.size(); ++i) {
-      DrawNode(branches[i].target, indent + (last ? "   " : "│  "), branches[i].label,
+      DrawNode(branch.target, branches[i], indent + (last ? "   " : "│  "),
                i + 1 == branches.size());
     }
   }
@@ -125,6 +142,7 @@ class TextTree {
   const Graph& graph_;
   const Style& style_;
   std::map<std::string, const Node*> nodes_;
+  std::map<std::string, std::string> homes_;  // node -> the node under which it is unfolded
   std::set<std::string> drawn_;
   std::ostringstream out_;
 };

@@ -13,7 +13,8 @@
 namespace octogate::octoctl {
 
 // A tree from the entry down: routers hold their members, edges hang under the
-// node that they leave. A node met again is named, not unfolded again.
+// node that they leave. A node is unfolded where it is nearest to the entry, and
+// only named elsewhere.
 std::string GraphAsText(const octogate::v1::Graph& graph, const Style& style);
 
 // One Graphviz digraph: routers are diamonds, models boxes, tools ellipses;

@@ -1,6 +1,7 @@
 #include <iostream>
 #include <iterator>
 #include <string>
+#include <utility>
 
 #include "gateway/octoctl/commands.h"
 #include "gateway/octoctl/trace_view.h"
@@ -25,18 +26,27 @@ void AddQuery(const QueryOptions& options, Request& request) {
 }
 
 // "shell 0.97 (lexical was 0.97 sure, 0.80 needed)": which node a router chose
-// and why.
-std::string Summary(const v1::Decision& decision) {
+// and why, and what it made of the query if it rewrote it.
+std::string Summary(const v1::Decision& decision, const std::string& query) {
   char probability[16];
   std::snprintf(probability, sizeof(probability), " %.2f", decision.probability());
-  return OneLine(decision.node(), 63) + probability + " (" + OneLine(decision.reason(), 200) + ")";
+  std::string summary =
+      OneLine(decision.node(), 63) + probability + " (" + OneLine(decision.reason(), 200) + ")";
+  if (!decision.argument().empty() && decision.argument() != query) {
+    summary += " with '" + OneLine(decision.argument(), 200) + "'";
+  }
+  return summary;
 }
 
 // Prints what one query streams, in the way that was asked for.
 class AnswerPrinter {
  public:
-  AnswerPrinter(Format format, bool trace)
-      : format_(format), style_(StandardOutputStyle()), trace_(trace), view_(style_, std::cout) {}
+  AnswerPrinter(Format format, bool trace, std::string query)
+      : format_(format),
+        style_(StandardOutputStyle()),
+        trace_(trace),
+        query_(std::move(query)),
+        view_(style_, std::cout) {}
 
   void Add(const v1::GenerateResponse& event) {
     if (format_ == Format::kJson || format_ == Format::kYaml) {
@@ -46,7 +56,7 @@ class AnswerPrinter {
     }
     if (trace_) return view_.Add(event);
     if (event.has_decision()) {
-      path_ += (path_.empty() ? "" : " → ") + Summary(event.decision());
+      path_ += (path_.empty() ? "" : " → ") + Summary(event.decision(), query_);
     } else if (event.has_edge_taken()) {
       path_ += " → " + OneLine(event.edge_taken().to(), 63);
     } else if (event.has_tokens()) {
@@ -75,6 +85,7 @@ class AnswerPrinter {
   const Format format_;
   const Style style_;
   const bool trace_;
+  const std::string query_;
   TraceView view_;
   v1::Trace recorded_;
   std::string path_;
@@ -115,7 +126,7 @@ ExitStatus Ask(Connection& connection, const QueryOptions& options, Format forma
   if (options.temperature) request.mutable_sampling()->set_temperature(*options.temperature);
   if (options.seed) request.mutable_sampling()->set_seed(*options.seed);
   const auto context = connection.Context();
-  AnswerPrinter printer(format, options.trace);
+  AnswerPrinter printer(format, options.trace, request.messages(0).content());
   auto reader = connection.gateway().Generate(context.get(), request);
   v1::GenerateResponse event;
   bool more;

@@ -51,9 +51,9 @@ TEST(GraphAsTextTest, UnfoldsEveryNodeOnce) {
             "demo\n"
             "└─ entry main  router, lexical ≥ 0.8\n"
             "   ├─ <fn:shell> shell  model mini\n"
-            "   │  └─ on confidence under 0.4 other  tool reply\n"
-            "   │     └─ on error, up to 2 times shell  see above\n"
-            "   └─ <fn:other>, fallback other  see above\n");
+            "   │  └─ on confidence under 0.4 other\n"
+            "   └─ <fn:other>, fallback other  tool reply\n"
+            "      └─ on error, up to 2 times shell\n");
 }
 
 TEST(GraphAsTextTest, NamesWhatIsMissingInsteadOfFailing) {

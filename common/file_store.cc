@@ -332,7 +332,7 @@ class FileStore final : public Store {
                 expires_at == absl::InfiniteFuture() ? kNever : absl::ToUnixMillis(expires_at)});
     const absl::Status written = WriteFile(temporary, bytes);
     if (!written.ok() || ::rename(temporary.c_str(), path.c_str()) != 0) {
-      const absl::Status status = written.ok() ? SystemError("rename", temporary) : written;
+      absl::Status status = written.ok() ? SystemError("rename", temporary) : written;
       ::unlink(temporary.c_str());
       return status;
     }

@@ -19,16 +19,16 @@ esac
 
 queries=(
   "find files larger than 100 MB under /var"
-  "show the 10 biggest directories in my home folder"
+  "undo my last commit but keep the changes"
   "what is 12.5% of 1,880?"
   "2^200 - 1"
-  "split a bill of 84.60 between 4 people"
+  "what is twelve percent of 250?"
   "what time is it in Tokyo?"
   "how many days until Christmas?"
   "what weekday was 20 July 1969?"
   "what does 'tar -xzf backup.tar.gz -C /tmp' do?"
-  "explain: chmod -R u+rwX,go-w shared"
-  "list the processes listening on port 8080"
+  "explain grep -rn main src"
+  "which process is using port 8080?"
   "write me a poem about autumn"
 )
 [ $# -eq 0 ] || queries=("$@")

@@ -50,7 +50,12 @@ class CausalHead : public std::enable_shared_from_this<CausalHead> {
   void Score(std::string_view query, const std::vector<bool>& live, const CallContext& context,
              std::function<void(absl::StatusOr<Scores>)> done) const;
 
-  // Has the model write the argument of member `i`.
+  // Whether an argument goes with a decision of this head at all.
+  bool WritesArguments() const { return settings_.argument_style() != v1::ARGUMENT_STYLE_NONE; }
+  // What an argument must have kept; see argument_check.h. WriteArgument does not look at it.
+  v1::ArgumentCheck argument_check() const { return settings_.argument_check(); }
+
+  // Has the model write the argument of member `i`. Only where WritesArguments().
   void WriteArgument(std::string_view query, size_t i, const CallContext& context,
                      std::function<void(absl::StatusOr<Argument>)> done) const;
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/strings.h"
+#include "router/argument_check.h"
 
 namespace octogate::router {
 namespace {
@@ -39,11 +40,13 @@ void AddUsage(const v1::Usage& usage, v1::Decision* decision) {
 
 // Why the query goes on as it came, where an argument was written that cannot be used; empty where
 // it can.
-std::string ArgumentProblem(const absl::StatusOr<CausalHead::Argument>& argument) {
+std::string ArgumentProblem(const absl::StatusOr<CausalHead::Argument>& argument,
+                            v1::ArgumentCheck check, const std::string& query) {
   if (!argument.ok()) return absl::StrCat("failed: ", argument.status().message());
   switch (argument->token.state) {
     case FunctionalTokenState::kComplete:
-      return argument->token.argument.empty() ? "was empty" : "";
+      if (argument->token.argument.empty()) return "was empty";
+      return WhatArgumentLost(check, query, argument->token.argument);
     case FunctionalTokenState::kTruncated:
       return "was cut before its end";
     default:
@@ -175,21 +178,24 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     decision_.set_reason(absl::StrCat(decision_.head(), " was ", TwoDigits(decision_.probability()),
                                       " sure of '", decision_.node(), "', ",
                                       TwoDigits(head.threshold), " needed"));
-    const CausalHead* writer = head.causal != nullptr       ? head.causal.get()
-                               : routing_.rewritten[member] ? routing_.rewrite.get()
-                                                            : nullptr;
+    const CausalHead* writer = nullptr;
+    if (head.causal != nullptr && head.causal->WritesArguments()) {
+      writer = head.causal.get();
+    } else if (routing_.rewritten[member]) {
+      writer = routing_.rewrite.get();
+    }
     if (writer == nullptr) return Finish();
-    writer->WriteArgument(
-        query_, member, options_.context,
-        [self = shared_from_this()](absl::StatusOr<CausalHead::Argument> argument) {
-          self->TakeArgument(std::move(argument));
-        });
+    writer->WriteArgument(query_, member, options_.context,
+                          [self = shared_from_this(), check = writer->argument_check()](
+                              absl::StatusOr<CausalHead::Argument> argument) {
+                            self->TakeArgument(std::move(argument), check);
+                          });
   }
 
-  void TakeArgument(absl::StatusOr<CausalHead::Argument> argument) {
+  void TakeArgument(absl::StatusOr<CausalHead::Argument> argument, v1::ArgumentCheck check) {
     if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
     if (argument.ok()) AddUsage(argument->usage, &decision_);
-    if (const std::string problem = ArgumentProblem(argument); !problem.empty()) {
+    if (const std::string problem = ArgumentProblem(argument, check, query_); !problem.empty()) {
       absl::StrAppend(decision_.mutable_reason(), "; the argument ", problem,
                       ", so the query goes on as it came");
     } else {

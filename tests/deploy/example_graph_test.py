@@ -97,12 +97,21 @@ class ExampleGraphTest(unittest.TestCase):
 
     def test_shell_commands(self):
         self.expect("find files larger than 100 MB under /var", "shell", "find /var")
-        self.expect("show disk usage of /home", "shell", "/home")
+        self.expect("undo my last commit but keep the changes", "shell", "git reset --soft HEAD~1")
 
     def test_explanations(self):
         node, text = answer(self.gateway.ask("what does 'tar -xzf backup.tar.gz -C /tmp' do?"))
         self.assertEqual(node, "explain")
         self.assertTrue(text.strip())
+
+    def test_a_rewritten_query_keeps_its_numbers(self):
+        """A tool's second look never computes with other numbers than the query's."""
+        for query, numbers in [("what is twelve percent of 250?", {"250"}),
+                               ("split a bill of 84.60 between 4 people", {"84.60", "4"}),
+                               ("take 17 away from 99 and double that", {"17", "99"})]:
+            for decision in events(self.gateway.ask(query), "decision"):
+                for number in numbers:
+                    self.assertIn(number, decision["argument"], decision)
 
     def test_what_it_cannot_do_goes_to_the_fallback(self):
         for query in ["write me a poem about autumn", "who was the first president of France?",

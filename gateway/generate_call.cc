@@ -143,11 +143,16 @@ void GenerateCall::OnDone(const absl::Status& status, v1::GenerateResponse* fini
     service_->admission_->Release(tenant_, absl::Now() - admitted_at_);
   }
   AddRetryHint(status, &context_);
-  absl::MutexLock lock(&mutex_);
-  done_ = true;
-  status_ = status;
-  if (finished != nullptr) pending_.push_back({std::move(*finished), 0});
-  Write();
+  // The loop may see the status written, and drop the call, while this thread still has the lock.
+  Keep();
+  {
+    absl::MutexLock lock(&mutex_);
+    done_ = true;
+    status_ = status;
+    if (finished != nullptr) pending_.push_back({std::move(*finished), 0});
+    Write();
+  }
+  Drop();
 }
 
 void GenerateCall::Write() {

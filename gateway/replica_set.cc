@@ -66,20 +66,28 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
       return;
     }
     tried_ |= uint64_t{1} << replica->index;
-    ++attempts_;
+    const int number = ++attempts_;
     if (on_attempt_ != nullptr) on_attempt_(replica->client->address());
-    std::shared_ptr<ModelCall> attempt = start_(
+    // A copy: the call may be over, and its own one gone, before this returns.
+    const Start start = start_;
+    std::shared_ptr<ModelCall> attempt = start(
         *replica->client, *this, [self = shared_from_this(), replica](const absl::Status& status) {
           self->OnAttemptDone(replica, status);
         });
     bool cancelled = false;
+    bool resumed = false;
     {
       absl::MutexLock lock(&mutex_);
       // An attempt that is over already may have been followed by others.
-      if (!done_) current_ = attempt;
+      if (done_ || number < current_number_) return;
+      current_ = attempt;
+      current_number_ = number;
       cancelled = cancelled_;
+      resumed = resumed_;
     }
+    // What came while there was nobody to be told.
     if (cancelled) attempt->Cancel();
+    if (resumed) attempt->Resume();
   }
 
   // Something has been delivered: from now on a failure is final.
@@ -99,6 +107,7 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
     std::shared_ptr<ModelCall> current;
     {
       absl::MutexLock lock(&mutex_);
+      resumed_ = true;
       current = current_;
     }
     if (current != nullptr) current->Resume();
@@ -146,7 +155,9 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
 
   absl::Mutex mutex_;
   std::shared_ptr<ModelCall> current_ ABSL_GUARDED_BY(mutex_);
+  int current_number_ ABSL_GUARDED_BY(mutex_) = 0;  // which attempt it is, from 1
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool resumed_ ABSL_GUARDED_BY(mutex_) = false;
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

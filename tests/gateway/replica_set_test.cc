@@ -38,6 +38,42 @@ struct Outcome {
   absl::Notification done;
 };
 
+// A replica that refuses every call before the call returns, as a full queue in the same process
+// does.
+class RefusingClient final : public ModelClient {
+ public:
+  std::shared_ptr<ModelCall> Generate(const v1::WorkerGenerateRequest&, absl::Time, MessageCallback,
+                                      DoneCallback on_done) override {
+    on_done(refusal_);
+    return std::make_shared<EndedCall>();
+  }
+  std::shared_ptr<ModelCall> Score(const v1::WorkerScoreRequest&, absl::Time,
+                                   ResponseCallback<v1::WorkerScoreResponse> on_done) override {
+    on_done(refusal_);
+    return std::make_shared<EndedCall>();
+  }
+  std::shared_ptr<ModelCall> Embed(const v1::WorkerEmbedRequest&, absl::Time,
+                                   ResponseCallback<v1::WorkerEmbedResponse> on_done) override {
+    on_done(refusal_);
+    return std::make_shared<EndedCall>();
+  }
+  std::shared_ptr<ModelCall> Info(absl::Time,
+                                  ResponseCallback<v1::WorkerInfoResponse> on_done) override {
+    on_done(refusal_);
+    return std::make_shared<EndedCall>();
+  }
+  const std::string& address() const override { return address_; }
+
+ private:
+  struct EndedCall final : ModelCall {
+    void Cancel() override {}
+    void Resume() override {}
+  };
+
+  const absl::Status refusal_ = absl::ResourceExhaustedError("the queue is full");
+  const std::string address_ = "refusing";
+};
+
 // Real workers over loopback; time is the system's, ticks are the test's.
 class ReplicaSetTest : public testing::Test {
  protected:
@@ -200,6 +236,21 @@ TEST_F(ReplicaSetTest, CancellationReachesTheWorker) {
   outcome->done.WaitForNotification();
   EXPECT_TRUE(absl::IsCancelled(outcome->status));
   while (workers_[0]->cancelled() == 0) absl::SleepFor(absl::Milliseconds(1));
+}
+
+// The second attempt begins while the first is still being started; the call is the second one's.
+TEST_F(ReplicaSetTest, CancellationReachesTheRetryOfAnImmediateRefusal) {
+  workers_.push_back(std::make_unique<StubWorker>());
+  std::vector<std::unique_ptr<ModelClient>> clients;
+  clients.push_back(std::make_unique<RefusingClient>());
+  clients.push_back(NewRemoteModelClient(workers_[0]->address(), loops_.get()));
+  set_ = ReplicaSet::Create("m", std::move(clients));
+  const auto outcome = Start("stub delay_us=100000 tokens=100", absl::InfiniteFuture());
+  outcome->first.WaitForNotification();
+  EXPECT_THAT(outcome->attempts, ElementsAre("refusing", workers_[0]->address()));
+  outcome->call->Cancel();
+  outcome->done.WaitForNotification();
+  EXPECT_TRUE(absl::IsCancelled(outcome->status)) << outcome->status;
 }
 
 TEST_F(ReplicaSetTest, TheDeadlineReachesTheWorker) {

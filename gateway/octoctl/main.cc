@@ -100,14 +100,11 @@ class CommandLine {
 
     CLI::App* diff = Add("diff", "compare the applied graph with a file, or two versions",
                          [&f](Connection& c) { return Diff(c, f.diff, f.format); });
-    CLI::Option* file =
-        diff->add_option("-f,--filename", f.diff.file, "manifest; - is standard input");
+    CLI::Option_group* newer = diff->add_option_group("newer side");
+    newer->add_option("-f,--filename", f.diff.file, "manifest; - is standard input");
+    newer->add_option("--to", f.diff.to_version, "newer version");
+    newer->require_option(1);
     diff->add_option("--from", f.diff.from_version, "older version; 0: the applied one");
-    CLI::Option* to = diff->add_option("--to", f.diff.to_version, "newer version");
-    file->excludes(to);
-    diff->final_callback([file, to] {
-      if (file->count() + to->count() == 0) throw CLI::RequiredError("-f or --to");
-    });
     OutputOption(diff);
 
     CLI::App* rollback = Add("rollback", "apply an earlier version again",

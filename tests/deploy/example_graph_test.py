@@ -173,6 +173,8 @@ class ExampleGraphTest(unittest.TestCase):
         self.assertEqual(stale.returncode, 5)
         self.assertEqual(self.gateway.octoctl("describe", "node", "nowhere").returncode, 4)
         self.assertEqual(self.gateway.octoctl("get", "planets").returncode, 2)
+        self.assertEqual(self.gateway.octoctl("diff").returncode, 2)
+        self.assertEqual(self.gateway.octoctl("diff", "--to", "1").returncode, 0)
         self.assertEqual(self.gateway.octoctl("apply", "-f", "/no/such/file").returncode, 2)
 
     def test_a_drained_node_takes_no_queries_until_it_is_back(self):
@@ -207,6 +209,7 @@ class ExampleGraphTest(unittest.TestCase):
                 first.octoctl("--timeout", "120", "apply", "-f", self.manifest).returncode, 0)
             first.process.kill()
             first.process.wait()
+            first.log.close()
             second = Gateway(folder)
             deadline = time.monotonic() + 60
             while second.octoctl("get", "graph").returncode != 0:

@@ -10,7 +10,8 @@
 namespace octogate::router {
 namespace {
 
-// What `characters_` holds: a code point and what it is.
+// A code point and what it is.
+constexpr uint32_t kCodePoint = 0x1FFFFF;
 constexpr uint32_t kWord = uint32_t{1} << 31;   // Part of a word.
 constexpr uint32_t kAlone = uint32_t{1} << 30;  // A word of its own.
 constexpr uint32_t kReplacement = 0xFFFD;
@@ -68,32 +69,43 @@ uint32_t Classify(UChar32 c) {
   return folded | (u_isalnum(c) || mark ? kWord : kAlone);
 }
 
+// A word and a pair for each character, and the table at most three quarters full.
+constexpr size_t kMaxTerms = 2 * (kLexicalHeadBytes + kLexicalTailBytes);
+constexpr int kSlotBits = 15;
+static_assert(kMaxTerms <= (size_t{3} << kSlotBits) / 4);
+
 }  // namespace
 
-LexicalFeatureExtractor::LexicalFeatureExtractor(int hash_bits)
-    : shift_(64 - hash_bits), slots_(size_t{1} << hash_bits), features_(kMaxFeatures + 1) {}
+LexicalFeatureExtractor::LexicalFeatureExtractor() : slots_(size_t{1} << kSlotBits) {}
 
-absl::Span<const LexicalFeature> LexicalFeatureExtractor::Extract(std::string_view text) {
-  for (size_t i = 0; i < size_; ++i) slots_[features_[i].bucket] = 0;
-  size_ = 0;
+absl::Span<const LexicalTerm> LexicalFeatureExtractor::Extract(std::string_view text) {
+  for (const LexicalTerm& term : terms_) slots_[term.slot] = 0;
+  terms_.clear();
   characters_.clear();
-  characters_.push_back(' ');
+  last_word_ = kWordSeed;
   if (text.size() <= kLexicalHeadBytes + kLexicalTailBytes) {
-    Normalize(text);
+    Read(text);
   } else {
-    Normalize(text.substr(0, kLexicalHeadBytes));
-    if (characters_.back() != ' ') characters_.push_back(' ');
-    Normalize(text.substr(text.size() - kLexicalTailBytes));
+    Read(text.substr(0, kLexicalHeadBytes));
+    Read(text.substr(text.size() - kLexicalTailBytes));
   }
-  if (characters_.back() != ' ') characters_.push_back(' ');
-  AddWords();
-  AddCharacters();
-  return absl::MakeConstSpan(features_.data(), size_);
+  return terms_;
 }
 
-void LexicalFeatureExtractor::Normalize(std::string_view text) {
+void LexicalFeatureExtractor::Read(std::string_view text) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
   const auto size = static_cast<int32_t>(text.size());
+  size_t end = characters_.size();
+  characters_.resize(end + text.size());
+  size_t begin = end;
+  uint64_t word = kWordSeed;
+  const auto end_word = [&] {
+    Add(Finish(word), static_cast<uint32_t>(begin), static_cast<uint32_t>(end - begin));
+    Add(Finish(Mix(last_word_ * kMultiplier, word)), 0, 0);
+    last_word_ = word;
+    word = kWordSeed;
+    begin = end;
+  };
   for (int32_t i = 0; i < size;) {
     uint32_t character;
     if (bytes[i] < 128) {
@@ -103,43 +115,57 @@ void LexicalFeatureExtractor::Normalize(std::string_view text) {
       U8_NEXT(bytes, i, size, c);
       character = c < 0 ? kReplacement | kAlone : Classify(c);
     }
-    if (character == ' ' && characters_.back() == ' ') continue;
-    characters_.push_back(character);
-  }
-}
-
-void LexicalFeatureExtractor::AddWords() {
-  uint64_t last = kWordSeed;
-  for (size_t i = 0; i < characters_.size();) {
-    if ((characters_[i] & (kWord | kAlone)) == 0) {
-      ++i;
+    if ((character & kWord) != 0) {
+      word = Mix(word, character);
+      characters_[end++] = character & kCodePoint;
       continue;
     }
-    uint64_t word = kWordSeed;
-    if ((characters_[i] & kAlone) != 0) {
-      word = Mix(word, characters_[i++]);
-    } else {
-      while ((characters_[i] & kWord) != 0) word = Mix(word, characters_[i++]);
+    if (end > begin) end_word();
+    if ((character & kAlone) != 0) {
+      word = Mix(word, character);
+      characters_[end++] = character & kCodePoint;
+      end_word();
     }
-    Add(Finish(word));
-    Add(Finish(Mix(last, word)));
-    last = word;
   }
+  if (end > begin) end_word();
+  characters_.resize(end);
 }
 
-void LexicalFeatureExtractor::AddCharacters() {
-  // No run spans the end: the text begins and ends with a space.
-  const size_t size = characters_.size();
-  for (size_t i = 0; i + 3 <= size; ++i) {
-    uint64_t hash = Mix(kCharacterSeed, characters_[i]);
-    hash = Mix(Mix(hash, characters_[i + 1]), characters_[i + 2]);
-    Add(Finish(hash));
-    if (i + 4 > size) continue;
-    hash = Mix(hash, characters_[i + 3]);
-    Add(Finish(hash));
-    if (i + 5 > size) continue;
-    Add(Finish(Mix(hash, characters_[i + 4])));
+void LexicalFeatureExtractor::Add(uint64_t hash, uint32_t begin, uint32_t length) {
+  hash |= 1;
+  constexpr uint32_t kMask = (uint32_t{1} << kSlotBits) - 1;
+  auto slot = static_cast<uint32_t>(hash >> (64 - kSlotBits));
+  while (slots_[slot] != 0) {
+    LexicalTerm& term = terms_[slots_[slot] - 1];
+    if (term.hash == hash) {
+      ++term.count;
+      return;
+    }
+    slot = (slot + 1) & kMask;
   }
+  terms_.push_back({hash, 1, begin, length, slot});
+  slots_[slot] = static_cast<uint16_t>(terms_.size());
+}
+
+absl::Span<const uint64_t> LexicalFeatureExtractor::Runs(const LexicalTerm& term) {
+  if (term.length < 2) return {};
+  const size_t length = std::min<size_t>(term.length, kMaxRunWord);
+  uint32_t padded[kMaxRunWord + 2];
+  padded[0] = padded[length + 1] = ' ';
+  std::copy_n(characters_.begin() + term.begin, length, padded + 1);
+  const size_t size = length + 2;
+  size_t count = 0;
+  for (size_t i = 0; i + 3 <= size; ++i) {
+    uint64_t hash = Mix(kCharacterSeed, padded[i]);
+    hash = Mix(Mix(hash, padded[i + 1]), padded[i + 2]);
+    runs_[count++] = Finish(hash);
+    if (i + 4 > size) continue;
+    hash = Mix(hash, padded[i + 3]);
+    runs_[count++] = Finish(hash);
+    if (i + 5 > size) continue;
+    runs_[count++] = Finish(Mix(hash, padded[i + 4]));
+  }
+  return absl::MakeConstSpan(runs_, count);
 }
 
 }  // namespace octogate::router

@@ -1,7 +1,6 @@
 #include "router/lexical_head.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -86,10 +85,7 @@ bool IsOnSubject(const SparseRows& rows, size_t own, size_t i, std::vector<float
 
 }  // namespace
 
-LexicalHead::LexicalHead(int hash_bits)
-    : hash_bits_(hash_bits),
-      buckets_(size_t{1} << hash_bits, Bucket{-1, 0}),
-      add_rows_(FindAddRows()) {}
+LexicalHead::LexicalHead(int hash_bits) : vocabulary_(hash_bits), add_rows_(FindAddRows()) {}
 
 absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     const v1::LexicalHead& settings, const LexicalExamples& examples, absl::Time deadline) {
@@ -114,15 +110,9 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
   texts.insert(texts.end(), BackgroundQueries().begin(), BackgroundQueries().end());
   labels.resize(texts.size(), none);
 
-  head->IndexFeatures(texts);
-  SparseRows rows;
-  LexicalFeatureExtractor extractor(settings.hash_bits());
-  for (const std::string_view text : texts) {
-    head->AppendVector(extractor.Extract(text), &rows.entries);
-    rows.begin.push_back(rows.entries.size());
-  }
+  const SparseRows rows = head->vocabulary_.Index(texts);
   std::vector<uint32_t> selected;
-  std::vector<float> dense(head->rows_);
+  std::vector<float> dense(head->vocabulary_.rows());
   for (size_t i = 0; i < texts.size(); ++i) {
     if (i >= background && IsOnSubject(rows, own, i, &dense)) continue;
     selected.push_back(static_cast<uint32_t>(i));
@@ -131,7 +121,8 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
   const SoftmaxTraining training = {
       .epochs = settings.epochs(), .seed = settings.seed(), .learning_rate = kLearningRate};
   const auto train = [&](const std::vector<uint32_t>& some) {
-    return TrainSoftmax(rows, labels, some, head->rows_, head->classes_ + 1, training, deadline);
+    return TrainSoftmax(rows, labels, some, head->vocabulary_.rows(), head->classes_ + 1, training,
+                        deadline);
   };
   HeldOut held_out;
   const int folds = selected.size() <= kManyExamples ? kFolds : 1;
@@ -153,55 +144,15 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
   }
   head->temperature_ = FitTemperature(held_out);
   OCTOGATE_ASSIGN_OR_RETURN(head->model_, train(selected));
+  head->vocabulary_.FoldRuns(texts, &head->model_);
   return head;
-}
-
-void LexicalHead::IndexFeatures(const std::vector<std::string_view>& texts) {
-  std::vector<uint32_t> documents(buckets_.size());
-  LexicalFeatureExtractor extractor(hash_bits_);
-  for (const std::string_view text : texts) {
-    for (const LexicalFeature& feature : extractor.Extract(text)) ++documents[feature.bucket];
-  }
-  const double count = static_cast<double>(texts.size());
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    buckets_[b].idf = static_cast<float>(std::log((1 + count) / (1 + documents[b])) + 1);
-    if (documents[b] > 0) buckets_[b].row = static_cast<int32_t>(rows_++);
-  }
-}
-
-void LexicalHead::AppendVector(absl::Span<const LexicalFeature> features,
-                               std::vector<SparseRows::Entry>* vector) const {
-  // 1 + ln n; a longer table would be read seldom.
-  static constexpr size_t kTableSize = 16;
-  static const auto table = [] {
-    std::array<float, kTableSize> values{};
-    for (size_t n = 1; n < kTableSize; ++n) {
-      values[n] = static_cast<float>(1 + std::log(static_cast<double>(n)));
-    }
-    return values;
-  }();
-  const size_t begin = vector->size();
-  float squares = 0;
-  for (const LexicalFeature& feature : features) {
-    const Bucket& bucket = buckets_[feature.bucket];
-    const float frequency =
-        feature.count < kTableSize
-            ? table[feature.count]
-            : static_cast<float>(1 + std::log(static_cast<double>(feature.count)));
-    const float value = frequency * bucket.idf;
-    squares += value * value;
-    if (bucket.row >= 0) vector->push_back({static_cast<uint32_t>(bucket.row), value});
-  }
-  if (squares == 0) return;
-  const float scale = 1 / std::sqrt(squares);
-  for (size_t i = begin; i < vector->size(); ++i) (*vector)[i].value *= scale;
 }
 
 void LexicalHead::Score(std::string_view text, const std::vector<bool>& live,
                         Scores* scores) const {
   std::unique_ptr<Scratch> scratch = TakeScratch();
   scratch->vector.clear();
-  AppendVector(scratch->extractor.Extract(text), &scratch->vector);
+  vocabulary_.Append(text, &scratch->extractor, &scratch->vector);
   std::vector<float>& logits = scratch->logits;
   ComputeLogits(model_, add_rows_, scratch->vector.data(),
                 scratch->vector.data() + scratch->vector.size(), &logits);
@@ -235,7 +186,7 @@ std::unique_ptr<LexicalHead::Scratch> LexicalHead::TakeScratch() const {
       return scratch;
     }
   }
-  return std::unique_ptr<Scratch>(new Scratch{LexicalFeatureExtractor(hash_bits_), {}, {}});
+  return std::make_unique<Scratch>();
 }
 
 void LexicalHead::ReturnScratch(std::unique_ptr<Scratch> scratch) const {

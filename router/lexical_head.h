@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/lexical_features.h"
+#include "router/lexical_vocabulary.h"
 #include "router/softmax_regression.h"
 
 namespace octogate::router {
@@ -26,12 +27,12 @@ struct LexicalExamples {
   std::vector<std::string> none;
 };
 
-// Scores classes of texts by their n-grams: TF-IDF (1 + ln count, smoothed inverse document
-// frequency, unit length), a linear softmax, and a temperature.
+// Scores classes of texts by their words, pairs of words and runs of characters
+// (lexical_vocabulary.h), a linear softmax, and a temperature.
 //
 // How sure it says that it is, is measured: the temperature is the one under which examples that
 // were held out of training are most probable. Two things lower its confidence in what it has never
-// seen: n-grams without example count in a text's length but give no evidence, and one more class,
+// seen: features without example count in a text's length but give no evidence, and one more class,
 // "none", is learned from generic texts. So a head with few examples is seldom sure, and what has
 // nothing in common with any example goes to the next head or to the fallback.
 //
@@ -58,11 +59,6 @@ class LexicalHead {
   double temperature() const { return temperature_; }
 
  private:
-  // Where an n-gram's weights are, and how rare it is.
-  struct Bucket {
-    int32_t row;  // -1: no example has it.
-    float idf;
-  };
   struct Scratch {
     LexicalFeatureExtractor extractor;
     std::vector<SparseRows::Entry> vector;
@@ -71,16 +67,11 @@ class LexicalHead {
 
   explicit LexicalHead(int hash_bits);
 
-  void IndexFeatures(const std::vector<std::string_view>& texts);
-  void AppendVector(absl::Span<const LexicalFeature> features,
-                    std::vector<SparseRows::Entry>* vector) const;
   std::unique_ptr<Scratch> TakeScratch() const;
   void ReturnScratch(std::unique_ptr<Scratch> scratch) const;
 
-  const int hash_bits_;
   size_t classes_ = 0;  // Without "none", which is the last class of the model.
-  size_t rows_ = 0;
-  std::vector<Bucket> buckets_;
+  LexicalVocabulary vocabulary_;
   LinearModel model_;
   double temperature_ = 1;
   AddRowsFunction add_rows_;

@@ -59,6 +59,22 @@ RoutingData ReadMmluPro(const std::string& folder) {
   return data;
 }
 
+RoutingData ReadMmlu57(const std::string& folder) {
+  std::ifstream file(folder + "/routing/mmlu57/mmlu57.jsonl");
+  RoutingData data;
+  Labels labels;
+  for (std::string line; std::getline(file, line);) {
+    const json row = json::parse(line);
+    const size_t label = labels(row.at("subject"));
+    if (row.at("split") == "train") {
+      AddTraining(label, row.at("prompt"), &data);
+    } else {
+      data.test.emplace_back(row.at("prompt"), static_cast<int>(label));
+    }
+  }
+  return data;
+}
+
 std::optional<std::string> TestDataFolder() {
   const char* folder = std::getenv("OCTOGATE_TEST_DATA");
   return folder == nullptr || *folder == '\0' ? std::nullopt : std::optional<std::string>(folder);

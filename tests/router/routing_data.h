@@ -24,6 +24,9 @@ RoutingData ReadClinc150(const std::string& folder);
 // The questions of MMLU-Pro (Wang et al. 2024), without their options: 14 subjects.
 RoutingData ReadMmluPro(const std::string& folder);
 
+// The prompts of MMLU (Hendrycks et al. 2021) with their options: 57 subjects.
+RoutingData ReadMmlu57(const std::string& folder);
+
 // The evaluation data's folder, where OCTOGATE_TEST_DATA names one.
 std::optional<std::string> TestDataFolder();
 

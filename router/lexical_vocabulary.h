@@ -1,0 +1,72 @@
+#ifndef OCTOGATE_ROUTER_LEXICAL_VOCABULARY_H_
+#define OCTOGATE_ROUTER_LEXICAL_VOCABULARY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "router/lexical_features.h"
+#include "router/softmax_regression.h"
+
+namespace octogate::router {
+
+// What the features of texts weigh: TF-IDF (1 + ln count, smoothed inverse document frequency, unit
+// length) over the terms that examples have and over hashed runs of characters.
+//
+// A text's vector is a sum over its terms, so what a word's runs add to the logits need not be
+// added up for each query: FoldRuns does it once, when training has ended. A known word is then one
+// row of weights, and only words that no example has are taken apart.
+//
+// Thread-safe; the extractors passed in are the caller's.
+class LexicalVocabulary {
+ public:
+  // Of no text.
+  explicit LexicalVocabulary(int hash_bits);
+
+  // Learns terms and frequencies from `texts`, and makes their vectors, for training. Time and
+  // memory are linear in the size of the texts.
+  SparseRows Index(const std::vector<std::string_view>& texts);
+
+  // Rows of weights: those of terms, then those of runs.
+  size_t rows() const { return term_values_.size() + run_rows_; }
+
+  // Makes of a model trained on Index's rows one for Append's. `texts` are those of Index.
+  void FoldRuns(const std::vector<std::string_view>& texts, LinearModel* model) const;
+
+  // Appends the vector of `text` for a folded model; a row may occur in it more than once.
+  void Append(std::string_view text, LexicalFeatureExtractor* extractor,
+              std::vector<SparseRows::Entry>* vector) const;
+
+ private:
+  // A term that examples have.
+  struct Known {
+    uint64_t hash = 0;  // 0: this slot is free.
+    uint32_t row = 0;
+    float square = 0;  // What it adds to the squared length of a text, its runs included.
+  };
+  // Runs of characters are known by the highest bits of their hashes.
+  struct Bucket {
+    int32_t row = -1;  // -1: no example has it.
+    float value = 0;
+  };
+
+  // Where a term is, or a free slot.
+  const Known* Slot(uint64_t hash) const;
+  Known* Slot(uint64_t hash);
+  const Bucket& BucketOf(uint64_t run) const { return buckets_[run >> shift_]; }
+  float RunSquares(absl::Span<const uint64_t> runs) const;
+  void CountDocuments(const std::vector<std::string_view>& texts);
+  SparseRows MakeRows(const std::vector<std::string_view>& texts);
+
+  const int shift_;
+  std::vector<Known> known_;        // A hash table with linear probing, at most half full.
+  std::vector<float> term_values_;  // Of each term's row.
+  std::vector<Bucket> buckets_;
+  size_t run_rows_ = 0;
+  float unknown_square_ = 0;  // Of a term that no example has, its runs left out.
+};
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_LEXICAL_VOCABULARY_H_

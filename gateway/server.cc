@@ -147,11 +147,12 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
     stopping_ = true;
   }
   if (maintenance_.joinable()) maintenance_.join();
-  server_ = nullptr;
-  admin_server_ = nullptr;
-  // What still runs on the loops ends before what it uses goes.
+  // The loops end first: the events that end the calls still asked for, which a shut down server
+  // puts on their queues, read the server.
   loops_ = nullptr;
   admin_loops_ = nullptr;
+  server_ = nullptr;
+  admin_server_ = nullptr;
 }
 
 void Server::Maintain() {

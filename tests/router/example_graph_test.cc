@@ -33,9 +33,16 @@ TEST(ExampleGraphTest, NodesHaveExamplesAndTheModelsTokens) {
 
 TEST(ExampleGraphTest, TheLexicalHeadGeneralizes) {
   v1::Graph graph = ReadExample();
-  v1::RouterNode& router = *graph.mutable_spec()->mutable_nodes(0)->mutable_router();
-  router.mutable_heads()->DeleteSubrange(1, 1);  // The model is not at hand.
-  router.clear_rewrite();
+  // The model is not at hand: routers keep their lexical heads, or get one.
+  for (v1::Node& node : *graph.mutable_spec()->mutable_nodes()) {
+    if (!node.has_router()) continue;
+    v1::RouterNode& router = *node.mutable_router();
+    router.clear_rewrite();
+    v1::Head& head = *router.mutable_heads(0);
+    head.mutable_lexical();
+    ApplyDefaults(&graph);
+    router.mutable_heads()->DeleteSubrange(1, router.heads_size() - 1);
+  }
   const auto snapshot = RoutingSnapshot::Build(
       graph, 1, [](std::string_view) { return absl::NotFoundError("no model"); },
       absl::InfiniteFuture());

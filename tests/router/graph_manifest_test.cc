@@ -136,7 +136,7 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
       {"hashBits: 12", "hashBits: 12, hashBits: 13",
        "duplicate key 'hashBits', first at 16:23; remove one"},
       {"argumentStyle: call", "argumentStyle: Call",
-       "'argumentStyle' must be raw, call; found the text 'Call'"},
+       "'argumentStyle' must be raw, call, none; found the text 'Call'"},
       {"on: error", "on: failure",
        "'on' must be success, error, lowConfidence; found the text 'failure'"},
       {"model: mini, argumentStyle", "model: maxi, argumentStyle",

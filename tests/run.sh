@@ -3,9 +3,9 @@
 #   tests/run.sh                     every test
 #   tests/run.sh -R router           tests whose name matches (any ctest option)
 #   tests/run.sh --sanitize          the same under ASan+UBSan, then under TSan
-#   tests/run.sh --sanitize=asan     … under one of them (asan, tsan)
+#   tests/run.sh --sanitize=tsan     … under one preset: asan, asan-engine, tsan
 #   tests/run.sh --fuzz SECONDS      every fuzz target for so long
-#   tests/run.sh --lint              clang-format and clang-tidy
+#   tests/run.sh --lint [FOLDER…]    clang-format; clang-tidy over these folders, or all
 # Data for evaluation is read from the folder that OCTOGATE_TEST_DATA names;
 # tests that need it are skipped, and say so, where it is not set.
 set -euo pipefail

@@ -33,7 +33,7 @@ run_tests() {  # PRESET [CTEST OPTION…]
 }
 
 export OCTOGATE_PYTHON=${OCTOGATE_PYTHON:-$PWD/build/python/bin/python}
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:allocator_may_return_null=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-second_deadlock_stack=1:suppressions=$PWD/tests/tsan.supp}
 

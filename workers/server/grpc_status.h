@@ -1,4 +1,4 @@
-// Between absl::Status and grpc::Status: the codes are the same numbers.
+// From absl::Status to grpc::Status, whose codes are the same numbers.
 
 #ifndef OCTOGATE_WORKERS_SERVER_GRPC_STATUS_H_
 #define OCTOGATE_WORKERS_SERVER_GRPC_STATUS_H_
@@ -17,11 +17,6 @@ namespace octogate::workers {
 inline grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   return {static_cast<grpc::StatusCode>(status.raw_code()), std::string(status.message())};
-}
-
-inline absl::Status FromGrpc(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
 }
 
 // The call's deadline; gRPC reports a missing one as some two hundred years

@@ -43,7 +43,7 @@ TEST_F(AccuracyTest, MatMul) {
     for (int r = 0; r < 3; ++r) {
       for (int n = 0; n < kOutputs; ++n) {
         double exact = 0.5 + bias[static_cast<size_t>(n)];
-        double magnitude = std::fabs(exact);
+        double magnitude = 0.5 + std::fabs(bias[static_cast<size_t>(n)]);
         for (int k = 0; k < cols; ++k) {
           const double product = static_cast<double>(w[static_cast<size_t>(n * cols + k)]) *
                                  x[static_cast<size_t>(r * cols + k)];

@@ -91,8 +91,9 @@ TEST_F(AccuracyTest, Rope) {
       const double s = 1.1 * std::sin(static_cast<double>(angle));
       const double a = before[r * 2 * kHalf + i];
       const double b = before[r * 2 * kHalf + kHalf + i];
-      EXPECT_NEAR(after[r * 2 * kHalf + i], a * c - b * s, 1e-6);
-      EXPECT_NEAR(after[r * 2 * kHalf + kHalf + i], b * c + a * s, 1e-6);
+      const double bound = 8 * kEpsilon * (std::fabs(a) + std::fabs(b));
+      EXPECT_NEAR(after[r * 2 * kHalf + i], a * c - b * s, bound) << "seed " << Seed();
+      EXPECT_NEAR(after[r * 2 * kHalf + kHalf + i], b * c + a * s, bound) << "seed " << Seed();
     }
   }
 }
@@ -114,18 +115,31 @@ TEST_F(AccuracyTest, Attention) {
     backend_->Attention({1, 1, kHeadDim, 0.125f, window}, *cache, 0, last, q.data(), kHeadDim,
                         out.data());
     std::vector<double> exact(kHeadDim);
+    std::vector<double> magnitude(kHeadDim);
     double sum = 0;
+    double rounding = 0;  // of the weights p, in all
     for (size_t j = window == 0 ? 0 : kLength - static_cast<size_t>(window); j < kLength; ++j) {
       double score = 0;
+      double terms = 0;
       for (size_t d = 0; d < kHeadDim; ++d) {
-        score += static_cast<double>(q[d]) * keys[j * kHeadDim + d];
+        const double product = 0.125 * static_cast<double>(q[d]) * keys[j * kHeadDim + d];
+        score += product;
+        terms += std::fabs(product);
       }
-      const double p = std::exp(0.125 * score);
+      const double p = std::exp(score);
+      // Of one weight: the roundings of its score, and a few of exp and of the sums.
+      const double relative = (kHeadDim / 16.0 + 4) * kEpsilon * terms + 32 * kEpsilon;
       sum += p;
-      for (size_t d = 0; d < kHeadDim; ++d) exact[d] += p * values[j * kHeadDim + d];
+      rounding += p * relative;
+      for (size_t d = 0; d < kHeadDim; ++d) {
+        const double value = p * values[j * kHeadDim + d];
+        exact[d] += value;
+        magnitude[d] += std::fabs(value) * relative;
+      }
     }
     for (size_t d = 0; d < kHeadDim; ++d) {
-      ASSERT_NEAR(out[d], exact[d] / sum, 2e-6)
+      exact[d] /= sum;
+      ASSERT_NEAR(out[d], exact[d], (magnitude[d] + std::fabs(exact[d]) * rounding) / sum)
           << "window " << window << " (seed " << Seed() << ")";
     }
   }

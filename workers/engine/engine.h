@@ -13,7 +13,6 @@
 #ifndef OCTOGATE_WORKERS_ENGINE_ENGINE_H_
 #define OCTOGATE_WORKERS_ENGINE_ENGINE_H_
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -24,75 +23,21 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "kernels/backend.h"
+#include "workers/engine/engine_options.h"
+#include "workers/engine/engine_stats.h"
 #include "workers/engine/request.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
 
 namespace octogate::workers {
 
-struct EngineOptions {
-  static constexpr int kMaxRowsPerStep = 1 << 16;
-  static constexpr int kMaxPageSize = 1 << 16;
-  static constexpr int64_t kMaxKvTokens = int64_t{1} << 40;
-
-  // Sequences that run at the same time.
-  int max_sequences = 16;
-  // Requests that wait for their turn; one more is refused with RESOURCE_EXHAUSTED.
-  int max_waiting = 256;
-  // Rows (tokens) of one step: every running sequence has one, the rest is for prompts. At least
-  // max_sequences. Larger makes long prompts faster and the tokens of others come later.
-  int max_rows_per_step = 256;
-  // Positions in a page of the KV cache.
-  int page_size = 16;
-  // Positions of the KV cache for all sequences together, rounded up to pages. 0: as many as
-  // max_sequences of the longest context need, within kv_memory_bytes and the memory limit.
-  int64_t kv_tokens = 0;
-  // 0: no limit of its own.
-  uint64_t kv_memory_bytes = 0;
-  kernels::DType kv_dtype = kernels::DType::kF32;
-  // Shortens the checkpoint's context; 0 leaves it.
-  int max_context = 0;
-  // Weights, KV cache and activations together must fit into this and into what the machine (and
-  // the control group) has available. 0: the latter only.
-  uint64_t memory_limit_bytes = 0;
-};
-
-// Counters since Create, and the state now.
-struct EngineStats {
-  // Bucket i counts the steps that took less than 2^i units and are in no bucket before it; the
-  // last bucket takes the rest.
-  static constexpr int kStepTimeBuckets = 20;
-  static constexpr absl::Duration kStepTimeUnit = absl::Microseconds(100);
-
-  int running = 0;
-  int waiting = 0;
-  int pages_total = 0;
-  int pages_used = 0;
-  int page_size = 0;
-  int max_sequences = 0;
-  int context = 0;  // longest sequence accepted, in tokens
-  uint64_t weight_bytes = 0;
-  uint64_t kv_bytes = 0;
-  uint64_t activation_bytes = 0;
-
-  uint64_t requests_accepted = 0;
-  uint64_t requests_refused = 0;  // by Submit, for whatever reason
-  uint64_t requests_finished = 0;
-  uint64_t prompt_tokens = 0;  // computed; recomputation not included
-  uint64_t generated_tokens = 0;
-  uint64_t recomputed_tokens = 0;
-  uint64_t preemptions = 0;
-  uint64_t steps = 0;
-  uint64_t step_rows = 0;
-  absl::Duration step_time;
-  std::array<uint64_t, kStepTimeBuckets> step_time_histogram{};
-};
-
 // Status payload of a RESOURCE_EXHAUSTED refusal that time will cure: a decimal number of
 // milliseconds after which another attempt has a chance.
 inline constexpr char kRetryAfterMillisPayload[] = "octogate/retry-after-ms";
 // Reads that payload. Zero: none, trying again is of no use.
 absl::Duration RetryAfter(const absl::Status& status);
+
+class EngineLoop;
 
 class Engine {
  public:
@@ -146,9 +91,8 @@ class Engine {
   std::string DescribeBackend() const;
 
  private:
-  class Impl;
-  explicit Engine(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Engine(std::unique_ptr<EngineLoop> loop);
+  std::unique_ptr<EngineLoop> loop_;
 };
 
 }  // namespace octogate::workers

@@ -1,0 +1,186 @@
+#include "workers/engine/engine_loop.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "workers/engine/engine.h"
+#include "workers/engine/request_check.h"
+
+namespace octogate::workers {
+namespace {
+
+constexpr absl::Duration kShortestRetry = absl::Milliseconds(10);
+constexpr absl::Duration kLongestRetry = absl::Seconds(30);
+
+}  // namespace
+
+EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineStats& initial_stats)
+    : parts_(std::move(parts)),
+      options_(options),
+      backend_description_(parts_.backend->Describe()),
+      core_({.transformer = parts_.transformer.get(),
+             .cache = parts_.cache.get(),
+             .tokenizer = parts_.tokenizer.get()},
+            {.max_sequences = options.max_sequences,
+             .max_rows = options.max_rows_per_step,
+             .page_size = options.page_size}),
+      context_(initial_stats.context),
+      stats_(initial_stats),
+      thread_([this] { Run(); }) {}
+
+EngineLoop::~EngineLoop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Submit(GenerateRequest request,
+                                                               ActiveRequest::Kind kind,
+                                                               ActiveRequest::Sink sink) {
+  absl::StatusOr<std::shared_ptr<Generation>> result =
+      Accept(std::move(request), kind, std::move(sink));
+  if (!result.ok()) {
+    absl::MutexLock lock(&mutex_);
+    ++stats_.requests_refused;
+  }
+  return result;
+}
+
+absl::Status EngineLoop::Drain(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+  if (mutex_.AwaitWithDeadline(absl::Condition(this, &EngineLoop::Idle), deadline)) {
+    return absl::OkStatus();
+  }
+  return absl::DeadlineExceededError(
+      absl::StrCat(static_cast<int>(incoming_.size()) + active_,
+                   " requests are still under way at the end of the time to drain"));
+}
+
+EngineStats EngineLoop::stats() const {
+  absl::MutexLock lock(&mutex_);
+  EngineStats stats = stats_;
+  stats.waiting += static_cast<int>(incoming_.size());
+  return stats;
+}
+
+absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(GenerateRequest request,
+                                                               ActiveRequest::Kind kind,
+                                                               ActiveRequest::Sink sink) {
+  const RequestLimits limits{.vocab_size = parts_.checkpoint->config().vocab_size,
+                             .context = context_,
+                             .generates = kind == ActiveRequest::Kind::kGenerate,
+                             .has_tokenizer = parts_.tokenizer != nullptr};
+  if (absl::Status status = ValidateRequest(request, limits); !status.ok()) return status;
+  const absl::Duration left = request.deadline - absl::Now();
+  if (left <= absl::ZeroDuration()) {
+    return absl::DeadlineExceededError("the deadline had passed when the request arrived");
+  }
+
+  auto active = std::make_unique<ActiveRequest>();
+  active->kind = kind;
+  active->request = std::move(request);
+  active->sink = std::move(sink);
+  active->priority = active->request.priority;
+  active->tokens = active->request.prompt;
+  active->tokens.insert(active->tokens.end(), active->request.generated_prefix.begin(),
+                        active->request.generated_prefix.end());
+  active->submitted = std::chrono::steady_clock::now();
+  // Far deadlines would overflow the clock.
+  if (left < absl::Hours(24 * 365))
+    active->deadline = active->submitted + absl::ToChronoNanoseconds(left);
+  if (kind == ActiveRequest::Kind::kGenerate) {
+    const int room = context_ - static_cast<int>(active->request.prompt.size());
+    active->answer.emplace(&active->request, parts_.checkpoint->config().eos_token_ids,
+                           parts_.tokenizer.get(), std::min(active->request.max_tokens, room));
+    if (absl::Status status = active->answer->CheckPrefix(); !status.ok()) return status;
+  }
+  auto generation = std::make_shared<Generation>();
+  active->generation = generation;
+
+  absl::MutexLock lock(&mutex_);
+  if (stopping_ || draining_) {
+    return absl::UnavailableError("the engine is draining and takes no more requests");
+  }
+  if (static_cast<int>(incoming_.size()) + unstarted_ >= options_.max_waiting) return QueueFull();
+  active->arrival = arrivals_++;
+  incoming_.push_back(std::move(active));
+  ++stats_.requests_accepted;
+  return generation;
+}
+
+absl::Status EngineLoop::QueueFull() const {
+  // A place is free when a request has finished: as long as one has taken on average.
+  absl::Duration retry = absl::Seconds(1);
+  if (stats_.requests_finished > 0) {
+    retry = stats_.step_time / static_cast<double>(stats_.requests_finished);
+  }
+  retry = std::clamp(retry, kShortestRetry, kLongestRetry);
+  const int64_t milliseconds = absl::ToInt64Milliseconds(retry);
+  absl::Status status = absl::ResourceExhaustedError(
+      absl::StrCat("the queue is full: ", options_.max_waiting,
+                   " requests wait already; try again in ", milliseconds, " ms"));
+  status.SetPayload(kRetryAfterMillisPayload, absl::Cord(absl::StrCat(milliseconds)));
+  return status;
+}
+
+void EngineLoop::Run() {
+  while (true) {
+    std::vector<std::unique_ptr<ActiveRequest>> arrived;
+    bool stop = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (active_ == 0) mutex_.Await(absl::Condition(this, &EngineLoop::HasWork));
+      arrived.swap(incoming_);
+      active_ += static_cast<int>(arrived.size());
+      unstarted_ += static_cast<int>(arrived.size());
+      stop = stopping_;
+    }
+    for (auto& request : arrived) core_.Add(std::move(request));
+    if (stop) {
+      core_.CancelAll(absl::CancelledError("the engine was shut down"));
+      Publish();
+      return;
+    }
+    core_.PlanStep();
+    Publish();  // requests that have begun leave the queue before the step, which may be long
+    core_.ComputeStep();
+    Publish();
+  }
+}
+
+void EngineLoop::Publish() {
+  const StepCounters& counters = core_.counters();
+  const Scheduler& scheduler = core_.scheduler();
+  const int unstarted = core_.unstarted();
+  absl::MutexLock lock(&mutex_);
+  if (counters.steps > stats_.steps) {
+    const absl::Duration time = absl::FromChrono(core_.last_step_time());
+    stats_.step_time += time;
+    const auto units = static_cast<uint64_t>(time / EngineStats::kStepTimeUnit);
+    const auto bucket = static_cast<size_t>(std::bit_width(units));
+    ++stats_.step_time_histogram[std::min(bucket, stats_.step_time_histogram.size() - 1)];
+  }
+  active_ = core_.active();
+  unstarted_ = unstarted;
+  stats_.running = scheduler.running();
+  stats_.waiting = scheduler.waiting();
+  stats_.pages_used = scheduler.pages().used();
+  stats_.preemptions = scheduler.preemptions();
+  stats_.requests_finished = counters.requests_finished;
+  stats_.prompt_tokens = counters.prompt_tokens;
+  stats_.generated_tokens = counters.generated_tokens;
+  stats_.recomputed_tokens = counters.recomputed_tokens;
+  stats_.steps = counters.steps;
+  stats_.step_rows = counters.step_rows;
+}
+
+}  // namespace octogate::workers

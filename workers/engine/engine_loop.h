@@ -1,0 +1,96 @@
+// The thread that drives an engine: takes requests from its queue, runs step after step, and
+// publishes what happens.
+//
+// Thread safety: all methods may be called from any thread, callbacks included, except the
+// destructor.
+#ifndef OCTOGATE_WORKERS_ENGINE_ENGINE_LOOP_H_
+#define OCTOGATE_WORKERS_ENGINE_ENGINE_LOOP_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "kernels/backend.h"
+#include "workers/engine/engine_core.h"
+#include "workers/engine/engine_options.h"
+#include "workers/engine/engine_stats.h"
+#include "workers/engine/request.h"
+#include "workers/engine/transformer.h"
+#include "workers/model/checkpoint.h"
+#include "workers/model/tokenizer.h"
+
+namespace octogate::workers {
+
+class EngineLoop {
+ public:
+  // What the loop runs. Destroyed in reverse order.
+  struct Parts {
+    std::shared_ptr<const Checkpoint> checkpoint;
+    std::shared_ptr<const Tokenizer> tokenizer;  // may be null
+    std::unique_ptr<kernels::Backend> backend;
+    std::unique_ptr<Transformer> transformer;
+    std::unique_ptr<kernels::KvCache> cache;
+  };
+
+  // Starts the thread. `initial_stats` has everything that does not change.
+  EngineLoop(Parts parts, const EngineOptions& options, const EngineStats& initial_stats);
+  // Ends every request with kCancelled and joins the thread.
+  ~EngineLoop();
+  EngineLoop(const EngineLoop&) = delete;
+  EngineLoop& operator=(const EngineLoop&) = delete;
+
+  // Queues a request; see Engine::Submit.
+  absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerateRequest request,
+                                                     ActiveRequest::Kind kind,
+                                                     ActiveRequest::Sink sink);
+  // See Engine::Drain.
+  absl::Status Drain(absl::Time deadline);
+
+  EngineStats stats() const;
+  const Parts& parts() const { return parts_; }
+  int context() const { return context_; }
+  const std::string& backend_description() const { return backend_description_; }
+
+ private:
+  bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return incoming_.empty() && active_ == 0;
+  }
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !incoming_.empty();
+  }
+
+  absl::StatusOr<std::shared_ptr<Generation>> Accept(GenerateRequest request,
+                                                     ActiveRequest::Kind kind,
+                                                     ActiveRequest::Sink sink);
+  absl::Status QueueFull() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Run();
+  void Publish();
+
+  const Parts parts_;
+  const EngineOptions options_;
+  const std::string backend_description_;
+  EngineCore core_;  // of the engine's thread
+  const int context_;
+
+  mutable absl::Mutex mutex_;
+  std::vector<std::unique_ptr<ActiveRequest>> incoming_ ABSL_GUARDED_BY(mutex_);
+  uint64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;
+  int active_ ABSL_GUARDED_BY(mutex_) = 0;     // requests that the core has or is about to have
+  int unstarted_ ABSL_GUARDED_BY(mutex_) = 0;  // of those, the ones that have not begun
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  EngineStats stats_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread thread_;  // last: it uses everything above
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_ENGINE_LOOP_H_

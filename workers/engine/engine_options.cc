@@ -1,0 +1,67 @@
+#include "workers/engine/engine_options.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace octogate::workers {
+namespace {
+
+// A cache that is sized to the memory there is holds at least one sequence of this length.
+constexpr int kSmallestUsefulContext = 256;
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+absl::Status ValidateEngineOptions(const EngineOptions& options) {
+  const auto at_least = [](const char* name, int64_t value, int64_t bound) {
+    if (value >= bound) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("engine option ", name, " is ", value, "; it must be at least ", bound));
+  };
+  absl::Status status = at_least("max_sequences", options.max_sequences, 1);
+  status.Update(at_least("max_waiting", options.max_waiting, 1));
+  status.Update(at_least("max_rows_per_step", options.max_rows_per_step, options.max_sequences));
+  status.Update(at_least("page_size", options.page_size, 1));
+  status.Update(at_least("kv_tokens", options.kv_tokens, 0));
+  status.Update(at_least("max_context", options.max_context, 0));
+  if (!status.ok()) return status;
+  if (options.max_rows_per_step > EngineOptions::kMaxRowsPerStep ||
+      options.page_size > EngineOptions::kMaxPageSize ||
+      options.kv_tokens > EngineOptions::kMaxKvTokens) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "engine options: max_rows_per_step is at most ", EngineOptions::kMaxRowsPerStep,
+        ", page_size ", EngineOptions::kMaxPageSize, ", kv_tokens ", EngineOptions::kMaxKvTokens));
+  }
+  return absl::OkStatus();
+}
+
+int LongestContext(const ModelConfig& config, const EngineOptions& options) {
+  if (options.max_context == 0) return config.max_position_embeddings;
+  return std::min(config.max_position_embeddings, options.max_context);
+}
+
+TransformerLimits TransformerLimitsOf(const EngineOptions& options) {
+  return {.max_rows = options.max_rows_per_step, .max_logit_rows = options.max_sequences};
+}
+
+MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options) {
+  const ModelConfig& config = checkpoint.config();
+  const int context = LongestContext(config, options);
+  MemoryDemand demand;
+  demand.weight_bytes = checkpoint.weight_bytes();
+  demand.activation_bytes = Transformer::ActivationBytes(config, TransformerLimitsOf(options));
+  demand.page_size = options.page_size;
+  demand.page_bytes = uint64_t{2} * static_cast<uint64_t>(config.num_layers) *
+                      static_cast<uint64_t>(config.kv_dim()) *
+                      static_cast<uint64_t>(options.page_size) * SizeOf(options.kv_dtype);
+  demand.flexible = options.kv_tokens == 0;
+  demand.pages = demand.flexible ? options.max_sequences * CeilDiv(context, options.page_size)
+                                 : CeilDiv(options.kv_tokens, options.page_size);
+  demand.minimum_pages = CeilDiv(std::min(context, kSmallestUsefulContext), options.page_size);
+  if (options.kv_memory_bytes > 0) demand.kv_limit_bytes = options.kv_memory_bytes;
+  return demand;
+}
+
+}  // namespace octogate::workers

@@ -1,0 +1,56 @@
+// What an engine is created with, and the memory that this asks for.
+#ifndef OCTOGATE_WORKERS_ENGINE_ENGINE_OPTIONS_H_
+#define OCTOGATE_WORKERS_ENGINE_ENGINE_OPTIONS_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/dtype.h"
+#include "workers/engine/memory_plan.h"
+#include "workers/engine/transformer.h"
+#include "workers/model/checkpoint.h"
+#include "workers/model/config.h"
+
+namespace octogate::workers {
+
+struct EngineOptions {
+  static constexpr int kMaxRowsPerStep = 1 << 16;
+  static constexpr int kMaxPageSize = 1 << 16;
+  static constexpr int64_t kMaxKvTokens = int64_t{1} << 40;
+
+  // Sequences that run at the same time.
+  int max_sequences = 16;
+  // Requests that wait for their turn; one more is refused with RESOURCE_EXHAUSTED.
+  int max_waiting = 256;
+  // Rows (tokens) of one step: every running sequence has one, the rest is for prompts. At least
+  // max_sequences. Larger makes long prompts faster and the tokens of others come later.
+  int max_rows_per_step = 256;
+  // Positions in a page of the KV cache.
+  int page_size = 16;
+  // Positions of the KV cache for all sequences together, rounded up to pages. 0: as many as
+  // max_sequences of the longest context need, within kv_memory_bytes and the memory limit.
+  int64_t kv_tokens = 0;
+  // 0: no limit of its own.
+  uint64_t kv_memory_bytes = 0;
+  kernels::DType kv_dtype = kernels::DType::kF32;
+  // Shortens the checkpoint's context; 0 leaves it.
+  int max_context = 0;
+  // Weights, KV cache and activations together must fit into this and into what the machine (and
+  // the control group) has available. 0: the latter only.
+  uint64_t memory_limit_bytes = 0;
+};
+
+// INVALID_ARGUMENT, naming the option, for values that are out of range or contradict each other.
+absl::Status ValidateEngineOptions(const EngineOptions& options);
+
+// Longest sequence that the checkpoint and max_context allow.
+int LongestContext(const ModelConfig& config, const EngineOptions& options);
+
+TransformerLimits TransformerLimitsOf(const EngineOptions& options);
+
+// Weights, activations and the KV cache that the options ask for.
+MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options);
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_ENGINE_OPTIONS_H_

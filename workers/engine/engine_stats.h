@@ -1,0 +1,45 @@
+// What an engine tells about itself while it runs.
+#ifndef OCTOGATE_WORKERS_ENGINE_ENGINE_STATS_H_
+#define OCTOGATE_WORKERS_ENGINE_ENGINE_STATS_H_
+
+#include <array>
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+namespace octogate::workers {
+
+// Counters since Create, and the state now.
+struct EngineStats {
+  // Bucket i counts the steps that took less than 2^i units and are in no bucket before it; the
+  // last bucket takes the rest.
+  static constexpr int kStepTimeBuckets = 20;
+  static constexpr absl::Duration kStepTimeUnit = absl::Microseconds(100);
+
+  int running = 0;
+  int waiting = 0;
+  int pages_total = 0;
+  int pages_used = 0;
+  int page_size = 0;
+  int max_sequences = 0;
+  int context = 0;  // longest sequence accepted, in tokens
+  uint64_t weight_bytes = 0;
+  uint64_t kv_bytes = 0;
+  uint64_t activation_bytes = 0;
+
+  uint64_t requests_accepted = 0;
+  uint64_t requests_refused = 0;  // by Submit, for whatever reason
+  uint64_t requests_finished = 0;
+  uint64_t prompt_tokens = 0;  // computed; recomputation not included
+  uint64_t generated_tokens = 0;
+  uint64_t recomputed_tokens = 0;
+  uint64_t preemptions = 0;
+  uint64_t steps = 0;
+  uint64_t step_rows = 0;
+  absl::Duration step_time;
+  std::array<uint64_t, kStepTimeBuckets> step_time_histogram{};
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_ENGINE_STATS_H_

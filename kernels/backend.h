@@ -80,14 +80,33 @@ class KvCache {
   virtual const KvCacheShape& shape() const = 0;
 };
 
-// Where the rows of one step belong. Rows of one sequence are adjacent and in
-// order of position; row r of sequence s attends to the positions before it in
-// its sequence and to itself.
+// The rows of a tree of drafts that one of them sees: bit b of word w stands for
+// row 64 w + b of its sequence in the step.
+inline constexpr int kMaxTreeRows = 128;
+struct AncestorMask {
+  uint64_t words[2] = {0, 0};
+};
+
+// Where the rows of one step belong. Rows of one sequence are adjacent.
+//
+// A chain (`ancestors` empty): rows are in order of position; row i stands at
+// position first_position + i and attends to the positions before it in its
+// sequence and to itself.
+//
+// A tree (Miao et al. 2023, "SpecInfer", arXiv:2305.09781): row i attends to the
+// positions before first_position and to the rows whose bits are set in
+// ancestors[i], of which the last must be row i itself. Keys and values of row i
+// lie in slot first_position + i, as those of a chain do, but it stands at
+// first_position + (number of bits set) - 1, and its n-th ancestor at
+// first_position + n. Its attention is, bit for bit, that of the last row of a
+// chain of its ancestors, sliding windows included.
 struct SequenceRows {
   int first_row = 0;               // index of its first row in the step
   int row_count = 0;               // rows of this sequence in the step
-  int first_position = 0;          // position of its first row
-  std::span<const int32_t> pages;  // pages[p / page_size] holds position p
+  int first_position = 0;          // slot of its first row
+  std::span<const int32_t> pages;  // pages[p / page_size] holds slot p
+  // Empty or row_count masks; at most kMaxTreeRows.
+  std::span<const AncestorMask> ancestors = {};
 };
 
 inline constexpr int kMaxHeadDim = 1024;
@@ -141,15 +160,28 @@ class Backend {
   virtual void MatMul(const Weight& weight, const float* bias, const float* x, int rows,
                       bool accumulate, float* out, int out_stride) = 0;
 
+  // out[r] = (x[r] - mean(x[r])) / sqrt(variance(x[r]) + epsilon) * weight
+  // (+ bias), with the variance of all columns (Ba et al. 2016,
+  // arXiv:1607.06450); x, out are [rows, columns] and may be the same memory.
+  // bias may be null.
+  virtual void LayerNorm(const float* x, const float* weight, const float* bias, int rows,
+                         int columns, float epsilon, float* out) = 0;
+
   // Rotates x [rows, stride] in place; head h of row r starts at
   // x + r * stride + h * head_dim and stands at positions[r].
   virtual void Rope(const RopeShape& shape, std::span<const int32_t> positions, int stride,
                     float* x) = 0;
 
   // Stores keys and values [rows, stride], kv_heads * head_dim values a row,
-  // at the positions of the rows.
+  // in slot first_position + i for row i of a sequence.
   virtual void WriteKv(KvCache& cache, int layer, std::span<const SequenceRows> sequences,
                        const float* keys, const float* values, int stride) = 0;
+
+  // Moves keys and values of all layers from slot first_position + rows[i] to
+  // first_position + i, for ascending i: compacts the accepted path of a tree.
+  // `rows` are ascending and not negative.
+  virtual void MoveKv(KvCache& cache, std::span<const int32_t> pages, int first_position,
+                      std::span<const int32_t> rows) = 0;
 
   // out[r] = softmax(scale * q[r] K^T) V over the positions that row r sees,
   // heads side by side; q is [rows, q_stride], out is [rows, heads * head_dim].
@@ -168,6 +200,14 @@ class Backend {
   // out[i] = x[rows[i]]; x is [*, columns].
   virtual void GatherRows(const float* x, std::span<const int32_t> rows, int columns,
                           float* out) = 0;
+
+  // Of each row of logits [rows, columns]: the k largest values and where they
+  // are, largest first, equal ones in order of index (a NaN is less than
+  // anything), into values and ids [rows, k]; and log(sum(exp(row))), which is
+  // NaN if a value is, but the largest value where that is infinite. k is in
+  // [0, columns]. The results are there when the call returns.
+  virtual void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
+                    std::span<float> values, std::span<float> log_sum_exp) = 0;
 };
 
 }  // namespace octogate::kernels

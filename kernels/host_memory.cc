@@ -93,6 +93,34 @@ void StoreAs(DType dtype, const float* from, int count, uint8_t* to) {
   }
 }
 
+void MoveHostKv(HostKvCache& cache, std::span<const int32_t> pages, int first_position,
+                std::span<const int32_t> rows) {
+  const KvCacheShape& shape = cache.shape();
+  const size_t bytes = cache.position_bytes();
+  const auto page_of = [&](int slot) {
+    const int page = pages[static_cast<size_t>(slot / shape.page_size)];
+    assert(page >= 0 && page < shape.pages);
+    return page;
+  };
+  const auto offset_of = [&](int slot) {
+    return static_cast<size_t>(slot % shape.page_size) * bytes;
+  };
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int from = first_position + rows[i];
+    const int to = first_position + static_cast<int>(i);
+    assert(from >= to && (i == 0 || rows[i] > rows[i - 1]));
+    if (from == to) continue;
+    for (int layer = 0; layer < shape.layers; ++layer) {
+      for (int h = 0; h < shape.kv_heads; ++h) {
+        std::memcpy(cache.keys(page_of(to), layer, h) + offset_of(to),
+                    cache.keys(page_of(from), layer, h) + offset_of(from), bytes);
+        std::memcpy(cache.values(page_of(to), layer, h) + offset_of(to),
+                    cache.values(page_of(from), layer, h) + offset_of(from), bytes);
+      }
+    }
+  }
+}
+
 void WriteHostKv(HostKvCache& cache, int layer, const SequenceRows& sequence, const float* keys,
                  const float* values, int stride) {
   const KvCacheShape& shape = cache.shape();

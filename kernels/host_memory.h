@@ -3,9 +3,11 @@
 #ifndef OCTOGATE_KERNELS_HOST_MEMORY_H_
 #define OCTOGATE_KERNELS_HOST_MEMORY_H_
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "kernels/backend.h"
 
@@ -78,6 +80,29 @@ class HostKvCache final : public KvCache {
 
 // Narrows `count` floats to the cache's type.
 void StoreAs(DType dtype, const float* from, int count, uint8_t* to);
+
+// The n-th ancestor of a row stands n positions after the first row: calls
+// f(n, row) for all of them in ascending order.
+template <typename F>
+void ForAncestors(const AncestorMask& mask, const F& f) {
+  int n = 0;
+  for (int w = 0; w < 2; ++w) {
+    for (uint64_t left = mask.words[w]; left != 0; left &= left - 1) {
+      f(n++, 64 * w + std::countr_zero(left));
+    }
+  }
+}
+
+// Where row i of a sequence stands.
+inline int PositionOf(const SequenceRows& sequence, int i) {
+  if (sequence.ancestors.empty()) return sequence.first_position + i;
+  const AncestorMask& mask = sequence.ancestors[static_cast<size_t>(i)];
+  return sequence.first_position + std::popcount(mask.words[0]) + std::popcount(mask.words[1]) - 1;
+}
+
+// What Backend::MoveKv does.
+void MoveHostKv(HostKvCache& cache, std::span<const int32_t> pages, int first_position,
+                std::span<const int32_t> rows);
 
 // Writes the rows of Backend::WriteKv.
 void WriteHostKv(HostKvCache& cache, int layer, const SequenceRows& sequence, const float* keys,

@@ -26,7 +26,16 @@
 //   l = sum of p[j] in lanes j mod 16 (an unseen position adds 0);
 //   o[d] = fma(p[j], v[j][d], o[d]) for ascending j, starting from +0.
 // Blocks are merged in ascending order, beginning with the first one that holds
-// a seen position (Merge below); the result is o[d] / l.
+// a seen position (Merge below); the result is o[d] / l. A row of a tree does
+// the same with the positions of its path: only where the keys and values of a
+// position lie is different.
+//
+// LayerNorm sums x in lanes, divides by the columns and sums the squares of
+// c = x - mean in lanes; out = c * InverseRms(sum) * weight, then + bias.
+//
+// The log of a sum of exponentials takes the largest value m, sums Exp(x - m) in
+// lanes over each block of kLogSumExpBlock columns, adds the blocks' sums in
+// ascending order from +0, and is m + Log(sum).
 
 #ifndef OCTOGATE_KERNELS_REDUCTION_ORDER_H_
 #define OCTOGATE_KERNELS_REDUCTION_ORDER_H_
@@ -40,6 +49,7 @@ namespace octogate::kernels {
 
 inline constexpr int kLanes = 16;
 inline constexpr int kAttentionBlock = 256;
+inline constexpr int kLogSumExpBlock = 4096;
 
 // The tree over the 16 lanes. Overwrites `lanes`.
 inline float SumLanes(float* lanes) {
@@ -47,6 +57,16 @@ inline float SumLanes(float* lanes) {
     for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
   }
   return lanes[0];
+}
+
+// Sum of n terms; a(k) gives the k-th.
+template <typename A>
+float Sum(const A& a, int n) {
+  float lanes[kLanes] = {};
+  for (int k = 0; k < n; k += kLanes) {
+    for (int l = 0; l < kLanes; ++l) lanes[l] += k + l < n ? a(k + l) : 0.0f;
+  }
+  return SumLanes(lanes);
 }
 
 // Dot product of `n` pairs; a(k) and b(k) give the k-th factors.
@@ -86,6 +106,8 @@ inline MergeFactors Merge(float max_a, float max_b) {
   const float max = Maximum(max_a, max_b);
   return {max, Exp(max_a - max), Exp(max_b - max)};
 }
+
+inline float LogSumExp(float max, float sum) { return std::isinf(max) ? max : max + Log(sum); }
 
 // The first position that a row standing at `position` sees.
 inline int FirstSeen(int position, int sliding_window) {

@@ -19,6 +19,17 @@ struct Unit {
   int kv_head;
   int first_query;
   int queries;
+  int first_seen;  // of the positions that some query sees
+  int last_seen;
+
+  int first_block() const { return first_seen / kAttentionBlock; }
+  int last_block() const { return last_seen / kAttentionBlock; }
+};
+
+// The addresses of keys and values by position in a block.
+struct Located {
+  std::array<const uint8_t*, kAttentionBlock> keys;
+  std::array<const uint8_t*, kAttentionBlock> values;
 };
 
 // Where the result of one query goes.
@@ -44,13 +55,21 @@ class Operation {
   int group() const { return group_; }
 
   int Position(const Unit& unit, int query) const {
-    return unit.sequence->first_position + (unit.first_query + query) / group_;
+    return PositionOf(*unit.sequence, (unit.first_query + query) / group_);
   }
-  int FirstBlock(const Unit& unit) const {
-    return FirstSeen(Position(unit, 0), shape_.sliding_window) / kAttentionBlock;
-  }
-  int LastBlock(const Unit& unit) const {
-    return Position(unit, unit.queries - 1) / kAttentionBlock;
+  Unit MakeUnit(const SequenceRows& sequence, int kv_head, int first_query, int queries) const {
+    Unit unit{&sequence, kv_head, first_query, queries, 0, 0};
+    int lowest = Position(unit, 0);
+    int highest = Position(unit, queries - 1);
+    if (!sequence.ancestors.empty()) {
+      for (int query = 0; query < queries; query += group_) {
+        lowest = std::min(lowest, Position(unit, query));
+        highest = std::max(highest, Position(unit, query));
+      }
+    }
+    unit.first_seen = FirstSeen(lowest, shape_.sliding_window);
+    unit.last_seen = highest;
+    return unit;
   }
   // The part of a block that a query sees, counted in the block.
   bool Sees(const Unit& unit, int query, int block, int* begin, int* end) const {
@@ -75,37 +94,25 @@ class Operation {
   // says where a result goes; done(query) is called when it is there.
   template <typename SinkOf, typename Done>
   void AttendBlock(const Unit& unit, int block, const SinkOf& sink, const Done& done) const {
-    std::array<const uint8_t*, kAttentionBlock> keys;
-    std::array<const uint8_t*, kAttentionBlock> values;
-    LocateBlock(unit, block, &keys, &values);
-    AttentionTile tile;
-    tile.head_dim = shape_.head_dim;
-    tile.scale = shape_.scale;
-    tile.dtype = cache_.shape().dtype;
-    tile.keys = keys.data();
-    tile.values = values.data();
-    std::array<int, kTileQueries> members;
+    const SequenceRows& sequence = *unit.sequence;
+    const int start = block * kAttentionBlock;
+    const int end = start + kAttentionBlock;
+    Located located;
+    if (sequence.ancestors.empty()) {
+      LocateSlots(unit, start, std::min(end, unit.last_seen + 1), &located);
+      return AttendQueries(unit, block, 0, unit.queries, located, sink, done);
+    }
+    // What lies before the tree, and then for each of its rows its own path.
+    LocateSlots(unit, start, std::min(end, sequence.first_position), &located);
+    if (end <= sequence.first_position) {
+      return AttendQueries(unit, block, 0, unit.queries, located, sink, done);
+    }
     for (int query = 0; query < unit.queries;) {
-      tile.queries = 0;
-      for (; query < unit.queries && tile.queries < kTileQueries; ++query) {
-        const int t = tile.queries;
-        if (!Sees(unit, query, block, &tile.begin[t], &tile.end[t])) continue;
-        const auto [row, head] = RowAndHead(unit, query);
-        tile.q[t] =
-            q_ + row * static_cast<size_t>(q_stride_) + head * static_cast<size_t>(shape_.head_dim);
-        tile.out[t] = sink(query, t).out;
-        members[static_cast<size_t>(t)] = query;
-        ++tile.queries;
-      }
-      if (tile.queries == 0) continue;
-      kernels_.attend_block(&tile);
-      for (int t = 0; t < tile.queries; ++t) {
-        const int member = members[static_cast<size_t>(t)];
-        const Sink to = sink(member, t);
-        *to.max = tile.max[t];
-        *to.sum = tile.sum[t];
-        done(member, to);
-      }
+      const int row = (unit.first_query + query) / group_;
+      const int next = std::min(unit.queries, (row + 1) * group_ - unit.first_query);
+      LocatePath(unit, row, start, &located);
+      AttendQueries(unit, block, query, next, located, sink, done);
+      query = next;
     }
   }
 
@@ -131,7 +138,7 @@ class Operation {
       if (merging) Merge(result, total(query));
       merging = true;
     };
-    for (int block = FirstBlock(unit); block <= LastBlock(unit); ++block) {
+    for (int block = unit.first_block(); block <= unit.last_block(); ++block) {
       AttendBlock(unit, block, sink, done);
     }
     for (int query = 0; query < unit.queries; ++query) Divide(total(query));
@@ -148,26 +155,81 @@ class Operation {
             static_cast<size_t>(unit.kv_head * group_ + index % group_)};
   }
 
-  // Addresses of the keys and values of a block that some query of the unit
-  // sees.
-  void LocateBlock(const Unit& unit, int block, std::array<const uint8_t*, kAttentionBlock>* keys,
-                   std::array<const uint8_t*, kAttentionBlock>* values) const {
-    const int start = block * kAttentionBlock;
-    const int begin = std::max(FirstSeen(Position(unit, 0), shape_.sliding_window), start);
-    const int end = std::min(Position(unit, unit.queries - 1) + 1, start + kAttentionBlock);
-    const int page_size = cache_.shape().page_size;
-    for (int position = begin; position < end;) {
-      const int page = unit.sequence->pages[static_cast<size_t>(position / page_size)];
-      assert(page >= 0 && page < cache_.shape().pages);
-      const int page_end = std::min(end, (position / page_size + 1) * page_size);
-      size_t offset = static_cast<size_t>(position % page_size) * cache_.position_bytes();
-      const uint8_t* page_keys = cache_.keys(page, layer_, unit.kv_head);
-      const uint8_t* page_values = cache_.values(page, layer_, unit.kv_head);
-      for (; position < page_end; ++position, offset += cache_.position_bytes()) {
-        (*keys)[static_cast<size_t>(position - start)] = page_keys + offset;
-        (*values)[static_cast<size_t>(position - start)] = page_values + offset;
+  // Queries [query, last) of a unit, all of which find the positions that they
+  // see where `located` says.
+  template <typename SinkOf, typename Done>
+  void AttendQueries(const Unit& unit, int block, int query, int last, const Located& located,
+                     const SinkOf& sink, const Done& done) const {
+    AttentionTile tile;
+    tile.head_dim = shape_.head_dim;
+    tile.scale = shape_.scale;
+    tile.dtype = cache_.shape().dtype;
+    tile.keys = located.keys.data();
+    tile.values = located.values.data();
+    std::array<int, kTileQueries> members;
+    while (query < last) {
+      tile.queries = 0;
+      for (; query < last && tile.queries < kTileQueries; ++query) {
+        const int t = tile.queries;
+        if (!Sees(unit, query, block, &tile.begin[t], &tile.end[t])) continue;
+        const auto [row, head] = RowAndHead(unit, query);
+        tile.q[t] =
+            q_ + row * static_cast<size_t>(q_stride_) + head * static_cast<size_t>(shape_.head_dim);
+        tile.out[t] = sink(query, t).out;
+        members[static_cast<size_t>(t)] = query;
+        ++tile.queries;
+      }
+      if (tile.queries == 0) continue;
+      kernels_.attend_block(&tile);
+      for (int t = 0; t < tile.queries; ++t) {
+        const int member = members[static_cast<size_t>(t)];
+        const Sink to = sink(member, t);
+        *to.max = tile.max[t];
+        *to.sum = tile.sum[t];
+        done(member, to);
       }
     }
+  }
+
+  // Positions [start, end) of a block that begins at `start`, as far as they are
+  // seen, in the slots of the same number.
+  void LocateSlots(const Unit& unit, int start, int end, Located* located) const {
+    const int page_size = cache_.shape().page_size;
+    for (int slot = std::max(start, unit.first_seen); slot < end;) {
+      const int page_end = std::min(end, (slot / page_size + 1) * page_size);
+      const PageRun run = FindPage(unit, slot);
+      size_t offset = static_cast<size_t>(slot % page_size) * cache_.position_bytes();
+      for (; slot < page_end; ++slot, offset += cache_.position_bytes()) {
+        located->keys[static_cast<size_t>(slot - start)] = run.keys + offset;
+        located->values[static_cast<size_t>(slot - start)] = run.values + offset;
+      }
+    }
+  }
+
+  // The positions of a block on the path to a row of a tree.
+  void LocatePath(const Unit& unit, int row, int start, Located* located) const {
+    const SequenceRows& sequence = *unit.sequence;
+    ForAncestors(sequence.ancestors[static_cast<size_t>(row)], [&](int n, int ancestor) {
+      const int index = sequence.first_position + n - start;
+      if (index < 0 || index >= kAttentionBlock) return;
+      const int slot = sequence.first_position + ancestor;
+      const PageRun run = FindPage(unit, slot);
+      const size_t offset =
+          static_cast<size_t>(slot % cache_.shape().page_size) * cache_.position_bytes();
+      located->keys[static_cast<size_t>(index)] = run.keys + offset;
+      located->values[static_cast<size_t>(index)] = run.values + offset;
+    });
+  }
+
+  // Keys and values of the unit's head in the page that holds a slot.
+  struct PageRun {
+    const uint8_t* keys;
+    const uint8_t* values;
+  };
+  PageRun FindPage(const Unit& unit, int slot) const {
+    const int page = unit.sequence->pages[static_cast<size_t>(slot / cache_.shape().page_size)];
+    assert(page >= 0 && page < cache_.shape().pages);
+    return {cache_.keys(page, layer_, unit.kv_head), cache_.values(page, layer_, unit.kv_head)};
   }
 
   const KernelTable& kernels_;
@@ -183,8 +245,8 @@ class Operation {
 // The units of up to kBatchSequences sequences, numbered.
 class UnitList {
  public:
-  UnitList(std::span<const SequenceRows> sequences, int kv_heads, int group)
-      : sequences_(sequences), kv_heads_(kv_heads), group_(group) {
+  UnitList(const Operation& operation, std::span<const SequenceRows> sequences, int kv_heads)
+      : operation_(operation), sequences_(sequences) {
     int total = 0;
     for (size_t s = 0; s < sequences.size(); ++s) {
       first_[s] = total;
@@ -203,18 +265,18 @@ class UnitList {
     const int chunks = Chunks(sequence);
     const int local = index - first_[s];
     const int first_query = local % chunks * kUnitQueries;
-    return {&sequence, local / chunks, first_query,
-            std::min(kUnitQueries, sequence.row_count * group_ - first_query)};
+    return operation_.MakeUnit(
+        sequence, local / chunks, first_query,
+        std::min(kUnitQueries, sequence.row_count * operation_.group() - first_query));
   }
 
  private:
   int Chunks(const SequenceRows& sequence) const {
-    return (sequence.row_count * group_ + kUnitQueries - 1) / kUnitQueries;
+    return (sequence.row_count * operation_.group() + kUnitQueries - 1) / kUnitQueries;
   }
 
+  const Operation& operation_;
   std::span<const SequenceRows> sequences_;
-  int kv_heads_;
-  int group_;
   std::array<int, kBatchSequences + 1> first_;
 };
 
@@ -228,7 +290,7 @@ bool AttendSplit(const Operation& operation, ThreadPool& pool, const UnitList& u
   int queries = 0;
   for (int u = 0; u < units.size(); ++u) {
     const Unit unit = units[u];
-    blocks = std::max(blocks, operation.LastBlock(unit) - operation.FirstBlock(unit) + 1);
+    blocks = std::max(blocks, unit.last_block() - unit.first_block() + 1);
     queries = std::max(queries, unit.queries);
   }
   if (blocks < 2) return false;
@@ -252,18 +314,18 @@ bool AttendSplit(const Operation& operation, ThreadPool& pool, const UnitList& u
     const int u = task / blocks;
     const int b = task % blocks;
     const Unit unit = units[u];
-    const int block = operation.FirstBlock(unit) + b;
-    if (block > operation.LastBlock(unit)) return;
+    const int block = unit.first_block() + b;
+    if (block > unit.last_block()) return;
     operation.AttendBlock(
         unit, block, [&](int query, int /*tile_index*/) { return slot(u, b, query); },
         [](int, const Sink&) {});
   });
   pool.Run(units.size(), [&](int u, int /*thread*/) {
     const Unit unit = units[u];
-    const int first_block = operation.FirstBlock(unit);
+    const int first_block = unit.first_block();
     for (int query = 0; query < unit.queries; ++query) {
       Sink total{nullptr, nullptr, nullptr};
-      for (int block = first_block; block <= operation.LastBlock(unit); ++block) {
+      for (int block = first_block; block <= unit.last_block(); ++block) {
         int begin;
         int end;
         if (!operation.Sees(unit, query, block, &begin, &end)) continue;
@@ -288,11 +350,16 @@ void CpuAttention(const KernelTable& kernels, ThreadPool& pool, const AttentionS
                   const HostKvCache& cache, int layer, std::span<const SequenceRows> sequences,
                   const float* q, int q_stride, AttentionScratch& scratch, float* out) {
   assert(shape.head_dim <= kMaxHeadDim && shape.heads % shape.kv_heads == 0);
+  assert(std::all_of(sequences.begin(), sequences.end(), [](const SequenceRows& sequence) {
+    return sequence.ancestors.empty() ||
+           (sequence.ancestors.size() == static_cast<size_t>(sequence.row_count) &&
+            sequence.row_count <= kMaxTreeRows);
+  }));
   assert(shape.head_dim == cache.shape().head_dim && shape.kv_heads == cache.shape().kv_heads);
   const Operation operation(kernels, shape, cache, layer, q, q_stride, out);
   while (!sequences.empty()) {
     const size_t count = std::min(sequences.size(), size_t{kBatchSequences});
-    const UnitList units(sequences.first(count), shape.kv_heads, operation.group());
+    const UnitList units(operation, sequences.first(count), shape.kv_heads);
     if (!AttendSplit(operation, pool, units, shape.head_dim, scratch)) {
       pool.Run(units.size(), [&](int u, int /*thread*/) { operation.AttendUnit(units[u]); });
     }

@@ -13,6 +13,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/top_k.h"
 #include "kernels/float16.h"
 #include "kernels/host_memory.h"
 #include "kernels/rotary.h"
@@ -108,6 +109,14 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
+                 float epsilon, float* out) override {
+    ForRows(rows, static_cast<size_t>(columns), [&](int r) {
+      kernels_.layer_norm(x + Offset(r, columns), weight, bias, columns, epsilon,
+                          out + Offset(r, columns));
+    });
+  }
+
   void MatMul(const Weight& weight, const float* bias, const float* x, int rows, bool accumulate,
               float* out, int out_stride) override {
     assert(out_stride >= weight.rows);
@@ -154,6 +163,11 @@ class CpuBackend final : public Backend {
     }
   }
 
+  void MoveKv(KvCache& cache, std::span<const int32_t> pages, int first_position,
+              std::span<const int32_t> rows) override {
+    MoveHostKv(static_cast<HostKvCache&>(cache), pages, first_position, rows);
+  }
+
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
                  std::span<const SequenceRows> sequences, const float* q, int q_stride,
                  float* out) override {
@@ -173,6 +187,11 @@ class CpuBackend final : public Backend {
 
   void GatherRows(const float* x, std::span<const int32_t> rows, int columns, float* out) override {
     for (const int32_t row : rows) out = std::copy_n(x + Offset(row, columns), columns, out);
+  }
+
+  void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
+            std::span<float> values, std::span<float> log_sum_exp) override {
+    CpuTopK(kernels_, pool_, logits, rows, columns, k, ids, values, log_sum_exp);
   }
 
  private:

@@ -73,6 +73,71 @@ inline void RmsNorm(const float* x, const float* weight, int columns, float epsi
   }
 }
 
+inline void LayerNorm(const float* x, const float* weight, const float* bias, int columns,
+                      float epsilon, float* out) {
+  const int whole = columns / kLanes * kLanes;
+  const int left = columns - whole;
+  F32x16 sums = Zero();
+  for (int c = 0; c < whole; c += kLanes) sums = sums + Load(x + c);
+  if (left > 0) sums = sums + LoadPartial(x + whole, left);
+  const F32x16 mean = Broadcast(SumLanes(sums) / static_cast<float>(columns));
+  F32x16 squares = Zero();
+  for (int c = 0; c < whole; c += kLanes) {
+    const F32x16 centred = Load(x + c) - mean;
+    squares = Fma(centred, centred, squares);
+  }
+  if (left > 0) {
+    float last[kLanes];
+    Store(LoadPartial(x + whole, left) - mean, last);
+    const F32x16 centred = LoadPartial(last, left);
+    squares = Fma(centred, centred, squares);
+  }
+  const float variance = SumLanes(squares) / static_cast<float>(columns);
+  const F32x16 scale = Broadcast(1.0f / __builtin_sqrtf(variance + epsilon));
+  for (int c = 0; c < columns; c += kLanes) {
+    const int n = columns - c < kLanes ? left : kLanes;
+    const auto load = [n](const float* from) {
+      return n == kLanes ? Load(from) : LoadPartial(from, n);
+    };
+    F32x16 y = (load(x + c) - mean) * scale * load(weight + c);
+    if (bias != nullptr) y = y + load(bias + c);
+    n == kLanes ? Store(y, out + c) : StorePartial(y, out + c, n);
+  }
+}
+
+// The largest of count values, NaNs aside; minus infinity if there is none.
+inline float MaximumOf(const float* x, int count) {
+  constexpr int kStreams = 4;
+  F32x16 maxima[kStreams];
+  for (F32x16& maximum : maxima) maximum = Broadcast(-__builtin_inff());
+  int c = 0;
+  for (; c + kStreams * kLanes <= count; c += kStreams * kLanes) {
+    for (int i = 0; i < kStreams; ++i) {
+      maxima[i] = Maximum(Load(x + c + i * kLanes), maxima[i]);
+    }
+  }
+  for (; c + kLanes <= count; c += kLanes) maxima[0] = Maximum(Load(x + c), maxima[0]);
+  for (int i = 1; i < kStreams; ++i) maxima[0] = Maximum(maxima[i], maxima[0]);
+  float maximum = MaximumLane(maxima[0]);
+  for (; c < count; ++c) maximum = x[c] > maximum ? x[c] : maximum;
+  return maximum;
+}
+
+// The sum of exp(x - max) over one block of a row's columns.
+inline float SumExp(const float* x, int count, float max) {
+  const F32x16 shift = Broadcast(max);
+  F32x16 sums = Zero();
+  int c = 0;
+  for (; c + kLanes <= count; c += kLanes) sums = sums + Exp(Load(x + c) - shift);
+  if (c < count) {
+    float last[kLanes];
+    Store(Broadcast(-__builtin_inff()), last);
+    StorePartial(LoadPartial(x + c, count - c), last, count - c);
+    sums = sums + Exp(Load(last) - shift);
+  }
+  return SumLanes(sums);
+}
+
 template <DType T>
 void WidenRow(const uint8_t* from, int count, float* to) {
   int c = 0;

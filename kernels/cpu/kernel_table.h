@@ -84,6 +84,13 @@ struct KernelTable {
   void (*matmul_bf16)(const Bf16MatMulArgs& args, int begin, int end);
 
   void (*rms_norm)(const float* x, const float* weight, int columns, float epsilon, float* out);
+  // bias may be null.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, int columns,
+                     float epsilon, float* out);
+  // The largest value, NaNs aside; minus infinity if there is none.
+  float (*maximum)(const float* x, int count);
+  // The sum of exp(x - max), in one set of lanes.
+  float (*sum_exp)(const float* x, int count, float max);
   void (*widen)(const uint8_t* from, DType dtype, int count, float* to);
   void (*silu_mul)(const float* gate, const float* up, int count, float* out);
   void (*gelu_tanh_mul)(const float* gate, const float* up, int count, float* out);

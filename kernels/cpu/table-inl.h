@@ -11,8 +11,20 @@
 namespace octogate::kernels::OCTOGATE_ISA {
 
 inline constexpr KernelTable kTable = {
-    OCTOGATE_ISA_NAME, MatMul,           MatMulBf16,  RmsNorm,    WidenAny, GateMul<Silu>,
-    GateMul<GeluTanh>, GateMul<GeluErf>, AttendBlock, MergeBlock, Divide,
+    .name = OCTOGATE_ISA_NAME,
+    .matmul = MatMul,
+    .matmul_bf16 = MatMulBf16,
+    .rms_norm = RmsNorm,
+    .layer_norm = LayerNorm,
+    .maximum = MaximumOf,
+    .sum_exp = SumExp,
+    .widen = WidenAny,
+    .silu_mul = GateMul<Silu>,
+    .gelu_tanh_mul = GateMul<GeluTanh>,
+    .gelu_erf_mul = GateMul<GeluErf>,
+    .attend_block = AttendBlock,
+    .merge = MergeBlock,
+    .divide = Divide,
 };
 
 }  // namespace octogate::kernels::OCTOGATE_ISA

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -36,32 +37,45 @@ float WidenElement(const uint8_t* row, DType dtype, int index) {
   return dtype == DType::kF16 ? Float16ToFloat(value) : BFloat16ToFloat(value);
 }
 
-// The keys and values of one kv head of one sequence, by position.
+// The keys and values of one kv head that row `row` of a sequence sees, by
+// position.
 class HeadView {
  public:
-  HeadView(const HostKvCache& cache, int layer, int kv_head, std::span<const int32_t> pages)
-      : cache_(cache), layer_(layer), kv_head_(kv_head), pages_(pages) {}
+  HeadView(const HostKvCache& cache, int layer, int kv_head, const SequenceRows& sequence, int row)
+      : cache_(cache), layer_(layer), kv_head_(kv_head), sequence_(sequence) {
+    if (sequence.ancestors.empty()) return;
+    ForAncestors(sequence.ancestors[static_cast<size_t>(row)],
+                 [&](int n, int ancestor) { path_[static_cast<size_t>(n)] = ancestor; });
+  }
 
   float Key(int position, int d) const {
-    return Element(cache_.keys(Page(position), layer_, kv_head_), position, d);
+    const int slot = Slot(position);
+    return Element(cache_.keys(Page(slot), layer_, kv_head_), slot, d);
   }
   float Value(int position, int d) const {
-    return Element(cache_.values(Page(position), layer_, kv_head_), position, d);
+    const int slot = Slot(position);
+    return Element(cache_.values(Page(slot), layer_, kv_head_), slot, d);
   }
 
  private:
-  int Page(int position) const {
-    return pages_[static_cast<size_t>(position / cache_.shape().page_size)];
+  int Slot(int position) const {
+    const int n = position - sequence_.first_position;
+    if (n < 0 || sequence_.ancestors.empty()) return position;
+    return sequence_.first_position + path_[static_cast<size_t>(n)];
   }
-  float Element(const uint8_t* run, int position, int d) const {
-    const size_t in_page = static_cast<size_t>(position % cache_.shape().page_size);
+  int Page(int slot) const {
+    return sequence_.pages[static_cast<size_t>(slot / cache_.shape().page_size)];
+  }
+  float Element(const uint8_t* run, int slot, int d) const {
+    const size_t in_page = static_cast<size_t>(slot % cache_.shape().page_size);
     return WidenElement(run + in_page * cache_.position_bytes(), cache_.shape().dtype, d);
   }
 
   const HostKvCache& cache_;
   int layer_;
   int kv_head_;
-  std::span<const int32_t> pages_;
+  const SequenceRows& sequence_;
+  std::array<int, kMaxTreeRows> path_{};
 };
 
 // Softmax over part of the positions: not yet divided by `sum`, relative to
@@ -92,6 +106,12 @@ void AttendBlock(const AttentionShape& shape, const HeadView& head, const float*
     }
   }
   partial->sum = SumLanes(lanes);
+}
+
+// The order of TopK.
+bool RanksBefore(const float* row, int a, int b) {
+  if (std::isnan(row[a]) != std::isnan(row[b])) return std::isnan(row[b]);
+  return row[a] > row[b] || (!(row[a] < row[b]) && a < b);
 }
 
 class ReferenceBackend final : public Backend {
@@ -132,6 +152,21 @@ class ReferenceBackend final : public Backend {
       const auto element = [&](int c) { return from[c]; };
       const float scale = InverseRms(Dot(element, element, columns), columns, epsilon);
       for (int c = 0; c < columns; ++c) out[Offset(r, columns) + c] = from[c] * scale * weight[c];
+    }
+  }
+
+  void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
+                 float epsilon, float* out) override {
+    for (int r = 0; r < rows; ++r) {
+      const float* from = x + Offset(r, columns);
+      const float sum = Sum([&](int c) { return from[c]; }, columns);
+      const float mean = sum / static_cast<float>(columns);
+      const auto centred = [&](int c) { return from[c] - mean; };
+      const float scale = InverseRms(Dot(centred, centred, columns), columns, epsilon);
+      for (int c = 0; c < columns; ++c) {
+        const float y = centred(c) * scale * weight[c];
+        out[Offset(r, columns) + c] = bias == nullptr ? y : y + bias[c];
+      }
     }
   }
 
@@ -178,6 +213,11 @@ class ReferenceBackend final : public Backend {
     }
   }
 
+  void MoveKv(KvCache& cache, std::span<const int32_t> pages, int first_position,
+              std::span<const int32_t> rows) override {
+    MoveHostKv(static_cast<HostKvCache&>(cache), pages, first_position, rows);
+  }
+
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
                  std::span<const SequenceRows> sequences, const float* q, int q_stride,
                  float* out) override {
@@ -189,10 +229,9 @@ class ReferenceBackend final : public Backend {
       for (int i = 0; i < sequence.row_count; ++i) {
         for (int h = 0; h < shape.heads; ++h) {
           const int row = sequence.first_row + i;
-          const HeadView head(host_cache, layer, h / (shape.heads / shape.kv_heads),
-                              sequence.pages);
+          const HeadView head(host_cache, layer, h / (shape.heads / shape.kv_heads), sequence, i);
           AttendRow(shape, head, q + Offset(row, q_stride) + Offset(h, shape.head_dim),
-                    sequence.first_position + i, &total, &block);
+                    PositionOf(sequence, i), &total, &block);
           float* to = out + Offset(row, shape.heads * shape.head_dim) + Offset(h, shape.head_dim);
           for (int d = 0; d < shape.head_dim; ++d) to[d] = total.out[d] / total.sum;
         }
@@ -212,6 +251,32 @@ class ReferenceBackend final : public Backend {
   void GatherRows(const float* x, std::span<const int32_t> rows, int columns, float* out) override {
     for (const int32_t row : rows) {
       out = std::copy_n(x + Offset(row, columns), columns, out);
+    }
+  }
+
+  void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
+            std::span<float> values, std::span<float> log_sum_exp) override {
+    assert(k >= 0 && k <= columns);
+    for (int r = 0; r < rows; ++r) {
+      const float* row = logits + Offset(r, columns);
+      for (int i = 0; i < k; ++i) {
+        // The largest of those that come after what was found last.
+        int best = -1;
+        for (int c = 0; c < columns; ++c) {
+          if (i > 0 && !RanksBefore(row, ids[Offset(r, k) + i - 1], c)) continue;
+          if (best < 0 || RanksBefore(row, c, best)) best = c;
+        }
+        ids[Offset(r, k) + i] = best;
+        values[Offset(r, k) + i] = row[best];
+      }
+      float max = -std::numeric_limits<float>::infinity();
+      for (int c = 0; c < columns; ++c) max = Maximum(row[c], max);
+      float sum = 0;
+      for (int begin = 0; begin < columns; begin += kLogSumExpBlock) {
+        sum += Sum([&](int c) { return Exp(row[begin + c] - max); },
+                   std::min(columns - begin, kLogSumExpBlock));
+      }
+      log_sum_exp[static_cast<size_t>(r)] = LogSumExp(max, sum);
     }
   }
 

@@ -74,6 +74,37 @@ TEST_F(AccuracyTest, RmsNorm) {
   }
 }
 
+TEST_F(AccuracyTest, LayerNorm) {
+  for (const int columns : {2, 16, 172, 4096}) {
+    auto x = random_.Floats(static_cast<size_t>(columns), 10);
+    for (float& v : x) v += 30;
+    const auto weight = random_.Floats(static_cast<size_t>(columns));
+    const auto bias = random_.Floats(static_cast<size_t>(columns));
+    std::vector<float> out(x.size());
+    backend_->LayerNorm(x.data(), weight.data(), bias.data(), 1, columns, 1e-5f, out.data());
+    double mean = 0;
+    double magnitude = 0;
+    for (const float v : x) {
+      mean += static_cast<double>(v) / columns;
+      magnitude = std::max(magnitude, std::fabs(static_cast<double>(v)));
+    }
+    double variance = 0;
+    for (const float v : x) variance += (v - mean) * (v - mean) / columns;
+    const double deviation = std::sqrt(variance + 1e-5);
+    // The mean's error moves every value, in units of the deviation; what follows is relative.
+    const double steps = columns / 16.0 + 8;
+    const double shift = (steps + 2) * kEpsilon * magnitude / deviation;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double centred = (x[i] - mean) / deviation;
+      const double exact = centred * weight[i] + bias[i];
+      const double error = shift + std::fabs(centred) * (steps * kEpsilon + shift + shift * shift);
+      ASSERT_NEAR(out[i], exact,
+                  std::fabs(weight[i]) * error + kEpsilon * (std::fabs(exact) + error) * 4)
+          << "seed " << Seed();
+    }
+  }
+}
+
 TEST_F(AccuracyTest, Rope) {
   constexpr int kHalf = 32;
   std::vector<float> frequencies(kHalf);

@@ -102,6 +102,14 @@ TEST_P(DifferentialTest, RowWiseOperations) {
         std::copy_n(x.data(), size, out);  // in place
         backend.RmsNorm(out, weight.data(), rows, columns, 1e-6f, out);
       }));
+      const auto bias = random_.Floats(static_cast<size_t>(columns));
+      ASSERT_TRUE(run([&](Backend& backend, float* out) {
+        backend.LayerNorm(x.data(), weight.data(), bias.data(), rows, columns, 1e-5f, out);
+      }));
+      ASSERT_TRUE(run([&](Backend& backend, float* out) {
+        std::copy_n(x.data(), size, out);  // in place
+        backend.LayerNorm(out, weight.data(), nullptr, rows, columns, 1e-6f, out);
+      }));
       ASSERT_TRUE(run(
           [&](Backend& backend, float* out) { backend.SiluMul(x.data(), rows, columns, out); }));
       ASSERT_TRUE(run([&](Backend& backend, float* out) {

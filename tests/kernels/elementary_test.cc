@@ -50,6 +50,23 @@ TEST(ExpTest, HasDefinedEnds) {
   EXPECT_TRUE(std::isnan(Exp(kNan)));
 }
 
+TEST(LogTest, IsTheNearestOrAlmost) {
+  RandomData random;
+  for (int i = 0; i < 1'000'000; ++i) {
+    const float x = std::fabs(random.AnyFinite());
+    if (x == 0) continue;
+    const double exact = std::log(static_cast<double>(x));
+    const auto nearest = static_cast<float>(exact);
+    const double unit = std::nextafter(std::fabs(nearest), HUGE_VALF) - std::fabs(nearest);
+    ASSERT_NEAR(Log(x), exact, 0.51 * unit) << x << " (seed " << Seed() << ")";
+  }
+  EXPECT_EQ(Log(1.0f), 0.0f);
+  EXPECT_EQ(Log(0.0f), -HUGE_VALF);
+  EXPECT_EQ(Log(HUGE_VALF), HUGE_VALF);
+  EXPECT_TRUE(std::isnan(Log(-1.0f)));
+  EXPECT_TRUE(std::isnan(Log(NAN)));
+}
+
 TEST(ActivationTest, IsWithinAMillionthOfX) {
   const double half_pi_root = std::sqrt(2 / std::acos(-1.0));
   for (int i = 0; i <= 400'000; ++i) {

@@ -1,5 +1,5 @@
-// Tells ThreadSanitizer about absl::Mutex and absl::Status. Debian's libabsl is not instrumented,
-// so that without this everything that a Mutex guards looks like a race.
+// Tells ThreadSanitizer about absl::Mutex, absl::Notification and absl::Status. Debian's libabsl is
+// not instrumented, so that without this everything that a Mutex guards looks like a race.
 //
 // Linked into every program of a ThreadSanitizer build. The definitions here take the place of the
 // library's; each calls the one that it has displaced, and states the order that it makes: what
@@ -140,6 +140,43 @@ extern "C" void OctogateTsanWait(absl::CondVar* variable, absl::Mutex* mutex) {
   displaced(variable, mutex);
   __tsan_acquire(mutex);
 }
+
+// Notifications: what came before Notify happened before what comes after a wait that has seen it.
+// The flag behind the mutex is an atomic, which HasBeenNotified reads in our own code.
+struct NotificationState {
+  absl::Mutex mutex;
+  bool notified;
+};
+extern "C" void OctogateTsanNotify(NotificationState* notification) __asm__(
+    ABSL_SYMBOL("12Notification6NotifyEv"));
+extern "C" void OctogateTsanNotify(NotificationState* notification) {
+  static auto* const displaced =
+      Displaced<void(NotificationState*)>(ABSL_SYMBOL("12Notification6NotifyEv"));
+  __tsan_release(&notification->notified);
+  displaced(notification);
+}
+extern "C" void OctogateTsanAwaitNotification(const NotificationState* notification) __asm__(
+    "_ZNK4absl7debian312Notification19WaitForNotificationEv");
+extern "C" void OctogateTsanAwaitNotification(const NotificationState* notification) {
+  static auto* const displaced = Displaced<void(const NotificationState*)>(
+      "_ZNK4absl7debian312Notification19WaitForNotificationEv");
+  displaced(notification);
+  __tsan_acquire(const_cast<bool*>(&notification->notified));
+}
+#define AWAITS_NOTIFICATION(name, symbol, Deadline)                                      \
+  extern "C" bool name(const NotificationState* notification,                            \
+                       Deadline deadline) __asm__("_ZNK4absl7debian3" symbol);           \
+  extern "C" bool name(const NotificationState* notification, Deadline deadline) {       \
+    static auto* const displaced =                                                       \
+        Displaced<bool(const NotificationState*, Deadline)>("_ZNK4absl7debian3" symbol); \
+    const bool notified = displaced(notification, deadline);                             \
+    if (notified) __tsan_acquire(const_cast<bool*>(&notification->notified));            \
+    return notified;                                                                     \
+  }
+AWAITS_NOTIFICATION(OctogateTsanAwaitNotificationTimeout,
+                    "12Notification30WaitForNotificationWithTimeoutENS0_8DurationE", absl::Duration)
+AWAITS_NOTIFICATION(OctogateTsanAwaitNotificationDeadline,
+                    "12Notification31WaitForNotificationWithDeadlineENS0_4TimeE", absl::Time)
 
 // Shared states of absl::Status count their owners inside the library too: giving one up happened
 // before the last owner deletes it.

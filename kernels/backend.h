@@ -27,6 +27,7 @@
 #ifndef OCTOGATE_KERNELS_BACKEND_H_
 #define OCTOGATE_KERNELS_BACKEND_H_
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -108,6 +109,13 @@ struct SequenceRows {
   // Empty or row_count masks; at most kMaxTreeRows.
   std::span<const AncestorMask> ancestors = {};
 };
+
+// Where row i of a sequence stands.
+inline int PositionOf(const SequenceRows& sequence, int i) {
+  if (sequence.ancestors.empty()) return sequence.first_position + i;
+  const AncestorMask& mask = sequence.ancestors[static_cast<size_t>(i)];
+  return sequence.first_position + std::popcount(mask.words[0]) + std::popcount(mask.words[1]) - 1;
+}
 
 inline constexpr int kMaxHeadDim = 1024;
 

@@ -93,13 +93,6 @@ void ForAncestors(const AncestorMask& mask, const F& f) {
   }
 }
 
-// Where row i of a sequence stands.
-inline int PositionOf(const SequenceRows& sequence, int i) {
-  if (sequence.ancestors.empty()) return sequence.first_position + i;
-  const AncestorMask& mask = sequence.ancestors[static_cast<size_t>(i)];
-  return sequence.first_position + std::popcount(mask.words[0]) + std::popcount(mask.words[1]) - 1;
-}
-
 // What Backend::MoveKv does.
 void MoveHostKv(HostKvCache& cache, std::span<const int32_t> pages, int first_position,
                 std::span<const int32_t> rows);

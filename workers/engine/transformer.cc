@@ -284,8 +284,11 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
     sequence_rows_.push_back({.first_row = static_cast<int>(positions_.size()),
                               .row_count = sequence.row_count,
                               .first_position = sequence.first_position,
-                              .pages = sequence.pages});
-    for (int i = 0; i < sequence.row_count; ++i) positions_.push_back(sequence.first_position + i);
+                              .pages = sequence.pages,
+                              .ancestors = sequence.ancestors});
+    for (int i = 0; i < sequence.row_count; ++i) {
+      positions_.push_back(kernels::PositionOf(sequence_rows_.back(), i));
+    }
   }
   assert(static_cast<int>(positions_.size()) == rows);
   selected_rows_.assign(step.logit_rows.begin(), step.logit_rows.end());
@@ -331,6 +334,11 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
     backend_->Download(selected_->data() + static_cast<size_t>(logit_rows) * hidden_size, hidden);
   }
   backend_->Synchronize();
+}
+
+void Transformer::KeepPath(kernels::KvCache& cache, std::span<const int32_t> pages,
+                           int first_position, std::span<const int32_t> path) {
+  backend_->MoveKv(cache, pages, first_position, path);
 }
 
 }  // namespace octogate::workers

@@ -35,11 +35,15 @@ struct TransformerLimits {
   int max_logit_rows = 1;  // of a step; at most max_rows
 };
 
-// The rows of one sequence in a step.
+// The rows of one sequence in a step: a chain, or a tree of drafts (kernels::SequenceRows).
 struct StepSequence {
   int row_count = 0;
-  int first_position = 0;          // position of its first row
-  std::span<const int32_t> pages;  // pages[p / page_size] holds position p
+  int first_position = 0;          // position of its first row; of all roots of a tree
+  std::span<const int32_t> pages;  // pages[p / page_size] holds slot p
+  // A tree's masks, one for each row; empty for a chain. Row i takes slot first_position + i: pages
+  // have to reach as far, though no row may stand that deep. Logits and hidden states of a row are
+  // those of a plain decode of its path, bit for bit.
+  std::span<const kernels::AncestorMask> ancestors = {};
   // RopeRangeForLength of the whole sequence as it is known now, whatever part of it this step
   // computes: so the result does not depend on how a prompt is cut. All positions of a sequence
   // have to be computed again when the range changes.
@@ -74,6 +78,12 @@ class Transformer {
   //   hidden: [hidden_rows.size(), hidden_size], after the final norm
   void Forward(const StepInput& step, kernels::KvCache& cache, std::span<float> logits,
                std::span<float> hidden);
+
+  // Leaves in the cache, of the rows of a tree that started at `first_position`, only `path`: a row
+  // and its ancestors, ascending. Its i-th row then has position and slot first_position + i, as if
+  // it had been decoded there.
+  void KeepPath(kernels::KvCache& cache, std::span<const int32_t> pages, int first_position,
+                std::span<const int32_t> path);
 
   const ModelConfig& config() const { return checkpoint_->config(); }
 

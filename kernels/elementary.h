@@ -10,15 +10,19 @@
 #ifndef OCTOGATE_KERNELS_ELEMENTARY_H_
 #define OCTOGATE_KERNELS_ELEMENTARY_H_
 
+#include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+
+#include "kernels/host_device.h"
 
 namespace octogate::kernels {
 
 // a < b ? a : b, so that a NaN in `b` is passed on (as x86 minps does).
-inline float Minimum(float a, float b) { return a < b ? a : b; }
-inline float Maximum(float a, float b) { return a > b ? a : b; }
+OCTOGATE_HOST_DEVICE inline float Minimum(float a, float b) { return a < b ? a : b; }
+OCTOGATE_HOST_DEVICE inline float Maximum(float a, float b) { return a > b ? a : b; }
 
 // exp(x) = 2^n * exp(r) with n = round(x / ln 2), |r| <= ln(2) / 2, and
 // exp(r) = 1 + r + r^2 * polynomial(r), fitted for relative error 3.2e-9.
@@ -38,7 +42,7 @@ inline constexpr float kP0 = 0.5f;
 
 // Multiplies y by 2^n where `rounded` is n + kRounder, in two exact factors so
 // that subnormal results are rounded once.
-inline float ScaleByPowerOfTwo(float y, float rounded) {
+OCTOGATE_HOST_DEVICE inline float ScaleByPowerOfTwo(float y, float rounded) {
   const uint32_t offset =
       std::bit_cast<uint32_t>(rounded) - std::bit_cast<uint32_t>(exp_constants::kRounder);
   const int32_t n = static_cast<int32_t>(offset);
@@ -49,7 +53,7 @@ inline float ScaleByPowerOfTwo(float y, float rounded) {
   return y * factor1 * factor2;
 }
 
-inline float Exp(float x) {
+OCTOGATE_HOST_DEVICE inline float Exp(float x) {
   using namespace exp_constants;  // NOLINT(google-build-using-namespace)
   x = Maximum(kMin, Minimum(kMax, x));
   const float rounded = std::fma(x, kLog2E, kRounder);
@@ -84,7 +88,7 @@ inline float Log(float x) {
 }
 
 // x * sigmoid(x).
-inline float Silu(float x) { return x / (1.0f + Exp(0.0f - x)); }
+OCTOGATE_HOST_DEVICE inline float Silu(float x) { return x / (1.0f + Exp(0.0f - x)); }
 
 namespace gelu_constants {
 inline constexpr float kTanhCubic = 0.044715f;
@@ -102,13 +106,13 @@ inline constexpr float kErfc[9] = {
 
 // The tanh approximation of GELU, as x * sigmoid(2u) with
 // u = sqrt(2 / pi) * (x + 0.044715 x^3).
-inline float GeluTanh(float x) {
+OCTOGATE_HOST_DEVICE inline float GeluTanh(float x) {
   const float inner = std::fma(gelu_constants::kTanhCubic, (x * x) * x, x);
   return x / (1.0f + Exp(gelu_constants::kTanhScale * inner));
 }
 
 // x * Phi(x) = max(0, x) - |x| * erfc(|x| / sqrt(2)) / 2.
-inline float GeluErf(float x) {
+OCTOGATE_HOST_DEVICE inline float GeluErf(float x) {
   using namespace gelu_constants;  // NOLINT(google-build-using-namespace)
   const float a = Minimum(kTail, std::fabs(x));
   const float z = a * kSqrtHalf;
@@ -116,8 +120,9 @@ inline float GeluErf(float x) {
   const float error = std::fma(z, z, 0.0f - square);
   const float e = Exp(0.0f - square);
   const float t = 1.0f / std::fma(kErfcScale, z, 1.0f);
-  float p = kErfc[8];
-  for (int i = 7; i >= 0; --i) p = std::fma(p, t, kErfc[i]);
+  constexpr std::array<float, 9> kPolynomial = std::to_array(kErfc);  // reachable on a GPU
+  float p = kPolynomial[8];
+  for (size_t i = 8; i-- > 0;) p = std::fma(p, t, kPolynomial[i]);
   const float tail = 0.5f * (std::fma(0.0f - error, e, e) * (t * p));
   return std::fma(0.0f - a, tail, Maximum(0.0f, x));
 }

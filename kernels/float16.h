@@ -11,19 +11,21 @@
 #include <bit>
 #include <cstdint>
 
+#include "kernels/host_device.h"
+
 namespace octogate::kernels {
 
-inline float BFloat16ToFloat(uint16_t value) {
+OCTOGATE_HOST_DEVICE inline float BFloat16ToFloat(uint16_t value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
 }
 
-inline uint16_t FloatToBFloat16(float value) {
+OCTOGATE_HOST_DEVICE inline uint16_t FloatToBFloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
-inline float Float16ToFloat(uint16_t value) {
+OCTOGATE_HOST_DEVICE inline float Float16ToFloat(uint16_t value) {
   const uint32_t sign = static_cast<uint32_t>(value & 0x8000u) << 16;
   const uint32_t magnitude = value & 0x7FFFu;
   if (magnitude >= 0x7C00u) {  // infinity, or a NaN, which is made quiet
@@ -36,7 +38,7 @@ inline float Float16ToFloat(uint16_t value) {
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
 }
 
-inline uint16_t FloatToFloat16(float value) {
+OCTOGATE_HOST_DEVICE inline uint16_t FloatToFloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7FFFFFFFu;

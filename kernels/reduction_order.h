@@ -44,6 +44,7 @@
 #include <cstdint>
 
 #include "kernels/elementary.h"
+#include "kernels/host_device.h"
 
 namespace octogate::kernels {
 
@@ -52,7 +53,7 @@ inline constexpr int kAttentionBlock = 256;
 inline constexpr int kLogSumExpBlock = 4096;
 
 // The tree over the 16 lanes. Overwrites `lanes`.
-inline float SumLanes(float* lanes) {
+OCTOGATE_HOST_DEVICE inline float SumLanes(float* lanes) {
   for (int half = kLanes / 2; half > 0; half /= 2) {
     for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
   }
@@ -84,13 +85,14 @@ float Dot(const A& a, const B& b, int n) {
 
 // y = dot, then + bias if there is one, then + the previous value of the output
 // if it accumulates.
-inline float FinishDot(float dot, const float* bias, int index, bool accumulate, float previous) {
+OCTOGATE_HOST_DEVICE inline float FinishDot(float dot, const float* bias, int index,
+                                            bool accumulate, float previous) {
   if (bias != nullptr) dot += bias[index];
   return accumulate ? previous + dot : dot;
 }
 
 // What multiplies x in RmsNorm before the weight: 1 / sqrt(mean square + eps).
-inline float InverseRms(float sum_of_squares, int columns, float epsilon) {
+OCTOGATE_HOST_DEVICE inline float InverseRms(float sum_of_squares, int columns, float epsilon) {
   return 1.0f / std::sqrt(sum_of_squares / static_cast<float>(columns) + epsilon);
 }
 
@@ -102,7 +104,7 @@ struct MergeFactors {
   float b;
 };
 
-inline MergeFactors Merge(float max_a, float max_b) {
+OCTOGATE_HOST_DEVICE inline MergeFactors Merge(float max_a, float max_b) {
   const float max = Maximum(max_a, max_b);
   return {max, Exp(max_a - max), Exp(max_b - max)};
 }
@@ -110,7 +112,7 @@ inline MergeFactors Merge(float max_a, float max_b) {
 inline float LogSumExp(float max, float sum) { return std::isinf(max) ? max : max + Log(sum); }
 
 // The first position that a row standing at `position` sees.
-inline int FirstSeen(int position, int sliding_window) {
+OCTOGATE_HOST_DEVICE inline int FirstSeen(int position, int sliding_window) {
   if (sliding_window <= 0 || position < sliding_window) return 0;
   return position - sliding_window + 1;
 }

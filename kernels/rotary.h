@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/host_device.h"
+
 namespace octogate::kernels {
 
 struct SineCosine {
@@ -20,7 +22,7 @@ struct SineCosine {
   float cosine;
 };
 
-inline SineCosine SinCos(float angle) {
+OCTOGATE_HOST_DEVICE inline SineCosine SinCos(float angle) {
   // Terms of the Taylor series; on |r| <= pi / 4 what is left out is below
   // 1e-16.
   constexpr double kSine[] = {
@@ -62,7 +64,8 @@ inline SineCosine SinCos(float angle) {
 
 // Rotates one head: (first[i], second[i]) are the pair of frequency i. Products
 // and sums are rounded separately, as transformers computes them.
-inline void RotateHead(const float* cosine, const float* sine, int frequencies, float* head) {
+OCTOGATE_HOST_DEVICE inline void RotateHead(const float* cosine, const float* sine, int frequencies,
+                                            float* head) {
   float* second = head + frequencies;
   for (int i = 0; i < frequencies; ++i) {
     const float a = head[i];

@@ -187,8 +187,8 @@ void Query::RunRouter() {
   options.context.cancellation = step_->cancellation;
   graph_->routing->Route(step_->node->node->name(), step_->input, std::move(options),
                          [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
-                           self->serializer_.Run([self, decision = std::move(decision)] {
-                             self->OnDecision(decision);
+                           self->serializer_.Run([self, decision = std::move(decision)]() mutable {
+                             self->OnDecision(std::move(decision));
                            });
                          });
 }
@@ -229,7 +229,9 @@ void Query::RunTool() {
         ToolContext patient;
         patient.deadline = self->deadline_;
         absl::StatusOr<std::string> result = tool->Run(input, patient);
-        self->serializer_.Run([self, result = std::move(result)] { self->OnToolOutput(result); });
+        self->serializer_.Run([self, result = std::move(result)]() mutable {
+          self->OnToolOutput(std::move(result));
+        });
       });
   if (!submitted) {
     LeaveNode(absl::ResourceExhaustedError("too many long tool calls are waiting"));

@@ -187,6 +187,8 @@ class RemoteModelClient final : public ModelClient {
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     // The gateway retries by itself, on another replica.
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+    // Nobody asks gRPC for its own statistics of calls.
+    arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "router/causal_model.h"
 
 namespace octogate::router {
@@ -31,13 +34,20 @@ class ScriptedModel final : public CausalModel {
   // Waits until every answer's thread has ended: call it before the last owner lets go, as that
   // might otherwise be such a thread.
   void Join() {
-    for (std::thread& thread : threads_) thread.join();
-    threads_.clear();
+    for (;;) {
+      std::vector<std::thread> threads;
+      {
+        absl::MutexLock lock(&mutex_);
+        threads.swap(threads_);
+      }
+      if (threads.empty()) return;
+      for (std::thread& thread : threads) thread.join();
+    }
   }
 
   void Score(const v1::WorkerScoreRequest& request, const CallContext&, ScoreDone done) override {
     score_request = request;
-    threads_.emplace_back([this, request, done = std::move(done)] {
+    Start([this, request, done = std::move(done)] {
       if (!score_status.ok()) return done(score_status);
       v1::WorkerScoreResponse response;
       constexpr double kOffset = 3;  // Logits are no log-probabilities.
@@ -53,7 +63,7 @@ class ScriptedModel final : public CausalModel {
   void Generate(const v1::WorkerGenerateRequest& request, const CallContext&, OnMessage on_message,
                 GenerateDone done) override {
     generate_request = request;
-    threads_.emplace_back([this, on_message = std::move(on_message), done = std::move(done)] {
+    Start([this, on_message = std::move(on_message), done = std::move(done)] {
       if (!generate_status.ok()) return done(generate_status);
       for (const std::string& piece : pieces) {
         v1::WorkerGenerateResponse message;
@@ -77,7 +87,14 @@ class ScriptedModel final : public CausalModel {
   }
 
  private:
-  std::vector<std::thread> threads_;
+  // Also called from such a thread, which asks for the argument of the token that it has scored.
+  void Start(std::function<void()> answer) {
+    absl::MutexLock lock(&mutex_);
+    threads_.emplace_back(std::move(answer));
+  }
+
+  absl::Mutex mutex_;
+  std::vector<std::thread> threads_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace octogate::router

@@ -159,11 +159,7 @@ absl::Span<const uint64_t> LexicalFeatureExtractor::Runs(const LexicalTerm& term
     uint64_t hash = Mix(kCharacterSeed, padded[i]);
     hash = Mix(Mix(hash, padded[i + 1]), padded[i + 2]);
     runs_[count++] = Finish(hash);
-    if (i + 4 > size) continue;
-    hash = Mix(hash, padded[i + 3]);
-    runs_[count++] = Finish(hash);
-    if (i + 5 > size) continue;
-    runs_[count++] = Finish(Mix(hash, padded[i + 4]));
+    if (i + 4 <= size) runs_[count++] = Finish(Mix(hash, padded[i + 3]));
   }
   return absl::MakeConstSpan(runs_, count);
 }

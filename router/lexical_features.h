@@ -38,7 +38,7 @@ class LexicalFeatureExtractor {
   // The terms of `text` in order of first occurrence, valid until the next call.
   absl::Span<const LexicalTerm> Extract(std::string_view text);
 
-  // Hashes of the runs of 3 to 5 characters in a word of the last text, the spaces before and
+  // Hashes of the runs of 3 and 4 characters in a word of the last text, the spaces before and
   // behind it included, valid until the next call. Words of one character and pairs have none; of a
   // long word, the first 64 characters are read.
   absl::Span<const uint64_t> Runs(const LexicalTerm& term);
@@ -54,7 +54,7 @@ class LexicalFeatureExtractor {
   // A hash table with linear probing: 1 + the place of a term, 0 where there is none.
   std::vector<uint16_t> slots_;
   uint64_t last_word_ = 0;
-  uint64_t runs_[3 * kMaxRunWord];
+  uint64_t runs_[2 * kMaxRunWord];
 };
 
 }  // namespace octogate::router

@@ -13,6 +13,12 @@ namespace octogate::router {
 namespace {
 
 constexpr double kLearningRate = 0.15;
+// What training leaves to each wrong class, and to all of them at most. The more classes, the more
+// it gains: rare words are not driven to extremes to tell apart what is told apart already. Chosen,
+// like the learning rate, on the validation texts of CLINC150 and held-out training texts of
+// MMLU-Pro.
+constexpr double kSmoothingPerClass = 0.001;
+constexpr double kMaxSmoothing = 0.2;
 // A background text that is as close as this to an example (cosine) is on a node's subject.
 constexpr double kOnSubject = 0.35;
 // Of as many examples or fewer, each is held out once, a fifth at a time; of more, a fifth is.
@@ -119,7 +125,11 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
   }
 
   const SoftmaxTraining training = {
-      .epochs = settings.epochs(), .seed = settings.seed(), .learning_rate = kLearningRate};
+      .epochs = settings.epochs(),
+      .seed = settings.seed(),
+      .learning_rate = kLearningRate,
+      .smoothing = std::min(kMaxSmoothing,
+                            kSmoothingPerClass * static_cast<double>(examples.classes.size()))};
   const auto train = [&](const std::vector<uint32_t>& some) {
     return TrainSoftmax(rows, labels, some, head->vocabulary_.rows(), head->classes_ + 1, training,
                         deadline);

@@ -114,17 +114,19 @@ void Shuffle(Random* random, std::vector<uint32_t>* order) {
   }
 }
 
-// Turns logits into probabilities minus the target's one; returns the probability of the label.
-float ToGradient(size_t classes, int label, float* logits) {
+// Turns logits into probabilities minus the wanted ones, which are `smoothing` for all wrong
+// classes together; returns the probability of the label.
+float ToGradient(size_t classes, int label, float smoothing, float* logits) {
   const float max = *std::max_element(logits, logits + classes);
   float sum = 0;
   for (size_t c = 0; c < classes; ++c) {
     logits[c] = std::exp(logits[c] - max);
     sum += logits[c];
   }
-  for (size_t c = 0; c < classes; ++c) logits[c] /= sum;
-  const float probability = logits[label];
-  logits[label] -= 1;
+  const float wrong = classes < 2 ? 0 : smoothing / static_cast<float>(classes - 1);
+  const float probability = logits[label] / sum;
+  for (size_t c = 0; c < classes; ++c) logits[c] = logits[c] / sum - wrong;
+  logits[label] = probability - (1 - smoothing);
   return probability;
 }
 
@@ -158,6 +160,7 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
   const AddRowsFunction add_rows = FindAddRows();
   const UpdateRowFunction update_row = FindUpdateRow();
   const auto rate = static_cast<float>(training.learning_rate);
+  const auto smoothing = static_cast<float>(training.smoothing);
 
   std::vector<uint32_t> order = selected;
   Random random(training.seed);
@@ -174,7 +177,7 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
       add_rows(begin, end, model.weights.data(), model.stride, gradient.data());
       // What is known is passed over: it would change next to nothing.
       constexpr float kKnown = 0.995F;
-      if (ToGradient(classes, labels[example], gradient.data()) > kKnown) continue;
+      if (ToGradient(classes, labels[example], smoothing, gradient.data()) > kKnown) continue;
       std::fill(gradient.begin() + static_cast<ptrdiff_t>(classes), gradient.end(), 0.0F);
       for (const auto* entry = begin; entry != end; ++entry) {
         const size_t row = entry->feature * model.stride;

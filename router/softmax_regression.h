@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 
 // Multinomial logistic regression on sparse rows, trained by Adagrad (Duchi, Hazan and Singer
-// 2011).
+// 2011) towards smoothed labels (Szegedy et al. 2016, section 7).
 
 namespace octogate::router {
 
@@ -39,6 +39,8 @@ struct SoftmaxTraining {
   int epochs = 40;
   uint64_t seed = 1;
   double learning_rate = 0.5;
+  // Probability of the wrong classes together that training aims at, in [0, 1).
+  double smoothing = 0;
 };
 
 // Trains on `examples` of the given `labels`, those of `selected` only, in an order that depends on

@@ -35,8 +35,16 @@
 #include <string>
 
 #include "kernels/dtype.h"
+#include "kernels/weight_format.h"
 
 namespace octogate::kernels {
+
+// How far a weight's values are from those it was made of; zero where it is as
+// stored.
+struct QuantizationError {
+  double relative_rms = 0;  // root of (sum of squared errors / sum of squares)
+  double max_absolute = 0;
+};
 
 // A matrix of weights in the backend's own form. y = x * W^T, W is [rows, cols].
 class Weight {
@@ -44,11 +52,14 @@ class Weight {
   virtual ~Weight() = default;
   int rows = 0;  // output features
   int cols = 0;  // input features
+  WeightFormat format = WeightFormat::kStored;
+  size_t bytes = 0;  // that a product reads, padding included
+  QuantizationError error;
 };
 
 // A dense row-major tensor in host memory, as a checkpoint file holds it.
 // `data` need not be aligned and must outlive the Weight made from it: CPU
-// backends may keep reading it in place.
+// backends keep reading it in place where the format is kStored.
 struct HostMatrix {
   const void* data = nullptr;
   DType dtype = DType::kF32;
@@ -145,7 +156,10 @@ class Backend {
 
   // Null where memory cannot be had.
   virtual std::unique_ptr<Buffer> Allocate(size_t floats) = 0;
-  virtual std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix) = 0;
+  // The weights are quantised as kernels/quantize.h says; products with them
+  // follow kernels/quantized_dot.h. Null also where a matrix that is to be
+  // quantised is wider than kMaxQuantizedColumns.
+  virtual std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) = 0;
   virtual std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) = 0;
 
   // Between host and backend memory; both wait until the copy is done.
@@ -153,7 +167,7 @@ class Backend {
   virtual void Download(const float* from, std::span<float> to) = 0;
   virtual void Synchronize() = 0;
 
-  // out[r] = table[ids[r]]; out is [ids.size(), table.cols].
+  // out[r] = table[ids[r]], dequantised; out is [ids.size(), table.cols].
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, float* out) = 0;
 
   // out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight; x, out are

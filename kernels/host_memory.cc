@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/float16.h"
+#include "kernels/quantize.h"
 
 namespace octogate::kernels {
 namespace {
@@ -54,6 +55,35 @@ HostWeight::HostWeight(const HostMatrix& matrix)
       row_bytes_(static_cast<size_t>(matrix.cols) * SizeOf(matrix.dtype)) {
   rows = matrix.rows;
   cols = matrix.cols;
+  bytes = static_cast<size_t>(rows) * row_bytes_;
+}
+
+std::unique_ptr<HostWeight> HostWeight::MakeBf16(const HostMatrix& matrix) {
+  HostMatrix rounded = matrix;
+  HostArray<uint8_t> owned;
+  QuantizationSums sums;
+  if (matrix.dtype != DType::kBF16) {
+    const auto cols = static_cast<size_t>(matrix.cols);
+    owned = AllocateHost<uint8_t>(static_cast<size_t>(matrix.rows) * cols * 2);
+    const HostArray<float> values = AllocateHost<float>(cols);
+    const HostArray<uint8_t> codes =
+        AllocateHost<uint8_t>(QuantizedRowBytes(WeightFormat::kBf16, matrix.cols));
+    if (owned == nullptr || values == nullptr || codes == nullptr) return nullptr;
+    for (int r = 0; r < matrix.rows; ++r) {
+      WidenRow(matrix, r, values.get());
+      sums.Add(QuantizeRow(WeightFormat::kBf16, values.get(), matrix.cols, codes.get(), nullptr,
+                           nullptr));
+      std::memcpy(owned.get() + static_cast<size_t>(r) * cols * 2, codes.get(), cols * 2);
+    }
+    rounded.data = owned.get();
+    rounded.dtype = DType::kBF16;
+  }
+  std::unique_ptr<HostWeight> weight(new (std::nothrow) HostWeight(rounded));
+  if (weight == nullptr) return nullptr;
+  weight->owned_ = std::move(owned);
+  weight->format = WeightFormat::kBf16;
+  weight->error = sums.Error();
+  return weight;
 }
 
 HostKvCache::HostKvCache(const KvCacheShape& shape, HostArray<uint8_t> data)

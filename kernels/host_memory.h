@@ -32,15 +32,21 @@ HostArray<T> AllocateHost(size_t count) {
 // Null where memory cannot be had.
 std::unique_ptr<Buffer> MakeHostBuffer(size_t floats);
 
-// Reads the checkpoint's bytes in place.
+// A dense matrix of floating-point numbers: the checkpoint's bytes in place
+// (kStored), or numbers of its own (kBf16).
 class HostWeight final : public Weight {
  public:
   explicit HostWeight(const HostMatrix& matrix);
+  // Rounded to BF16; the bytes in place where they are that already. Null where
+  // memory cannot be had.
+  static std::unique_ptr<HostWeight> MakeBf16(const HostMatrix& matrix);
+
   DType dtype() const { return dtype_; }
   const uint8_t* data() const { return data_; }
   const uint8_t* row(int r) const { return data_ + static_cast<size_t>(r) * row_bytes_; }
 
  private:
+  HostArray<uint8_t> owned_;  // null where in place
   const uint8_t* data_;
   DType dtype_;
   size_t row_bytes_;

@@ -16,6 +16,7 @@
 #include "kernels/cpu/top_k.h"
 #include "kernels/float16.h"
 #include "kernels/host_memory.h"
+#include "kernels/reference/quantized_matmul.h"
 #include "kernels/rotary.h"
 
 namespace octogate::kernels {
@@ -77,7 +78,9 @@ class CpuBackend final : public Backend {
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
 
-  std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix) override {
+  std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
+    if (IsQuantized(format)) return QuantizedWeight::Make(matrix, format);
+    if (format == WeightFormat::kBf16) return HostWeight::MakeBf16(matrix);
     return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
   }
 
@@ -94,6 +97,14 @@ class CpuBackend final : public Backend {
   void Synchronize() override {}
 
   void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {
+    if (IsQuantized(table.format)) {
+      for (const int32_t id : ids) {
+        assert(id >= 0 && id < table.rows);
+        Dequantize(static_cast<const QuantizedWeight&>(table).matrix(), id, out);
+        out += table.cols;
+      }
+      return;
+    }
     const auto& weight = static_cast<const HostWeight&>(table);
     for (const int32_t id : ids) {
       assert(id >= 0 && id < weight.rows);
@@ -121,6 +132,10 @@ class CpuBackend final : public Backend {
               float* out, int out_stride) override {
     assert(out_stride >= weight.rows);
     if (rows == 0 || weight.rows == 0) return;
+    if (IsQuantized(weight.format)) {
+      return QuantizedMatMul(static_cast<const QuantizedWeight&>(weight).matrix(), bias, x, rows,
+                             accumulate, out, out_stride);
+    }
     const auto& w = static_cast<const HostWeight&>(weight);
     if (activations_ == Activations::kBF16 && w.dtype() == DType::kBF16 &&
         w.cols <= kMaxBf16Columns) {

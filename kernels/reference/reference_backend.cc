@@ -15,6 +15,7 @@
 #include "kernels/float16.h"
 #include "kernels/host_memory.h"
 #include "kernels/reduction_order.h"
+#include "kernels/reference/quantized_matmul.h"
 #include "kernels/rotary.h"
 
 namespace octogate::kernels {
@@ -120,7 +121,9 @@ class ReferenceBackend final : public Backend {
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
 
-  std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix) override {
+  std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
+    if (IsQuantized(format)) return QuantizedWeight::Make(matrix, format);
+    if (format == WeightFormat::kBf16) return HostWeight::MakeBf16(matrix);
     return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
   }
 
@@ -137,6 +140,14 @@ class ReferenceBackend final : public Backend {
   void Synchronize() override {}
 
   void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {
+    if (IsQuantized(table.format)) {
+      for (const int32_t id : ids) {
+        assert(id >= 0 && id < table.rows);
+        Dequantize(static_cast<const QuantizedWeight&>(table).matrix(), id, out);
+        out += table.cols;
+      }
+      return;
+    }
     const auto& weight = static_cast<const HostWeight&>(table);
     for (const int32_t id : ids) {
       assert(id >= 0 && id < weight.rows);
@@ -172,6 +183,10 @@ class ReferenceBackend final : public Backend {
 
   void MatMul(const Weight& weight, const float* bias, const float* x, int rows, bool accumulate,
               float* out, int out_stride) override {
+    if (IsQuantized(weight.format)) {
+      return QuantizedMatMul(static_cast<const QuantizedWeight&>(weight).matrix(), bias, x, rows,
+                             accumulate, out, out_stride);
+    }
     const auto& w = static_cast<const HostWeight&>(weight);
     for (int r = 0; r < rows; ++r) {
       const float* in = x + Offset(r, w.cols);

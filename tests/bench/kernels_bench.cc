@@ -103,7 +103,8 @@ void Decode(const Options& options, Report& report, Isa isa, int threads, DType 
   kernels::ThreadPool pool(threads);
   std::vector<std::unique_ptr<kernels::Weight>> layers;
   for (size_t at = 0; at + layer_bytes <= kBytes; at += layer_bytes) {
-    layers.push_back(backend->LoadWeight({bytes.get() + at, dtype, layer_rows, kCols}));
+    layers.push_back(backend->LoadWeight({bytes.get() + at, dtype, layer_rows, kCols},
+                                         kernels::WeightFormat::kStored));
   }
   const auto x = backend->Allocate(static_cast<size_t>(rows) * kCols);
   const auto out = backend->Allocate(static_cast<size_t>(rows) * layer_rows);
@@ -134,7 +135,8 @@ void Prefill(const Options& options, Report& report, Isa isa, int threads, DType
   const auto bytes = MakeWeights(dtype);
   const auto backend = kernels::MakeCpuBackend({.threads = threads, .isa = isa});
   kernels::ThreadPool pool(threads);
-  const auto weight = backend->LoadWeight({bytes.get(), dtype, kSize, kSize});
+  const auto weight =
+      backend->LoadWeight({bytes.get(), dtype, kSize, kSize}, kernels::WeightFormat::kStored);
   const auto x = backend->Allocate(static_cast<size_t>(rows) * kSize);
   const auto out = backend->Allocate(static_cast<size_t>(rows) * kSize);
   std::fill_n(x->data(), x->size(), 0.5f);

@@ -38,8 +38,8 @@ TEST_F(AccuracyTest, MatMul) {
     const auto x = random_.Floats(static_cast<size_t>(3 * cols));
     const auto bias = random_.Floats(kOutputs);
     std::vector<float> out(3 * kOutputs, 0.5f);
-    backend_->MatMul(*backend_->LoadWeight(weight.matrix()), bias.data(), x.data(), 3, true,
-                     out.data(), kOutputs);
+    backend_->MatMul(*backend_->LoadWeight(weight.matrix(), WeightFormat::kStored), bias.data(),
+                     x.data(), 3, true, out.data(), kOutputs);
     for (int r = 0; r < 3; ++r) {
       for (int n = 0; n < kOutputs; ++n) {
         double exact = 0.5 + bias[static_cast<size_t>(n)];

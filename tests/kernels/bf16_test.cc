@@ -48,7 +48,7 @@ class Bf16Test : public ::testing::TestWithParam<Isa> {
   }
 
   std::vector<float> MatMul(const StoredMatrix& weight, const std::vector<float>& x, int rows) {
-    const auto loaded = backend_->LoadWeight(weight.matrix());
+    const auto loaded = backend_->LoadWeight(weight.matrix(), WeightFormat::kStored);
     std::vector<float> out(static_cast<size_t>(rows * loaded->rows));
     backend_->MatMul(*loaded, nullptr, x.data(), rows, false, out.data(), loaded->rows);
     return out;

@@ -52,7 +52,7 @@ std::vector<float> RunMatMul(Backend& backend, const HostMatrix& matrix, const f
                              const std::vector<float>& x, int rows, bool accumulate, int out_stride,
                              const std::vector<float>& initial) {
   std::vector<float> out = initial;
-  const auto weight = backend.LoadWeight(matrix);
+  const auto weight = backend.LoadWeight(matrix, WeightFormat::kStored);
   backend.MatMul(*weight, bias, x.data(), rows, accumulate, out.data(), out_stride);
   return out;
 }
@@ -126,7 +126,7 @@ TEST_P(DifferentialTest, RowWiseOperations) {
       for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
         const StoredMatrix table(x, dtype, 2 * rows, columns);
         ASSERT_TRUE(run([&](Backend& backend, float* out) {
-          backend.Embed(*backend.LoadWeight(table.matrix()), picks, out);
+          backend.Embed(*backend.LoadWeight(table.matrix(), WeightFormat::kStored), picks, out);
         }));
       }
     }

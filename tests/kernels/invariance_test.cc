@@ -37,8 +37,8 @@ class InvarianceTest : public ::testing::TestWithParam<Isa> {
 
   std::vector<float> MatMul(const HostMatrix& matrix, const std::vector<float>& x, int rows) {
     std::vector<float> out(static_cast<size_t>(rows * matrix.rows));
-    backend_->MatMul(*backend_->LoadWeight(matrix), nullptr, x.data(), rows, false, out.data(),
-                     matrix.rows);
+    backend_->MatMul(*backend_->LoadWeight(matrix, WeightFormat::kStored), nullptr, x.data(), rows,
+                     false, out.data(), matrix.rows);
     return out;
   }
 
@@ -160,8 +160,8 @@ TEST_P(InvarianceTest, SpecialValuesStayWhereTheyAre) {
     const StoredMatrix weight(w, DType::kF32, kOutputs, kCols);
     const auto batch = MatMul(weight.matrix(), x, 12);
     std::vector<float> expected(batch.size());
-    plain->MatMul(*plain->LoadWeight(weight.matrix()), nullptr, x.data(), 12, false,
-                  expected.data(), kOutputs);
+    plain->MatMul(*plain->LoadWeight(weight.matrix(), WeightFormat::kStored), nullptr, x.data(), 12,
+                  false, expected.data(), kOutputs);
     ASSERT_TRUE(SameBits(expected, batch));
     std::vector<float> gated(6 * kCols);
     std::vector<float> expected_gated(gated.size());

@@ -71,7 +71,8 @@ absl::Status Transformer::LoadMatrix(const WeightView& view, int64_t rows, Weigh
   weight = backend_->LoadWeight({.data = view.data,
                                  .dtype = ToKernelDType(view.dtype),
                                  .rows = static_cast<int>(rows),
-                                 .cols = static_cast<int>(view.cols)});
+                                 .cols = static_cast<int>(view.cols)},
+                                kernels::WeightFormat::kStored);
   if (weight) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat("the backend ", backend_->Describe(), " cannot hold a weight matrix of ", rows,

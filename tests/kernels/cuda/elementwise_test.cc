@@ -62,7 +62,7 @@ TEST_F(ElementwiseTest, LookUps) {
     ASSERT_TRUE(SameBits(expected, actual));
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
       const StoredMatrix stored(values, dtype, table_rows, columns);
-      const auto weight = reference_->LoadWeight(stored.matrix());
+      const auto weight = reference_->LoadWeight(stored.matrix(), WeightFormat::kStored);
       reference_->Embed(*weight, ids, expected.data());
       // The device's copy is aligned.
       const auto* bytes = static_cast<const uint8_t*>(stored.matrix().data);

@@ -132,7 +132,10 @@ void MeasureModel(const std::string& name, const std::filesystem::path& folder,
                 .unit = "GB/s"});
     auto engine =
         Engine::Create(checkpoint, nullptr, kernels::MakeCpuBackend({.threads = threads}),
-                       {.max_sequences = 16, .max_rows_per_step = 256, .kv_tokens = 16 * 256});
+                       {.max_sequences = 16,
+                        .max_rows_per_step = 256,
+                        .kv_tokens = 16 * 256,
+                        .share_prefixes = false});
     if (!engine.ok()) {
       std::cerr << engine.status() << '\n';
       std::exit(1);

@@ -108,12 +108,12 @@ absl::StatusOr<std::shared_ptr<Generation>> Engine::Submit(GenerateRequest reque
 
 absl::StatusOr<TokenScores> Engine::NextTokenLogits(std::vector<int32_t> prompt,
                                                     std::vector<int32_t> ids, absl::Time deadline,
-                                                    int priority) {
+                                                    ServiceTerms terms) {
   GenerateRequest request;
   request.prompt = std::move(prompt);
   request.score_first_tokens = std::move(ids);
   request.deadline = deadline;
-  request.priority = priority;
+  request.terms = std::move(terms);
   auto waiter = std::make_shared<Waiter>();
   auto generation =
       loop_->Submit(std::move(request), ActiveRequest::Kind::kNextToken, Waiter::MakeSink(waiter));
@@ -124,11 +124,11 @@ absl::StatusOr<TokenScores> Engine::NextTokenLogits(std::vector<int32_t> prompt,
 }
 
 absl::StatusOr<std::vector<float>> Engine::Embed(std::vector<int32_t> prompt, absl::Time deadline,
-                                                 int priority) {
+                                                 ServiceTerms terms) {
   GenerateRequest request;
   request.prompt = std::move(prompt);
   request.deadline = deadline;
-  request.priority = priority;
+  request.terms = std::move(terms);
   auto waiter = std::make_shared<Waiter>();
   auto generation =
       loop_->Submit(std::move(request), ActiveRequest::Kind::kEmbed, Waiter::MakeSink(waiter));

@@ -71,12 +71,12 @@ class Engine {
   // The logits of `ids` right after `prompt`. Waits, at most until `deadline`; must not be called
   // from a callback. Runs beside other requests, under the same refusals.
   absl::StatusOr<TokenScores> NextTokenLogits(std::vector<int32_t> prompt, std::vector<int32_t> ids,
-                                              absl::Time deadline, int priority = 0);
+                                              absl::Time deadline, ServiceTerms terms = {});
 
   // The mean over the prompt's positions of the last hidden state (after the final norm):
   // config().hidden_size values, not normalised. Waits as NextTokenLogits does.
   absl::StatusOr<std::vector<float>> Embed(std::vector<int32_t> prompt, absl::Time deadline,
-                                           int priority = 0);
+                                           ServiceTerms terms = {});
 
   // Refuses new requests with UNAVAILABLE from now on, and waits until those under way have
   // finished. DEADLINE_EXCEEDED with their number if some have not by `deadline`: they go on.

@@ -21,7 +21,17 @@ EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
       config_(parts.transformer->config()),
       scheduler_(options, parts.cache->shape().pages) {}
 
+std::string EngineCore::PrefixContext(const ActiveRequest& request) const {
+  const bool long_range = RopeRangeForLength(config_, request.length()) == RopeRange::kLong;
+  return absl::StrCat(long_range ? "l" : "s", request.request.terms.cache_salt);
+}
+
 void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {
+  request->priority = request->request.terms.priority;
+  request->tenant = request->request.terms.tenant;
+  request->prefix_context = PrefixContext(*request);
+  // An embedding is the mean over all rows.
+  request->use_cached_prefix = request->kind != ActiveRequest::Kind::kEmbed;
   scheduler_.Add(request.get());
   active_.push_back(std::move(request));
 }
@@ -33,6 +43,7 @@ int EngineCore::unstarted() const {
 
 void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
   event.usage.prompt_tokens = static_cast<int>(request.request.prompt.size());
+  event.usage.cached_tokens = std::min(request.reused, event.usage.prompt_tokens);
   event.timings.preemptions = request.preemptions;
   const SteadyTime now = std::chrono::steady_clock::now();
   event.timings.queue = absl::FromChrono(request.started.value_or(now) - request.submitted);
@@ -168,7 +179,7 @@ void EngineCore::Complete(ActiveRequest& request, std::span<float> logits, Stead
   request.tokens.push_back(event.ids.back());
   // What was rotated with other frequencies does not fit any more.
   if (RopeRangeForLength(config_, length) != RopeRangeForLength(config_, length + 1)) {
-    request.computed = 0;
+    scheduler_.Restart(&request, PrefixContext(request));
   }
   request.sink(event, {});
 }
@@ -197,8 +208,7 @@ void EngineCore::ComputeStep() {
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     const bool completes = rows.completes();
-    request.computed += rows.row_count;
-    request.most_computed = std::max(request.most_computed, request.computed);
+    scheduler_.Computed(rows);
     std::span<float> own_logits;
     if (request.kind == ActiveRequest::Kind::kEmbed) {
       const size_t count =

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -46,7 +47,6 @@ struct ActiveRequest : Sequence {
   std::optional<SteadyTime> started;
   SteadyTime first_token;
   SteadyTime last_token;
-  int most_computed = 0;              // of all times; below it rows are computed again
   std::vector<double> embedding_sum;  // of kEmbed, over the positions computed so far
 };
 
@@ -87,6 +87,8 @@ class EngineCore {
   std::chrono::nanoseconds last_step_time() const { return last_step_time_; }
 
  private:
+  // What beside the tokens decides keys and values, and who may share them.
+  std::string PrefixContext(const ActiveRequest& request) const;
   void EndCancelledAndOverdue();
   // Describes scheduled_ to the transformer.
   void BuildStep(SteadyTime now);

@@ -29,7 +29,9 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .tokenizer = parts_.tokenizer.get()},
             {.max_sequences = options.max_sequences,
              .max_rows = options.max_rows_per_step,
-             .page_size = options.page_size}),
+             .page_size = options.page_size,
+             .share_prefixes = options.share_prefixes,
+             .ageing_steps = options.ageing_steps}),
       context_(initial_stats.context),
       stats_(initial_stats),
       thread_([this] { Run(); }) {}
@@ -89,7 +91,6 @@ absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(GenerateRequest r
   active->kind = kind;
   active->request = std::move(request);
   active->sink = std::move(sink);
-  active->priority = active->request.priority;
   active->tokens = active->request.prompt;
   active->tokens.insert(active->tokens.end(), active->request.generated_prefix.begin(),
                         active->request.generated_prefix.end());
@@ -174,7 +175,10 @@ void EngineLoop::Publish() {
   stats_.running = scheduler.running();
   stats_.waiting = scheduler.waiting();
   stats_.pages_used = scheduler.pages().used();
-  stats_.preemptions = scheduler.preemptions();
+  stats_.pages_idle = scheduler.pages().idle();
+  stats_.preemptions = scheduler.counters().preemptions;
+  stats_.prefix_query_tokens = scheduler.counters().prefix_query_tokens;
+  stats_.prefix_hit_tokens = scheduler.counters().prefix_hit_tokens;
   stats_.requests_finished = counters.requests_finished;
   stats_.prompt_tokens = counters.prompt_tokens;
   stats_.generated_tokens = counters.generated_tokens;

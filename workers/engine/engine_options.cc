@@ -25,14 +25,17 @@ absl::Status ValidateEngineOptions(const EngineOptions& options) {
   status.Update(at_least("max_rows_per_step", options.max_rows_per_step, options.max_sequences));
   status.Update(at_least("page_size", options.page_size, 1));
   status.Update(at_least("kv_tokens", options.kv_tokens, 0));
+  status.Update(at_least("ageing_steps", options.ageing_steps, 1));
   status.Update(at_least("max_context", options.max_context, 0));
   if (!status.ok()) return status;
   if (options.max_rows_per_step > EngineOptions::kMaxRowsPerStep ||
       options.page_size > EngineOptions::kMaxPageSize ||
-      options.kv_tokens > EngineOptions::kMaxKvTokens) {
+      options.kv_tokens > EngineOptions::kMaxKvTokens ||
+      options.ageing_steps > EngineOptions::kMaxAgeingSteps) {
     return absl::InvalidArgumentError(absl::StrCat(
         "engine options: max_rows_per_step is at most ", EngineOptions::kMaxRowsPerStep,
-        ", page_size ", EngineOptions::kMaxPageSize, ", kv_tokens ", EngineOptions::kMaxKvTokens));
+        ", page_size ", EngineOptions::kMaxPageSize, ", kv_tokens ", EngineOptions::kMaxKvTokens,
+        ", ageing_steps ", EngineOptions::kMaxAgeingSteps));
   }
   return absl::OkStatus();
 }

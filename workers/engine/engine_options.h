@@ -16,6 +16,7 @@ namespace octogate::workers {
 struct EngineOptions {
   static constexpr int kMaxRowsPerStep = 1 << 16;
   static constexpr int kMaxPageSize = 1 << 16;
+  static constexpr int64_t kMaxAgeingSteps = int64_t{1} << 40;
   static constexpr int64_t kMaxKvTokens = int64_t{1} << 40;
 
   // Sequences that run at the same time.
@@ -32,6 +33,11 @@ struct EngineOptions {
   int64_t kv_tokens = 0;
   // 0: no limit of its own.
   uint64_t kv_memory_bytes = 0;
+  // Sequences that begin with the same tokens share pages; see GenerateRequest::cache_salt.
+  bool share_prefixes = true;
+  // Steps after which a request is treated as if its priority were one higher; at least 1. Within
+  // that time priorities and the tenants' fair shares hold strictly.
+  int64_t ageing_steps = 2000;
   kernels::DType kv_dtype = kernels::DType::kF32;
   // Shortens the checkpoint's context; 0 leaves it.
   int max_context = 0;

@@ -20,6 +20,7 @@ struct EngineStats {
   int waiting = 0;
   int pages_total = 0;
   int pages_used = 0;
+  int pages_idle = 0;  // not used, but kept for prompts that begin with what they hold
   int page_size = 0;
   int max_sequences = 0;
   int context = 0;  // longest sequence accepted, in tokens
@@ -30,10 +31,14 @@ struct EngineStats {
   uint64_t requests_accepted = 0;
   uint64_t requests_refused = 0;  // by Submit, for whatever reason
   uint64_t requests_finished = 0;
-  uint64_t prompt_tokens = 0;  // computed; recomputation not included
+  uint64_t prompt_tokens = 0;  // computed; recomputation and reuse not included
   uint64_t generated_tokens = 0;
   uint64_t recomputed_tokens = 0;
   uint64_t preemptions = 0;
+  // Tokens of sequences whose beginning was looked for in the prefix cache, and those that were
+  // found there. A sequence that was preempted counts again.
+  uint64_t prefix_query_tokens = 0;
+  uint64_t prefix_hit_tokens = 0;
   uint64_t steps = 0;
   uint64_t step_rows = 0;
   absl::Duration step_time;

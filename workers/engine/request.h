@@ -14,6 +14,22 @@
 
 namespace octogate::workers {
 
+// Whose request it is, and how it is treated beside others.
+struct ServiceTerms {
+  static constexpr int kMinPriority = -100;
+  static constexpr int kMaxPriority = 100;
+  static constexpr size_t kMaxTenantBytes = 256;  // of cache_salt too
+
+  // Higher is served first, whatever the tenant; from kMinPriority to kMaxPriority. Waiting raises
+  // it: see EngineOptions::ageing_steps.
+  int priority = 0;
+  // Requests of equal priority share the engine fairly between tenants. Empty is a tenant too.
+  std::string tenant;
+  // Requests may reuse each other's keys and values only where this is equal. Reuse changes no
+  // answer, but makes it come sooner, from which others can tell what has been asked.
+  std::string cache_salt;
+};
+
 struct GenerateRequest {
   static constexpr size_t kMaxStopStrings = 16;
   static constexpr size_t kMaxStopStringBytes = 256;
@@ -38,8 +54,7 @@ struct GenerateRequest {
 
   // Checked before every step, while waiting too. Infinite: none.
   absl::Time deadline = absl::InfiniteFuture();
-  // Higher runs first; equal priorities run in order of arrival.
-  int priority = 0;
+  ServiceTerms terms;
 
   // Scores of these tokens at the first position of the answer, reported with the first token.
   std::vector<int32_t> score_first_tokens;
@@ -83,6 +98,7 @@ struct TokenScores {
 
 struct Usage {
   int prompt_tokens = 0;
+  int cached_tokens = 0;     // of these, found in the prefix cache instead of computed
   int generated_tokens = 0;  // generated_prefix not included
 };
 

@@ -19,6 +19,12 @@ absl::Status CheckIds(const char* name, std::span<const int32_t> ids, int vocab_
   return absl::OkStatus();
 }
 
+absl::Status CheckBytes(const char* name, const std::string& text) {
+  if (text.size() <= ServiceTerms::kMaxTenantBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(name, " has ", text.size(), " bytes; at most ",
+                                                 ServiceTerms::kMaxTenantBytes, " are allowed"));
+}
+
 absl::Status CheckCount(const char* name, size_t count, size_t limit) {
   if (count <= limit) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -50,7 +56,15 @@ absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits
       CheckCount("stop_token_ids", request.stop_token_ids.size(), GenerateRequest::kMaxStopTokens));
   status.Update(ValidateStopStrings(request.stop));
   status.Update(ValidateSamplingParameters(request.sampling, vocab_size));
+  status.Update(CheckBytes("tenant", request.terms.tenant));
+  status.Update(CheckBytes("cache_salt", request.terms.cache_salt));
   if (!status.ok()) return status;
+  if (request.terms.priority < ServiceTerms::kMinPriority ||
+      request.terms.priority > ServiceTerms::kMaxPriority) {
+    return absl::InvalidArgumentError(absl::StrCat("priority is ", request.terms.priority,
+                                                   "; it must be ", ServiceTerms::kMinPriority,
+                                                   " to ", ServiceTerms::kMaxPriority));
+  }
   if (!request.stop.empty() && !limits.has_tokenizer) {
     return absl::InvalidArgumentError("stop strings need a tokenizer; this engine has none");
   }

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cassert>
+#include <span>
 #include <utility>
+
+#include "absl/container/flat_hash_map.h"
 
 namespace octogate::workers {
 namespace {
@@ -14,113 +17,253 @@ void InsertInOrder(std::vector<Sequence*>& list, Sequence* sequence) {
   list.insert(place, sequence);
 }
 
+bool MayPushOut(const Sequence& sequence, const Sequence& running) {
+  return running.priority < sequence.priority && RunsBefore(sequence, running);
+}
+
+void Erase(std::vector<Sequence*>& list, Sequence* sequence) {
+  list.erase(std::find(list.begin(), list.end(), sequence));
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options, int pages)
-    : options_(options), allocator_(pages) {
-  assert(options.max_rows >= options.max_sequences);
+    : options_(options), allocator_(pages), prefix_cache_(pages) {
+  assert(options.max_rows >= options.max_sequences && options.ageing_steps >= 1);
 }
 
 int Scheduler::PagesFor(int positions) const {
   return (positions + options_.page_size - 1) / options_.page_size;
 }
 
+int64_t Scheduler::LevelOf(const Sequence& sequence) const {
+  const int64_t age = step_ - sequence.rank;  // with the bonus for priority; negative for a malus
+  const int64_t rounded_down = age < 0 ? options_.ageing_steps - 1 : 0;
+  return (age - rounded_down) / options_.ageing_steps;
+}
+
+bool Scheduler::ServedBefore(const Sequence& a, const Sequence& b) const {
+  const int64_t level_a = LevelOf(a);
+  const int64_t level_b = LevelOf(b);
+  if (level_a != level_b) return level_a > level_b;
+  if (a.account->rows != b.account->rows) return a.account->rows < b.account->rows;
+  return a.arrival < b.arrival;
+}
+
 void Scheduler::Add(Sequence* sequence) {
   assert(sequence->length() > 0 && sequence->length() <= max_positions());
   sequence->running = false;
+  sequence->rank = step_ - sequence->priority * options_.ageing_steps;
+  sequence->account = fair_share_.Enter(sequence->tenant);
+  sequence->charged = 0;
   InsertInOrder(waiting_, sequence);
 }
 
 void Scheduler::Remove(Sequence* sequence) {
-  std::vector<Sequence*>& list = sequence->running ? running_ : waiting_;
-  list.erase(std::find(list.begin(), list.end(), sequence));
-  allocator_.Release(sequence->pages);
-  sequence->pages.clear();
-  sequence->computed = 0;
+  Erase(sequence->running ? running_ : waiting_, sequence);
+  ReleasePages(sequence);
   sequence->running = false;
+  sequence->account = nullptr;
+  fair_share_.Leave(sequence->tenant);
 }
 
 void Scheduler::Preempt(Sequence* sequence) {
-  running_.erase(std::find(running_.begin(), running_.end(), sequence));
-  allocator_.Release(sequence->pages);
-  sequence->pages.clear();
-  sequence->computed = 0;
+  Erase(running_, sequence);
+  ReleasePages(sequence);
   sequence->running = false;
   ++sequence->preemptions;
-  ++preemptions_;
+  ++counters_.preemptions;
   InsertInOrder(waiting_, sequence);
 }
 
+void Scheduler::Restart(Sequence* sequence, std::string prefix_context) {
+  assert(sequence->running);
+  ReleasePages(sequence);
+  if (options_.share_prefixes && sequence->use_cached_prefix) {
+    counters_.prefix_query_tokens += static_cast<uint64_t>(sequence->length());
+  }
+  sequence->prefix_context = std::move(prefix_context);
+}
+
+void Scheduler::ReleasePages(Sequence* sequence) {
+  allocator_.Release(sequence->pages);
+  sequence->pages.clear();
+  sequence->computed = 0;
+  sequence->entered_pages = 0;
+  sequence->can_enter_pages = true;
+}
+
+bool Scheduler::AllocatePages(Sequence* sequence, int count) {
+  const size_t before = sequence->pages.size();
+  if (!allocator_.Allocate(count, sequence->pages)) return false;
+  for (size_t i = before; i < sequence->pages.size(); ++i) prefix_cache_.Forget(sequence->pages[i]);
+  return true;
+}
+
+int Scheduler::UseCachedPages(Sequence* sequence) {
+  if (!options_.share_prefixes || !sequence->use_cached_prefix) return 0;
+  const int before = sequence->computed;
+  const int page_size = options_.page_size;
+  const std::span<const int32_t> tokens = sequence->tokens;
+  // Where all that is computed is in entered pages, those that follow may be there already.
+  while (sequence->computed == sequence->entered_pages * page_size &&
+         sequence->computed + page_size < sequence->length()) {
+    const auto index = static_cast<size_t>(sequence->entered_pages);
+    const int32_t parent = index == 0 ? PrefixCache::kNone : sequence->pages[index - 1];
+    const int32_t page = prefix_cache_.Find(
+        sequence->prefix_context, parent,
+        tokens.subspan(index * static_cast<size_t>(page_size), static_cast<size_t>(page_size)));
+    if (page == PrefixCache::kNone) break;
+    allocator_.Share(page);
+    if (index < sequence->pages.size()) {
+      allocator_.Release({&sequence->pages[index], 1});
+      sequence->pages[index] = page;
+    } else {
+      sequence->pages.push_back(page);
+    }
+    ++sequence->entered_pages;
+    sequence->computed += page_size;
+  }
+  return sequence->computed - before;
+}
+
+void Scheduler::CountHits(Sequence* sequence, int tokens) {
+  counters_.prefix_hit_tokens += static_cast<uint64_t>(tokens);
+  const int first_time = std::max(sequence->computed - sequence->most_computed, 0);
+  sequence->reused += first_time;
+  sequence->most_computed += first_time;
+}
+
+void Scheduler::Computed(const ScheduledRows& rows) {
+  Sequence& sequence = *rows.sequence;
+  assert(sequence.computed == rows.first_position);
+  sequence.computed += rows.row_count;
+  sequence.most_computed = std::max(sequence.most_computed, sequence.computed);
+  if (!options_.share_prefixes) return;
+  const auto page_size = static_cast<size_t>(options_.page_size);
+  const std::span<const int32_t> tokens = sequence.tokens;
+  while (sequence.can_enter_pages &&
+         (sequence.entered_pages + 1) * options_.page_size <= sequence.computed) {
+    const auto index = static_cast<size_t>(sequence.entered_pages);
+    const int32_t parent = index == 0 ? PrefixCache::kNone : sequence.pages[index - 1];
+    int32_t& page = sequence.pages[index];
+    const int32_t entered = prefix_cache_.Insert(
+        sequence.prefix_context, parent, tokens.subspan(index * page_size, page_size), page);
+    if (entered == page) {
+      allocator_.Keep(page);
+    } else if (entered == PrefixCache::kNone) {
+      sequence.can_enter_pages = false;
+      return;
+    } else {
+      // Computed twice at the same time: one copy is enough.
+      allocator_.Share(entered);
+      allocator_.Release({&page, 1});
+      page = entered;
+    }
+    ++sequence.entered_pages;
+  }
+}
+
+void Scheduler::Charge(Sequence* sequence) {
+  const int from = std::max(sequence->charged, sequence->computed);
+  if (from >= sequence->length()) return;
+  sequence->account->rows += sequence->length() - from;
+  sequence->charged = sequence->length();
+}
+
 bool Scheduler::MakeRoom(const Sequence& sequence, int pages_needed) {
-  int free = allocator_.free();
+  int available = allocator_.available();
   int slots = options_.max_sequences - running();
   size_t remaining = running_.size();
-  while ((free < pages_needed || slots < 1) && remaining > 0 &&
-         running_[remaining - 1]->priority < sequence.priority) {
+  absl::flat_hash_map<int32_t, int> released;  // owners of a page that would be gone
+  while ((available < pages_needed || slots < 1) && remaining > 0 &&
+         MayPushOut(sequence, *running_[remaining - 1])) {
     --remaining;
-    free += static_cast<int>(running_[remaining]->pages.size());
+    for (int32_t page : running_[remaining]->pages) {
+      if (++released[page] == allocator_.owners(page)) ++available;
+    }
     ++slots;
   }
-  if (free < pages_needed || slots < 1) return false;
+  if (available < pages_needed || slots < 1) return false;
   while (running_.size() > remaining) Preempt(running_.back());
+  return true;
+}
+
+bool Scheduler::TryAdmit(Sequence* sequence) {
+  // Prompts before it in the order may need all rows of the step.
+  int rows_before = 0;
+  for (const Sequence* other : running_) {
+    if (ServedBefore(*other, *sequence)) rows_before += other->uncomputed();
+  }
+  if (rows_before >= options_.max_rows) return false;
+  // Looking for cached pages is not worth while where there can be no slot.
+  if (running() == options_.max_sequences && !MayPushOut(*sequence, *running_.back())) return false;
+
+  const int hits = UseCachedPages(sequence);
+  const int pages = PagesFor(sequence->length());
+  const int missing = pages - static_cast<int>(sequence->pages.size());
+  // One page for each running sequence is left to them, lest they push it out again soon.
+  const int reserve = std::min(running(), allocator_.total() - pages);
+  if (!MakeRoom(*sequence, missing + reserve)) {
+    ReleasePages(sequence);
+    return false;
+  }
+  Erase(waiting_, sequence);
+  AllocatePages(sequence, missing);
+  sequence->running = true;
+  InsertInOrder(running_, sequence);
+  if (options_.share_prefixes && sequence->use_cached_prefix) {
+    counters_.prefix_query_tokens += static_cast<uint64_t>(sequence->length());
+  }
+  CountHits(sequence, hits);
+  Charge(sequence);
   return true;
 }
 
 void Scheduler::Admit() {
   while (!waiting_.empty()) {
-    Sequence* sequence = waiting_.front();
-    // Prompts before it in the order may need all rows of the step.
-    int rows_before = 0;
-    for (const Sequence* other : running_) {
-      if (RunsBefore(*other, *sequence)) rows_before += other->uncomputed();
-    }
-    if (rows_before >= options_.max_rows) return;
-    // One page for each running sequence is left to them, lest they push it out again soon.
-    const int needed = PagesFor(sequence->length());
-    const int reserve = std::min(running(), allocator_.total() - needed);
-    if (!MakeRoom(*sequence, needed + reserve)) return;
-    // What MakeRoom pushed out waits behind this sequence.
-    assert(waiting_.front() == sequence);
-    waiting_.erase(waiting_.begin());
-    allocator_.Allocate(needed, sequence->pages);
-    sequence->running = true;
-    InsertInOrder(running_, sequence);
+    Sequence* first = *std::min_element(
+        waiting_.begin(), waiting_.end(),
+        [this](const Sequence* a, const Sequence* b) { return ServedBefore(*a, *b); });
+    if (!TryAdmit(first)) return;
   }
 }
 
-bool Scheduler::EnsurePages(Sequence* sequence, int positions) {
-  const int missing = PagesFor(positions) - static_cast<int>(sequence->pages.size());
-  if (missing <= 0) return true;
-  while (allocator_.free() < missing) {
-    Sequence* last = running_.back();
-    Preempt(last);
-    if (last == sequence) return false;
+void Scheduler::GivePages() {
+  // Preemption removes sequences behind the one that is looked at, or that one itself.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence* sequence = running_[i];
+    CountHits(sequence, UseCachedPages(sequence));
+    const int missing = PagesFor(sequence->length()) - static_cast<int>(sequence->pages.size());
+    if (missing <= 0) continue;
+    while (allocator_.available() < missing && running_.back() != sequence) {
+      Preempt(running_.back());
+    }
+    if (!AllocatePages(sequence, missing)) Preempt(sequence);
   }
-  return allocator_.Allocate(missing, sequence->pages);
 }
 
 std::vector<ScheduledRows> Scheduler::Schedule() {
+  ++step_;
   Admit();
+  GivePages();
+  std::vector<Sequence*> served = running_;
+  std::sort(served.begin(), served.end(),
+            [this](const Sequence* a, const Sequence* b) { return ServedBefore(*a, *b); });
   int prompt_rows = options_.max_rows;  // left for prompts
-  for (const Sequence* sequence : running_) {
+  for (const Sequence* sequence : served) {
     if (sequence->uncomputed() == 1) --prompt_rows;
   }
   std::vector<ScheduledRows> rows;
-  // Preemption removes sequences behind the one that is looked at, or that one itself.
-  for (size_t i = 0; i < running_.size();) {
-    Sequence* sequence = running_[i];
+  for (Sequence* sequence : served) {
     int count = 1;
     if (sequence->uncomputed() > 1) {
       count = std::min(sequence->uncomputed(), prompt_rows);
+      prompt_rows -= count;
     }
-    if (count == 0) {
-      ++i;
-      continue;
-    }
-    if (!EnsurePages(sequence, sequence->computed + count)) break;
-    if (sequence->uncomputed() > 1) prompt_rows -= count;
+    if (count == 0) continue;
+    Charge(sequence);
     rows.push_back({sequence, sequence->computed, count});
-    ++i;
   }
   return rows;
 }

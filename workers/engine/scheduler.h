@@ -2,27 +2,49 @@
 // "Orca", OSDI) over a paged KV cache (Kwon et al. 2023, "PagedAttention", SOSP), prompts cut into
 // chunks that share steps with decoding sequences (Agrawal et al. 2024, "Sarathi-Serve", OSDI).
 //
-// One order rules everything: higher priority first, then earlier arrival. In each step
-//   1. waiting sequences are admitted in that order while there is a slot, pages for all their
-//      tokens and rows to give them; one that finds no room may push out running sequences of
-//      lower priority, if that makes room;
-//   2. every running sequence gets the pages that its rows need, in that order; where none is free,
-//      the last sequence of the order is preempted: it loses its pages and waits to be computed
-//      again;
-//   3. every decoding sequence gets its row, prompts share the rest of the rows in that order.
+// Two orders rule it.
 //
-// Progress: the first sequence of the order can take pages from all others and is never preempted
-// by them, and any sequence alone fits (`max_positions`). So it advances in every step, finishes,
-// and the next one is first: nothing waits for ever, unless higher priorities keep arriving.
+// Order of pages. A sequence that arrives at step t with priority p has rank t - p * ageing_steps;
+// lower rank first, then earlier arrival. It never changes, so that two sequences never take pages
+// from each other in turn.
+//
+// Order of service. The level of a sequence is its priority plus one for each ageing_steps since it
+// arrived. Higher level first; in a level the tenant first that was charged the fewest rows (see
+// FairShare); then earlier arrival.
+//
+// In each step
+//   1. waiting sequences are admitted in the order of service while there is a slot, pages for all
+//      their tokens and rows to give them. Full pages that the prefix cache has are taken from
+//      there, all but the last token's, of which a row has to be computed. One that finds no room
+//      may push out running sequences of lower priority behind it in the order of pages, if that
+//      makes room; else nobody behind it is admitted either;
+//   2. every running sequence gets pages for all its tokens, in the order of pages; where none is
+//      available, the last in that order is preempted: it loses its pages and waits to be computed
+//      again, or found in the prefix cache again;
+//   3. every decoding sequence gets its row; prompts share the rest of the rows in the order of
+//      service.
+//
+// Every sequence finishes. Only sequences that arrive within a bounded time can have a lower rank,
+// so that sooner or later a sequence has the lowest there is and is of the highest level, together
+// with finitely many others. The first in the order of pages is never preempted, fits alone
+// (`max_positions`) and gets a row as soon as it decodes; the first in the order of service gets
+// rows as long as it is a prompt; nobody is admitted past it.
+//
+// Fairness. Between tenants that both have sequences waiting, of one level, the rows charged differ
+// by at most max_sequences * (tokens of the longest sequence): whoever has been charged more is
+// not admitted, but what runs may go on.
 //
 // Not thread-safe.
 #ifndef OCTOGATE_WORKERS_ENGINE_SCHEDULER_H_
 #define OCTOGATE_WORKERS_ENGINE_SCHEDULER_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "workers/engine/fair_share.h"
 #include "workers/engine/page_allocator.h"
+#include "workers/engine/prefix_cache.h"
 #include "workers/engine/sequence.h"
 
 namespace octogate::workers {
@@ -31,6 +53,8 @@ struct SchedulerOptions {
   int max_sequences = 1;  // running at the same time
   int max_rows = 1;       // in one step; at least max_sequences
   int page_size = 1;      // positions
+  bool share_prefixes = true;
+  int64_t ageing_steps = 2000;  // at least 1
 };
 
 // Rows [first_position, first_position + row_count) of a sequence. The step yields logits for its
@@ -45,39 +69,67 @@ struct ScheduledRows {
 
 class Scheduler {
  public:
+  struct Counters {
+    uint64_t preemptions = 0;
+    // Tokens of sequences that were admitted or began anew, and those of them whose keys and values
+    // were found in the prefix cache.
+    uint64_t prefix_query_tokens = 0;
+    uint64_t prefix_hit_tokens = 0;
+  };
+
   Scheduler(const SchedulerOptions& options, int pages);
 
   // Lets a sequence wait for its turn. It must have at least one token, at most max_positions()
   // tokens for as long as it is here, and stay alive until Remove.
   void Add(Sequence* sequence);
-  // Forgets a sequence and frees its pages.
+  // Forgets a sequence and releases its pages.
   void Remove(Sequence* sequence);
 
   // The rows of the next step, sequences in order of service; empty only where there is no
-  // sequence. Their pages are allocated. Once they are computed, the caller raises `computed`.
+  // sequence. Their pages are allocated.
   std::vector<ScheduledRows> Schedule();
+  // The rows are computed: others may use the pages that they fill. Comes before the sequence
+  // grows.
+  void Computed(const ScheduledRows& rows);
+  // What a running sequence has computed is of no use any more: it begins anew in `prefix_context`.
+  void Restart(Sequence* sequence, std::string prefix_context);
 
   // Positions that the whole cache holds.
   int64_t max_positions() const { return int64_t{allocator_.total()} * options_.page_size; }
   const PageAllocator& pages() const { return allocator_; }
+  const PrefixCache& prefix_cache() const { return prefix_cache_; }
+  const Counters& counters() const { return counters_; }
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(waiting_.size()); }
-  uint64_t preemptions() const { return preemptions_; }
 
  private:
   int PagesFor(int positions) const;
+  int64_t LevelOf(const Sequence& sequence) const;
+  bool ServedBefore(const Sequence& a, const Sequence& b) const;
+
   void Admit();
-  // Pushes out sequences of lower priority than `sequence` until `pages_needed` are free and a slot
-  // is; returns whether that is so. Pushes out none where it would not help.
+  bool TryAdmit(Sequence* sequence);
+  // Pushes out sequences until `pages_needed` are available and a slot is; returns whether that is
+  // so. Pushes out none where it would not help.
   bool MakeRoom(const Sequence& sequence, int pages_needed);
-  bool EnsurePages(Sequence* sequence, int positions);
+  // Lets every running sequence have pages for all its tokens, and preempts where there are none.
+  void GivePages();
+  // Takes what the prefix cache has of the tokens that come next; returns how many those are.
+  int UseCachedPages(Sequence* sequence);
+  void CountHits(Sequence* sequence, int tokens);
+  bool AllocatePages(Sequence* sequence, int count);
+  void ReleasePages(Sequence* sequence);
   void Preempt(Sequence* sequence);
+  void Charge(Sequence* sequence);
 
   const SchedulerOptions options_;
   PageAllocator allocator_;
-  std::vector<Sequence*> running_;  // both in order of service
+  PrefixCache prefix_cache_;
+  FairShare fair_share_;
+  std::vector<Sequence*> running_;  // both in the order of pages
   std::vector<Sequence*> waiting_;
-  uint64_t preemptions_ = 0;
+  int64_t step_ = 0;
+  Counters counters_;
 };
 
 }  // namespace octogate::workers

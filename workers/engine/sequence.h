@@ -3,31 +3,46 @@
 #define OCTOGATE_WORKERS_ENGINE_SEQUENCE_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
+
+#include "workers/engine/fair_share.h"
 
 namespace octogate::workers {
 
 struct Sequence {
-  // Order of service: see RunsBefore.
+  // Set by whoever adds it to the scheduler.
   int priority = 0;
   uint64_t arrival = 0;  // unique
-
+  std::string tenant;
   // The prompt and the answer so far.
   std::vector<int32_t> tokens;
-  // The keys and values of positions [0, computed) are in `pages`.
+  // Pages are shared with sequences of the same context: see PrefixCache.
+  std::string prefix_context;
+  // False: computes each of its rows itself.
+  bool use_cached_prefix = true;
+
+  // Kept by the scheduler. The keys and values of positions [0, computed) are in `pages`.
   int computed = 0;
   std::vector<int32_t> pages;
-
-  bool running = false;  // or waiting
+  int entered_pages = 0;        // pages at the beginning that are in the prefix cache
+  bool can_enter_pages = true;  // until the prefix cache refuses one
+  int most_computed = 0;        // of all times: rows below it are computed again
+  int reused = 0;               // positions below that which were found, not computed
+  bool running = false;         // or waiting
   int preemptions = 0;
+  int64_t rank = 0;  // see RunsBefore
+  FairShare::Account* account = nullptr;
+  int charged = 0;  // positions that the tenant was charged
 
   int length() const { return static_cast<int>(tokens.size()); }
   int uncomputed() const { return length() - computed; }
 };
 
-// Whether `a` is served before `b`: higher priority first, then earlier arrival.
+// The order in which pages are given, which never changes between two sequences: by rank, which is
+// the time of arrival less a bonus for priority, then by arrival.
 inline bool RunsBefore(const Sequence& a, const Sequence& b) {
-  if (a.priority != b.priority) return a.priority > b.priority;
+  if (a.rank != b.rank) return a.rank < b.rank;
   return a.arrival < b.arrival;
 }
 

@@ -9,69 +9,14 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "tests/workers/engine/fresh_seed.h"
+#include "tests/workers/engine/run_requests.h"
 #include "tests/workers/engine/test_models.h"
 #include "workers/engine/engine.h"
 
 namespace octogate::workers {
 namespace {
-
-constexpr absl::Duration kLong = absl::Seconds(100);
-
-struct Outcome {
-  std::vector<int32_t> ids;
-  std::string text;
-  std::vector<float> logprobs;
-  FinishReason finish = FinishReason::kNone;
-  int preemptions = 0;
-  int last_events = 0;
-};
-
-// Runs all requests, one after another or `together`: then all are there before any begins.
-std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateRequest>& requests,
-                            bool together) {
-  std::vector<Outcome> outcomes(requests.size());
-  absl::Mutex mutex;
-  size_t ended = 0;
-  absl::Notification all_submitted;
-  if (together) {
-    GenerateRequest first;
-    first.prompt = {1};
-    first.max_tokens = 1;
-    EXPECT_TRUE(engine
-                    .Submit(first,
-                            [&](const GenerateEvent&) {
-                              all_submitted.WaitForNotification();  // holds the engine's thread
-                            })
-                    .ok());
-  }
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const auto generation = engine.Submit(requests[i], [&, i](const GenerateEvent& event) {
-      absl::MutexLock lock(&mutex);
-      Outcome& outcome = outcomes[i];
-      outcome.ids.insert(outcome.ids.end(), event.ids.begin(), event.ids.end());
-      outcome.text += event.text;
-      for (const TokenLogprobs& token : event.logprobs) outcome.logprobs.push_back(token.logprob);
-      if (event.finish == FinishReason::kNone) return;
-      outcome.finish = event.finish;
-      outcome.preemptions = event.timings.preemptions;
-      ++outcome.last_events;
-      ++ended;
-    });
-    EXPECT_TRUE(generation.ok()) << generation.status();
-    const size_t wanted = together ? requests.size() : i + 1;
-    if (together && i + 1 == requests.size()) all_submitted.Notify();
-    if (!together || i + 1 == requests.size()) {
-      absl::MutexLock lock(&mutex);
-      const auto reached = [&] { return ended == wanted; };
-      EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&reached), kLong));
-    }
-  }
-  return outcomes;
-}
 
 std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int count, int vocab_size,
                                             int longest_prompt) {
@@ -82,7 +27,7 @@ std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int count, int
     };
     request.prompt = RandomIds(random, pick(1, longest_prompt), vocab_size);
     request.max_tokens = pick(1, 40);
-    request.priority = pick(0, 2);
+    request.terms.priority = pick(0, 2);
     request.ignore_eos = pick(0, 1) == 0;
     request.sampling.logprobs = 0;
     if (pick(0, 1) == 0) {
@@ -111,7 +56,7 @@ TEST_P(EngineLoadTest, AnswersDoNotDependOnTheBatchNorOnPreemption) {
   // Eight that begin together and outgrow the cache below together.
   for (size_t i = 0; i < 8; ++i) {
     requests[i].prompt.resize(1);
-    requests[i].priority = 3;
+    requests[i].terms.priority = 3;
     requests[i].max_tokens = 40 + static_cast<int>(i);
     requests[i].ignore_eos = true;
     requests[i].stop.clear();
@@ -123,17 +68,7 @@ TEST_P(EngineLoadTest, AnswersDoNotDependOnTheBatchNorOnPreemption) {
       {.max_sequences = 8, .max_rows_per_step = 19, .page_size = 5, .kv_tokens = longest + 60}, 2);
   ASSERT_NE(batched, nullptr);
   const std::vector<Outcome> got = RunAll(*batched, requests, true);
-  for (size_t i = 0; i < requests.size(); ++i) {
-    SCOPED_TRACE(i);
-    EXPECT_EQ(got[i].ids, expected[i].ids);
-    EXPECT_EQ(got[i].text, expected[i].text);
-    EXPECT_EQ(got[i].finish, expected[i].finish);
-    ASSERT_EQ(got[i].logprobs.size(), expected[i].logprobs.size());
-    EXPECT_EQ(std::memcmp(got[i].logprobs.data(), expected[i].logprobs.data(),
-                          got[i].logprobs.size() * sizeof(float)),
-              0);
-    EXPECT_EQ(got[i].last_events, 1);
-  }
+  ExpectSameAnswers(got, expected);
   EXPECT_GT(batched->stats().preemptions, 0u);
   EXPECT_TRUE(batched->Drain(absl::Now() + kLong).ok());
   EXPECT_EQ(batched->stats().pages_used, 0);

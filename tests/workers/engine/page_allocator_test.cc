@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -18,7 +19,7 @@ TEST(PageAllocatorTest, GivesOutEachPageOnce) {
   std::vector<int32_t> pages;
   EXPECT_TRUE(allocator.Allocate(3, pages));
   EXPECT_THAT(pages, UnorderedElementsAre(0, 1, 2));
-  EXPECT_EQ(allocator.free(), 0);
+  EXPECT_EQ(allocator.available(), 0);
 }
 
 TEST(PageAllocatorTest, AllocatesAllOrNothing) {
@@ -27,7 +28,7 @@ TEST(PageAllocatorTest, AllocatesAllOrNothing) {
   ASSERT_TRUE(allocator.Allocate(2, pages));
   EXPECT_FALSE(allocator.Allocate(2, pages));
   EXPECT_EQ(pages.size(), 2u);
-  EXPECT_EQ(allocator.free(), 1);
+  EXPECT_EQ(allocator.available(), 1);
 }
 
 TEST(PageAllocatorTest, SharedPageIsFreeWhenItsLastOwnerReleasesIt) {
@@ -36,9 +37,45 @@ TEST(PageAllocatorTest, SharedPageIsFreeWhenItsLastOwnerReleasesIt) {
   ASSERT_TRUE(allocator.Allocate(1, pages));
   allocator.Share(pages[0]);
   allocator.Release(pages);
-  EXPECT_EQ(allocator.free(), 0);
+  EXPECT_EQ(allocator.available(), 0);
   allocator.Release(pages);
-  EXPECT_EQ(allocator.free(), 1);
+  EXPECT_EQ(allocator.available(), 1);
+}
+
+TEST(PageAllocatorTest, AKeptPageIsIdleUntilItIsSharedOrGivenOut) {
+  PageAllocator allocator(2);
+  std::vector<int32_t> pages;
+  ASSERT_TRUE(allocator.Allocate(1, pages));
+  allocator.Keep(pages[0]);
+  allocator.Release(pages);
+  EXPECT_EQ(allocator.idle(), 1);
+  EXPECT_EQ(allocator.used(), 0);
+  allocator.Share(pages[0]);
+  EXPECT_EQ(allocator.idle(), 0);
+  EXPECT_EQ(allocator.used(), 1);
+  EXPECT_TRUE(allocator.kept(pages[0]));
+  allocator.Release(pages);
+  std::vector<int32_t> all;
+  ASSERT_TRUE(allocator.Allocate(2, all));
+  EXPECT_EQ(all[1], pages[0]) << "the idle page is given out before the free one";
+  EXPECT_FALSE(allocator.kept(pages[0]));
+}
+
+TEST(PageAllocatorTest, GivesOutIdlePagesLeastRecentlyUsedFirstAndTheEndOfASequenceBeforeItsBegin) {
+  PageAllocator allocator(4);
+  std::vector<int32_t> first;
+  std::vector<int32_t> second;
+  ASSERT_TRUE(allocator.Allocate(2, first));
+  ASSERT_TRUE(allocator.Allocate(2, second));
+  for (int32_t page : first) allocator.Keep(page);
+  for (int32_t page : second) allocator.Keep(page);
+  allocator.Release(first);
+  allocator.Release(second);
+  allocator.Share(first[1]);
+  allocator.Release({&first[1], 1});  // used again
+  std::vector<int32_t> given;
+  ASSERT_TRUE(allocator.Allocate(4, given));
+  EXPECT_EQ(given, (std::vector<int32_t>{first[0], second[1], second[0], first[1]}));
 }
 
 // Against a plain count of owners.
@@ -48,21 +85,26 @@ TEST(PageAllocatorTest, CountsOwnersUnderRandomUse) {
   std::mt19937 random(seed);
   PageAllocator allocator(17);
   std::vector<int32_t> held;  // one entry for each ownership
+  std::set<int32_t> kept;
   for (int i = 0; i < 5000; ++i) {
-    const int choice = static_cast<int>(random() % 3);
+    const int choice = static_cast<int>(random() % 4);
     if (choice == 0) {
       const size_t before = held.size();
       const int count = static_cast<int>(random() % 5);
-      const int free = allocator.free();
+      const int free = allocator.available();
       EXPECT_EQ(allocator.Allocate(count, held), count <= free);
       for (size_t j = before; j < held.size(); ++j) {
         EXPECT_EQ(std::count(held.begin(), held.end(), held[j]), 1);
+        kept.erase(held[j]);
       }
     } else if (!held.empty()) {
       const size_t index = random() % held.size();
       if (choice == 1) {
         allocator.Share(held[index]);
         held.push_back(held[index]);
+      } else if (choice == 2) {
+        allocator.Keep(held[index]);
+        kept.insert(held[index]);
       } else {
         const int32_t page = held[index];
         held.erase(held.begin() + static_cast<ptrdiff_t>(index));
@@ -70,11 +112,15 @@ TEST(PageAllocatorTest, CountsOwnersUnderRandomUse) {
       }
     }
     int used = 0;
+    int idle = 0;
     for (int32_t page = 0; page < allocator.total(); ++page) {
       const auto owners = std::count(held.begin(), held.end(), page);
       ASSERT_EQ(allocator.owners(page), owners);
+      ASSERT_EQ(allocator.kept(page), kept.contains(page));
       used += owners > 0 ? 1 : 0;
+      idle += owners == 0 && kept.contains(page) ? 1 : 0;
     }
+    ASSERT_EQ(allocator.idle(), idle);
     ASSERT_EQ(allocator.used(), used);
   }
 }

@@ -1,31 +1,28 @@
 #include "workers/engine/scheduler.h"
 
 #include <algorithm>
-#include <map>
 #include <memory>
-#include <random>
-#include <set>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/workers/engine/fresh_seed.h"
 
 namespace octogate::workers {
 namespace {
 
 std::unique_ptr<Sequence> MakeSequence(int length, uint64_t arrival, int priority = 0) {
   auto sequence = std::make_unique<Sequence>();
-  sequence->tokens.assign(static_cast<size_t>(length), 0);
+  // Begins as no other does.
+  sequence->tokens.assign(static_cast<size_t>(length), static_cast<int32_t>(arrival) + 1);
   sequence->arrival = arrival;
   sequence->priority = priority;
   return sequence;
 }
 
 // What the engine does after a step: rows are computed, sequences that reached their end grow.
-void Compute(const std::vector<ScheduledRows>& step) {
+void Compute(Scheduler& scheduler, const std::vector<ScheduledRows>& step) {
   for (const ScheduledRows& rows : step) {
     const bool completes = rows.completes();
-    rows.sequence->computed += rows.row_count;
+    scheduler.Computed(rows);
     if (completes) rows.sequence->tokens.push_back(0);
   }
 }
@@ -45,7 +42,7 @@ TEST(SchedulerTest, CutsAPromptIntoChunksOfTheRowBudget) {
     const auto step = scheduler.Schedule();
     ASSERT_EQ(step.size(), 1u);
     EXPECT_EQ(step[0].row_count, expected);
-    Compute(step);
+    Compute(scheduler, step);
   }
   EXPECT_EQ(a->length(), 23);
   scheduler.Remove(a.get());
@@ -58,14 +55,14 @@ TEST(SchedulerTest, DecodingSequencesKeepTheirRowBesideALongPrompt) {
   const auto c = MakeSequence(1, 2);
   scheduler.Add(b.get());
   scheduler.Add(c.get());
-  Compute(scheduler.Schedule());
+  Compute(scheduler, scheduler.Schedule());
   scheduler.Add(long_prompt.get());
   for (int i = 0; i < 10; ++i) {
     const auto step = scheduler.Schedule();
     EXPECT_EQ(RowsOf(step, b.get()), 1);
     EXPECT_EQ(RowsOf(step, c.get()), 1);
     EXPECT_EQ(RowsOf(step, long_prompt.get()), 6);
-    Compute(step);
+    Compute(scheduler, step);
   }
   for (Sequence* s : {b.get(), c.get(), long_prompt.get()}) scheduler.Remove(s);
 }
@@ -85,7 +82,8 @@ TEST(SchedulerTest, AdmitsInOrderOfPriorityThenArrival) {
 }
 
 TEST(SchedulerTest, PreemptsTheYoungestWhenPagesRunOut) {
-  Scheduler scheduler({.max_sequences = 2, .max_rows = 8, .page_size = 1}, 8);
+  Scheduler scheduler({.max_sequences = 2, .max_rows = 8, .page_size = 1, .share_prefixes = false},
+                      8);
   const auto old = MakeSequence(3, 0);
   const auto young = MakeSequence(3, 1);
   scheduler.Add(old.get());
@@ -93,7 +91,7 @@ TEST(SchedulerTest, PreemptsTheYoungestWhenPagesRunOut) {
   while (young->preemptions == 0) {
     const auto step = scheduler.Schedule();
     ASSERT_EQ(RowsOf(step, old.get()), old->uncomputed());
-    Compute(step);
+    Compute(scheduler, step);
     ASSERT_LT(old->length(), 10);
   }
   EXPECT_EQ(old->preemptions, 0);
@@ -114,11 +112,11 @@ TEST(SchedulerTest, HigherPriorityPushesOutLowerOnlyIfThatMakesRoom) {
   const auto low = MakeSequence(4, 1, 0);
   scheduler.Add(high.get());
   scheduler.Add(low.get());
-  Compute(scheduler.Schedule());
+  Compute(scheduler, scheduler.Schedule());
   // Twelve pages: the five that are free and the low sequence's four are not enough.
   const auto large = MakeSequence(12, 2, 1);
   scheduler.Add(large.get());
-  Compute(scheduler.Schedule());
+  Compute(scheduler, scheduler.Schedule());
   EXPECT_FALSE(large->running);
   EXPECT_TRUE(low->running);
   EXPECT_EQ(low->preemptions, 0);
@@ -133,87 +131,114 @@ TEST(SchedulerTest, HigherPriorityPushesOutLowerOnlyIfThatMakesRoom) {
   for (Sequence* s : {high.get(), low.get(), middle.get()}) scheduler.Remove(s);
 }
 
-// Random arrivals, growth and removals. After each step every promise of the header is checked.
-TEST(SchedulerTest, KeepsItsPromisesUnderRandomLoad) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937 random(seed);
-  const auto pick = [&](int from, int to) {
-    return std::uniform_int_distribution<int>(from, to)(random);
-  };
-  uint64_t preemptions = 0;
-  for (int trial = 0; trial < 60; ++trial) {
-    const int max_sequences = pick(1, 6);
-    const SchedulerOptions options{.max_sequences = max_sequences,
-                                   .max_rows = max_sequences + pick(0, 20),
-                                   .page_size = pick(1, 5)};
-    const int pages = pick(2, 30);
-    Scheduler scheduler(options, pages);
-    const int longest = static_cast<int>(scheduler.max_positions());
-    std::vector<std::unique_ptr<Sequence>> live;
-    std::map<const Sequence*, int> end;  // the length at which it finishes
-    uint64_t arrivals = 0;
-    int to_come = 40;
-    int idle_steps = 0;
-    while (to_come > 0 || !live.empty()) {
-      while (to_come > 0 && pick(0, 2) == 0) {
-        --to_come;
-        const int length = pick(1, longest);
-        live.push_back(MakeSequence(length, arrivals++, pick(0, 2)));
-        end[live.back().get()] = pick(length, longest);
-        scheduler.Add(live.back().get());
-      }
-      if (live.empty()) continue;
-      const auto step = scheduler.Schedule();
-      ASSERT_FALSE(step.empty());
+TEST(SchedulerTest, APromptIsTakenFromTheCacheButForItsLastRow) {
+  Scheduler scheduler({.max_sequences = 2, .max_rows = 64, .page_size = 4}, 100);
+  const auto first = MakeSequence(16, 0);
+  scheduler.Add(first.get());
+  Compute(scheduler, scheduler.Schedule());
+  const std::vector<int32_t> pages = first->pages;
+  scheduler.Remove(first.get());
+  EXPECT_EQ(scheduler.pages().used(), 0);
+  EXPECT_EQ(scheduler.pages().idle(), 4);
 
-      int rows = 0;
-      std::set<int32_t> owned;
-      for (const ScheduledRows& r : step) {
-        rows += r.row_count;
-        ASSERT_GE(r.row_count, 1);
-        ASSERT_TRUE(r.sequence->running);
-        ASSERT_EQ(r.first_position, r.sequence->computed);
-        ASSERT_LE(r.first_position + r.row_count, r.sequence->length());
-        ASSERT_GE(static_cast<int>(r.sequence->pages.size()) * options.page_size,
-                  r.first_position + r.row_count);
-      }
-      ASSERT_LE(rows, options.max_rows);
-      ASSERT_LE(scheduler.running(), options.max_sequences);
-      int used = 0;
-      const Sequence* first = live[0].get();
-      for (const auto& sequence : live) {
-        used += static_cast<int>(sequence->pages.size());
-        owned.insert(sequence->pages.begin(), sequence->pages.end());
-        if (!sequence->running) {
-          ASSERT_TRUE(sequence->pages.empty());
-          ASSERT_EQ(sequence->computed, 0);
-        }
-        if (RunsBefore(*sequence, *first)) first = sequence.get();
-      }
-      ASSERT_EQ(used, static_cast<int>(owned.size()));
-      ASSERT_EQ(used, scheduler.pages().used());
-      ASSERT_GE(RowsOf(step, first), 1) << "the first in the order does not advance";
-      for (const auto& sequence : live) {
-        if (sequence->running && sequence->uncomputed() == 1) {
-          ASSERT_EQ(RowsOf(step, sequence.get()), 1) << "a decoding sequence has no row";
-        }
-      }
+  const auto second = MakeSequence(16, 0);
+  scheduler.Add(second.get());
+  const auto step = scheduler.Schedule();
+  ASSERT_EQ(step.size(), 1u);
+  EXPECT_EQ(step[0].first_position, 12) << "the last page is computed: one row at least has to be";
+  EXPECT_EQ(step[0].row_count, 4);
+  EXPECT_EQ(std::vector<int32_t>(second->pages.begin(), second->pages.begin() + 3),
+            std::vector<int32_t>(pages.begin(), pages.begin() + 3));
+  EXPECT_EQ(second->reused, 12);
+  EXPECT_EQ(scheduler.counters().prefix_query_tokens, 32u);
+  EXPECT_EQ(scheduler.counters().prefix_hit_tokens, 12u);
+  Compute(scheduler, step);
+  EXPECT_EQ(second->pages[3], pages[3]) << "one copy of what was computed twice is enough";
+  scheduler.Remove(second.get());
+}
 
-      Compute(step);
-      for (size_t i = live.size(); i-- > 0;) {
-        if (live[i]->length() > end[live[i].get()] || pick(0, 60) == 0) {
-          scheduler.Remove(live[i].get());
-          live.erase(live.begin() + static_cast<ptrdiff_t>(i));
-        }
-      }
-      ASSERT_LT(++idle_steps, 100000) << "does not finish";
-    }
-    ASSERT_EQ(scheduler.pages().used(), 0);
-    ASSERT_EQ(scheduler.running() + scheduler.waiting(), 0);
-    preemptions += scheduler.preemptions();
+TEST(SchedulerTest, WhatOneComputesSparesTheOthersThatCameWithIt) {
+  Scheduler scheduler({.max_sequences = 4, .max_rows = 8, .page_size = 4}, 100);
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (uint64_t i = 0; i < 4; ++i) {
+    sequences.push_back(MakeSequence(33, 0));
+    sequences.back()->arrival = i;
+    scheduler.Add(sequences.back().get());
   }
-  EXPECT_GT(preemptions, 0u);
+  int rows = 0;
+  while (std::any_of(sequences.begin(), sequences.end(),
+                     [](const auto& s) { return s->length() == 33; })) {
+    const auto step = scheduler.Schedule();
+    for (const ScheduledRows& r : step) rows += r.completes() ? 0 : r.row_count;
+    Compute(scheduler, step);
+  }
+  EXPECT_EQ(rows, 32) << "rows but the last of each prompt";
+  for (const auto& sequence : sequences) scheduler.Remove(sequence.get());
+}
+
+TEST(SchedulerTest, OtherContextsShareNothing) {
+  Scheduler scheduler({.max_sequences = 2, .max_rows = 64, .page_size = 4}, 100);
+  const auto a = MakeSequence(16, 0);
+  a->prefix_context = "a";
+  scheduler.Add(a.get());
+  Compute(scheduler, scheduler.Schedule());
+  const auto b = MakeSequence(16, 0);
+  b->arrival = 1;
+  b->prefix_context = "b";
+  scheduler.Add(b.get());
+  EXPECT_EQ(RowsOf(scheduler.Schedule(), b.get()), 16);
+  scheduler.Restart(b.get(), "a");
+  EXPECT_EQ(RowsOf(scheduler.Schedule(), b.get()), 4);
+  scheduler.Remove(a.get());
+  scheduler.Remove(b.get());
+}
+
+TEST(SchedulerTest, ATenantWithFewRequestsDoesNotWaitForOneWithMany) {
+  Scheduler scheduler({.max_sequences = 1, .max_rows = 8, .page_size = 4}, 100);
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  for (uint64_t i = 0; i < 11; ++i) {
+    sequences.push_back(MakeSequence(4, i));
+    sequences.back()->tenant = i < 10 ? "many" : "few";
+    scheduler.Add(sequences.back().get());
+  }
+  const auto step = scheduler.Schedule();
+  Compute(scheduler, step);
+  EXPECT_EQ(step[0].sequence, sequences[0].get());
+  scheduler.Remove(sequences[0].get());
+  EXPECT_EQ(scheduler.Schedule()[0].sequence, sequences[10].get());
+  for (size_t i = 1; i < sequences.size(); ++i) scheduler.Remove(sequences[i].get());
+}
+
+TEST(SchedulerTest, WaitingRaisesAPriority) {
+  constexpr int kAgeing = 50;
+  constexpr int kSteps = 3;  // that a sequence runs
+  Scheduler scheduler({.max_sequences = 1, .max_rows = 8, .page_size = 4, .ageing_steps = kAgeing},
+                      100);
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  uint64_t arrivals = 0;
+  const auto low = MakeSequence(1, arrivals++, 0);
+  scheduler.Add(low.get());
+  // Sequences of higher priority come faster than they are served.
+  int step_count = 0;
+  while (low->length() == 1) {
+    sequences.push_back(MakeSequence(1, arrivals++, 1));
+    scheduler.Add(sequences.back().get());
+    const auto step = scheduler.Schedule();
+    Compute(scheduler, step);
+    ASSERT_EQ(step.size(), 1u);
+    for (auto& sequence : sequences) {
+      if (sequence != nullptr && sequence->length() > kSteps) {
+        scheduler.Remove(sequence.get());
+        sequence = nullptr;
+      }
+    }
+    std::erase(sequences, nullptr);
+    // Those that came before it had aged go first, and no other.
+    ASSERT_LE(++step_count, (kAgeing + 1) * kSteps + 1);
+  }
+  EXPECT_GT(step_count, kAgeing);
+  scheduler.Remove(low.get());
+  for (const auto& sequence : sequences) scheduler.Remove(sequence.get());
 }
 
 }  // namespace

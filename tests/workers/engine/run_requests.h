@@ -1,0 +1,93 @@
+// Runs many requests on an engine and collects what came of them, for tests.
+#ifndef OCTOGATE_TESTS_WORKERS_ENGINE_RUN_REQUESTS_H_
+#define OCTOGATE_TESTS_WORKERS_ENGINE_RUN_REQUESTS_H_
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "workers/engine/engine.h"
+
+namespace octogate::workers {
+
+inline constexpr absl::Duration kLong = absl::Seconds(100);
+
+// What came of one request.
+struct Outcome {
+  std::vector<int32_t> ids;
+  std::string text;
+  std::vector<float> logprobs;
+  FinishReason finish = FinishReason::kNone;
+  int preemptions = 0;
+  int cached_tokens = 0;
+  int last_events = 0;
+};
+
+// Runs all requests, one after another or `together`: then all are there before any begins.
+inline std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateRequest>& requests,
+                                   bool together) {
+  std::vector<Outcome> outcomes(requests.size());
+  absl::Mutex mutex;
+  size_t ended = 0;
+  absl::Notification all_submitted;
+  if (together) {
+    GenerateRequest first;
+    first.prompt = {1};
+    first.max_tokens = 1;
+    EXPECT_TRUE(engine
+                    .Submit(first,
+                            [&](const GenerateEvent&) {
+                              all_submitted.WaitForNotification();  // holds the engine's thread
+                            })
+                    .ok());
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto generation = engine.Submit(requests[i], [&, i](const GenerateEvent& event) {
+      absl::MutexLock lock(&mutex);
+      Outcome& outcome = outcomes[i];
+      outcome.ids.insert(outcome.ids.end(), event.ids.begin(), event.ids.end());
+      outcome.text += event.text;
+      for (const TokenLogprobs& token : event.logprobs) outcome.logprobs.push_back(token.logprob);
+      if (event.finish == FinishReason::kNone) return;
+      outcome.finish = event.finish;
+      outcome.preemptions = event.timings.preemptions;
+      outcome.cached_tokens = event.usage.cached_tokens;
+      ++outcome.last_events;
+      ++ended;
+    });
+    EXPECT_TRUE(generation.ok()) << generation.status();
+    const size_t wanted = together ? requests.size() : i + 1;
+    if (together && i + 1 == requests.size()) all_submitted.Notify();
+    if (!together || i + 1 == requests.size()) {
+      absl::MutexLock lock(&mutex);
+      const auto reached = [&] { return ended == wanted; };
+      EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&reached), kLong));
+    }
+  }
+  return outcomes;
+}
+
+// Bit for bit.
+inline void ExpectSameAnswers(const std::vector<Outcome>& got,
+                              const std::vector<Outcome>& expected) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(got[i].ids, expected[i].ids);
+    EXPECT_EQ(got[i].text, expected[i].text);
+    EXPECT_EQ(got[i].finish, expected[i].finish);
+    ASSERT_EQ(got[i].logprobs.size(), expected[i].logprobs.size());
+    EXPECT_EQ(std::memcmp(got[i].logprobs.data(), expected[i].logprobs.data(),
+                          got[i].logprobs.size() * sizeof(float)),
+              0);
+    EXPECT_EQ(got[i].last_events, 1);
+  }
+}
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_TESTS_WORKERS_ENGINE_RUN_REQUESTS_H_

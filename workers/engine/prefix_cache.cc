@@ -1,0 +1,80 @@
+#include "workers/engine/prefix_cache.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace octogate::workers {
+
+uint64_t ChainHash(uint64_t parent, std::span<const int32_t> tokens) {
+  uint64_t hash = parent;
+  for (int32_t token : tokens) {
+    // The finaliser of SplitMix64 (Steele, Lea and Flood 2014), with the state as its input.
+    hash = (hash ^ static_cast<uint32_t>(token)) + 0x9e3779b97f4a7c15;
+    hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9;
+    hash = (hash ^ (hash >> 27)) * 0x94d049bb133111eb;
+    hash ^= hash >> 31;
+  }
+  return hash;
+}
+
+PrefixCache::PrefixCache(int pages, Hash hash)
+    : hash_(hash), entries_(static_cast<size_t>(pages)) {}
+
+uint64_t PrefixCache::HashOf(std::string_view context, int32_t parent,
+                             std::span<const int32_t> tokens) const {
+  if (parent != kNone) {
+    assert(contains(parent));
+    return hash_(entries_[static_cast<size_t>(parent)].hash, tokens);
+  }
+  const std::vector<int32_t> bytes(context.begin(), context.end());
+  return hash_(hash_(bytes.size(), bytes), tokens);
+}
+
+bool PrefixCache::Matches(const Entry& entry, std::string_view context, int32_t parent,
+                          std::span<const int32_t> tokens) const {
+  return entry.parent == parent && (parent != kNone || entry.context == context) &&
+         std::equal(tokens.begin(), tokens.end(), entry.tokens.begin(), entry.tokens.end());
+}
+
+int32_t PrefixCache::Find(std::string_view context, int32_t parent,
+                          std::span<const int32_t> tokens) const {
+  const auto place = pages_by_hash_.find(HashOf(context, parent, tokens));
+  if (place == pages_by_hash_.end()) return kNone;
+  const Entry& entry = entries_[static_cast<size_t>(place->second)];
+  return Matches(entry, context, parent, tokens) ? place->second : kNone;
+}
+
+int32_t PrefixCache::Insert(std::string_view context, int32_t parent,
+                            std::span<const int32_t> tokens, int32_t page) {
+  assert(!contains(page));
+  const uint64_t hash = HashOf(context, parent, tokens);
+  const auto [place, inserted] = pages_by_hash_.try_emplace(hash, page);
+  if (!inserted) {
+    const Entry& entry = entries_[static_cast<size_t>(place->second)];
+    return Matches(entry, context, parent, tokens) ? place->second : kNone;
+  }
+  Entry& entry = entries_[static_cast<size_t>(page)];
+  entry.entered = true;
+  entry.hash = hash;
+  entry.parent = parent;
+  entry.tokens.assign(tokens.begin(), tokens.end());
+  if (parent == kNone) {
+    entry.context = context;
+  } else {
+    ++entries_[static_cast<size_t>(parent)].children;
+  }
+  return page;
+}
+
+void PrefixCache::Forget(int32_t page) {
+  Entry& entry = entries_[static_cast<size_t>(page)];
+  if (!entry.entered) return;
+  assert(entry.children == 0);
+  if (entry.parent != kNone) --entries_[static_cast<size_t>(entry.parent)].children;
+  pages_by_hash_.erase(entry.hash);
+  entry.entered = false;
+  entry.parent = kNone;
+  entry.context.clear();
+}
+
+}  // namespace octogate::workers

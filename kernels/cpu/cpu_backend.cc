@@ -12,11 +12,13 @@
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/packed_weight.h"
+#include "kernels/cpu/quantized_matmul.h"
+#include "kernels/cpu/quantized_table.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/top_k.h"
 #include "kernels/float16.h"
 #include "kernels/host_memory.h"
-#include "kernels/reference/quantized_matmul.h"
 #include "kernels/rotary.h"
 
 namespace octogate::kernels {
@@ -38,6 +40,7 @@ const KernelTable& KernelsFor(Isa isa) {
     case Isa::kAvx2:
       return Avx2Kernels();
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
       return Avx512Kernels();
     case Isa::kAvx512Bf16:
       return Avx512Bf16Kernels();
@@ -47,14 +50,33 @@ const KernelTable& KernelsFor(Isa isa) {
   }
 }
 
+const QuantizedKernelTable& QuantizedKernelsFor(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return Avx2QuantizedKernels();
+    case Isa::kAvx512:
+      return Avx512QuantizedKernels();
+    case Isa::kAvx512Vnni:
+      return Avx512VnniQuantizedKernels();
+    case Isa::kAvx512Bf16:
+      return QuantizedKernelsFor(IsSupported(Isa::kAvx512Vnni) ? Isa::kAvx512Vnni : Isa::kAvx512);
+#endif
+    default:
+      return PlainQuantizedKernels();
+  }
+}
+
 size_t Offset(int row, int stride) {
   return static_cast<size_t>(row) * static_cast<size_t>(stride);
 }
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const KernelTable& kernels, int threads, bool pin, Activations activations)
-      : kernels_(kernels),
+  CpuBackend(Isa isa, int threads, bool pin, Activations activations)
+      : isa_(isa),
+        kernels_(KernelsFor(isa)),
+        quantized_kernels_(QuantizedKernelsFor(isa)),
         pool_(threads, pin),
         matmul_scratch_(AllocateHost<float>(static_cast<size_t>(pool_.threads()) * kMatMulScratch)),
         activations_(activations),
@@ -65,21 +87,21 @@ class CpuBackend final : public Backend {
         rotary_positions_(AllocateHost<int32_t>(kRotaryFloats)) {}
 
   bool HasMemory() const {
-    return matmul_scratch_ != nullptr &&
+    return matmul_scratch_ != nullptr && quantized_inputs_.HasMemory() &&
            (bf16_inputs_ != nullptr || activations_ == Activations::kF32) && rotary_ != nullptr &&
            rotary_frequencies_ != nullptr && rotary_positions_ != nullptr;
   }
 
   std::string Describe() const override {
     const int threads = pool_.threads();
-    return std::string("cpu-") + kernels_.name + " (" + std::to_string(threads) +
+    return std::string("cpu-") + Name(isa_) + " (" + std::to_string(threads) +
            (threads == 1 ? " thread)" : " threads)");
   }
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
 
   std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
-    if (IsQuantized(format)) return QuantizedWeight::Make(matrix, format);
+    if (IsQuantized(format)) return PackedWeight::Make(matrix, format, pool_);
     if (format == WeightFormat::kBf16) return HostWeight::MakeBf16(matrix);
     return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
   }
@@ -100,7 +122,7 @@ class CpuBackend final : public Backend {
     if (IsQuantized(table.format)) {
       for (const int32_t id : ids) {
         assert(id >= 0 && id < table.rows);
-        Dequantize(static_cast<const QuantizedWeight&>(table).matrix(), id, out);
+        static_cast<const PackedWeight&>(table).Dequantize(id, out);
         out += table.cols;
       }
       return;
@@ -133,8 +155,9 @@ class CpuBackend final : public Backend {
     assert(out_stride >= weight.rows);
     if (rows == 0 || weight.rows == 0) return;
     if (IsQuantized(weight.format)) {
-      return QuantizedMatMul(static_cast<const QuantizedWeight&>(weight).matrix(), bias, x, rows,
-                             accumulate, out, out_stride);
+      return CpuQuantizedMatMul(quantized_kernels_, pool_, quantized_inputs_,
+                                static_cast<const PackedWeight&>(weight), bias, x, rows, accumulate,
+                                out, out_stride);
     }
     const auto& w = static_cast<const HostWeight&>(weight);
     if (activations_ == Activations::kBF16 && w.dtype() == DType::kBF16 &&
@@ -290,11 +313,14 @@ class CpuBackend final : public Backend {
     });
   }
 
+  const Isa isa_;
   const KernelTable& kernels_;
+  const QuantizedKernelTable& quantized_kernels_;
   ThreadPool pool_;
   HostArray<float> matmul_scratch_;  // kMatMulScratch for each thread
   Activations activations_;
   HostArray<uint16_t> bf16_inputs_;  // kBf16Inputs where activations are BF16
+  QuantizedInputs quantized_inputs_;
   AttentionScratch attention_scratch_;
 
   HostArray<float> rotary_;
@@ -312,8 +338,8 @@ std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options) {
   if (!IsSupported(isa)) return nullptr;
   int threads = options.threads;
   if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  auto backend = std::unique_ptr<CpuBackend>(new (std::nothrow) CpuBackend(
-      KernelsFor(isa), threads, options.pin_threads, options.activations));
+  auto backend = std::unique_ptr<CpuBackend>(
+      new (std::nothrow) CpuBackend(isa, threads, options.pin_threads, options.activations));
   if (backend == nullptr || !backend->HasMemory()) return nullptr;
   return backend;
 }

@@ -17,6 +17,8 @@ bool IsSupported(Isa isa) {
       return IsSupported(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512dq");
+    case Isa::kAvx512Vnni:
+      return IsSupported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
     case Isa::kAvx512Bf16:
       return IsSupported(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16");
 #endif
@@ -27,6 +29,7 @@ bool IsSupported(Isa isa) {
 
 Isa BestIsa() {
   if (IsSupported(Isa::kAvx512Bf16)) return Isa::kAvx512Bf16;
+  if (IsSupported(Isa::kAvx512Vnni)) return Isa::kAvx512Vnni;
   if (IsSupported(Isa::kAvx512)) return Isa::kAvx512;
   return IsSupported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPlain;
 }

@@ -12,7 +12,8 @@ enum class Isa : uint8_t {
   kPlain,       // no SIMD of its own; any CPU
   kAvx2,        // AVX2, FMA and F16C
   kAvx512,      // AVX-512 F, BW, VL and DQ
-  kAvx512Bf16,  // and AVX512_BF16, the dot product of BF16 pairs
+  kAvx512Vnni,  // and AVX512_VNNI, the dot product of 8-bit quadruples
+  kAvx512Bf16,  // AVX-512 and AVX512_BF16, the dot product of BF16 pairs; VNNI if there
 };
 
 constexpr const char* Name(Isa isa) {
@@ -25,6 +26,8 @@ constexpr const char* Name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     case Isa::kAvx512Bf16:
       return "avx512bf16";
   }

@@ -1,0 +1,240 @@
+// Products with quantised weights; included once per instruction set, after its
+// lanes (f32x16_*.h) and codes (codes_*.h). No include guard.
+//
+// Sixteen outputs stand in the lanes of a register, so that a group's dot
+// products need no sum across lanes, and a panel is read as one stream.
+
+namespace octogate::kernels::OCTOGATE_ISA {
+
+void QuantizeInput(const float* x, int cols, int8_t* codes, float* scales, int32_t* sums) {
+  static_assert(kQuantizationGroup == 2 * kLanes, "as the two halves below need");
+  const F32x16 rounder = Broadcast(12582912.0f);  // 1.5 * 2^23: rounds to integer
+  for (int first = 0; first < cols; first += kQuantizationGroup) {
+    const int left = cols - first;
+    F32x16 half[2];
+    half[0] = left >= kLanes ? Load(x + first) : LoadPartial(x + first, left);
+    half[1] = left >= 2 * kLanes ? Load(x + first + kLanes)
+              : left > kLanes    ? LoadPartial(x + first + kLanes, left - kLanes)
+                                 : Zero();
+    const float largest = MaximumLane(Maximum(Abs(half[0]), Abs(half[1])));
+    const float odd = SumLanes(half[0] * Zero() + half[1] * Zero());  // NaN, or a zero
+    const bool zero = odd != 0.0f || largest < 0x1p-100f;
+    *scales++ = odd != 0.0f ? __builtin_nanf("") : zero ? 0.0f : largest / 127;
+    int sum = 0;
+    if (zero) {
+      for (int i = 0; i < kQuantizationGroup; ++i) codes[i] = 0;
+    } else {
+      const F32x16 inverse = Broadcast(127 / largest);
+      float rounded[kQuantizationGroup];
+      for (int h = 0; h < 2; ++h) {
+        Store((half[h] * inverse + rounder) - rounder, rounded + h * kLanes);
+      }
+      for (int i = 0; i < kQuantizationGroup; ++i) {
+        const int code = static_cast<int>(rounded[i]);
+        codes[i] = static_cast<int8_t>(code);
+        sum += code;
+      }
+    }
+    *sums++ = sum;
+    codes += kQuantizationGroup;
+  }
+}
+
+inline void FinishOutput(float dot, const float* bias, int n, bool accumulate, float* y) {
+  if (bias != nullptr) dot += bias[n];
+  *y = accumulate ? *y + dot : dot;
+}
+
+// Outputs of X rows of x and W panels.
+template <WeightFormat F, int X, int W>
+inline void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
+  constexpr bool kNibbles = F == WeightFormat::kInt4Group;
+  using Dot = std::conditional_t<kNibbles, Int4Dot, Int8Dot>;
+  constexpr size_t kGroupBytes = kNibbles ? kInt4GroupBytes : kInt8GroupBytes;
+  constexpr int kSteps = static_cast<int>(kGroupBytes) / 64;
+  const auto groups = static_cast<size_t>(args.groups);
+  const uint8_t* codes[W];
+  const uint16_t* scales[W];
+  for (int w = 0; w < W; ++w) {
+    const auto p = static_cast<size_t>(panel + w);
+    codes[w] = args.codes + p * groups * kGroupBytes;
+    if constexpr (HasGroupScales(F)) scales[w] = args.group_scales + p * groups * kPanelOutputs;
+  }
+  const int8_t* x = args.x + static_cast<size_t>(row) * groups * kQuantizationGroup;
+  const float* x_scales = args.x_scales + static_cast<size_t>(row) * groups;
+  const int32_t* x_sums = args.x_sums + static_cast<size_t>(row) * groups;
+  F32x16 sums[X][W];
+  for (int i = 0; i < X; ++i) {
+    for (int w = 0; w < W; ++w) sums[i][w] = Zero();
+  }
+  for (size_t g = 0; g < groups; ++g) {
+    Dot dots[X][W];
+    for (int i = 0; i < X; ++i) {
+      const Dot start = Dot::Start(x_sums[static_cast<size_t>(i) * groups + g]);
+      for (int w = 0; w < W; ++w) dots[i][w] = start;
+    }
+    for (int step = 0; step < kSteps; ++step) {
+      Codes loaded[W];
+      for (int w = 0; w < W; ++w) loaded[w] = LoadCodes(codes[w] + step * 64);
+      for (int i = 0; i < X; ++i) {
+        const int8_t* from =
+            x + (static_cast<size_t>(i) * groups + g) * kQuantizationGroup + step * 4;
+        if constexpr (kNibbles) {
+          const Quad low = BroadcastQuad(from);
+          const Quad high = BroadcastQuad(from + kQuantizationGroup / 2);
+          for (int w = 0; w < W; ++w) {
+            dots[i][w].Add(LowNibbles(loaded[w]), low);
+            dots[i][w].Add(HighNibbles(loaded[w]), high);
+          }
+        } else {
+          const Quad quad = BroadcastQuad(from);
+          for (int w = 0; w < W; ++w) dots[i][w].Add(loaded[w], quad);
+        }
+      }
+    }
+    for (int w = 0; w < W; ++w) {
+      codes[w] += kGroupBytes;
+      F32x16 scale;
+      if constexpr (HasGroupScales(F)) {
+        scale = Widen<DType::kF16>(scales[w]);
+        scales[w] += kPanelOutputs;
+      }
+      for (int i = 0; i < X; ++i) {
+        F32x16 factor = Broadcast(x_scales[static_cast<size_t>(i) * groups + g]);
+        if constexpr (HasGroupScales(F)) factor = factor * scale;
+        sums[i][w] = Fma(dots[i][w].Result(), factor, sums[i][w]);
+      }
+    }
+  }
+  for (int w = 0; w < W; ++w) {
+    const int n = (panel + w) * kPanelOutputs;
+    const int count = args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs;
+    for (int i = 0; i < X; ++i) {
+      F32x16 total = sums[i][w];
+      if constexpr (!HasGroupScales(F)) total = total * Load(args.row_scales + n);
+      float lanes[kPanelOutputs];
+      Store(total, lanes);
+      float* y = args.out + static_cast<size_t>(row + i) * static_cast<size_t>(args.out_stride) + n;
+      for (int l = 0; l < count; ++l) {
+        FinishOutput(lanes[l], args.bias, n + l, args.accumulate, y + l);
+      }
+    }
+  }
+}
+
+template <WeightFormat F, int X>
+inline void IntegerPanels(const IntegerMatMulArgs& args, int row, int begin, int end) {
+  constexpr int kAtOnce = PanelsFor(X);
+  int panel = begin;
+  for (; panel + kAtOnce <= end; panel += kAtOnce) IntegerTile<F, X, kAtOnce>(args, row, panel);
+  for (; panel < end; ++panel) IntegerTile<F, X, 1>(args, row, panel);
+}
+
+template <WeightFormat F, int X = kMaxTileRows>
+inline void IntegerRows(const IntegerMatMulArgs& args, int row, int count, int begin, int end) {
+  if constexpr (X > 0) {
+    if (count == X) return IntegerPanels<F, X>(args, row, begin, end);
+    IntegerRows<F, X - 1>(args, row, count, begin, end);
+  }
+}
+
+template <WeightFormat F>
+void IntegerMatMulAs(const IntegerMatMulArgs& args, int begin, int end) {
+  // Rows of x in tiles of about the same height; a few panels at a time, so that
+  // later tiles find them in the cache.
+  constexpr int kCachedPanels = 4;
+  const int tiles = (args.rows + kMaxTileRows - 1) / kMaxTileRows;
+  for (int panel = begin; panel < end; panel += kCachedPanels) {
+    const int last = panel + kCachedPanels < end ? panel + kCachedPanels : end;
+    int row = 0;
+    for (int tile = tiles; tile > 0; --tile) {
+      const int count = (args.rows - row + tile - 1) / tile;
+      IntegerRows<F>(args, row, count, panel, last);
+      row += count;
+    }
+  }
+}
+
+void IntegerMatMul(const IntegerMatMulArgs& args, int begin, int end) {
+  switch (args.format) {
+    case WeightFormat::kInt8:
+      return IntegerMatMulAs<WeightFormat::kInt8>(args, begin, end);
+    case WeightFormat::kInt8Group:
+      return IntegerMatMulAs<WeightFormat::kInt8Group>(args, begin, end);
+    case WeightFormat::kInt4Group:
+      return IntegerMatMulAs<WeightFormat::kInt4Group>(args, begin, end);
+    default:
+      return;
+  }
+}
+
+// Outputs of X rows of x and W rows of the weight, in the lanes of Dot.
+template <int X, int W>
+inline void Float8Tile(const Float8MatMulArgs& args, int row, int n) {
+  const auto cols = static_cast<size_t>(args.cols);
+  const uint8_t* codes[W];
+  const float* inputs[X];
+  for (int w = 0; w < W; ++w) codes[w] = args.codes + static_cast<size_t>(n + w) * args.row_bytes;
+  for (int i = 0; i < X; ++i) inputs[i] = args.x + static_cast<size_t>(row + i) * cols;
+  F32x16 sums[X][W];
+  for (int i = 0; i < X; ++i) {
+    for (int w = 0; w < W; ++w) sums[i][w] = Zero();
+  }
+  for (int k = 0; k < args.cols; k += kLanes) {
+    const int left = args.cols - k;
+    F32x16 x[X];
+    for (int i = 0; i < X; ++i) {
+      x[i] = left >= kLanes ? Load(inputs[i] + k) : LoadPartial(inputs[i] + k, left);
+    }
+    for (int w = 0; w < W; ++w) {
+      const F32x16 v = WidenFloat8(codes[w] + k);
+      for (int i = 0; i < X; ++i) sums[i][w] = Fma(x[i], v, sums[i][w]);
+    }
+  }
+  for (int i = 0; i < X; ++i) {
+    float* y = args.out + static_cast<size_t>(row + i) * static_cast<size_t>(args.out_stride) + n;
+    for (int w = 0; w < W; ++w) {
+      const float scale = args.row_scales[n + w] * kFloat8Shift;
+      FinishOutput(SumLanes(sums[i][w]) * scale, args.bias, n + w, args.accumulate, y + w);
+    }
+  }
+}
+
+template <int X>
+inline void Float8Panel(const Float8MatMulArgs& args, int row, int begin, int end) {
+  constexpr int kStreams = StreamsFor(X);
+  int n = begin;
+  for (; n + kStreams <= end; n += kStreams) Float8Tile<X, kStreams>(args, row, n);
+  for (; n < end; ++n) Float8Tile<X, 1>(args, row, n);
+}
+
+void Float8MatMul(const Float8MatMulArgs& args, int begin, int end) {
+  // A few weights at a time, so that later rows of x find them in the cache.
+  constexpr int kCached = 24;
+  for (int n = begin; n < end; n += kCached) {
+    const int last = n + kCached < end ? n + kCached : end;
+    int row = 0;
+    for (; row + 4 <= args.rows; row += 4) Float8Panel<4>(args, row, n, last);
+    switch (args.rows - row) {
+      case 3:
+        Float8Panel<3>(args, row, n, last);
+        break;
+      case 2:
+        Float8Panel<2>(args, row, n, last);
+        break;
+      case 1:
+        Float8Panel<1>(args, row, n, last);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+inline constexpr QuantizedKernelTable kQuantizedTable = {
+    .quantize_input = QuantizeInput,
+    .matmul_integer = IntegerMatMul,
+    .matmul_float8 = Float8MatMul,
+};
+
+}  // namespace octogate::kernels::OCTOGATE_ISA

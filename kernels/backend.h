@@ -62,7 +62,7 @@ class Weight {
 // backends keep reading it in place where the format is kStored.
 struct HostMatrix {
   const void* data = nullptr;
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;  // kF32, kF16 or kBF16
   int rows = 0;
   int cols = 0;
 };
@@ -83,7 +83,7 @@ struct KvCacheShape {
   int page_size = 0;  // positions in a page
   int kv_heads = 0;
   int head_dim = 0;
-  DType dtype = DType::kF32;  // kF32, kF16 or kBF16
+  DType dtype = DType::kF32;
 };
 
 class KvCache {

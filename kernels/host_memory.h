@@ -1,13 +1,11 @@
-// Buffers, weights and the KV cache of the backends whose memory is the host's.
+// Buffers and weights of the backends whose memory is the host's.
 
 #ifndef OCTOGATE_KERNELS_HOST_MEMORY_H_
 #define OCTOGATE_KERNELS_HOST_MEMORY_H_
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 
 #include "kernels/backend.h"
 
@@ -51,61 +49,6 @@ class HostWeight final : public Weight {
   DType dtype_;
   size_t row_bytes_;
 };
-
-// Layout [page][layer][kv head][keys, values][position][head_dim]: a page is one
-// block of memory, and a head's keys in it are adjacent.
-class HostKvCache final : public KvCache {
- public:
-  // Null where memory cannot be had or the shape overflows.
-  static std::unique_ptr<HostKvCache> Make(const KvCacheShape& shape);
-
-  const KvCacheShape& shape() const override { return shape_; }
-
-  // The page's first key or value of a head; the following positions of the
-  // page stand head_dim elements apart.
-  uint8_t* keys(int page, int layer, int kv_head) const {
-    const size_t head = (static_cast<size_t>(page) * static_cast<size_t>(shape_.layers) +
-                         static_cast<size_t>(layer)) *
-                            static_cast<size_t>(shape_.kv_heads) +
-                        static_cast<size_t>(kv_head);
-    return data_.get() + head * 2 * run_bytes_;
-  }
-  uint8_t* values(int page, int layer, int kv_head) const {
-    return keys(page, layer, kv_head) + run_bytes_;
-  }
-  size_t position_bytes() const { return position_bytes_; }
-
- private:
-  HostKvCache(const KvCacheShape& shape, HostArray<uint8_t> data);
-
-  KvCacheShape shape_;
-  size_t position_bytes_;  // one key of one head
-  size_t run_bytes_;       // the keys of one head in one page
-  HostArray<uint8_t> data_;
-};
-
-// Narrows `count` floats to the cache's type.
-void StoreAs(DType dtype, const float* from, int count, uint8_t* to);
-
-// The n-th ancestor of a row stands n positions after the first row: calls
-// f(n, row) for all of them in ascending order.
-template <typename F>
-void ForAncestors(const AncestorMask& mask, const F& f) {
-  int n = 0;
-  for (int w = 0; w < 2; ++w) {
-    for (uint64_t left = mask.words[w]; left != 0; left &= left - 1) {
-      f(n++, 64 * w + std::countr_zero(left));
-    }
-  }
-}
-
-// What Backend::MoveKv does.
-void MoveHostKv(HostKvCache& cache, std::span<const int32_t> pages, int first_position,
-                std::span<const int32_t> rows);
-
-// Writes the rows of Backend::WriteKv.
-void WriteHostKv(HostKvCache& cache, int layer, const SequenceRows& sequence, const float* keys,
-                 const float* values, int stride);
 
 }  // namespace octogate::kernels
 

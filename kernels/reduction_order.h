@@ -16,7 +16,7 @@
 // sum never has more accumulators than these; speed comes from computing
 // several outputs at once.
 //
-// 16-bit weights, keys and values are widened exactly before they are used, so
+// Weights, keys and values of 16 or 8 bits are widened exactly before they are used, so
 // that a BF16 matrix and the same matrix stored as F32 give the same bits.
 //
 // Attention cuts positions into blocks of kAttentionBlock counted from position
@@ -25,6 +25,9 @@
 //   s[j] = scale * dot(q, k[j]);  m = max s[j];  p[j] = Exp(s[j] - m);
 //   l = sum of p[j] in lanes j mod 16 (an unseen position adds 0);
 //   o[d] = fma(p[j], v[j][d], o[d]) for ascending j, starting from +0.
+// Where keys and values are integers with scales a[j] and b[j] (kI8), k and v
+// stand for the integers: s[j] = scale * (a[j] * dot), and p[j] * b[j] takes the
+// place of p[j] in o[d].
 // Blocks are merged in ascending order, beginning with the first one that holds
 // a seen position (Merge below); the result is o[d] / l. A row of a tree does
 // the same with the positions of its path: only where the keys and values of a

@@ -6,7 +6,8 @@ namespace octogate::kernels::OCTOGATE_ISA {
 
 inline constexpr int kTileKeys = 4;
 
-// scores[i][j] = scale * dot(q[i], keys[j]) for four keys.
+// scores[i][j] = scale * dot(q[i], keys[j]) for four keys; without the scale
+// where keys have scales of their own.
 template <DType T, int X>
 inline void ScoreTile(const AttentionTile& tile, int first, const uint8_t* const* keys,
                       float* const* scores, int j) {
@@ -33,7 +34,9 @@ inline void ScoreTile(const AttentionTile& tile, int first, const uint8_t* const
     }
   }
   float dots[kLanes];
-  Store(SumLanes16(sums) * Broadcast(tile.scale), dots);
+  F32x16 results = SumLanes16(sums);
+  if constexpr (T != DType::kI8) results = results * Broadcast(tile.scale);
+  Store(results, dots);
   for (int i = 0; i < X; ++i) {
     for (int w = 0; w < kTileKeys; ++w) scores[i][j + w] = dots[i * kTileKeys + w];
   }
@@ -73,6 +76,13 @@ inline void AddValues(const AttentionTile& tile, float* const* out, const float*
       for (int i = 0; i < X; ++i) sums[i] = Fma(Broadcast(p[i][j]), value, sums[i]);
     }
     for (int i = 0; i < X; ++i) StorePartial(sums[i], out[i] + d, left);
+  }
+}
+
+// x[j] = x[j] * by[j] * factor for what covers [begin, end) in whole vectors.
+inline void ScaleBy(const float* by, float factor, int begin, int end, float* x) {
+  for (int j = begin / kLanes * kLanes; j < end; j += kLanes) {
+    Store(Load(x + j) * Load(by + j) * Broadcast(factor), x + j);
   }
 }
 
@@ -121,7 +131,11 @@ void AttendQueries(AttentionTile* tile) {
     ScoreTile<T, X>(*tile, 0, keys, scores, j);
   }
   for (int i = 0; i < X; ++i) {
-    Softmax(tile->begin[i], tile->end[i], scores[i], &tile->max[i], &tile->sum[i]);
+    const int begin = tile->begin[i];
+    const int end = tile->end[i];
+    if constexpr (T == DType::kI8) ScaleBy(tile->key_scales, tile->scale, begin, end, scores[i]);
+    Softmax(begin, end, scores[i], &tile->max[i], &tile->sum[i]);
+    if constexpr (T == DType::kI8) ScaleBy(tile->value_scales, 1.0f, begin, end, scores[i]);
     for (int d = 0; d < tile->head_dim; d += kLanes) {
       const int left = tile->head_dim - d < kLanes ? tile->head_dim - d : kLanes;
       StorePartial(Zero(), tile->out[i] + d, left);
@@ -161,6 +175,10 @@ inline void AttendBlock(AttentionTile* tile) {
       return AttendBlockAs<DType::kF16>(tile);
     case DType::kBF16:
       return AttendBlockAs<DType::kBF16>(tile);
+    case DType::kF8E4M3:
+      return AttendBlockAs<DType::kF8E4M3>(tile);
+    case DType::kI8:
+      return AttendBlockAs<DType::kI8>(tile);
   }
 }
 

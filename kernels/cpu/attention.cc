@@ -30,6 +30,9 @@ struct Unit {
 struct Located {
   std::array<const uint8_t*, kAttentionBlock> keys;
   std::array<const uint8_t*, kAttentionBlock> values;
+  // Only where the cache has scales. Whole vectors of them are read.
+  std::array<float, kAttentionBlock> key_scales;
+  std::array<float, kAttentionBlock> value_scales;
 };
 
 // Where the result of one query goes.
@@ -98,6 +101,10 @@ class Operation {
     const int start = block * kAttentionBlock;
     const int end = start + kAttentionBlock;
     Located located;
+    if (cache_.scaled()) {
+      located.key_scales.fill(0);
+      located.value_scales.fill(0);
+    }
     if (sequence.ancestors.empty()) {
       LocateSlots(unit, start, std::min(end, unit.last_seen + 1), &located);
       return AttendQueries(unit, block, 0, unit.queries, located, sink, done);
@@ -166,6 +173,8 @@ class Operation {
     tile.dtype = cache_.shape().dtype;
     tile.keys = located.keys.data();
     tile.values = located.values.data();
+    tile.key_scales = located.key_scales.data();
+    tile.value_scales = located.value_scales.data();
     std::array<int, kTileQueries> members;
     while (query < last) {
       tile.queries = 0;
@@ -196,40 +205,44 @@ class Operation {
   void LocateSlots(const Unit& unit, int start, int end, Located* located) const {
     const int page_size = cache_.shape().page_size;
     for (int slot = std::max(start, unit.first_seen); slot < end;) {
-      const int page_end = std::min(end, (slot / page_size + 1) * page_size);
-      const PageRun run = FindPage(unit, slot);
-      size_t offset = static_cast<size_t>(slot % page_size) * cache_.position_bytes();
-      for (; slot < page_end; ++slot, offset += cache_.position_bytes()) {
-        located->keys[static_cast<size_t>(slot - start)] = run.keys + offset;
-        located->values[static_cast<size_t>(slot - start)] = run.values + offset;
-      }
+      const int page_first = slot / page_size * page_size;
+      const int page_end = std::min(end, page_first + page_size);
+      const PageRun run = FindPage(unit, slot / page_size);
+      for (; slot < page_end; ++slot) Locate(run, slot - page_first, slot - start, located);
     }
   }
 
   // The positions of a block on the path to a row of a tree.
   void LocatePath(const Unit& unit, int row, int start, Located* located) const {
     const SequenceRows& sequence = *unit.sequence;
+    const int page_size = cache_.shape().page_size;
     ForAncestors(sequence.ancestors[static_cast<size_t>(row)], [&](int n, int ancestor) {
       const int index = sequence.first_position + n - start;
       if (index < 0 || index >= kAttentionBlock) return;
       const int slot = sequence.first_position + ancestor;
-      const PageRun run = FindPage(unit, slot);
-      const size_t offset =
-          static_cast<size_t>(slot % cache_.shape().page_size) * cache_.position_bytes();
-      located->keys[static_cast<size_t>(index)] = run.keys + offset;
-      located->values[static_cast<size_t>(index)] = run.values + offset;
+      Locate(FindPage(unit, slot / page_size), slot % page_size, index, located);
     });
   }
 
-  // Keys and values of the unit's head in the page that holds a slot.
+  // Keys and values of the unit's head in one page.
   struct PageRun {
     const uint8_t* keys;
     const uint8_t* values;
   };
-  PageRun FindPage(const Unit& unit, int slot) const {
-    const int page = unit.sequence->pages[static_cast<size_t>(slot / cache_.shape().page_size)];
+  PageRun FindPage(const Unit& unit, int index) const {
+    const int page = unit.sequence->pages[static_cast<size_t>(index)];
     assert(page >= 0 && page < cache_.shape().pages);
     return {cache_.keys(page, layer_, unit.kv_head), cache_.values(page, layer_, unit.kv_head)};
+  }
+  // Slot `in_page` of a page is position `index` of the block.
+  void Locate(const PageRun& run, int in_page, int index, Located* located) const {
+    const auto to = static_cast<size_t>(index);
+    const size_t offset = static_cast<size_t>(in_page) * cache_.position_bytes();
+    located->keys[to] = run.keys + offset;
+    located->values[to] = run.values + offset;
+    if (!cache_.scaled()) return;
+    located->key_scales[to] = cache_.Scale(run.keys, in_page);
+    located->value_scales[to] = cache_.Scale(run.values, in_page);
   }
 
   const KernelTable& kernels_;

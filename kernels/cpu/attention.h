@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host_kv_cache.h"
 #include "kernels/host_memory.h"
 
 namespace octogate::kernels {

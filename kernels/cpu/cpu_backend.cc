@@ -18,6 +18,7 @@
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/top_k.h"
 #include "kernels/float16.h"
+#include "kernels/host_kv_cache.h"
 #include "kernels/host_memory.h"
 #include "kernels/rotary.h"
 

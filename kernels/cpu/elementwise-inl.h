@@ -157,6 +157,8 @@ inline void WidenAny(const uint8_t* from, DType dtype, int count, float* to) {
       return WidenRow<DType::kF16>(from, count, to);
     case DType::kBF16:
       return WidenRow<DType::kBF16>(from, count, to);
+    default:
+      return;  // not a type of weights
   }
 }
 

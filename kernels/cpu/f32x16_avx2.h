@@ -41,6 +41,25 @@ inline void StorePartial(F32x16 x, float* to, int n) {
   __builtin_memcpy(to, lanes, static_cast<size_t>(n) * sizeof(float));
 }
 
+// The E4M3 numbers of kernels/float8.h as F16 numbers 2^8 times too small.
+inline __m256i Float8ToFloat16Bits(__m128i narrow) {
+  const __m256i wide = _mm256_cvtepi8_epi16(narrow);  // the sign is in the highest bit again
+  const __m256i sign = _mm256_and_si256(wide, _mm256_set1_epi16(static_cast<int16_t>(0x8000)));
+  const __m256i magnitude = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(0x3F80));
+  const __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x3F80)),
+                                       _mm256_set1_epi16(0x7E00));
+  return _mm256_or_si256(_mm256_or_si256(sign, magnitude), nan);
+}
+inline F32x16 WidenFloat8(__m128i narrow) {
+  const __m256i bits = Float8ToFloat16Bits(narrow);
+  const __m256 shift = _mm256_set1_ps(256);
+  return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(bits)), shift),
+          _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1)), shift)};
+}
+inline F32x16 WidenInt8(__m128i narrow) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(narrow)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(narrow, 8)))};
+}
 template <DType T>
 inline __m256 WidenBits(__m128i narrow) {
   if constexpr (T == DType::kF16) return _mm256_cvtph_ps(narrow);
@@ -52,6 +71,9 @@ inline F32x16 Widen(const void* from) {
     const auto* floats = static_cast<const __m256i_u*>(from);
     return {_mm256_castsi256_ps(_mm256_loadu_si256(floats)),
             _mm256_castsi256_ps(_mm256_loadu_si256(floats + 1))};
+  } else if constexpr (SizeOf(T) == 1) {
+    const __m128i narrow = _mm_loadu_si128(static_cast<const __m128i*>(from));
+    return T == DType::kI8 ? WidenInt8(narrow) : WidenFloat8(narrow);
   } else {
     const auto* halves = static_cast<const __m128i_u*>(from);
     return {WidenBits<T>(_mm_loadu_si128(halves)), WidenBits<T>(_mm_loadu_si128(halves + 1))};

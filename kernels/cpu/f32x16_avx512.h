@@ -36,6 +36,21 @@ inline void StorePartial(F32x16 x, float* to, int n) {
   _mm512_mask_storeu_ps(to, FirstLanes(n), x.v);
 }
 
+// The E4M3 numbers of kernels/float8.h as F16 numbers 2^8 times too small.
+inline __m256i Float8ToFloat16Bits(__m128i narrow) {
+  const __m256i wide = _mm256_cvtepi8_epi16(narrow);  // the sign is in the highest bit again
+  const __m256i sign = _mm256_and_si256(wide, _mm256_set1_epi16(static_cast<int16_t>(0x8000)));
+  const __m256i magnitude = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(0x3F80));
+  const __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x3F80)),
+                                       _mm256_set1_epi16(0x7E00));
+  return _mm256_or_si256(_mm256_or_si256(sign, magnitude), nan);
+}
+inline F32x16 WidenFloat8(__m128i narrow) {
+  return {_mm512_mul_ps(_mm512_cvtph_ps(Float8ToFloat16Bits(narrow)), _mm512_set1_ps(256))};
+}
+inline F32x16 WidenInt8(__m128i narrow) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(narrow))};
+}
 template <DType T>
 inline F32x16 WidenBits(__m256i narrow) {
   if constexpr (T == DType::kF16) return {_mm512_cvtph_ps(narrow)};
@@ -45,6 +60,9 @@ template <DType T>
 inline F32x16 Widen(const void* from) {
   if constexpr (T == DType::kF32) {
     return {_mm512_loadu_ps(from)};
+  } else if constexpr (SizeOf(T) == 1) {
+    const __m128i narrow = _mm_loadu_si128(static_cast<const __m128i*>(from));
+    return T == DType::kI8 ? WidenInt8(narrow) : WidenFloat8(narrow);
   } else {
     return WidenBits<T>(_mm256_loadu_si256(static_cast<const __m256i*>(from)));
   }
@@ -53,6 +71,9 @@ template <DType T>
 inline F32x16 WidenPartial(const void* from, int n) {
   if constexpr (T == DType::kF32) {
     return {_mm512_maskz_loadu_ps(FirstLanes(n), from)};
+  } else if constexpr (SizeOf(T) == 1) {
+    const __m128i narrow = _mm_maskz_loadu_epi8(FirstLanes(n), from);
+    return T == DType::kI8 ? WidenInt8(narrow) : WidenFloat8(narrow);
   } else {
     return WidenBits<T>(_mm256_maskz_loadu_epi16(FirstLanes(n), from));
   }

@@ -26,6 +26,7 @@
 #include "kernels/dtype.h"
 #include "kernels/elementary.h"
 #include "kernels/float16.h"
+#include "kernels/float8.h"
 #include "kernels/reduction_order.h"
 
 namespace octogate::kernels::plain {
@@ -72,6 +73,13 @@ inline F32x16 WidenPartial(const void* from, int n) {
     F32x16 result{};
     std::memcpy(result.lane, from, static_cast<size_t>(n) * sizeof(float));
     return result;
+  } else if constexpr (SizeOf(T) == 1) {
+    uint8_t narrow[kLanes] = {};
+    std::memcpy(narrow, from, static_cast<size_t>(n));
+    return ForLanes([&](int l) {
+      return T == DType::kI8 ? static_cast<float>(static_cast<int8_t>(narrow[l]))
+                             : Float8ToFloat(narrow[l]);
+    });
   } else {
     uint16_t narrow[kLanes] = {};
     std::memcpy(narrow, from, static_cast<size_t>(n) * sizeof(uint16_t));

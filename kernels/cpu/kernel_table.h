@@ -68,6 +68,8 @@ struct AttentionTile {
   DType dtype;
   const uint8_t* const* keys;    // by position in the block; valid from the
   const uint8_t* const* values;  // smallest begin to the largest end
+  const float* key_scales;       // [kAttentionBlock], by position; null without
+  const float* value_scales;
   // Results.
   float* out[kTileQueries];  // [head_dim] each
   float max[kTileQueries];

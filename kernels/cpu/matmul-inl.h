@@ -245,6 +245,8 @@ inline void MatMul(const MatMulArgs& args, int begin, int end, float* scratch) {
       return MatMulAs<DType::kF16>(args, begin, end, scratch);
     case DType::kBF16:
       return MatMulAs<DType::kBF16>(args, begin, end, scratch);
+    default:
+      return;  // not a type of weights
   }
 }
 

@@ -43,6 +43,8 @@ void LaunchEmbed(Stream stream, const void* table, DType dtype, int columns, con
       return EmbedAs<F16>(stream, table, columns, ids, count, out);
     case DType::kBF16:
       return EmbedAs<Bf16>(stream, table, columns, ids, count, out);
+    default:
+      return;  // not a type of weights
   }
 }
 

@@ -13,6 +13,8 @@
 
 #include "kernels/elementary.h"
 #include "kernels/float16.h"
+#include "kernels/float8.h"
+#include "kernels/host_kv_cache.h"
 #include "kernels/host_memory.h"
 #include "kernels/reduction_order.h"
 #include "kernels/reference/quantized_matmul.h"
@@ -33,6 +35,8 @@ float WidenElement(const uint8_t* row, DType dtype, int index) {
     std::memcpy(&value, from, sizeof(value));
     return value;
   }
+  if (dtype == DType::kF8E4M3) return Float8ToFloat(*from);
+  if (dtype == DType::kI8) return static_cast<float>(static_cast<int8_t>(*from));
   uint16_t value;
   std::memcpy(&value, from, sizeof(value));
   return dtype == DType::kF16 ? Float16ToFloat(value) : BFloat16ToFloat(value);
@@ -57,6 +61,15 @@ class HeadView {
     const int slot = Slot(position);
     return Element(cache_.values(Page(slot), layer_, kv_head_), slot, d);
   }
+  // What a key or value is to be multiplied with.
+  float KeyScale(int position) const {
+    const int slot = Slot(position);
+    return Scale(cache_.keys(Page(slot), layer_, kv_head_), slot);
+  }
+  float ValueScale(int position) const {
+    const int slot = Slot(position);
+    return Scale(cache_.values(Page(slot), layer_, kv_head_), slot);
+  }
 
  private:
   int Slot(int position) const {
@@ -70,6 +83,10 @@ class HeadView {
   float Element(const uint8_t* run, int slot, int d) const {
     const size_t in_page = static_cast<size_t>(slot % cache_.shape().page_size);
     return WidenElement(run + in_page * cache_.position_bytes(), cache_.shape().dtype, d);
+  }
+
+  float Scale(const uint8_t* run, int slot) const {
+    return cache_.scaled() ? cache_.Scale(run, slot % cache_.shape().page_size) : 1.0f;
   }
 
   const HostKvCache& cache_;
@@ -94,16 +111,18 @@ void AttendBlock(const AttentionShape& shape, const HeadView& head, const float*
   for (int j = begin; j < end; ++j) {
     const float dot =
         Dot([&](int d) { return q[d]; }, [&](int d) { return head.Key(j, d); }, shape.head_dim);
-    scores[static_cast<size_t>(j - begin)] = dot * shape.scale;
-    partial->max = Maximum(dot * shape.scale, partial->max);
+    const float score = dot * head.KeyScale(j) * shape.scale;
+    scores[static_cast<size_t>(j - begin)] = score;
+    partial->max = Maximum(score, partial->max);
   }
   float lanes[kLanes] = {};
   std::fill_n(partial->out.begin(), shape.head_dim, 0.0f);
   for (int j = begin; j < end; ++j) {
     const float p = Exp(scores[static_cast<size_t>(j - begin)] - partial->max);
     lanes[j % kLanes] += p;
+    const float weight = p * head.ValueScale(j);
     for (int d = 0; d < shape.head_dim; ++d) {
-      partial->out[d] = std::fma(p, head.Value(j, d), partial->out[d]);
+      partial->out[d] = std::fma(weight, head.Value(j, d), partial->out[d]);
     }
   }
   partial->sum = SumLanes(lanes);

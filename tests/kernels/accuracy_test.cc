@@ -176,6 +176,91 @@ TEST_F(AccuracyTest, Attention) {
   }
 }
 
+// What a narrow cache may cost, from the error of each key and value.
+TEST_F(AccuracyTest, KvCachesOfEightBits) {
+  constexpr int kHeadDim = 64;
+  constexpr int kLength = 700;
+  constexpr float kScale = 0.125f;
+  std::vector<int32_t> pages(kLength / 16 + 1);
+  std::iota(pages.begin(), pages.end(), 0);
+  const auto keys = random_.Floats(kLength * kHeadDim);
+  const auto values = random_.Floats(kLength * kHeadDim);
+  const auto q = random_.Floats(kHeadDim, 2);
+  const auto attend = [&](DType dtype) {
+    const auto cache = backend_->CreateKvCache({1, kLength / 16 + 1, 16, 1, kHeadDim, dtype});
+    const SequenceRows all{0, kLength, 0, pages};
+    backend_->WriteKv(*cache, 0, {&all, 1}, keys.data(), values.data(), kHeadDim);
+    const SequenceRows last{0, 1, kLength - 1, pages};
+    std::vector<float> out(kHeadDim);
+    backend_->Attention({1, 1, kHeadDim, kScale, 0}, *cache, 0, {&last, 1}, q.data(), kHeadDim,
+                        out.data());
+    return out;
+  };
+  // How far a stored value may be from `x`, the largest of its position being `largest`.
+  const auto error = [](DType dtype, float x, float largest) {
+    if (dtype == DType::kI8) return 0.50001 * largest / 127;
+    return std::max(std::fabs(static_cast<double>(x)) / 16, 0x1p-10);
+  };
+  const auto exact = attend(DType::kF32);
+  for (const DType dtype : {DType::kF8E4M3, DType::kI8}) {
+    std::vector<double> scores(kLength);
+    double score_error = 0;  // the largest of all
+    std::vector<double> value_error(kLength * kHeadDim);
+    for (size_t j = 0; j < kLength; ++j) {
+      const auto largest = [&](const std::vector<float>& of) {
+        float max = 0;
+        for (size_t d = 0; d < kHeadDim; ++d) max = std::max(max, std::fabs(of[j * kHeadDim + d]));
+        return max;
+      };
+      double of_score = 0;
+      for (size_t d = 0; d < kHeadDim; ++d) {
+        const size_t at = j * kHeadDim + d;
+        scores[j] += kScale * static_cast<double>(q[d]) * keys[at];
+        of_score += kScale * std::fabs(q[d]) * error(dtype, keys[at], largest(keys));
+        value_error[at] = error(dtype, values[at], largest(values));
+      }
+      score_error = std::max(score_error, of_score);
+    }
+    const double max = *std::max_element(scores.begin(), scores.end());
+    double sum = 0;
+    for (const double score : scores) sum += std::exp(score - max);
+    const auto narrow = attend(dtype);
+    for (size_t d = 0; d < kHeadDim; ++d) {
+      // Weights change by a factor of at most exp(2 * score_error), up or down.
+      double bound = 0;
+      for (size_t j = 0; j < kLength; ++j) {
+        const double p = std::exp(scores[j] - max) / sum;
+        const size_t at = j * kHeadDim + d;
+        const double value = std::fabs(static_cast<double>(values[at]));
+        bound += p * (std::expm1(2 * score_error) * (value + value_error[at]) + value_error[at]);
+      }
+      ASSERT_NEAR(narrow[d], exact[d], bound + 1e-4) << Name(dtype) << " (seed " << Seed() << ")";
+    }
+  }
+}
+
+// A value that is no number stays one; what is too large stays large.
+TEST_F(AccuracyTest, KvCachesKeepWhatIsNoNumber) {
+  const std::vector<int32_t> pages{0};
+  const SequenceRows row{0, 1, 0, pages};
+  const auto attend = [&](DType dtype, float value) {
+    const auto cache = backend_->CreateKvCache({1, 1, 16, 1, 2, dtype});
+    const std::vector<float> key{1, 1};
+    const std::vector<float> values{value, 1};
+    backend_->WriteKv(*cache, 0, {&row, 1}, key.data(), values.data(), 2);
+    std::vector<float> out(2);
+    backend_->Attention({1, 1, 2, 1, 0}, *cache, 0, {&row, 1}, key.data(), 2, out.data());
+    return out;
+  };
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kI8}) {
+    EXPECT_TRUE(std::isnan(attend(dtype, NAN)[0])) << Name(dtype);
+    EXPECT_EQ(attend(dtype, 0)[0], 0) << Name(dtype);
+    EXPECT_EQ(attend(dtype, 0)[1], 1) << Name(dtype);
+  }
+  EXPECT_EQ(attend(DType::kF8E4M3, -1e9f)[0], -448);
+  EXPECT_TRUE(std::isnan(attend(DType::kI8, INFINITY)[0]));
+}
+
 TEST(FactoryTest, DescribesItselfAndRefusesWhatCannotBe) {
   EXPECT_EQ(MakeCpuBackend({.threads = 1, .isa = Isa::kPlain})->Describe(), "cpu-plain (1 thread)");
   EXPECT_EQ(MakeCpuBackend({.threads = 2, .isa = Isa::kPlain})->Describe(),

@@ -163,10 +163,10 @@ TEST_P(DifferentialTest, Attention) {
     KvCacheShape cache_shape{.layers = 2, .pages = 0, .kv_heads = random_.Int(1, 3)};
     constexpr int kPageSizes[] = {1, 7, 16, 64};
     constexpr int kHeadDims[] = {8, 16, 20, 60, 64, 96, 128, 130};
-    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kI8};
     cache_shape.page_size = kPageSizes[random_.Int(0, 3)];
     cache_shape.head_dim = kHeadDims[random_.Int(0, 7)];
-    cache_shape.dtype = kTypes[random_.Int(0, 2)];
+    cache_shape.dtype = kTypes[random_.Int(0, 4)];
     const int group = random_.Int(1, 5);
     const AttentionShape shape{.heads = cache_shape.kv_heads * group,
                                .kv_heads = cache_shape.kv_heads,

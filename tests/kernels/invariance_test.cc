@@ -89,7 +89,7 @@ TEST_P(InvarianceTest, SixteenBitWeightsCountAsTheirWidenedValues) {
 TEST_P(InvarianceTest, AttentionDoesNotDependOnChunksPagesOrNeighbours) {
   for (int trial = 0; trial < 12; ++trial) {
     constexpr int kKvHeads = 2;
-    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kI8};
     const int head_dim = trial % 2 == 0 ? 64 : 40;
     const int group = random_.Int(1, 4);
     const int length = random_.Int(2, 700);
@@ -106,7 +106,7 @@ TEST_P(InvarianceTest, AttentionDoesNotDependOnChunksPagesOrNeighbours) {
     const auto run = [&](int page_size, int chunk, bool beside_itself) {
       const int pages_needed = (length + page_size - 1) / page_size;
       const auto cache = backend_->CreateKvCache(
-          {1, pages_needed, page_size, kKvHeads, head_dim, kTypes[trial % 3]});
+          {1, pages_needed, page_size, kKvHeads, head_dim, kTypes[trial % 5]});
       std::vector<int32_t> pages(static_cast<size_t>(pages_needed));
       std::iota(pages.rbegin(), pages.rend(), 0);
       std::vector<float> out(q.size());

@@ -90,13 +90,13 @@ class TreeAttentionTest : public ::testing::TestWithParam<Subject> {
   void RandomShape() {
     constexpr int kPageSizes[] = {1, 7, 16, 64};
     constexpr int kHeadDims[] = {8, 20, 64, 96};
-    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kI8};
     cache_shape_ = {.layers = 2,
                     .pages = 0,
                     .page_size = kPageSizes[random_.Int(0, 3)],
                     .kv_heads = random_.Int(1, 2),
                     .head_dim = kHeadDims[random_.Int(0, 3)],
-                    .dtype = kTypes[random_.Int(0, 2)]};
+                    .dtype = kTypes[random_.Int(0, 4)]};
     shape_ = {.heads = cache_shape_.kv_heads * random_.Int(1, 5),
               .kv_heads = cache_shape_.kv_heads,
               .head_dim = cache_shape_.head_dim,

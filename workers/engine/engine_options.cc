@@ -57,8 +57,9 @@ MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& o
   demand.activation_bytes = Transformer::ActivationBytes(config, TransformerLimitsOf(options));
   demand.page_size = options.page_size;
   demand.page_bytes = uint64_t{2} * static_cast<uint64_t>(config.num_layers) *
-                      static_cast<uint64_t>(config.kv_dim()) *
-                      static_cast<uint64_t>(options.page_size) * SizeOf(options.kv_dtype);
+                      static_cast<uint64_t>(config.num_kv_heads) *
+                      kernels::KvHeadBytes(options.kv_dtype, config.head_dim) *
+                      static_cast<uint64_t>(options.page_size);
   demand.flexible = options.kv_tokens == 0;
   demand.pages = demand.flexible ? options.max_sequences * CeilDiv(context, options.page_size)
                                  : CeilDiv(options.kv_tokens, options.page_size);

@@ -38,6 +38,7 @@ struct EngineOptions {
   // Steps after which a request is treated as if its priority were one higher; at least 1. Within
   // that time priorities and the tenants' fair shares hold strictly.
   int64_t ageing_steps = 2000;
+  // How keys and values are kept; 8 bits cost precision.
   kernels::DType kv_dtype = kernels::DType::kF32;
   // Shortens the checkpoint's context; 0 leaves it.
   int max_context = 0;

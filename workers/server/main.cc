@@ -7,10 +7,12 @@
 #include <exception>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "absl/time/clock.h"
+#include "kernels/dtype.h"
 #include "workers/server/model_service.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_server.h"
@@ -34,6 +36,12 @@ constexpr char kExamples[] =
     "\n"
     "Exit status: 0 after a clean end, 1 where the model cannot be served, 2 for wrong flags.";
 
+const std::map<std::string, kernels::DType> kKvDtypes = {{"f32", kernels::DType::kF32},
+                                                         {"f16", kernels::DType::kF16},
+                                                         {"bf16", kernels::DType::kBF16},
+                                                         {"fp8", kernels::DType::kF8E4M3},
+                                                         {"int8", kernels::DType::kI8}};
+
 void Define(CLI::App& app, Flags& flags) {
   app.add_option("--model", flags.model, "Hugging Face folder to serve")->required();
   app.add_option("--name", flags.name, "name to serve it under (default: the folder's name)");
@@ -53,6 +61,10 @@ void Define(CLI::App& app, Flags& flags) {
                  "positions of the KV cache; 0: as many as needed and possible")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
+  app.add_option("--kv-dtype", flags.load.engine.kv_dtype,
+                 "how keys and values are kept: f32, f16, bf16, fp8 or int8")
+      ->transform(CLI::CheckedTransformer(kKvDtypes, CLI::ignore_case).description(""))
+      ->default_str("f32");
   app.add_option("--memory-limit", flags.memory_limit_gib,
                  "GiB for weights, KV cache and activations; 0: what is available")
       ->check(CLI::Range(0.0, 1e6))

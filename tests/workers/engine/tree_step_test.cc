@@ -23,14 +23,14 @@ constexpr int kMaxLength = 320;
 // One model with a cache of two sequences.
 class Model {
  public:
-  Model(std::shared_ptr<const Checkpoint> checkpoint, int threads)
+  Model(std::shared_ptr<const Checkpoint> checkpoint, int threads, kernels::DType dtype)
       : backend_(kernels::MakeCpuBackend({.threads = threads})) {
     auto transformer = Transformer::Load(std::move(checkpoint), backend_.get(),
                                          {.max_rows = kMaxLength, .max_logit_rows = kMaxLength});
     EXPECT_TRUE(transformer.ok()) << transformer.status();
     transformer_ = *std::move(transformer);
     const int pages = kMaxLength / kPageSize + 1;
-    auto cache = transformer_->CreateKvCache(2 * pages, kPageSize, kernels::DType::kBF16);
+    auto cache = transformer_->CreateKvCache(2 * pages, kPageSize, dtype);
     EXPECT_TRUE(cache.ok()) << cache.status();
     cache_ = *std::move(cache);
     for (int32_t i = 0; i < pages; ++i) {
@@ -108,8 +108,11 @@ TEST_P(TreeStepTest, AVerifyPassGivesTheLogitsOfDecodingEachPath) {
   ASSERT_NE(checkpoint, nullptr);
   const ModelConfig& config = checkpoint->config();
   const size_t width = static_cast<size_t>(config.vocab_size);
-  Model model(checkpoint, 2);
-  Model plain(checkpoint, 1);
+  constexpr kernels::DType kTypes[] = {kernels::DType::kF32, kernels::DType::kBF16,
+                                       kernels::DType::kF8E4M3, kernels::DType::kI8};
+  const kernels::DType dtype = kTypes[below(4)];
+  Model model(checkpoint, 2, dtype);
+  Model plain(checkpoint, 1, dtype);
   const int longest = std::min(config.max_position_embeddings, kMaxLength);
   for (int trial = 0; trial < 3; ++trial) {
     const int rows = 1 + below(trial == 0 ? std::min(kernels::kMaxTreeRows, longest / 2) : 40);

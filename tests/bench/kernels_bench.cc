@@ -168,6 +168,60 @@ void Prefill(const Options& options, Report& report, Isa isa, int threads, DType
   report.Add(std::move(figure));
 }
 
+// Products with weights of a format, made from BF16, beyond the caches. Reading
+// the bytes is the bound for few rows; for many, arithmetic is.
+void Formats(const Options& options, Report& report, Isa isa, int threads,
+             kernels::WeightFormat format) {
+  constexpr int kSize = 4096;
+  constexpr int kRowCounts[] = {1, 4, 8, 16, 32, 256};
+  const auto name = [&](int rows) {
+    return std::string("matmul ") + std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
+           kernels::Name(format) + " format " + kernels::Name(isa) + " x" + std::to_string(threads);
+  };
+  if (std::none_of(std::begin(kRowCounts), std::end(kRowCounts),
+                   [&](int rows) { return name(rows).find(options.only) != std::string::npos; })) {
+    return;
+  }
+  const auto bytes = MakeWeights(DType::kBF16);
+  const auto backend = kernels::MakeCpuBackend({.threads = threads, .isa = isa});
+  kernels::ThreadPool pool(threads);
+  std::vector<std::unique_ptr<kernels::Weight>> layers;
+  size_t layer_bytes = 0;
+  for (size_t at = 0; at + size_t{2} * kSize * kSize <= kBytes; at += size_t{2} * kSize * kSize) {
+    layers.push_back(backend->LoadWeight({bytes.get() + at, DType::kBF16, kSize, kSize}, format));
+    layer_bytes = layers.back()->bytes;
+  }
+  const auto x = backend->Allocate(size_t{256} * kSize);
+  const auto out = backend->Allocate(size_t{256} * kSize);
+  for (size_t i = 0; i < x->size(); ++i) x->data()[i] = 0.01f * static_cast<float>(i % 201) - 1;
+  for (const int rows : kRowCounts) {
+    if (name(rows).find(options.only) == std::string::npos) continue;
+    const size_t used = rows > 32 ? 2 : layers.size();
+    double read = 0;
+    double rate = 0;
+    for (int round = 0; round < kRounds; ++round) {
+      read = std::max(read, BestReadRate(options, pool, bytes.get()));
+      const double seconds = Seconds(options, threads, [&] {
+        for (size_t layer = 0; layer < used; ++layer) {
+          backend->MatMul(*layers[layer], nullptr, x->data(), rows, false, out->data(), kSize);
+        }
+      });
+      rate = std::max(rate, static_cast<double>(used * layer_bytes) / seconds);
+    }
+    const double operations = 2.0 * rows * kSize * kSize / static_cast<double>(layer_bytes);
+    char beside[100];
+    std::snprintf(beside, sizeof(beside), "reading memory: %.1f GB/s; %.0f G operations/s",
+                  read / 1e9, rate * operations / 1e9);
+    Figure figure{.name = name(rows),
+                  .value = rate / 1e9,
+                  .unit = "GB/s",
+                  .beside = beside,
+                  .ratio = rate / read};
+    if (rows == 1) figure.aim = AtLeast(0.85, Aim::kRatio);
+    report.Add(std::move(figure));
+  }
+}
+
 int Main(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
@@ -185,6 +239,16 @@ int Main(int argc, char** argv) {
         if (dtype != DType::kBF16) continue;
         for (const int rows : {2, 4, 8}) Decode(options, report, isa, threads, dtype, rows);
         for (const int rows : {16, 64, 256}) Prefill(options, report, isa, threads, dtype, rows);
+      }
+    }
+  }
+  for (const Isa isa : {kernels::BestIsa(), Isa::kAvx2}) {
+    if (!kernels::IsSupported(isa)) continue;
+    for (const int threads : {1, 2}) {
+      for (const kernels::WeightFormat format : kernels::kWeightFormats) {
+        if (format != kernels::WeightFormat::kStored) {
+          Formats(options, report, isa, threads, format);
+        }
       }
     }
   }

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "gateway/grpc_status.h"
+#include "common/grpc_status.h"
 #include "gateway/message_codec.h"
 #include "gateway/request_validation.h"
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/cancellation.h"
 #include "common/status.h"
 
 namespace octogate::gateway {
@@ -14,11 +15,15 @@ namespace {
 constexpr char kAddress[] = "in-process";
 constexpr int kPoolThreads = 2;
 constexpr size_t kMaxQueued = 256;
+constexpr absl::Duration kPoolRetryAfter = absl::Milliseconds(100);
 // Reading a longer prompt takes long enough to keep other queries waiting.
 constexpr size_t kLongPromptBytes = 16 << 10;
 
 absl::Status PoolFull() {
-  return absl::ResourceExhaustedError("too many calls wait for the in-process worker");
+  return WithRetryAfter(
+      absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", kMaxQueued,
+                                                " calls wait for the in-process worker already")),
+      kPoolRetryAfter);
 }
 
 class NoCall final : public ModelCall {
@@ -27,8 +32,20 @@ class NoCall final : public ModelCall {
   void Resume() override {}
 };
 
-// A generation that may not have begun yet.
-class GenerateCall final : public ModelCall {
+absl::Status CancelledEarly() { return absl::CancelledError("cancelled before it began"); }
+
+class EmbedCall final : public ModelCall {
+ public:
+  void Cancel() override { cancellation_->Cancel(); }
+  void Resume() override {}
+  const std::shared_ptr<Cancellation>& cancellation() const { return cancellation_; }
+
+ private:
+  const std::shared_ptr<Cancellation> cancellation_ = std::make_shared<Cancellation>();
+};
+
+// A request to the engine that may not have begun yet.
+class EngineCall final : public ModelCall {
  public:
   void Cancel() override {
     std::shared_ptr<workers::Generation> generation;
@@ -77,12 +94,12 @@ class InProcessWorker::Client final : public ModelClient {
 
   std::shared_ptr<ModelCall> Generate(const v1::WorkerGenerateRequest& request, absl::Time deadline,
                                       MessageCallback on_message, DoneCallback on_done) override {
-    auto call = std::make_shared<GenerateCall>();
+    auto call = std::make_shared<EngineCall>();
     // The callbacks hold the model, and the engine forgets them with the last one.
     const auto begin = [call, loaded = loaded_, deadline, on_message,
                         on_done](const v1::WorkerGenerateRequest& wanted) {
       if (call->cancelled()) {
-        on_done(absl::CancelledError("cancelled before it began"));
+        on_done(CancelledEarly());
         return;
       }
       auto generation = loaded->service->Generate(
@@ -105,28 +122,40 @@ class InProcessWorker::Client final : public ModelClient {
 
   std::shared_ptr<ModelCall> Score(const v1::WorkerScoreRequest& request, absl::Time deadline,
                                    ResponseCallback<v1::WorkerScoreResponse> on_done) override {
-    const auto begin = [loaded = loaded_, deadline, on_done](const v1::WorkerScoreRequest& wanted) {
-      loaded->service->Score(wanted, deadline,
-                             [on_done, loaded](absl::StatusOr<v1::WorkerScoreResponse> response) {
-                               on_done(std::move(response));
-                             });
+    auto call = std::make_shared<EngineCall>();
+    const auto begin = [call, loaded = loaded_, deadline,
+                        on_done](const v1::WorkerScoreRequest& wanted) {
+      if (call->cancelled()) {
+        on_done(CancelledEarly());
+        return;
+      }
+      auto generation = loaded->service->Score(
+          wanted, deadline, [on_done, loaded](absl::StatusOr<v1::WorkerScoreResponse> response) {
+            on_done(std::move(response));
+          });
+      if (generation.ok()) {
+        call->SetGeneration(*std::move(generation));
+      } else {
+        on_done(generation.status());
+      }
     };
     if (request.ByteSizeLong() < kLongPromptBytes) {
       begin(request);
     } else if (!pool_->Submit([begin, request] { begin(request); })) {
       on_done(PoolFull());
     }
-    return std::make_shared<NoCall>();
+    return call;
   }
 
   std::shared_ptr<ModelCall> Embed(const v1::WorkerEmbedRequest& request, absl::Time deadline,
                                    ResponseCallback<v1::WorkerEmbedResponse> on_done) override {
-    if (!pool_->Submit([loaded = loaded_, request, deadline, on_done] {
-          on_done(loaded->service->Embed(request, deadline));
+    auto call = std::make_shared<EmbedCall>();
+    if (!pool_->Submit([call, loaded = loaded_, request, deadline, on_done] {
+          on_done(loaded->service->Embed(request, deadline, call->cancellation()));
         })) {
       on_done(PoolFull());
     }
-    return std::make_shared<NoCall>();
+    return call;
   }
 
   std::shared_ptr<ModelCall> Info(absl::Time,

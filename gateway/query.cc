@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
-#include "gateway/utf8.h"
+#include "common/utf8.h"
 
 namespace octogate::gateway {
 namespace {

@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "gateway/grpc_status.h"
+#include "common/grpc_status.h"
+#include "common/status.h"
 #include "octogate/v1/worker.grpc.pb.h"
 
 namespace octogate::gateway {
@@ -26,11 +27,7 @@ void SetDeadline(absl::Time deadline, grpc::ClientContext* context) {
 // The status of a call that has ended, with the replica named.
 absl::Status CallStatus(const grpc::Status& status, const grpc::ClientContext& context,
                         const std::string& address) {
-  const absl::Status result = FromGrpcStatus(status, context);
-  if (result.ok()) return result;
-  absl::Status named(result.code(), absl::StrCat("replica ", address, ": ", result.message()));
-  const absl::Duration retry_after = RetryAfter(result);
-  return retry_after > absl::ZeroDuration() ? WithRetryAfter(std::move(named), retry_after) : named;
+  return Annotate(FromGrpcStatus(status, context), absl::StrCat("replica ", address));
 }
 
 // Common to both kinds of calls: the context, and staying alive until the last operation has ended.

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "gateway/grpc_status.h"
+#include "common/status.h"
 
 namespace octogate::gateway {
 namespace {

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "gateway/utf8.h"
+#include "common/utf8.h"
 
 namespace octogate::gateway {
 namespace {

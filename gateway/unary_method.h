@@ -15,8 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/cancellation.h"
+#include "common/grpc_status.h"
 #include "gateway/event_loop.h"
-#include "gateway/grpc_status.h"
 #include "gateway/message_codec.h"
 #include "gateway/request_validation.h"
 

@@ -9,7 +9,7 @@ echo "clang-format: ${#sources[@]} files are well formed"
 
 [ -f build/dev/compile_commands.json ] || cmake --preset dev >/dev/null
 # Generated headers must be there.
-cmake --build build/dev --target octogate_proto >/dev/null
+cmake --build build/dev --target octogate_proto_services >/dev/null
 mapfile -t compiled < <(python3 -c 'import json, os
 for command in json.load(open("build/dev/compile_commands.json")):
     print(os.path.relpath(command["file"]))' | sort -u)

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "gateway/grpc_status.h"
+#include "common/status.h"
 
 namespace octogate::gateway {
 namespace {

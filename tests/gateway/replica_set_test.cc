@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
-#include "gateway/grpc_status.h"
+#include "common/status.h"
 #include "gateway/remote_model_client.h"
 #include "tests/gateway/stub_worker.h"
 

@@ -6,8 +6,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/cord.h"
-#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "workers/engine/engine_loop.h"
 #include "workers/engine/memory_plan.h"
@@ -45,15 +44,6 @@ struct Waiter {
 };
 
 }  // namespace
-
-absl::Duration RetryAfter(const absl::Status& status) {
-  const absl::optional<absl::Cord> payload = status.GetPayload(kRetryAfterMillisPayload);
-  int64_t milliseconds = 0;
-  if (!payload || !absl::SimpleAtoi(std::string(*payload), &milliseconds)) {
-    return absl::ZeroDuration();
-  }
-  return absl::Milliseconds(milliseconds);
-}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Checkpoint> checkpoint,
                                                        std::shared_ptr<const Tokenizer> tokenizer,
@@ -124,6 +114,7 @@ absl::StatusOr<TokenScores> Engine::NextTokenLogits(std::vector<int32_t> prompt,
 }
 
 absl::StatusOr<std::vector<float>> Engine::Embed(std::vector<int32_t> prompt, absl::Time deadline,
+                                                 const std::shared_ptr<Cancellation>& cancellation,
                                                  ServiceTerms terms) {
   GenerateRequest request;
   request.prompt = std::move(prompt);
@@ -133,6 +124,10 @@ absl::StatusOr<std::vector<float>> Engine::Embed(std::vector<int32_t> prompt, ab
   auto generation =
       loop_->Submit(std::move(request), ActiveRequest::Kind::kEmbed, Waiter::MakeSink(waiter));
   if (!generation.ok()) return generation.status();
+  Cancellation::Registration registration;
+  if (cancellation != nullptr) {
+    registration = cancellation->OnCancel([handle = *generation] { handle->Cancel(); });
+  }
   if (absl::Status status = waiter->Wait(deadline, **generation); !status.ok()) return status;
   absl::MutexLock lock(&waiter->mutex);
   return std::move(waiter->embedding);

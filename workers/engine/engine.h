@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/cancellation.h"
 #include "kernels/backend.h"
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
@@ -30,12 +31,6 @@
 #include "workers/model/tokenizer.h"
 
 namespace octogate::workers {
-
-// Status payload of a RESOURCE_EXHAUSTED refusal that time will cure: a decimal number of
-// milliseconds after which another attempt has a chance.
-inline constexpr char kRetryAfterMillisPayload[] = "octogate/retry-after-ms";
-// Reads that payload. Zero: none, trying again is of no use.
-absl::Duration RetryAfter(const absl::Status& status);
 
 class EngineLoop;
 
@@ -62,9 +57,9 @@ class Engine {
 
   // Queues a request. Refusals, before any callback: INVALID_ARGUMENT for a malformed one,
   // OUT_OF_RANGE for a prompt that leaves no room for an answer in the context,
-  // RESOURCE_EXHAUSTED for a full queue (with RetryAfter) or a request that the whole KV cache
-  // could not hold (without), DEADLINE_EXCEEDED for a deadline in the past, UNAVAILABLE when
-  // draining.
+  // RESOURCE_EXHAUSTED for a full queue (with a hint, see common/status.h) or a request that the
+  // whole KV cache could not hold (without), DEADLINE_EXCEEDED for a deadline in the past,
+  // UNAVAILABLE when draining.
   absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerateRequest request,
                                                      EventCallback callback);
 
@@ -74,9 +69,11 @@ class Engine {
                                               absl::Time deadline, ServiceTerms terms = {});
 
   // The mean over the prompt's positions of the last hidden state (after the final norm):
-  // config().hidden_size values, not normalised. Waits as NextTokenLogits does.
-  absl::StatusOr<std::vector<float>> Embed(std::vector<int32_t> prompt, absl::Time deadline,
-                                           ServiceTerms terms = {});
+  // config().hidden_size values, not normalised. Waits as NextTokenLogits does; CANCELLED soon
+  // after `cancellation`, which may be null.
+  absl::StatusOr<std::vector<float>> Embed(
+      std::vector<int32_t> prompt, absl::Time deadline,
+      const std::shared_ptr<Cancellation>& cancellation = nullptr, ServiceTerms terms = {});
 
   // Refuses new requests with UNAVAILABLE from now on, and waits until those under way have
   // finished. DEADLINE_EXCEEDED with their number if some have not by `deadline`: they go on.

@@ -6,10 +6,9 @@
 #include <cstddef>
 #include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "workers/engine/engine.h"
+#include "common/status.h"
 #include "workers/engine/request_check.h"
 
 namespace octogate::workers {
@@ -125,12 +124,11 @@ absl::Status EngineLoop::QueueFull() const {
     retry = stats_.step_time / static_cast<double>(stats_.requests_finished);
   }
   retry = std::clamp(retry, kShortestRetry, kLongestRetry);
-  const int64_t milliseconds = absl::ToInt64Milliseconds(retry);
-  absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat("the queue is full: ", options_.max_waiting,
-                   " requests wait already; try again in ", milliseconds, " ms"));
-  status.SetPayload(kRetryAfterMillisPayload, absl::Cord(absl::StrCat(milliseconds)));
-  return status;
+  return WithRetryAfter(
+      absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", options_.max_waiting,
+                                                " requests wait already; try again in ",
+                                                absl::ToInt64Milliseconds(retry), " ms")),
+      retry);
 }
 
 void EngineLoop::Run() {

@@ -138,15 +138,16 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
       });
 }
 
-void ModelService::Score(const v1::WorkerScoreRequest& request, absl::Time deadline,
-                         OnResult<v1::WorkerScoreResponse> on_result) {
+absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
+    const v1::WorkerScoreRequest& request, absl::Time deadline,
+    OnResult<v1::WorkerScoreResponse> on_result) {
   if (request.tokens().empty()) {
-    return on_result(absl::InvalidArgumentError("tokens is empty; name the tokens to score"));
+    return absl::InvalidArgumentError("tokens is empty; name the tokens to score");
   }
   auto prompt = encoder_.Encode(request.prompt());
-  if (!prompt.ok()) return on_result(prompt.status());
+  if (!prompt.ok()) return prompt.status();
   auto ids = encoder_.TokenIds(request.tokens());
-  if (!ids.ok()) return on_result(ids.status());
+  if (!ids.ok()) return ids.status();
 
   GenerateRequest generation;
   generation.prompt = *std::move(prompt);
@@ -156,37 +157,39 @@ void ModelService::Score(const v1::WorkerScoreRequest& request, absl::Time deadl
 
   // Scores arrive with the first token, the end possibly in a later event.
   auto response = std::make_shared<v1::WorkerScoreResponse>();
-  auto done = std::make_shared<OnResult<v1::WorkerScoreResponse>>(std::move(on_result));
-  auto generation_or =
-      model_->engine->Submit(std::move(generation), [response, done](const GenerateEvent& event) {
-        if (!event.first_scores.logits.empty()) {
-          response->mutable_logits()->Add(event.first_scores.logits.begin(),
-                                          event.first_scores.logits.end());
-          response->set_log_sum_exp(event.first_scores.log_sum_exp);
-        }
-        if (event.finish == FinishReason::kNone) return;
-        if (!event.status.ok()) return (*done)(event.status);
-        response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
-        (*done)(*response);
-      });
-  if (!generation_or.ok()) (*done)(generation_or.status());
+  return model_->engine->Submit(std::move(generation), [response, on_result = std::move(on_result)](
+                                                           const GenerateEvent& event) {
+    if (!event.first_scores.logits.empty()) {
+      response->mutable_logits()->Add(event.first_scores.logits.begin(),
+                                      event.first_scores.logits.end());
+      response->set_log_sum_exp(event.first_scores.log_sum_exp);
+    }
+    if (event.finish == FinishReason::kNone) return;
+    if (!event.status.ok()) return on_result(event.status);
+    response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
+    on_result(std::move(*response));
+  });
 }
 
-absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(const v1::WorkerEmbedRequest& request,
-                                                            absl::Time deadline) {
+absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(
+    const v1::WorkerEmbedRequest& request, absl::Time deadline,
+    const std::shared_ptr<Cancellation>& cancellation) {
   if (request.inputs().empty() || request.inputs_size() > kMaxEmbedInputs) {
     return absl::InvalidArgumentError(absl::StrCat("inputs has ", request.inputs_size(),
                                                    " texts; it must have 1 to ", kMaxEmbedInputs));
   }
   v1::WorkerEmbedResponse response;
   for (const std::string& input : request.inputs()) {
+    if (cancellation != nullptr && cancellation->IsCancelled()) {
+      return absl::CancelledError("the caller cancelled the request");
+    }
     auto ids =
         model_->tokenizer->Encode(input, {.add_special_tokens = true, .parse_special = false});
     if (!ids.ok()) return ids.status();
     if (ids->empty()) return absl::InvalidArgumentError("an input has no token");
     response.mutable_usage()->set_prompt_tokens(response.usage().prompt_tokens() +
                                                 static_cast<int64_t>(ids->size()));
-    auto values = model_->engine->Embed(*std::move(ids), Bounded(deadline));
+    auto values = model_->engine->Embed(*std::move(ids), Bounded(deadline), cancellation);
     if (!values.ok()) return values.status();
     double squares = 0;
     for (const float value : *values) squares += double{value} * value;

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/cancellation.h"
 #include "octogate/v1/worker.pb.h"
 #include "workers/engine/model_runner.h"
 #include "workers/server/prompt_encoder.h"
@@ -43,13 +44,17 @@ class ModelService {
                                                        absl::Time deadline, OnMessage on_message,
                                                        OnDone on_done);
 
-  // `on_result` is called once, possibly before the call returns.
-  void Score(const v1::WorkerScoreRequest& request, absl::Time deadline,
-             OnResult<v1::WorkerScoreResponse> on_result);
+  // Starts to score. After an OK return, `on_result` is called once. An error is returned, and
+  // `on_result` not called, for a request that cannot start.
+  absl::StatusOr<std::shared_ptr<Generation>> Score(const v1::WorkerScoreRequest& request,
+                                                    absl::Time deadline,
+                                                    OnResult<v1::WorkerScoreResponse> on_result);
 
-  // Waits for the result; run it on a thread of your own.
+  // Waits for the result; run it on a thread of your own. CANCELLED soon after `cancellation`,
+  // which may be null.
   absl::StatusOr<v1::WorkerEmbedResponse> Embed(const v1::WorkerEmbedRequest& request,
-                                                absl::Time deadline);
+                                                absl::Time deadline,
+                                                const std::shared_ptr<Cancellation>& cancellation);
 
   v1::WorkerInfoResponse Info() const;
 

@@ -4,14 +4,20 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "workers/server/grpc_status.h"
+#include "common/cancellation.h"
+#include "common/grpc_status.h"
+#include "common/status.h"
 
 namespace octogate::workers {
 namespace {
 
 constexpr int kBlockingThreads = 4;
 constexpr size_t kMaxBlockingCalls = 64;
+constexpr absl::Duration kEmbedRetryAfter = absl::Milliseconds(100);
 
 void Merge(v1::WorkerGenerateResponse from, v1::WorkerGenerateResponse& into) {
   into.mutable_text()->append(from.text());
@@ -21,6 +27,42 @@ void Merge(v1::WorkerGenerateResponse from, v1::WorkerGenerateResponse& into) {
   if (from.has_end()) into.mutable_end()->Swap(from.mutable_end());
 }
 
+// A unary call whose answer comes later. Owns itself: gone when gRPC is done with it, which is
+// after Answer and not before the handler has returned it.
+template <typename Response>
+class UnaryReactor final : public grpc::ServerUnaryReactor {
+ public:
+  UnaryReactor(grpc::CallbackServerContext* context, Response* response)
+      : context_(context), response_(response) {}
+
+  // Once.
+  void Answer(absl::StatusOr<Response> result) {
+    if (result.ok()) {
+      *response_ = *std::move(result);
+    } else {
+      AddRetryHint(result.status(), context_);
+    }
+    Finish(ToGrpcStatus(result.status()));
+  }
+
+  // To be called by the handler: the client's cancellation becomes the generation's.
+  void CancelsWith(std::shared_ptr<Generation> generation) {
+    registration_ =
+        cancellation_->OnCancel([generation = std::move(generation)] { generation->Cancel(); });
+  }
+
+  const std::shared_ptr<Cancellation>& cancellation() const { return cancellation_; }
+
+  void OnCancel() override { cancellation_->Cancel(); }
+  void OnDone() override { delete this; }
+
+ private:
+  grpc::CallbackServerContext* const context_;
+  Response* const response_;
+  const std::shared_ptr<Cancellation> cancellation_ = std::make_shared<Cancellation>();
+  Cancellation::Registration registration_;
+};
+
 // One answer on its way to its reader. The engine's thread adds pieces, gRPC's
 // threads report writes; whoever finds no write under way starts the next one.
 //
@@ -29,10 +71,12 @@ void Merge(v1::WorkerGenerateResponse from, v1::WorkerGenerateResponse& into) {
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerateResponse>,
                               public std::enable_shared_from_this<GenerateReactor> {
  public:
-  void Start(ModelService& model, const v1::WorkerGenerateRequest& request, absl::Time deadline) {
+  explicit GenerateReactor(grpc::CallbackServerContext* context) : context_(context) {}
+
+  void Start(ModelService& model, const v1::WorkerGenerateRequest& request) {
     self_ = shared_from_this();
     auto generation = model.Generate(
-        request, deadline,
+        request, DeadlineOf(*context_),
         [self = self_](v1::WorkerGenerateResponse message) { self->Add(std::move(message)); },
         [self = self_](const absl::Status& status) { self->End(status); });
     if (!generation.ok()) return End(generation.status());
@@ -94,7 +138,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
   // Starts the next operation, if one is due and none is under way.
   void Advance() {
     enum { kNothing, kWrite, kFinish } next = kNothing;
-    grpc::Status status;
+    absl::Status status;
     {
       absl::MutexLock lock(&mutex_);
       if (writing_ || finished_) return;
@@ -106,15 +150,19 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
         next = kWrite;
       } else if (ended_) {
         finished_ = true;
-        status = ToGrpc(status_);
+        status = status_;
         next = kFinish;
       }
     }
     // Only the thread that set writing_ or finished_ gets here with it.
     if (next == kWrite) StartWrite(&current_);
-    if (next == kFinish) Finish(status);
+    if (next == kFinish) {
+      AddRetryHint(status, context_);
+      Finish(ToGrpcStatus(status));
+    }
   }
 
+  grpc::CallbackServerContext* const context_;
   std::shared_ptr<GenerateReactor> self_;  // gRPC's reference
   v1::WorkerGenerateResponse current_;     // owned by the write under way
 
@@ -132,41 +180,46 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
 
 }  // namespace
 
-WorkerGrpcService::WorkerGrpcService(ModelService* model)
-    : model_(model), blocking_(kBlockingThreads, kMaxBlockingCalls) {}
+WorkerGrpcService::WorkerGrpcService(ModelService* model, std::function<void()> on_drain)
+    : model_(model),
+      on_drain_(std::move(on_drain)),
+      blocking_(kBlockingThreads, kMaxBlockingCalls) {}
 
 grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* WorkerGrpcService::Generate(
     grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) {
-  auto reactor = std::make_shared<GenerateReactor>();
-  reactor->Start(*model_, *request, DeadlineOf(*context));
+  auto reactor = std::make_shared<GenerateReactor>(context);
+  reactor->Start(*model_, *request);
   return reactor.get();
 }
 
 grpc::ServerUnaryReactor* WorkerGrpcService::Score(grpc::CallbackServerContext* context,
                                                    const v1::WorkerScoreRequest* request,
                                                    v1::WorkerScoreResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  model_->Score(*request, DeadlineOf(*context),
-                [reactor, response](absl::StatusOr<v1::WorkerScoreResponse> result) {
-                  if (result.ok()) *response = *std::move(result);
-                  reactor->Finish(ToGrpc(result.status()));
-                });
+  auto* reactor = new UnaryReactor<v1::WorkerScoreResponse>(context, response);
+  auto generation = model_->Score(*request, DeadlineOf(*context),
+                                  [reactor](absl::StatusOr<v1::WorkerScoreResponse> result) {
+                                    reactor->Answer(std::move(result));
+                                  });
+  if (generation.ok()) {
+    reactor->CancelsWith(*std::move(generation));
+  } else {
+    reactor->Answer(generation.status());
+  }
   return reactor;
 }
 
 grpc::ServerUnaryReactor* WorkerGrpcService::Embed(grpc::CallbackServerContext* context,
                                                    const v1::WorkerEmbedRequest* request,
                                                    v1::WorkerEmbedResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const absl::Time deadline = DeadlineOf(*context);
-  const bool accepted = blocking_.Submit([this, reactor, request, response, deadline] {
-    auto result = model_->Embed(*request, deadline);
-    if (result.ok()) *response = *std::move(result);
-    reactor->Finish(ToGrpc(result.status()));
+  auto* reactor = new UnaryReactor<v1::WorkerEmbedResponse>(context, response);
+  const bool accepted = blocking_.Submit([this, reactor, request, deadline = DeadlineOf(*context)] {
+    reactor->Answer(model_->Embed(*request, deadline, reactor->cancellation()));
   });
   if (!accepted) {
-    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED,
-                     "too many embedding calls under way; try again in a moment"});
+    reactor->Answer(WithRetryAfter(
+        absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", kMaxBlockingCalls,
+                                                  " embedding calls wait already")),
+        kEmbedRetryAfter));
   }
   return reactor;
 }
@@ -185,6 +238,7 @@ grpc::ServerUnaryReactor* WorkerGrpcService::Drain(grpc::CallbackServerContext* 
                                                    v1::WorkerDrainResponse* response) {
   // A deadline in the past: refuse new work from now on, do not wait.
   model_->Drain(absl::InfinitePast()).IgnoreError();
+  on_drain_();
   const v1::WorkerInfoResponse info = model_->Info();
   response->set_running(info.running() + info.waiting());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();

@@ -10,6 +10,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
+
 #include "octogate/v1/worker.grpc.pb.h"
 #include "workers/server/blocking_pool.h"
 #include "workers/server/model_service.h"
@@ -18,8 +20,9 @@ namespace octogate::workers {
 
 class WorkerGrpcService final : public v1::Worker::CallbackService {
  public:
-  // `model` must outlive the service, the service its server.
-  explicit WorkerGrpcService(ModelService* model);
+  // `model` must outlive the service, the service its server. `on_drain` is called, perhaps more
+  // than once, when a Drain call has closed the model to new work.
+  WorkerGrpcService(ModelService* model, std::function<void()> on_drain);
 
   grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) override;
@@ -38,6 +41,7 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
 
  private:
   ModelService* const model_;
+  const std::function<void()> on_drain_;
   BlockingPool blocking_;  // Embed waits for the engine
 };
 

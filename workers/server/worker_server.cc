@@ -14,15 +14,14 @@ namespace {
 constexpr int kMaxMessageBytes = 4 << 20;
 constexpr char kServiceName[] = "octogate.v1.Worker";
 
-void SetServing(grpc::Server& server, bool serving) {
-  server.GetHealthCheckService()->SetServingStatus(serving);
-  server.GetHealthCheckService()->SetServingStatus(kServiceName, serving);
-}
-
 }  // namespace
 
 WorkerServer::WorkerServer(std::unique_ptr<ModelService> model)
-    : model_(std::move(model)), service_(model_.get()) {}
+    : model_(std::move(model)), service_(model_.get(), [this] {
+        // Calls may come as soon as the port is open.
+        started_.WaitForNotification();
+        SetServing(false);
+      }) {}
 
 absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
     const std::string& address, std::unique_ptr<ModelService> model) {
@@ -40,7 +39,8 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", address, "; is the port in use?"));
   }
-  SetServing(*worker->server_, true);
+  worker->SetServing(true);
+  worker->started_.Notify();
   return worker;
 }
 
@@ -48,8 +48,13 @@ WorkerServer::~WorkerServer() {
   if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
 }
 
+void WorkerServer::SetServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus(serving);
+  server_->GetHealthCheckService()->SetServingStatus(kServiceName, serving);
+}
+
 void WorkerServer::Shutdown(absl::Duration grace) {
-  SetServing(*server_, false);
+  SetServing(false);
   // Errors mean that the grace is over; the server then cancels what is left.
   model_->Drain(absl::Now() + grace).IgnoreError();
   server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));

@@ -1,7 +1,7 @@
 // A running gRPC worker: the Worker service, health and reflection on one port.
 //
-// Health ("" and "octogate.v1.Worker") is SERVING from Serve() on, when the
-// model is loaded and warm, until Shutdown() begins.
+// Health ("" and "octogate.v1.Worker") is SERVING from Start() on, when the
+// model is loaded and warm, until a Drain call or Shutdown().
 
 #ifndef OCTOGATE_WORKERS_SERVER_WORKER_SERVER_H_
 #define OCTOGATE_WORKERS_SERVER_WORKER_SERVER_H_
@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "workers/server/worker_grpc_service.h"
 
@@ -35,8 +36,11 @@ class WorkerServer {
  private:
   explicit WorkerServer(std::unique_ptr<ModelService> model);
 
+  void SetServing(bool serving);
+
   std::unique_ptr<ModelService> model_;
   WorkerGrpcService service_;
+  absl::Notification started_;  // server_ is there, and SERVING
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };

@@ -3,15 +3,19 @@
 #include "workers/server/worker_server.h"
 
 #include <gmock/gmock.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/grpc_status.h"
+#include "common/status.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 
 namespace octogate::workers {
 namespace {
@@ -19,36 +23,17 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr int kContext = 512;
+constexpr int kMaxWaiting = 8;
 
-// grpc.health.v1.Health/Check with an empty request, whose stubs Debian does
-// not ship: the serialised response, field 1 (status) 1 = SERVING, 2 = NOT_SERVING.
-std::string CheckHealth(const std::shared_ptr<grpc::Channel>& channel) {
-  grpc::GenericStub stub(channel);
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(10)));
-  grpc::CompletionQueue queue;
-  const grpc::Slice empty;
-  const grpc::ByteBuffer request(&empty, 1);
-  auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
-  call->StartCall();
-  grpc::ByteBuffer response;
-  grpc::Status status;
-  call->Finish(&response, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  EXPECT_TRUE(queue.Next(&tag, &ok));
-  if (!status.ok()) return status.error_message();
-  grpc::Slice bytes;
-  EXPECT_TRUE(response.DumpToSingleSlice(&bytes).ok());
-  return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
-}
+using ::grpc::health::v1::HealthCheckRequest;
+using ::grpc::health::v1::HealthCheckResponse;
 
 class WorkerServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     LoadOptions options;
     options.threads = 1;
-    options.engine.max_waiting = 8;
+    options.engine.max_waiting = kMaxWaiting;
     options.engine.max_sequences = 4;
     auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
     ASSERT_TRUE(model.ok()) << model.status().message();
@@ -101,6 +86,79 @@ class WorkerServerTest : public ::testing::Test {
     }
     answer.status = reader->Finish();
     return answer;
+  }
+
+  // Keeps the engine from computing for as long as it lives: what arrives meanwhile waits.
+  class HeldEngine {
+   public:
+    explicit HeldEngine(ModelService& model) {
+      const auto held = model.Generate(
+          Request("hold", 1), absl::InfiniteFuture(),
+          [this](const v1::WorkerGenerateResponse&) {
+            if (!held_.HasBeenNotified()) held_.Notify();
+            release_.WaitForNotification();
+          },
+          [this](const absl::Status&) { ended_.Notify(); });
+      EXPECT_TRUE(held.ok()) << held.status();
+      held_.WaitForNotification();
+    }
+    ~HeldEngine() {
+      release_.Notify();
+      ended_.WaitForNotification();
+    }
+
+   private:
+    absl::Notification held_;
+    absl::Notification release_;
+    absl::Notification ended_;
+  };
+
+  HealthCheckResponse::ServingStatus Health(const std::string& service) {
+    HealthCheckRequest request;
+    request.set_service(service);
+    HealthCheckResponse response;
+    const grpc::Status status =
+        grpc::health::v1::Health::NewStub(channel_)->Check(Context().get(), request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.status();
+  }
+
+  // What waits in the engine.
+  void AwaitWaiting(int count) {
+    const absl::Time give_up = absl::Now() + absl::Seconds(20);
+    while (server_->model().Info().waiting() < count) {
+      ASSERT_LT(absl::Now(), give_up) << "the engine never got the request";
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
+  // Cancels `call`, which has no deadline, while it waits for the engine; then nothing of it must
+  // be computed. When the server hears of a cancellation is up to the network: calls are repeated
+  // with more and more time for that.
+  void ExpectCancellationSparesTheEngine(
+      const std::function<grpc::Status(grpc::ClientContext*)>& call) {
+    const auto computed = [this] { return server_->model().model().engine->stats().prompt_tokens; };
+    uint64_t before = computed();
+    { const HeldEngine held(server_->model()); }
+    ExpectIdle();
+    const uint64_t of_held = computed() - before;
+    for (absl::Duration pause = absl::Milliseconds(1);; pause *= 2) {
+      ASSERT_LT(pause, absl::Seconds(20)) << "the engine computed every cancelled call";
+      before = computed();
+      {
+        const HeldEngine held(server_->model());
+        grpc::ClientContext context;
+        grpc::Status status;
+        std::thread caller([&] { status = call(&context); });
+        AwaitWaiting(1);
+        context.TryCancel();
+        caller.join();
+        EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+        absl::SleepFor(pause);
+      }
+      ExpectIdle();
+      if (computed() - before == of_held) return;
+    }
   }
 
   void ExpectIdle() {
@@ -213,6 +271,55 @@ TEST_F(WorkerServerTest, ACancelledStreamFreesItsPages) {
   ExpectIdle();
 }
 
+TEST_F(WorkerServerTest, ACancelledScoreLeavesTheEngine) {
+  v1::WorkerScoreRequest request;
+  *request.mutable_prompt() = Request("The router", 1).prompt();
+  request.add_tokens("<|end_header_id|>");
+  ExpectCancellationSparesTheEngine([&](grpc::ClientContext* context) {
+    v1::WorkerScoreResponse response;
+    return stub_->Score(context, request, &response);
+  });
+}
+
+TEST_F(WorkerServerTest, ACancelledEmbedLeavesTheEngine) {
+  v1::WorkerEmbedRequest request;
+  for (int i = 0; i < 3; ++i) request.add_inputs("The router chooses a node.");
+  ExpectCancellationSparesTheEngine([&](grpc::ClientContext* context) {
+    v1::WorkerEmbedResponse response;
+    return stub_->Embed(context, request, &response);
+  });
+}
+
+TEST_F(WorkerServerTest, ARefusalSaysWhenToTryAgain) {
+  const HeldEngine held(server_->model());
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::WorkerGenerateResponse>>> waiting;
+  for (int i = 0; i < kMaxWaiting; ++i) {
+    contexts.push_back(Context());
+    waiting.push_back(stub_->Generate(contexts.back().get(), Request("x", 1)));
+  }
+  AwaitWaiting(kMaxWaiting);
+  const auto context = Context();
+  auto reader = stub_->Generate(context.get(), Request("x", 1));
+  v1::WorkerGenerateResponse message;
+  EXPECT_FALSE(reader->Read(&message));
+  const absl::Status refused = FromGrpcStatus(reader->Finish(), *context);
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_GT(RetryAfter(refused), absl::ZeroDuration());
+
+  v1::WorkerScoreRequest score;
+  *score.mutable_prompt() = Request("x", 1).prompt();
+  score.add_tokens("<|end_header_id|>");
+  v1::WorkerScoreResponse scores;
+  const auto unary = Context();
+  const absl::Status unscored = FromGrpcStatus(stub_->Score(unary.get(), score, &scores), *unary);
+  EXPECT_TRUE(absl::IsResourceExhausted(unscored)) << unscored;
+  EXPECT_GT(RetryAfter(unscored), absl::ZeroDuration());
+
+  for (const auto& call : contexts) call->TryCancel();
+  for (const auto& call : waiting) EXPECT_FALSE(call->Finish().ok());
+}
+
 TEST_F(WorkerServerTest, ADeadlineEndsTheSequenceInTheEngineToo) {
   std::vector<std::thread> clients;
   for (int i = 0; i < 6; ++i) {
@@ -241,14 +348,33 @@ TEST_F(WorkerServerTest, BadRequestsSayWhatIsWrong) {
   EXPECT_EQ(Generate(logprobs).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
-TEST_F(WorkerServerTest, HealthTurnsRedBeforeTheDoorCloses) {
-  EXPECT_EQ(CheckHealth(channel_), "\x08\x01");
+TEST_F(WorkerServerTest, ADrainedWorkerIsNotHealthyAndTakesNoMore) {
+  EXPECT_EQ(Health(""), HealthCheckResponse::SERVING);
+  EXPECT_EQ(Health("octogate.v1.Worker"), HealthCheckResponse::SERVING);
 
   v1::WorkerDrainResponse drained;
   ASSERT_TRUE(stub_->Drain(Context().get(), {}, &drained).ok());
   EXPECT_TRUE(server_->model().Info().draining());
+  EXPECT_EQ(Health(""), HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(Health("octogate.v1.Worker"), HealthCheckResponse::NOT_SERVING);
   EXPECT_EQ(Generate(Request("x", 1)).status.error_code(), grpc::StatusCode::UNAVAILABLE);
-  server_->Shutdown(absl::Seconds(5));
+}
+
+TEST_F(WorkerServerTest, WhoWatchesTheHealthHearsOfTheShutdown) {
+  const auto context = Context();
+  HealthCheckRequest request;
+  request.set_service("octogate.v1.Worker");
+  auto watch = grpc::health::v1::Health::NewStub(channel_)->Watch(context.get(), request);
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  std::thread stopper([&] { server_->Shutdown(absl::Seconds(5)); });
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  while (watch->Read(&response)) {
+  }
+  EXPECT_FALSE(watch->Finish().ok());
+  stopper.join();
 }
 
 TEST_F(WorkerServerTest, ShutdownLetsAnswersUnderWayEnd) {

@@ -1,9 +1,9 @@
-#include "gateway/utf8.h"
+#include "common/utf8.h"
 
 #include <cstdint>
 #include <cstring>
 
-namespace octogate::gateway {
+namespace octogate {
 namespace {
 
 // Bytes of the character that starts at text[i]; 0 if none does.
@@ -74,4 +74,4 @@ std::string SanitizeUtf8(std::string_view text, size_t max_bytes) {
   return result;
 }
 
-}  // namespace octogate::gateway
+}  // namespace octogate

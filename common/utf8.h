@@ -1,12 +1,12 @@
-// What the gateway needs to know about UTF-8: whether text is valid, and cutting it.
-#ifndef OCTOGATE_GATEWAY_UTF8_H_
-#define OCTOGATE_GATEWAY_UTF8_H_
+// UTF-8 text from peers: whether it is valid, cutting and mending it.
+#ifndef OCTOGATE_COMMON_UTF8_H_
+#define OCTOGATE_COMMON_UTF8_H_
 
 #include <cstddef>
 #include <string>
 #include <string_view>
 
-namespace octogate::gateway {
+namespace octogate {
 
 // Overlong forms, surrogates and code points past U+10FFFF are not valid.
 bool IsValidUtf8(std::string_view text);
@@ -18,6 +18,6 @@ std::string_view TruncateUtf8(std::string_view text, size_t max_bytes);
 // valid character becomes "?".
 std::string SanitizeUtf8(std::string_view text, size_t max_bytes);
 
-}  // namespace octogate::gateway
+}  // namespace octogate
 
-#endif  // OCTOGATE_GATEWAY_UTF8_H_
+#endif  // OCTOGATE_COMMON_UTF8_H_

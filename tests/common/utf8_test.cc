@@ -1,4 +1,4 @@
-#include "gateway/utf8.h"
+#include "common/utf8.h"
 
 #include <google/protobuf/wrappers.pb.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <random>
 #include <string>
 
-namespace octogate::gateway {
+namespace octogate {
 namespace {
 
 // Protocol Buffers' own check: parsing a string field of proto3 fails for invalid UTF-8.
@@ -78,4 +78,4 @@ TEST(Utf8, TruncationKeepsCharactersWhole) {
 }
 
 }  // namespace
-}  // namespace octogate::gateway
+}  // namespace octogate

@@ -54,6 +54,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
     return absl::InvalidArgumentError("an engine needs a checkpoint and a backend");
   }
   const ModelConfig& config = checkpoint->config();
+  if (config.head_dim > kernels::kMaxHeadDim) {
+    return absl::UnimplementedError(
+        absl::StrCat(checkpoint->directory().string(), ": the head dimension is ", config.head_dim,
+                     "; the kernels compute at most ", kernels::kMaxHeadDim));
+  }
   const MemoryDemand demand = MemoryDemandOf(*checkpoint, options);
   uint64_t limit = AvailableMemoryBytes();
   if (options.memory_limit_bytes > 0) limit = std::min(limit, options.memory_limit_bytes);

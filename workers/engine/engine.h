@@ -45,7 +45,8 @@ class Engine {
   // weights into `backend` and starts the engine's thread.
   //
   // RESOURCE_EXHAUSTED, before anything is loaded, with all numbers and the KV size that would fit,
-  // where memory does not suffice; INVALID_ARGUMENT for options that contradict each other.
+  // where memory does not suffice; INVALID_ARGUMENT for options that contradict each other;
+  // UNIMPLEMENTED for a checkpoint that the kernels cannot compute.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Tokenizer> tokenizer,
       std::unique_ptr<kernels::Backend> backend, const EngineOptions& options);

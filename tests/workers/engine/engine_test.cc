@@ -401,6 +401,59 @@ TEST_F(EngineTest, EmbeddingDoesNotDependOnChunks) {
   EXPECT_TRUE(std::any_of(a->begin(), a->end(), [](float value) { return value != 0; }));
 }
 
+// A Llama of one layer with one head.
+void WriteModelWithHeadDim(const TestFolder& folder, int head_dim) {
+  constexpr int kWidth = 2;
+  constexpr int kVocab = 3;
+  folder.Write("config.json", nlohmann::json{{"model_type", "llama"},
+                                             {"architectures", {"LlamaForCausalLM"}},
+                                             {"hidden_size", kWidth},
+                                             {"intermediate_size", kWidth},
+                                             {"num_hidden_layers", 1},
+                                             {"num_attention_heads", 1},
+                                             {"head_dim", head_dim},
+                                             {"vocab_size", kVocab},
+                                             {"max_position_embeddings", 8}}
+                                  .dump());
+  std::vector<TestTensor> tensors;
+  const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
+    int64_t count = 1;
+    for (const int64_t size : shape) count *= size;
+    tensors.push_back(
+        {name, DType::kF32, std::move(shape), std::string(static_cast<size_t>(count) * 4, '\0')});
+  };
+  add("model.embed_tokens.weight", {kVocab, kWidth});
+  add("lm_head.weight", {kVocab, kWidth});
+  add("model.norm.weight", {kWidth});
+  const std::string layer = "model.layers.0.";
+  for (const char* name : {"input_layernorm", "post_attention_layernorm"}) {
+    add(layer + name + ".weight", {kWidth});
+  }
+  for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
+    add(layer + "self_attn." + name + ".weight", {head_dim, kWidth});
+  }
+  add(layer + "self_attn.o_proj.weight", {kWidth, head_dim});
+  for (const char* name : {"gate_proj", "up_proj", "down_proj"}) {
+    add(layer + "mlp." + name + ".weight", {kWidth, kWidth});
+  }
+  folder.Write("model.safetensors", BuildSafetensors(tensors));
+}
+
+TEST_F(EngineTest, RefusesHeadsThatTheKernelsCannotCompute) {
+  const auto create = [](int head_dim) {
+    const TestFolder folder;
+    WriteModelWithHeadDim(folder, head_dim);
+    return Engine::Create(OpenCheckpoint(folder.path()), nullptr, kernels::MakeCpuBackend(),
+                          {.kv_tokens = 8})
+        .status();
+  };
+  EXPECT_TRUE(create(kernels::kMaxHeadDim).ok()) << create(kernels::kMaxHeadDim);
+  const absl::Status status = create(kernels::kMaxHeadDim + 2);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the head dimension is 1026"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("at most 1024"));
+}
+
 TEST_F(EngineTest, RefusesAModelThatDoesNotFitWithTheNumbers) {
   const auto create = [](const EngineOptions& options) {
     return Engine::Create(OpenCheckpoint(FixturePath("llama")), nullptr, kernels::MakeCpuBackend(),

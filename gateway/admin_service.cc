@@ -101,9 +101,11 @@ struct AdminService::Methods {
                        const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
                        const auto& done) { done(graphs->ListNodes(request)); }),
         drain(&service, &RawService::RequestDrainNode,
-              [graphs = admin->graphs_](const auto& request, absl::Time,
-                                        const std::shared_ptr<Cancellation>&,
-                                        const auto& done) { done(graphs->DrainNode(request)); }),
+              OnPool<v1::DrainNodeRequest, v1::DrainNodeResponse>(
+                  &admin->pool_,
+                  [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                    return graphs->DrainNode(request, deadline);
+                  })),
         get_trace(&service, &RawService::RequestGetTrace,
                   [traces = admin->traces_](
                       const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,

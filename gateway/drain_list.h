@@ -1,5 +1,5 @@
 // The nodes that take no new queries, by name. Kept apart from the graph: a new version does not
-// bring a drained node back.
+// bring a drained node back. The store has a copy, which a restart begins with.
 #ifndef OCTOGATE_GATEWAY_DRAIN_LIST_H_
 #define OCTOGATE_GATEWAY_DRAIN_LIST_H_
 

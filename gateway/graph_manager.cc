@@ -28,29 +28,29 @@ void SetChanges(std::vector<v1::GraphChange> changes, Response* response) {
 
 class GraphManager::Turn {
  public:
-  Turn(GraphManager* manager, absl::Time deadline) : manager_(manager) {
-    absl::MutexLock lock(&manager_->mutex_);
-    const auto is_free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(manager_->mutex_) {
-      return !manager_->applying_;
-    };
-    mine_ = manager_->mutex_.AwaitWithDeadline(absl::Condition(&is_free), deadline);
-    if (mine_) manager_->applying_ = true;
+  // `taken` is guarded by `mutex`.
+  Turn(absl::Mutex* mutex, bool* taken, absl::Time deadline) : mutex_(mutex), taken_(taken) {
+    absl::MutexLock lock(mutex_);
+    const auto is_free = [this] { return !*taken_; };
+    mine_ = mutex_->AwaitWithDeadline(absl::Condition(&is_free), deadline);
+    if (mine_) *taken_ = true;
   }
   ~Turn() {
     if (!mine_) return;
-    absl::MutexLock lock(&manager_->mutex_);
-    manager_->applying_ = false;
+    absl::MutexLock lock(mutex_);
+    *taken_ = false;
   }
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
 
   absl::Status status() const {
     if (mine_) return absl::OkStatus();
-    return absl::DeadlineExceededError("another graph is still being applied");
+    return absl::DeadlineExceededError("another call of this kind is still under way");
   }
 
  private:
-  GraphManager* const manager_;
+  absl::Mutex* const mutex_;
+  bool* const taken_;
   bool mine_ = false;
 };
 
@@ -100,8 +100,10 @@ absl::Status GraphManager::SwapIn(std::shared_ptr<const GraphState> prepared, in
 }
 
 absl::Status GraphManager::Restore(absl::Time deadline) {
-  const Turn turn(this, deadline);
+  const Turn turn(&mutex_, &applying_, deadline);
   OCTOGATE_RETURN_IF_ERROR(turn.status());
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> drained, store_->DrainedNodes(deadline));
+  for (const std::string& node : drained) drained_->Set(node, true);
   std::vector<std::string> warnings;
   OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored, store_->Load(deadline, &warnings));
   if (stored.info.version() == version()) return absl::OkStatus();
@@ -114,7 +116,7 @@ absl::Status GraphManager::Restore(absl::Time deadline) {
 
 absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Apply(const v1::ApplyGraphRequest& request,
                                                            absl::Time deadline) {
-  const Turn turn(this, deadline);
+  const Turn turn(&mutex_, &applying_, deadline);
   OCTOGATE_RETURN_IF_ERROR(turn.status());
   OCTOGATE_RETURN_IF_ERROR(CheckExpected(request.expected_version()));
   const std::string source = SourceOf(request.source());
@@ -142,7 +144,7 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Apply(const v1::ApplyGraphR
 
 absl::StatusOr<v1::RollbackGraphResponse> GraphManager::Rollback(
     const v1::RollbackGraphRequest& request, absl::Time deadline) {
-  const Turn turn(this, deadline);
+  const Turn turn(&mutex_, &applying_, deadline);
   OCTOGATE_RETURN_IF_ERROR(turn.status());
   OCTOGATE_RETURN_IF_ERROR(CheckExpected(request.expected_version()));
   const std::shared_ptr<const GraphState> before = state();
@@ -250,12 +252,17 @@ absl::StatusOr<v1::ListNodesResponse> GraphManager::ListNodes(
   return response;
 }
 
-absl::StatusOr<v1::DrainNodeResponse> GraphManager::DrainNode(const v1::DrainNodeRequest& request) {
+absl::StatusOr<v1::DrainNodeResponse> GraphManager::DrainNode(const v1::DrainNodeRequest& request,
+                                                              absl::Time deadline) {
+  const Turn turn(&mutex_, &draining_, deadline);
+  OCTOGATE_RETURN_IF_ERROR(turn.status());
   const std::shared_ptr<const GraphState> state = this->state();
   const NodeRuntime* const node = state == nullptr ? nullptr : state->FindNode(request.name());
   if (node == nullptr) {
     return absl::NotFoundError(absl::StrCat("the graph has no node \"", request.name(), "\""));
   }
+  // What the store has not taken is not in force either.
+  OCTOGATE_RETURN_IF_ERROR(store_->SetDrained(request.name(), !request.undo(), deadline));
   drained_->Set(request.name(), !request.undo());
   v1::DrainNodeResponse response;
   *response.mutable_node() = StatusOf(*node, drained_->Contains(request.name()));

@@ -35,7 +35,8 @@ class GraphManager {
   // The applied graph; null before the first. Does not block.
   std::shared_ptr<const GraphState> state() const;
 
-  // Prepares and swaps in the version that the store has. NOT_FOUND if it has none.
+  // Prepares and swaps in the version that the store has, with the nodes that are drained.
+  // NOT_FOUND if it has none.
   absl::Status Restore(absl::Time deadline);
 
   absl::StatusOr<v1::ApplyGraphResponse> Apply(const v1::ApplyGraphRequest& request,
@@ -49,7 +50,9 @@ class GraphManager {
                                              absl::Time deadline);
 
   absl::StatusOr<v1::ListNodesResponse> ListNodes(const v1::ListNodesRequest& request) const;
-  absl::StatusOr<v1::DrainNodeResponse> DrainNode(const v1::DrainNodeRequest& request);
+  // Kept in the store: a restart does not bring a drained node back.
+  absl::StatusOr<v1::DrainNodeResponse> DrainNode(const v1::DrainNodeRequest& request,
+                                                  absl::Time deadline);
 
   // Whether a graph is applied and each of its models has a replica that can take a query.
   bool Ready() const;
@@ -58,7 +61,7 @@ class GraphManager {
   void Tick();
 
  private:
-  // The right to apply. Waits for it.
+  // The right to apply, or to drain. Waits for it.
   class Turn;
 
   // OK if `expected` is 0 or the applied version.
@@ -80,6 +83,7 @@ class GraphManager {
   mutable absl::Mutex mutex_;
   std::shared_ptr<const GraphState> state_ ABSL_GUARDED_BY(mutex_);
   bool applying_ ABSL_GUARDED_BY(mutex_) = false;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace octogate::gateway

@@ -17,6 +17,8 @@ namespace {
 // Versions are stored under names in their numeric order.
 constexpr std::string_view kPrefix = "graph/version/";
 constexpr int kDigits = 19;
+// A node is drained if its name stands here; the value is empty.
+constexpr std::string_view kDrainedPrefix = "graph/drained/";
 // List is asked for no more at once.
 constexpr size_t kPageSize = 1000;
 
@@ -67,23 +69,38 @@ absl::Status CheckExpected(int64_t expected, int64_t applied) {
 GraphStore::GraphStore(Store* store, GraphStoreOptions options)
     : store_(*store), options_(std::move(options)) {}
 
-absl::StatusOr<std::vector<int64_t>> GraphStore::Versions(absl::Time deadline) {
-  std::vector<int64_t> versions;
+absl::StatusOr<std::vector<std::string>> GraphStore::Names(std::string_view prefix,
+                                                           absl::Time deadline) {
+  std::vector<std::string> names;
   std::string after;
   while (true) {
     OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
-                              store_.List(kPrefix, after, kPageSize, deadline));
-    for (const std::string& key : keys) {
-      int64_t version = 0;
-      if (absl::SimpleAtoi(key.substr(kPrefix.size()), &version) && version > 0) {
-        versions.push_back(version);
-      }
-    }
-    if (keys.size() < kPageSize) break;
+                              store_.List(prefix, after, kPageSize, deadline));
+    for (const std::string& key : keys) names.push_back(key.substr(prefix.size()));
+    if (keys.size() < kPageSize) return names;
     after = keys.back();
+  }
+}
+
+absl::StatusOr<std::vector<int64_t>> GraphStore::Versions(absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(kPrefix, deadline));
+  std::vector<int64_t> versions;
+  for (const std::string& name : names) {
+    int64_t version = 0;
+    if (absl::SimpleAtoi(name, &version) && version > 0) versions.push_back(version);
   }
   std::sort(versions.rbegin(), versions.rend());
   return versions;
+}
+
+absl::StatusOr<std::vector<std::string>> GraphStore::DrainedNodes(absl::Time deadline) {
+  return Names(kDrainedPrefix, deadline);
+}
+
+absl::Status GraphStore::SetDrained(std::string_view node, bool drained, absl::Time deadline) {
+  const std::string key = absl::StrCat(ToAbsl(kDrainedPrefix), ToAbsl(node));
+  if (!drained) return store_.Delete(key, deadline);
+  return store_.Put(key, "", absl::InfiniteFuture(), deadline);
 }
 
 absl::StatusOr<StoredGraph> GraphStore::Read(int64_t version, absl::Time deadline) {

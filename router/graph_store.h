@@ -31,7 +31,8 @@ struct GraphStoreOptions {
   std::vector<GraphCheck> checks;
 };
 
-// The versions of the graph in a Store: the highest is the applied one. Thread-safe. Several
+// The versions of the graph in a Store, of which the highest is the applied one, and the nodes that
+// are drained whatever the version. Thread-safe. Several
 // gateways may share one store; a version is written by exactly one of them. Calls block on the
 // store until `deadline` at most.
 class GraphStore {
@@ -58,10 +59,18 @@ class GraphStore {
   // A version kept (0: the applied one): NOT_FOUND, or DATA_LOSS where it is damaged.
   absl::StatusOr<StoredGraph> Get(int64_t version, absl::Time deadline);
 
+  // Names of the nodes that are drained, sorted.
+  absl::StatusOr<std::vector<std::string>> DrainedNodes(absl::Time deadline);
+
+  // Drains a node, or takes it back into service. No error if it is already as wanted.
+  absl::Status SetDrained(std::string_view node, bool drained, absl::Time deadline);
+
   // The versions kept, newest first, `limit` at most; damaged ones have a number only.
   absl::StatusOr<std::vector<v1::GraphVersion>> List(int limit, absl::Time deadline);
 
  private:
+  // All names in the store with the prefix, without it, in byte order.
+  absl::StatusOr<std::vector<std::string>> Names(std::string_view prefix, absl::Time deadline);
   absl::StatusOr<std::vector<int64_t>> Versions(absl::Time deadline);
   absl::StatusOr<StoredGraph> Read(int64_t version, absl::Time deadline);
   absl::StatusOr<StoredGraph> Write(StoredGraph graph, int64_t expected_version,

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/gateway/child_process.h"
 #include "tests/gateway/stub_worker.h"
 #include "tests/gateway/test_gateway.h"
@@ -296,6 +297,85 @@ TEST(ServerTest, ARestartRestoresTheGraph) {
   const Answer answer = gateway.Generate(Ask("stub echo=1"));
   ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
   EXPECT_EQ(answer.events[0].started().graph_version(), 2);
+}
+
+TEST(ServerTest, ARestartKeepsDrainedNodesDrained) {
+  StubWorker worker;
+  const std::unique_ptr<Store> store = MakeMemoryStore();
+  const auto drain = [](TestGateway& gateway, const std::string& node, bool undo) {
+    grpc::ClientContext context;
+    v1::DrainNodeRequest request;
+    request.set_name(node);
+    request.set_undo(undo);
+    v1::DrainNodeResponse response;
+    EXPECT_TRUE(gateway.admin()->DrainNode(&context, request, &response).ok());
+  };
+  {
+    TestGateway gateway({}, store.get());
+    ASSERT_TRUE(gateway.Apply(TwoStepGraph(1, worker.address())).ok());
+    drain(gateway, "first", false);
+    drain(gateway, "second", false);
+    drain(gateway, "second", true);
+  }
+  {
+    TestGateway gateway({}, store.get());
+    EXPECT_EQ(gateway.Nodes().nodes(0).state(), v1::NODE_STATE_DRAINING);
+    EXPECT_EQ(gateway.Nodes().nodes(1).state(), v1::NODE_STATE_READY);
+    EXPECT_EQ(gateway.Generate(Ask("x")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    drain(gateway, "first", true);
+  }
+  TestGateway gateway({}, store.get());
+  EXPECT_EQ(gateway.Nodes().nodes(0).state(), v1::NODE_STATE_READY);
+  EXPECT_TRUE(gateway.Generate(Ask("x")).status.ok());
+}
+
+TEST(ServerTest, WhoWatchesTheHealthHearsWhenItChanges) {
+  using grpc::health::v1::HealthCheckResponse;
+  StubWorker worker;
+  TestGateway gateway;
+  const auto stub = grpc::health::v1::Health::NewStub(gateway.NewChannel());
+  grpc::ClientContext context;
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service("octogate.v1.Gateway");
+  const auto watch = stub->Watch(&context, request);
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);  // no graph
+  ASSERT_TRUE(gateway.Apply(OneModelGraph({worker.address()})).ok());
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  std::thread stopper(
+      [&] { gateway.server().Shutdown(absl::Milliseconds(100), absl::ZeroDuration()); });
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_FALSE(watch->Read(&response));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  stopper.join();
+}
+
+TEST(ServerTest, HealthIsRedWhileNoReplicaOfAModelAnswers) {
+  using grpc::health::v1::HealthCheckResponse;
+  auto child =
+      std::make_unique<ChildProcess>(std::vector<std::string>{OCTOGATE_STUB_WORKER, "127.0.0.1:0"});
+  const std::string address = child->ReadLine().substr(6);
+  TestGateway gateway;
+  const auto stub = grpc::health::v1::Health::NewStub(gateway.NewChannel());
+  grpc::ClientContext context;
+  const auto watch = stub->Watch(&context, {});
+  const auto await = [&](HealthCheckResponse::ServingStatus wanted) {
+    HealthCheckResponse response;
+    while (response.status() != wanted) ASSERT_TRUE(watch->Read(&response));
+  };
+  ASSERT_TRUE(gateway.Apply(OneModelGraph({address})).ok());
+  await(HealthCheckResponse::SERVING);
+  child->Kill(SIGKILL);
+  child->Wait();
+  await(HealthCheckResponse::NOT_SERVING);
+  child = std::make_unique<ChildProcess>(std::vector<std::string>{OCTOGATE_STUB_WORKER, address});
+  ASSERT_EQ(child->ReadLine(), "ready " + address);
+  await(HealthCheckResponse::SERVING);
+  context.TryCancel();
+  (void)watch->Finish();
 }
 
 TEST(ServerTest, ShutdownLetsQueriesEndAndThenCancels) {

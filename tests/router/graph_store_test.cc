@@ -197,5 +197,19 @@ TEST(GraphDiffPropertyTest, OnlyEqualGraphsHaveNoDifferenceAndDirectionsMirror) 
   }
 }
 
+TEST_F(GraphStoreTest, DrainedNodesAreKeptApartFromVersions) {
+  GraphStore graphs = Open();
+  EXPECT_THAT(*graphs.DrainedNodes(kNever), SizeIs(0));
+  for (const char* node : {"shell", "math", "shell"}) {
+    ASSERT_TRUE(graphs.SetDrained(node, true, kNever).ok());
+  }
+  EXPECT_THAT(*Open().DrainedNodes(kNever), ElementsAre("math", "shell"));
+  EXPECT_TRUE(absl::IsNotFound(graphs.Get(0, kNever).status()));  // they are no versions
+  for (const char* node : {"math", "math", "never"}) {
+    ASSERT_TRUE(graphs.SetDrained(node, false, kNever).ok());
+  }
+  EXPECT_THAT(*graphs.DrainedNodes(kNever), ElementsAre("shell"));
+}
+
 }  // namespace
 }  // namespace octogate::router

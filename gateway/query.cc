@@ -20,6 +20,11 @@ constexpr absl::Duration kInlineToolTime = absl::Milliseconds(1);
 // Of an error inside an event or an input.
 constexpr size_t kMaxErrorBytes = 4096;
 
+void AddUsage(const v1::Usage& usage, v1::Usage* sum) {
+  sum->set_prompt_tokens(sum->prompt_tokens() + usage.prompt_tokens());
+  sum->set_completion_tokens(sum->completion_tokens() + usage.completion_tokens());
+}
+
 std::string NewTraceId() {
   thread_local absl::BitGen random;
   return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16),
@@ -204,6 +209,8 @@ void Query::OnDecision(absl::StatusOr<v1::Decision> decision) {
   // The decision's confidence is the router's.
   step_->tokens = 1;
   step_->logprob_sum = std::log(decision->probability());
+  step_->usage = decision->usage();
+  AddUsage(decision->usage(), &routing_usage_);
   if (AllEvents() || recorder_ != nullptr) {
     v1::GenerateResponse event;
     *event.mutable_decision() = *std::move(decision);
@@ -418,8 +425,11 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   NodeCounters& counters = *step_->node->counters;
   counters.in_flight.fetch_sub(1, std::memory_order_relaxed);
   if (!status.ok()) counters.errors.fetch_add(1, std::memory_order_relaxed);
-  prompt_tokens_ += step_->usage.prompt_tokens();
-  completion_tokens_ += step_->usage.completion_tokens();
+  // A generation that fails does not say what it has used.
+  if (!status.ok() && step_->node->node->has_model()) {
+    step_->usage.set_completion_tokens(step_->tokens);
+  }
+  AddUsage(step_->usage, &usage_);
   finish_reason_ = step_->finish_reason;
   if (!AllEvents() && recorder_ == nullptr) return;
   v1::GenerateResponse event;
@@ -450,14 +460,14 @@ void Query::Finish(const absl::Status& status) {
   done_ = true;
   const absl::Duration duration = Elapsed();
   environment_.metrics->OnQueryDone(status.code(), duration);
-  environment_.metrics->OnTokens(prompt_tokens_, completion_tokens_);
+  environment_.metrics->OnTokens(usage_.prompt_tokens(), usage_.completion_tokens());
   v1::GenerateResponse event;
   if (status.ok()) {
     v1::Finished& finished = *event.mutable_finished();
     finished.set_node(step_->node->node->name());
     finished.set_finish_reason(finish_reason_);
-    finished.mutable_usage()->set_prompt_tokens(prompt_tokens_);
-    finished.mutable_usage()->set_completion_tokens(completion_tokens_);
+    *finished.mutable_usage() = usage_;
+    *finished.mutable_routing_usage() = routing_usage_;
     finished.set_duration_us(absl::ToInt64Microseconds(duration));
     finished.set_trace_id(trace_id_);
     Record(event);

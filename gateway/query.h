@@ -122,9 +122,9 @@ class Query : public std::enable_shared_from_this<Query> {
 
   std::shared_ptr<Query> self_;  // until done
   std::unique_ptr<TraceRecorder> recorder_;
-  std::unique_ptr<Step> step_;  // the present one
-  int64_t prompt_tokens_ = 0;
-  int64_t completion_tokens_ = 0;
+  std::unique_ptr<Step> step_;                                      // the present one
+  v1::Usage usage_;                                                 // of the nodes left
+  v1::Usage routing_usage_;                                         // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node
   bool streamed_ = false;  // the client has tokens of the present step
   std::atomic<bool> paused_{false};

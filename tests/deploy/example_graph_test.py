@@ -28,7 +28,8 @@ class Gateway:
         self.server = f"127.0.0.1:{free_port()}"
         self.log = open(os.path.join(data, "log"), "w+", encoding="utf-8")
         self.process = subprocess.Popen(
-            [OCTOGATE, "--listen", self.server, "--data-dir", os.path.join(data, "graphs"),
+            [OCTOGATE, "--listen", self.server, "--metrics-address", f"127.0.0.1:{free_port()}",
+             "--data-dir", os.path.join(data, "graphs"),
              "--model-root", os.path.join(SOURCE, "deploy/models")],
             stdout=self.log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 60
@@ -202,11 +203,54 @@ class ExampleGraphTest(unittest.TestCase):
         self.assertEqual(rolled_back.returncode, 0, rolled_back.stderr)
         self.assertEqual(self.gateway.octoctl("get", "graph", "-o", "yaml").stdout, before)
 
-    def test_a_restarted_gateway_remembers_its_graph(self):
+    def test_usage_counts_nodes_and_routing(self):
+        # Tools and the lexical head read no tokens.
+        free = events(self.gateway.ask("what is 17 * 23"), "finished")[0]
+        self.assertEqual({int(count) for count in free["usage"].values()}, {0})
+        for query in ["find files larger than 100 MB under /var", "I feel sad today"]:
+            trace = self.gateway.ask(query)
+            finished = events(trace, "finished")[0]
+            for count in ["promptTokens", "completionTokens"]:
+                def total(usages):
+                    return sum(int(usage.get("usage", {}).get(count, 0)) for usage in usages)
+                self.assertEqual(int(finished["usage"].get(count, 0)),
+                                 total(events(trace, "nodeLeft")), query)
+                self.assertEqual(int(finished.get("routingUsage", {}).get(count, 0)),
+                                 total(events(trace, "decision")), query)
+            self.assertGreater(int(finished["usage"]["promptTokens"]), 0)
+
+    def test_queries_that_cannot_be_answered_are_refused(self):
+        def ask(query: bytes) -> subprocess.CompletedProcess:
+            return subprocess.run(
+                [OCTOCTL, "--server", self.gateway.server, "ask", "--node", "shell", "-"],
+                input=query, capture_output=True, timeout=120, check=False)
+        for query, said in [(b"", b"empty"), (b"x" * (1 << 20), b"the context of 512"),
+                            (b"x" * ((1 << 20) + 1), b"1048576"), (b"caf\xe9", b"UTF-8")]:
+            done = ask(query)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn(said, done.stderr)
+            self.assertTrue(all(line.startswith(b"octoctl: ") for line in done.stderr.splitlines()))
+        self.assertEqual(self.gateway.octoctl("ask", "--node", "nowhere", "x").returncode, 4)
+        late = self.gateway.octoctl("--timeout", "0.001", "ask", "list the files here")
+        self.assertEqual(late.returncode, 6)
+
+    def test_a_model_that_does_not_fit_is_refused_with_the_numbers(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [OCTOGATE, "--listen", "127.0.0.1:0", "--data-dir", folder, "--memory-limit",
+                 "0.01", "--model-root", os.path.join(SOURCE, "deploy/models"), "--graph",
+                 self.manifest], capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr, r"weights [0-9.]+ MiB .* exceed memory limit of 10.2 MiB")
+        self.assertRegex(done.stderr, r"at least [0-9.]+ MiB are needed")
+
+    def test_a_restarted_gateway_remembers_its_graph_and_what_is_drained(self):
         with tempfile.TemporaryDirectory() as folder:
             first = Gateway(folder)
             self.assertEqual(
                 first.octoctl("--timeout", "120", "apply", "-f", self.manifest).returncode, 0)
+            for arguments in [["clock"], ["shell"], ["shell", "--undo"]]:
+                self.assertEqual(first.octoctl("drain", *arguments).returncode, 0)
             first.process.kill()
             first.process.wait()
             first.log.close()
@@ -216,7 +260,16 @@ class ExampleGraphTest(unittest.TestCase):
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.1)
             self.assertEqual(answer(second.ask("what is 6 * 7"))[1].strip(), "42")
+            self.assertIn("Draining", second.octoctl("get", "nodes", "clock").stdout)
+            self.assertIn("Ready", second.octoctl("get", "nodes", "shell").stdout)
+            self.assertEqual(second.octoctl("drain", "clock", "--undo").returncode, 0)
             self.assertEqual(second.stop(), 0)
+            third = Gateway(folder)
+            while third.octoctl("get", "graph").returncode != 0:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.1)
+            self.assertIn("Ready", third.octoctl("get", "nodes", "clock").stdout)
+            self.assertEqual(third.stop(), 0)
 
 
 if __name__ == "__main__":

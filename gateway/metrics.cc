@@ -1,16 +1,24 @@
 #include "gateway/metrics.h"
 
+#include <netinet/in.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <exception>
+#include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 
 namespace octogate::gateway {
 namespace {
@@ -23,6 +31,33 @@ const prometheus::Histogram::BucketBoundaries kRouteBuckets = {
     10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.1, 0.5, 1};
 const prometheus::Histogram::BucketBoundaries kQueryBuckets = {
     250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+
+// A connection that is closed at once.
+void Knock(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  (void)connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  close(fd);
+}
+
+// The page's server sleeps for up to two seconds at a time until somebody connects, and only then
+// sees that it shall stop. Where it does not listen on the loopback address it takes that long.
+void Stop(std::unique_ptr<prometheus::Exposer> exposer) {
+  const std::vector<int> ports = exposer->GetListeningPorts();
+  absl::Notification stopped;
+  std::thread stopper([&] {
+    exposer = nullptr;
+    stopped.Notify();
+  });
+  while (!stopped.WaitForNotificationWithTimeout(absl::Milliseconds(5))) {
+    for (const int port : ports) Knock(port);
+  }
+  stopper.join();
+}
 
 }  // namespace
 
@@ -98,7 +133,9 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
                           .Add({});
 }
 
-Metrics::~Metrics() = default;
+Metrics::~Metrics() {
+  if (series_->exposer != nullptr) Stop(std::move(series_->exposer));
+}
 
 void Metrics::OnQueryStarted() { series_->in_flight->Increment(); }
 

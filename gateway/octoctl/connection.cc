@@ -19,6 +19,9 @@ std::string Hint(const grpc::Status& status, const std::string& server) {
              "? start one with 'octogate', or name another with --server HOST:PORT";
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return "give it more time with --timeout SECONDS";
+    case grpc::StatusCode::NOT_FOUND:
+      return "see what there is with 'octoctl get nodes', 'octoctl get models', 'octoctl get "
+             "versions' or 'octoctl get traces'";
     case grpc::StatusCode::ABORTED:
       return "see what is applied with 'octoctl get versions'";
     case grpc::StatusCode::UNIMPLEMENTED:

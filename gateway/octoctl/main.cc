@@ -1,5 +1,7 @@
 // octoctl: looks at a gateway, asks it, and changes its graph.
 
+#include <google/protobuf/stubs/logging.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <exception>
@@ -200,6 +202,8 @@ class CommandLine {
 };
 
 int Main(int argc, char** argv) {
+  // It would write a line for each request that is not UTF-8; the status says so.
+  google::protobuf::SetLogHandler(nullptr);
   Flags flags;
   Command command;
   CLI::App app("octoctl looks at an Octogate gateway, asks it, and changes its graph.", "octoctl");

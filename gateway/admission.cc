@@ -11,6 +11,10 @@ namespace octogate::gateway {
 namespace {
 
 constexpr absl::Duration kMinRetryAfter = absl::Milliseconds(20);
+// Retries come at this share of the rate at which queries end, as long as they are spread over no
+// more than kMaxSpread.
+constexpr double kRetryShare = 0.1;
+constexpr absl::Duration kMaxSpread = absl::Seconds(2);
 // Weight of a new value in the moving average.
 constexpr double kNewWeight = 0.05;
 
@@ -39,13 +43,13 @@ std::optional<absl::Status> Admission::Admit(const std::string& tenant, absl::Ti
     refusal = Refuse(
         "queue",
         absl::StrCat(running_, " queries run and ", waiting_.size(), " wait, as many as may"),
-        wait);
+        SpreadRetry(now, wait));
   } else if (wait > options_.max_wait || now + wait >= deadline) {
     refusal = Refuse("deadline",
                      absl::StrCat("the query would wait ", absl::FormatDuration(wait),
                                   ", longer than its deadline or the limit of ",
                                   absl::FormatDuration(options_.max_wait), " allows"),
-                     wait);
+                     SpreadRetry(now, wait));
   } else {
     ++of_tenant;
     waiting_.push_back({tenant, std::min(deadline, now + options_.max_wait), std::move(later)});
@@ -121,6 +125,14 @@ void Admission::ForgetTenant(const std::string& tenant) {
 absl::Duration Admission::ExpectedWait() const {
   const double turns = static_cast<double>(waiting_.size() + 1) / options_.max_concurrent;
   return std::max(mean_run_ * turns, kMinRetryAfter);
+}
+
+absl::Duration Admission::SpreadRetry(absl::Time now, absl::Duration wait) {
+  const absl::Duration between_ends = mean_run_ / options_.max_concurrent;
+  const absl::Time earliest = now + wait;
+  last_retry_ =
+      std::clamp(last_retry_ + between_ends / kRetryShare, earliest, earliest + kMaxSpread);
+  return last_retry_ - now;
 }
 
 absl::Status Admission::Refuse(const char* reason, const std::string& message,

@@ -5,7 +5,9 @@
 //   - one that would still wait at its deadline, or longer than max_wait, is refused at once;
 //   - of one tenant at most max_per_tenant run or wait.
 //
-// A refusal is RESOURCE_EXHAUSTED with a hint when to try again.
+// A refusal is RESOURCE_EXHAUSTED with a hint when to try again. Where there are many refusals,
+// each is given a time behind the one before, so that retries come at a small share of the rate at
+// which queries end, and refusing them again takes little from the queries that are taken.
 #ifndef OCTOGATE_GATEWAY_ADMISSION_H_
 #define OCTOGATE_GATEWAY_ADMISSION_H_
 
@@ -65,6 +67,9 @@ class Admission {
   void ForgetTenant(const std::string& tenant) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Time until a query that comes now would run.
   absl::Duration ExpectedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // When to try again: `wait` or later.
+  absl::Duration SpreadRetry(absl::Time now, absl::Duration wait)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Refuse(const char* reason, const std::string& message, absl::Duration retry_after);
 
   const AdmissionOptions options_;
@@ -75,6 +80,8 @@ class Admission {
   absl::flat_hash_map<std::string, int> per_tenant_ ABSL_GUARDED_BY(mutex_);
   // Moving average.
   absl::Duration mean_run_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  // The latest time that a refusal was told.
+  absl::Time last_retry_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
 };
 
 }  // namespace octogate::gateway

@@ -5,8 +5,11 @@
 //   graph's walk included; the worker's answer has one token. nginx passes the worker's own call
 //   on.
 // - burst: answers of 256 tokens, which the stub writes as fast as it can, one message per token.
+// - paced: answers whose tokens the stub writes at the pace of a model. Each carries the time at
+//   which it was written, which tells how long it was on its way.
 // - half load: calls at half of the rate that the gateway reached, at fixed times.
-// - overload: many times more streams than the gateway takes, which wait 20 ms after a refusal.
+// - overload: many times more streams than the gateway takes, which wait after a refusal as long as
+//   it tells them.
 //
 // Every figure is the median of rounds in which the three take turns.
 #include <arpa/inet.h>
@@ -39,6 +42,8 @@ using gateway::ChildProcess;
 
 constexpr int kRounds = 3;
 constexpr int kBurstTokens = 256;
+constexpr int kPacedStreams = 64;
+constexpr int kPacedTokens = 50;  // per second and stream
 constexpr int kOverloadStreams = 1024;
 constexpr int kGatewayMaxConcurrent = 64;  // of the gateway that is overloaded
 
@@ -248,6 +253,48 @@ class Bench {
     report_.Add(cpu);
   }
 
+  void Paced() {
+    const std::string query =
+        absl::StrCat("stub text=@ tokens=", kPacedTokens, " delay_us=", 1'000'000 / kPacedTokens);
+    const LoadOptions options{.streams = kPacedStreams,
+                              .duration = absl::Seconds(2),
+                              .stagger = absl::Seconds(1),
+                              .timed_tokens = true};
+    Rounds rounds;
+    const auto note = [&](const std::string& who, const Measured& measured) {
+      const std::vector<double>& times = measured.load.token_us;
+      rounds[who + " p50"].push_back(Quantile(times, 0.5) / 1000);
+      rounds[who + " p99"].push_back(Quantile(times, 0.99) / 1000);
+      if (!times.empty()) {
+        rounds[who + " cpu"].push_back(measured.cpu_us / static_cast<double>(times.size()));
+      }
+      if (measured.load.failed > 0) std::cerr << who << ": calls failed\n";
+    };
+    for (int round = 0; round < kRounds; ++round) {
+      note("direct", Direct(options, query));
+      if (setup_.nginx) note("nginx", Nginx(options, query));
+      note("gateway", Gateway(options, query, v1::EVENT_LEVEL_TOKENS));
+    }
+    const auto value = [&](const std::string& name) { return Median(rounds[name]); };
+    const std::string name =
+        absl::StrCat("paced, ", kPacedStreams, " streams of ", kPacedTokens, " tokens/s");
+    for (const std::string who : {"gateway", "nginx"}) {
+      if (who == "nginx" && !setup_.nginx) continue;
+      for (const std::string what : {"p50", "p99"}) {
+        report_.Add({.name = absl::StrCat(name, ": ", who, " added to a token's ", what),
+                     .value = value(absl::StrCat(who, " ", what)) - value("direct " + what),
+                     .unit = "ms",
+                     .beside = "direct"});
+      }
+    }
+    Figure cpu{.name = name + ": gateway CPU", .value = value("gateway cpu"), .unit = "us/token"};
+    if (setup_.nginx) {
+      cpu.beside = "nginx";
+      cpu.ratio = cpu.value / value("nginx cpu");
+    }
+    report_.Add(cpu);
+  }
+
   void HalfLoad() {
     const std::string query = "stub tokens=1";
     Rounds rounds;
@@ -350,6 +397,8 @@ int Main(int argc, char** argv) {
         bench.Streams(streams, burst);
       }
     }
+    std::cerr << "paced\n";
+    bench.Paced();
     std::cerr << "half load\n";
     bench.HalfLoad();
     std::cerr << "overload\n";

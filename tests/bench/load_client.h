@@ -10,9 +10,11 @@
 #include <grpcpp/support/async_stream.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -29,8 +31,12 @@ struct LoadOptions {
   double rate = 0;  // calls per second; not 0: open loop
   absl::Duration warm_up = absl::Milliseconds(200);
   absl::Duration duration = absl::Milliseconds(800);
-  // After a refusal a stream waits so long.
+  // Closed loop: the streams begin one after the other over this time.
+  absl::Duration stagger = absl::ZeroDuration();
+  // After a refusal a stream waits as long as it was told, or this long if it was told nothing.
   absl::Duration after_refusal = absl::Milliseconds(20);
+  // The text of a token is the time at which it was written, as 16 digits of microseconds.
+  bool timed_tokens = false;
 };
 
 struct LoadResult {
@@ -41,6 +47,7 @@ struct LoadResult {
   int64_t tokens = 0;
   std::vector<double> latencies_us;    // of calls that succeeded; sorted
   std::vector<double> first_token_us;  // of these; sorted
+  std::vector<double> token_us;        // of timed tokens of the whole run: their way here; sorted
 
   double rate() const { return static_cast<double>(calls) / seconds; }
   double token_rate() const { return static_cast<double>(tokens) / seconds; }
@@ -65,12 +72,14 @@ struct GatewayApi {
   using Request = v1::GenerateRequest;
   using Response = v1::GenerateResponse;
   static int64_t Tokens(const Response& response) { return response.tokens().ids_size(); }
+  static std::string_view Text(const Response& response) { return response.tokens().text(); }
 };
 struct WorkerApi {
   using Service = v1::Worker;
   using Request = v1::WorkerGenerateRequest;
   using Response = v1::WorkerGenerateResponse;
   static int64_t Tokens(const Response& response) { return response.ids_size(); }
+  static std::string_view Text(const Response& response) { return response.text(); }
 };
 
 template <typename Api>
@@ -92,7 +101,9 @@ class LoadClient {
     end_ = count_from_ + options_.duration;
     const bool open_loop = options_.rate > 0;
     if (!open_loop) {
-      for (int i = 0; i < options_.streams; ++i) Start();
+      for (int i = 0; i < options_.streams; ++i) {
+        Start(begin, options_.stagger * i / options_.streams);
+      }
     }
     absl::Time next_arrival = begin;
     for (;;) {
@@ -120,6 +131,7 @@ class LoadClient {
     result_.seconds = absl::ToDoubleSeconds(options_.duration);
     std::sort(result_.latencies_us.begin(), result_.latencies_us.end());
     std::sort(result_.first_token_us.begin(), result_.first_token_us.end());
+    std::sort(result_.token_us.begin(), result_.token_us.end());
     return std::move(result_);
   }
 
@@ -140,6 +152,7 @@ class LoadClient {
           if (ok) {
             if (first == absl::InfinitePast()) first = absl::Now();
             tokens += Api::Tokens(response);
+            if (client->options_.timed_tokens) client->NoteTokens(Api::Text(response));
             reader->Read(&response, this);
           } else {
             state = State::kFinishing;
@@ -185,6 +198,29 @@ class LoadClient {
     }
   }
 
+  // Several tokens may have been joined to one message.
+  void NoteTokens(std::string_view text) {
+    constexpr size_t kDigits = 16;
+    const int64_t now = absl::ToUnixMicros(absl::Now());
+    for (; text.size() >= kDigits; text.remove_prefix(kDigits)) {
+      int64_t written = 0;
+      std::from_chars(text.data(), text.data() + kDigits, written);
+      result_.token_us.push_back(static_cast<double>(now - written));
+    }
+  }
+
+  // How long a refused call was told to wait; as a client of gRPC with a retry policy reads it.
+  absl::Duration RetryAfter(const grpc::ClientContext& context) const {
+    const auto& trailers = context.GetServerTrailingMetadata();
+    const auto hint = trailers.find("grpc-retry-pushback-ms");
+    int64_t milliseconds = 0;
+    if (hint == trailers.end() ||
+        std::from_chars(hint->second.begin(), hint->second.end(), milliseconds).ec != std::errc()) {
+      return options_.after_refusal;
+    }
+    return absl::Milliseconds(milliseconds);
+  }
+
   void OnDone(Call* call) {
     const absl::Time now = absl::Now();
     const bool refused = call->status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
@@ -200,11 +236,11 @@ class LoadClient {
         ++result_.failed;
       }
     }
+    const absl::Duration pause = refused ? RetryAfter(call->context) : absl::ZeroDuration();
     delete call;
     --running_;
-    if (options_.rate <= 0 && now < end_) {
-      Start(now, refused ? options_.after_refusal : absl::ZeroDuration());
-    }
+    // What would begin behind the end does not.
+    if (options_.rate <= 0 && now + pause < end_) Start(now, pause);
   }
 
   const LoadOptions options_;

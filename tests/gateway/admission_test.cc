@@ -86,6 +86,27 @@ TEST_F(AdmissionTest, LearnsHowLongQueriesTake) {
   EXPECT_GT(RetryAfter(*refused->status), absl::Seconds(1));
 }
 
+TEST_F(AdmissionTest, SpreadsTheRetriesOfManyRefused) {
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_TRUE(Admit()->status->ok());
+    admission_.Release("a", absl::Milliseconds(10));
+  }
+  for (const char* tenant : {"a", "a", "b", "b"}) Admit(tenant);
+  const auto hint = [&] { return RetryAfter(*Admit("c")->status); };
+  const absl::Duration first = hint();
+  absl::Duration last = first;
+  for (int i = 0; i < 5000; ++i) {
+    const absl::Duration next = hint();
+    // Two queries of 10 ms at a time: one ends every 5 ms.
+    EXPECT_GE(next - last, i < 10 ? absl::Milliseconds(5) : absl::ZeroDuration());
+    EXPECT_LT(next, absl::Seconds(3));
+    last = next;
+  }
+  EXPECT_GT(last, absl::Seconds(1));
+  now_ += absl::Seconds(10);  // Those have come and gone.
+  EXPECT_EQ(hint(), first);
+}
+
 TEST_F(AdmissionTest, TickRefusesWhatHasWaitedTooLong) {
   Admit();
   Admit();

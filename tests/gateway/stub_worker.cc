@@ -105,9 +105,12 @@ class StubWorker::Reactor final : public grpc::ServerWriteReactor<v1::WorkerGene
     message_.Clear();
     if (sent_ < script_.tokens) {
       ++sent_;
-      message_.set_text(script_.echo
-                            ? script_.text
-                            : absl::StrReplaceAll(script_.text, {{"%", std::to_string(sent_)}}));
+      message_.set_text(
+          script_.echo
+              ? script_.text
+              : absl::StrReplaceAll(script_.text,
+                                    {{"%", std::to_string(sent_)},
+                                     {"@", std::to_string(absl::ToUnixMicros(absl::Now()))}}));
       message_.add_ids(sent_);
       message_.set_logprob_sum(script_.logprob);
     }

@@ -4,7 +4,8 @@
 // A query that begins with "stub " is the script: words KEY=VALUE, the rest are the defaults.
 //
 //   tokens=5         tokens of the answer, one message each
-//   text=ab          text of each token; "%" is replaced by its number, from 1
+//   text=ab          text of each token; "%" is replaced by its number, from 1, and "@" by the
+//                    time at which it is written, in microseconds since 1970
 //   echo=1           one token instead: "SYSTEM|QUERY", the system message and the query
 //   logprob=-0.1     of each token
 //   first_us=1000    pause before the first token

@@ -1,6 +1,8 @@
 // CPU kernels against what the machine can do at most, measured in the same
-// run: products with one row of input (decoding) against reading the same bytes,
-// products with many rows (prefill) against multiply-adds in registers. Every
+// run: products with few rows of input (decoding, verifying) against reading the
+// same bytes or the multiply-adds that they take, whichever allows less; products
+// with many rows (prefill) against multiply-adds in registers; and what it costs
+// to share an operation between threads. Every
 // figure is the best of several rounds in which the two take turns, so that
 // other load on the machine hits both.
 //
@@ -87,6 +89,35 @@ double BestReadRate(const Options& options, kernels::ThreadPool& pool, const uin
   return best;
 }
 
+// Multiplications and additions per second, in registers.
+double PeakRate(const Options& options, kernels::ThreadPool& pool, Isa isa) {
+  std::vector<double> done(static_cast<size_t>(pool.threads()));
+  const double seconds = Seconds(options, pool.threads(), [&] {
+    pool.Run(pool.threads(), [&](int task, int /*thread*/) {
+      done[static_cast<size_t>(task)] = MultiplyAdd(kernels::Name(isa), 2'000'000);
+    });
+  });
+  double total = 0;
+  for (const double operations : done) total += operations;
+  return total / seconds;
+}
+
+// An operation without work, on the clock: what sharing costs.
+void EmptyRun(const Options& options, Report& report, int threads) {
+  const std::string name = "empty operation x" + std::to_string(threads);
+  if (name.find(options.only) == std::string::npos) return;
+  constexpr int kRepeats = 200;
+  kernels::ThreadPool pool(threads);
+  double best = 1;
+  for (int round = 0; round < 100 * kRounds; ++round) {
+    const double seconds = Seconds({}, threads, [&] {
+      for (int i = 0; i < kRepeats; ++i) pool.Run(threads, [](int /*task*/, int /*thread*/) {});
+    });
+    best = std::min(best, seconds / kRepeats);
+  }
+  report.Add({.name = name, .value = best * 1e6, .unit = "us"});
+}
+
 std::string Name(Isa isa, int threads, DType dtype, int rows) {
   return "matmul " + std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
          kernels::Name(dtype) + " " + kernels::Name(isa) + " x" + std::to_string(threads);
@@ -110,9 +141,11 @@ void Decode(const Options& options, Report& report, Isa isa, int threads, DType 
   const auto out = backend->Allocate(static_cast<size_t>(rows) * layer_rows);
   std::fill_n(x->data(), x->size(), 0.5f);
   double read = 0;
+  double peak = 0;
   double rate = 0;
   for (int round = 0; round < kRounds; ++round) {
     read = std::max(read, BestReadRate(options, pool, bytes.get()));
+    peak = std::max(peak, PeakRate(options, pool, isa));
     const double seconds = Seconds(options, threads, [&] {
       for (const auto& layer : layers) {
         backend->MatMul(*layer, nullptr, x->data(), rows, false, out->data(), layer_rows);
@@ -120,10 +153,14 @@ void Decode(const Options& options, Report& report, Isa isa, int threads, DType 
     });
     rate = std::max(rate, static_cast<double>(layers.size() * layer_bytes) / seconds);
   }
-  char beside[80];
-  std::snprintf(beside, sizeof(beside), "reading memory: %.1f GB/s", read / 1e9);
+  // Each weight takes a multiply-add for every row.
+  const double computed = peak / (2.0 * rows) * static_cast<double>(kernels::SizeOf(dtype));
+  const double bound = std::min(read, computed);
+  char beside[120];
+  std::snprintf(beside, sizeof(beside), "reading memory: %.1f GB/s, multiply-adds: %.1f GB/s",
+                read / 1e9, computed / 1e9);
   Figure figure{
-      .name = name, .value = rate / 1e9, .unit = "GB/s", .beside = beside, .ratio = rate / read};
+      .name = name, .value = rate / 1e9, .unit = "GB/s", .beside = beside, .ratio = rate / bound};
   if (rows == 1) figure.aim = AtLeast(0.85, Aim::kRatio);
   report.Add(std::move(figure));
 }
@@ -143,15 +180,7 @@ void Prefill(const Options& options, Report& report, Isa isa, int threads, DType
   double peak = 0;
   double rate = 0;
   for (int round = 0; round < kRounds; ++round) {
-    std::vector<double> done(static_cast<size_t>(threads));
-    const double peak_seconds = Seconds(options, threads, [&] {
-      pool.Run(threads, [&](int task, int /*thread*/) {
-        done[static_cast<size_t>(task)] = MultiplyAdd(kernels::Name(isa), 2'000'000);
-      });
-    });
-    double total = 0;
-    for (const double operations : done) total += operations;
-    peak = std::max(peak, total / peak_seconds);
+    peak = std::max(peak, PeakRate(options, pool, isa));
     constexpr int kRepeats = 3;
     const double seconds = Seconds(options, threads, [&] {
       for (int i = 0; i < kRepeats; ++i) {
@@ -229,6 +258,7 @@ int Main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) options.only = argv[++i];
   }
   Report report("kernels", argc, argv);
+  EmptyRun(options, report, 2);
   for (const Isa isa : {Isa::kAvx512, Isa::kAvx2}) {
     if (!kernels::IsSupported(isa)) continue;
     for (const int threads : {1, 2}) {

@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "workers/engine/engine_loop.h"
 #include "workers/engine/memory_plan.h"
+#include "workers/engine/step_probe.h"
 #include "workers/engine/transformer.h"
 
 namespace octogate::workers {
@@ -76,6 +77,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
   auto cache = parts.transformer->CreateKvCache(*pages, options.page_size, options.kv_dtype);
   if (!cache.ok()) return cache.status();
   parts.cache = *std::move(cache);
+  parts.step_cost =
+      MeasureTransformer(*parts.transformer, *parts.cache,
+                         {.max_rows = options.max_rows_per_step,
+                          .max_sequences = options.max_sequences,
+                          .max_context = LongestContext(parts.checkpoint->config(), options)},
+                         options.step_cost_time);
 
   EngineStats stats;
   stats.pages_total = *pages;
@@ -143,6 +150,7 @@ EngineStats Engine::stats() const { return loop_->stats(); }
 const ModelConfig& Engine::config() const { return loop_->parts().checkpoint->config(); }
 const Tokenizer* Engine::tokenizer() const { return loop_->parts().tokenizer.get(); }
 int Engine::context() const { return loop_->context(); }
+const StepCost& Engine::step_cost() const { return loop_->parts().step_cost; }
 std::string Engine::DescribeBackend() const { return loop_->backend_description(); }
 
 }  // namespace octogate::workers

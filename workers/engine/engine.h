@@ -27,6 +27,7 @@
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
 #include "workers/engine/request.h"
+#include "workers/engine/step_cost.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
 
@@ -87,6 +88,8 @@ class Engine {
   // the KV cache allow.
   int context() const;
   std::string DescribeBackend() const;
+  // As measured by Create; not known() where step_cost_time was zero. Lives as long as the engine.
+  const StepCost& step_cost() const;
 
  private:
   explicit Engine(std::unique_ptr<EngineLoop> loop);

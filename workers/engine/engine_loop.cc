@@ -4,6 +4,7 @@
 #include <bit>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,17 @@ namespace {
 
 constexpr absl::Duration kShortestRetry = absl::Milliseconds(10);
 constexpr absl::Duration kLongestRetry = absl::Seconds(30);
+
+// `cost` must outlive the function.
+std::function<int(const StepShape&, int64_t)> MakeRowBudget(const StepCost& cost,
+                                                            const EngineOptions& options) {
+  const StepTimeLimit limit{.seconds = absl::ToDoubleSeconds(options.max_step_time),
+                            .slowdown = options.max_step_slowdown};
+  return [&cost, limit, page_size = options.page_size, max_rows = options.max_rows_per_step](
+             const StepShape& decode, int64_t prompt_context) {
+    return RowBudget(cost, limit, decode, prompt_context, page_size, max_rows);
+  };
+}
 
 }  // namespace
 
@@ -30,7 +42,8 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .max_rows = options.max_rows_per_step,
              .page_size = options.page_size,
              .share_prefixes = options.share_prefixes,
-             .ageing_steps = options.ageing_steps}),
+             .ageing_steps = options.ageing_steps,
+             .row_budget = MakeRowBudget(parts_.step_cost, options)}),
       context_(initial_stats.context),
       stats_(initial_stats),
       thread_([this] { Run(); }) {}

@@ -22,6 +22,7 @@
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
 #include "workers/engine/request.h"
+#include "workers/engine/step_cost.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
@@ -37,6 +38,7 @@ class EngineLoop {
     std::unique_ptr<kernels::Backend> backend;
     std::unique_ptr<Transformer> transformer;
     std::unique_ptr<kernels::KvCache> cache;
+    StepCost step_cost;
   };
 
   // Starts the thread. `initial_stats` has everything that does not change.

@@ -28,6 +28,18 @@ absl::Status ValidateEngineOptions(const EngineOptions& options) {
   status.Update(at_least("ageing_steps", options.ageing_steps, 1));
   status.Update(at_least("max_context", options.max_context, 0));
   if (!status.ok()) return status;
+  const bool limits_steps =
+      options.max_step_time > absl::ZeroDuration() || options.max_step_slowdown > 0;
+  if (options.step_cost_time < absl::ZeroDuration() ||
+      options.max_step_time < absl::ZeroDuration() || !(options.max_step_slowdown >= 0)) {
+    return absl::InvalidArgumentError(
+        "engine options: step_cost_time, max_step_time and max_step_slowdown must not be negative");
+  }
+  if (limits_steps && options.step_cost_time == absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        "engine options: max_step_time and max_step_slowdown need a measured cost; give "
+        "step_cost_time");
+  }
   if (options.max_rows_per_step > EngineOptions::kMaxRowsPerStep ||
       options.page_size > EngineOptions::kMaxPageSize ||
       options.kv_tokens > EngineOptions::kMaxKvTokens ||

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "kernels/dtype.h"
 #include "workers/engine/memory_plan.h"
 #include "workers/engine/transformer.h"
@@ -38,6 +39,13 @@ struct EngineOptions {
   // Steps after which a request is treated as if its priority were one higher; at least 1. Within
   // that time priorities and the tenants' fair shares hold strictly.
   int64_t ageing_steps = 2000;
+  // How long Create may measure what steps cost; zero: it does not.
+  absl::Duration step_cost_time = absl::ZeroDuration();
+  // Limits of what prompts may cost those that decode: a step that has rows of both takes at most
+  // this time, and this many times what it would take without the prompts, by the measured cost.
+  // Prompts get one page of rows in any case. Zero: no limit but max_rows_per_step.
+  absl::Duration max_step_time = absl::ZeroDuration();
+  double max_step_slowdown = 0;
   // How keys and values are kept; 8 bits cost precision.
   kernels::DType kv_dtype = kernels::DType::kF32;
   // Shortens the checkpoint's context; 0 leaves it.

@@ -243,6 +243,26 @@ void Scheduler::GivePages() {
   }
 }
 
+int Scheduler::PromptRows(const std::vector<Sequence*>& served) const {
+  StepShape decode{.rows = 0, .sequences = 0, .attended = 0};
+  const Sequence* prompt = nullptr;  // the first
+  for (const Sequence* sequence : served) {
+    if (sequence->uncomputed() == 1) {
+      ++decode.rows;
+      ++decode.sequences;
+      decode.attended += sequence->length();
+    } else if (prompt == nullptr) {
+      prompt = sequence;
+    }
+  }
+  if (prompt == nullptr) return 0;
+  int rows = options_.max_rows;
+  if (decode.rows > 0 && options_.row_budget) {
+    rows = std::clamp(options_.row_budget(decode, prompt->computed), decode.rows + 1, rows);
+  }
+  return rows - decode.rows;
+}
+
 std::vector<ScheduledRows> Scheduler::Schedule() {
   ++step_;
   Admit();
@@ -250,10 +270,7 @@ std::vector<ScheduledRows> Scheduler::Schedule() {
   std::vector<Sequence*> served = running_;
   std::sort(served.begin(), served.end(),
             [this](const Sequence* a, const Sequence* b) { return ServedBefore(*a, *b); });
-  int prompt_rows = options_.max_rows;  // left for prompts
-  for (const Sequence* sequence : served) {
-    if (sequence->uncomputed() == 1) --prompt_rows;
-  }
+  int prompt_rows = PromptRows(served);
   std::vector<ScheduledRows> rows;
   for (Sequence* sequence : served) {
     int count = 1;

@@ -22,7 +22,7 @@
 //      available, the last in that order is preempted: it loses its pages and waits to be computed
 //      again, or found in the prefix cache again;
 //   3. every decoding sequence gets its row; prompts share the rest of the rows in the order of
-//      service.
+//      service: of max_rows, or of row_budget where sequences decode.
 //
 // Every sequence finishes. Only sequences that arrive within a bounded time can have a lower rank,
 // so that sooner or later a sequence has the lowest there is and is of the highest level, together
@@ -39,6 +39,7 @@
 #define OCTOGATE_WORKERS_ENGINE_SCHEDULER_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,7 @@
 #include "workers/engine/page_allocator.h"
 #include "workers/engine/prefix_cache.h"
 #include "workers/engine/sequence.h"
+#include "workers/engine/step_cost.h"
 
 namespace octogate::workers {
 
@@ -55,6 +57,10 @@ struct SchedulerOptions {
   int page_size = 1;      // positions
   bool share_prefixes = true;
   int64_t ageing_steps = 2000;  // at least 1
+  // Rows that a step may have in all where prompts share it with `decode`, the sequences that
+  // decode; the prompt that is served first attends to `prompt_context` positions already. Clamped
+  // to [rows of decode + 1, max_rows]. Empty: max_rows.
+  std::function<int(const StepShape& decode, int64_t prompt_context)> row_budget;
 };
 
 // Rows [first_position, first_position + row_count) of a sequence. The step yields logits for its
@@ -121,6 +127,8 @@ class Scheduler {
   void ReleasePages(Sequence* sequence);
   void Preempt(Sequence* sequence);
   void Charge(Sequence* sequence);
+  // Rows of a step that are left for prompts.
+  int PromptRows(const std::vector<Sequence*>& served) const;
 
   const SchedulerOptions options_;
   PageAllocator allocator_;

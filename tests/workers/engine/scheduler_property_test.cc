@@ -231,11 +231,19 @@ TEST(SchedulerPropertyTest, KeepsItsPromisesUnderRandomLoad) {
       return std::uniform_int_distribution<int>(from, to)(random);
     };
     const int max_sequences = pick(1, 6);
-    const SchedulerOptions options{.max_sequences = max_sequences,
-                                   .max_rows = max_sequences + pick(0, 20),
-                                   .page_size = pick(1, 5),
-                                   .share_prefixes = pick(0, 4) > 0,
-                                   .ageing_steps = pick(0, 1) == 0 ? pick(1, 20) : 1000};
+    SchedulerOptions options{.max_sequences = max_sequences,
+                             .max_rows = max_sequences + pick(0, 20),
+                             .page_size = pick(1, 5),
+                             .share_prefixes = pick(0, 4) > 0,
+                             .ageing_steps = pick(0, 1) == 0 ? pick(1, 20) : 1000};
+    // Any budget is right, if not good.
+    if (pick(0, 1) == 0) {
+      options.row_budget = [&pick](const StepShape& decode, int64_t prompt_context) {
+        EXPECT_GE(decode.attended, decode.rows);
+        EXPECT_GE(prompt_context, 0);
+        return pick(-5, 40);
+      };
+    }
     Simulation simulation(random, options, pick(2, 30));
     int to_come = 40;
     int steps = 0;

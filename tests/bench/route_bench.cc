@@ -1,5 +1,6 @@
-// Time of one decision of the lexical head on one core, by the length of the query and the number
-// of nodes, and, where OCTOGATE_TEST_DATA names the evaluation data, the quality of its decisions.
+// Time of one decision on one core by the length of the query: of the lexical head by the number of
+// nodes, and of the causal head with the model in the tree; and, where OCTOGATE_TEST_DATA names the
+// evaluation data, the quality of the lexical head's decisions.
 //
 // The nodes' examples and the queries are drawn from one vocabulary of invented words. A known word
 // costs least, one that no example has the most, since it is taken apart into runs of characters;
@@ -18,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "router/lexical_head.h"
 #include "router/router.h"
+#include "tests/bench/causal_route.h"
 #include "tests/bench/report.h"
 #include "tests/router/routing_data.h"
 
@@ -166,6 +168,7 @@ void MeasureQuality(const std::string& name, const RoutingData& data, std::optio
 int Main(int argc, char** argv) {
   bench::Report report("route", argc, argv);
   for (const int classes : {5, 20, 150}) MeasureTimes(classes, &report);
+  bench::MeasureCausalHead(&report);
   if (const auto folder = TestDataFolder()) {
     MeasureQuality("CLINC150", ReadClinc150(*folder), AtLeast(92.6), &report);
     MeasureQuality("MMLU-Pro", ReadMmluPro(*folder), AtLeast(80.0), &report);

@@ -138,7 +138,8 @@ TEST(PrefixSharingEngineTest, SaltsKeepTenantsApart) {
   EXPECT_EQ(cached_tokens(""), 0);
   EXPECT_EQ(cached_tokens("a"), 20);
   // What an embedding has computed is of use to others, but it computes every row itself.
-  const auto embedding = engine->Embed(request.prompt, absl::Now() + kLong, {.cache_salt = "b"});
+  const auto embedding =
+      engine->Embed(request.prompt, absl::Now() + kLong, nullptr, {.cache_salt = "b"});
   EXPECT_TRUE(embedding.ok());
   EXPECT_EQ(cached_tokens("b"), 20);
 }

@@ -70,8 +70,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
   parts.checkpoint = std::move(checkpoint);
   parts.tokenizer = std::move(tokenizer);
   parts.backend = std::move(backend);
-  auto transformer =
-      Transformer::Load(parts.checkpoint, parts.backend.get(), TransformerLimitsOf(options));
+  auto transformer = Transformer::Load(parts.checkpoint, parts.backend.get(),
+                                       TransformerLimitsOf(options), options.weight_format);
   if (!transformer.ok()) return transformer.status();
   parts.transformer = *std::move(transformer);
   auto cache = parts.transformer->CreateKvCache(*pages, options.page_size, options.kv_dtype);
@@ -151,6 +151,9 @@ const ModelConfig& Engine::config() const { return loop_->parts().checkpoint->co
 const Tokenizer* Engine::tokenizer() const { return loop_->parts().tokenizer.get(); }
 int Engine::context() const { return loop_->context(); }
 const StepCost& Engine::step_cost() const { return loop_->parts().step_cost; }
+const WeightReport& Engine::weight_report() const {
+  return loop_->parts().transformer->weight_report();
+}
 std::string Engine::DescribeBackend() const { return loop_->backend_description(); }
 
 }  // namespace octogate::workers

@@ -90,6 +90,8 @@ class Engine {
   std::string DescribeBackend() const;
   // As measured by Create; not known() where step_cost_time was zero. Lives as long as the engine.
   const StepCost& step_cost() const;
+  // The weights' format and what it costs in precision.
+  const WeightReport& weight_report() const;
 
  private:
   explicit Engine(std::unique_ptr<EngineLoop> loop);

@@ -65,7 +65,7 @@ MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& o
   const ModelConfig& config = checkpoint.config();
   const int context = LongestContext(config, options);
   MemoryDemand demand;
-  demand.weight_bytes = checkpoint.weight_bytes();
+  demand.weight_bytes = Transformer::WeightBytes(checkpoint, options.weight_format);
   demand.activation_bytes = Transformer::ActivationBytes(config, TransformerLimitsOf(options));
   demand.page_size = options.page_size;
   demand.page_bytes = uint64_t{2} * static_cast<uint64_t>(config.num_layers) *

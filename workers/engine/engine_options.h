@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "kernels/dtype.h"
+#include "kernels/weight_format.h"
 #include "workers/engine/memory_plan.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/checkpoint.h"
@@ -46,6 +47,9 @@ struct EngineOptions {
   // Prompts get one page of rows in any case. Zero: no limit but max_rows_per_step.
   absl::Duration max_step_time = absl::ZeroDuration();
   double max_step_slowdown = 0;
+  // How the matrices are kept, the embedding excepted; other than stored costs precision
+  // (Engine::weight_report says how much) and saves memory and time.
+  kernels::WeightFormat weight_format = kernels::WeightFormat::kStored;
   // How keys and values are kept; 8 bits cost precision.
   kernels::DType kv_dtype = kernels::DType::kF32;
   // Shortens the checkpoint's context; 0 leaves it.

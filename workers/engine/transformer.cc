@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/quantize.h"
 
 namespace octogate::workers {
 namespace {
@@ -44,16 +45,41 @@ uint64_t Transformer::ActivationBytes(const ModelConfig& config, const Transform
           static_cast<uint64_t>(config.vocab_size) * static_cast<uint64_t>(limits.max_logit_rows));
 }
 
+uint64_t Transformer::WeightBytes(const Checkpoint& checkpoint, kernels::WeightFormat format) {
+  const ModelWeights& weights = checkpoint.weights();
+  uint64_t bytes = checkpoint.weight_bytes();
+  const auto add = [&](const WeightView& view, bool embedding_too = false) {
+    const size_t loaded =
+        kernels::LoadedWeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
+                                   static_cast<int>(view.cols), format);
+    if (loaded == 0) return;  // in place
+    bytes += loaded;
+    if (!embedding_too) bytes -= view.size_bytes();  // no longer needed once it is loaded
+  };
+  add(weights.lm_head, weights.lm_head.data == weights.embed_tokens.data);
+  for (const LayerWeights& layer : weights.layers) {
+    for (const WeightView* view : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
+                                   &layer.gate_proj, &layer.up_proj, &layer.down_proj}) {
+      add(*view);
+    }
+  }
+  return bytes;
+}
+
 Transformer::Transformer(std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
-                         const TransformerLimits& limits)
-    : checkpoint_(std::move(checkpoint)), backend_(backend), limits_(limits) {}
+                         const TransformerLimits& limits, kernels::WeightFormat format)
+    : checkpoint_(std::move(checkpoint)),
+      backend_(backend),
+      limits_(limits),
+      weight_report_{.format = format} {}
 
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Load(
     std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
-    const TransformerLimits& limits) {
+    const TransformerLimits& limits, kernels::WeightFormat format) {
   assert(limits.max_rows >= 1 && limits.max_logit_rows >= 1 &&
          limits.max_logit_rows <= limits.max_rows);
-  std::unique_ptr<Transformer> transformer(new Transformer(std::move(checkpoint), backend, limits));
+  std::unique_ptr<Transformer> transformer(
+      new Transformer(std::move(checkpoint), backend, limits, format));
   if (absl::Status status = transformer->LoadWeights(); !status.ok()) return status;
   if (absl::Status status = transformer->AllocateActivations(); !status.ok()) return status;
   return transformer;
@@ -67,16 +93,18 @@ absl::Status Transformer::Allocate(uint64_t floats, BufferPtr& buffer) {
       " bytes of activations for ", limits_.max_rows, " rows in a step"));
 }
 
-absl::Status Transformer::LoadMatrix(const WeightView& view, int64_t rows, WeightPtr& weight) {
+absl::Status Transformer::LoadMatrix(const WeightView& view, int64_t rows,
+                                     kernels::WeightFormat format, WeightPtr& weight) {
   weight = backend_->LoadWeight({.data = view.data,
                                  .dtype = ToKernelDType(view.dtype),
                                  .rows = static_cast<int>(rows),
                                  .cols = static_cast<int>(view.cols)},
-                                kernels::WeightFormat::kStored);
+                                format);
   if (weight) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat("the backend ", backend_->Describe(), " cannot hold a weight matrix of ", rows,
-                   " x ", view.cols, " in ", std::string(DTypeName(view.dtype))));
+                   " x ", view.cols, " of ", std::string(DTypeName(view.dtype)), " in the format ",
+                   kernels::Name(format)));
 }
 
 absl::Status Transformer::LoadVector(const WeightView& view, BufferPtr& buffer) {
@@ -86,7 +114,9 @@ absl::Status Transformer::LoadVector(const WeightView& view, BufferPtr& buffer) 
   }
   // Looking up the only row of a table widens it to float in the backend's memory.
   WeightPtr table;
-  if (absl::Status status = LoadMatrix(view, 1, table); !status.ok()) return status;
+  if (absl::Status status = LoadMatrix(view, 1, kernels::WeightFormat::kStored, table);
+      !status.ok())
+    return status;
   const int32_t row = 0;
   backend_->Embed(*table, {&row, 1}, buffer->data());
   backend_->Synchronize();
@@ -99,19 +129,40 @@ absl::Status Transformer::LoadWeights() {
   inverse_frequencies_short_ = RopeInverseFrequencies(config, RopeRange::kShort);
   inverse_frequencies_long_ = RopeInverseFrequencies(config, RopeRange::kLong);
 
-  absl::Status status = LoadMatrix(weights.embed_tokens, weights.embed_tokens.rows, embed_tokens_);
-  const auto matrix = [&](const WeightView& view, WeightPtr& weight, int64_t rows = 0) {
-    if (status.ok()) status = LoadMatrix(view, rows == 0 ? view.rows : rows, weight);
+  const kernels::WeightFormat format = weight_report_.format;
+  absl::Status status = LoadMatrix(weights.embed_tokens, weights.embed_tokens.rows,
+                                   kernels::WeightFormat::kStored, embed_tokens_);
+  std::string prefix;
+  int matrices = 0;
+  const auto matrix = [&](const char* name, const WeightView& view, WeightPtr& weight,
+                          int64_t rows = 0) {
+    if (!status.ok()) return;
+    status = LoadMatrix(view, rows == 0 ? view.rows : rows, format, weight);
+    if (!status.ok()) return;
+    ++matrices;
+    WeightReport& report = weight_report_;
+    report.bytes += weight->bytes;
+    report.mean_error += (weight->error.relative_rms - report.mean_error) / matrices;
+    if (weight->error.relative_rms > report.worst_error) {
+      report.worst_error = weight->error.relative_rms;
+      report.worst_matrix = absl::StrCat(prefix, name);
+    }
   };
   const auto vector = [&](const WeightView& view, BufferPtr& buffer) {
     if (status.ok()) status = LoadVector(view, buffer);
   };
-  if (weights.lm_head.data != weights.embed_tokens.data) matrix(weights.lm_head, lm_head_);
+  const bool tied = weights.lm_head.data == weights.embed_tokens.data;
+  if (!tied || format != kernels::WeightFormat::kStored) {
+    matrix("lm_head", weights.lm_head, lm_head_);
+  } else if (status.ok()) {
+    weight_report_.bytes += embed_tokens_->bytes;
+  }
   vector(weights.final_norm, final_norm_);
   layers_.resize(weights.layers.size());
   for (size_t i = 0; i < layers_.size() && status.ok(); ++i) {
     const LayerWeights& from = weights.layers[i];
     Layer& to = layers_[i];
+    prefix = absl::StrCat("layers.", i, ".");
     vector(from.input_norm, to.input_norm);
     vector(from.post_attention_norm, to.post_attention_norm);
     vector(from.q_norm, to.q_norm);
@@ -125,20 +176,20 @@ absl::Status Transformer::LoadWeights() {
     vector(from.down_bias, to.down_bias);
     // Parts of one matrix are multiplied at once where nothing has to happen between them.
     if (config.fused_qkv && !config.qkv_bias && !config.qk_norm) {
-      matrix(from.q_proj, to.qkv, QkvWidth(config));
+      matrix("qkv_proj", from.q_proj, to.qkv, QkvWidth(config));
     } else {
-      matrix(from.q_proj, to.q);
-      matrix(from.k_proj, to.k);
-      matrix(from.v_proj, to.v);
+      matrix("q_proj", from.q_proj, to.q);
+      matrix("k_proj", from.k_proj, to.k);
+      matrix("v_proj", from.v_proj, to.v);
     }
-    matrix(from.o_proj, to.o);
+    matrix("o_proj", from.o_proj, to.o);
     if (config.fused_gate_up && !config.mlp_bias) {
-      matrix(from.gate_proj, to.gate_up, 2 * int64_t{config.intermediate_size});
+      matrix("gate_up_proj", from.gate_proj, to.gate_up, 2 * int64_t{config.intermediate_size});
     } else {
-      matrix(from.gate_proj, to.gate);
-      matrix(from.up_proj, to.up);
+      matrix("gate_proj", from.gate_proj, to.gate);
+      matrix("up_proj", from.up_proj, to.up);
     }
-    matrix(from.down_proj, to.down);
+    matrix("down_proj", from.down_proj, to.down);
   }
   return status;
 }

@@ -20,11 +20,13 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/weight_format.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/rope.h"
 
@@ -58,16 +60,32 @@ struct StepInput {
   std::span<const int32_t> hidden_rows;
 };
 
+// What the weights have become in the backend's memory. Embeddings, norms and biases stay as stored
+// and are not counted.
+struct WeightReport {
+  kernels::WeightFormat format = kernels::WeightFormat::kStored;
+  uint64_t bytes = 0;  // that one pass over all layers and the head reads
+  // Relative error (root of squared errors over squares) against the checkpoint: the mean over all
+  // matrices, and the matrix with the largest, e.g. "layers.3.down_proj".
+  double mean_error = 0;
+  double worst_error = 0;
+  std::string worst_matrix;
+};
+
 class Transformer {
  public:
+  // Bytes that the weights take at most, those read in place included.
+  static uint64_t WeightBytes(const Checkpoint& checkpoint, kernels::WeightFormat format);
   // Floats of activation memory that a transformer takes, times four in bytes.
   static uint64_t ActivationBytes(const ModelConfig& config, const TransformerLimits& limits);
 
   // `backend` must outlive the transformer; `checkpoint` is kept, since weights may be read in
-  // place. RESOURCE_EXHAUSTED where the backend cannot have the memory.
+  // place. `format` is that of all matrices but the embedding, which a tied head then no longer
+  // shares. RESOURCE_EXHAUSTED where the backend cannot have the memory.
   static absl::StatusOr<std::unique_ptr<Transformer>> Load(
       std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
-      const TransformerLimits& limits);
+      const TransformerLimits& limits,
+      kernels::WeightFormat format = kernels::WeightFormat::kStored);
 
   // A cache of the model's shape. RESOURCE_EXHAUSTED where the backend cannot have the memory.
   absl::StatusOr<std::unique_ptr<kernels::KvCache>> CreateKvCache(int pages, int page_size,
@@ -86,6 +104,7 @@ class Transformer {
                 std::span<const int32_t> path);
 
   const ModelConfig& config() const { return checkpoint_->config(); }
+  const WeightReport& weight_report() const { return weight_report_; }
 
  private:
   using BufferPtr = std::unique_ptr<kernels::Buffer>;
@@ -107,13 +126,14 @@ class Transformer {
   };
 
   Transformer(std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
-              const TransformerLimits& limits);
+              const TransformerLimits& limits, kernels::WeightFormat format);
 
   absl::Status LoadWeights();
   absl::Status AllocateActivations();
   // Vectors are widened to float.
   absl::Status LoadVector(const WeightView& view, BufferPtr& buffer);
-  absl::Status LoadMatrix(const WeightView& view, int64_t rows, WeightPtr& weight);
+  absl::Status LoadMatrix(const WeightView& view, int64_t rows, kernels::WeightFormat format,
+                          WeightPtr& weight);
   absl::Status Allocate(uint64_t floats, BufferPtr& buffer);
 
   // Queries, keys and values of a step, rotated.
@@ -125,6 +145,7 @@ class Transformer {
   const std::shared_ptr<const Checkpoint> checkpoint_;
   kernels::Backend* const backend_;
   const TransformerLimits limits_;
+  WeightReport weight_report_;
 
   WeightPtr embed_tokens_;
   WeightPtr lm_head_;  // null where tied

@@ -42,6 +42,14 @@ const std::map<std::string, kernels::DType> kKvDtypes = {{"f32", kernels::DType:
                                                          {"fp8", kernels::DType::kF8E4M3},
                                                          {"int8", kernels::DType::kI8}};
 
+std::map<std::string, kernels::WeightFormat> WeightFormats() {
+  std::map<std::string, kernels::WeightFormat> formats;
+  for (const kernels::WeightFormat format : kernels::kWeightFormats) {
+    formats[kernels::Name(format)] = format;
+  }
+  return formats;
+}
+
 void Define(CLI::App& app, Flags& flags) {
   app.add_option("--model", flags.model, "Hugging Face folder to serve")->required();
   app.add_option("--name", flags.name, "name to serve it under (default: the folder's name)");
@@ -61,6 +69,10 @@ void Define(CLI::App& app, Flags& flags) {
                  "positions of the KV cache; 0: as many as needed and possible")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
+  app.add_option("--weight-format", flags.load.engine.weight_format,
+                 "how weights are kept: stored, bf16, int8, int8-group, int4-group or fp8")
+      ->transform(CLI::CheckedTransformer(WeightFormats(), CLI::ignore_case).description(""))
+      ->default_str("stored");
   app.add_option("--kv-dtype", flags.load.engine.kv_dtype,
                  "how keys and values are kept: f32, f16, bf16, fp8 or int8")
       ->transform(CLI::CheckedTransformer(kKvDtypes, CLI::ignore_case).description(""))
@@ -91,6 +103,12 @@ int Serve(Flags flags) {
   spdlog::info("loading {}", folder.string());
   auto model = LoadModel(folder, flags.load);
   if (!model.ok()) return Fail(model.status());
+  const WeightReport& weights = (*model)->engine->weight_report();
+  if (weights.worst_error > 0) {
+    spdlog::info("weights as {}: relative error {:.5f} in the mean, {:.5f} at worst, in {}",
+                 kernels::Name(weights.format), weights.mean_error, weights.worst_error,
+                 weights.worst_matrix);
+  }
   if (auto warm = (*model)->WarmUp(absl::Now() + absl::Minutes(10)); !warm.ok()) return Fail(warm);
   auto server = WorkerServer::Start(flags.listen,
                                     std::make_unique<ModelService>(flags.name, *std::move(model)));

@@ -20,11 +20,13 @@ Function* Displaced(const char* symbol) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, symbol));
 }
 
-void Started(void* tag) {
+// Before `tag` is given to the library, or to its queue.
+void GiveTag(void* tag) {
   if (tag != nullptr) __tsan_release(tag);
 }
 
-void Ended(void* tag) {
+// After the library has handed `tag` out.
+void TakeTag(void* tag) {
   if (tag != nullptr) __tsan_acquire(tag);
 }
 
@@ -39,7 +41,7 @@ extern "C" {
 grpc_call_error grpc_call_start_batch(grpc_call* call, const grpc_op* ops, size_t nops, void* tag,
                                       void* reserved) {
   DISPLACED(grpc_call_start_batch);
-  Started(tag);
+  GiveTag(tag);
   return displaced(call, ops, nops, tag, reserved);
 }
 
@@ -48,7 +50,7 @@ grpc_call_error grpc_server_request_call(grpc_server* server, grpc_call** call,
                                          grpc_completion_queue* queue,
                                          grpc_completion_queue* notified, void* tag) {
   DISPLACED(grpc_server_request_call);
-  Started(tag);
+  GiveTag(tag);
   return displaced(server, call, details, metadata, queue, notified, tag);
 }
 
@@ -59,13 +61,13 @@ grpc_call_error grpc_server_request_registered_call(grpc_server* server, void* m
                                                     grpc_completion_queue* queue,
                                                     grpc_completion_queue* notified, void* tag) {
   DISPLACED(grpc_server_request_registered_call);
-  Started(tag);
+  GiveTag(tag);
   return displaced(server, method, call, deadline, metadata, payload, queue, notified, tag);
 }
 
 void grpc_server_shutdown_and_notify(grpc_server* server, grpc_completion_queue* queue, void* tag) {
   DISPLACED(grpc_server_shutdown_and_notify);
-  Started(tag);
+  GiveTag(tag);
   displaced(server, queue, tag);
 }
 
@@ -73,7 +75,7 @@ grpc_event grpc_completion_queue_next(grpc_completion_queue* queue, gpr_timespec
                                       void* reserved) {
   DISPLACED(grpc_completion_queue_next);
   const grpc_event event = displaced(queue, deadline, reserved);
-  if (event.type == GRPC_OP_COMPLETE) Ended(event.tag);
+  if (event.type == GRPC_OP_COMPLETE) TakeTag(event.tag);
   return event;
 }
 
@@ -81,7 +83,7 @@ grpc_event grpc_completion_queue_pluck(grpc_completion_queue* queue, void* tag,
                                        gpr_timespec deadline, void* reserved) {
   DISPLACED(grpc_completion_queue_pluck);
   const grpc_event event = displaced(queue, tag, deadline, reserved);
-  if (event.type == GRPC_OP_COMPLETE) Ended(event.tag);
+  if (event.type == GRPC_OP_COMPLETE) TakeTag(event.tag);
   return event;
 }
 
@@ -90,6 +92,9 @@ grpc_event grpc_completion_queue_pluck(grpc_completion_queue* queue, void* tag,
 // Member functions: functions whose first argument is `this` (Itanium C++ ABI).
 #define SET_ALARM "_ZN4grpc5Alarm11SetInternalEPNS_15CompletionQueueE12gpr_timespecPv"
 #define ASYNC_NEXT "_ZN4grpc15CompletionQueue17AsyncNextInternalEPPvPb12gpr_timespec"
+#define END_OP                                                               \
+  "_Z14grpc_cq_end_opP21grpc_completion_queuePvN4absl7debian36StatusEPFvS1_" \
+  "P18grpc_cq_completionES1_S6_b"
 #define CALL_ON_CANCEL "_ZN4grpc8internal18ServerCallbackCall12CallOnCancelEPNS0_13ServerReactorE"
 #define SCHEDULE_ON_DONE "_ZN4grpc8internal18ServerCallbackCall14ScheduleOnDoneEb"
 
@@ -99,7 +104,7 @@ void OctogateTsanSetAlarm(void* alarm, void* queue, gpr_timespec deadline,
                           void* tag) __asm__(SET_ALARM);
 void OctogateTsanSetAlarm(void* alarm, void* queue, gpr_timespec deadline, void* tag) {
   static auto* const displaced = Displaced<void(void*, void*, gpr_timespec, void*)>(SET_ALARM);
-  Started(tag);
+  GiveTag(tag);
   displaced(alarm, queue, deadline, tag);
 }
 
@@ -110,8 +115,20 @@ int OctogateTsanAsyncNext(void* queue, void** tag, bool* ok, gpr_timespec deadli
   static auto* const displaced = Displaced<int(void*, void**, bool*, gpr_timespec)>(ASYNC_NEXT);
   constexpr int kGotEvent = 1;  // grpc::CompletionQueue::GOT_EVENT
   const int result = displaced(queue, tag, ok, deadline);
-  if (result == kGotEvent) Ended(*tag);
+  if (result == kGotEvent) TakeTag(*tag);
   return result;
+}
+
+// Called by the library's own thread when an operation has ended: what that thread has received
+// happened before the tag is handed out. The status is an object, so that its address is passed.
+void OctogateTsanEndOp(void* queue, void* tag, void* status, void* done, void* argument,
+                       void* storage, bool internal) __asm__(END_OP);
+void OctogateTsanEndOp(void* queue, void* tag, void* status, void* done, void* argument,
+                       void* storage, bool internal) {
+  static auto* const displaced =
+      Displaced<void(void*, void*, void*, void*, void*, void*, bool)>(END_OP);
+  GiveTag(tag);
+  displaced(queue, tag, status, done, argument, storage, internal);
 }
 
 // A ServerCallbackCall counts what has to happen before OnCancel and before OnDone, in two atomics

@@ -5,6 +5,7 @@
 //
 //   OCTOGATE_KERNEL              a function that Launch starts
 //   OCTOGATE_DEVICE              a function that kernels call (inlined)
+//   OCTOGATE_DEVICE_MEMBER       the same in a class
 //   OCTOGATE_LAUNCH_BOUNDS(threads, blocks)   threads of a block, and blocks
 //                                that should fit on a multiprocessor; behind
 //                                OCTOGATE_KERNEL
@@ -50,6 +51,8 @@
 //   Bf16, F16                    the 16-bit types, bits only
 //   float ToFloat(Bf16 | F16 | float), T FromFloat<T>(float)
 //   uint32_t Pack<T>(float low, float high)
+//   uint32_t SubtractF16x2(uint32_t a, uint32_t b)   of packed pairs, each
+//                                difference rounded to F16
 //   float Exp2(float)            2^x in the hardware's precision (2 ulp)
 //   int AtomicIncrement(int*)    the value before; any block of the grid
 //   void DeviceFence()           orders this thread's writes to global memory

@@ -11,6 +11,7 @@
 
 #define OCTOGATE_KERNEL static __global__
 #define OCTOGATE_DEVICE static __device__ __forceinline__
+#define OCTOGATE_DEVICE_MEMBER __device__ __forceinline__
 #define OCTOGATE_LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 
 namespace octogate::kernels::cuda {
@@ -160,6 +161,12 @@ OCTOGATE_DEVICE uint32_t Pack(float low, float high) {
     asm("cvt.rn.f16x2.f32 %0, %1, %2;\n" : "=r"(packed) : "f"(high), "f"(low));
   }
   return packed;
+}
+
+OCTOGATE_DEVICE uint32_t SubtractF16x2(uint32_t a, uint32_t b) {
+  uint32_t difference;
+  asm("sub.rn.f16x2 %0, %1, %2;\n" : "=r"(difference) : "r"(a), "r"(b));
+  return difference;
 }
 
 OCTOGATE_DEVICE float Exp2(float x) {

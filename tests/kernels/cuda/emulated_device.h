@@ -15,6 +15,7 @@
 
 #define OCTOGATE_KERNEL [[maybe_unused]] static
 #define OCTOGATE_DEVICE inline
+#define OCTOGATE_DEVICE_MEMBER
 #define OCTOGATE_LAUNCH_BOUNDS(threads, blocks)
 
 namespace octogate::kernels::cuda {
@@ -173,6 +174,13 @@ T FromFloat(float value) {
 template <typename T>
 uint32_t Pack(float low, float high) {
   return FromFloat<T>(low).bits | static_cast<uint32_t>(FromFloat<T>(high).bits) << 16;
+}
+
+inline uint32_t SubtractF16x2(uint32_t a, uint32_t b) {
+  const auto half = [](uint32_t pair, int e) {
+    return ToFloat(F16{static_cast<uint16_t>(pair >> (16 * e))});
+  };
+  return Pack<F16>(half(a, 0) - half(b, 0), half(a, 1) - half(b, 1));
 }
 
 namespace emulated {

@@ -7,11 +7,11 @@
 //   InputRounding::kSplit    hi + lo, two numbers of the weight's 16-bit type:
 //                            hi is x rounded, lo is what is missing, rounded
 //   InputRounding::kRounded  hi alone: half the work of the tensor cores
-// In BF16 the rest is at most 2^-18 |x| (split) or 2^-9 |x| (rounded), and x of
+// In BF16 the rest is at most 2^-17 |x| (split) or 2^-8 |x| (rounded), and x of
 // magnitude 2^128 (1 - 2^-9) or more counts as infinite. In F16 the row is first
 // multiplied by a power of two that brings its largest finite magnitude m into
 // [2^14, 2^15), or by 2^100 where that is less; the rest is at most
-// max(2^-23 |x|, 2^-39 m) or max(2^-12 |x|, 2^-39 m), for m of at least 2^-86.
+// max(2^-23 |x|, 2^-39 m) or max(2^-11 |x|, 2^-39 m), for m of at least 2^-86.
 // Unlike the CPU's products with quantised weights (kernels/quantized_dot.h)
 // none of these rounds x to 8 bits.
 //

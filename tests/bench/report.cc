@@ -35,7 +35,9 @@ std::string Machine() {
       break;
     }
   }
-  return model + ", " + std::to_string(std::thread::hardware_concurrency()) + " cores";
+  model += ", " + std::to_string(std::thread::hardware_concurrency()) + " cores";
+  const char* device = std::getenv("OCTOGATE_DEVICE");
+  return device != nullptr ? std::string(device) + " (" + model + ")" : model;
 }
 
 // tests/bench/run.sh passes the commit: the program itself cannot know it.
@@ -67,7 +69,12 @@ std::optional<bool> Met(const Figure& figure) {
 
 Report::Report(std::string bench, int argc, char** argv) : bench_(std::move(bench)) {
   for (int i = 1; i < argc; ++i) {
-    if (std::string_view(argv[i]) == "--json") json_ = true;
+    const std::string_view argument = argv[i];
+    constexpr std::string_view kJsonTo = "--json-to=";
+    if (argument == "--json") json_ = true;
+    if (argument.substr(0, kJsonTo.size()) == kJsonTo) {
+      json_path_ = argument.substr(kJsonTo.size());
+    }
   }
 }
 
@@ -75,11 +82,17 @@ void Report::Add(Figure figure) { figures_.push_back(std::move(figure)); }
 
 int Report::Print() const {
   if (json_) {
-    PrintJson();
+    std::printf("%s\n", Json().c_str());
   } else {
     PrintTable();
   }
-  return 0;
+  if (json_path_.empty()) return 0;
+  std::ofstream file(json_path_);
+  file << Json() << "\n";
+  file.close();
+  if (file) return 0;
+  std::fprintf(stderr, "cannot write %s\n", json_path_.c_str());
+  return 1;
 }
 
 void Report::PrintTable() const {
@@ -104,27 +117,27 @@ void Report::PrintTable() const {
   }
 }
 
-void Report::PrintJson() const {
-  using Json = nlohmann::ordered_json;
-  Json object;
+std::string Report::Json() const {
+  using Object = nlohmann::ordered_json;
+  Object object;
   object["bench"] = bench_;
   object["commit"] = Commit();
   object["machine"] = Machine();
   object["date"] = Date();
-  object["figures"] = Json::array();
+  object["figures"] = Object::array();
   for (const Figure& figure : figures_) {
     const std::optional<bool> met = Met(figure);
-    Json row;
+    Object row;
     row["name"] = figure.name;
     row["value"] = figure.value;
     row["unit"] = figure.unit;
-    row["beside"] = figure.beside.empty() ? Json() : Json(figure.beside);
-    row["ratio"] = figure.ratio ? Json(*figure.ratio) : Json();
-    row["aim"] = figure.aim ? Json(AimText(*figure.aim)) : Json();
-    row["met"] = met ? Json(*met) : Json();
+    row["beside"] = figure.beside.empty() ? Object() : Object(figure.beside);
+    row["ratio"] = figure.ratio ? Object(*figure.ratio) : Object();
+    row["aim"] = figure.aim ? Object(AimText(*figure.aim)) : Object();
+    row["met"] = met ? Object(*met) : Object();
     object["figures"].push_back(std::move(row));
   }
-  std::printf("%s\n", object.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  return object.dump(-1, ' ', false, Object::error_handler_t::replace);
 }
 
 }  // namespace octogate::bench

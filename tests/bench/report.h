@@ -1,7 +1,10 @@
 // What a benchmark prints: a table for people, or with --json one object
 //   {"bench", "commit", "machine", "date", "figures": [
 //     {"name", "value", "unit", "beside", "ratio", "aim", "met"}]}
-// on stdout and nothing else there. Progress belongs on stderr.
+// on stdout and nothing else there; --json-to=PATH writes that object to a file
+// beside the table. Progress belongs on stderr. The environment names what the
+// program cannot know: OCTOGATE_COMMIT, and OCTOGATE_DEVICE for what else than the
+// processor was measured.
 //
 //   Report report("decode", argc, argv);
 //   report.Add({.name = "batch 1, 2 threads", .value = 41.2, .unit = "tokens/s",
@@ -41,22 +44,24 @@ struct Figure {
 
 class Report {
  public:
-  // Reads --json from the arguments and ignores the others.
+  // Reads --json and --json-to from the arguments and ignores the others.
   Report(std::string bench, int argc, char** argv);
 
   void Add(Figure figure);
   bool json() const { return json_; }
 
-  // Writes everything to stdout; returns the exit status of the benchmark, 0:
-  // a missed aim is a figure, not a failure.
+  // Writes everything to stdout; returns the exit status of the benchmark: 0, also
+  // where an aim is missed, which is a figure and not a failure; 1 where the file
+  // of --json-to cannot be written.
   int Print() const;
 
  private:
   void PrintTable() const;
-  void PrintJson() const;
+  std::string Json() const;
 
   std::string bench_;
   bool json_ = false;
+  std::string json_path_;
   std::vector<Figure> figures_;
 };
 

@@ -135,8 +135,8 @@ void Multiply(const TestWeight& weight, MatMulOperation operation, const MatMulP
 // unit of weight and x; `largest` is the row's.
 double InputError(PackedFormat format, InputRounding rounding, double x, double largest) {
   const bool split = rounding == InputRounding::kSplit;
-  if (format == PackedFormat::kBf16) return std::fabs(x) * (split ? 0x1p-18 : 0x1p-9);
-  return std::max(std::fabs(x) * (split ? 0x1p-23 : 0x1p-12), largest * 0x1p-39);
+  if (format == PackedFormat::kBf16) return std::fabs(x) * (split ? 0x1p-17 : 0x1p-8);
+  return std::max(std::fabs(x) * (split ? 0x1p-23 : 0x1p-11), largest * 0x1p-39);
 }
 
 struct Bound {

@@ -15,6 +15,9 @@ namespace {
 // multiprocessors, and more would cost more in partial sums than they bring.
 constexpr int kFoldBlocks = 96;
 
+// Rows up to which several blocks convert one: there are multiprocessors to spare.
+constexpr int kFewRows = 16;
+
 constexpr size_t Aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 int OutBlocks(const PackedShape& shape) { return (shape.rows + kBlockOutputs - 1) / kBlockOutputs; }
@@ -55,7 +58,9 @@ WorkspaceLayout LayOut(const PackedShape& shape, int rows, InputRounding roundin
 
 template <typename T>
 void LaunchPackInput(Stream stream, InputRounding rounding, const PackInputArguments& arguments) {
-  const Grid grid{1, static_cast<unsigned>(std::min(arguments.rows, kMaxGridRows))};
+  const int quads = PaddedColumns(arguments.cols) / 4;
+  const Grid grid{arguments.rows <= kFewRows ? BlocksFor(quads, kPackInputThreads) : 1,
+                  static_cast<unsigned>(std::min(arguments.rows, kMaxGridRows))};
   Launch(stream, grid, kPackInputThreads, kPackInputThreads / kWarpThreads * sizeof(uint32_t),
          rounding == InputRounding::kSplit ? PackInputKernel<T, InputRounding::kSplit>
                                            : PackInputKernel<T, InputRounding::kRounded>,

@@ -47,6 +47,7 @@ OCTOGATE_DEVICE float Rest(float x) {
 // The largest finite magnitude of a row, the same in all threads.
 OCTOGATE_DEVICE float LargestFinite(const float* row, int cols) {
   uint32_t largest = 0;
+#pragma unroll 8
   for (int k = ThreadIndex(); k < cols; k += BlockThreads()) {
     const uint32_t magnitude = std::bit_cast<uint32_t>(row[k]) & 0x7FFFFFFFu;
     if (magnitude < 0x7F800000u && magnitude > largest) largest = magnitude;
@@ -65,12 +66,14 @@ OCTOGATE_DEVICE float LargestFinite(const float* row, int cols) {
   return std::bit_cast<float>(largest);
 }
 
-// T: the operand's type. Blocks: y rows (in strides). Shared memory: 4 bytes for
-// each warp.
+// T: the operand's type. Blocks: x columns, y rows (both in strides); where rows
+// are few each of a row's blocks looks for its largest value. Shared memory: 4
+// bytes for each warp.
 template <typename T, InputRounding kRounding>
 OCTOGATE_KERNEL void PackInputKernel(PackInputArguments a) {
-  for (int i = ThreadIndex() + BlockY() * BlockThreads(); i < a.counter_count;
-       i += GridY() * BlockThreads()) {
+  const int block = BlockY() * GridX() + BlockX();
+  for (int i = block * BlockThreads() + ThreadIndex(); i < a.counter_count;
+       i += GridX() * GridY() * BlockThreads()) {
     a.counters[i] = 0;
   }
   const int quads = PaddedColumns(a.cols) / 4;
@@ -81,10 +84,11 @@ OCTOGATE_KERNEL void PackInputKernel(PackInputArguments a) {
     if constexpr (std::is_same_v<T, F16>) {
       const int exponent = InputExponent(LargestFinite(row, a.cols));
       scale = PowerOfTwo(-exponent);
-      if (ThreadIndex() == 0) a.row_factors[r] = PowerOfTwo(exponent);
+      if (BlockX() == 0 && ThreadIndex() == 0) a.row_factors[r] = PowerOfTwo(exponent);
     }
     uint8_t* tile = a.packed + r / kTileRows * (quads / 4) * (32 * kLaneBytes);
-    for (int q = ThreadIndex(); q < quads; q += BlockThreads()) {
+    for (int q = BlockX() * BlockThreads() + ThreadIndex(); q < quads;
+         q += GridX() * BlockThreads()) {
       float v[4];
       for (int i = 0; i < 4; ++i) {
         const int k = 4 * q + i;

@@ -4,7 +4,7 @@
 // Numerics. y[r, n] = sum over k of x[r, k] * w[n, k], where w has 16 bits (BF16,
 // F16) or is a code that 16 bits hold exactly (F16 for all quantised formats).
 // Weights are never rounded. What a row of x becomes is an option:
-//   InputRounding::kSplit    hi + lo, two numbers of the weight's 16-bit type:
+//   InputRounding::kSplit    the default: hi + lo, two numbers of the weight's type,
 //                            hi is x rounded, lo is what is missing, rounded
 //   InputRounding::kRounded  hi alone: half the work of the tensor cores
 // In BF16 the rest is at most 2^-17 |x| (split) or 2^-8 |x| (rounded), and x of

@@ -199,6 +199,9 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
   spdlog::info("loading model {} from {}", model.name(), folder.string());
   OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<workers::LoadedModel> loaded,
                             workers::LoadModel(folder, load));
+  if (!loaded->no_gpu.empty()) {
+    spdlog::info("the CPU serves, since no GPU can be used: {}", loaded->no_gpu);
+  }
   OCTOGATE_RETURN_IF_ERROR(loaded->WarmUp(deadline));
   const workers::EngineStats stats = loaded->engine->stats();
   const uint64_t bytes = stats.weight_bytes + stats.kv_bytes + stats.activation_bytes;

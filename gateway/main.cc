@@ -19,6 +19,7 @@
 #include "common/status.h"
 #include "gateway/in_process_model_client.h"
 #include "gateway/server.h"
+#include "workers/engine/device.h"
 #include "workers/server/termination.h"
 
 namespace octogate::gateway {
@@ -29,6 +30,7 @@ struct Flags {
   std::string model_root = ".";
   std::string graph;
   double memory_limit_gib = 0;
+  std::string worker_device = "cpu";
   int worker_threads = 0;
   int64_t kv_tokens = 0;
   int max_sequences = 16;
@@ -67,8 +69,12 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--threads", server.threads, "network threads; 0: half of the cores")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_option("--worker-device", flags.worker_device,
+                 "where in-process models run: cpu, auto (a GPU where one answers), or cuda")
+      ->check(CLI::IsMember({"cpu", "auto", "cuda"}))
+      ->capture_default_str();
   app.add_option("--worker-threads", flags.worker_threads,
-                 "compute threads of each in-process model; 0: one per core")
+                 "compute threads of each in-process model on the CPU; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--memory-limit", flags.memory_limit_gib,
@@ -146,6 +152,8 @@ int Serve(Flags flags) {
   worker_options.model_root = flags.model_root;
   worker_options.memory_limit_bytes =
       static_cast<uint64_t>(flags.memory_limit_gib * static_cast<double>(uint64_t{1} << 30));
+  worker_options.load.device =
+      workers::ParseDevice(flags.worker_device).value_or(workers::Device::kCpu);
   worker_options.load.threads = flags.worker_threads;
   worker_options.load.engine.max_sequences = flags.max_sequences;
   worker_options.load.engine.kv_tokens = flags.kv_tokens;

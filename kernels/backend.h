@@ -31,6 +31,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -153,6 +154,10 @@ class Backend {
 
   // For logs and `octoctl get workers`, e.g. "cpu-avx512 (2 threads)".
   virtual std::string Describe() const = 0;
+
+  // Memory that can still be had, where the backend has its own; nothing where
+  // its memory is the host's.
+  virtual std::optional<uint64_t> FreeBytes() const { return std::nullopt; }
 
   // Null where memory cannot be had.
   virtual std::unique_ptr<Buffer> Allocate(size_t floats) = 0;

@@ -21,8 +21,9 @@ namespace octogate::kernels::cuda {
 // What a block may have on every device from compute capability 8.0 on.
 inline constexpr size_t kMaxSharedBytes = size_t{99} << 10;
 
-// Most blocks of a launch in y and in z: a limit of the hardware, and a small
-// one in the emulation, so that tests get beyond it.
+// Most blocks in y or z of a launch whose number depends on the batch (kernels
+// go on in strides): the hardware's limit, and a small one in the emulation, so
+// that tests get beyond it.
 #if defined(__CUDACC__)
 inline constexpr int kMaxGridRows = 65535;
 #else

@@ -61,7 +61,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
                      "; the kernels compute at most ", kernels::kMaxHeadDim));
   }
   const MemoryDemand demand = MemoryDemandOf(*checkpoint, options);
-  uint64_t limit = AvailableMemoryBytes();
+  uint64_t limit = backend->FreeBytes().value_or(AvailableMemoryBytes());
   if (options.memory_limit_bytes > 0) limit = std::min(limit, options.memory_limit_bytes);
   const absl::StatusOr<int> pages = PlanPages(demand, limit, checkpoint->directory().string());
   if (!pages.ok()) return pages.status();

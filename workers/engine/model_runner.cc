@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu/cpu_backend.h"
 
 namespace octogate::workers {
 namespace {
@@ -38,13 +37,12 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
     return chat_template.status();  // there is one, and it is broken
   }
 
-  std::unique_ptr<kernels::Backend> backend = kernels::MakeCpuBackend({.threads = options.threads});
-  if (backend == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the CPU backend cannot start with ", options.threads, " threads"));
-  }
-  absl::StatusOr<std::unique_ptr<Engine>> engine =
-      Engine::Create(model->checkpoint, model->tokenizer, std::move(backend), options.engine);
+  absl::StatusOr<ChosenBackend> chosen =
+      ChooseBackend({.device = options.device, .threads = options.threads});
+  if (!chosen.ok()) return chosen.status();
+  model->no_gpu = std::move(chosen->no_gpu);
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(
+      model->checkpoint, model->tokenizer, std::move(chosen->backend), options.engine);
   if (!engine.ok()) return engine.status();
   model->engine = *std::move(engine);
   return model;

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "workers/engine/device.h"
 #include "workers/engine/engine.h"
 #include "workers/engine/generate.h"
 #include "workers/model/chat_template.h"
@@ -22,6 +23,7 @@ namespace octogate::workers {
 
 struct LoadOptions {
   EngineOptions engine;
+  Device device = Device::kCpu;
   int threads = 0;  // of the CPU backend; 0: one per core
 };
 
@@ -31,6 +33,7 @@ struct LoadedModel {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;  // where the folder has one
   std::unique_ptr<Engine> engine;
+  std::string no_gpu;  // ChosenBackend::no_gpu
 
   const ModelConfig& config() const { return checkpoint->config(); }
 

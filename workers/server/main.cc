@@ -13,6 +13,7 @@
 
 #include "absl/time/clock.h"
 #include "kernels/dtype.h"
+#include "workers/engine/device.h"
 #include "workers/server/model_service.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_server.h"
@@ -24,6 +25,7 @@ struct Flags {
   std::string model;
   std::string name;
   std::string listen = "127.0.0.1:7071";
+  std::string device = "auto";
   double grace_seconds = 30;
   double memory_limit_gib = 0;
   LoadOptions load;
@@ -54,7 +56,12 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--model", flags.model, "Hugging Face folder to serve")->required();
   app.add_option("--name", flags.name, "name to serve it under (default: the folder's name)");
   app.add_option("--listen", flags.listen, "host:port; port 0 picks one")->capture_default_str();
-  app.add_option("--threads", flags.load.threads, "compute threads; 0: one per core")
+  app.add_option("--device", flags.device,
+                 "auto (a GPU where one answers), cpu, or cuda (a GPU or nothing)")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--threads", flags.load.threads,
+                 "compute threads where the CPU serves; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--max-sequences", flags.load.engine.max_sequences,
@@ -100,9 +107,14 @@ int Serve(Flags flags) {
   flags.load.engine.memory_limit_bytes =
       static_cast<uint64_t>(flags.memory_limit_gib * (uint64_t{1} << 30));
 
+  flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
+
   spdlog::info("loading {}", folder.string());
   auto model = LoadModel(folder, flags.load);
   if (!model.ok()) return Fail(model.status());
+  if (!(*model)->no_gpu.empty()) {
+    spdlog::info("the CPU serves, since no GPU can be used: {}", (*model)->no_gpu);
+  }
   const WeightReport& weights = (*model)->engine->weight_report();
   if (weights.worst_error > 0) {
     spdlog::info("weights as {}: relative error {:.5f} in the mean, {:.5f} at worst, in {}",

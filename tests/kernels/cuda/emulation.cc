@@ -82,9 +82,7 @@ class Machine {
       Fail("a block has 32 to 1024 threads in whole warps", none);
     }
     if (shared_bytes > kMaxSharedBytes) Fail("a block has too much shared memory", none);
-    if (grid.y > kMaxGridRows || grid.z > kMaxGridRows) {
-      Fail("a grid has more than kMaxGridRows blocks in y or z", none);
-    }
+    if (grid.y > 65535 || grid.z > 65535) Fail("a grid has more than 65535 blocks in y or z", none);
     ++launches_;
     kernel_ = &kernel;
     block_threads_ = threads;

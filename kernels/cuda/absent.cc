@@ -1,0 +1,13 @@
+// The CUDA backend of a build without one.
+
+#include "kernels/cuda/cuda_backend.h"
+
+namespace octogate::kernels::cuda {
+
+std::unique_ptr<Backend> MakeBackend(int /*device*/, std::string* problem) {
+  *problem =
+      "this build has no CUDA backend; configure with -DOCTOGATE_CUDA=ON on a machine with nvcc";
+  return nullptr;
+}
+
+}  // namespace octogate::kernels::cuda

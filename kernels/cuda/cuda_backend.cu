@@ -1,0 +1,350 @@
+#include <algorithm>
+#include <cassert>
+#include <functional>
+#include <new>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/device_weight.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/kv_cache.h"
+#include "kernels/cuda/matmul_exact.h"
+#include "kernels/cuda/memory.h"
+#include "kernels/cuda/norm.h"
+#include "kernels/cuda/rope.h"
+#include "kernels/cuda/step_rows.h"
+#include "kernels/cuda/top_k.h"
+#include "kernels/host_memory.h"
+#include "kernels/reduction_order.h"
+
+namespace octogate::kernels::cuda {
+namespace {
+
+constexpr size_t kWorkspaceBytes = size_t{64} << 20;
+constexpr size_t kStagingBytes = size_t{8} << 20;
+constexpr size_t kResultBytes = size_t{1} << 20;
+// Thread blocks that keep a multiprocessor busy.
+constexpr int kBlocksPerMultiprocessor = 8;
+
+class DeviceBuffer final : public Buffer {
+ public:
+  DeviceBuffer(DeviceMemory memory, size_t floats) : memory_(std::move(memory)), size_(floats) {}
+  float* data() override { return static_cast<float*>(memory_.get()); }
+  size_t size() const override { return size_; }
+
+ private:
+  DeviceMemory memory_;
+  size_t size_;
+};
+
+class DeviceKvCache final : public KvCache {
+ public:
+  DeviceKvCache(DeviceMemory memory, const KvCacheShape& shape)
+      : memory_(std::move(memory)), shape_(shape) {}
+  const KvCacheShape& shape() const override { return shape_; }
+  KvView view() const {
+    return {memory_.get(),    shape_.dtype,    shape_.layers,
+            shape_.page_size, shape_.kv_heads, shape_.head_dim};
+  }
+
+ private:
+  DeviceMemory memory_;
+  KvCacheShape shape_;
+};
+
+const DeviceWeight& AsDevice(const Weight& weight) {
+  return static_cast<const DeviceWeight&>(weight);
+}
+KvView ViewOf(const KvCache& cache) { return static_cast<const DeviceKvCache&>(cache).view(); }
+
+// a * b, or 0 where that is too large to be allocated.
+size_t Product(size_t a, size_t b) { return b != 0 && a > SIZE_MAX / 2 / b ? 0 : a * b; }
+
+// The k largest of a row on the host, for k that the device does not rank.
+void RankOnHost(std::span<const float> row, int k, int32_t* ids, float* values) {
+  std::vector<int32_t> order(row.size());
+  for (size_t i = 0; i < row.size(); ++i) order[i] = static_cast<int32_t>(i);
+  const auto before = [&](int32_t a, int32_t b) {
+    return RankOf(row[static_cast<size_t>(a)], a) > RankOf(row[static_cast<size_t>(b)], b);
+  };
+  std::partial_sort(order.begin(), order.begin() + k, order.end(), before);
+  for (int i = 0; i < k; ++i) {
+    ids[i] = order[static_cast<size_t>(i)];
+    values[i] = row[static_cast<size_t>(ids[i])];
+  }
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(int device, const DeviceInfo& info, Stream stream)
+      : device_(device),
+        info_(info),
+        stream_(stream),
+        staging_(Staging::Make(stream, kStagingBytes)) {
+    workspace_memory_ = AllocateDevice(kWorkspaceBytes);
+    results_memory_ = AllocateDevice(kResultBytes);
+    host_results_ = AllocatePinned(kResultBytes);
+    workspace_ = {workspace_memory_.get(), kWorkspaceBytes};
+  }
+  ~CudaBackend() override {
+    UseDevice(device_);
+    cuda::Synchronize(stream_);
+    CloseStream(stream_);
+  }
+
+  bool HasMemory() const {
+    return staging_ != nullptr && workspace_memory_ != nullptr && results_memory_ != nullptr &&
+           host_results_ != nullptr;
+  }
+
+  std::string Describe() const override {
+    return "cuda (" + info_.name + ", compute capability " + std::to_string(info_.compute_major) +
+           "." + std::to_string(info_.compute_minor) + ")";
+  }
+
+  std::optional<uint64_t> FreeBytes() const override {
+    UseDevice(device_);
+    return FreeDeviceBytes();
+  }
+
+  std::unique_ptr<Buffer> Allocate(size_t floats) override {
+    UseDevice(device_);
+    DeviceMemory memory = Take(Product(floats, sizeof(float)), floats == 0);
+    if (memory == nullptr) return nullptr;
+    return std::unique_ptr<Buffer>(new (std::nothrow) DeviceBuffer(std::move(memory), floats));
+  }
+
+  std::unique_ptr<Weight> LoadWeight(const HostMatrix& stored, WeightFormat format) override {
+    if (IsQuantized(format)) return nullptr;
+    UseDevice(device_);
+    HostMatrix matrix = stored;
+    std::unique_ptr<HostWeight> rounded;
+    if (format == WeightFormat::kBf16) {
+      rounded = HostWeight::MakeBf16(stored);
+      if (rounded == nullptr) return nullptr;
+      matrix.data = rounded->data();
+      matrix.dtype = rounded->dtype();
+    }
+    const size_t bytes =
+        static_cast<size_t>(matrix.rows) * static_cast<size_t>(matrix.cols) * SizeOf(matrix.dtype);
+    DeviceMemory memory = Take(bytes, bytes == 0);
+    if (memory == nullptr) return nullptr;
+    CopyToDevice(stream_, matrix.data, bytes, memory.get());
+    cuda::Synchronize(stream_);
+    std::unique_ptr<Weight> weight(new (std::nothrow) DeviceWeight(matrix, std::move(memory)));
+    if (weight == nullptr) return nullptr;
+    weight->format = format;
+    weight->bytes = bytes;
+    if (rounded != nullptr) weight->error = rounded->error;
+    return weight;
+  }
+
+  std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
+    if (shape.dtype == DType::kF8E4M3 || shape.dtype == DType::kI8) return nullptr;
+    UseDevice(device_);
+    size_t bytes = 2 * SizeOf(shape.dtype);
+    for (const int factor :
+         {shape.layers, shape.pages, shape.page_size, shape.kv_heads, shape.head_dim}) {
+      bytes = Product(bytes, static_cast<size_t>(factor));
+    }
+    DeviceMemory memory = Take(bytes, false);
+    if (memory == nullptr) return nullptr;
+    return std::unique_ptr<KvCache>(new (std::nothrow) DeviceKvCache(std::move(memory), shape));
+  }
+
+  void Upload(std::span<const float> from, float* to) override {
+    UseDevice(device_);
+    CopyToDevice(stream_, from.data(), from.size_bytes(), to);
+    cuda::Synchronize(stream_);
+  }
+  void Download(const float* from, std::span<float> to) override {
+    UseDevice(device_);
+    CopyToHost(stream_, from, to.size_bytes(), to.data());
+    cuda::Synchronize(stream_);
+  }
+  void Synchronize() override {
+    UseDevice(device_);
+    cuda::Synchronize(stream_);
+  }
+
+  void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {
+    UseDevice(device_);
+    const DeviceWeight& weight = AsDevice(table);
+    staging_->Begin(1, ids.size_bytes());
+    LaunchEmbed(stream_, weight.data(), weight.dtype(), weight.cols, staging_->Put(ids),
+                static_cast<int>(ids.size()), out);
+  }
+
+  void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
+               float* out) override {
+    UseDevice(device_);
+    LaunchRmsNorm(stream_, x, weight, rows, columns, epsilon, out);
+  }
+
+  void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
+                 float epsilon, float* out) override {
+    UseDevice(device_);
+    LaunchLayerNorm(stream_, x, weight, bias, rows, columns, epsilon, out);
+  }
+
+  void MatMul(const Weight& weight, const float* bias, const float* x, int rows, bool accumulate,
+              float* out, int out_stride) override {
+    assert(out_stride >= weight.rows);
+    UseDevice(device_);
+    LaunchExactMatMul(stream_, AsDevice(weight), bias, x, rows, accumulate, out, out_stride);
+  }
+
+  void Rope(const RopeShape& shape, std::span<const int32_t> positions, int stride,
+            float* x) override {
+    assert(2 * static_cast<int>(shape.inverse_frequencies.size()) <= shape.head_dim);
+    UseDevice(device_);
+    staging_->Begin(2, shape.inverse_frequencies.size_bytes() + positions.size_bytes());
+    LaunchRope(stream_, {.heads = shape.heads,
+                         .head_dim = shape.head_dim,
+                         .frequencies = static_cast<int>(shape.inverse_frequencies.size()),
+                         .inverse_frequencies = staging_->Put(shape.inverse_frequencies),
+                         .attention_factor = shape.attention_factor,
+                         .positions = staging_->Put(positions),
+                         .rows = static_cast<int>(positions.size()),
+                         .stride = stride,
+                         .x = x});
+  }
+
+  void WriteKv(KvCache& cache, int layer, std::span<const SequenceRows> sequences,
+               const float* keys, const float* values, int stride) override {
+    UseDevice(device_);
+    LaunchWriteKv(stream_, ViewOf(cache), layer, Stage(sequences), keys, values, stride);
+  }
+
+  void MoveKv(KvCache& cache, std::span<const int32_t> pages, int first_position,
+              std::span<const int32_t> rows) override {
+    UseDevice(device_);
+    staging_->Begin(2, pages.size_bytes() + rows.size_bytes());
+    const int32_t* device_pages = staging_->Put(pages);
+    LaunchMoveKv(stream_, ViewOf(cache), device_pages, first_position, staging_->Put(rows),
+                 static_cast<int>(rows.size()));
+  }
+
+  void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
+                 std::span<const SequenceRows> sequences, const float* q, int q_stride,
+                 float* out) override {
+    assert(shape.head_dim <= kMaxHeadDim && shape.heads % shape.kv_heads == 0);
+    UseDevice(device_);
+    const StepRows rows = Stage(sequences);
+    LaunchAttention(stream_, shape, ViewOf(cache), layer, rows, tables_.last_position(), q,
+                    q_stride, kBlocksPerMultiprocessor * info_.multiprocessors, workspace_, out);
+  }
+
+  void SiluMul(const float* gate_up, int rows, int columns, float* out) override {
+    UseDevice(device_);
+    LaunchSiluMul(stream_, gate_up, rows, columns, out);
+  }
+
+  void GeluMul(const float* gate_up, int rows, int columns, bool tanh_approximation,
+               float* out) override {
+    UseDevice(device_);
+    LaunchGeluMul(stream_, gate_up, rows, columns, tanh_approximation, out);
+  }
+
+  void GatherRows(const float* x, std::span<const int32_t> rows, int columns, float* out) override {
+    UseDevice(device_);
+    staging_->Begin(1, rows.size_bytes());
+    LaunchGatherRows(stream_, x, staging_->Put(rows), static_cast<int>(rows.size()), columns, out);
+  }
+
+  void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
+            std::span<float> values, std::span<float> log_sum_exp) override {
+    assert(k >= 0 && k <= columns);
+    UseDevice(device_);
+    const int device_k = k <= kMaxDeviceTopK ? k : 0;
+    const auto ranked = static_cast<size_t>(device_k);
+    // Of a row: ids, values, maximum and sum.
+    const size_t row_bytes = 8 * ranked + 2 * sizeof(float);
+    const auto at_once = static_cast<int>(std::min(
+        kResultBytes / row_bytes, kWorkspaceBytes / TopKWorkspaceBytes(columns, device_k)));
+    assert(at_once > 0);
+    for (int first = 0; first < rows; first += at_once) {
+      const auto count = static_cast<size_t>(std::min(at_once, rows - first));
+      auto* device_ids = static_cast<int32_t*>(results_memory_.get());
+      auto* device_values = reinterpret_cast<float*>(device_ids + count * ranked);
+      float* device_max = device_values + count * ranked;
+      LaunchTopK(stream_, logits + static_cast<size_t>(first) * static_cast<size_t>(columns),
+                 static_cast<int>(count), columns, device_k, workspace_, device_ids, device_values,
+                 device_max, device_max + count);
+      CopyToHost(stream_, results_memory_.get(), count * row_bytes, host_results_.get());
+      cuda::Synchronize(stream_);
+      const auto* host_ids = static_cast<const int32_t*>(host_results_.get());
+      const auto* host_values = reinterpret_cast<const float*>(host_ids + count * ranked);
+      const float* host_max = host_values + count * ranked;
+      const size_t at = static_cast<size_t>(first) * ranked;
+      std::copy_n(host_ids, count * ranked, ids.begin() + static_cast<std::ptrdiff_t>(at));
+      std::copy_n(host_values, count * ranked, values.begin() + static_cast<std::ptrdiff_t>(at));
+      for (size_t r = 0; r < count; ++r) {
+        log_sum_exp[static_cast<size_t>(first) + r] = LogSumExp(host_max[r], host_max[count + r]);
+      }
+    }
+    if (k == device_k) return;
+    std::vector<float> row(static_cast<size_t>(columns));
+    for (int r = 0; r < rows; ++r) {
+      Download(logits + static_cast<size_t>(r) * row.size(), row);
+      const size_t at = static_cast<size_t>(r) * static_cast<size_t>(k);
+      RankOnHost(row, k, ids.data() + at, values.data() + at);
+    }
+  }
+
+ private:
+  static DeviceMemory Take(size_t bytes, bool empty) {
+    if (bytes == 0 && !empty) return nullptr;
+    return AllocateDevice(bytes);
+  }
+
+  StepRows Stage(std::span<const SequenceRows> sequences) {
+    tables_.Fill(sequences);
+    staging_->Begin(3, tables_.rows().size_bytes() + tables_.pages().size_bytes() +
+                           tables_.paths().size_bytes());
+    return {staging_->Put(tables_.rows()), staging_->Put(tables_.pages()),
+            staging_->Put(tables_.paths()), static_cast<int>(tables_.rows().size())};
+  }
+
+  const int device_;
+  const DeviceInfo info_;
+  const Stream stream_;
+  std::unique_ptr<Staging> staging_;
+  DeviceMemory workspace_memory_;
+  DeviceMemory results_memory_;
+  PinnedMemory host_results_;
+  Workspace workspace_;
+  StepTables tables_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeBackend(int device, std::string* problem) {
+  const std::vector<DeviceInfo> devices = ListDevices(problem);
+  if (devices.empty()) return nullptr;
+  if (device < 0 || static_cast<size_t>(device) >= devices.size()) {
+    *problem = "there is no device " + std::to_string(device) + "; this machine has " +
+               std::to_string(devices.size()) + ", counted from 0";
+    return nullptr;
+  }
+  const DeviceInfo& info = devices[static_cast<size_t>(device)];
+  if (info.compute_major < 8) {
+    *problem = info.name + " has compute capability " + std::to_string(info.compute_major) + "." +
+               std::to_string(info.compute_minor) + "; 8.0 or newer is needed";
+    return nullptr;
+  }
+  Stream stream{};
+  if (!OpenStream(device, &stream, problem)) return nullptr;
+  auto backend = std::unique_ptr<CudaBackend>(new (std::nothrow) CudaBackend(device, info, stream));
+  if (backend != nullptr && backend->HasMemory()) return backend;
+  *problem = "device " + std::to_string(device) + " (" + info.name + ") has not the " +
+             std::to_string((kWorkspaceBytes + kStagingBytes + kResultBytes) >> 20) +
+             " MiB that the backend begins with";
+  return nullptr;
+}
+
+}  // namespace octogate::kernels::cuda

@@ -1,0 +1,103 @@
+#include <cstdio>
+#include <cstdlib>
+
+#include "kernels/cuda/memory.h"
+
+namespace octogate::kernels::cuda {
+namespace {
+
+std::string Explain(cudaError_t error) {
+  return std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) + ")";
+}
+
+}  // namespace
+
+void CheckCuda(cudaError_t error, const char* doing) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "CUDA failed while %s: %s; the process cannot go on and ends\n", doing,
+               Explain(error).c_str());
+  std::abort();
+}
+
+std::vector<DeviceInfo> ListDevices(std::string* problem) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // forget it
+    int driver = 0;      // stays so where there is none
+    cudaDriverGetVersion(&driver);
+    *problem = driver == 0 ? "this machine has no NVIDIA driver" : Explain(error);
+    if (error == cudaErrorInsufficientDriver) {
+      *problem +=
+          "; install one that supports CUDA " + std::to_string(CUDART_VERSION / 1000) + " or newer";
+    }
+    return {};
+  }
+  if (count == 0) *problem = "the CUDA runtime finds no device";
+  std::vector<DeviceInfo> devices;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    if (const cudaError_t failed = cudaGetDeviceProperties(&properties, i); failed != cudaSuccess) {
+      cudaGetLastError();
+      *problem = "device " + std::to_string(i) + " does not answer: " + Explain(failed);
+      return {};
+    }
+    devices.push_back({properties.name, properties.major, properties.minor,
+                       properties.multiProcessorCount, properties.totalGlobalMem});
+  }
+  return devices;
+}
+
+bool OpenStream(int device, Stream* stream, std::string* problem) {
+  cudaError_t error = cudaSetDevice(device);
+  if (error == cudaSuccess) error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  if (error == cudaSuccess) return true;
+  cudaGetLastError();
+  *problem = "device " + std::to_string(device) + " does not answer: " + Explain(error);
+  return false;
+}
+
+void UseDevice(int device) { CheckCuda(cudaSetDevice(device), "choosing the device"); }
+void CloseStream(Stream stream) { cudaStreamDestroy(stream); }
+void Synchronize(Stream stream) {
+  CheckCuda(cudaStreamSynchronize(stream), "waiting for the device");
+}
+
+void FreeDeviceMemory::operator()(void* memory) const { cudaFree(memory); }
+void FreePinnedMemory::operator()(void* memory) const { cudaFreeHost(memory); }
+
+DeviceMemory AllocateDevice(size_t bytes) {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, bytes == 0 ? 1 : bytes) != cudaSuccess) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  return DeviceMemory(memory);
+}
+
+PinnedMemory AllocatePinned(size_t bytes) {
+  void* memory = nullptr;
+  if (cudaMallocHost(&memory, bytes == 0 ? 1 : bytes) != cudaSuccess) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  return PinnedMemory(memory);
+}
+
+size_t FreeDeviceBytes() {
+  size_t free = 0;
+  size_t total = 0;
+  CheckCuda(cudaMemGetInfo(&free, &total), "asking for the free memory");
+  return free;
+}
+
+void CopyToDevice(Stream stream, const void* from, size_t bytes, void* to) {
+  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream),
+            "copying to the device");
+}
+void CopyToHost(Stream stream, const void* from, size_t bytes, void* to) {
+  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
+            "copying from the device");
+}
+
+}  // namespace octogate::kernels::cuda

@@ -1,0 +1,66 @@
+#include <algorithm>
+#include <cassert>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "kernels/cuda/memory.h"
+
+namespace octogate::kernels::cuda {
+namespace {
+
+constexpr size_t kAlignment = 16;
+
+}  // namespace
+
+std::unique_ptr<Staging> Staging::Make(Stream stream, size_t bytes) {
+  std::unique_ptr<Staging> staging(new (std::nothrow) Staging(stream));
+  if (staging == nullptr || !staging->Reserve(bytes)) return nullptr;
+  return staging;
+}
+
+bool Staging::Reserve(size_t bytes) {
+  recent_.clear();
+  recent_.reserve(kRecent);
+  used_ = 0;
+  capacity_ = 0;
+  host_ = nullptr;
+  device_ = nullptr;
+  host_ = AllocatePinned(bytes);
+  device_ = AllocateDevice(bytes);
+  if (host_ == nullptr || device_ == nullptr) return false;
+  capacity_ = bytes;
+  return true;
+}
+
+void Staging::Begin(size_t pieces, size_t bytes) {
+  const size_t needed = bytes + pieces * kAlignment;
+  if (needed <= capacity_ - used_) return;
+  Synchronize(stream_);  // begin again once everything has been read
+  recent_.clear();
+  used_ = 0;
+  if (needed <= capacity_ || Reserve(2 * needed)) return;
+  std::fprintf(stderr, "CUDA: no memory for tables of %zu bytes; the process ends\n", needed);
+  std::abort();
+}
+
+const void* Staging::PutBytes(const void* data, size_t bytes) {
+  auto* host = static_cast<unsigned char*>(host_.get());
+  auto* device = static_cast<unsigned char*>(device_.get());
+  if (bytes == 0) return device;
+  for (const Piece& piece : recent_) {
+    if (piece.bytes == bytes && std::memcmp(host + piece.offset, data, bytes) == 0) {
+      return device + piece.offset;
+    }
+  }
+  assert(bytes <= capacity_ - used_);
+  std::memcpy(host + used_, data, bytes);
+  CopyToDevice(stream_, host + used_, bytes, device + used_);
+  if (recent_.size() == kRecent) recent_.erase(recent_.begin());
+  recent_.push_back({used_, bytes});
+  used_ += std::min((bytes + kAlignment - 1) / kAlignment * kAlignment, capacity_ - used_);
+  return device + recent_.back().offset;
+}
+
+}  // namespace octogate::kernels::cuda

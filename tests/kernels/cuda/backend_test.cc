@@ -1,0 +1,372 @@
+// Every operation of the CUDA backend against the reference: the same bits,
+// hence also the same for a row alone and in any company, for a prompt in any
+// chunks, and for a tree's row and the plain decode of its path.
+//
+// Runs on the emulation everywhere; built without OCTOGATE_CUDA_EMULATED it runs
+// on the GPU, and is skipped where none answers.
+
+#include "kernels/backend.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/reference/reference_backend.h"
+#include "tests/kernels/random_data.h"
+
+namespace octogate::kernels {
+namespace {
+
+using testing::RandomData;
+using testing::SameBits;
+using testing::StoredMatrix;
+using Floats = std::vector<float>;
+
+constexpr float kPoison = -12345.678f;
+
+// Floats in a backend's memory.
+class DeviceFloats {
+ public:
+  DeviceFloats(Backend& backend, const Floats& values)
+      : backend_(backend), buffer_(backend.Allocate(values.size())) {
+    backend_.Upload(values, buffer_->data());
+  }
+  float* data() { return buffer_->data(); }
+  Floats Get() {
+    Floats values(buffer_->size());
+    backend_.Download(buffer_->data(), values);
+    return values;
+  }
+
+ private:
+  Backend& backend_;
+  std::unique_ptr<Buffer> buffer_;
+};
+
+class CudaBackendTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string problem;
+    backend_ = cuda::MakeBackend(0, &problem);
+#ifdef OCTOGATE_CUDA_EMULATED
+    ASSERT_NE(backend_, nullptr) << problem;
+#else
+    if (backend_ == nullptr) GTEST_SKIP() << problem;
+#endif
+  }
+
+  // What `operation` gives on both backends.
+  ::testing::AssertionResult Same(const std::function<Floats(Backend&)>& operation) {
+    return SameBits(operation(*reference_), operation(*backend_));
+  }
+
+  Floats Random(int64_t count, float scale = 1) {
+    return random_.Floats(static_cast<size_t>(count), scale);
+  }
+
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
+  RandomData random_;
+};
+
+TEST_F(CudaBackendTest, MatMul) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const int cols : {1, 15, 16, 17, 60, 172}) {
+      for (const int rows : {1, 2, 8, 9, 16, 100}) {
+        const int outputs = random_.Int(1, 40);
+        const StoredMatrix matrix(Random(outputs * cols), dtype, outputs, cols);
+        const Floats x = Random(rows * cols);
+        const Floats bias = Random(outputs);
+        const bool biased = random_.Int(0, 1) == 1;
+        const bool accumulate = random_.Int(0, 1) == 1;
+        const int stride = outputs + random_.Int(0, 5);
+        const Floats initial = Random(rows * stride);
+        const WeightFormat format =
+            random_.Int(0, 3) == 0 ? WeightFormat::kBf16 : WeightFormat::kStored;
+        ASSERT_TRUE(Same([&](Backend& backend) {
+          DeviceFloats in(backend, x);
+          DeviceFloats added(backend, bias);
+          DeviceFloats out(backend, initial);
+          backend.MatMul(*backend.LoadWeight(matrix.matrix(), format),
+                         biased ? added.data() : nullptr, in.data(), rows, accumulate, out.data(),
+                         stride);
+          return out.Get();
+        })) << Name(dtype)
+            << " rows " << rows << " cols " << cols << " outputs " << outputs;
+      }
+    }
+  }
+}
+
+TEST_F(CudaBackendTest, RowWiseOperations) {
+  for (const int columns : {1, 15, 33, 172, 1024, 30000}) {
+    for (const int rows : {1, 3, columns > 1000 ? 2 : 40}) {
+      const int64_t size = int64_t{rows} * columns;
+      Floats x = Random(2 * size, 3);
+      const Floats weight = Random(columns);
+      const Floats bias = Random(columns);
+      std::vector<int32_t> picks(static_cast<size_t>(rows));
+      for (int32_t& pick : picks) pick = random_.Int(0, 2 * rows - 1);
+      using Operation =
+          std::function<void(Backend&, float* x, float* weight, float* bias, float* out)>;
+      const auto same = [&](const Operation& operation) {
+        return Same([&](Backend& backend) {
+          DeviceFloats in(backend, x);
+          DeviceFloats scale(backend, weight);
+          DeviceFloats added(backend, bias);
+          DeviceFloats out(backend, Floats(static_cast<size_t>(size), kPoison));
+          operation(backend, in.data(), scale.data(), added.data(), out.data());
+          Floats result = out.Get();
+          const Floats changed = in.Get();
+          result.insert(result.end(), changed.begin(), changed.end());
+          return result;
+        });
+      };
+      SCOPED_TRACE("columns " + std::to_string(columns) + " rows " + std::to_string(rows));
+      ASSERT_TRUE(same([&](Backend& backend, float* in, float* scale, float*, float* out) {
+        backend.RmsNorm(in, scale, rows, columns, 1e-5f, out);
+      }));
+      ASSERT_TRUE(same([&](Backend& backend, float* in, float* scale, float*, float* out) {
+        backend.RmsNorm(in, scale, rows, columns, 1e-5f, in);
+        backend.GatherRows(in, picks, columns, out);
+      }));
+      ASSERT_TRUE(same([&](Backend& backend, float* in, float* scale, float* added, float* out) {
+        backend.LayerNorm(in, scale, added, rows, columns, 1e-5f, out);
+        backend.LayerNorm(in, scale, nullptr, rows, columns, 1e-5f, in);
+      }));
+      x[0] = std::numeric_limits<float>::quiet_NaN();
+      x[static_cast<size_t>(size)] = std::numeric_limits<float>::infinity();
+      ASSERT_TRUE(same([&](Backend& backend, float* in, float*, float*, float* out) {
+        backend.SiluMul(in, rows, columns, out);
+      }));
+      for (const bool tanh : {false, true}) {
+        ASSERT_TRUE(same([&](Backend& backend, float* in, float*, float*, float* out) {
+          backend.GeluMul(in, rows, columns, tanh, out);
+        }));
+      }
+      for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        const StoredMatrix table(x, dtype, 2 * rows, columns);
+        ASSERT_TRUE(same([&](Backend& backend, float*, float*, float*, float* out) {
+          backend.Embed(*backend.LoadWeight(table.matrix(), WeightFormat::kStored), picks, out);
+        }));
+      }
+    }
+  }
+}
+
+TEST_F(CudaBackendTest, Rope) {
+  for (const int half : {1, 8, 40, 100}) {
+    const int head_dim = 2 * half + 2 * random_.Int(0, 3);
+    const int heads = random_.Int(1, 50);
+    const int stride = heads * head_dim + random_.Int(0, 7);
+    Floats frequencies(static_cast<size_t>(half));
+    for (int i = 0; i < half; ++i) {
+      frequencies[static_cast<size_t>(i)] =
+          1.0f / std::pow(10000.0f, static_cast<float>(i) / static_cast<float>(half));
+    }
+    for (const int rows : {1, 3, 20}) {
+      std::vector<int32_t> positions(static_cast<size_t>(rows));
+      for (int32_t& position : positions) position = random_.Int(0, 131072);
+      const Floats x = Random(int64_t{rows} * stride);
+      ASSERT_TRUE(Same([&](Backend& backend) {
+        DeviceFloats rotated(backend, x);
+        backend.Rope({heads, head_dim, frequencies, 1.25f}, positions, stride, rotated.data());
+        return rotated.Get();
+      })) << "half "
+          << half << " heads " << heads << " rows " << rows;
+    }
+  }
+}
+
+// A random tree: parents come before children, and some rows have none.
+std::vector<AncestorMask> RandomTree(RandomData& random, int rows) {
+  std::vector<AncestorMask> masks(static_cast<size_t>(rows));
+  for (int r = 0; r < rows; ++r) {
+    const int parent = random.Int(std::max(-1, r - 6), r - 1);
+    if (parent >= 0) masks[static_cast<size_t>(r)] = masks[static_cast<size_t>(parent)];
+    masks[static_cast<size_t>(r)].words[r / 64] |= uint64_t{1} << (r % 64);
+  }
+  return masks;
+}
+
+// Chains and trees behind pasts of all lengths, their pages in random order;
+// then an accepted path is compacted and decoding goes on behind it.
+TEST_F(CudaBackendTest, Attention) {
+  for (int trial = 0; trial < 12; ++trial) {
+    constexpr int kPageSizes[] = {1, 7, 16, 64};
+    constexpr int kHeadDims[] = {8, 20, 64, 130};
+    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+    KvCacheShape cache_shape{.layers = 2,
+                             .pages = 0,
+                             .page_size = kPageSizes[random_.Int(0, 3)],
+                             .kv_heads = random_.Int(1, 2),
+                             .head_dim = kHeadDims[random_.Int(0, 3)],
+                             .dtype = kTypes[random_.Int(0, 2)]};
+    const AttentionShape shape{.heads = cache_shape.kv_heads * random_.Int(1, 6),
+                               .kv_heads = cache_shape.kv_heads,
+                               .head_dim = cache_shape.head_dim,
+                               .scale = 0.2f,
+                               .sliding_window = random_.Int(0, 1) * random_.Int(1, 400)};
+    const int kv_width = cache_shape.kv_heads * cache_shape.head_dim;
+    const int q_stride = shape.heads * shape.head_dim + random_.Int(0, 4);
+    struct Sequence {
+      int past;
+      int rows;
+      std::vector<AncestorMask> masks;
+      std::vector<int32_t> pages;
+      Floats past_keys, past_values;
+    };
+    std::vector<Sequence> sequences(static_cast<size_t>(random_.Int(1, 3)));
+    int step_rows = 0;
+    for (Sequence& s : sequences) {
+      constexpr int kPasts[] = {0, 1, 255, 256, 257, 512};
+      s.past = random_.Int(0, 1) == 0 ? kPasts[random_.Int(0, 5)] : random_.Int(0, 600);
+      s.rows = random_.Int(0, 1) == 0 ? 1 : random_.Int(1, 12);
+      if (random_.Int(0, 1) == 0) s.masks = RandomTree(random_, s.rows);
+      s.past_keys = Random(s.past * kv_width);
+      s.past_values = Random(s.past * kv_width);
+      const int pages = (s.past + s.rows) / cache_shape.page_size + 1;
+      for (int p = 0; p < pages; ++p) s.pages.push_back(cache_shape.pages++);
+      step_rows += s.rows;
+    }
+    std::vector<int32_t> order(static_cast<size_t>(cache_shape.pages));
+    std::iota(order.begin(), order.end(), 0);
+    for (size_t i = order.size(); i > 1; --i) {
+      std::swap(order[i - 1], order[static_cast<size_t>(random_.Int(0, static_cast<int>(i) - 1))]);
+    }
+    for (Sequence& s : sequences) {
+      for (int32_t& page : s.pages) page = order[static_cast<size_t>(page)];
+    }
+    const Floats keys = Random(step_rows * kv_width);
+    const Floats values = Random(step_rows * kv_width);
+    const Floats q = Random(step_rows * q_stride, 2);
+    // The path of the last row of the first sequence, if that is a tree.
+    std::vector<int32_t> path;
+    for (int r = 0; !sequences[0].masks.empty() && r < sequences[0].rows; ++r) {
+      if ((sequences[0].masks.back().words[r / 64] >> (r % 64) & 1) != 0) path.push_back(r);
+    }
+
+    ASSERT_TRUE(Same([&](Backend& backend) {
+      const auto cache = backend.CreateKvCache(cache_shape);
+      std::vector<SequenceRows> step;
+      int first_row = 0;
+      for (const Sequence& s : sequences) {
+        if (s.past > 0) {
+          DeviceFloats past_keys(backend, s.past_keys);
+          DeviceFloats past_values(backend, s.past_values);
+          const SequenceRows past{0, s.past, 0, s.pages};
+          backend.WriteKv(*cache, 0, {&past, 1}, past_values.data(), past_keys.data(), kv_width);
+          backend.WriteKv(*cache, 1, {&past, 1}, past_keys.data(), past_values.data(), kv_width);
+        }
+        step.push_back({first_row, s.rows, s.past, s.pages, s.masks});
+        first_row += s.rows;
+      }
+      DeviceFloats new_keys(backend, keys);
+      DeviceFloats new_values(backend, values);
+      DeviceFloats queries(backend, q);
+      DeviceFloats out(
+          backend, Floats(static_cast<size_t>(step_rows * shape.heads * shape.head_dim), kPoison));
+      Floats result;
+      for (int layer = 0; layer < 2; ++layer) {
+        backend.WriteKv(*cache, layer, step, new_keys.data(), new_values.data(), kv_width);
+        backend.Attention(shape, *cache, layer, step, queries.data(), q_stride, out.data());
+        const Floats layer_out = out.Get();
+        result.insert(result.end(), layer_out.begin(), layer_out.end());
+      }
+      if (!path.empty()) {
+        const Sequence& s = sequences[0];
+        backend.MoveKv(*cache, s.pages, s.past, path);
+        const SequenceRows next{0, 1, s.past + static_cast<int>(path.size()) - 1, s.pages};
+        for (int layer = 0; layer < 2; ++layer) {
+          backend.Attention(shape, *cache, layer, {&next, 1}, queries.data(), q_stride, out.data());
+          const Floats layer_out = out.Get();
+          result.insert(result.end(), layer_out.begin(), layer_out.end());
+        }
+      }
+      return result;
+    })) << "trial "
+        << trial << " head_dim " << shape.head_dim << " heads " << shape.heads << " window "
+        << shape.sliding_window << " page " << cache_shape.page_size;
+  }
+}
+
+// One row with a long context is split over thread blocks, many rows are not:
+// the row's bits are the same.
+TEST_F(CudaBackendTest, SplittingTheContextDoesNotShow) {
+  constexpr int kLength = 1100;
+  const KvCacheShape cache_shape{1, kLength / 16 + 1, 16, 1, 16, DType::kBF16};
+  const AttentionShape shape{2, 1, 16, 0.3f, 0};
+  std::vector<int32_t> pages(static_cast<size_t>(cache_shape.pages));
+  std::iota(pages.rbegin(), pages.rend(), 0);
+  const auto cache = backend_->CreateKvCache(cache_shape);
+  DeviceFloats keys(*backend_, Random(kLength * 16));
+  DeviceFloats values(*backend_, Random(kLength * 16));
+  const SequenceRows all{0, kLength, 0, pages};
+  backend_->WriteKv(*cache, 0, {&all, 1}, keys.data(), values.data(), 16);
+  // More rows than the emulated GPU wants thread blocks, of 32; a real one is
+  // shown enough of them to count.
+  constexpr int kRows = 40;
+  const SequenceRows many{0, kRows, kLength - kRows, pages};
+  const Floats q = Random(kRows * 32);
+  DeviceFloats queries(*backend_, q);
+  DeviceFloats out(*backend_, Floats(q.size(), kPoison));
+  backend_->Attention(shape, *cache, 0, {&many, 1}, queries.data(), 32, out.data());
+  const Floats together = out.Get();
+  for (int r = 0; r < kRows; r += 7) {
+    const SequenceRows one{0, 1, kLength - kRows + r, pages};
+    DeviceFloats alone(*backend_, Floats(32, kPoison));
+    backend_->Attention(shape, *cache, 0, {&one, 1}, queries.data() + r * 32, 32, alone.data());
+    ASSERT_TRUE(
+        SameBits(Floats(together.begin() + r * 32, together.begin() + (r + 1) * 32), alone.Get()));
+  }
+}
+
+TEST_F(CudaBackendTest, TopK) {
+  for (int trial = 0; trial < 24; ++trial) {
+    constexpr int kColumns[] = {1, 17, 256, 700, 4096, 9000};
+    const int columns = kColumns[random_.Int(0, 5)];
+    const int rows = random_.Int(1, 3) * (trial % 8 == 0 ? 4 : 1);
+    // Rarely more than the device ranks by itself.
+    const int k = trial % 6 == 0 ? std::min(columns, 300) : random_.Int(0, std::min(columns, 12));
+    Floats logits = Random(int64_t{rows} * columns, 3);
+    if (trial % 2 == 0) {
+      constexpr float kSpecial[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1.0f, 9.0f};
+      for (float& value : logits) {
+        if (random_.Int(0, 3) == 0) value = kSpecial[random_.Int(trial % 4 == 0 ? 0 : 3, 6)];
+      }
+    }
+    ASSERT_TRUE(Same([&](Backend& backend) {
+      DeviceFloats in(backend, logits);
+      const auto size = static_cast<size_t>(rows * k);
+      std::vector<int32_t> ids(size, -7);
+      Floats values(size, kPoison);
+      Floats log_sum_exp(static_cast<size_t>(rows), kPoison);
+      backend.TopK(in.data(), rows, columns, k, ids, values, log_sum_exp);
+      Floats result(ids.begin(), ids.end());
+      result.insert(result.end(), values.begin(), values.end());
+      result.insert(result.end(), log_sum_exp.begin(), log_sum_exp.end());
+      return result;
+    })) << "columns "
+        << columns << " rows " << rows << " k " << k;
+  }
+}
+
+TEST_F(CudaBackendTest, WhatCannotBeHadIsSaid) {
+  std::string problem;
+  EXPECT_EQ(cuda::MakeBackend(1000, &problem), nullptr);
+  EXPECT_NE(problem.find("there is no device 1000"), std::string::npos) << problem;
+  EXPECT_EQ(backend_->Allocate(std::numeric_limits<size_t>::max()), nullptr);
+  constexpr int kMany = std::numeric_limits<int>::max();
+  EXPECT_EQ(backend_->CreateKvCache({kMany, kMany, kMany, kMany, kMany, DType::kF32}), nullptr);
+}
+
+}  // namespace
+}  // namespace octogate::kernels

@@ -1,0 +1,42 @@
+// Which hardware a model runs on.
+#ifndef OCTOGATE_WORKERS_ENGINE_DEVICE_H_
+#define OCTOGATE_WORKERS_ENGINE_DEVICE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+
+namespace octogate::workers {
+
+enum class Device : uint8_t {
+  kAuto,  // the first GPU where one answers, otherwise the CPU
+  kCpu,
+  kCuda,  // the first GPU, or nothing
+};
+
+// "auto", "cpu" and "cuda"; nothing for other names.
+std::optional<Device> ParseDevice(std::string_view name);
+
+struct DeviceOptions {
+  Device device = Device::kCpu;
+  int threads = 0;  // of the CPU backend; 0: one per core
+};
+
+struct ChosenBackend {
+  std::unique_ptr<kernels::Backend> backend;
+  // Why it is the CPU although a GPU would have been taken; empty otherwise.
+  std::string no_gpu;
+};
+
+// UNAVAILABLE where a GPU is asked for and none answers, with why and what to do;
+// RESOURCE_EXHAUSTED where the CPU backend cannot start.
+absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options);
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_DEVICE_H_

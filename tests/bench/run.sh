@@ -3,11 +3,12 @@
 #   tests/bench/run.sh decode            a table
 #   tests/bench/run.sh decode --json     one JSON object on stdout
 #   tests/bench/run.sh --list            the names
+# Where OCTOGATE_LLAMA_PYTHON is set but empty, llama.cpp is neither built nor measured.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 names() { ls tests/bench/*_bench.cc | sed 's|.*/\(.*\)_bench.cc|\1|'; }
-usage() { sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//'; echo "Names: $(names | xargs)"; }
+usage() { sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; echo "Names: $(names | xargs)"; }
 
 case "${1:-}" in
   --list) names; exit 0 ;;
@@ -23,6 +24,16 @@ export OCTOGATE_COMMIT
 # Standard output belongs to the benchmark.
 {
   deploy/install-packages.sh deploy/packages.txt tests/packages.txt
+  case "$name" in
+    decode|prefill)
+      if [ -z "${OCTOGATE_LLAMA_PYTHON+set}" ]; then
+        if tests/bench/llama-environment.sh; then
+          export OCTOGATE_LLAMA_PYTHON=$PWD/build/llama/bin/python
+        else
+          echo "No llama.cpp in build/llama: nothing is measured beside it." >&2
+        fi
+      fi ;;
+  esac
   cmake --preset dev >/dev/null
   cmake --build build/dev --target "${name}_bench"
 } >&2

@@ -1,0 +1,128 @@
+#include "tests/bench/engine_speed.h"
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+
+namespace octogate::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+EngineSpeed MeasureOnce(workers::Engine& engine, int batch, int prompt, int answer) {
+  struct Shared {
+    absl::Mutex mutex;
+    int begun = 0;
+    int ended = 0;
+    int tokens = 0;  // after all have begun
+    Clock::time_point all_begun;
+    Clock::time_point last;
+  } shared;
+  const Clock::time_point submitted = Clock::now();
+  for (int i = 0; i < batch; ++i) {
+    workers::GenerateRequest request;
+    for (int t = 0; t < prompt; ++t) {
+      request.prompt.push_back(1 + (i * 31 + t * 7) % 300);
+    }
+    request.max_tokens = answer;
+    request.ignore_eos = true;
+    auto begun = std::make_shared<bool>(false);
+    const auto generation =
+        engine.Submit(std::move(request), [&shared, batch, begun](const auto& event) {
+          const Clock::time_point now = Clock::now();
+          absl::MutexLock lock(&shared.mutex);
+          if (shared.begun == batch) {
+            shared.tokens += static_cast<int>(event.ids.size());
+            shared.last = now;
+          }
+          if (!*begun) {
+            *begun = true;
+            if (++shared.begun == batch) shared.all_begun = now;
+          }
+          if (event.finish != workers::FinishReason::kNone) ++shared.ended;
+        });
+    if (!generation.ok()) {
+      std::cerr << generation.status() << '\n';
+      std::exit(1);
+    }
+  }
+  absl::MutexLock lock(&shared.mutex);
+  const auto done = [&] { return shared.ended == batch; };
+  shared.mutex.Await(absl::Condition(&done));
+  return {.tokens_per_second =
+              shared.tokens == 0 ? 0 : shared.tokens / Seconds(shared.last - shared.all_begun),
+          .first_token_seconds = Seconds(shared.all_begun - submitted)};
+}
+
+}  // namespace
+
+double MeasureReadBandwidth(int threads) {
+  constexpr size_t kBytes = size_t{512} << 20;
+  constexpr int kRepetitions = 3;
+  const std::vector<uint64_t> memory(kBytes / sizeof(uint64_t), 1);
+  const size_t share = memory.size() / static_cast<size_t>(threads);
+  double best = 0;
+  for (int repetition = 0; repetition < kRepetitions; ++repetition) {
+    std::vector<uint64_t> sums(static_cast<size_t>(threads));
+    std::vector<std::thread> readers;
+    const Clock::time_point begin = Clock::now();
+    for (size_t t = 0; t < static_cast<size_t>(threads); ++t) {
+      readers.emplace_back([&, t] {
+        uint64_t sum = 0;
+        const uint64_t* data = memory.data() + t * share;
+        for (size_t i = 0; i < share; ++i) sum += data[i];
+        sums[t] = sum;
+      });
+    }
+    for (std::thread& reader : readers) reader.join();
+    const double seconds = Seconds(Clock::now() - begin);
+    uint64_t total = 0;
+    for (const uint64_t sum : sums) total += sum;
+    if (total != share * static_cast<size_t>(threads)) std::abort();  // keeps the reads alive
+    best = std::max(best, static_cast<double>(total * sizeof(uint64_t)) / seconds);
+  }
+  return best;
+}
+
+EngineSpeed MeasureEngine(workers::Engine& engine, int batch, int prompt, int answer,
+                          int repetitions) {
+  EngineSpeed best = MeasureOnce(engine, batch, prompt, answer);
+  for (int repetition = 1; repetition < repetitions; ++repetition) {
+    const EngineSpeed speed = MeasureOnce(engine, batch, prompt, answer);
+    best.tokens_per_second = std::max(best.tokens_per_second, speed.tokens_per_second);
+    best.first_token_seconds = std::min(best.first_token_seconds, speed.first_token_seconds);
+  }
+  return best;
+}
+
+TemporaryFolder::TemporaryFolder() {
+  std::string name = (std::filesystem::temp_directory_path() / "octogate-bench-XXXXXX").string();
+  if (::mkdtemp(name.data()) == nullptr) {
+    std::cerr << "cannot make " << name << '\n';
+    std::exit(1);
+  }
+  path_ = name;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+std::string Threads(int threads) {
+  return absl::StrCat(threads, threads == 1 ? " thread" : " threads");
+}
+
+}  // namespace octogate::bench

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gateway/generate_call.h"
+#include "gateway/tenant.h"
 
 namespace octogate::gateway {
 namespace {
@@ -132,6 +133,7 @@ void GatewayService::Route(const v1::RouteRequest& request, absl::Time deadline,
   options.context.deadline =
       std::min(deadline, absl::Now() + absl::Milliseconds(spec.limits().timeout_ms()));
   options.context.cancellation = std::move(cancellation);
+  options.context.tenant = TenantOf(request);
   const std::string& entry = request.node().empty() ? spec.entry() : request.node();
   const std::string& query = request.messages(request.messages_size() - 1).content();
   std::make_shared<RouteCourse>(graph, std::move(options), std::move(done))->Visit(entry, query);
@@ -153,6 +155,7 @@ void GatewayService::Embed(const v1::EmbedRequest& request, absl::Time deadline,
   }
   auto worker_request = std::make_shared<v1::WorkerEmbedRequest>();
   *worker_request->mutable_inputs() = request.inputs();
+  *worker_request->mutable_terms() = ServiceTermsOf(TenantOf(request));
   const absl::Time limit =
       absl::Now() + absl::Milliseconds(graph->graph().spec().limits().timeout_ms());
   // Lives until the call is done.

@@ -6,6 +6,7 @@
 #include "common/grpc_status.h"
 #include "gateway/message_codec.h"
 #include "gateway/request_validation.h"
+#include "gateway/tenant.h"
 
 namespace octogate::gateway {
 namespace {
@@ -48,8 +49,8 @@ void GenerateCall::OnAccepted(bool ok) {
     OnDone(status, nullptr);
     return;
   }
-  if (request_.tenant().empty()) request_.set_tenant("default");
-  tenant_ = request_.tenant();
+  tenant_ = TenantOf(request_);
+  request_.set_tenant(tenant_);
   const std::optional<absl::Status> admitted = service_->admission_->Admit(
       tenant_, deadline_, [this](const absl::Status& decision) { OnTurnDecided(decision); });
   if (!admitted.has_value()) return;

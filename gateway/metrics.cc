@@ -71,6 +71,7 @@ struct Metrics::Series {
   prometheus::Histogram* first_token = nullptr;
   prometheus::Counter* prompt_tokens = nullptr;
   prometheus::Counter* completion_tokens = nullptr;
+  prometheus::Counter* cached_tokens = nullptr;
   prometheus::Counter* applied = nullptr;
   prometheus::Counter* apply_failures = nullptr;
   prometheus::Gauge* version = nullptr;
@@ -120,6 +121,12 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
                      .Register(registry);
   series_->prompt_tokens = &tokens.Add({{"kind", "prompt"}});
   series_->completion_tokens = &tokens.Add({{"kind", "completion"}});
+  // Not a kind of the tokens above: it is part of the prompts.
+  series_->cached_tokens = &prometheus::BuildCounter()
+                                .Name("octogate_cached_prompt_tokens_total")
+                                .Help("Prompt tokens that workers found in their prefix caches")
+                                .Register(registry)
+                                .Add({});
   auto& applies = prometheus::BuildCounter()
                       .Name("octogate_graph_applies_total")
                       .Help("Applications of graphs, by outcome")
@@ -161,10 +168,14 @@ void Metrics::OnFirstToken(absl::Duration since_entered) {
   series_->first_token->Observe(absl::ToDoubleSeconds(since_entered));
 }
 
-void Metrics::OnTokens(int64_t prompt, int64_t completion) {
+void Metrics::OnTokens(const v1::Usage& usage) {
   // A peer's numbers: counters only grow.
-  if (prompt > 0) series_->prompt_tokens->Increment(static_cast<double>(prompt));
-  if (completion > 0) series_->completion_tokens->Increment(static_cast<double>(completion));
+  const auto add = [](int64_t count, prometheus::Counter* counter) {
+    if (count > 0) counter->Increment(static_cast<double>(count));
+  };
+  add(usage.prompt_tokens(), series_->prompt_tokens);
+  add(usage.completion_tokens(), series_->completion_tokens);
+  add(usage.cached_tokens(), series_->cached_tokens);
 }
 
 void Metrics::OnGraphApplied(int64_t version) {

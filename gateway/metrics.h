@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "octogate/v1/gateway.pb.h"
 
 namespace octogate::gateway {
 
@@ -31,7 +32,7 @@ class Metrics {
   void OnRoute(absl::Duration duration);
   // The first token of a model node.
   void OnFirstToken(absl::Duration since_entered);
-  void OnTokens(int64_t prompt, int64_t completion);
+  void OnTokens(const v1::Usage& usage);
   // A graph was applied, or its application failed.
   void OnGraphApplied(int64_t version);
   void OnGraphRefused();

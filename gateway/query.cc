@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
 #include "common/utf8.h"
+#include "gateway/tenant.h"
 
 namespace octogate::gateway {
 namespace {
@@ -23,6 +24,7 @@ constexpr size_t kMaxErrorBytes = 4096;
 void AddUsage(const v1::Usage& usage, v1::Usage* sum) {
   sum->set_prompt_tokens(sum->prompt_tokens() + usage.prompt_tokens());
   sum->set_completion_tokens(sum->completion_tokens() + usage.completion_tokens());
+  sum->set_cached_tokens(sum->cached_tokens() + usage.cached_tokens());
 }
 
 std::string NewTraceId() {
@@ -190,6 +192,7 @@ void Query::RunRouter() {
   options.context.deadline = deadline_;
   step_->cancellation = std::make_shared<Cancellation>();
   options.context.cancellation = step_->cancellation;
+  options.context.tenant = request_.tenant();
   graph_->routing->Route(step_->node->node->name(), step_->input, std::move(options),
                          [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
                            self->serializer_.Run([self, decision = std::move(decision)]() mutable {
@@ -292,6 +295,7 @@ std::shared_ptr<v1::WorkerGenerateRequest> Query::WorkerRequest() const {
   *request->mutable_stop() = node.stop();
   request->mutable_stop()->MergeFrom(request_.stop());
   request->set_top_logprobs(request_.top_logprobs());
+  *request->mutable_terms() = ServiceTermsOf(request_.tenant());
   return request;
 }
 
@@ -460,7 +464,7 @@ void Query::Finish(const absl::Status& status) {
   done_ = true;
   const absl::Duration duration = Elapsed();
   environment_.metrics->OnQueryDone(status.code(), duration);
-  environment_.metrics->OnTokens(usage_.prompt_tokens(), usage_.completion_tokens());
+  environment_.metrics->OnTokens(usage_);
   v1::GenerateResponse event;
   if (status.ok()) {
     v1::Finished& finished = *event.mutable_finished();

@@ -59,8 +59,8 @@ class Query : public std::enable_shared_from_this<Query> {
   // Of the input of one node.
   static constexpr size_t kMaxInputBytes = size_t{1} << 20;
 
-  // `request` is valid (request_validation.h). The query ends at `deadline` or after the graph's
-  // time, whichever comes first.
+  // `request` is valid (request_validation.h) and names its tenant (tenant.h). The query ends at
+  // `deadline` or after the graph's time, whichever comes first.
   Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
         v1::GenerateRequest request, absl::Time deadline, QuerySink* sink);
   ~Query();

@@ -4,6 +4,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "common/cancellation.h"
+#include "gateway/tenant.h"
 
 namespace octogate::gateway {
 namespace {
@@ -17,13 +18,20 @@ void Connect(const std::shared_ptr<Cancellation>& cancellation,
   *registration = cancellation->OnCancel([call] { call->Cancel(); });
 }
 
+template <typename Request>
+std::shared_ptr<const Request> WithTerms(const Request& request, const std::string& tenant) {
+  auto result = std::make_shared<Request>(request);
+  *result->mutable_terms() = ServiceTermsOf(tenant);
+  return result;
+}
+
 }  // namespace
 
 void ReplicaCausalModel::Score(const v1::WorkerScoreRequest& request,
                                const router::CallContext& context, ScoreDone done) {
   auto registration = std::make_shared<Cancellation::Registration>();
   const std::shared_ptr<ModelCall> call = replicas_->Score(
-      std::make_shared<v1::WorkerScoreRequest>(request), context.deadline,
+      WithTerms(request, context.tenant), context.deadline,
       [done = std::move(done), registration](absl::StatusOr<v1::WorkerScoreResponse> response) {
         done(std::move(response));
       });
@@ -35,7 +43,7 @@ void ReplicaCausalModel::Generate(const v1::WorkerGenerateRequest& request,
                                   GenerateDone done) {
   auto registration = std::make_shared<Cancellation::Registration>();
   const std::shared_ptr<ModelCall> call = replicas_->Generate(
-      std::make_shared<v1::WorkerGenerateRequest>(request), context.deadline, nullptr,
+      WithTerms(request, context.tenant), context.deadline, nullptr,
       [on_message = std::move(on_message)](v1::WorkerGenerateResponse& message) {
         on_message(message);
         return Flow::kContinue;

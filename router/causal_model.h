@@ -18,11 +18,13 @@
 
 namespace octogate::router {
 
-// How long a call may take, and whether anyone still waits for it.
+// How long a call may take, whether anyone still waits for it, and whose it is.
 struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
   // Null: cannot be cancelled.
   std::shared_ptr<Cancellation> cancellation;
+  // Models share nothing between the calls of different tenants.
+  std::string tenant;
 };
 
 // One language model of a graph. Thread-safe. Every call returns without waiting for the model and

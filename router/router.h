@@ -25,8 +25,8 @@ struct RouteOptions {
   bool all_heads = false;
   // Members that must not be chosen now, e.g. because they are drained.
   std::vector<std::string> excluded;
-  // Deadline and cancellation of causal heads. Once the deadline has passed no further head is
-  // asked and the step fails with DEADLINE_EXCEEDED, as it does with CANCELLED.
+  // Deadline, cancellation and tenant of causal heads. Once the deadline has passed no further head
+  // is asked and the step fails with DEADLINE_EXCEEDED, as it does with CANCELLED.
   CallContext context;
 };
 

@@ -36,6 +36,7 @@ void AddUsage(const v1::Usage& usage, v1::Decision* decision) {
   v1::Usage& sum = *decision->mutable_usage();
   sum.set_prompt_tokens(sum.prompt_tokens() + usage.prompt_tokens());
   sum.set_completion_tokens(sum.completion_tokens() + usage.completion_tokens());
+  sum.set_cached_tokens(sum.cached_tokens() + usage.cached_tokens());
 }
 
 // Why the query goes on as it came, where an argument was written that cannot be used; empty where

@@ -35,7 +35,7 @@ struct EngineOptions {
   int64_t kv_tokens = 0;
   // 0: no limit of its own.
   uint64_t kv_memory_bytes = 0;
-  // Sequences that begin with the same tokens share pages; see GenerateRequest::cache_salt.
+  // Sequences that begin with the same tokens share pages; see ServiceTerms::cache_salt.
   bool share_prefixes = true;
   // Steps after which a request is treated as if its priority were one higher; at least 1. Within
   // that time priorities and the tenants' fair shares hold strictly.

@@ -28,6 +28,7 @@ struct Flags {
   std::string device = "auto";
   double grace_seconds = 30;
   double memory_limit_gib = 0;
+  double step_cost_seconds = 1;
   LoadOptions load;
 };
 
@@ -88,6 +89,15 @@ void Define(CLI::App& app, Flags& flags) {
                  "GiB for weights, KV cache and activations; 0: what is available")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
+  app.add_option("--step-cost-time", flags.step_cost_seconds,
+                 "seconds to measure at start what steps cost; 0: do not")
+      ->check(CLI::Range(0.0, 60.0))
+      ->capture_default_str();
+  app.add_option("--max-step-slowdown", flags.load.engine.max_step_slowdown,
+                 "a step with prompts takes at most so many times what the sequences that decode "
+                 "would take alone; 0: no limit; needs --step-cost-time")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   app.add_option("--grace", flags.grace_seconds,
                  "seconds that answers under way get when the worker is stopped")
       ->check(CLI::Range(0.0, 86400.0))
@@ -106,6 +116,7 @@ int Serve(Flags flags) {
   if (flags.name.empty()) flags.name = folder.filename().string();
   flags.load.engine.memory_limit_bytes =
       static_cast<uint64_t>(flags.memory_limit_gib * (uint64_t{1} << 30));
+  flags.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
 
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
 

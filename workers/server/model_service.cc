@@ -45,6 +45,10 @@ SamplingParameters FromProto(const v1::SamplingParameters& proto, int top_logpro
   return parameters;
 }
 
+ServiceTerms FromProto(const v1::WorkerServiceTerms& proto) {
+  return {.priority = proto.priority(), .tenant = proto.tenant(), .cache_salt = proto.cache_salt()};
+}
+
 v1::FinishReason ToProto(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStop:
@@ -85,6 +89,7 @@ v1::WorkerGenerateResponse ToMessage(const GenerateEvent& event, const Tokenizer
   v1::WorkerGenerateEnd& end = *message.mutable_end();
   end.set_finish_reason(ToProto(event.finish));
   end.mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
+  end.mutable_usage()->set_cached_tokens(event.usage.cached_tokens);
   end.mutable_usage()->set_completion_tokens(event.usage.generated_tokens);
   end.set_queue_us(absl::ToInt64Microseconds(event.timings.queue));
   end.set_prefill_us(absl::ToInt64Microseconds(event.timings.prefill));
@@ -125,6 +130,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
   generation.max_tokens = request.max_tokens() == 0 ? kDefaultMaxTokens : request.max_tokens();
   generation.stop.assign(request.stop().begin(), request.stop().end());
   generation.stop_token_ids = *std::move(stop_tokens);
+  generation.terms = FromProto(request.terms());
   generation.skip_special_tokens = !request.keep_special_tokens();
   generation.deadline = Bounded(deadline);
 
@@ -153,6 +159,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
   generation.prompt = *std::move(prompt);
   generation.max_tokens = 1;
   generation.score_first_tokens = *std::move(ids);
+  generation.terms = FromProto(request.terms());
   generation.deadline = Bounded(deadline);
 
   // Scores arrive with the first token, the end possibly in a later event.
@@ -167,6 +174,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
     if (event.finish == FinishReason::kNone) return;
     if (!event.status.ok()) return on_result(event.status);
     response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
+    response->mutable_usage()->set_cached_tokens(event.usage.cached_tokens);
     on_result(std::move(*response));
   });
 }
@@ -189,7 +197,8 @@ absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(
     if (ids->empty()) return absl::InvalidArgumentError("an input has no token");
     response.mutable_usage()->set_prompt_tokens(response.usage().prompt_tokens() +
                                                 static_cast<int64_t>(ids->size()));
-    auto values = model_->engine->Embed(*std::move(ids), Bounded(deadline), cancellation);
+    auto values = model_->engine->Embed(*std::move(ids), Bounded(deadline), cancellation,
+                                        FromProto(request.terms()));
     if (!values.ok()) return values.status();
     double squares = 0;
     for (const float value : *values) squares += double{value} * value;
@@ -215,6 +224,13 @@ v1::WorkerInfoResponse ModelService::Info() const {
   info.set_backend(model_->engine->DescribeBackend());
   info.set_draining(draining_);
   info.set_version(OCTOGATE_VERSION);
+  info.set_prefix_query_tokens(static_cast<int64_t>(stats.prefix_query_tokens));
+  info.set_prefix_hit_tokens(static_cast<int64_t>(stats.prefix_hit_tokens));
+  for (const CostCurve::Point& point : model_->engine->step_cost().rows.points()) {
+    v1::WorkerStepCost& cost = *info.add_step_costs();
+    cost.set_rows(static_cast<int32_t>(point.x));
+    cost.set_seconds(point.seconds);
+  }
   return info;
 }
 

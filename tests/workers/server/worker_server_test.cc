@@ -60,6 +60,12 @@ class WorkerServerTest : public ::testing::Test {
     return request;
   }
 
+  static std::string Words(int count) {
+    std::string words;
+    for (int i = 0; i < count; ++i) words += "word ";
+    return words;
+  }
+
   struct Answer {
     grpc::Status status;
     std::vector<int32_t> ids;
@@ -338,14 +344,132 @@ TEST_F(WorkerServerTest, BadRequestsSayWhatIsWrong) {
   EXPECT_EQ(Generate(v1::WorkerGenerateRequest()).status.error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(Generate(Request("x", -1)).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  std::string words;
-  for (int i = 0; i < 3 * kContext; ++i) words += "word ";
-  const Answer too_long = Generate(Request(words, 10));
+  const Answer too_long = Generate(Request(Words(3 * kContext), 10));
   EXPECT_EQ(too_long.status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
   EXPECT_THAT(too_long.status.error_message(), HasSubstr(std::to_string(kContext)));
   v1::WorkerGenerateRequest logprobs = Request("x", 1);
   logprobs.set_top_logprobs(1000);
   EXPECT_EQ(Generate(logprobs).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(WorkerServerTest, OnlyCallsOfTheSameSaltShareTheirPrefixes) {
+  const std::string query = Words(40);
+  const auto generate = [&](const std::string& salt) {
+    v1::WorkerGenerateRequest request = Request(query, 2);
+    request.mutable_terms()->set_cache_salt(salt);
+    const Answer answer = Generate(request);
+    EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+    return answer.end.usage();
+  };
+  const auto score = [&](const std::string& salt) {
+    v1::WorkerScoreRequest request;
+    *request.mutable_prompt() = Request(query, 1).prompt();
+    request.add_tokens("<|end_header_id|>");
+    request.mutable_terms()->set_cache_salt(salt);
+    v1::WorkerScoreResponse response;
+    const grpc::Status status = stub_->Score(Context().get(), request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.usage();
+  };
+  EXPECT_EQ(generate("a").cached_tokens(), 0);
+  EXPECT_EQ(generate("b").cached_tokens(), 0);
+  EXPECT_EQ(score("c").cached_tokens(), 0);
+  EXPECT_EQ(score("").cached_tokens(), 0);
+  v1::WorkerInfoResponse info = server_->model().Info();
+  EXPECT_EQ(info.prefix_hit_tokens(), 0);
+
+  int64_t hits = 0;
+  for (const v1::Usage& usage : {generate("a"), score("b"), generate("c"), generate("")}) {
+    EXPECT_GT(usage.cached_tokens(), 0);
+    EXPECT_LT(usage.cached_tokens(), usage.prompt_tokens());
+    hits += usage.cached_tokens();
+  }
+  info = server_->model().Info();
+  EXPECT_EQ(info.prefix_hit_tokens(), hits);
+  EXPECT_GT(info.prefix_query_tokens(), hits);
+}
+
+TEST_F(WorkerServerTest, AnEmbeddingLeavesItsPrefixToItsOwnSaltOnly) {
+  const std::string query = Words(40);
+  v1::WorkerEmbedRequest embed;
+  embed.add_inputs(query);
+  embed.mutable_terms()->set_cache_salt("a");
+  v1::WorkerEmbedResponse response;
+  ASSERT_TRUE(stub_->Embed(Context().get(), embed, &response).ok());
+  const auto cached_tokens = [&](const std::string& salt) {
+    v1::WorkerGenerateRequest request = Request(query, 1);
+    request.mutable_terms()->set_cache_salt(salt);
+    return Generate(request).end.usage().cached_tokens();
+  };
+  EXPECT_EQ(cached_tokens("b"), 0);
+  EXPECT_GT(cached_tokens("a"), 0);
+}
+
+TEST_F(WorkerServerTest, TermsOutOfRangeAreRefusedByEveryCall) {
+  const auto refuse = [&](const v1::WorkerServiceTerms& terms, const std::string& words) {
+    v1::WorkerGenerateRequest generate = Request("x", 1);
+    *generate.mutable_terms() = terms;
+    v1::WorkerScoreRequest score;
+    *score.mutable_prompt() = generate.prompt();
+    score.add_tokens("<|end_header_id|>");
+    *score.mutable_terms() = terms;
+    v1::WorkerScoreResponse scores;
+    v1::WorkerEmbedRequest embed;
+    embed.add_inputs("x");
+    *embed.mutable_terms() = terms;
+    v1::WorkerEmbedResponse embeddings;
+    for (const grpc::Status& status :
+         {Generate(generate).status, stub_->Score(Context().get(), score, &scores),
+          stub_->Embed(Context().get(), embed, &embeddings)}) {
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+      EXPECT_THAT(status.error_message(), HasSubstr(words));
+    }
+  };
+  const auto accept = [&](const v1::WorkerServiceTerms& terms) {
+    v1::WorkerGenerateRequest generate = Request("x", 1);
+    *generate.mutable_terms() = terms;
+    const grpc::Status status = Generate(generate).status;
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  };
+  v1::WorkerServiceTerms terms;
+  for (const int sign : {-1, 1}) {
+    terms.set_priority(sign * 100);
+    accept(terms);
+    terms.set_priority(sign * 101);
+    refuse(terms, "priority is " + std::to_string(sign * 101));
+  }
+  terms.Clear();
+  terms.set_tenant(std::string(256, 't'));
+  terms.set_cache_salt(std::string(256, 's'));
+  accept(terms);
+  terms.set_tenant(std::string(257, 't'));
+  refuse(terms, "tenant has 257 bytes");
+  terms.set_tenant("t");
+  terms.set_cache_salt(std::string(257, 's'));
+  refuse(terms, "cache_salt has 257 bytes");
+}
+
+TEST_F(WorkerServerTest, InfoHasNoStepCostsWhereNoneWereMeasured) {
+  EXPECT_EQ(server_->model().Info().step_costs_size(), 0);
+}
+
+TEST(ModelServiceTest, InfoSaysWhatStepsCost) {
+  LoadOptions options;
+  options.threads = 1;
+  options.engine.step_cost_time = absl::Milliseconds(200);
+  auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const v1::WorkerInfoResponse info = ModelService("tiny", *std::move(model)).Info();
+  ASSERT_GT(info.step_costs_size(), 0);
+  int rows = 0;
+  double seconds = 0;
+  for (const v1::WorkerStepCost& cost : info.step_costs()) {
+    EXPECT_GT(cost.rows(), rows);
+    EXPECT_GT(cost.seconds(), 0);
+    EXPECT_GE(cost.seconds(), seconds);
+    rows = cost.rows();
+    seconds = cost.seconds();
+  }
 }
 
 TEST_F(WorkerServerTest, ADrainedWorkerIsNotHealthyAndTakesNoMore) {

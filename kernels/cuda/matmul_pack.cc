@@ -14,7 +14,9 @@ void PackFour(const uint8_t* row, int k, int cols, const CodePosition& position,
   const int count = std::min(4, cols - k);
   if constexpr (BitsOf(kFormat) == 16) {
     for (int c = 0; c < count; ++c) {
-      std::memcpy(out + position.byte + c / 2 * 8 + c % 2 * 2, row + 2 * static_cast<size_t>(k + c),
+      const auto pair = static_cast<size_t>(c / 2);
+      const auto half = static_cast<size_t>(c % 2);
+      std::memcpy(out + position.byte + 8 * pair + 2 * half, row + 2 * static_cast<size_t>(k + c),
                   2);
     }
   } else if constexpr (BitsOf(kFormat) == 8) {

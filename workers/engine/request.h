@@ -31,7 +31,7 @@ struct ServiceTerms {
 };
 
 struct GenerateRequest {
-  static constexpr size_t kMaxStopStrings = 16;
+  static constexpr size_t kMaxStopStrings = 32;  // a graph node may have 16, and a query 16 more
   static constexpr size_t kMaxStopStringBytes = 256;
   static constexpr size_t kMaxStopTokens = 64;
   static constexpr size_t kMaxScoredTokens = 4096;

@@ -1,5 +1,6 @@
 #include "gateway/remote_model_client.h"
 
+#include <grpcpp/channel.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/async_stream.h>
@@ -194,15 +195,16 @@ class RemoteModelClient final : public ModelClient {
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
     arguments.SetMaxReceiveMessageSize(options.max_message_bytes);
     for (size_t i = 0; i < loops_->size(); ++i) {
-      stubs_.push_back(v1::Worker::NewStub(
-          grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments)));
+      auto channel =
+          grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
+      connections_.push_back({channel, v1::Worker::NewStub(channel)});
     }
   }
 
   std::shared_ptr<ModelCall> Generate(const v1::WorkerGenerateRequest& request, absl::Time deadline,
                                       MessageCallback on_message, DoneCallback on_done) override {
     const size_t loop = loops_->Pick();
-    auto call = std::make_shared<GenerateCall>(loops_, stubs_[loop], address_,
+    auto call = std::make_shared<GenerateCall>(loops_, StubFor(loop), address_,
                                                std::move(on_message), std::move(on_done));
     call->Start(request, deadline, loops_->queue(loop));
     return call;
@@ -227,19 +229,38 @@ class RemoteModelClient final : public ModelClient {
   const std::string& address() const override { return address_; }
 
  private:
+  struct Connection {
+    std::shared_ptr<grpc::Channel> channel;
+    std::shared_ptr<Stub> stub;
+
+    grpc_connectivity_state state() const { return channel->GetState(/*try_to_connect=*/false); }
+  };
+
+  // The loop's own connection. While gRPC waits to make that one again, which fails every call at
+  // once, any other that stands: a replica that has answered on one connection can take calls from
+  // all loops.
+  const std::shared_ptr<Stub>& StubFor(size_t loop) const {
+    const Connection& own = connections_[loop];
+    if (own.state() != GRPC_CHANNEL_TRANSIENT_FAILURE) return own.stub;
+    for (const Connection& other : connections_) {
+      if (other.state() == GRPC_CHANNEL_READY) return other.stub;
+    }
+    return own.stub;
+  }
+
   template <typename Request, typename Response, typename Prepare>
   std::shared_ptr<ModelCall> StartUnary(const Request& request, absl::Time deadline,
                                         ResponseCallback<Response> on_done, Prepare prepare) {
     const size_t loop = loops_->Pick();
     auto call =
-        std::make_shared<UnaryCall<Response>>(loops_, stubs_[loop], address_, std::move(on_done));
+        std::make_shared<UnaryCall<Response>>(loops_, StubFor(loop), address_, std::move(on_done));
     call->Start(request, deadline, loops_->queue(loop), prepare);
     return call;
   }
 
   const std::string address_;
   EventLoops* const loops_;
-  std::vector<std::shared_ptr<Stub>> stubs_;  // one per loop
+  std::vector<Connection> connections_;  // one per loop
 };
 
 }  // namespace

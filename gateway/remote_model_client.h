@@ -16,8 +16,9 @@ struct RemoteModelClientOptions {
 };
 
 // Connects when first used, one connection per loop, and again after a failure with a short,
-// growing delay. `loops` outlives the client and its calls. "host:port" is resolved by gRPC; the
-// address is not checked here.
+// growing delay. Until then the calls of that loop take the connection of another, where one
+// stands. `loops` outlives the client and its calls. "host:port" is resolved by gRPC; the address
+// is not checked here.
 std::unique_ptr<ModelClient> NewRemoteModelClient(std::string address, EventLoops* loops,
                                                   const RemoteModelClientOptions& options = {});
 

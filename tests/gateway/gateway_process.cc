@@ -13,6 +13,7 @@ int main() {
   const auto store = octogate::MakeMemoryStore();
   octogate::gateway::ServerOptions options;
   options.listen = "127.0.0.1:0";
+  options.threads = 3;
   const auto server = octogate::gateway::Server::Start(options, store.get());
   if (!server.ok()) {
     std::cerr << server.status() << "\n";

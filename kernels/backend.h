@@ -161,9 +161,10 @@ class Backend {
 
   // Null where memory cannot be had.
   virtual std::unique_ptr<Buffer> Allocate(size_t floats) = 0;
-  // The weights are quantised as kernels/quantize.h says; products with them
-  // follow kernels/quantized_dot.h. Null also where a matrix that is to be
-  // quantised is wider than kMaxQuantizedColumns.
+  // The weights are quantised as kernels/quantize.h says. Products with them
+  // follow kernels/quantized_dot.h on the CPU and kernels/cuda/matmul_layout.h on
+  // CUDA devices. Null also where a matrix that is to be quantised is wider than
+  // kMaxQuantizedColumns.
   virtual std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) = 0;
   virtual std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) = 0;
 

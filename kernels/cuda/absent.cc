@@ -4,7 +4,7 @@
 
 namespace octogate::kernels::cuda {
 
-std::unique_ptr<Backend> MakeBackend(int /*device*/, std::string* problem) {
+std::unique_ptr<Backend> MakeBackend(const Options& /*options*/, std::string* problem) {
   *problem =
       "this build has no CUDA backend; configure with -DOCTOGATE_CUDA=ON on a machine with nvcc";
   return nullptr;

@@ -12,19 +12,21 @@
 #include "kernels/cuda/device_weight.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/kv_cache.h"
+#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matmul_exact.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/step_rows.h"
 #include "kernels/cuda/top_k.h"
-#include "kernels/host_memory.h"
 #include "kernels/reduction_order.h"
 
 namespace octogate::kernels::cuda {
 namespace {
 
-constexpr size_t kWorkspaceBytes = size_t{64} << 20;
+// Enough for 512 rows of the largest matrices of today's models, and for 16 with
+// a vocabulary of a quarter of a million (matmul.h).
+constexpr size_t kWorkspaceBytes = size_t{128} << 20;
 constexpr size_t kStagingBytes = size_t{8} << 20;
 constexpr size_t kResultBytes = size_t{1} << 20;
 // Thread blocks that keep a multiprocessor busy.
@@ -80,8 +82,9 @@ void RankOnHost(std::span<const float> row, int k, int32_t* ids, float* values) 
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(int device, const DeviceInfo& info, Stream stream)
-      : device_(device),
+  CudaBackend(const Options& options, const DeviceInfo& info, Stream stream)
+      : device_(options.device),
+        input_rounding_(options.input_rounding),
         info_(info),
         stream_(stream),
         staging_(Staging::Make(stream, kStagingBytes)) {
@@ -118,29 +121,9 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<Buffer>(new (std::nothrow) DeviceBuffer(std::move(memory), floats));
   }
 
-  std::unique_ptr<Weight> LoadWeight(const HostMatrix& stored, WeightFormat format) override {
-    if (IsQuantized(format)) return nullptr;
+  std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
     UseDevice(device_);
-    HostMatrix matrix = stored;
-    std::unique_ptr<HostWeight> rounded;
-    if (format == WeightFormat::kBf16) {
-      rounded = HostWeight::MakeBf16(stored);
-      if (rounded == nullptr) return nullptr;
-      matrix.data = rounded->data();
-      matrix.dtype = rounded->dtype();
-    }
-    const size_t bytes =
-        static_cast<size_t>(matrix.rows) * static_cast<size_t>(matrix.cols) * SizeOf(matrix.dtype);
-    DeviceMemory memory = Take(bytes, bytes == 0);
-    if (memory == nullptr) return nullptr;
-    CopyToDevice(stream_, matrix.data, bytes, memory.get());
-    cuda::Synchronize(stream_);
-    std::unique_ptr<Weight> weight(new (std::nothrow) DeviceWeight(matrix, std::move(memory)));
-    if (weight == nullptr) return nullptr;
-    weight->format = format;
-    weight->bytes = bytes;
-    if (rounded != nullptr) weight->error = rounded->error;
-    return weight;
+    return DeviceWeight::Load(stream_, matrix, format, kWorkspaceBytes);
   }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
@@ -175,8 +158,13 @@ class CudaBackend final : public Backend {
     UseDevice(device_);
     const DeviceWeight& weight = AsDevice(table);
     staging_->Begin(1, ids.size_bytes());
-    LaunchEmbed(stream_, weight.data(), weight.dtype(), weight.cols, staging_->Put(ids),
-                static_cast<int>(ids.size()), out);
+    const int32_t* device_ids = staging_->Put(ids);
+    const auto count = static_cast<int>(ids.size());
+    if (weight.packed()) {
+      LaunchEmbedPacked(stream_, weight.packed_weight(), device_ids, count, out);
+    } else {
+      LaunchGatherRows(stream_, weight.floats(), device_ids, count, weight.cols, out);
+    }
   }
 
   void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
@@ -195,7 +183,33 @@ class CudaBackend final : public Backend {
               float* out, int out_stride) override {
     assert(out_stride >= weight.rows);
     UseDevice(device_);
-    LaunchExactMatMul(stream_, AsDevice(weight), bias, x, rows, accumulate, out, out_stride);
+    const DeviceWeight& device_weight = AsDevice(weight);
+    if (!device_weight.packed()) {
+      LaunchExactMatMul(stream_, {.weight = device_weight.floats(),
+                                  .outputs = weight.rows,
+                                  .cols = weight.cols,
+                                  .bias = bias,
+                                  .x = x,
+                                  .rows = rows,
+                                  .accumulate = accumulate,
+                                  .out = out,
+                                  .out_stride = out_stride});
+      return;
+    }
+    const PackedWeight& packed = device_weight.packed_weight();
+    const int at_once = device_weight.rows_at_once();
+    for (int first = 0; first < rows; first += at_once) {
+      const int count = std::min(at_once, rows - first);
+      const MatMulOperation operation{
+          .bias = bias,
+          .x = x + static_cast<size_t>(first) * static_cast<size_t>(weight.cols),
+          .rows = count,
+          .accumulate = accumulate,
+          .out = out + static_cast<size_t>(first) * static_cast<size_t>(out_stride),
+          .out_stride = out_stride,
+          .rounding = input_rounding_};
+      LaunchMatMul(stream_, packed, operation, PlanMatMul(packed.shape, count), workspace_.data);
+    }
   }
 
   void Rope(const RopeShape& shape, std::span<const int32_t> positions, int stride,
@@ -311,6 +325,7 @@ class CudaBackend final : public Backend {
   }
 
   const int device_;
+  const InputRounding input_rounding_;
   const DeviceInfo info_;
   const Stream stream_;
   std::unique_ptr<Staging> staging_;
@@ -323,7 +338,8 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeBackend(int device, std::string* problem) {
+std::unique_ptr<Backend> MakeBackend(const Options& options, std::string* problem) {
+  const int device = options.device;
   const std::vector<DeviceInfo> devices = ListDevices(problem);
   if (devices.empty()) return nullptr;
   if (device < 0 || static_cast<size_t>(device) >= devices.size()) {
@@ -339,7 +355,8 @@ std::unique_ptr<Backend> MakeBackend(int device, std::string* problem) {
   }
   Stream stream{};
   if (!OpenStream(device, &stream, problem)) return nullptr;
-  auto backend = std::unique_ptr<CudaBackend>(new (std::nothrow) CudaBackend(device, info, stream));
+  auto backend =
+      std::unique_ptr<CudaBackend>(new (std::nothrow) CudaBackend(options, info, stream));
   if (backend != nullptr && backend->HasMemory()) return backend;
   *problem = "device " + std::to_string(device) + " (" + info.name + ") has not the " +
              std::to_string((kWorkspaceBytes + kStagingBytes + kResultBytes) >> 20) +

@@ -5,11 +5,16 @@
 // taken when the backend, its weights, buffers and caches are made; a step takes
 // none (kernels/cuda/memory.h, Staging, has the exception).
 //
-// Weights are kept as stored or in BF16; LoadWeight gives null for the quantised
-// formats, and CreateKvCache for caches in 8 bits.
+// Weights of 16 bits and in all quantised formats are packed for the tensor
+// cores, with the values of kernels/quantize.h; F32 stays F32. CreateKvCache gives
+// null for caches in 8 bits.
 //
-// Every operation keeps the order of kernels/reduction_order.h and therefore
-// gives the bits of the CPU backends (with F32 activations).
+// Numerics. Products with packed weights have an order of their own
+// (kernels/cuda/matmul_layout.h), the same for any number of rows and any chunks:
+// they are as close to the exact ones as that file says, but do not have the bits
+// of the CPU's, which moreover rounds inputs to 8 bits where weights are integers.
+// All else, F32 weights included, keeps the order of kernels/reduction_order.h
+// and gives the bits of the CPU backends (with F32 activations).
 //
 // A device that fails while it works ends the process with a message: its
 // context is lost, and only a new process can go on.
@@ -22,12 +27,20 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/matmul_layout.h"
 
 namespace octogate::kernels::cuda {
 
+struct Options {
+  int device = 0;  // counted from 0, as the CUDA runtime does
+  // What products with packed weights make of their inputs. All backends whose
+  // results are to be the same must agree.
+  InputRounding input_rounding = InputRounding::kSplit;
+};
+
 // Null where no such device answers, it is too old, its memory cannot be had,
 // or this build has no CUDA: `problem` then says which, and what would help.
-std::unique_ptr<Backend> MakeBackend(int device, std::string* problem);
+std::unique_ptr<Backend> MakeBackend(const Options& options, std::string* problem);
 
 }  // namespace octogate::kernels::cuda
 

@@ -12,13 +12,6 @@ Grid RowGrid(int rows, int columns) {
           static_cast<unsigned>(std::min(rows, kMaxGridRows))};
 }
 
-template <typename T>
-void EmbedAs(Stream stream, const void* table, int columns, const int32_t* ids, int count,
-             float* out) {
-  Launch(stream, RowGrid(count, columns), kElementwiseThreads, 0, EmbedKernel<T>,
-         static_cast<const T*>(table), columns, ids, count, out);
-}
-
 }  // namespace
 
 void LaunchSiluMul(Stream stream, const float* gate_up, int rows, int columns, float* out) {
@@ -34,23 +27,10 @@ void LaunchGeluMul(Stream stream, const float* gate_up, int rows, int columns,
          gate_up, rows, columns, out);
 }
 
-void LaunchEmbed(Stream stream, const void* table, DType dtype, int columns, const int32_t* ids,
-                 int count, float* out) {
-  switch (dtype) {
-    case DType::kF32:
-      return EmbedAs<float>(stream, table, columns, ids, count, out);
-    case DType::kF16:
-      return EmbedAs<F16>(stream, table, columns, ids, count, out);
-    case DType::kBF16:
-      return EmbedAs<Bf16>(stream, table, columns, ids, count, out);
-    default:
-      return;  // not a type of weights
-  }
-}
-
 void LaunchGatherRows(Stream stream, const float* x, const int32_t* rows, int count, int columns,
                       float* out) {
-  EmbedAs<float>(stream, x, columns, rows, count, out);
+  Launch(stream, RowGrid(count, columns), kElementwiseThreads, 0, GatherRowsKernel, x, columns,
+         rows, count, out);
 }
 
 }  // namespace octogate::kernels::cuda

@@ -37,14 +37,12 @@ OCTOGATE_KERNEL void GateMulKernel(const float* gate_up, int rows, int columns, 
   }
 }
 
-// Also GatherRows, with a table of floats.
-template <typename T>
-OCTOGATE_KERNEL void EmbedKernel(const T* table, int columns, const int32_t* ids, int count,
-                                 float* out) {
+OCTOGATE_KERNEL void GatherRowsKernel(const float* x, int columns, const int32_t* rows, int count,
+                                      float* out) {
   const int c = Column();
   if (c >= columns) return;
   for (int64_t r = BlockY(); r < count; r += GridY()) {
-    out[r * columns + c] = ToFloat(table[static_cast<int64_t>(ids[r]) * columns + c]);
+    out[r * columns + c] = x[static_cast<int64_t>(rows[r]) * columns + c];
   }
 }
 

@@ -9,17 +9,12 @@
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"
-#include "kernels/dtype.h"
 
 namespace octogate::kernels::cuda {
 
 void LaunchSiluMul(Stream stream, const float* gate_up, int rows, int columns, float* out);
 void LaunchGeluMul(Stream stream, const float* gate_up, int rows, int columns,
                    bool tanh_approximation, float* out);
-
-// out[i] = table[ids[i]], widened; table is dense, in storage type `dtype`.
-void LaunchEmbed(Stream stream, const void* table, DType dtype, int columns, const int32_t* ids,
-                 int count, float* out);
 
 // out[i] = x[rows[i]].
 void LaunchGatherRows(Stream stream, const float* x, const int32_t* rows, int count, int columns,

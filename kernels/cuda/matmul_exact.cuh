@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/lanes.cuh"
+#include "kernels/cuda/matmul_exact.h"
 
 namespace octogate::kernels::cuda {
 
@@ -16,24 +17,11 @@ inline constexpr int kExactThreads = 128;
 inline constexpr int kExactOutputs = kExactThreads / kLanes;  // of a block
 inline constexpr int kExactRows = 8;
 
-struct ExactMatMulArguments {
-  const void* weight;
-  int outputs;
-  int cols;
-  const float* bias;
-  const float* x;
-  int rows;
-  bool accumulate;
-  float* out;
-  int out_stride;
-};
-
 // Blocks: x outputs, y rows (in strides).
-template <typename T>
 OCTOGATE_KERNEL void ExactMatMulKernel(ExactMatMulArguments a) {
   const int n = BlockX() * kExactOutputs + HalfWarp();
   const bool inside = n < a.outputs;
-  const T* weight = static_cast<const T*>(a.weight) + static_cast<int64_t>(inside ? n : 0) * a.cols;
+  const float* weight = a.weight + static_cast<int64_t>(inside ? n : 0) * a.cols;
   for (int first = BlockY() * kExactRows; first < a.rows; first += GridY() * kExactRows) {
     const int rows = a.rows - first < kExactRows ? a.rows - first : kExactRows;
     const float* x = a.x + static_cast<int64_t>(first) * a.cols;
@@ -41,7 +29,7 @@ OCTOGATE_KERNEL void ExactMatMulKernel(ExactMatMulArguments a) {
 #pragma unroll 4
     for (int k = 0; k < a.cols; k += kLanes) {
       const bool in_row = k + SumLane() < a.cols;
-      const float w = in_row ? ToFloat(weight[k + SumLane()]) : 0.0f;
+      const float w = in_row ? weight[k + SumLane()] : 0.0f;
 #pragma unroll
       for (int r = 0; r < kExactRows; ++r) {
         const bool valid = in_row && r < rows;

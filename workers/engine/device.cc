@@ -20,7 +20,7 @@ absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
   ChosenBackend chosen;
   if (options.device != Device::kCpu) {
     std::string problem;
-    chosen.backend = kernels::cuda::MakeBackend(/*device=*/0, &problem);
+    chosen.backend = kernels::cuda::MakeBackend({}, &problem);
     if (chosen.backend != nullptr) return chosen;
     if (options.device == Device::kCuda) {
       return absl::UnavailableError(

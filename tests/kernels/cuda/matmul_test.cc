@@ -1,6 +1,6 @@
 // kernels/cuda/matmul.h, in the emulation and on a GPU (tests/gpu): against sums in double
 // precision, against the reference backend, and against itself with other rows beside and other
-// cuts of the work. Tolerances are derived where they are used.
+// cuts of the work.
 
 #include "kernels/cuda/matmul.h"
 
@@ -19,6 +19,7 @@
 #include "kernels/quantize.h"
 #include "kernels/reference/reference_backend.h"
 #include "tests/kernels/cuda/device_array.h"
+#include "tests/kernels/cuda/product_bounds.h"
 #include "tests/kernels/random_data.h"
 
 namespace octogate::kernels::cuda {
@@ -30,20 +31,12 @@ using kernels::testing::Seed;
 using kernels::testing::StoredMatrix;
 using testing::DeviceAnswers;
 using testing::DeviceArray;
+using testing::ExactProduct;
+using testing::kUnit;
+using testing::ProductBound;
+using testing::ReferenceError;
 
 constexpr float kPoison = -12345.678f;
-constexpr double kUnit = 0x1p-24;  // half a unit in the last place of 1
-
-// The error of one mma instruction, in kUnit of the magnitudes of its terms. The
-// emulation rounds its exact sum once. Tensor cores align the 17 terms to the
-// largest and cut off what is below its last place or some bits further on, as
-// they do with the sum (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor
-// cores"): at most two kUnit for each.
-#if defined(__CUDACC__)
-constexpr double kMmaUnits = 2 * 18;
-#else
-constexpr double kMmaUnits = 1;
-#endif
 
 struct Kind {
   WeightFormat format;
@@ -131,38 +124,9 @@ void Multiply(const TestWeight& weight, MatMulOperation operation, const MatMulP
   out.Download(host_out);
 }
 
-// What the device's rounding of x may change in an output (matmul_layout.h), per
-// unit of weight and x; `largest` is the row's.
-double InputError(PackedFormat format, InputRounding rounding, double x, double largest) {
-  const bool split = rounding == InputRounding::kSplit;
-  if (format == PackedFormat::kBf16) return std::fabs(x) * (split ? 0x1p-17 : 0x1p-8);
-  return std::max(std::fabs(x) * (split ? 0x1p-23 : 0x1p-11), largest * 0x1p-39);
-}
-
-struct Bound {
-  double value;
-  double error;
-};
-
-// The output in double precision, and how far a sum in matmul_layout.h's order may
-// be from it: a term is in one instruction for each step of its chain (two with hi
-// and lo), in its group's sum, and in what follows. Rounding to nothing (subnormals) is far below:
-// weights and inputs of these tests are not that small.
-Bound Exact(const TestWeight& weight, const float* x, int n, InputRounding rounding) {
+ProductBound Exact(const TestWeight& weight, const float* x, int n, InputRounding rounding) {
   const int cols = weight.shape().cols;
-  double largest = 0;
-  for (int k = 0; k < cols; ++k) largest = std::max(largest, std::fabs(double{x[k]}));
-  double value = 0;
-  double magnitude = 0;
-  double error = 0;
-  for (int k = 0; k < cols; ++k) {
-    const double w = weight.values()[static_cast<size_t>(n * cols + k)];
-    value += w * x[k];
-    magnitude += std::fabs(w * x[k]);
-    error += std::fabs(w) * InputError(weight.shape().format, rounding, x[k], largest);
-  }
-  const double roundings = kMmaUnits * (ChainColumns(cols) / kStepColumns * 2 + 4) + kMaxChains + 4;
-  return {value, error + (roundings + 1) * kUnit * (magnitude + error)};
+  return ExactProduct(weight.shape().format, weight.values().data() + n * cols, x, cols, rounding);
 }
 
 class CudaMatMulTest : public ::testing::TestWithParam<Kind> {
@@ -196,7 +160,7 @@ TEST_P(CudaMatMulTest, IsCloseToTheExactProduct) {
             ASSERT_EQ(actual, kPoison) << "between the rows";
             continue;
           }
-          Bound bound = Exact(weight, x.data() + r * cols, n, rounding);
+          ProductBound bound = Exact(weight, x.data() + r * cols, n, rounding);
           double magnitude = std::fabs(bound.value) + bound.error;
           for (const double term :
                {double{bias[static_cast<size_t>(n)]}, accumulate ? kPoison : 0.0}) {
@@ -228,23 +192,9 @@ TEST_P(CudaMatMulTest, IsCloseToTheReference) {
     for (int r = 0; r < kRows; ++r) {
       const float* row = x.data() + r * cols;
       for (int n = 0; n < kOutputs; ++n) {
-        // The reference's own distance from the exact product: with integer codes
-        // x is rounded to multiples of its group's scale (half of one, and an ulp
-        // of 127 for the rounded factors); and a sum over lanes or groups.
-        double error = 0;
-        for (int first = 0; first < cols; first += kQuantizationGroup) {
-          const int last = std::min(cols, first + kQuantizationGroup);
-          double largest = 0;
-          for (int k = first; k < last; ++k) largest = std::max(largest, std::fabs(double{row[k]}));
-          const double half =
-              HasIntegerCodes(GetParam().format) ? largest / 127 * (0.5 + 0x1p-14) : 0.0;
-          for (int k = first; k < last; ++k) {
-            const double w = weight.values()[static_cast<size_t>(n * cols + k)];
-            error += std::fabs(w) *
-                     (half + (std::fabs(double{row[k]}) + half) * (cols / 16 + 12) * kUnit);
-          }
-        }
-        const Bound bound = Exact(weight, row, n, InputRounding::kSplit);
+        const double error =
+            ReferenceError(GetParam().format, weight.values().data() + n * cols, row, cols);
+        const ProductBound bound = Exact(weight, row, n, InputRounding::kSplit);
         const auto at = static_cast<size_t>(r * kOutputs + n);
         ASSERT_NEAR(actual[at], expected[at], bound.error + error)
             << NameOf(GetParam()) << " " << cols << " columns (seed " << Seed() << ")";
@@ -321,7 +271,7 @@ TEST_P(CudaMatMulTest, KeepsRowsOfAnyMagnitude) {
     Multiply(weight, {nullptr, x.data(), 1, false, out.data(), kOutputs, InputRounding::kSplit},
              {1, false});
     for (int n = 0; n < kOutputs; ++n) {
-      const Bound bound = Exact(weight, x.data(), n, InputRounding::kSplit);
+      const ProductBound bound = Exact(weight, x.data(), n, InputRounding::kSplit);
       ASSERT_NEAR(out[static_cast<size_t>(n)], bound.value, bound.error)
           << NameOf(GetParam()) << " at " << scale << " (seed " << Seed() << ")";
     }

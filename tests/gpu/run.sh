@@ -71,7 +71,9 @@ run() {  # NAME COMMAND…
 gpu_test() { "$@" | tee "$build/last.log" && ! grep -q '^\[  SKIPPED \]' "$build/last.log"; }
 
 mapfile -t gpu_tests < <(cd "$build/bin" && ls gpu_*_test)
-for test in "${gpu_tests[@]}"; do run "$test" gpu_test "$build/bin/$test"; done
+for test in "${gpu_tests[@]}" cuda_device_backend_test cuda_device_transformer_test; do
+  run "$test" gpu_test "$build/bin/$test"
+done
 
 # The small tests: the sanitizers slow kernels down by orders of magnitude.
 if sanitizer=$(command -v compute-sanitizer || ls "$(dirname "$nvcc")/compute-sanitizer" 2>/dev/null); then
@@ -86,7 +88,7 @@ else
 fi
 
 run "tests on the processor" ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$(nproc)" \
-  -R '^(kernels_|cuda_|golden_|transformer_|engine_)' -E engine_load
+  -R '^(kernels_|cuda_|golden_|transformer_|engine_)' -E 'engine_load|cuda_device'
 
 figures=null
 if [ "$mode" = all ]; then

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <regex>
 #include <string_view>
 
 namespace octogate {
@@ -17,25 +16,52 @@ using google::protobuf::FileDescriptor;
 using google::protobuf::MethodDescriptor;
 using google::protobuf::ServiceDescriptor;
 
-bool Matches(const std::string& name, const char* pattern) {
-  return std::regex_match(name, std::regex(pattern));
+bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
+bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+bool IsPascalCase(std::string_view name) {
+  return !name.empty() && IsUpper(name[0]) && std::all_of(name.begin(), name.end(), [](char c) {
+    return IsUpper(c) || IsLower(c) || IsDigit(c);
+  });
 }
-bool IsPascalCase(const std::string& name) { return Matches(name, "[A-Z][A-Za-z0-9]*"); }
-bool IsLowerSnakeCase(const std::string& name) {
-  return Matches(name, "[a-z][a-z0-9]*(_[a-z0-9]+)*");
+
+// Words of letters and digits between single underscores, the first one beginning with a letter.
+bool IsSnakeCase(std::string_view name, bool (*is_letter)(char)) {
+  if (name.empty() || !is_letter(name[0]) || name.back() == '_') return false;
+  if (name.find("__") != std::string_view::npos) return false;
+  return std::all_of(name.begin(), name.end(),
+                     [&](char c) { return is_letter(c) || IsDigit(c) || c == '_'; });
 }
-bool IsUpperSnakeCase(const std::string& name) {
-  return Matches(name, "[A-Z][A-Z0-9]*(_[A-Z0-9]+)*");
+bool IsLowerSnakeCase(std::string_view name) { return IsSnakeCase(name, IsLower); }
+bool IsUpperSnakeCase(std::string_view name) { return IsSnakeCase(name, IsUpper); }
+
+// Whether the last part of a package is a version: "v1", "v2beta3".
+bool EndsWithVersion(std::string_view package) {
+  const size_t dot = package.rfind('.');
+  if (dot == std::string_view::npos) return false;
+  std::string_view version = package.substr(dot + 1);
+  const auto take_digits = [&version] {
+    const size_t before = version.size();
+    while (!version.empty() && IsDigit(version[0])) version.remove_prefix(1);
+    return version.size() < before;
+  };
+  if (version.empty() || version[0] != 'v') return false;
+  version.remove_prefix(1);
+  if (!take_digits()) return false;
+  for (const std::string_view stage : {"alpha", "beta"}) {
+    if (version.substr(0, stage.size()) != stage) continue;
+    version.remove_prefix(stage.size());
+    return take_digits() && version.empty();
+  }
+  return version.empty();
 }
 
 // "FinishReason" -> "FINISH_REASON".
 std::string UpperSnakeCase(const std::string& pascal) {
   std::string result;
   for (size_t i = 0; i < pascal.size(); ++i) {
-    if (i > 0 && std::isupper(static_cast<unsigned char>(pascal[i])) &&
-        !std::isupper(static_cast<unsigned char>(pascal[i - 1]))) {
-      result += '_';
-    }
+    if (i > 0 && IsUpper(pascal[i]) && !IsUpper(pascal[i - 1])) result += '_';
     result += static_cast<char>(std::toupper(static_cast<unsigned char>(pascal[i])));
   }
   return result;
@@ -75,7 +101,7 @@ class Linter {
     std::replace(folder.begin(), folder.end(), '/', '.');
     Expect(file.package() == folder, path,
            "is of package '" + file.package() + "'; its folder says '" + folder + "'");
-    Expect(Matches(file.package(), R"(.*\.v[0-9]+((alpha|beta)[0-9]+)?)"), path,
+    Expect(EndsWithVersion(file.package()), path,
            "the package does not end with a version, as '.v1'");
     Expect(IsLowerSnakeCase(path.substr(slash + 1, path.size() - slash - 1 - 6)), path,
            "the file's name is not lower_snake_case.proto");

@@ -1,5 +1,5 @@
 // The seam between the engine and the hardware: memory, weights, a paged KV
-// cache and the tensor operations of a decoder-only transformer.
+// cache and the tensor operations of a transformer.
 //
 // Numerics. Every backend keeps this promise, and the tests check it with
 // memcmp: row i of any result is computed with the same operations in the same
@@ -113,6 +113,12 @@ struct AncestorMask {
 // first_position + (number of bits set) - 1, and its n-th ancestor at
 // first_position + n. Its attention is, bit for bit, that of the last row of a
 // chain of its ancestors, sliding windows included.
+//
+// Bidirectional, as the encoders of sentences are (Devlin et al. 2019, "BERT",
+// arXiv:1810.04805): rows stand as those of a chain do, but each attends to the
+// positions before first_position and to all rows of its sequence in the step,
+// as the last of them does. Such sequences have no ancestors, and the attention
+// no sliding window.
 struct SequenceRows {
   int first_row = 0;               // index of its first row in the step
   int row_count = 0;               // rows of this sequence in the step
@@ -120,6 +126,7 @@ struct SequenceRows {
   std::span<const int32_t> pages;  // pages[p / page_size] holds slot p
   // Empty or row_count masks; at most kMaxTreeRows.
   std::span<const AncestorMask> ancestors = {};
+  bool bidirectional = false;
 };
 
 // Where row i of a sequence stands.
@@ -127,6 +134,11 @@ inline int PositionOf(const SequenceRows& sequence, int i) {
   if (sequence.ancestors.empty()) return sequence.first_position + i;
   const AncestorMask& mask = sequence.ancestors[static_cast<size_t>(i)];
   return sequence.first_position + std::popcount(mask.words[0]) + std::popcount(mask.words[1]) - 1;
+}
+
+// The last position that row i of a sequence sees.
+inline int LastSeen(const SequenceRows& sequence, int i) {
+  return PositionOf(sequence, sequence.bidirectional ? sequence.row_count - 1 : i);
 }
 
 inline constexpr int kMaxHeadDim = 1024;

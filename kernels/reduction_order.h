@@ -31,7 +31,8 @@
 // Blocks are merged in ascending order, beginning with the first one that holds
 // a seen position (Merge below); the result is o[d] / l. A row of a tree does
 // the same with the positions of its path: only where the keys and values of a
-// position lie is different.
+// position lie is different. A row of a bidirectional sequence does what the last
+// row of it does.
 //
 // LayerNorm sums x in lanes, divides by the columns and sums the squares of
 // c = x - mean in lanes; out = c * InverseRms(sum) * weight, then + bias.

@@ -57,17 +57,17 @@ class Operation {
 
   int group() const { return group_; }
 
-  int Position(const Unit& unit, int query) const {
-    return PositionOf(*unit.sequence, (unit.first_query + query) / group_);
+  int LastSeenBy(const Unit& unit, int query) const {
+    return LastSeen(*unit.sequence, (unit.first_query + query) / group_);
   }
   Unit MakeUnit(const SequenceRows& sequence, int kv_head, int first_query, int queries) const {
     Unit unit{&sequence, kv_head, first_query, queries, 0, 0};
-    int lowest = Position(unit, 0);
-    int highest = Position(unit, queries - 1);
+    int lowest = LastSeenBy(unit, 0);
+    int highest = LastSeenBy(unit, queries - 1);
     if (!sequence.ancestors.empty()) {
       for (int query = 0; query < queries; query += group_) {
-        lowest = std::min(lowest, Position(unit, query));
-        highest = std::max(highest, Position(unit, query));
+        lowest = std::min(lowest, LastSeenBy(unit, query));
+        highest = std::max(highest, LastSeenBy(unit, query));
       }
     }
     unit.first_seen = FirstSeen(lowest, shape_.sliding_window);
@@ -76,10 +76,10 @@ class Operation {
   }
   // The part of a block that a query sees, counted in the block.
   bool Sees(const Unit& unit, int query, int block, int* begin, int* end) const {
-    const int position = Position(unit, query);
+    const int last = LastSeenBy(unit, query);
     const int start = block * kAttentionBlock;
-    *begin = std::max(FirstSeen(position, shape_.sliding_window) - start, 0);
-    *end = std::min(position + 1 - start, kAttentionBlock);
+    *begin = std::max(FirstSeen(last, shape_.sliding_window) - start, 0);
+    *end = std::min(last + 1 - start, kAttentionBlock);
     return *begin < *end;
   }
   float* Output(const Unit& unit, int query) const {
@@ -367,6 +367,9 @@ void CpuAttention(const KernelTable& kernels, ThreadPool& pool, const AttentionS
     return sequence.ancestors.empty() ||
            (sequence.ancestors.size() == static_cast<size_t>(sequence.row_count) &&
             sequence.row_count <= kMaxTreeRows);
+  }));
+  assert(std::all_of(sequences.begin(), sequences.end(), [&](const SequenceRows& sequence) {
+    return !sequence.bidirectional || (sequence.ancestors.empty() && shape.sliding_window == 0);
   }));
   assert(shape.head_dim == cache.shape().head_dim && shape.kv_heads == cache.shape().kv_heads);
   const Operation operation(kernels, shape, cache, layer, q, q_stride, out);

@@ -14,7 +14,7 @@ void StepTables::Fill(std::span<const SequenceRows> sequences) {
     const auto first_page = static_cast<int32_t>(pages_.size());
     pages_.insert(pages_.end(), sequence.pages.begin(), sequence.pages.end());
     for (int i = 0; i < sequence.row_count; ++i) {
-      StepRow row{sequence.first_row + i,      PositionOf(sequence, i),
+      StepRow row{sequence.first_row + i,      LastSeen(sequence, i),
                   sequence.first_position + i, first_page,
                   sequence.first_position,     -1};
       if (!sequence.ancestors.empty()) {

@@ -16,7 +16,8 @@ namespace octogate::kernels::cuda {
 // which slots it attends to.
 struct StepRow {
   int32_t row;         // in the step
-  int32_t position;    // where it stands
+  int32_t position;    // the last that it sees: where it stands, or the end of
+                       // a bidirectional sequence
   int32_t slot;        // of its own key and value
   int32_t first_page;  // of its sequence, in the table of pages
   // Positions from tree_position on lie in the slots path[path + position -

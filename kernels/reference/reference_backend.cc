@@ -265,7 +265,7 @@ class ReferenceBackend final : public Backend {
           const int row = sequence.first_row + i;
           const HeadView head(host_cache, layer, h / (shape.heads / shape.kv_heads), sequence, i);
           AttendRow(shape, head, q + Offset(row, q_stride) + Offset(h, shape.head_dim),
-                    PositionOf(sequence, i), &total, &block);
+                    LastSeen(sequence, i), &total, &block);
           float* to = out + Offset(row, shape.heads * shape.head_dim) + Offset(h, shape.head_dim);
           for (int d = 0; d < shape.head_dim; ++d) to[d] = total.out[d] / total.sum;
         }
@@ -315,13 +315,13 @@ class ReferenceBackend final : public Backend {
   }
 
  private:
-  static void AttendRow(const AttentionShape& shape, const HeadView& head, const float* q,
-                        int position, Partial* total, Partial* block) {
-    const int first = FirstSeen(position, shape.sliding_window);
+  static void AttendRow(const AttentionShape& shape, const HeadView& head, const float* q, int last,
+                        Partial* total, Partial* block) {
+    const int first = FirstSeen(last, shape.sliding_window);
     const int first_block = first / kAttentionBlock;
-    for (int b = first_block; b * kAttentionBlock <= position; ++b) {
+    for (int b = first_block; b * kAttentionBlock <= last; ++b) {
       const int begin = std::max(first, b * kAttentionBlock);
-      const int end = std::min(position + 1, (b + 1) * kAttentionBlock);
+      const int end = std::min(last + 1, (b + 1) * kAttentionBlock);
       AttendBlock(shape, head, q, begin, end, b == first_block ? total : block);
       if (b == first_block) continue;
       const MergeFactors merge = Merge(total->max, block->max);

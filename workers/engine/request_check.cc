@@ -33,6 +33,18 @@ absl::Status CheckCount(const char* name, size_t count, size_t limit) {
 
 }  // namespace
 
+absl::Status ValidateTerms(const ServiceTerms& terms) {
+  absl::Status status = CheckBytes("tenant", terms.tenant);
+  status.Update(CheckBytes("cache_salt", terms.cache_salt));
+  if (!status.ok()) return status;
+  if (terms.priority < ServiceTerms::kMinPriority || terms.priority > ServiceTerms::kMaxPriority) {
+    return absl::InvalidArgumentError(absl::StrCat("priority is ", terms.priority, "; it must be ",
+                                                   ServiceTerms::kMinPriority, " to ",
+                                                   ServiceTerms::kMaxPriority));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits& limits) {
   const int vocab_size = limits.vocab_size;
   // Lengths first: ids of a prompt that is too long are not even looked at.
@@ -56,15 +68,8 @@ absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits
       CheckCount("stop_token_ids", request.stop_token_ids.size(), GenerateRequest::kMaxStopTokens));
   status.Update(ValidateStopStrings(request.stop));
   status.Update(ValidateSamplingParameters(request.sampling, vocab_size));
-  status.Update(CheckBytes("tenant", request.terms.tenant));
-  status.Update(CheckBytes("cache_salt", request.terms.cache_salt));
+  status.Update(ValidateTerms(request.terms));
   if (!status.ok()) return status;
-  if (request.terms.priority < ServiceTerms::kMinPriority ||
-      request.terms.priority > ServiceTerms::kMaxPriority) {
-    return absl::InvalidArgumentError(absl::StrCat("priority is ", request.terms.priority,
-                                                   "; it must be ", ServiceTerms::kMinPriority,
-                                                   " to ", ServiceTerms::kMaxPriority));
-  }
   if (!request.stop.empty() && !limits.has_tokenizer) {
     return absl::InvalidArgumentError("stop strings need a tokenizer; this engine has none");
   }

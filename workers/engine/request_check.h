@@ -15,6 +15,9 @@ struct RequestLimits {
   bool has_tokenizer = true;  // needed for stop strings
 };
 
+// INVALID_ARGUMENT, naming the field and what is allowed.
+absl::Status ValidateTerms(const ServiceTerms& terms);
+
 // INVALID_ARGUMENT, naming the field and what is allowed; OUT_OF_RANGE for a prompt that is too
 // long for the context.
 absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits& limits);

@@ -10,18 +10,6 @@
 namespace octogate::workers {
 namespace {
 
-kernels::DType ToKernelDType(DType dtype) {
-  switch (dtype) {
-    case DType::kF16:
-      return kernels::DType::kF16;
-    case DType::kBF16:
-      return kernels::DType::kBF16;
-    default:  // the checkpoint has refused what is not a floating-point type of these three
-      assert(dtype == DType::kF32);
-      return kernels::DType::kF32;
-  }
-}
-
 int64_t QkvWidth(const ModelConfig& config) {
   return int64_t{config.q_dim()} + 2 * int64_t{config.kv_dim()};
 }
@@ -93,36 +81,6 @@ absl::Status Transformer::Allocate(uint64_t floats, BufferPtr& buffer) {
       " bytes of activations for ", limits_.max_rows, " rows in a step"));
 }
 
-absl::Status Transformer::LoadMatrix(const WeightView& view, int64_t rows,
-                                     kernels::WeightFormat format, WeightPtr& weight) {
-  weight = backend_->LoadWeight({.data = view.data,
-                                 .dtype = ToKernelDType(view.dtype),
-                                 .rows = static_cast<int>(rows),
-                                 .cols = static_cast<int>(view.cols)},
-                                format);
-  if (weight) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("the backend ", backend_->Describe(), " cannot hold a weight matrix of ", rows,
-                   " x ", view.cols, " of ", std::string(DTypeName(view.dtype)), " in the format ",
-                   kernels::Name(format)));
-}
-
-absl::Status Transformer::LoadVector(const WeightView& view, BufferPtr& buffer) {
-  if (!view) return absl::OkStatus();
-  if (absl::Status status = Allocate(static_cast<uint64_t>(view.cols), buffer); !status.ok()) {
-    return status;
-  }
-  // Looking up the only row of a table widens it to float in the backend's memory.
-  WeightPtr table;
-  if (absl::Status status = LoadMatrix(view, 1, kernels::WeightFormat::kStored, table);
-      !status.ok())
-    return status;
-  const int32_t row = 0;
-  backend_->Embed(*table, {&row, 1}, buffer->data());
-  backend_->Synchronize();
-  return absl::OkStatus();
-}
-
 absl::Status Transformer::LoadWeights() {
   const ModelConfig& config = checkpoint_->config();
   const ModelWeights& weights = checkpoint_->weights();
@@ -130,36 +88,25 @@ absl::Status Transformer::LoadWeights() {
   inverse_frequencies_long_ = RopeInverseFrequencies(config, RopeRange::kLong);
 
   const kernels::WeightFormat format = weight_report_.format;
-  absl::Status status = LoadMatrix(weights.embed_tokens, weights.embed_tokens.rows,
-                                   kernels::WeightFormat::kStored, embed_tokens_);
+  WeightLoader loader(backend_, format);
   std::string prefix;
-  int matrices = 0;
   const auto matrix = [&](const char* name, const WeightView& view, WeightPtr& weight,
                           int64_t rows = 0) {
-    if (!status.ok()) return;
-    status = LoadMatrix(view, rows == 0 ? view.rows : rows, format, weight);
-    if (!status.ok()) return;
-    ++matrices;
-    WeightReport& report = weight_report_;
-    report.bytes += weight->bytes;
-    report.mean_error += (weight->error.relative_rms - report.mean_error) / matrices;
-    if (weight->error.relative_rms > report.worst_error) {
-      report.worst_error = weight->error.relative_rms;
-      report.worst_matrix = absl::StrCat(prefix, name);
-    }
+    loader.Matrix(absl::StrCat(prefix, name), view, weight, rows);
   };
   const auto vector = [&](const WeightView& view, BufferPtr& buffer) {
-    if (status.ok()) status = LoadVector(view, buffer);
+    loader.Vector(view, buffer);
   };
+  loader.Table(weights.embed_tokens, embed_tokens_);
   const bool tied = weights.lm_head.data == weights.embed_tokens.data;
   if (!tied || format != kernels::WeightFormat::kStored) {
     matrix("lm_head", weights.lm_head, lm_head_);
-  } else if (status.ok()) {
-    weight_report_.bytes += embed_tokens_->bytes;
+  } else if (loader.status().ok()) {
+    loader.Count(*embed_tokens_);
   }
   vector(weights.final_norm, final_norm_);
   layers_.resize(weights.layers.size());
-  for (size_t i = 0; i < layers_.size() && status.ok(); ++i) {
+  for (size_t i = 0; i < layers_.size() && loader.status().ok(); ++i) {
     const LayerWeights& from = weights.layers[i];
     Layer& to = layers_[i];
     prefix = absl::StrCat("layers.", i, ".");
@@ -191,7 +138,8 @@ absl::Status Transformer::LoadWeights() {
     }
     matrix("down_proj", from.down_proj, to.down);
   }
-  return status;
+  weight_report_ = loader.report();
+  return loader.status();
 }
 
 absl::Status Transformer::AllocateActivations() {

@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/weight_format.h"
+#include "workers/engine/weight_loader.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/rope.h"
 
@@ -58,18 +59,6 @@ struct StepInput {
   // Rows whose logits, and rows whose final hidden states are wanted; ascending, none in both.
   std::span<const int32_t> logit_rows;
   std::span<const int32_t> hidden_rows;
-};
-
-// What the weights have become in the backend's memory. Embeddings, norms and biases stay as stored
-// and are not counted.
-struct WeightReport {
-  kernels::WeightFormat format = kernels::WeightFormat::kStored;
-  uint64_t bytes = 0;  // that one pass over all layers and the head reads
-  // Relative error (root of squared errors over squares) against the checkpoint: the mean over all
-  // matrices, and the matrix with the largest, e.g. "layers.3.down_proj".
-  double mean_error = 0;
-  double worst_error = 0;
-  std::string worst_matrix;
 };
 
 class Transformer {
@@ -130,10 +119,6 @@ class Transformer {
 
   absl::Status LoadWeights();
   absl::Status AllocateActivations();
-  // Vectors are widened to float.
-  absl::Status LoadVector(const WeightView& view, BufferPtr& buffer);
-  absl::Status LoadMatrix(const WeightView& view, int64_t rows, kernels::WeightFormat format,
-                          WeightPtr& weight);
   absl::Status Allocate(uint64_t floats, BufferPtr& buffer);
 
   // Queries, keys and values of a step, rotated.

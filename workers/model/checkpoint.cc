@@ -3,9 +3,9 @@
 #include <optional>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "workers/model/json_file.h"
+#include "workers/model/tensor_resolver.h"
 
 namespace octogate::workers {
 namespace {
@@ -13,20 +13,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxConfigBytes = 4 << 20;
-constexpr size_t kMaxProblemsShown = 5;
 
 // Buffers that old checkpoints saved and that are computed from the config.
 bool IsDerivedBuffer(std::string_view name) { return name.ends_with(".rotary_emb.inv_freq"); }
-
-bool IsWeightType(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
-std::string ShapeText(std::span<const int64_t> shape) {
-  std::string text = "[";
-  for (const int64_t size : shape) absl::StrAppend(&text, text.size() > 1 ? ", " : "", size);
-  return text + "]";
-}
 
 WeightView Rows(const WeightView& matrix, int64_t first, int64_t count) {
   if (!matrix) return {};
@@ -34,77 +23,8 @@ WeightView Rows(const WeightView& matrix, int64_t first, int64_t count) {
           matrix.data + static_cast<size_t>(first) * matrix.row_bytes()};
 }
 
-// Hands out tensors by name, and keeps account of what did not fit and of what
-// nobody asked for.
-class Resolver {
- public:
-  explicit Resolver(const SafetensorsCheckpoint& tensors) : tensors_(tensors) {}
-
-  WeightView Matrix(const std::string& name, int64_t rows, int64_t cols) {
-    const int64_t shape[] = {rows, cols};
-    return Take(name, shape, rows, cols);
-  }
-
-  WeightView Vector(const std::string& name, int64_t size) {
-    const int64_t shape[] = {size};
-    return Take(name, shape, 1, size);
-  }
-
-  void Ignore(std::string_view name) { used_.insert(name); }
-
-  absl::Status Finish(const std::string& directory) {
-    for (const TensorView& tensor : tensors_.tensors()) {
-      if (!used_.contains(tensor.name) && !IsDerivedBuffer(tensor.name)) {
-        AddProblem(absl::StrCat("unexpected tensor ", QuotedForError(tensor.name), " ",
-                                ShapeText(tensor.shape)));
-      }
-    }
-    if (num_problems_ == 0) return absl::OkStatus();
-    std::string message =
-        absl::StrCat(directory, ": the weights do not match config.json: ", problems_);
-    if (num_problems_ > kMaxProblemsShown) {
-      absl::StrAppend(&message, "; and ", num_problems_ - kMaxProblemsShown, " more");
-    }
-    return absl::InvalidArgumentError(message);
-  }
-
- private:
-  WeightView Take(const std::string& name, std::span<const int64_t> shape, int64_t rows,
-                  int64_t cols) {
-    const TensorView* tensor = tensors_.Find(name);
-    if (tensor == nullptr) {
-      AddProblem(absl::StrCat("missing tensor \"", name, "\" ", ShapeText(shape)));
-      return {};
-    }
-    used_.insert(tensor->name);
-    if (!std::equal(shape.begin(), shape.end(), tensor->shape.begin(), tensor->shape.end())) {
-      AddProblem(absl::StrCat("tensor \"", name, "\" has shape ", ShapeText(tensor->shape),
-                              ", expected ", ShapeText(shape)));
-      return {};
-    }
-    if (!IsWeightType(tensor->dtype)) {
-      AddProblem(absl::StrCat("tensor \"", name, "\" has dtype ",
-                              std::string(DTypeName(tensor->dtype)),
-                              ", supported are F32, F16, BF16"));
-      return {};
-    }
-    return {tensor->dtype, rows, cols, tensor->data.data()};
-  }
-
-  void AddProblem(const std::string& problem) {
-    if (num_problems_++ < kMaxProblemsShown) {
-      absl::StrAppend(&problems_, problems_.empty() ? "" : "; ", problem);
-    }
-  }
-
-  const SafetensorsCheckpoint& tensors_;
-  absl::flat_hash_set<std::string_view> used_;
-  std::string problems_;
-  size_t num_problems_ = 0;
-};
-
-void ResolveAttention(Resolver& resolver, const ModelConfig& config, const std::string& prefix,
-                      LayerWeights& layer) {
+void ResolveAttention(TensorResolver& resolver, const ModelConfig& config,
+                      const std::string& prefix, LayerWeights& layer) {
   const int64_t q = config.q_dim();
   const int64_t k = config.kv_dim();
   const int64_t h = config.hidden_size;
@@ -131,7 +51,7 @@ void ResolveAttention(Resolver& resolver, const ModelConfig& config, const std::
   if (config.o_bias) layer.o_bias = resolver.Vector(prefix + "o_proj.bias", h);
 }
 
-void ResolveMlp(Resolver& resolver, const ModelConfig& config, const std::string& prefix,
+void ResolveMlp(TensorResolver& resolver, const ModelConfig& config, const std::string& prefix,
                 LayerWeights& layer) {
   const int64_t m = config.intermediate_size;
   const int64_t h = config.hidden_size;
@@ -154,7 +74,7 @@ void ResolveMlp(Resolver& resolver, const ModelConfig& config, const std::string
 absl::StatusOr<ModelWeights> ResolveWeights(const SafetensorsCheckpoint& tensors,
                                             const ModelConfig& config,
                                             const std::string& directory) {
-  Resolver resolver(tensors);
+  TensorResolver resolver(tensors);
   ModelWeights weights;
   const int64_t h = config.hidden_size;
   weights.embed_tokens = resolver.Matrix("model.embed_tokens.weight", config.vocab_size, h);
@@ -175,7 +95,8 @@ absl::StatusOr<ModelWeights> ResolveWeights(const SafetensorsCheckpoint& tensors
   } else {
     weights.lm_head = resolver.Matrix("lm_head.weight", config.vocab_size, h);
   }
-  if (absl::Status status = resolver.Finish(directory); !status.ok()) return status;
+  if (absl::Status status = resolver.Finish(directory, IsDerivedBuffer); !status.ok())
+    return status;
   return weights;
 }
 

@@ -19,24 +19,11 @@
 #include "absl/status/statusor.h"
 #include "workers/model/config.h"
 #include "workers/model/dtype.h"
+#include "workers/model/fingerprint.h"
 #include "workers/model/safetensors.h"
+#include "workers/model/weight_view.h"
 
 namespace octogate::workers {
-
-// A row-major matrix [rows, cols]; a projection is stored as
-// [out_features, in_features], a vector (norm weight, bias) as one row.
-// F32, F16 or BF16; not necessarily aligned. `data` is null where the
-// architecture has no such weight.
-struct WeightView {
-  DType dtype = DType::kF32;
-  int64_t rows = 0;
-  int64_t cols = 0;
-  const std::byte* data = nullptr;
-
-  explicit operator bool() const { return data != nullptr; }
-  size_t size_bytes() const { return static_cast<size_t>(rows * cols) * DTypeSize(dtype); }
-  size_t row_bytes() const { return static_cast<size_t>(cols) * DTypeSize(dtype); }
-};
 
 // Shapes in terms of ModelConfig: h = hidden_size, q = q_dim(), k = kv_dim(),
 // m = intermediate_size, d = head_dim.
@@ -61,17 +48,6 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;  // config.num_layers
   WeightView final_norm;             // [1, h]
   WeightView lm_head;                // [vocab_size, h]; embed_tokens when tied
-};
-
-// What tells two models apart wherever computed state is shared between
-// processes and machines: equal fingerprints promise equal weights and
-// architecture.
-struct ModelFingerprint {
-  uint64_t high = 0;
-  uint64_t low = 0;
-
-  std::string ToHex() const;  // 32 digits, lower case
-  bool operator==(const ModelFingerprint&) const = default;
 };
 
 class Checkpoint {

@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
-#include "workers/model/json_file.h"
+#include "workers/model/config_fields.h"
 
 namespace octogate::workers {
 namespace {
@@ -40,124 +40,12 @@ std::string SupportedArchitectures() {
   return list;
 }
 
-// A printable excerpt of a value for an error message.
-std::string Excerpt(const json& value) {
-  constexpr size_t kMaxChars = 60;
-  std::string text = value.dump(-1, ' ', true, json::error_handler_t::replace);
-  if (text.size() > kMaxChars) text = text.substr(0, kMaxChars) + "...";
-  return text;
-}
-
-// Typed access to a JSON object's keys. The first error sticks, and every
-// later access returns its default, so that a parse reads straight through and
-// asks for the status at the end. A key whose value is null counts as absent.
-class Fields {
- public:
-  Fields(const json& object, std::string prefix, absl::Status& status)
-      : object_(object), prefix_(std::move(prefix)), status_(status) {}
-
-  const json* Find(const char* key) const {
-    const auto it = object_.find(key);
-    return it == object_.end() || it->is_null() ? nullptr : &*it;
-  }
-  // Present, even if null.
-  bool Mentions(const char* key) const { return object_.contains(key); }
-
-  void Fail(absl::StatusCode code, const std::string& message) {
-    if (status_.ok()) status_ = absl::Status(code, absl::StrCat(prefix_, message));
-  }
-  void FailInvalid(const std::string& message) {
-    Fail(absl::StatusCode::kInvalidArgument, message);
-  }
-
-  int Int(const char* key, int min, int max, std::optional<int> fallback = std::nullopt) {
-    const json* value = Find(key);
-    if (value == nullptr) {
-      if (fallback) return *fallback;
-      FailInvalid(absl::StrCat("\"", key, "\" is missing"));
-      return min;
-    }
-    if (!value->is_number_integer() ||
-        (value->is_number_unsigned() &&
-         value->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int>::max())) ||
-        value->get<int64_t>() < min || value->get<int64_t>() > max) {
-      FailInvalid(absl::StrCat("\"", key, "\" is ", Excerpt(*value), "; expected an integer from ",
-                               min, " to ", max));
-      return min;
-    }
-    return value->get<int>();
-  }
-
-  float Float(const char* key, double min, double max,
-              std::optional<float> fallback = std::nullopt) {
-    const json* value = Find(key);
-    if (value == nullptr) {
-      if (fallback) return *fallback;
-      FailInvalid(absl::StrCat("\"", key, "\" is missing"));
-      return static_cast<float>(min);
-    }
-    if (!value->is_number() || !(value->get<double>() >= min && value->get<double>() <= max)) {
-      FailInvalid(absl::StrCat("\"", key, "\" is ", Excerpt(*value), "; expected a number from ",
-                               min, " to ", max));
-      return static_cast<float>(min);
-    }
-    return static_cast<float>(value->get<double>());
-  }
-
-  bool Bool(const char* key, bool fallback) {
-    const json* value = Find(key);
-    if (value == nullptr) return fallback;
-    if (!value->is_boolean()) {
-      FailInvalid(absl::StrCat("\"", key, "\" is ", Excerpt(*value), "; expected true or false"));
-      return fallback;
-    }
-    return value->get<bool>();
-  }
-
-  std::optional<std::string> String(const char* key) {
-    const json* value = Find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_string()) {
-      FailInvalid(absl::StrCat("\"", key, "\" is ", Excerpt(*value), "; expected a string"));
-      return std::nullopt;
-    }
-    return value->get<std::string>();
-  }
-
-  std::vector<float> FloatList(const char* key, size_t size, double min, double max) {
-    std::vector<float> list;
-    const json* value = Find(key);
-    if (value == nullptr || !value->is_array() || value->size() != size) {
-      FailInvalid(absl::StrCat("\"", key, "\" must be a list of ", size,
-                               " numbers (half the rotated dimensions), but ",
-                               value == nullptr     ? "is missing"
-                               : !value->is_array() ? "is no list"
-                                                    : absl::StrCat("has ", value->size())));
-      return list;
-    }
-    for (const json& item : *value) {
-      if (!item.is_number() || !(item.get<double>() >= min && item.get<double>() <= max)) {
-        FailInvalid(absl::StrCat("\"", key, "\"[", list.size(), "] is ", Excerpt(item),
-                                 "; expected a number from ", min, " to ", max));
-        return list;
-      }
-      list.push_back(static_cast<float>(item.get<double>()));
-    }
-    return list;
-  }
-
- private:
-  const json& object_;
-  std::string prefix_;
-  absl::Status& status_;
-};
-
-Family ParseFamily(Fields& fields) {
+Family ParseFamily(ConfigFields& fields) {
   std::optional<std::string> architecture;
   if (const json* list = fields.Find("architectures")) {
     if (!list->is_array() || list->size() != 1 || !(*list)[0].is_string()) {
-      fields.FailInvalid(
-          absl::StrCat("\"architectures\" is ", Excerpt(*list), "; expected a list of one name"));
+      fields.FailInvalid(absl::StrCat("\"architectures\" is ", JsonExcerpt(*list),
+                                      "; expected a list of one name"));
       return Family::kLlama;
     }
     architecture = (*list)[0].get<std::string>();
@@ -173,14 +61,15 @@ Family ParseFamily(Fields& fields) {
       return row.family;
     }
   }
-  fields.Fail(absl::StatusCode::kUnimplemented,
-              absl::StrCat("architecture ", Excerpt(architecture ? json(*architecture) : json()),
-                           " with model_type ", Excerpt(model_type ? json(*model_type) : json()),
-                           " is not supported; supported are ", SupportedArchitectures()));
+  fields.Fail(
+      absl::StatusCode::kUnimplemented,
+      absl::StrCat("architecture ", JsonExcerpt(architecture ? json(*architecture) : json()),
+                   " with model_type ", JsonExcerpt(model_type ? json(*model_type) : json()),
+                   " is not supported; supported are ", SupportedArchitectures()));
   return Family::kLlama;
 }
 
-void ParseSizes(Fields& fields, ModelConfig& config) {
+void ParseSizes(ConfigFields& fields, ModelConfig& config) {
   config.hidden_size = fields.Int("hidden_size", 1, kMaxHiddenSize);
   config.intermediate_size = fields.Int("intermediate_size", 1, kMaxHiddenSize * 8);
   config.num_layers = fields.Int("num_hidden_layers", 1, kMaxLayers);
@@ -224,7 +113,7 @@ void ParseSizes(Fields& fields, ModelConfig& config) {
 }
 
 // The file's attention_factor, or what each paper derives from the factor.
-float AttentionScaling(Fields& fields, const RopeScaling& scaling) {
+float AttentionScaling(ConfigFields& fields, const RopeScaling& scaling) {
   if (fields.Find("attention_factor") != nullptr) {
     return fields.Float("attention_factor", 1e-6, 1e6);
   }
@@ -245,7 +134,7 @@ float AttentionScaling(Fields& fields, const RopeScaling& scaling) {
   return static_cast<float>(scale_for(1.0));
 }
 
-void ParseRope(Fields& top, absl::Status& status, ModelConfig& config,
+void ParseRope(ConfigFields& top, absl::Status& status, ModelConfig& config,
                const std::string& source_name) {
   static const json kEmpty = json::object();
   const char* key = "rope_parameters";
@@ -257,10 +146,10 @@ void ParseRope(Fields& top, absl::Status& status, ModelConfig& config,
   if (object == nullptr) object = &kEmpty;
   if (!object->is_object()) {
     top.FailInvalid(
-        absl::StrCat("\"", key, "\" is ", Excerpt(*object), "; expected an object or null"));
+        absl::StrCat("\"", key, "\" is ", JsonExcerpt(*object), "; expected an object or null"));
     return;
   }
-  Fields fields(*object, absl::StrCat(source_name, ": ", key, ": "), status);
+  ConfigFields fields(*object, absl::StrCat(source_name, ": ", key, ": "), status);
 
   constexpr double kMaxTheta = 1e15;
   const float top_theta = top.Float("rope_theta", 1.0, kMaxTheta, 10000.0f);
@@ -333,13 +222,13 @@ void ParseRope(Fields& top, absl::Status& status, ModelConfig& config,
     scaling.attention_scaling = AttentionScaling(fields, scaling);
   } else {
     fields.Fail(absl::StatusCode::kUnimplemented,
-                absl::StrCat("rope type ", Excerpt(json(type)),
+                absl::StrCat("rope type ", JsonExcerpt(json(type)),
                              " is not supported; supported are default, linear, llama3, "
                              "longrope, yarn"));
   }
 }
 
-void ParseSlidingWindow(Fields& fields, ModelConfig& config) {
+void ParseSlidingWindow(ConfigFields& fields, ModelConfig& config) {
   const size_t num_layers = static_cast<size_t>(config.num_layers);
   config.layer_sliding_window.assign(num_layers, 0);
   const bool is_qwen = config.family == Family::kQwen2 || config.family == Family::kQwen3;
@@ -372,23 +261,23 @@ void ParseSlidingWindow(Fields& fields, ModelConfig& config) {
       layer_window = window;
     } else if (type != "full_attention") {
       fields.Fail(absl::StatusCode::kUnimplemented,
-                  absl::StrCat("\"layer_types\"[", layer, "] is ", Excerpt(type),
+                  absl::StrCat("\"layer_types\"[", layer, "] is ", JsonExcerpt(type),
                                "; supported are \"full_attention\" and \"sliding_attention\""));
       return;
     }
     // Only the Qwen families define a mixture of both kinds of layer.
     if (!is_qwen && layer_window != config.layer_sliding_window[layer]) {
       fields.Fail(absl::StatusCode::kUnimplemented,
-                  absl::StrCat("\"layer_types\"[", layer, "] is ", Excerpt(type), ", but every ",
-                               std::string(FamilyName(config.family)), " layer has ",
-                               window == 0 ? "full attention" : "a sliding window"));
+                  absl::StrCat("\"layer_types\"[", layer, "] is ", JsonExcerpt(type),
+                               ", but every ", std::string(FamilyName(config.family)),
+                               " layer has ", window == 0 ? "full attention" : "a sliding window"));
       return;
     }
     config.layer_sliding_window[layer] = layer_window;
   }
 }
 
-void ParseFlags(Fields& fields, ModelConfig& config) {
+void ParseFlags(ConfigFields& fields, ModelConfig& config) {
   switch (config.family) {
     case Family::kLlama:
       config.qkv_bias = config.o_bias = fields.Bool("attention_bias", false);
@@ -413,7 +302,7 @@ void ParseFlags(Fields& fields, ModelConfig& config) {
   const std::string activation = fields.String("hidden_act").value_or("silu");
   if (activation != "silu" && activation != "swish") {
     fields.Fail(absl::StatusCode::kUnimplemented,
-                absl::StrCat("\"hidden_act\" ", Excerpt(json(activation)),
+                absl::StrCat("\"hidden_act\" ", JsonExcerpt(json(activation)),
                              " is not supported; supported is \"silu\""));
   }
   if (fields.Find("quantization_config") != nullptr) {
@@ -426,7 +315,7 @@ void ParseFlags(Fields& fields, ModelConfig& config) {
   const std::optional<DType> parsed = DTypeFromTorchName(dtype);
   if (!parsed) {
     fields.Fail(absl::StatusCode::kUnimplemented,
-                absl::StrCat("\"", dtype_key, "\" ", Excerpt(json(dtype)),
+                absl::StrCat("\"", dtype_key, "\" ", JsonExcerpt(json(dtype)),
                              " is not supported; supported are float32, float16, bfloat16"));
   } else {
     config.torch_dtype = *parsed;
@@ -434,7 +323,7 @@ void ParseFlags(Fields& fields, ModelConfig& config) {
 }
 
 // An id, a list of ids, or absent.
-std::vector<int32_t> ParseTokenIds(Fields& fields, const char* key, int vocab_size) {
+std::vector<int32_t> ParseTokenIds(ConfigFields& fields, const char* key, int vocab_size) {
   std::vector<int32_t> ids;
   const json* value = fields.Find(key);
   if (value == nullptr) return ids;
@@ -446,21 +335,13 @@ std::vector<int32_t> ParseTokenIds(Fields& fields, const char* key, int vocab_si
   }
   for (const json& id : list) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= vocab_size) {
-      fields.FailInvalid(absl::StrCat("\"", key, "\" holds ", Excerpt(id),
+      fields.FailInvalid(absl::StrCat("\"", key, "\" holds ", JsonExcerpt(id),
                                       "; expected token ids from 0 to ", vocab_size - 1));
       return {};
     }
     ids.push_back(id.get<int32_t>());
   }
   return ids;
-}
-
-absl::StatusOr<json> ParseObject(std::string_view text, const std::string& source_name) {
-  absl::StatusOr<json> parsed = ParseJson(text, source_name);
-  if (parsed.ok() && !parsed->is_object()) {
-    return absl::InvalidArgumentError(absl::StrCat(source_name, ": expected a JSON object"));
-  }
-  return parsed;
 }
 
 }  // namespace
@@ -476,11 +357,11 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view config_json,
                                              std::string_view generation_config_json,
                                              std::string_view source_name) {
   const std::string source = absl::StrCat(std::string(source_name), "/config.json");
-  const absl::StatusOr<json> object = ParseObject(config_json, source);
+  const absl::StatusOr<json> object = ParseJsonObject(config_json, source);
   if (!object.ok()) return object.status();
 
   absl::Status status;
-  Fields fields(*object, source + ": ", status);
+  ConfigFields fields(*object, source + ": ", status);
   ModelConfig config;
   config.family = ParseFamily(fields);
   if (!status.ok()) return status;
@@ -497,9 +378,10 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view config_json,
   if (!generation_config_json.empty()) {
     const std::string generation_source =
         absl::StrCat(std::string(source_name), "/generation_config.json");
-    const absl::StatusOr<json> generation = ParseObject(generation_config_json, generation_source);
+    const absl::StatusOr<json> generation =
+        ParseJsonObject(generation_config_json, generation_source);
     if (!generation.ok()) return generation.status();
-    Fields overrides(*generation, generation_source + ": ", status);
+    ConfigFields overrides(*generation, generation_source + ": ", status);
     std::vector<int32_t> eos = ParseTokenIds(overrides, "eos_token_id", config.vocab_size);
     if (!eos.empty()) config.eos_token_ids = std::move(eos);
   }

@@ -1,3 +1,5 @@
+#include "workers/model/fingerprint.h"
+
 #include <bit>
 #include <span>
 #include <string>
@@ -48,9 +50,9 @@ std::string ResultAffectingConfig(const ModelConfig& config) {
 
 std::string ModelFingerprint::ToHex() const { return absl::StrFormat("%016x%016x", high, low); }
 
-ModelFingerprint Checkpoint::ComputeFingerprint() const {
-  std::string text = ResultAffectingConfig(config_);
-  for (const TensorView& tensor : tensors_.tensors()) {
+ModelFingerprint ComputeFingerprint(std::string config, const SafetensorsCheckpoint& tensors) {
+  std::string& text = config;
+  for (const TensorView& tensor : tensors.tensors()) {
     const Hash128 contents = HashBytes(tensor.data, 0);
     absl::StrAppend(&text, ";", tensor.name.size(), ":", std::string(tensor.name), ":",
                     std::string(DTypeName(tensor.dtype)), ":");
@@ -60,6 +62,10 @@ ModelFingerprint Checkpoint::ComputeFingerprint() const {
   }
   const Hash128 hash = HashBytes(std::as_bytes(std::span(text)), kFingerprintVersion);
   return {hash.high, hash.low};
+}
+
+ModelFingerprint Checkpoint::ComputeFingerprint() const {
+  return workers::ComputeFingerprint(ResultAffectingConfig(config_), tensors_);
 }
 
 }  // namespace octogate::workers

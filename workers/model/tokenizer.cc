@@ -6,6 +6,7 @@
 #include <exception>
 #include <fstream>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -17,12 +18,19 @@
 #include "workers/model/tokenizer_postprocessor.h"
 #include "workers/model/tokenizer_pretokenizer.h"
 #include "workers/model/tokenizer_unicode.h"
+#include "workers/model/tokenizer_vocabulary.h"
+#include "workers/model/tokenizer_wordpiece.h"
 
 namespace octogate::workers {
 namespace {
 
 // Regular expressions that are not finished by then give up.
 constexpr std::chrono::seconds kEncodeTime(5);
+
+// Words between two looks at the clock.
+constexpr int kWordsBetweenChecks = 64;
+
+using Model = std::variant<BpeModel, WordPieceModel>;
 
 absl::string_view Absl(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -48,7 +56,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 struct Tokenizer::Parts {
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  std::optional<BpeModel> model;
+  std::optional<Model> model;
   AddedTokens added;
   PostProcessor post_processor;
   TokenDecoder decoder;
@@ -56,7 +64,15 @@ struct Tokenizer::Parts {
   std::optional<int32_t> bos;
   std::optional<int32_t> eos;
 
-  const Vocabulary& vocabulary() const { return model->vocabulary(); }
+  const Vocabulary& vocabulary() const {
+    return std::visit([](const auto& m) -> const Vocabulary& { return m.vocabulary(); }, *model);
+  }
+  std::optional<int32_t> unknown_id() const {
+    return std::visit([](const auto& m) { return std::optional<int32_t>(m.unknown_id()); }, *model);
+  }
+  void EncodeWithModel(std::string_view piece, std::vector<int32_t>* ids) const {
+    std::visit([&](const auto& m) { m.Encode(piece, ids); }, *model);
+  }
 
   absl::Status Parse(const JsonNode& root);
   absl::Status ParseModel(const JsonNode& root);
@@ -115,11 +131,17 @@ absl::Status Tokenizer::Parts::ParseModel(const JsonNode& root) {
   // Old files leave the type out.
   OCTOGATE_ASSIGN_OR_RETURN(const std::string type,
                             node.GetString("type", merges.has_value() ? "BPE" : "unnamed"));
-  if (type != "BPE") {
+  if (type == "BPE") {
+    OCTOGATE_ASSIGN_OR_RETURN(model, BpeModel::Parse(node, pre_tokenizer.byte_level()));
+  } else if (type == "WordPiece") {
+    if (pre_tokenizer.byte_level()) {
+      return node.Unimplemented("WordPiece after the pre-tokenizer ByteLevel is not supported");
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(model, WordPieceModel::Parse(node));
+  } else {
     return node.Unimplemented(
-        absl::StrCat("the model type ", Quoted(type), " is not supported; BPE is"));
+        absl::StrCat("the model type ", Quoted(type), " is not supported; BPE and WordPiece are"));
   }
-  OCTOGATE_ASSIGN_OR_RETURN(model, BpeModel::Parse(node, pre_tokenizer.byte_level()));
   return absl::OkStatus();
 }
 
@@ -158,10 +180,10 @@ std::string_view Tokenizer::Parts::Spelling(int32_t id) const {
 void Tokenizer::Parts::EncodePlain(std::string_view piece, std::vector<int32_t>* ids) const {
   const auto is_special = [this](int32_t id) {
     const AddedToken* token = added.Find(id);
-    return token != nullptr && token->special && id != model->unknown_id();
+    return token != nullptr && token->special && id != unknown_id();
   };
   const size_t first = ids->size();
-  model->Encode(piece, ids);
+  EncodeWithModel(piece, ids);
   if (std::none_of(ids->begin() + static_cast<ptrdiff_t>(first), ids->end(), is_special)) {
     return;
   }
@@ -169,7 +191,7 @@ void Tokenizer::Parts::EncodePlain(std::string_view piece, std::vector<int32_t>*
   for (size_t at = 0; at < piece.size();) {
     const size_t length = Utf8Length(piece[at]);
     const size_t before = ids->size();
-    model->Encode(piece.substr(at, length), ids);
+    EncodeWithModel(piece.substr(at, length), ids);
     ids->erase(
         std::remove_if(ids->begin() + static_cast<ptrdiff_t>(before), ids->end(), is_special),
         ids->end());
@@ -200,9 +222,13 @@ absl::Status Tokenizer::Parts::EncodeText(std::string_view text, bool at_start,
     storage.clear();
     pieces.clear();
     OCTOGATE_RETURN_IF_ERROR(pre_tokenizer.Run(whole, deadline, &storage, &pieces));
+    int words = 0;
     for (const Piece& piece : pieces) {
+      if (++words % kWordsBetweenChecks == 0 && std::chrono::steady_clock::now() > deadline) {
+        return absl::ResourceExhaustedError("the text takes too long to encode");
+      }
       if (options.parse_special) {
-        model->Encode(piece.text, ids);
+        EncodeWithModel(piece.text, ids);
       } else {
         EncodePlain(piece.text, ids);
       }

@@ -2,16 +2,16 @@
 //
 // The pipeline and its results are those of the `tokenizers` library (0.23):
 //
-//   text -> added tokens cut out -> normalizer -> pre-tokenizer -> BPE model -> post-processor
+//   text -> added tokens cut out -> normalizer -> pre-tokenizer -> model -> post-processor
 //   ids  -> vocabulary spellings -> decoder -> text
 //
 // Every step of the file is either implemented exactly or refused when the file is loaded; none
 // is ignored in silence. `truncation` and `padding` are checked for form but not applied: a prompt
 // that is too long is for the caller to refuse, never to be cut.
 //
-// Supported: model BPE (byte-level, and SentencePiece style with byte fallback); see the headers
-// tokenizer_*.h for normalizers, pre-tokenizers, post-processors and decoders. The models
-// WordPiece, Unigram and WordLevel answer UNIMPLEMENTED.
+// Supported: the models BPE (byte-level, and SentencePiece style with byte fallback) and WordPiece;
+// see the headers tokenizer_*.h for normalizers, pre-tokenizers, post-processors and decoders. The
+// models Unigram and WordLevel answer UNIMPLEMENTED.
 #ifndef OCTOGATE_WORKERS_MODEL_TOKENIZER_H_
 #define OCTOGATE_WORKERS_MODEL_TOKENIZER_H_
 

@@ -3,7 +3,6 @@
 #ifndef OCTOGATE_WORKERS_MODEL_TOKENIZER_ADDED_TOKENS_H_
 #define OCTOGATE_WORKERS_MODEL_TOKENIZER_ADDED_TOKENS_H_
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -12,10 +11,11 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "workers/model/tokenizer_bpe.h"
 #include "workers/model/tokenizer_json.h"
 #include "workers/model/tokenizer_normalizer.h"
 #include "workers/model/tokenizer_regex.h"
+#include "workers/model/tokenizer_trie.h"
+#include "workers/model/tokenizer_vocabulary.h"
 
 namespace octogate::workers {
 
@@ -27,27 +27,6 @@ struct AddedToken {
   bool rstrip;       // … and on its right.
   bool normalized;   // Looked for, normalized itself, in the normalized text.
   bool special;      // Left out when decoding with skip_special_tokens.
-};
-
-// A set of byte strings, searched leftmost-longest.
-class Trie {
- public:
-  void Add(std::string_view word, int32_t value);
-  bool empty() const { return children_.empty(); }
-  // The value and the end of the longest word that starts at `at`; value -1 if there is none.
-  struct Match {
-    int32_t value = -1;
-    size_t end = 0;
-  };
-  Match LongestAt(std::string_view text, size_t at) const;
-
- private:
-  static uint64_t Key(uint32_t node, char byte) {
-    return uint64_t{node} << 8 | static_cast<uint8_t>(byte);
-  }
-  std::array<bool, 256> starts_{};
-  absl::flat_hash_map<uint64_t, uint32_t> children_;
-  std::vector<int32_t> values_ = {-1};
 };
 
 // A stretch of text: an added token, or (id -1) text in between. Stretches cover the text except

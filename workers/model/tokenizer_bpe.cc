@@ -40,39 +40,6 @@ bool ComesLater(const Candidate& a, const Candidate& b) {
 
 }  // namespace
 
-void Vocabulary::Add(std::string_view token, int32_t id) {
-  const auto index = static_cast<size_t>(id);
-  if (index >= entries_.size()) {
-    entries_.resize(index + 1);
-  }
-  entries_[index] = {static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(token.size())};
-  text_.append(token);
-}
-
-void Vocabulary::BuildIndex() {
-  ids_.clear();
-  ids_.reserve(entries_.size());
-  for (int32_t id = 0; id < size(); ++id) {
-    if (Has(id)) {
-      ids_.emplace(Token(id), id);
-    }
-  }
-}
-
-std::optional<int32_t> Vocabulary::Id(std::string_view token) const {
-  const auto found = ids_.find(token);
-  return found == ids_.end() ? std::nullopt : std::optional<int32_t>(found->second);
-}
-
-bool Vocabulary::Has(int32_t id) const {
-  return id >= 0 && id < size() && entries_[static_cast<size_t>(id)].begin != kNone;
-}
-
-std::string_view Vocabulary::Token(int32_t id) const {
-  const Entry& entry = entries_[static_cast<size_t>(id)];
-  return std::string_view(text_).substr(entry.begin, entry.length);
-}
-
 MergeTable::MergeTable(size_t count) {
   size_t size = 16;
   while (size < 2 * count) {
@@ -110,7 +77,7 @@ absl::StatusOr<BpeModel> BpeModel::Parse(const JsonNode& node, bool byte_level) 
   model.byte_level_ = byte_level;
   OCTOGATE_RETURN_IF_ERROR(model.ParseOptions(node));
   OCTOGATE_ASSIGN_OR_RETURN(const JsonNode vocabulary, node.Get("vocab"));
-  OCTOGATE_RETURN_IF_ERROR(model.ParseVocabulary(vocabulary));
+  OCTOGATE_ASSIGN_OR_RETURN(model.vocabulary_, Vocabulary::Parse(vocabulary));
   model.BuildCharacterIds();
   OCTOGATE_ASSIGN_OR_RETURN(const std::string unknown, node.GetString("unk_token", ""));
   if (!unknown.empty()) {
@@ -139,28 +106,6 @@ absl::Status BpeModel::ParseOptions(const JsonNode& node) {
   OCTOGATE_ASSIGN_OR_RETURN(continuing_subword_prefix_,
                             node.GetString("continuing_subword_prefix", ""));
   OCTOGATE_ASSIGN_OR_RETURN(end_of_word_suffix_, node.GetString("end_of_word_suffix", ""));
-  return absl::OkStatus();
-}
-
-absl::Status BpeModel::ParseVocabulary(const JsonNode& node) {
-  if (!node.is_object()) {
-    return node.Error(absl::StrCat("expected an object, found ", node.value().type_name()));
-  }
-  vocabulary_ = std::make_unique<Vocabulary>();
-  for (const auto& [token, value] : node.value().items()) {
-    OCTOGATE_ASSIGN_OR_RETURN(const JsonNode entry, node.Get(token));
-    OCTOGATE_ASSIGN_OR_RETURN(const int64_t id, entry.Integer(0, Tokenizer::kMaxVocabSize - 1));
-    const auto id32 = static_cast<int32_t>(id);
-    if (vocabulary_->Has(id32)) {
-      return entry.Error(
-          absl::StrCat("the id ", id, " is already that of ", Quoted(vocabulary_->Token(id32))));
-    }
-    vocabulary_->Add(token, id32);
-  }
-  if (vocabulary_->size() == 0) {
-    return node.Error("is empty");
-  }
-  vocabulary_->BuildIndex();
   return absl::OkStatus();
 }
 

@@ -17,34 +17,9 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "workers/model/tokenizer_json.h"
+#include "workers/model/tokenizer_vocabulary.h"
 
 namespace octogate::workers {
-
-// Token spellings by id, and ids by spelling.
-class Vocabulary {
- public:
-  // `id` must be new and in range; `token` must be new.
-  void Add(std::string_view token, int32_t id);
-  // After the last Add.
-  void BuildIndex();
-
-  std::optional<int32_t> Id(std::string_view token) const;
-  // Whether there is a token `id`.
-  bool Has(int32_t id) const;
-  std::string_view Token(int32_t id) const;
-  // One more than the largest id.
-  int32_t size() const { return static_cast<int32_t>(entries_.size()); }
-
- private:
-  static constexpr uint32_t kNone = UINT32_MAX;
-  struct Entry {
-    uint32_t begin = kNone;
-    uint32_t length = 0;
-  };
-  std::string text_;
-  std::vector<Entry> entries_;
-  absl::flat_hash_map<std::string_view, int32_t> ids_;
-};
 
 // (left, right) -> (rank, merged), open addressing with linear probing.
 class MergeTable {
@@ -95,7 +70,6 @@ class BpeModel {
   BpeModel() = default;
 
   absl::Status ParseOptions(const JsonNode& node);
-  absl::Status ParseVocabulary(const JsonNode& node);
   absl::Status ParseMerges(const JsonNode& node);
   void BuildCharacterIds();
   void BuildWholeWords();

@@ -100,6 +100,38 @@ void FilterCharacters(std::string* text, Keep keep) {
   text->resize(written);
 }
 
+uint32_t CategoryMask(char32_t code) { return U_GET_GC_MASK(static_cast<UChar32>(code)); }
+
+// As the reference library's BertNormalizer sees them.
+bool IsBertControl(char32_t code) {
+  if (code < 0x80)
+    return (code < ' ' && code != '\t' && code != '\n' && code != '\r') || code == 0x7F;
+  if (code == 0xFFFD) return true;
+  return (CategoryMask(code) & (U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CO_MASK)) != 0 &&
+         IsInUnicode8(code);
+}
+
+bool IsBertNonspacingMark(char32_t code) {
+  if (code < 0x300) return false;
+  // Characters whose category has changed since.
+  if (code == 0x1734) return true;
+  if (code == 0x1885 || code == 0x1886 || code == 0xA9BD || code == 0x111C9) return false;
+  return (CategoryMask(code) & U_GC_MN_MASK) != 0 && IsInUnicode8(code);
+}
+
+// The ranges are the reference library's, the gap at U+2B820 included.
+bool IsBertChinese(char32_t code) {
+  return (code >= 0x4E00 && code <= 0x9FFF) || (code >= 0x3400 && code <= 0x4DBF) ||
+         (code >= 0xF900 && code <= 0xFAFF) || (code >= 0x20000 && code <= 0x2A6DF) ||
+         (code >= 0x2A700 && code <= 0x2B81F) || (code >= 0x2B920 && code <= 0x2CEAF) ||
+         (code >= 0x2F800 && code <= 0x2FA1F);
+}
+
+bool IsAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<uint8_t>(c) < 0x80; });
+}
+
 // One application of a step to `*text`.
 struct Apply {
   std::string* text;
@@ -205,6 +237,55 @@ struct Apply {
     *text = BytesToByteLevel(*text);
     return absl::OkStatus();
   }
+
+  absl::Status operator()(const normalizer::CleanText&) const {
+    std::string result;
+    result.reserve(text->size());
+    const char* const end = text->data() + text->size();
+    for (const char* p = text->data(); p < end;) {
+      const char* const start = p;
+      const char32_t code = NextCodePoint(p);
+      if (IsBertControl(code)) {
+        continue;
+      }
+      if (IsWhitespace(code)) {
+        result.push_back(' ');
+      } else {
+        result.append(start, p);
+      }
+    }
+    *text = std::move(result);
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(const normalizer::IsolateChinese&) const {
+    if (IsAscii(*text)) {
+      return absl::OkStatus();
+    }
+    std::string result;
+    result.reserve(text->size() + text->size() / 2);
+    const char* const end = text->data() + text->size();
+    for (const char* p = text->data(); p < end;) {
+      const char* const start = p;
+      const bool chinese = IsBertChinese(NextCodePoint(p));
+      if (chinese) {
+        result.push_back(' ');
+      }
+      result.append(start, p);
+      if (chinese) {
+        result.push_back(' ');
+      }
+    }
+    *text = std::move(result);
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(const normalizer::StripNonspacingMarks&) const {
+    if (!IsAscii(*text)) {
+      FilterCharacters(text, [](char32_t code) { return !IsBertNonspacingMark(code); });
+    }
+    return absl::OkStatus();
+  }
 };
 
 }  // namespace
@@ -275,6 +356,24 @@ absl::Status Normalizer::ParseStep(const JsonNode& node) {
     steps_.emplace_back(normalizer::StripAccents{});
   } else if (type == "ByteLevel") {
     steps_.emplace_back(normalizer::ByteLevel{});
+  } else if (type == "BertNormalizer") {
+    OCTOGATE_ASSIGN_OR_RETURN(const bool clean_text, node.GetBool("clean_text", true));
+    OCTOGATE_ASSIGN_OR_RETURN(const bool chinese, node.GetBool("handle_chinese_chars", true));
+    OCTOGATE_ASSIGN_OR_RETURN(const bool lowercase, node.GetBool("lowercase", true));
+    OCTOGATE_ASSIGN_OR_RETURN(const bool strip_accents, node.GetBool("strip_accents", lowercase));
+    if (clean_text) {
+      steps_.emplace_back(normalizer::CleanText{});
+    }
+    if (chinese) {
+      steps_.emplace_back(normalizer::IsolateChinese{});
+    }
+    if (strip_accents) {
+      steps_.emplace_back(normalizer::Unicode{Form::kNfd});
+      steps_.emplace_back(normalizer::StripNonspacingMarks{});
+    }
+    if (lowercase) {
+      steps_.emplace_back(normalizer::Lowercase{});
+    }
   } else {
     return node.Unimplemented(absl::StrCat("the normalizer ", Quoted(type), " is not supported"));
   }

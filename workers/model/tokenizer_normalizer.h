@@ -1,7 +1,7 @@
 // The normalizers of tokenizer.json: text in, text out.
 //
 // Sequence, Prepend, Replace (String and Regex), NFC, NFD, NFKC, NFKD, Lowercase, Strip,
-// StripAccents, ByteLevel. Others (BertNormalizer, Nmt, Precompiled) are UNIMPLEMENTED.
+// StripAccents, ByteLevel, BertNormalizer. Others (Nmt, Precompiled) are UNIMPLEMENTED.
 #ifndef OCTOGATE_WORKERS_MODEL_TOKENIZER_NORMALIZER_H_
 #define OCTOGATE_WORKERS_MODEL_TOKENIZER_NORMALIZER_H_
 
@@ -36,7 +36,13 @@ struct Strip {
 };
 struct StripAccents {};
 struct ByteLevel {};
-using Step = std::variant<Prepend, Replace, Unicode, Lowercase, Strip, StripAccents, ByteLevel>;
+// The parts of BertNormalizer. Control characters go, white space becomes blanks.
+struct CleanText {};
+// A blank on both sides of every Chinese character.
+struct IsolateChinese {};
+struct StripNonspacingMarks {};
+using Step = std::variant<Prepend, Replace, Unicode, Lowercase, Strip, StripAccents, ByteLevel,
+                          CleanText, IsolateChinese, StripNonspacingMarks>;
 }  // namespace normalizer
 
 // Immutable after Parse.

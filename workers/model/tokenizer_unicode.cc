@@ -170,12 +170,20 @@ bool IsNumeric(char32_t code) {
   return (U_GET_GC_MASK(static_cast<UChar32>(code)) & U_GC_N_MASK) != 0;
 }
 
+bool IsInUnicode8(char32_t code) {
+  UVersionInfo age;
+  u_charAge(static_cast<UChar32>(code), age);
+  return age[0] <= 8;
+}
+
 bool IsPunctuation(char32_t code) {
   if (code < 0x80) {
     return (code >= '!' && code <= '/') || (code >= ':' && code <= '@') ||
            (code >= '[' && code <= '`') || (code >= '{' && code <= '~');
   }
-  return (U_GET_GC_MASK(static_cast<UChar32>(code)) & U_GC_P_MASK) != 0;
+  // Two whose category has changed since.
+  if (code == 0x166D || code == 0x111C9) return true;
+  return (U_GET_GC_MASK(static_cast<UChar32>(code)) & U_GC_P_MASK) != 0 && IsInUnicode8(code);
 }
 
 bool IsWordCharacter(char32_t code) {

@@ -78,7 +78,10 @@ class CharClasses {
 bool IsWhitespace(char32_t code);
 // General category N.
 bool IsNumeric(char32_t code);
-// ASCII punctuation and symbols, or general category P.
+// Assigned in Unicode 8.0, whose categories the reference library's Punctuation, BertPreTokenizer
+// and BertNormalizer go by.
+bool IsInUnicode8(char32_t code);
+// ASCII punctuation and symbols, or general category P in Unicode 8.0.
 bool IsPunctuation(char32_t code);
 // \w of UTS #18: Alphabetic, M, Nd, Pc, Join_Control.
 bool IsWordCharacter(char32_t code);

@@ -349,6 +349,7 @@ TEST_F(CudaBackendTest, Attention) {
       int past;
       int rows;
       std::vector<AncestorMask> masks;
+      bool bidirectional;
       std::vector<int32_t> pages;
       Floats past_keys, past_values;
     };
@@ -359,6 +360,7 @@ TEST_F(CudaBackendTest, Attention) {
       s.past = random_.Int(0, 1) == 0 ? kPasts[random_.Int(0, 5)] : random_.Int(0, 600);
       s.rows = random_.Int(0, 1) == 0 ? 1 : random_.Int(1, 12);
       if (random_.Int(0, 1) == 0) s.masks = RandomTree(random_, s.rows);
+      s.bidirectional = s.masks.empty() && shape.sliding_window == 0 && random_.Int(0, 1) == 0;
       s.past_keys = Random(s.past * kv_width);
       s.past_values = Random(s.past * kv_width);
       const int pages = (s.past + s.rows) / cache_shape.page_size + 1;
@@ -394,7 +396,7 @@ TEST_F(CudaBackendTest, Attention) {
           backend.WriteKv(*cache, 0, {&past, 1}, past_values.data(), past_keys.data(), kv_width);
           backend.WriteKv(*cache, 1, {&past, 1}, past_keys.data(), past_values.data(), kv_width);
         }
-        step.push_back({first_row, s.rows, s.past, s.pages, s.masks});
+        step.push_back({first_row, s.rows, s.past, s.pages, s.masks, s.bidirectional});
         first_row += s.rows;
       }
       DeviceFloats new_keys(backend, keys);

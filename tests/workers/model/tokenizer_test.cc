@@ -430,7 +430,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"InvalidUtf8", "{\"a\": \"\xFF\"}x", "not valid JSON"},
         BadFile{"Version", R"({"version": "2.0"})", "version: expected \"1.0\""},
         BadFile{"NoModel", R"({"model": null})", "lacks \"model\""},
-        BadFile{"WordPiece", R"({"model": {"type": "WordPiece"}})", "\"WordPiece\" is not"},
+        BadFile{"WordLevel", R"({"model": {"type": "WordLevel"}})", "\"WordLevel\" is not"},
         BadFile{"Unigram", R"({"model": {"type": "Unigram"}})",
                 "model: the model type \"Unigram\""},
         BadFile{"NoVocab", R"({"model": {"vocab": null}})", "model: lacks \"vocab\""},

@@ -91,6 +91,8 @@ class KvCache {
  public:
   virtual ~KvCache() = default;
   virtual const KvCacheShape& shape() const = 0;
+  // Of one page in all layers, in the backend's own form.
+  virtual size_t page_bytes() const = 0;
 };
 
 // The rows of a tree of drafts that one of them sees: bit b of word w stands for
@@ -222,6 +224,12 @@ class Backend {
   // `rows` are ascending and not negative.
   virtual void MoveKv(KvCache& cache, std::span<const int32_t> pages, int first_position,
                       std::span<const int32_t> rows) = 0;
+
+  // What a page holds in all layers, as bytes that mean something only to caches
+  // of the same shape and kind of backend. `to` and `from` have page_bytes().
+  // Both wait until the copy is done.
+  virtual void DownloadPage(const KvCache& cache, int32_t page, std::span<std::byte> to) = 0;
+  virtual void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) = 0;
 
   // out[r] = softmax(scale * q[r] K^T) V over the positions that row r sees,
   // heads side by side; q is [rows, q_stride], out is [rows, heads * head_dim].

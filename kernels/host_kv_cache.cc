@@ -104,6 +104,16 @@ void MoveHostKv(HostKvCache& cache, std::span<const int32_t> pages, int first_po
   }
 }
 
+void DownloadHostPage(const HostKvCache& cache, int32_t page, std::span<std::byte> to) {
+  assert(page >= 0 && page < cache.shape().pages && to.size() == cache.page_bytes());
+  std::memcpy(to.data(), cache.page(page).data(), to.size());
+}
+
+void UploadHostPage(std::span<const std::byte> from, HostKvCache& cache, int32_t page) {
+  assert(page >= 0 && page < cache.shape().pages && from.size() == cache.page_bytes());
+  std::memcpy(cache.page(page).data(), from.data(), from.size());
+}
+
 void WriteHostKv(HostKvCache& cache, int layer, const SequenceRows& sequence, const float* keys,
                  const float* values, int stride) {
   const KvCacheShape& shape = cache.shape();

@@ -25,6 +25,13 @@ class HostKvCache final : public KvCache {
   static std::unique_ptr<HostKvCache> Make(const KvCacheShape& shape);
 
   const KvCacheShape& shape() const override { return shape_; }
+  size_t page_bytes() const override {
+    return static_cast<size_t>(shape_.layers) * static_cast<size_t>(shape_.kv_heads) * 2 *
+           run_bytes_;
+  }
+  std::span<uint8_t> page(int32_t index) const {
+    return {data_.get() + static_cast<size_t>(index) * page_bytes(), page_bytes()};
+  }
 
   // The page's first key or value of a head; the following positions of the
   // page stand head_dim elements apart.
@@ -85,6 +92,10 @@ void ForAncestors(const AncestorMask& mask, const F& f) {
 // What Backend::MoveKv does.
 void MoveHostKv(HostKvCache& cache, std::span<const int32_t> pages, int first_position,
                 std::span<const int32_t> rows);
+
+// What Backend::DownloadPage and UploadPage do.
+void DownloadHostPage(const HostKvCache& cache, int32_t page, std::span<std::byte> to);
+void UploadHostPage(std::span<const std::byte> from, HostKvCache& cache, int32_t page);
 
 // Writes the rows of Backend::WriteKv.
 void WriteHostKv(HostKvCache& cache, int layer, const SequenceRows& sequence, const float* keys,

@@ -207,6 +207,13 @@ class CpuBackend final : public Backend {
     MoveHostKv(static_cast<HostKvCache&>(cache), pages, first_position, rows);
   }
 
+  void DownloadPage(const KvCache& cache, int32_t page, std::span<std::byte> to) override {
+    DownloadHostPage(static_cast<const HostKvCache&>(cache), page, to);
+  }
+  void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) override {
+    UploadHostPage(from, static_cast<HostKvCache&>(cache), page);
+  }
+
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
                  std::span<const SequenceRows> sequences, const float* q, int q_stride,
                  float* out) override {

@@ -48,6 +48,14 @@ class DeviceKvCache final : public KvCache {
   DeviceKvCache(DeviceMemory memory, const KvCacheShape& shape)
       : memory_(std::move(memory)), shape_(shape) {}
   const KvCacheShape& shape() const override { return shape_; }
+  size_t page_bytes() const override {
+    return 2 * static_cast<size_t>(shape_.layers) * static_cast<size_t>(shape_.kv_heads) *
+           static_cast<size_t>(shape_.page_size) * KvHeadBytes(shape_.dtype, shape_.head_dim);
+  }
+  // A page is one block of memory.
+  void* page(int32_t index) const {
+    return static_cast<std::byte*>(memory_.get()) + static_cast<size_t>(index) * page_bytes();
+  }
   KvView view() const {
     return {memory_.get(),    shape_.dtype,    shape_.layers,
             shape_.page_size, shape_.kv_heads, shape_.head_dim};
@@ -241,6 +249,17 @@ class CudaBackend final : public Backend {
     const int32_t* device_pages = staging_->Put(pages);
     LaunchMoveKv(stream_, ViewOf(cache), device_pages, first_position, staging_->Put(rows),
                  static_cast<int>(rows.size()));
+  }
+
+  void DownloadPage(const KvCache& cache, int32_t page, std::span<std::byte> to) override {
+    UseDevice(device_);
+    CopyToHost(stream_, static_cast<const DeviceKvCache&>(cache).page(page), to.size(), to.data());
+    cuda::Synchronize(stream_);
+  }
+  void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) override {
+    UseDevice(device_);
+    CopyToDevice(stream_, from.data(), from.size(), static_cast<DeviceKvCache&>(cache).page(page));
+    cuda::Synchronize(stream_);
   }
 
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,

@@ -11,6 +11,7 @@
 #include "workers/engine/engine_loop.h"
 #include "workers/engine/memory_plan.h"
 #include "workers/engine/step_probe.h"
+#include "workers/engine/swap_space.h"
 #include "workers/engine/transformer.h"
 
 namespace octogate::workers {
@@ -44,6 +45,30 @@ struct Waiter {
   }
 };
 
+// Of the host, where the KV cache is in a device's memory.
+absl::Status CheckHostMemory(uint64_t swap_bytes) {
+  const uint64_t available = AvailableMemoryBytes();
+  if (swap_bytes <= available) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the swap space does not fit: it has ", swap_bytes >> 20,
+                   " MiB, and the host's memory has ", available >> 20, " MiB available"));
+}
+
+// Null where memory cannot be had. Both must outlive the space.
+std::unique_ptr<SwapSpace> MakeSwapSpace(kernels::Backend& backend, kernels::KvCache& cache,
+                                         const EngineOptions& options) {
+  auto swap = SwapSpace::Make(
+      cache.page_bytes(), options.swap_bytes,
+      {.out = [backend = &backend, cache = &cache](
+                  int32_t page,
+                  std::span<std::byte> to) { backend->DownloadPage(*cache, page, to); },
+       .in = [backend = &backend, cache = &cache](
+                 std::span<const std::byte> from,
+                 int32_t page) { backend->UploadPage(from, *cache, page); }});
+  if (swap != nullptr && options.step_cost_time > absl::ZeroDuration()) swap->Measure();
+  return swap;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Checkpoint> checkpoint,
@@ -60,8 +85,13 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
         absl::StrCat(checkpoint->directory().string(), ": the head dimension is ", config.head_dim,
                      "; the kernels compute at most ", kernels::kMaxHeadDim));
   }
-  const MemoryDemand demand = MemoryDemandOf(*checkpoint, options);
-  uint64_t limit = backend->FreeBytes().value_or(AvailableMemoryBytes());
+  MemoryDemand demand = MemoryDemandOf(*checkpoint, options);
+  const std::optional<uint64_t> device_limit = backend->FreeBytes();
+  if (device_limit) {
+    if (absl::Status status = CheckHostMemory(options.swap_bytes); !status.ok()) return status;
+    demand.swap_bytes = 0;
+  }
+  uint64_t limit = device_limit.value_or(AvailableMemoryBytes());
   if (options.memory_limit_bytes > 0) limit = std::min(limit, options.memory_limit_bytes);
   const absl::StatusOr<int> pages = PlanPages(demand, limit, checkpoint->directory().string());
   if (!pages.ok()) return pages.status();
@@ -83,6 +113,13 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
                           .max_sequences = options.max_sequences,
                           .max_context = LongestContext(parts.checkpoint->config(), options)},
                          options.step_cost_time);
+  if (options.swap_bytes > 0) {
+    parts.swap = MakeSwapSpace(*parts.backend, *parts.cache, options);
+    if (parts.swap == nullptr) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("there is no memory for a swap space of ", options.swap_bytes, " bytes"));
+    }
+  }
 
   EngineStats stats;
   stats.pages_total = *pages;
@@ -93,6 +130,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
   stats.weight_bytes = demand.weight_bytes;
   stats.kv_bytes = demand.page_bytes * static_cast<uint64_t>(*pages);
   stats.activation_bytes = demand.activation_bytes;
+  if (parts.swap != nullptr) stats.swap_bytes = parts.swap->total_bytes();
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<EngineLoop>(std::move(parts), options, stats)));
 }

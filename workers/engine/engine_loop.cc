@@ -29,6 +29,15 @@ std::function<int(const StepShape&, int64_t)> MakeRowBudget(const StepCost& cost
   };
 }
 
+// Empty where nothing is known. `cost` must outlive the function.
+std::function<double(int)> MakeRecomputeSeconds(const StepCost& cost,
+                                                const EngineOptions& options) {
+  if (!cost.known()) return nullptr;
+  return [&cost, max_rows = options.max_rows_per_step](int positions) {
+    return PrefillSeconds(cost, positions, max_rows);
+  };
+}
+
 }  // namespace
 
 EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineStats& initial_stats)
@@ -43,7 +52,9 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .page_size = options.page_size,
              .share_prefixes = options.share_prefixes,
              .ageing_steps = options.ageing_steps,
-             .row_budget = MakeRowBudget(parts_.step_cost, options)}),
+             .row_budget = MakeRowBudget(parts_.step_cost, options),
+             .swap = parts_.swap.get(),
+             .recompute_seconds = MakeRecomputeSeconds(parts_.step_cost, options)}),
       context_(initial_stats.context),
       stats_(initial_stats),
       thread_([this] { Run(); }) {}
@@ -188,6 +199,13 @@ void EngineLoop::Publish() {
   stats_.pages_used = scheduler.pages().used();
   stats_.pages_idle = scheduler.pages().idle();
   stats_.preemptions = scheduler.counters().preemptions;
+  stats_.preemptions_saved = scheduler.counters().preemptions_saved;
+  stats_.preemptions_without_room = scheduler.counters().preemptions_without_room;
+  stats_.restored_tokens = scheduler.counters().restored_tokens;
+  if (parts_.swap != nullptr) {
+    stats_.swap_bytes_used = parts_.swap->used_bytes();
+    stats_.swap_time = parts_.swap->time();
+  }
   stats_.prefix_query_tokens = scheduler.counters().prefix_query_tokens;
   stats_.prefix_hit_tokens = scheduler.counters().prefix_hit_tokens;
   stats_.requests_finished = counters.requests_finished;

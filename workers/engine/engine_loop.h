@@ -23,6 +23,7 @@
 #include "workers/engine/engine_stats.h"
 #include "workers/engine/request.h"
 #include "workers/engine/step_cost.h"
+#include "workers/engine/swap_space.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
@@ -38,6 +39,7 @@ class EngineLoop {
     std::unique_ptr<kernels::Backend> backend;
     std::unique_ptr<Transformer> transformer;
     std::unique_ptr<kernels::KvCache> cache;
+    std::unique_ptr<SwapSpace> swap;  // may be null
     StepCost step_cost;
   };
 

@@ -67,6 +67,7 @@ MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& o
   MemoryDemand demand;
   demand.weight_bytes = Transformer::WeightBytes(checkpoint, options.weight_format);
   demand.activation_bytes = Transformer::ActivationBytes(config, TransformerLimitsOf(options));
+  demand.swap_bytes = options.swap_bytes;
   demand.page_size = options.page_size;
   demand.page_bytes = uint64_t{2} * static_cast<uint64_t>(config.num_layers) *
                       static_cast<uint64_t>(config.num_kv_heads) *

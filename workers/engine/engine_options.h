@@ -52,10 +52,15 @@ struct EngineOptions {
   kernels::WeightFormat weight_format = kernels::WeightFormat::kStored;
   // How keys and values are kept; 8 bits cost precision.
   kernels::DType kv_dtype = kernels::DType::kF32;
+  // Host memory for what preempted sequences have computed: copied there and back where that is
+  // measured to take less time than to compute it again; where nothing is measured
+  // (step_cost_time), whenever there is room. 0: it is computed again. Where the KV cache itself is
+  // host memory, a larger one is the better use of it.
+  uint64_t swap_bytes = 0;
   // Shortens the checkpoint's context; 0 leaves it.
   int max_context = 0;
-  // Weights, KV cache and activations together must fit into this and into what the machine (and
-  // the control group) has available. 0: the latter only.
+  // Weights, KV cache, activations and swap space together must fit into this and into what the
+  // machine (and the control group) has available. 0: the latter only.
   uint64_t memory_limit_bytes = 0;
 };
 
@@ -67,7 +72,7 @@ int LongestContext(const ModelConfig& config, const EngineOptions& options);
 
 TransformerLimits TransformerLimitsOf(const EngineOptions& options);
 
-// Weights, activations and the KV cache that the options ask for.
+// Weights, activations, the KV cache and the swap space that the options ask for.
 MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options);
 
 }  // namespace octogate::workers

@@ -27,6 +27,8 @@ struct EngineStats {
   uint64_t weight_bytes = 0;
   uint64_t kv_bytes = 0;
   uint64_t activation_bytes = 0;
+  uint64_t swap_bytes = 0;       // room for what preempted sequences have computed
+  uint64_t swap_bytes_used = 0;  // of it, now
 
   uint64_t requests_accepted = 0;
   uint64_t requests_refused = 0;  // by Submit, for whatever reason
@@ -35,6 +37,12 @@ struct EngineStats {
   uint64_t generated_tokens = 0;
   uint64_t recomputed_tokens = 0;
   uint64_t preemptions = 0;
+  // Of these: what was computed has been copied to the swap space; would have been, had there been
+  // room. The others compute it again.
+  uint64_t preemptions_saved = 0;
+  uint64_t preemptions_without_room = 0;
+  uint64_t restored_tokens = 0;  // whose keys and values were copied back from the swap space
+  absl::Duration swap_time;      // that the copies took, both ways; not part of step_time
   // Tokens of sequences whose beginning was looked for in the prefix cache, and those that were
   // found there. A sequence that was preempted counts again.
   uint64_t prefix_query_tokens = 0;

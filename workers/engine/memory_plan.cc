@@ -74,7 +74,7 @@ uint64_t AvailableMemoryBytes() {
 absl::StatusOr<int> PlanPages(const MemoryDemand& demand, uint64_t limit_bytes,
                               std::string_view model_name) {
   constexpr int64_t kMaxPages = std::numeric_limits<int32_t>::max();
-  const uint64_t fixed = demand.weight_bytes + demand.activation_bytes;
+  const uint64_t fixed = demand.weight_bytes + demand.activation_bytes + demand.swap_bytes;
   const uint64_t left = limit_bytes - std::min(limit_bytes, fixed);
   const auto pages_in = [&](uint64_t bytes) {
     return static_cast<int64_t>(
@@ -89,8 +89,9 @@ absl::StatusOr<int> PlanPages(const MemoryDemand& demand, uint64_t limit_bytes,
 
   std::string message =
       absl::StrCat(std::string(model_name), " does not fit: weights ", MiB(demand.weight_bytes),
-                   " + activations ", MiB(demand.activation_bytes), " + KV cache ",
-                   MiB(static_cast<uint64_t>(pages) * demand.page_bytes), " (",
+                   " + activations ", MiB(demand.activation_bytes),
+                   demand.swap_bytes > 0 ? " + swap space " + MiB(demand.swap_bytes) : "",
+                   " + KV cache ", MiB(static_cast<uint64_t>(pages) * demand.page_bytes), " (",
                    pages * demand.page_size, " tokens) exceed ");
   if (fitting < pages && pages_in(std::numeric_limits<uint64_t>::max()) < pages) {
     absl::StrAppend(&message, "the KV cache's limit of ", MiB(demand.kv_limit_bytes), " or the ");

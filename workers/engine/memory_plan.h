@@ -13,6 +13,7 @@ namespace octogate::workers {
 struct MemoryDemand {
   uint64_t weight_bytes = 0;
   uint64_t activation_bytes = 0;
+  uint64_t swap_bytes = 0;  // for preempted sequences, where the KV cache is in the same memory
   uint64_t page_bytes = 0;  // one page of keys and values in all layers
   int page_size = 1;        // positions
   // Pages that are asked for; or, where `flexible`, that are of use, of which at least
@@ -20,7 +21,7 @@ struct MemoryDemand {
   int64_t pages = 1;
   bool flexible = false;
   int64_t minimum_pages = 1;
-  // A flexible cache leaves half of what weights and activations leave: other programs grow too.
+  // A flexible cache leaves half of what the others leave: other programs grow too.
   uint64_t kv_limit_bytes = std::numeric_limits<uint64_t>::max();
 };
 

@@ -107,7 +107,7 @@ struct GenerateTimings {
   absl::Duration queue;    // from Submit to the first step that holds a row of the sequence
   absl::Duration prefill;  // from there to the first token
   absl::Duration decode;   // from the first token to the last
-  int preemptions = 0;     // times that the pages were taken away and recomputed
+  int preemptions = 0;     // times that the pages were taken away
 };
 
 struct GenerateEvent {

@@ -62,6 +62,7 @@ void Scheduler::Add(Sequence* sequence) {
 void Scheduler::Remove(Sequence* sequence) {
   Erase(sequence->running ? running_ : waiting_, sequence);
   ReleasePages(sequence);
+  sequence->saved = nullptr;
   sequence->running = false;
   sequence->account = nullptr;
   fair_share_.Leave(sequence->tenant);
@@ -69,6 +70,7 @@ void Scheduler::Remove(Sequence* sequence) {
 
 void Scheduler::Preempt(Sequence* sequence) {
   Erase(running_, sequence);
+  SavePages(sequence);
   ReleasePages(sequence);
   sequence->running = false;
   ++sequence->preemptions;
@@ -91,6 +93,39 @@ void Scheduler::ReleasePages(Sequence* sequence) {
   sequence->computed = 0;
   sequence->entered_pages = 0;
   sequence->can_enter_pages = true;
+}
+
+void Scheduler::SavePages(Sequence* sequence) {
+  if (options_.swap == nullptr || sequence->computed == 0) return;
+  const int pages = PagesFor(sequence->computed);
+  if (options_.recompute_seconds &&
+      options_.recompute_seconds(sequence->computed) <= options_.swap->RoundTripSeconds(pages)) {
+    return;
+  }
+  sequence->saved = options_.swap->Save(
+      std::span<const int32_t>(sequence->pages).first(static_cast<size_t>(pages)));
+  if (sequence->saved == nullptr) {
+    ++counters_.preemptions_without_room;
+    return;
+  }
+  sequence->saved_positions = sequence->computed;
+  ++counters_.preemptions_saved;
+}
+
+void Scheduler::RestorePages(Sequence* sequence) {
+  if (sequence->saved == nullptr) return;
+  if (sequence->saved_positions > sequence->computed) {
+    // What the prefix cache had is in whole pages.
+    const int first = sequence->entered_pages;
+    options_.swap->Restore(*sequence->saved, first,
+                           std::span<const int32_t>(sequence->pages)
+                               .subspan(static_cast<size_t>(first),
+                                        static_cast<size_t>(sequence->saved->pages() - first)));
+    counters_.restored_tokens +=
+        static_cast<uint64_t>(sequence->saved_positions - sequence->computed);
+    sequence->computed = sequence->saved_positions;
+  }
+  sequence->saved = nullptr;
 }
 
 bool Scheduler::AllocatePages(Sequence* sequence, int count) {
@@ -216,6 +251,7 @@ bool Scheduler::TryAdmit(Sequence* sequence) {
     counters_.prefix_query_tokens += static_cast<uint64_t>(sequence->length());
   }
   CountHits(sequence, hits);
+  RestorePages(sequence);
   Charge(sequence);
   return true;
 }

@@ -19,8 +19,10 @@
 //      may push out running sequences of lower priority behind it in the order of pages, if that
 //      makes room; else nobody behind it is admitted either;
 //   2. every running sequence gets pages for all its tokens, in the order of pages; where none is
-//      available, the last in that order is preempted: it loses its pages and waits to be computed
-//      again, or found in the prefix cache again;
+//      available, the last in that order is preempted: it loses its pages and waits. What they held
+//      is copied to the swap space where that is expected to take less time than to compute it
+//      again, and there is room. When it is admitted again, it has what the prefix cache has, then
+//      what was saved, and computes the rest again;
 //   3. every decoding sequence gets its row; prompts share the rest of the rows in the order of
 //      service: of max_rows, or of row_budget where sequences decode.
 //
@@ -48,6 +50,7 @@
 #include "workers/engine/prefix_cache.h"
 #include "workers/engine/sequence.h"
 #include "workers/engine/step_cost.h"
+#include "workers/engine/swap_space.h"
 
 namespace octogate::workers {
 
@@ -61,6 +64,12 @@ struct SchedulerOptions {
   // decode; the prompt that is served first attends to `prompt_context` positions already. Clamped
   // to [rows of decode + 1, max_rows]. Empty: max_rows.
   std::function<int(const StepShape& decode, int64_t prompt_context)> row_budget;
+  // Where preempted sequences leave what they have computed; null: nowhere. Outlives the scheduler
+  // and its sequences.
+  SwapSpace* swap = nullptr;
+  // Seconds that it takes to compute the first so many positions of a sequence again. Empty: not
+  // known, and whatever there is room for is saved.
+  std::function<double(int positions)> recompute_seconds;
 };
 
 // Rows [first_position, first_position + row_count) of a sequence. The step yields logits for its
@@ -77,6 +86,11 @@ class Scheduler {
  public:
   struct Counters {
     uint64_t preemptions = 0;
+    // Of these: what was computed has been saved; would have been, had there been room.
+    uint64_t preemptions_saved = 0;
+    uint64_t preemptions_without_room = 0;
+    // Tokens whose keys and values came back from the swap space.
+    uint64_t restored_tokens = 0;
     // Tokens of sequences that were admitted or began anew, and those of them whose keys and values
     // were found in the prefix cache.
     uint64_t prefix_query_tokens = 0;
@@ -88,7 +102,7 @@ class Scheduler {
   // Lets a sequence wait for its turn. It must have at least one token, at most max_positions()
   // tokens for as long as it is here, and stay alive until Remove.
   void Add(Sequence* sequence);
-  // Forgets a sequence and releases its pages.
+  // Forgets a sequence and releases its pages and what was saved of it.
   void Remove(Sequence* sequence);
 
   // The rows of the next step, sequences in order of service; empty only where there is no
@@ -125,6 +139,10 @@ class Scheduler {
   void CountHits(Sequence* sequence, int tokens);
   bool AllocatePages(Sequence* sequence, int count);
   void ReleasePages(Sequence* sequence);
+  // Saves what a sequence that is about to lose its pages has computed, if that pays.
+  void SavePages(Sequence* sequence);
+  // Copies what was saved, and the prefix cache did not have, into the sequence's pages.
+  void RestorePages(Sequence* sequence);
   void Preempt(Sequence* sequence);
   void Charge(Sequence* sequence);
   // Rows of a step that are left for prompts.

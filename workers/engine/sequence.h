@@ -3,10 +3,12 @@
 #define OCTOGATE_WORKERS_ENGINE_SEQUENCE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "workers/engine/fair_share.h"
+#include "workers/engine/swap_space.h"
 
 namespace octogate::workers {
 
@@ -29,7 +31,10 @@ struct Sequence {
   bool can_enter_pages = true;  // until the prefix cache refuses one
   int most_computed = 0;        // of all times: rows below it are computed again
   int reused = 0;               // positions below that which were found, not computed
-  bool running = false;         // or waiting
+  // Of one that was preempted: the keys and values of positions [0, saved_positions). May be null.
+  std::unique_ptr<SwapSpace::Saved> saved;
+  int saved_positions = 0;
+  bool running = false;  // or waiting
   int preemptions = 0;
   int64_t rank = 0;  // see RunsBefore
   FairShare::Account* account = nullptr;

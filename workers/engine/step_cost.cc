@@ -103,6 +103,19 @@ StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds,
   return cost;
 }
 
+double PrefillSeconds(const StepCost& cost, int positions, int max_rows) {
+  double seconds = 0;
+  for (int done = 0; done < positions;) {
+    const int rows = std::min(positions - done, max_rows);
+    seconds +=
+        cost.Seconds({.rows = rows,
+                      .sequences = 1,
+                      .attended = int64_t{rows} * done + static_cast<int64_t>(AttendedBy(rows))});
+    done += rows;
+  }
+  return seconds;
+}
+
 int RowBudget(const StepCost& cost, const StepTimeLimit& limit, const StepShape& decode,
               int64_t prompt_context, int min_prompt_rows, int max_rows) {
   if (!cost.known() || (limit.seconds <= 0 && limit.slowdown <= 0)) return max_rows;

@@ -73,6 +73,10 @@ struct StepProbeLimits {
 StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds,
                          const std::function<double(const StepProbe&)>& run);
 
+// Seconds of the steps that compute the first `positions` of a sequence, with nothing beside it and
+// at most `max_rows` rows each.
+double PrefillSeconds(const StepCost& cost, int positions, int max_rows);
+
 // How long a step may take in which prompts share with sequences that decode. 0: no limit.
 struct StepTimeLimit {
   double seconds = 0;

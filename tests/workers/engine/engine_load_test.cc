@@ -62,16 +62,25 @@ TEST_P(EngineLoadTest, AnswersDoNotDependOnTheBatchNorOnPreemption) {
     requests[i].stop.clear();
   }
   const std::vector<Outcome> expected = RunAll(*alone, requests, false);
-  // Enough for one of the longest.
-  const auto batched = MakeEngine(
-      FixturePath(GetParam()),
-      {.max_sequences = 8, .max_rows_per_step = 19, .page_size = 5, .kv_tokens = longest + 60}, 2);
-  ASSERT_NE(batched, nullptr);
-  const std::vector<Outcome> got = RunAll(*batched, requests, true);
-  ExpectSameAnswers(got, expected);
-  EXPECT_GT(batched->stats().preemptions, 0u);
-  EXPECT_TRUE(batched->Drain(absl::Now() + kLong).ok());
-  EXPECT_EQ(batched->stats().pages_used, 0);
+  // What preempted sequences have computed is lost; or some of it, or all comes back.
+  for (const uint64_t swap_bytes : {uint64_t{0}, uint64_t{100'000}, uint64_t{1} << 30}) {
+    SCOPED_TRACE(swap_bytes);
+    // Enough for one of the longest.
+    const auto batched = MakeEngine(FixturePath(GetParam()),
+                                    {.max_sequences = 8,
+                                     .max_rows_per_step = 19,
+                                     .page_size = 5,
+                                     .kv_tokens = longest + 60,
+                                     .swap_bytes = swap_bytes},
+                                    2);
+    ASSERT_NE(batched, nullptr);
+    const std::vector<Outcome> got = RunAll(*batched, requests, true);
+    ExpectSameAnswers(got, expected);
+    EXPECT_GT(batched->stats().preemptions, 0u);
+    EXPECT_TRUE(batched->Drain(absl::Now() + kLong).ok());
+    EXPECT_EQ(batched->stats().pages_used, 0);
+    EXPECT_EQ(batched->stats().swap_bytes_used, 0u);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, EngineLoadTest,
@@ -86,7 +95,8 @@ TEST(EngineStressTest, EveryRequestEndsOnceAndNoPageIsLost) {
                                   .max_waiting = 12,
                                   .max_rows_per_step = 12,
                                   .page_size = 4,
-                                  .kv_tokens = 160},
+                                  .kv_tokens = 160,
+                                  .swap_bytes = 200'000},
                                  2);
   ASSERT_NE(engine, nullptr);
   std::atomic<int> accepted{0};
@@ -139,6 +149,7 @@ TEST(EngineStressTest, EveryRequestEndsOnceAndNoPageIsLost) {
   EXPECT_EQ(reasons[static_cast<size_t>(FinishReason::kError)], 0);
   const EngineStats stats = engine->stats();
   EXPECT_EQ(stats.pages_used, 0);
+  EXPECT_EQ(stats.swap_bytes_used, 0u);
   EXPECT_EQ(stats.running + stats.waiting, 0);
   EXPECT_EQ(stats.requests_accepted, stats.requests_finished);
 }

@@ -40,6 +40,17 @@ TEST(PlanPagesTest, RefusesOnePageTooManyAndSaysWhatWouldFit) {
   }
 }
 
+TEST(PlanPagesTest, LeavesRoomForTheSwapSpace) {
+  MemoryDemand demand = Demand();
+  demand.swap_bytes = 30 * kMiB;
+  EXPECT_EQ(*PlanPages(demand, 200 * kMiB, "m"), 50);
+  const auto pages = PlanPages(demand, 200 * kMiB - 1, "m");
+  EXPECT_THAT(std::string(pages.status().message()),
+              HasSubstr("activations 20.0 MiB + swap space 30.0 MiB + KV cache 50.0 MiB"));
+  demand.flexible = true;
+  EXPECT_EQ(*PlanPages(demand, 210 * kMiB, "m"), 30);
+}
+
 TEST(PlanPagesTest, SaysWhatIsNeededWhereNoPageFits) {
   const auto pages = PlanPages(Demand(), 110 * kMiB, "m");
   EXPECT_THAT(std::string(pages.status().message()), HasSubstr("at least 121.0 MiB are needed"));

@@ -1,11 +1,14 @@
 // The scheduler as pure data under random load: every promise of its header is checked after each
 // step, against a cache in which a position holds the name of what was computed there.
 #include <algorithm>
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,11 +32,16 @@ int FloorDiv(int a, int b) { return a / b - (a % b < 0 ? 1 : 0); }
 
 class Simulation {
  public:
-  Simulation(std::mt19937& random, const SchedulerOptions& options, int pages)
+  // Up to `swap_pages` pages of preempted sequences are saved.
+  Simulation(std::mt19937& random, const SchedulerOptions& options, int pages, int swap_pages)
       : random_(random),
         options_(options),
-        scheduler_(options, pages),
-        cache_(static_cast<size_t>(pages * options.page_size)) {}
+        cache_(static_cast<size_t>(pages * options.page_size)),
+        swap_(SwapSpace::Make(
+            sizeof(size_t), static_cast<uint64_t>(swap_pages) * sizeof(size_t),
+            {.out = [this](int32_t page, std::span<std::byte> to) { CopyOut(page, to); },
+             .in = [this](std::span<const std::byte> from, int32_t page) { CopyIn(from, page); }})),
+        scheduler_(WithSwap(options), pages) {}
 
   int Pick(int from, int to) { return std::uniform_int_distribution<int>(from, to)(random_); }
 
@@ -77,8 +85,36 @@ class Simulation {
 
   bool empty() const { return live_.empty(); }
   const Scheduler& scheduler() const { return scheduler_; }
+  const SwapSpace& swap() const { return *swap_; }
 
  private:
+  SchedulerOptions WithSwap(SchedulerOptions options) {
+    options.swap = swap_.get();
+    // Any choice is right, if not good.
+    options.recompute_seconds = [this](int positions) {
+      EXPECT_GT(positions, 0);
+      return Pick(0, 3) > 0 ? 1e9 : 0;
+    };
+    return options;
+  }
+
+  // What a slot of the swap space holds is the name of a copy.
+  void CopyOut(int32_t page, std::span<std::byte> to) {
+    const size_t name = copies_.size();
+    const auto begin = cache_.begin() + static_cast<ptrdiff_t>(page) * options_.page_size;
+    copies_.emplace_back(begin, begin + options_.page_size);
+    ASSERT_EQ(to.size(), sizeof(name));
+    std::memcpy(to.data(), &name, sizeof(name));
+  }
+  void CopyIn(std::span<const std::byte> from, int32_t page) {
+    size_t name = 0;
+    ASSERT_EQ(from.size(), sizeof(name));
+    std::memcpy(&name, from.data(), sizeof(name));
+    ASSERT_LT(name, copies_.size());
+    std::copy(copies_[name].begin(), copies_[name].end(),
+              cache_.begin() + static_cast<ptrdiff_t>(page) * options_.page_size);
+  }
+
   void Leave(size_t index) {
     scheduler_.Remove(live_[index].get());
     added_.erase(live_[index].get());
@@ -116,8 +152,14 @@ class Simulation {
   void CheckPages() {
     std::map<int32_t, std::vector<const Sequence*>> owners;
     int running = 0;
+    int saved = 0;
     for (const auto& sequence : live_) {
       running += sequence->running ? 1 : 0;
+      if (sequence->saved != nullptr) {
+        ASSERT_FALSE(sequence->running);
+        ASSERT_LT(sequence->saved_positions, sequence->length());
+        saved += sequence->saved->pages();
+      }
       if (!sequence->running) {
         ASSERT_TRUE(sequence->pages.empty());
         ASSERT_EQ(sequence->computed, 0);
@@ -127,6 +169,7 @@ class Simulation {
         ASSERT_EQ(cache_[Slot(*sequence, i)], KeyValueAt(*sequence, i));
       }
     }
+    ASSERT_EQ(swap_->used_bytes(), static_cast<uint64_t>(saved) * sizeof(size_t));
     ASSERT_EQ(running, scheduler_.running());
     ASSERT_EQ(live_.size(), static_cast<size_t>(scheduler_.running() + scheduler_.waiting()));
     const PageAllocator& pages = scheduler_.pages();
@@ -211,8 +254,10 @@ class Simulation {
 
   std::mt19937& random_;
   const SchedulerOptions options_;
-  Scheduler scheduler_;
   std::vector<KeyValue> cache_;
+  std::vector<std::vector<KeyValue>> copies_;
+  std::unique_ptr<SwapSpace> swap_;
+  Scheduler scheduler_;
   std::vector<std::unique_ptr<Sequence>> live_;
   std::map<const Sequence*, int> end_;  // the length at which it finishes
   std::map<const Sequence*, int> added_;
@@ -225,6 +270,8 @@ TEST(SchedulerPropertyTest, KeepsItsPromisesUnderRandomLoad) {
   SCOPED_TRACE(DescribeSeed(seed));
   std::mt19937 random(seed);
   uint64_t preemptions = 0;
+  uint64_t restored = 0;
+  uint64_t without_room = 0;
   uint64_t hits = 0;
   for (int trial = 0; trial < 60 && !::testing::Test::HasFailure(); ++trial) {
     const auto pick = [&](int from, int to) {
@@ -244,7 +291,7 @@ TEST(SchedulerPropertyTest, KeepsItsPromisesUnderRandomLoad) {
         return pick(-5, 40);
       };
     }
-    Simulation simulation(random, options, pick(2, 30));
+    Simulation simulation(random, options, pick(2, 30), pick(0, 2) * pick(0, 10));
     int to_come = 40;
     int steps = 0;
     while ((to_come > 0 || !simulation.empty()) && !::testing::Test::HasFatalFailure()) {
@@ -259,10 +306,18 @@ TEST(SchedulerPropertyTest, KeepsItsPromisesUnderRandomLoad) {
     EXPECT_EQ(scheduler.pages().used(), 0);
     EXPECT_EQ(scheduler.running() + scheduler.waiting(), 0);
     EXPECT_LE(scheduler.counters().prefix_hit_tokens, scheduler.counters().prefix_query_tokens);
+    EXPECT_EQ(simulation.swap().used_bytes(), 0u);
+    EXPECT_LE(
+        scheduler.counters().preemptions_saved + scheduler.counters().preemptions_without_room,
+        scheduler.counters().preemptions);
     preemptions += scheduler.counters().preemptions;
+    restored += scheduler.counters().restored_tokens;
+    without_room += scheduler.counters().preemptions_without_room;
     hits += scheduler.counters().prefix_hit_tokens;
   }
   EXPECT_GT(preemptions, 0u);
+  EXPECT_GT(restored, 0u);
+  EXPECT_GT(without_room, 0u);
   EXPECT_GT(hits, 0u);
 }
 

@@ -1,7 +1,11 @@
 #include "workers/engine/scheduler.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <functional>
 #include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -104,6 +108,82 @@ TEST(SchedulerTest, PreemptsTheYoungestWhenPagesRunOut) {
   EXPECT_EQ(RowsOf(step, young.get()), young->length());
   scheduler.Remove(young.get());
   EXPECT_EQ(scheduler.pages().used(), 0);
+}
+
+// Two sequences that outgrow eight pages of one position together, until the younger one has been
+// preempted; copies of pages are counted and hold nothing.
+struct Crowd {
+  explicit Crowd(uint64_t swap_bytes, std::function<double(int)> recompute_seconds = nullptr)
+      : swap(SwapSpace::Make(1, swap_bytes,
+                             {.out = [this](int32_t, std::span<std::byte>) { ++out; },
+                              .in = [this](std::span<const std::byte>, int32_t) { ++in; }})),
+        scheduler({.max_sequences = 2,
+                   .max_rows = 8,
+                   .page_size = 1,
+                   .share_prefixes = false,
+                   .swap = swap.get(),
+                   .recompute_seconds = std::move(recompute_seconds)},
+                  8) {
+    scheduler.Add(old.get());
+    scheduler.Add(young.get());
+    while (young->preemptions == 0) Compute(scheduler, scheduler.Schedule());
+  }
+
+  int out = 0;
+  int in = 0;
+  std::unique_ptr<SwapSpace> swap;
+  Scheduler scheduler;
+  std::unique_ptr<Sequence> old = MakeSequence(3, 0);
+  std::unique_ptr<Sequence> young = MakeSequence(3, 1);
+};
+
+TEST(SchedulerTest, APreemptedSequenceGoesOnWhereItWasSaved) {
+  Crowd crowd(100);
+  const int computed = crowd.young->saved_positions;
+  EXPECT_EQ(computed, crowd.young->length() - 1);
+  EXPECT_EQ(crowd.out, computed);
+  EXPECT_EQ(crowd.swap->used_bytes(), static_cast<uint64_t>(computed));
+  crowd.scheduler.Remove(crowd.old.get());
+  const auto step = crowd.scheduler.Schedule();
+  ASSERT_EQ(step.size(), 1u);
+  EXPECT_EQ(step[0].first_position, computed);
+  EXPECT_EQ(step[0].row_count, 1);
+  EXPECT_EQ(crowd.in, computed);
+  EXPECT_EQ(crowd.swap->used_bytes(), 0u);
+  EXPECT_EQ(crowd.scheduler.counters().preemptions_saved, 1u);
+  EXPECT_EQ(crowd.scheduler.counters().restored_tokens, static_cast<uint64_t>(computed));
+  crowd.scheduler.Remove(crowd.young.get());
+}
+
+TEST(SchedulerTest, WhatDoesNotFitIntoTheSwapSpaceIsComputedAgain) {
+  Crowd crowd(1);
+  EXPECT_EQ(crowd.out, 0);
+  EXPECT_EQ(crowd.scheduler.counters().preemptions_without_room, 1u);
+  crowd.scheduler.Remove(crowd.old.get());
+  EXPECT_EQ(RowsOf(crowd.scheduler.Schedule(), crowd.young.get()), crowd.young->length());
+  crowd.scheduler.Remove(crowd.young.get());
+}
+
+TEST(SchedulerTest, WhatIsSoonComputedAgainIsNotSaved) {
+  // A sequence in no time.
+  Crowd cheap(100, [](int) { return 0.0; });
+  EXPECT_EQ(cheap.out, 0);
+  EXPECT_EQ(cheap.scheduler.counters().preemptions_without_room, 0u);
+  // A sequence in an hour.
+  Crowd expensive(100, [](int positions) { return 3600.0 * positions; });
+  EXPECT_GT(expensive.out, 0);
+  for (Crowd* crowd : {&cheap, &expensive}) {
+    crowd->scheduler.Remove(crowd->old.get());
+    crowd->scheduler.Remove(crowd->young.get());
+  }
+}
+
+TEST(SchedulerTest, ASequenceThatLeavesGivesBackWhatWasSavedOfIt) {
+  Crowd crowd(100);
+  ASSERT_GT(crowd.swap->used_bytes(), 0u);
+  crowd.scheduler.Remove(crowd.young.get());
+  EXPECT_EQ(crowd.swap->used_bytes(), 0u);
+  crowd.scheduler.Remove(crowd.old.get());
 }
 
 TEST(SchedulerTest, HigherPriorityPushesOutLowerOnlyIfThatMakesRoom) {

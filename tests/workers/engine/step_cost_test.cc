@@ -119,6 +119,19 @@ TEST(RowBudgetTest, IsTheLargestStepWithinTheLimit) {
   EXPECT_EQ(RowBudget({}, {.seconds = 1e-9}, {.rows = 3}, 0, 16, 256), 256);
 }
 
+TEST(PrefillSecondsTest, IsTheSumOverTheStepsThatComputeIt) {
+  StepCost cost;
+  cost.rows.Add(1, 10);
+  cost.rows.Add(101, 110);  // 9 + rows
+  cost.context.Add(1, 0);
+  cost.context.Add(100'001, 1000);  // (attended - 1) / 100
+  EXPECT_EQ(PrefillSeconds(cost, 0, 8), 0);
+  // Chunks of 8, 8 and 4, which attend to 36, 8 * 8 + 36 and 16 * 4 + 10 positions.
+  EXPECT_NEAR(PrefillSeconds(cost, 20, 8), (9 + 8) * 2 + 9 + 4 + (35 + 99 + 73) / 100.0, 1e-9);
+  // Fewer steps cost less.
+  EXPECT_LT(PrefillSeconds(cost, 20, 20), PrefillSeconds(cost, 20, 8));
+}
+
 TEST(EngineStepCostTest, IsMeasuredByCreateWhereItIsAskedFor) {
   const auto without = MakeEngine(FixturePath("llama"), {});
   EXPECT_FALSE(without->step_cost().known());

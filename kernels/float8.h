@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/float16.h"
+#include "kernels/host_device.h"
 
 namespace octogate::kernels {
 
@@ -19,7 +20,7 @@ inline constexpr uint8_t kFloat8Nan = 0x7F;
 
 // Exact: with its bits in the place of F16's an E4M3 number is 2^8 times too
 // small, subnormal or not.
-inline float Float8ToFloat(uint8_t value) {
+OCTOGATE_HOST_DEVICE inline float Float8ToFloat(uint8_t value) {
   const auto sign = static_cast<uint16_t>((value & 0x80u) << 8);
   if ((value & 0x7Fu) == kFloat8Nan) return Float16ToFloat(static_cast<uint16_t>(sign | 0x7E00u));
   return 256 * Float16ToFloat(static_cast<uint16_t>(sign | ((value & 0x7Fu) << 7)));
@@ -27,7 +28,7 @@ inline float Float8ToFloat(uint8_t value) {
 
 // Rounds to nearest, ties to even; what is larger than kFloat8Max becomes
 // kFloat8Max, infinities included. A NaN stays one.
-inline uint8_t FloatToFloat8(float value) {
+OCTOGATE_HOST_DEVICE inline uint8_t FloatToFloat8(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 24) & 0x80u;
   const uint32_t magnitude = bits & 0x7FFFFFFFu;

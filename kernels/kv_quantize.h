@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/host_device.h"
+
 namespace octogate::kernels {
 
 struct KvScale {
@@ -21,20 +23,27 @@ struct KvScale {
   float inverse;  // 0: all codes are zero
 };
 
-inline KvScale KvScaleOf(const float* x, int count) {
-  float largest = 0;
-  for (int i = 0; i < count; ++i) {
-    const float magnitude = std::fabs(x[i]);
-    if (!(magnitude <= std::numeric_limits<float>::max())) {
-      return {std::numeric_limits<float>::quiet_NaN(), 0};
-    }
-    if (magnitude > largest) largest = magnitude;
+// Of values of which `largest` is the largest magnitude; a NaN or an infinity
+// where one of them is either.
+OCTOGATE_HOST_DEVICE inline KvScale KvScaleFor(float largest) {
+  if (!(largest <= std::numeric_limits<float>::max())) {
+    return {std::numeric_limits<float>::quiet_NaN(), 0};
   }
   if (largest < 0x1p-100f) return {0, 0};
   return {largest / 127, 127 / largest};
 }
 
-inline int8_t KvCode(float x, const KvScale& scale) {
+inline KvScale KvScaleOf(const float* x, int count) {
+  float largest = 0;
+  for (int i = 0; i < count; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    if (!(magnitude <= std::numeric_limits<float>::max())) return KvScaleFor(magnitude);
+    if (magnitude > largest) largest = magnitude;
+  }
+  return KvScaleFor(largest);
+}
+
+OCTOGATE_HOST_DEVICE inline int8_t KvCode(float x, const KvScale& scale) {
   if (scale.inverse == 0) return 0;
   constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: rounds to integer
   return static_cast<int8_t>((x * scale.inverse + kRounder) - kRounder);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cassert>
 
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/attention.h"
@@ -12,8 +11,9 @@ template <typename T>
 void Attend(Stream stream, AttentionArguments arguments, int chunks, unsigned splits) {
   const Grid grid{static_cast<unsigned>(arguments.rows.count),
                   static_cast<unsigned>(arguments.shape.kv_heads * chunks), splits};
-  Launch(stream, grid, kAttentionThreads, AttentionSharedBytes(arguments.shape.head_dim),
-         AttentionKernel<T>, arguments);
+  Launch(stream, grid, kAttentionThreads,
+         AttentionSharedBytes(arguments.cache.dtype, arguments.shape.head_dim), AttentionKernel<T>,
+         arguments);
 }
 
 }  // namespace
@@ -47,8 +47,12 @@ void LaunchAttention(Stream stream, const AttentionShape& shape, const KvView& c
     case DType::kBF16:
       Attend<Bf16>(stream, arguments, chunks, splits);
       break;
-    default:
-      assert(false);  // CreateKvCache makes none
+    case DType::kF8E4M3:
+      Attend<F8>(stream, arguments, chunks, splits);
+      break;
+    case DType::kI8:
+      Attend<I8>(stream, arguments, chunks, splits);
+      break;
   }
   if (!split) return;
   const Grid grid{static_cast<unsigned>(rows.count), static_cast<unsigned>(shape.heads)};

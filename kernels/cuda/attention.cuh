@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/device.h"
@@ -37,7 +38,10 @@ OCTOGATE_HOST_DEVICE inline int PartFloats(int head_dim) { return head_dim + 2; 
 
 // The thread block's shared memory, for `head_dim` values a head.
 struct AttentionShared {
-  int64_t* keys;   // [kAttentionBlock]: where the key of each position begins
+  int64_t* keys;  // [kAttentionBlock]: bytes to the key of each position
+  // [kAttentionBlock] of kI8, otherwise not there: scales of keys and values.
+  float* key_scales;
+  float* value_scales;
   float* q;        // [kAttentionHeads][head_dim]
   float* weights;  // [kAttentionHeads][kAttentionBlock]: scores, then exp
   float* total;    // [kAttentionHeads][head_dim]: of the blocks so far
@@ -45,16 +49,20 @@ struct AttentionShared {
   float* sum;      // the same
 };
 
-inline size_t AttentionSharedBytes(int head_dim) {
+inline size_t AttentionSharedBytes(DType dtype, int head_dim) {
   return sizeof(int64_t) * kAttentionBlock +
+         (dtype == DType::kI8 ? 2 * sizeof(float) * kAttentionBlock : 0) +
          sizeof(float) * kAttentionHeads *
              (2 * static_cast<size_t>(head_dim) + kAttentionBlock + 4);
 }
 
+template <typename T>
 OCTOGATE_DEVICE AttentionShared CarveShared(int head_dim) {
   AttentionShared shared;
   shared.keys = SharedMemory<int64_t>();
-  shared.q = reinterpret_cast<float*>(shared.keys + kAttentionBlock);
+  shared.key_scales = reinterpret_cast<float*>(shared.keys + kAttentionBlock);
+  shared.value_scales = shared.key_scales + kAttentionBlock;
+  shared.q = std::is_same_v<T, I8> ? shared.value_scales + kAttentionBlock : shared.key_scales;
   shared.weights = shared.q + kAttentionHeads * head_dim;
   shared.total = shared.weights + kAttentionHeads * kAttentionBlock;
   shared.max = shared.total + kAttentionHeads * head_dim;
@@ -65,14 +73,14 @@ OCTOGATE_DEVICE AttentionShared CarveShared(int head_dim) {
 // weights = scale * q · k for the positions [begin, end) of a block: half a warp
 // takes a position.
 template <typename T>
-OCTOGATE_DEVICE void ScoreBlock(const AttentionShared& shared, const T* data, int head_dim,
+OCTOGATE_DEVICE void ScoreBlock(const AttentionShared& shared, const uint8_t* data, int head_dim,
                                 float scale, int begin, int end) {
   const int halves = BlockThreads() / kLanes;
   // All half warps take the same number of turns: shuffles need whole warps.
   for (int turn = begin; turn < end; turn += halves) {
     const int j = turn + HalfWarp();
     const bool inside = j < end;
-    const T* key = data + shared.keys[inside ? j : begin];
+    const T* key = reinterpret_cast<const T*>(data + shared.keys[inside ? j : begin]);
     float lanes[kAttentionHeads] = {};
     for (int d = 0; d < head_dim; d += kLanes) {
       const bool in_head = d + SumLane() < head_dim;
@@ -83,14 +91,16 @@ OCTOGATE_DEVICE void ScoreBlock(const AttentionShared& shared, const T* data, in
       }
     }
     for (int h = 0; h < kAttentionHeads; ++h) {
-      const float dot = SumOfLanes(lanes[h]);
+      float dot = SumOfLanes(lanes[h]);
+      if constexpr (std::is_same_v<T, I8>) dot *= shared.key_scales[inside ? j : begin];
       if (inside && SumLane() == 0) shared.weights[h * kAttentionBlock + j] = dot * scale;
     }
   }
 }
 
-// Turns the scores into exponentials; max and sum of the block. A warp takes a
-// head.
+// Turns the scores into exponentials, those of kI8 times the scales of the values;
+// max and sum of the block. A warp takes a head.
+template <typename T>
 OCTOGATE_DEVICE void SoftmaxBlock(const AttentionShared& shared, int begin, int end) {
   for (int h = Warp(); h < kAttentionHeads; h += BlockThreads() / kWarpThreads) {
     float* weights = shared.weights + h * kAttentionBlock;
@@ -106,6 +116,12 @@ OCTOGATE_DEVICE void SoftmaxBlock(const AttentionShared& shared, int begin, int 
       lane += j >= begin && j < end ? weights[j] : 0.0f;
     }
     const float sum = SumOfLanes(lane);
+    if constexpr (std::is_same_v<T, I8>) {
+      WarpBarrier();
+      for (int j = begin + Lane(); j < end; j += kWarpThreads) {
+        weights[j] *= shared.value_scales[j];
+      }
+    }
     if (Lane() == 0) {
       shared.max[h] = max;
       shared.sum[h] = sum;
@@ -115,13 +131,13 @@ OCTOGATE_DEVICE void SoftmaxBlock(const AttentionShared& shared, int begin, int 
 
 // Calls use(h, d, o) for the sums o of weights * values of the block.
 template <typename T, typename Use>
-OCTOGATE_DEVICE void WeighValues(const AttentionShared& shared, const T* values, int head_dim,
+OCTOGATE_DEVICE void WeighValues(const AttentionShared& shared, const uint8_t* values, int head_dim,
                                  int begin, int end, const Use& use) {
   for (int d = ThreadIndex(); d < head_dim; d += BlockThreads()) {
     float o[kAttentionHeads] = {};
 #pragma unroll 4
     for (int j = begin; j < end; ++j) {
-      const float value = ToFloat(values[shared.keys[j] + d]);
+      const float value = ToFloat(reinterpret_cast<const T*>(values + shared.keys[j])[d]);
       for (int h = 0; h < kAttentionHeads; ++h) {
         o[h] = std::fma(shared.weights[h * kAttentionBlock + j], value, o[h]);
       }
@@ -142,8 +158,8 @@ OCTOGATE_KERNEL void AttentionKernel(AttentionArguments a) {
   const int left = (kv_head + 1) * group - first_head;
   const int heads = left < kAttentionHeads ? left : kAttentionHeads;
   const StepRow row = a.rows.rows[BlockX()];
-  const T* data = static_cast<const T*>(a.cache.data);
-  const T* values = data + ValueDistance(a.cache);
+  const uint8_t* data = static_cast<const uint8_t*>(a.cache.data);
+  const uint8_t* values = data + a.cache.run_bytes;
 
   const int first_seen = FirstSeen(row.position, a.shape.sliding_window);
   const int first_block = first_seen / kAttentionBlock;
@@ -155,7 +171,7 @@ OCTOGATE_KERNEL void AttentionKernel(AttentionArguments a) {
     last_block = block;
   }
 
-  const AttentionShared shared = CarveShared(head_dim);
+  const AttentionShared shared = CarveShared<T>(head_dim);
   for (int i = ThreadIndex(); i < kAttentionHeads * head_dim; i += BlockThreads()) {
     const int h = i / head_dim;
     const int64_t from = static_cast<int64_t>(row.row) * a.q_stride +
@@ -170,19 +186,26 @@ OCTOGATE_KERNEL void AttentionKernel(AttentionArguments a) {
     for (int j = begin + ThreadIndex(); j < end; j += BlockThreads()) {
       const int slot = SlotOf(row, a.rows.paths, start + j);
       const int page = a.rows.pages[row.first_page + slot / a.cache.page_size];
-      shared.keys[j] = KeyOffset(a.cache, page, a.layer, kv_head, slot % a.cache.page_size);
+      const int in_page = slot % a.cache.page_size;
+      const int64_t run = RunOffset(a.cache, page, a.layer, kv_head);
+      shared.keys[j] = run + SlotOffset(a.cache, in_page);
+      if constexpr (std::is_same_v<T, I8>) {
+        const uint8_t* scale = data + run + ScaleOffset(a.cache, in_page);
+        shared.key_scales[j] = *reinterpret_cast<const float*>(scale);
+        shared.value_scales[j] = *reinterpret_cast<const float*>(scale + a.cache.run_bytes);
+      }
     }
     Barrier();
-    ScoreBlock(shared, data, head_dim, a.shape.scale, begin, end);
+    ScoreBlock<T>(shared, data, head_dim, a.shape.scale, begin, end);
     Barrier();
-    SoftmaxBlock(shared, begin, end);
+    SoftmaxBlock<T>(shared, begin, end);
     Barrier();
     if (a.parts != nullptr) {
       const int64_t row_heads = static_cast<int64_t>(BlockX()) * a.shape.heads + first_head;
       const auto part = [&](int h) {
         return a.parts + ((row_heads + h) * a.blocks + BlockZ()) * PartFloats(head_dim);
       };
-      WeighValues(shared, values, head_dim, begin, end, [&](int h, int d, float o) {
+      WeighValues<T>(shared, values, head_dim, begin, end, [&](int h, int d, float o) {
         if (h < heads) part(h)[2 + d] = o;
       });
       if (ThreadIndex() < heads) {
@@ -193,7 +216,7 @@ OCTOGATE_KERNEL void AttentionKernel(AttentionArguments a) {
     }
     float* total_max = shared.max + kAttentionHeads;
     float* total_sum = shared.sum + kAttentionHeads;
-    WeighValues(shared, values, head_dim, begin, end, [&](int h, int d, float o) {
+    WeighValues<T>(shared, values, head_dim, begin, end, [&](int h, int d, float o) {
       float& total = shared.total[h * head_dim + d];
       if (block == first_block) {
         total = o;

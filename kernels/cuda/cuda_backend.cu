@@ -50,16 +50,13 @@ class DeviceKvCache final : public KvCache {
   const KvCacheShape& shape() const override { return shape_; }
   size_t page_bytes() const override {
     return 2 * static_cast<size_t>(shape_.layers) * static_cast<size_t>(shape_.kv_heads) *
-           static_cast<size_t>(shape_.page_size) * KvHeadBytes(shape_.dtype, shape_.head_dim);
+           static_cast<size_t>(view().run_bytes);
   }
   // A page is one block of memory.
   void* page(int32_t index) const {
     return static_cast<std::byte*>(memory_.get()) + static_cast<size_t>(index) * page_bytes();
   }
-  KvView view() const {
-    return {memory_.get(),    shape_.dtype,    shape_.layers,
-            shape_.page_size, shape_.kv_heads, shape_.head_dim};
-  }
+  KvView view() const { return ViewKv(shape_, memory_.get()); }
 
  private:
   DeviceMemory memory_;
@@ -135,11 +132,10 @@ class CudaBackend final : public Backend {
   }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
-    if (shape.dtype == DType::kF8E4M3 || shape.dtype == DType::kI8) return nullptr;
     UseDevice(device_);
-    size_t bytes = 2 * SizeOf(shape.dtype);
-    for (const int factor :
-         {shape.layers, shape.pages, shape.page_size, shape.kv_heads, shape.head_dim}) {
+    if (shape.head_dim <= 0 || shape.head_dim > kMaxHeadDim) return nullptr;
+    size_t bytes = 2 * static_cast<size_t>(ViewKv(shape, nullptr).run_bytes);
+    for (const int factor : {shape.layers, shape.pages, shape.kv_heads}) {
       bytes = Product(bytes, static_cast<size_t>(factor));
     }
     DeviceMemory memory = Take(bytes, false);

@@ -6,8 +6,7 @@
 // none (kernels/cuda/memory.h, Staging, has the exception).
 //
 // Weights of 16 bits and in all quantised formats are packed for the tensor
-// cores, with the values of kernels/quantize.h; F32 stays F32. CreateKvCache gives
-// null for caches in 8 bits.
+// cores, with the values of kernels/quantize.h; F32 stays F32.
 //
 // Numerics. Products with packed weights have an order of their own
 // (kernels/cuda/matmul_layout.h), the same for any number of rows and any chunks:

@@ -48,8 +48,9 @@
 //                                is 16 x 8 (d[0], d[1] in row l / 4, d[2],
 //                                d[3] in row l / 4 + 8)
 //
-//   Bf16, F16                    the 16-bit types, bits only
-//   float ToFloat(Bf16 | F16 | float), T FromFloat<T>(float)
+//   Bf16, F16, F8, I8            types of 16 and 8 bits, bits only; F8 is E4M3
+//   float ToFloat(Bf16 | F16 | F8 | I8 | float), exact
+//   T FromFloat<T>(float)        rounded to nearest even; T: not I8
 //   uint32_t Pack<T>(float low, float high)
 //   uint32_t SubtractF16x2(uint32_t a, uint32_t b)   of packed pairs, each
 //                                difference rounded to F16
@@ -73,6 +74,12 @@ struct Bf16 {
 };
 struct F16 {
   uint16_t bits;
+};
+struct F8 {
+  uint8_t bits;
+};
+struct I8 {
+  int8_t code;
 };
 
 struct alignas(16) Vector16 {

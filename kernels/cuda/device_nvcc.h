@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/float8.h"
+
 #define OCTOGATE_KERNEL static __global__
 #define OCTOGATE_DEVICE static __device__ __forceinline__
 #define OCTOGATE_DEVICE_MEMBER __device__ __forceinline__
@@ -139,6 +141,16 @@ OCTOGATE_DEVICE float ToFloat(Bf16 value) {
   return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
 }
 OCTOGATE_DEVICE float ToFloat(F16 value) { return __half2float(__ushort_as_half(value.bits)); }
+OCTOGATE_DEVICE float ToFloat(F8 value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+  uint32_t pair;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;\n" : "=r"(pair) : "h"(static_cast<uint16_t>(value.bits)));
+  return __half2float(__ushort_as_half(static_cast<uint16_t>(pair)));
+#else
+  return Float8ToFloat(value.bits);
+#endif
+}
+OCTOGATE_DEVICE float ToFloat(I8 value) { return static_cast<float>(value.code); }
 
 template <typename T>
 OCTOGATE_DEVICE T FromFloat(float value) {
@@ -146,6 +158,8 @@ OCTOGATE_DEVICE T FromFloat(float value) {
     return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
   } else if constexpr (std::is_same_v<T, F16>) {
     return {__half_as_ushort(__float2half_rn(value))};
+  } else if constexpr (std::is_same_v<T, F8>) {
+    return {FloatToFloat8(value)};
   } else {
     return value;
   }

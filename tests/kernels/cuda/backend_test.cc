@@ -328,16 +328,16 @@ std::vector<AncestorMask> RandomTree(RandomData& random, int rows) {
 // Chains and trees behind pasts of all lengths, their pages in random order;
 // then an accepted path is compacted and decoding goes on behind it.
 TEST_F(CudaBackendTest, Attention) {
-  for (int trial = 0; trial < 12; ++trial) {
+  constexpr DType kKvTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kI8};
+  for (int trial = 0; trial < 15; ++trial) {
     constexpr int kPageSizes[] = {1, 7, 16, 64};
     constexpr int kHeadDims[] = {8, 20, 64, 130};
-    constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
     KvCacheShape cache_shape{.layers = 2,
                              .pages = 0,
                              .page_size = kPageSizes[random_.Int(0, 3)],
                              .kv_heads = random_.Int(1, 2),
                              .head_dim = kHeadDims[random_.Int(0, 3)],
-                             .dtype = kTypes[random_.Int(0, 2)]};
+                             .dtype = kKvTypes[trial % 5]};
     const AttentionShape shape{.heads = cache_shape.kv_heads * random_.Int(1, 6),
                                .kv_heads = cache_shape.kv_heads,
                                .head_dim = cache_shape.head_dim,
@@ -375,8 +375,14 @@ TEST_F(CudaBackendTest, Attention) {
     for (Sequence& s : sequences) {
       for (int32_t& page : s.pages) page = order[static_cast<size_t>(page)];
     }
-    const Floats keys = Random(step_rows * kv_width);
-    const Floats values = Random(step_rows * kv_width);
+    Floats keys = Random(step_rows * kv_width);
+    Floats values = Random(step_rows * kv_width);
+    if (SizeOf(cache_shape.dtype) == 1) {  // what has no scale, or none that is a number
+      constexpr float kSpecial[] = {NAN, INFINITY, -1e30f, 500.0f, 0x1p-120f};
+      values[static_cast<size_t>(random_.Int(0, step_rows * kv_width - 1))] =
+          kSpecial[random_.Int(0, 4)];
+      std::fill_n(keys.begin(), cache_shape.head_dim, 0.0f);
+    }
     const Floats q = Random(step_rows * q_stride, 2);
     // The path of the last row of the first sequence, if that is a tree.
     std::vector<int32_t> path;
@@ -498,6 +504,8 @@ TEST_F(CudaBackendTest, WhatCannotBeHadIsSaid) {
   EXPECT_EQ(backend_->Allocate(std::numeric_limits<size_t>::max()), nullptr);
   constexpr int kMany = std::numeric_limits<int>::max();
   EXPECT_EQ(backend_->CreateKvCache({kMany, kMany, kMany, kMany, kMany, DType::kF32}), nullptr);
+  EXPECT_EQ(backend_->CreateKvCache({kMany, kMany, kMany, kMany, kMaxHeadDim, DType::kI8}),
+            nullptr);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "kernels/float16.h"
+#include "kernels/float8.h"
 #include "tests/kernels/cuda/emulation.h"
 
 #define OCTOGATE_KERNEL [[maybe_unused]] static
@@ -159,6 +160,8 @@ inline void LoadMatrix2Transposed(const void* row, uint32_t (&m)[2],
 inline float ToFloat(float value) { return value; }
 inline float ToFloat(Bf16 value) { return BFloat16ToFloat(value.bits); }
 inline float ToFloat(F16 value) { return Float16ToFloat(value.bits); }
+inline float ToFloat(F8 value) { return Float8ToFloat(value.bits); }
+inline float ToFloat(I8 value) { return static_cast<float>(value.code); }
 
 template <typename T>
 T FromFloat(float value) {
@@ -166,6 +169,8 @@ T FromFloat(float value) {
     return {FloatToBFloat16(value)};
   } else if constexpr (std::is_same_v<T, F16>) {
     return {FloatToFloat16(value)};
+  } else if constexpr (std::is_same_v<T, F8>) {
+    return {FloatToFloat8(value)};
   } else {
     return value;
   }

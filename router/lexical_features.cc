@@ -71,18 +71,29 @@ uint32_t Classify(UChar32 c) {
 
 // A word and a pair for each character, and the table at most three quarters full.
 constexpr size_t kMaxTerms = 2 * (kLexicalHeadBytes + kLexicalTailBytes);
-constexpr int kSlotBits = 15;
-static_assert(kMaxTerms <= (size_t{3} << kSlotBits) / 4);
+constexpr int kMaxSlotBits = 15;
+static_assert(kMaxTerms <= (size_t{3} << kMaxSlotBits) / 4);
+// Of a text of 0 bytes, whose table is never full either.
+constexpr int kMinSlotBits = 4;
+
+// What the terms of a text fit in.
+int SlotBits(size_t bytes) {
+  const size_t terms = std::min(2 * bytes, kMaxTerms);
+  int bits = kMinSlotBits;
+  while (terms > (size_t{3} << bits) / 4) ++bits;
+  return bits;
+}
 
 }  // namespace
 
-LexicalFeatureExtractor::LexicalFeatureExtractor() : slots_(size_t{1} << kSlotBits) {}
+LexicalFeatureExtractor::LexicalFeatureExtractor() : slots_(size_t{1} << kMaxSlotBits) {}
 
 absl::Span<const LexicalTerm> LexicalFeatureExtractor::Extract(std::string_view text) {
   for (const LexicalTerm& term : terms_) slots_[term.slot] = 0;
   terms_.clear();
   characters_.clear();
   last_word_ = kWordSeed;
+  slot_bits_ = SlotBits(text.size());
   if (text.size() <= kLexicalHeadBytes + kLexicalTailBytes) {
     Read(text);
   } else {
@@ -133,15 +144,15 @@ void LexicalFeatureExtractor::Read(std::string_view text) {
 
 void LexicalFeatureExtractor::Add(uint64_t hash, uint32_t begin, uint32_t length) {
   hash |= 1;
-  constexpr uint32_t kMask = (uint32_t{1} << kSlotBits) - 1;
-  auto slot = static_cast<uint32_t>(hash >> (64 - kSlotBits));
+  const uint32_t mask = (uint32_t{1} << slot_bits_) - 1;
+  auto slot = static_cast<uint32_t>(hash >> (64 - slot_bits_));
   while (slots_[slot] != 0) {
     LexicalTerm& term = terms_[slots_[slot] - 1];
     if (term.hash == hash) {
       ++term.count;
       return;
     }
-    slot = (slot + 1) & kMask;
+    slot = (slot + 1) & mask;
   }
   terms_.push_back({hash, 1, begin, length, slot});
   slots_[slot] = static_cast<uint16_t>(terms_.size());

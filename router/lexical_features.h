@@ -33,6 +33,10 @@ struct LexicalTerm {
 // allocate. Hashes are equal on every machine; two terms with the same one are taken as equal.
 class LexicalFeatureExtractor {
  public:
+  static constexpr size_t kMaxRunWord = 64;
+  // More runs than a word can have.
+  static constexpr size_t kMaxRuns = 2 * kMaxRunWord;
+
   LexicalFeatureExtractor();
 
   // The terms of `text` in order of first occurrence, valid until the next call.
@@ -40,21 +44,21 @@ class LexicalFeatureExtractor {
 
   // Hashes of the runs of 3 and 4 characters in a word of the last text, the spaces before and
   // behind it included, valid until the next call. Words of one character and pairs have none; of a
-  // long word, the first 64 characters are read.
+  // long word, the first kMaxRunWord characters are read.
   absl::Span<const uint64_t> Runs(const LexicalTerm& term);
 
  private:
   void Read(std::string_view text);
   void Add(uint64_t hash, uint32_t begin, uint32_t length);
 
-  static constexpr size_t kMaxRunWord = 64;
-
   std::vector<uint32_t> characters_;
   std::vector<LexicalTerm> terms_;
-  // A hash table with linear probing: 1 + the place of a term, 0 where there is none.
+  // A hash table with linear probing: 1 + the place of a term, 0 where there is none. Of a short
+  // text only the beginning is used, which stays in the nearest cache.
   std::vector<uint16_t> slots_;
+  int slot_bits_ = 0;
   uint64_t last_word_ = 0;
-  uint64_t runs_[2 * kMaxRunWord];
+  uint64_t runs_[kMaxRuns];
 };
 
 }  // namespace octogate::router

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "common/status.h"
 #include "router/background_queries.h"
+#include "router/softmax_regression.h"
 
 namespace octogate::router {
 namespace {
@@ -44,54 +44,61 @@ double NegativeLogLikelihood(const HeldOut& held_out, double temperature) {
   return sum;
 }
 
-// The best of a fixed grid: a convex function of 1 / temperature needs no finer search.
+// The best of a fixed grid. The loss is convex in 1 / temperature, so that along the grid it falls,
+// then rises.
 double FitTemperature(const HeldOut& held_out) {
   constexpr double kLowest = 0.2;
-  constexpr double kHighest = 5;
   constexpr double kStep = 1.05;
-  if (held_out.labels.empty()) return kHighest;
-  double best = kLowest;
-  double least = std::numeric_limits<double>::infinity();
-  for (double temperature = kLowest; temperature <= kHighest; temperature *= kStep) {
-    const double loss = NegativeLogLikelihood(held_out, temperature);
-    if (loss >= least) continue;
-    least = loss;
-    best = temperature;
+  constexpr int kSteps = 65;
+  const auto temperature = [](int i) { return kLowest * std::pow(kStep, i); };
+  int low = 0;
+  int high = kSteps;
+  if (held_out.labels.empty()) return temperature(kSteps);
+  while (low < high) {
+    const int middle = low + (high - low) / 2;
+    if (NegativeLogLikelihood(held_out, temperature(middle + 1)) <
+        NegativeLogLikelihood(held_out, temperature(middle))) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
-  return best;
+  return temperature(low);
 }
 
-void ComputeLogits(const LinearModel& model, AddRowsFunction add_rows,
-                   const SparseRows::Entry* begin, const SparseRows::Entry* end,
-                   std::vector<float>* logits) {
-  logits->assign(model.bias.begin(), model.bias.end());
-  add_rows(begin, end, model.weights.data(), model.stride, logits->data());
-}
-
-double Dot(const SparseRows& rows, size_t i, const std::vector<float>& dense) {
-  double sum = 0;
-  for (size_t k = rows.begin[i]; k < rows.begin[i + 1]; ++k) {
-    sum += rows.entries[k].value * dense[rows.entries[k].feature];
+// Of each text from `first` on: whether one of the texts [0, own) is like it.
+std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first, size_t features) {
+  // Of each feature, the texts from `first` on that have it: most features have none.
+  struct Occurrence {
+    size_t text;
+    float value;
+  };
+  std::vector<std::vector<Occurrence>> occurrences(features);
+  for (size_t i = first; i < rows.size(); ++i) {
+    for (size_t k = rows.begin[i]; k < rows.begin[i + 1]; ++k) {
+      occurrences[rows.entries[k].feature].push_back({i - first, rows.entries[k].value});
+    }
   }
-  return sum;
-}
-
-// Examples [0, own) that have a text like example `i`.
-bool IsOnSubject(const SparseRows& rows, size_t own, size_t i, std::vector<float>* dense) {
-  for (size_t k = rows.begin[i]; k < rows.begin[i + 1]; ++k) {
-    (*dense)[rows.entries[k].feature] = rows.entries[k].value;
-  }
-  bool found = false;
-  for (size_t e = 0; e < own && !found; ++e) found = Dot(rows, e, *dense) > kOnSubject;
-  for (size_t k = rows.begin[i]; k < rows.begin[i + 1]; ++k) {
-    (*dense)[rows.entries[k].feature] = 0;
+  std::vector<bool> found(rows.size() - first);
+  std::vector<double> cosines(found.size());
+  for (size_t e = 0; e < own; ++e) {
+    std::fill(cosines.begin(), cosines.end(), 0.0);
+    for (size_t k = rows.begin[e]; k < rows.begin[e + 1]; ++k) {
+      const SparseRows::Entry& entry = rows.entries[k];
+      for (const Occurrence& other : occurrences[entry.feature]) {
+        cosines[other.text] += entry.value * other.value;
+      }
+    }
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (cosines[i] > kOnSubject) found[i] = true;
+    }
   }
   return found;
 }
 
 }  // namespace
 
-LexicalHead::LexicalHead(int hash_bits) : vocabulary_(hash_bits), add_rows_(FindAddRows()) {}
+LexicalHead::LexicalHead(int hash_bits) : vocabulary_(hash_bits) {}
 
 absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     const v1::LexicalHead& settings, const LexicalExamples& examples, absl::Time deadline) {
@@ -117,10 +124,11 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
   labels.resize(texts.size(), none);
 
   const SparseRows rows = head->vocabulary_.Index(texts);
+  const std::vector<bool> on_subject =
+      FindOnSubject(rows, own, background, head->vocabulary_.rows());
   std::vector<uint32_t> selected;
-  std::vector<float> dense(head->vocabulary_.rows());
   for (size_t i = 0; i < texts.size(); ++i) {
-    if (i >= background && IsOnSubject(rows, own, i, &dense)) continue;
+    if (i >= background && on_subject[i - background]) continue;
     selected.push_back(static_cast<uint32_t>(i));
   }
 
@@ -144,28 +152,27 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     }
     OCTOGATE_ASSIGN_OR_RETURN(const LinearModel model, train(kept));
     for (const uint32_t i : left_out) {
-      std::vector<float> logits;
-      ComputeLogits(model, head->add_rows_, &rows.entries[rows.begin[i]],
-                    rows.entries.data() + rows.begin[i + 1], &logits);
+      std::vector<float> logits = model.bias;
+      FindAddRows()(rows.entries.data() + rows.begin[i], rows.entries.data() + rows.begin[i + 1],
+                    model.weights.data(), model.stride, logits.data());
       logits.resize(model.classes);
       held_out.logits.push_back(std::move(logits));
       held_out.labels.push_back(labels[i]);
     }
   }
   head->temperature_ = FitTemperature(held_out);
-  OCTOGATE_ASSIGN_OR_RETURN(head->model_, train(selected));
-  head->vocabulary_.FoldRuns(texts, &head->model_);
+  OCTOGATE_ASSIGN_OR_RETURN(LinearModel model, train(selected));
+  head->vocabulary_.FoldRuns(texts, &model);
+  head->model_ = Quantize(model);
   return head;
 }
 
 void LexicalHead::Score(std::string_view text, const std::vector<bool>& live,
                         Scores* scores) const {
   std::unique_ptr<Scratch> scratch = TakeScratch();
-  scratch->vector.clear();
-  vocabulary_.Append(text, &scratch->extractor, &scratch->vector);
-  std::vector<float>& logits = scratch->logits;
-  ComputeLogits(model_, add_rows_, scratch->vector.data(),
-                scratch->vector.data() + scratch->vector.size(), &logits);
+  vocabulary_.Read(text, &scratch->extractor, &scratch->rows);
+  const std::vector<float>& logits =
+      scratch->logits.Compute(model_, LexicalVocabulary::Frequency, &scratch->rows);
 
   scores->probabilities.assign(classes_, 0);
   double max = logits[classes_];

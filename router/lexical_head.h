@@ -15,7 +15,7 @@
 #include "octogate/v1/graph.pb.h"
 #include "router/lexical_features.h"
 #include "router/lexical_vocabulary.h"
-#include "router/softmax_regression.h"
+#include "router/quantized_model.h"
 
 namespace octogate::router {
 
@@ -28,7 +28,8 @@ struct LexicalExamples {
 };
 
 // Scores classes of texts by their words, pairs of words and runs of characters
-// (lexical_vocabulary.h), a linear softmax, and a temperature.
+// (lexical_vocabulary.h), a linear softmax (softmax_regression.h), of which decisions read weights
+// of 8 bits (quantized_model.h), and a temperature.
 //
 // How sure it says that it is, is measured: the temperature is the one under which examples that
 // were held out of training are most probable. Two things lower its confidence in what it has never
@@ -61,8 +62,8 @@ class LexicalHead {
  private:
   struct Scratch {
     LexicalFeatureExtractor extractor;
-    std::vector<SparseRows::Entry> vector;
-    std::vector<float> logits;
+    GroupedRows rows;
+    QuantizedLogits logits;
   };
 
   explicit LexicalHead(int hash_bits);
@@ -72,9 +73,8 @@ class LexicalHead {
 
   size_t classes_ = 0;  // Without "none", which is the last class of the model.
   LexicalVocabulary vocabulary_;
-  LinearModel model_;
+  QuantizedModel model_;
   double temperature_ = 1;
-  AddRowsFunction add_rows_;
 
   mutable absl::Mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> scratch_ ABSL_GUARDED_BY(mutex_);

@@ -14,20 +14,6 @@ namespace {
 // validation texts of CLINC150.
 constexpr float kRunWeight = 0.5F;
 
-// 1 + ln n; a longer table would be read seldom.
-float Frequency(uint32_t count) {
-  static constexpr size_t kTableSize = 16;
-  static const auto table = [] {
-    std::array<float, kTableSize> values{};
-    for (size_t n = 1; n < kTableSize; ++n) {
-      values[n] = static_cast<float>(1 + std::log(static_cast<double>(n)));
-    }
-    return values;
-  }();
-  if (count < kTableSize) return table[count];
-  return static_cast<float>(1 + std::log(static_cast<double>(count)));
-}
-
 float InverseDocumentFrequency(size_t texts, uint32_t documents) {
   return static_cast<float>(std::log((1.0 + static_cast<double>(texts)) / (1.0 + documents)) + 1);
 }
@@ -41,6 +27,20 @@ void ScaleRow(float factor, size_t row, LinearModel* model) {
 
 LexicalVocabulary::LexicalVocabulary(int hash_bits)
     : shift_(64 - hash_bits), known_(1), buckets_(size_t{1} << hash_bits) {}
+
+// A longer table would be read seldom.
+float LexicalVocabulary::Frequency(uint32_t count) {
+  static constexpr size_t kTableSize = 16;
+  static const auto table = [] {
+    std::array<float, kTableSize> values{};
+    for (size_t n = 1; n < kTableSize; ++n) {
+      values[n] = static_cast<float>(1 + std::log(static_cast<double>(n)));
+    }
+    return values;
+  }();
+  if (count < kTableSize) return table[count];
+  return static_cast<float>(1 + std::log(static_cast<double>(count)));
+}
 
 SparseRows LexicalVocabulary::Index(const std::vector<std::string_view>& texts) {
   CountDocuments(texts);
@@ -74,9 +74,11 @@ void LexicalVocabulary::CountDocuments(const std::vector<std::string_view>& text
   }
 
   for (size_t b = 0; b < buckets_.size(); ++b) {
-    buckets_[b].value = kRunWeight * InverseDocumentFrequency(texts.size(), run_documents[b]);
+    const float value = kRunWeight * InverseDocumentFrequency(texts.size(), run_documents[b]);
+    buckets_[b].square = value * value;
     if (run_documents[b] == 0) continue;
-    buckets_[b].row = static_cast<int32_t>(terms.size() + run_rows_++);
+    buckets_[b].row = static_cast<int32_t>(terms.size() + run_values_.size());
+    run_values_.push_back(value);
   }
   size_t capacity = 1;
   while (capacity < 2 * terms.size()) capacity *= 2;
@@ -112,8 +114,8 @@ SparseRows LexicalVocabulary::MakeRows(const std::vector<std::string_view>& text
       squares += frequency * frequency * known.square;
       add(known.row, frequency * value);
       for (const uint64_t run : extractor.Runs(term)) {
-        const Bucket& bucket = BucketOf(run);
-        add(static_cast<uint32_t>(bucket.row), frequency * bucket.value);
+        const auto row = static_cast<uint32_t>(BucketOf(run).row);
+        add(row, frequency * run_values_[row - term_values_.size()]);
       }
     }
     const float scale = squares == 0 ? 0 : 1 / std::sqrt(squares);
@@ -126,8 +128,8 @@ SparseRows LexicalVocabulary::MakeRows(const std::vector<std::string_view>& text
 void LexicalVocabulary::FoldRuns(const std::vector<std::string_view>& texts,
                                  LinearModel* model) const {
   for (size_t row = 0; row < term_values_.size(); ++row) ScaleRow(term_values_[row], row, model);
-  for (const Bucket& bucket : buckets_) {
-    if (bucket.row >= 0) ScaleRow(bucket.value, static_cast<size_t>(bucket.row), model);
+  for (size_t run = 0; run < run_values_.size(); ++run) {
+    ScaleRow(run_values_[run], term_values_.size() + run, model);
   }
   const AddRowsFunction add_rows = FindAddRows();
   LexicalFeatureExtractor extractor;
@@ -151,40 +153,61 @@ void LexicalVocabulary::FoldRuns(const std::vector<std::string_view>& texts,
   }
 }
 
-void LexicalVocabulary::Append(std::string_view text, LexicalFeatureExtractor* extractor,
-                               std::vector<SparseRows::Entry>* vector) const {
-  const size_t begin = vector->size();
+void LexicalVocabulary::Read(std::string_view text, LexicalFeatureExtractor* extractor,
+                             GroupedRows* rows) const {
+  // Slots are all over the table: they are asked for this many terms ahead.
+  constexpr size_t kAhead = 12;
+  uint32_t run_rows[LexicalFeatureExtractor::kMaxRuns];
+  rows->once.clear();
+  rows->other.clear();
   float squares = 0;
-  for (const LexicalTerm& term : extractor->Extract(text)) {
-    const float frequency = Frequency(term.count);
+  const absl::Span<const LexicalTerm> terms = extractor->Extract(text);
+  for (size_t i = 0; i < terms.size(); ++i) {
+    if (i + kAhead < terms.size()) __builtin_prefetch(&known_[SlotOf(terms[i + kAhead].hash)]);
+    const LexicalTerm& term = terms[i];
     const Known& known = *Slot(term.hash);
-    float square = known.square;
     if (known.hash != 0) {
-      vector->push_back({known.row, frequency});
-    } else {
-      square = unknown_square_;
-      for (const uint64_t run : extractor->Runs(term)) {
-        const Bucket& bucket = BucketOf(run);
-        square += bucket.value * bucket.value;
-        if (bucket.row >= 0) vector->push_back({static_cast<uint32_t>(bucket.row), frequency});
+      if (term.count == 1) {
+        squares += known.square;
+        rows->once.push_back(known.row);
+        continue;
       }
+      const float frequency = Frequency(term.count);
+      squares += frequency * frequency * known.square;
+      rows->other.push_back({term.count, known.row});
+      continue;
     }
+    // Which runs are known is hard to predict, so that nothing branches on it.
+    float square = unknown_square_;
+    uint32_t* end = run_rows;
+    for (const uint64_t run : extractor->Runs(term)) {
+      const Bucket bucket = BucketOf(run);
+      square += bucket.square;
+      *end = static_cast<uint32_t>(bucket.row);
+      end += bucket.row >= 0 ? 1 : 0;
+    }
+    const float frequency = Frequency(term.count);
     squares += frequency * frequency * square;
+    if (term.count == 1) {
+      rows->once.insert(rows->once.end(), run_rows, end);
+      continue;
+    }
+    for (const uint32_t* row = run_rows; row != end; ++row) {
+      rows->other.push_back({term.count, *row});
+    }
   }
-  if (squares == 0) return;
-  const float scale = 1 / std::sqrt(squares);
-  for (size_t i = begin; i < vector->size(); ++i) (*vector)[i].value *= scale;
+  rows->scale = squares == 0 ? 0 : 1 / std::sqrt(squares);
 }
 
 float LexicalVocabulary::RunSquares(absl::Span<const uint64_t> runs) const {
   float squares = 0;
-  for (const uint64_t run : runs) squares += BucketOf(run).value * BucketOf(run).value;
+  for (const uint64_t run : runs) squares += BucketOf(run).square;
   return squares;
 }
 
 const LexicalVocabulary::Known* LexicalVocabulary::Slot(uint64_t hash) const {
   const size_t mask = known_.size() - 1;
-  size_t slot = (hash >> 1) & mask;  // The lowest bit is always set.
+  size_t slot = SlotOf(hash);
   while (known_[slot].hash != hash && known_[slot].hash != 0) slot = (slot + 1) & mask;
   return &known_[slot];
 }

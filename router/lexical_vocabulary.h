@@ -6,7 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "router/lexical_features.h"
+#include "router/quantized_model.h"
 #include "router/softmax_regression.h"
 
 namespace octogate::router {
@@ -29,14 +31,16 @@ class LexicalVocabulary {
   SparseRows Index(const std::vector<std::string_view>& texts);
 
   // Rows of weights: those of terms, then those of runs.
-  size_t rows() const { return term_values_.size() + run_rows_; }
+  size_t rows() const { return term_values_.size() + run_values_.size(); }
 
-  // Makes of a model trained on Index's rows one for Append's. `texts` are those of Index.
+  // Makes of a model trained on Index's rows one for Read's. `texts` are those of Index.
   void FoldRuns(const std::vector<std::string_view>& texts, LinearModel* model) const;
 
-  // Appends the vector of `text` for a folded model; a row may occur in it more than once.
-  void Append(std::string_view text, LexicalFeatureExtractor* extractor,
-              std::vector<SparseRows::Entry>* vector) const;
+  // The vector of `text` for a folded model, by counts of words; `rows` is written anew.
+  void Read(std::string_view text, LexicalFeatureExtractor* extractor, GroupedRows* rows) const;
+
+  // What a count is worth: 1 + ln count.
+  static float Frequency(uint32_t count);
 
  private:
   // A term that examples have.
@@ -48,7 +52,7 @@ class LexicalVocabulary {
   // Runs of characters are known by the highest bits of their hashes.
   struct Bucket {
     int32_t row = -1;  // -1: no example has it.
-    float value = 0;
+    float square = 0;  // What it adds to the squared length of a text.
   };
 
   // Where a term is, or a free slot.
@@ -56,6 +60,8 @@ class LexicalVocabulary {
   Known* Slot(uint64_t hash);
   const Bucket& BucketOf(uint64_t run) const { return buckets_[run >> shift_]; }
   float RunSquares(absl::Span<const uint64_t> runs) const;
+  // Of a hash, whose lowest bit is always set.
+  size_t SlotOf(uint64_t hash) const { return (hash >> 1) & (known_.size() - 1); }
   void CountDocuments(const std::vector<std::string_view>& texts);
   SparseRows MakeRows(const std::vector<std::string_view>& texts);
 
@@ -63,8 +69,8 @@ class LexicalVocabulary {
   std::vector<Known> known_;        // A hash table with linear probing, at most half full.
   std::vector<float> term_values_;  // Of each term's row.
   std::vector<Bucket> buckets_;
-  size_t run_rows_ = 0;
-  float unknown_square_ = 0;  // Of a term that no example has, its runs left out.
+  std::vector<float> run_values_;  // Of each run's row.
+  float unknown_square_ = 0;       // Of a term that no example has, its runs left out.
 };
 
 }  // namespace octogate::router

@@ -1,6 +1,7 @@
 #include "router/routing_step.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <utility>
@@ -142,16 +143,23 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     }
     const std::vector<float>& probabilities = *result->first;
     score.set_live_probability(result->second);
-    std::vector<size_t> order;
+    // The best ones in order, the earlier of two equal ones first.
+    std::array<size_t, kMaxReportedScores> order;
+    size_t reported = 0;
     for (size_t i = 0; i < probabilities.size(); ++i) {
-      if (live_[i]) order.push_back(i);
+      if (!live_[i]) continue;
+      size_t place = reported;
+      if (reported == order.size()) {
+        if (probabilities[i] <= probabilities[order.back()]) continue;
+        --place;
+      } else {
+        ++reported;
+      }
+      for (; place > 0 && probabilities[order[place - 1]] < probabilities[i]; --place) {
+        order[place] = order[place - 1];
+      }
+      order[place] = i;
     }
-    const size_t reported = std::min(order.size(), kMaxReportedScores);
-    std::partial_sort(
-        order.begin(), order.begin() + static_cast<ptrdiff_t>(reported), order.end(),
-        [&](size_t a, size_t b) {
-          return probabilities[a] != probabilities[b] ? probabilities[a] > probabilities[b] : a < b;
-        });
     for (size_t k = 0; k < reported; ++k) {
       v1::TokenScore& token = *score.add_scores();
       token.set_node(routing_.members[order[k]]->name());

@@ -1,5 +1,9 @@
 #include "router/softmax_regression.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -7,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "router/exponential.h"
 
 namespace octogate::router {
 namespace {
@@ -15,8 +20,9 @@ constexpr size_t kMaxWeights = size_t{1} << 26;
 // Floats in a vector register of AVX2.
 constexpr size_t kLanes = 8;
 
-// Lanes are independent and no operation is fused, so that every build of these two loops gives the
+// Lanes are independent and no operation is fused, so that every build of these loops gives the
 // same bits.
+
 // One block of columns at a time, whose sums stay in registers.
 template <size_t kColumns>
 inline __attribute__((always_inline)) void AddBlock(const SparseRows::Entry* begin,
@@ -50,27 +56,33 @@ inline __attribute__((always_inline)) void AddRowsLoop(const SparseRows::Entry* 
   for (; c < stride; c += kLanes) AddBlock<kLanes>(begin, end, weights + c, stride, logits + c);
 }
 
-// g = x * gradient; squares += g^2; weights -= rate * g / sqrt(squares).
-inline __attribute__((always_inline)) void UpdateRowLoop(const float* __restrict gradient, float x,
-                                                         float rate, float* __restrict weights,
-                                                         float* __restrict squares, size_t stride) {
-  constexpr float kTiny = 1e-12F;
-  for (size_t c = 0; c < stride; ++c) {
-    const float g = x * gradient[c];
-    squares[c] += g * g;
-    weights[c] -= rate * g / std::sqrt(squares[c] + kTiny);
-  }
-}
+// What is added to a sum of squares before its root is taken.
+constexpr float kTiny = 1e-12F;
 
-using UpdateRowFunction = void (*)(const float*, float, float, float*, float*, size_t);
+inline __attribute__((always_inline)) void ExponentialsLoop(float max, size_t stride,
+                                                            float* __restrict logits) {
+  for (size_t c = 0; c < stride; ++c) logits[c] = Exponential(logits[c] - max);
+}
 
 void AddRows(const SparseRows::Entry* begin, const SparseRows::Entry* end, const float* weights,
              size_t stride, float* logits) {
   AddRowsLoop(begin, end, weights, stride, logits);
 }
-void UpdateRow(const float* gradient, float x, float rate, float* weights, float* squares,
-               size_t stride) {
-  UpdateRowLoop(gradient, x, rate, weights, squares, stride);
+// g = x[f] * gradient; squares[f] += g^2; weights[f] -= rate * g / sqrt(squares[f]).
+void UpdateRows(const SparseRows::Entry* begin, const SparseRows::Entry* end, const float* gradient,
+                float rate, size_t stride, float* weights, float* squares) {
+  for (const auto* entry = begin; entry != end; ++entry) {
+    float* row = weights + entry->feature * stride;
+    float* row_squares = squares + entry->feature * stride;
+    for (size_t c = 0; c < stride; ++c) {
+      const float g = entry->value * gradient[c];
+      row_squares[c] += g * g;
+      row[c] -= rate * g / std::sqrt(row_squares[c] + kTiny);
+    }
+  }
+}
+void Exponentials(float max, size_t stride, float* logits) {
+  ExponentialsLoop(max, stride, logits);
 }
 
 #if defined(__x86_64__)
@@ -79,17 +91,45 @@ __attribute__((target("avx2"))) void AddRowsAvx2(const SparseRows::Entry* begin,
                                                  size_t stride, float* logits) {
   AddRowsLoop(begin, end, weights, stride, logits);
 }
-__attribute__((target("avx2"))) void UpdateRowAvx2(const float* gradient, float x, float rate,
-                                                   float* weights, float* squares, size_t stride) {
-  UpdateRowLoop(gradient, x, rate, weights, squares, stride);
+// By hand: compilers take the square roots of the plain loop one by one.
+__attribute__((target("avx2"))) void UpdateRowsAvx2(const SparseRows::Entry* begin,
+                                                    const SparseRows::Entry* end,
+                                                    const float* gradient, float rate,
+                                                    size_t stride, float* weights, float* squares) {
+  const __m256 tiny = _mm256_set1_ps(kTiny);
+  const __m256 rates = _mm256_set1_ps(rate);
+  for (const auto* entry = begin; entry != end; ++entry) {
+    const __m256 x = _mm256_set1_ps(entry->value);
+    float* row = weights + entry->feature * stride;
+    float* row_squares = squares + entry->feature * stride;
+    for (size_t c = 0; c < stride; c += kLanes) {
+      const __m256 g = _mm256_mul_ps(x, _mm256_loadu_ps(gradient + c));
+      const __m256 square = _mm256_add_ps(_mm256_loadu_ps(row_squares + c), _mm256_mul_ps(g, g));
+      _mm256_storeu_ps(row_squares + c, square);
+      const __m256 step =
+          _mm256_div_ps(_mm256_mul_ps(rates, g), _mm256_sqrt_ps(_mm256_add_ps(square, tiny)));
+      _mm256_storeu_ps(row + c, _mm256_sub_ps(_mm256_loadu_ps(row + c), step));
+    }
+  }
+}
+__attribute__((target("avx2"))) void ExponentialsAvx2(float max, size_t stride, float* logits) {
+  ExponentialsLoop(max, stride, logits);
 }
 #endif
 
-UpdateRowFunction FindUpdateRow() {
+// The fastest ones of this machine; all give the same bits.
+struct Loops {
+  AddRowsFunction add_rows = AddRows;
+  void (*update_rows)(const SparseRows::Entry*, const SparseRows::Entry*, const float*, float,
+                      size_t, float*, float*) = UpdateRows;
+  void (*exponentials)(float, size_t, float*) = Exponentials;
+};
+
+Loops FindLoops() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return UpdateRowAvx2;
+  if (__builtin_cpu_supports("avx2")) return {AddRowsAvx2, UpdateRowsAvx2, ExponentialsAvx2};
 #endif
-  return UpdateRow;
+  return {};
 }
 
 // SplitMix64 (Steele, Lea and Flood 2014): small, and the same everywhere, which the standard
@@ -114,30 +154,9 @@ void Shuffle(Random* random, std::vector<uint32_t>* order) {
   }
 }
 
-// Turns logits into probabilities minus the wanted ones, which are `smoothing` for all wrong
-// classes together; returns the probability of the label.
-float ToGradient(size_t classes, int label, float smoothing, float* logits) {
-  const float max = *std::max_element(logits, logits + classes);
-  float sum = 0;
-  for (size_t c = 0; c < classes; ++c) {
-    logits[c] = std::exp(logits[c] - max);
-    sum += logits[c];
-  }
-  const float wrong = classes < 2 ? 0 : smoothing / static_cast<float>(classes - 1);
-  const float probability = logits[label] / sum;
-  for (size_t c = 0; c < classes; ++c) logits[c] = logits[c] / sum - wrong;
-  logits[label] = probability - (1 - smoothing);
-  return probability;
-}
-
 }  // namespace
 
-AddRowsFunction FindAddRows() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return AddRowsAvx2;
-#endif
-  return AddRows;
-}
+AddRowsFunction FindAddRows() { return FindLoops().add_rows; }
 
 absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::vector<int>& labels,
                                          const std::vector<uint32_t>& selected, size_t features,
@@ -157,10 +176,10 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
   std::vector<float> squares(features * model.stride, 0);
   std::vector<float> bias_squares(model.stride, 0);
   std::vector<float> gradient(model.stride);
-  const AddRowsFunction add_rows = FindAddRows();
-  const UpdateRowFunction update_row = FindUpdateRow();
+  const Loops loops = FindLoops();
   const auto rate = static_cast<float>(training.learning_rate);
   const auto smoothing = static_cast<float>(training.smoothing);
+  const float wrong = classes < 2 ? 0 : smoothing / static_cast<float>(classes - 1);
 
   std::vector<uint32_t> order = selected;
   Random random(training.seed);
@@ -174,17 +193,24 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
       gradient = model.bias;
       const auto* begin = examples.entries.data() + examples.begin[example];
       const auto* end = examples.entries.data() + examples.begin[example + 1];
-      add_rows(begin, end, model.weights.data(), model.stride, gradient.data());
+      loops.add_rows(begin, end, model.weights.data(), model.stride, gradient.data());
+      // Probabilities minus the wanted ones.
+      const auto label = static_cast<size_t>(labels[example]);
+      const float max = *std::max_element(gradient.data(), gradient.data() + classes);
+      loops.exponentials(max, model.stride, gradient.data());
+      float sum = 0;
+      for (size_t c = 0; c < classes; ++c) sum += gradient[c];
       // What is known is passed over: it would change next to nothing.
       constexpr float kKnown = 0.995F;
-      if (ToGradient(classes, labels[example], smoothing, gradient.data()) > kKnown) continue;
+      if (gradient[label] > kKnown * sum) continue;
+      for (size_t c = 0; c < classes; ++c) gradient[c] = gradient[c] / sum - wrong;
+      gradient[label] += wrong - (1 - smoothing);
       std::fill(gradient.begin() + static_cast<ptrdiff_t>(classes), gradient.end(), 0.0F);
-      for (const auto* entry = begin; entry != end; ++entry) {
-        const size_t row = entry->feature * model.stride;
-        update_row(gradient.data(), entry->value, rate, &model.weights[row], &squares[row],
-                   model.stride);
-      }
-      update_row(gradient.data(), 1, rate, model.bias.data(), bias_squares.data(), model.stride);
+      loops.update_rows(begin, end, gradient.data(), rate, model.stride, model.weights.data(),
+                        squares.data());
+      constexpr SparseRows::Entry kBias = {0, 1};
+      loops.update_rows(&kBias, &kBias + 1, gradient.data(), rate, model.stride, model.bias.data(),
+                        bias_squares.data());
     }
   }
   return model;

@@ -135,7 +135,11 @@ void MeasureTimes(int classes, bench::Report* report) {
     MeasureTimes(**snapshot, &words, tokens, absl::StrCat(name, tokens, " tokens"), aim, report);
   }
   Words unknown(11);
-  MeasureTimes(**snapshot, &unknown, 512, name + "512 tokens, unknown words", std::nullopt, report);
+  for (const int tokens : {32, 512, 2048}) {
+    const std::optional<Aim> aim = tokens == 512 ? std::optional<Aim>(AtMost(50)) : std::nullopt;
+    MeasureTimes(**snapshot, &unknown, tokens, absl::StrCat(name, tokens, " tokens, unknown words"),
+                 aim, report);
+  }
 }
 
 void MeasureQuality(const std::string& name, const RoutingData& data, std::optional<Aim> aim,

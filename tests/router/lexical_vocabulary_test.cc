@@ -18,6 +18,15 @@ std::vector<float> Logits(const LinearModel& model, const std::vector<SparseRows
   return logits;
 }
 
+std::vector<SparseRows::Entry> Entries(const GroupedRows& rows) {
+  std::vector<SparseRows::Entry> entries;
+  for (const uint32_t row : rows.once) entries.push_back({row, rows.scale});
+  for (const GroupedRows::Row& row : rows.other) {
+    entries.push_back({row.row, rows.scale * LexicalVocabulary::Frequency(row.value)});
+  }
+  return entries;
+}
+
 // What was trained word by word and run by run says the same when runs are folded into words.
 TEST(LexicalVocabularyTest, FoldingKeepsTheLogits) {
   const unsigned seed = std::random_device{}();
@@ -38,9 +47,9 @@ TEST(LexicalVocabularyTest, FoldingKeepsTheLogits) {
     const std::vector<float> expected =
         Logits(model, {rows.entries.begin() + static_cast<ptrdiff_t>(rows.begin[i]),
                        rows.entries.begin() + static_cast<ptrdiff_t>(rows.begin[i + 1])});
-    std::vector<SparseRows::Entry> vector;
-    vocabulary.Append(texts[i], &extractor, &vector);
-    const std::vector<float> actual = Logits(folded, vector);
+    GroupedRows read;
+    vocabulary.Read(texts[i], &extractor, &read);
+    const std::vector<float> actual = Logits(folded, Entries(read));
     for (size_t c = 0; c < 8; ++c) ASSERT_NEAR(actual[c], expected[c], 1e-4) << texts[i];
   }
 }
@@ -49,12 +58,16 @@ TEST(LexicalVocabularyTest, AnUnknownWordIsReadByItsRuns) {
   LexicalVocabulary vocabulary(16);
   vocabulary.Index({"restart the service"});
   LexicalFeatureExtractor extractor;
-  std::vector<SparseRows::Entry> vector;
-  vocabulary.Append("restarting", &extractor, &vector);
-  EXPECT_GT(vector.size(), 10) << "runs of \"restart\"";
-  vector.clear();
-  vocabulary.Append("zxqv", &extractor, &vector);
-  EXPECT_TRUE(vector.empty());
+  GroupedRows rows;
+  vocabulary.Read("restarting", &extractor, &rows);
+  EXPECT_GT(rows.once.size(), 10) << "runs of \"restart\"";
+  const size_t runs = rows.once.size();
+  vocabulary.Read("restarting restarting", &extractor, &rows);
+  EXPECT_TRUE(rows.once.empty());
+  EXPECT_EQ(rows.other.size(), runs) << "each counts twice";
+  vocabulary.Read("zxqv", &extractor, &rows);
+  EXPECT_TRUE(rows.once.empty());
+  EXPECT_TRUE(rows.other.empty());
 }
 
 TEST(LexicalFeaturesTest, PairsHaveAnOrder) {

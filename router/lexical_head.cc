@@ -1,6 +1,7 @@
 #include "router/lexical_head.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -50,20 +51,22 @@ double FitTemperature(const HeldOut& held_out) {
   constexpr double kLowest = 0.2;
   constexpr double kStep = 1.05;
   constexpr int kSteps = 65;
-  const auto temperature = [](int i) { return kLowest * std::pow(kStep, i); };
+  std::array<double, kSteps + 1> grid;
+  grid[0] = kLowest;
+  for (int i = 1; i <= kSteps; ++i) grid[i] = grid[i - 1] * kStep;
+  if (held_out.labels.empty()) return grid.back();
   int low = 0;
   int high = kSteps;
-  if (held_out.labels.empty()) return temperature(kSteps);
   while (low < high) {
     const int middle = low + (high - low) / 2;
-    if (NegativeLogLikelihood(held_out, temperature(middle + 1)) <
-        NegativeLogLikelihood(held_out, temperature(middle))) {
+    if (NegativeLogLikelihood(held_out, grid[middle + 1]) <
+        NegativeLogLikelihood(held_out, grid[middle])) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
-  return temperature(low);
+  return grid[low];
 }
 
 // Of each text from `first` on: whether one of the texts [0, own) is like it.

@@ -9,14 +9,12 @@
 #include "gateway/remote_model_client.h"
 #include "gateway/replica_causal_model.h"
 #include "gateway/tools/tool.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace octogate::gateway {
 namespace {
 
-bool SameModel(const v1::Model& a, const v1::Model& b) {
-  return a.name() == b.name() && a.path() == b.path() &&
-         std::equal(a.workers().begin(), a.workers().end(), b.workers().begin(), b.workers().end());
-}
+using google::protobuf::util::MessageDifferencer;
 
 absl::StatusOr<std::unique_ptr<Tool>> MakeNodeTool(const v1::ToolNode& node) {
   return MakeTool(node.tool(), ToolParameters(node.parameters().begin(), node.parameters().end()));
@@ -52,7 +50,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
     if (previous != nullptr) {
       const auto& known = previous->graph().spec().models();
       const auto same = std::find_if(known.begin(), known.end(), [&](const v1::Model& candidate) {
-        return SameModel(candidate, model);
+        return MessageDifferencer::Equals(candidate, model);
       });
       if (same != known.end()) replicas = previous->models.at(model.name());
     }

@@ -2,12 +2,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
 #include "common/status.h"
+#include "workers/engine/format_names.h"
 
 namespace octogate::gateway {
 namespace {
@@ -31,6 +33,33 @@ class NoCall final : public ModelCall {
   void Cancel() override {}
   void Resume() override {}
 };
+
+// What the graph says of the model goes before the worker's own options.
+absl::Status TakeOptions(const v1::Model& model, workers::LoadOptions* load) {
+  workers::EngineOptions& engine = load->engine;
+  if (!model.weight_format().empty()) {
+    const auto format = workers::ParseWeightFormat(model.weight_format());
+    if (!format) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there is no weight format \"", model.weight_format(), "\""));
+    }
+    engine.weight_format = *format;
+  }
+  if (!model.kv_dtype().empty()) {
+    const auto type = workers::ParseKvDtype(model.kv_dtype());
+    if (!type) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there is no type \"", model.kv_dtype(), "\" of keys and values"));
+    }
+    engine.kv_dtype = *type;
+  }
+  if (model.threads() > 0) load->threads = model.threads();
+  if (model.max_sequences() > 0) engine.max_sequences = model.max_sequences();
+  if (model.max_context() > 0) engine.max_context = model.max_context();
+  // Every running sequence has a row.
+  engine.max_rows_per_step = std::max(engine.max_rows_per_step, engine.max_sequences);
+  return absl::OkStatus();
+}
 
 absl::Status CancelledEarly() { return absl::CancelledError("cancelled before it began"); }
 
@@ -187,6 +216,7 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
                                                                    absl::Time deadline) {
   const std::filesystem::path folder = options_.model_root / model.path();
   workers::LoadOptions load = options_.load;
+  OCTOGATE_RETURN_IF_ERROR(TakeOptions(model, &load));
   if (options_.memory_limit_bytes != 0) {
     absl::MutexLock lock(&mutex_);
     if (bytes_ >= options_.memory_limit_bytes) {

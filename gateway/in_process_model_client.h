@@ -27,7 +27,7 @@ struct InProcessWorkerOptions {
   // For all models together, those that are still needed by an earlier version of the graph
   // included. 0: what the machine has.
   uint64_t memory_limit_bytes = 0;
-  workers::LoadOptions load;
+  workers::LoadOptions load;  // of models for which the graph says nothing else
 };
 
 // Loads models and unloads each when its last client and call have gone, on a thread of its own:
@@ -42,8 +42,9 @@ class InProcessWorker {
   InProcessWorker(const InProcessWorker&) = delete;
   InProcessWorker& operator=(const InProcessWorker&) = delete;
 
-  // Loads and warms the model. May take until the deadline; RESOURCE_EXHAUSTED with the numbers
-  // where memory does not suffice.
+  // Loads and warms the model, with the options that the graph gives it and those of `load` for the
+  // others. May take until the deadline; RESOURCE_EXHAUSTED with the numbers where memory does not
+  // suffice.
   absl::StatusOr<std::unique_ptr<ModelClient>> Load(const v1::Model& model, absl::Time deadline);
 
   // What the models compute on; empty while there is none.

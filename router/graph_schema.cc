@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/strings.h"
+#include "router/manifest_decoder.h"
 
 namespace octogate::router {
 namespace {
@@ -31,6 +32,11 @@ constexpr std::array kRules = {
     FieldRule{.field = "Model.path", .min_bytes = 1},
     FieldRule{
         .field = "Model.workers", .form = TextForm::kAddress, .min_items = 1, .max_items = 256},
+    FieldRule{.field = "Model.weight_format", .form = TextForm::kWeightFormat},
+    FieldRule{.field = "Model.kv_dtype", .form = TextForm::kKvDtype},
+    FieldRule{.field = "Model.threads", .min = 1, .max = 1024},
+    FieldRule{.field = "Model.max_sequences", .min = 1, .max = 4096},
+    FieldRule{.field = "Model.max_context", .min = 16, .max = 1 << 24},
     FieldRule{.field = "Node.name", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "Node.examples", .min_bytes = 1, .max_bytes = 16384, .max_items = 100'000},
     FieldRule{.field = "Node.token", .form = TextForm::kToken},
@@ -75,6 +81,17 @@ constexpr std::array kRules = {
     FieldRule{.field = "SamplingParameters.presence_penalty", .min = -2, .max = 2},
     FieldRule{.field = "SamplingParameters.frequency_penalty", .min = -2, .max = 2},
 };
+
+constexpr std::string_view kWeightFormats[] = {"stored",     "bf16",       "int8",
+                                               "int8-group", "int4-group", "fp8"};
+constexpr std::string_view kKvDtypes[] = {"f32", "f16", "bf16", "fp8", "int8"};
+
+std::string CheckChoice(std::string_view value, TextForm form, std::string_view what) {
+  const auto choices = ChoicesOf(form);
+  if (std::find(choices.begin(), choices.end(), value) != choices.end()) return "";
+  return absl::StrCat("is ", Quoted(value), ", which is none of the ", ToAbsl(what),
+                      Suggest(value, {choices.begin(), choices.end()}, what));
+}
 
 std::string CheckName(std::string_view value, std::string_view others, bool upper,
                       std::string_view allowed) {
@@ -122,6 +139,12 @@ const FieldRule& RuleOf(const google::protobuf::FieldDescriptor& field) {
   return rule == kRules.end() ? kDefaultRule : *rule;
 }
 
+std::span<const std::string_view> ChoicesOf(TextForm form) {
+  if (form == TextForm::kWeightFormat) return kWeightFormats;
+  if (form == TextForm::kKvDtype) return kKvDtypes;
+  return {};
+}
+
 std::string CheckNumber(const FieldRule& rule, double value) {
   const bool above = rule.min_excluded ? value > rule.min : value >= rule.min;
   if (above && value <= rule.max) return "";
@@ -148,6 +171,10 @@ std::string CheckText(const FieldRule& rule, std::string_view value) {
       return CheckToken(value);
     case TextForm::kAddress:
       return CheckAddress(value);
+    case TextForm::kWeightFormat:
+      return CheckChoice(value, rule.form, "weight formats");
+    case TextForm::kKvDtype:
+      return CheckChoice(value, rule.form, "types of keys and values");
     case TextForm::kAny:
       break;
   }

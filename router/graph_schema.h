@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@ enum class TextForm {
   kModelName,  // [A-Za-z0-9._-], at most 63
   kToken,      // No white space or control characters, at most 72 bytes.
   kAddress,    // host:port
+  kWeightFormat,
+  kKvDtype,
 };
 
 struct FieldRule {
@@ -42,6 +45,9 @@ struct FieldRule {
 
 // The rule of a field; one without restrictions of its own gets the defaults above.
 const FieldRule& RuleOf(const google::protobuf::FieldDescriptor& field);
+
+// The texts that a field of that form may have; empty where there is no such list.
+std::span<const std::string_view> ChoicesOf(TextForm form);
 
 // What is wrong with a value under the rule, e.g. "must be 1 to 64"; empty if it is right.
 std::string CheckNumber(const FieldRule& rule, double value);

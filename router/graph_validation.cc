@@ -72,7 +72,25 @@ class Validator {
                                    model.path().empty() ? "neither" : "both",
                                    " 'path' and 'workers'; it needs exactly one of them"));
       }
+      if (!model.workers().empty() && model.path().empty()) CheckRemoteOptions(model, path);
     }
+  }
+
+  // How a model is loaded is the business of whoever loads it.
+  void CheckRemoteOptions(const v1::Model& model, const std::string& path) {
+    const auto refuse = [&](bool set, const std::string& field, std::string_view key,
+                            std::string_view flag) {
+      if (!set) return;
+      Problem(absl::StrCat(path, ".", field),
+              absl::StrCat("'", ToAbsl(key), "' beside 'workers'; the workers of model ",
+                           Quoted(model.name()), " load it themselves: start octogate-worker with ",
+                           ToAbsl(flag), " instead"));
+    };
+    refuse(!model.weight_format().empty(), "weight_format", "weightFormat", "--weight-format");
+    refuse(!model.kv_dtype().empty(), "kv_dtype", "kvDtype", "--kv-dtype");
+    refuse(model.threads() != 0, "threads", "threads", "--threads");
+    refuse(model.max_sequences() != 0, "max_sequences", "maxSequences", "--max-sequences");
+    refuse(model.max_context() != 0, "max_context", "maxContext", "--max-context");
   }
 
   void CheckNames() {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "router/graph_manifest.h"
+#include "router/graph_schema.h"
 
 namespace octogate::router {
 namespace {
@@ -95,6 +96,15 @@ v1::Graph RandomGraph(std::mt19937* random) {
   v1::Model& in_process = *spec.add_models();
   in_process.set_name("m0");
   in_process.set_path("folder/model");
+  const auto pick = [random](TextForm form) {
+    const auto choices = ChoicesOf(form);
+    return std::string(choices[Below(random, static_cast<int>(choices.size()))]);
+  };
+  if (Chance(random)) in_process.set_weight_format(pick(TextForm::kWeightFormat));
+  if (Chance(random)) in_process.set_kv_dtype(pick(TextForm::kKvDtype));
+  if (Chance(random)) in_process.set_threads(1 + Below(random, 1024));
+  if (Chance(random)) in_process.set_max_sequences(1 + Below(random, 4096));
+  if (Chance(random)) in_process.set_max_context(16 + Below(random, 100'000));
   v1::Model& remote = *spec.add_models();
   remote.set_name("m1");
   remote.add_workers("localhost:7071");

@@ -13,12 +13,12 @@ constexpr int kThreads = 2;
 constexpr size_t kMaxQueued = 64;
 constexpr int kDefaultTracesListed = 20;
 
-using RawService = v1::Admin::WithRawMethod_ApplyGraph<
-    v1::Admin::WithRawMethod_GetGraph<v1::Admin::WithRawMethod_ListGraphVersions<
-        v1::Admin::WithRawMethod_DiffGraph<v1::Admin::WithRawMethod_RollbackGraph<
-            v1::Admin::WithRawMethod_ListNodes<v1::Admin::WithRawMethod_DrainNode<
+using RawService = v1::Admin::WithRawMethod_ApplyGraph<v1::Admin::WithRawMethod_GetGraph<
+    v1::Admin::WithRawMethod_ListGraphVersions<v1::Admin::WithRawMethod_DiffGraph<
+        v1::Admin::WithRawMethod_RollbackGraph<v1::Admin::WithRawMethod_ListNodes<
+            v1::Admin::WithRawMethod_DescribeModels<v1::Admin::WithRawMethod_DrainNode<
                 v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
-                    v1::Admin::WithRawMethod_GetServerInfo<v1::Admin::Service>>>>>>>>>>;
+                    v1::Admin::WithRawMethod_GetServerInfo<v1::Admin::Service>>>>>>>>>>>;
 
 // A handler that runs `method` on the pool.
 template <typename Request, typename Response, typename Method>
@@ -100,6 +100,10 @@ struct AdminService::Methods {
                    [graphs = admin->graphs_](
                        const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
                        const auto& done) { done(graphs->ListNodes(request)); }),
+        describe_models(&service, &RawService::RequestDescribeModels,
+                        [graphs = admin->graphs_](
+                            const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
+                            const auto& done) { done(graphs->DescribeModels(request)); }),
         drain(&service, &RawService::RequestDrainNode,
               OnPool<v1::DrainNodeRequest, v1::DrainNodeResponse>(
                   &admin->pool_,
@@ -134,6 +138,7 @@ struct AdminService::Methods {
   Method<v1::DiffGraphRequest, v1::DiffGraphResponse> diff;
   Method<v1::RollbackGraphRequest, v1::RollbackGraphResponse> rollback;
   Method<v1::ListNodesRequest, v1::ListNodesResponse> list_nodes;
+  Method<v1::DescribeModelsRequest, v1::DescribeModelsResponse> describe_models;
   Method<v1::DrainNodeRequest, v1::DrainNodeResponse> drain;
   Method<v1::GetTraceRequest, v1::GetTraceResponse> get_trace;
   Method<v1::ListTracesRequest, v1::ListTracesResponse> list_traces;
@@ -161,6 +166,7 @@ void AdminService::Serve(EventLoops* loops) {
   methods_->diff.Serve(loops, kLoop);
   methods_->rollback.Serve(loops, kLoop);
   methods_->list_nodes.Serve(loops, kLoop);
+  methods_->describe_models.Serve(loops, kLoop);
   methods_->drain.Serve(loops, kLoop);
   methods_->get_trace.Serve(loops, kLoop);
   methods_->list_traces.Serve(loops, kLoop);

@@ -252,6 +252,25 @@ absl::StatusOr<v1::ListNodesResponse> GraphManager::ListNodes(
   return response;
 }
 
+absl::StatusOr<v1::DescribeModelsResponse> GraphManager::DescribeModels(
+    const v1::DescribeModelsRequest& request) const {
+  const std::shared_ptr<const GraphState> state = this->state();
+  v1::DescribeModelsResponse response;
+  if (state == nullptr) {
+    if (request.name().empty()) return response;
+    return absl::NotFoundError("no graph has been applied yet");
+  }
+  response.set_graph_version(state->version());
+  for (const v1::Model& model : state->graph().spec().models()) {
+    if (!request.name().empty() && model.name() != request.name()) continue;
+    *response.add_models() = StatusOf(model, *state);
+  }
+  if (!request.name().empty() && response.models().empty()) {
+    return absl::NotFoundError(absl::StrCat("the graph has no model \"", request.name(), "\""));
+  }
+  return response;
+}
+
 absl::StatusOr<v1::DrainNodeResponse> GraphManager::DrainNode(const v1::DrainNodeRequest& request,
                                                               absl::Time deadline) {
   const Turn turn(&mutex_, &draining_, deadline);
@@ -267,6 +286,19 @@ absl::StatusOr<v1::DrainNodeResponse> GraphManager::DrainNode(const v1::DrainNod
   v1::DrainNodeResponse response;
   *response.mutable_node() = StatusOf(*node, drained_->Contains(request.name()));
   return response;
+}
+
+std::vector<Metrics::Replica> GraphManager::Replicas() const {
+  std::vector<Metrics::Replica> result;
+  const std::shared_ptr<const GraphState> state = this->state();
+  if (state == nullptr) return result;
+  for (const v1::Model& model : state->graph().spec().models()) {
+    for (v1::ReplicaStatus& replica : state->models.at(model.name())->Status()) {
+      if (!replica.has_info()) continue;
+      result.push_back({model.name(), replica.address(), std::move(*replica.mutable_info())});
+    }
+  }
+  return result;
 }
 
 bool GraphManager::Ready() const {

@@ -50,9 +50,14 @@ class GraphManager {
                                              absl::Time deadline);
 
   absl::StatusOr<v1::ListNodesResponse> ListNodes(const v1::ListNodesRequest& request) const;
+  absl::StatusOr<v1::DescribeModelsResponse> DescribeModels(
+      const v1::DescribeModelsRequest& request) const;
   // Kept in the store: a restart does not bring a drained node back.
   absl::StatusOr<v1::DrainNodeResponse> DrainNode(const v1::DrainNodeRequest& request,
                                                   absl::Time deadline);
+
+  // The replicas of the applied graph that have said something of themselves.
+  std::vector<Metrics::Replica> Replicas() const;
 
   // Whether a graph is applied and each of its models has a replica that can take a query.
   bool Ready() const;

@@ -232,9 +232,14 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
   if (!loaded->no_gpu.empty()) {
     spdlog::info("the CPU serves, since no GPU can be used: {}", loaded->no_gpu);
   }
+  const workers::WeightReport& weights = loaded->engine->weight_report();
+  if (weights.worst_error > 0) {
+    spdlog::info("model {}: {}", model.name(), workers::Describe(weights));
+  }
   OCTOGATE_RETURN_IF_ERROR(loaded->WarmUp(deadline));
   const workers::EngineStats stats = loaded->engine->stats();
-  const uint64_t bytes = stats.weight_bytes + stats.kv_bytes + stats.activation_bytes;
+  const uint64_t bytes =
+      stats.weight_bytes + stats.kv_bytes + stats.activation_bytes + stats.swap_bytes;
   spdlog::info("model {} is loaded and warm; it takes {} MiB", model.name(), bytes >> 20);
   return std::make_unique<Client>(
       Share(std::make_unique<workers::ModelService>(model.name(), std::move(loaded)), bytes),

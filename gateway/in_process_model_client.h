@@ -43,8 +43,8 @@ class InProcessWorker {
   InProcessWorker& operator=(const InProcessWorker&) = delete;
 
   // Loads and warms the model, with the options that the graph gives it and those of `load` for the
-  // others. May take until the deadline; RESOURCE_EXHAUSTED with the numbers where memory does not
-  // suffice.
+  // others, and logs what its weights' format costs in precision. May take until the deadline;
+  // RESOURCE_EXHAUSTED with the numbers where memory does not suffice.
   absl::StatusOr<std::unique_ptr<ModelClient>> Load(const v1::Model& model, absl::Time deadline);
 
   // What the models compute on; empty while there is none.

@@ -33,6 +33,8 @@ struct Flags {
   std::string worker_device = "cpu";
   int worker_threads = 0;
   int64_t kv_tokens = 0;
+  double swap_gib = 0;
+  double step_cost_seconds = 0.25;
   int max_sequences = 16;
   double max_wait_seconds = 2;
   double notice_seconds = 0;
@@ -88,6 +90,16 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--kv-tokens", flags.kv_tokens,
                  "positions of each in-process model's KV cache; 0: as needed and possible")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--swap-space", flags.swap_gib,
+                 "GiB of host memory of each in-process model for what preempted sequences have "
+                 "computed; 0: they compute it again")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--step-cost-time", flags.step_cost_seconds,
+                 "seconds to measure, while an in-process model is loaded, what its steps cost; 0: "
+                 "do not")
+      ->check(CLI::Range(0.0, 60.0))
       ->capture_default_str();
   app.add_option("--max-concurrent", server.admission.max_concurrent,
                  "queries that run at the same time")
@@ -157,6 +169,9 @@ int Serve(Flags flags) {
   worker_options.load.threads = flags.worker_threads;
   worker_options.load.engine.max_sequences = flags.max_sequences;
   worker_options.load.engine.kv_tokens = flags.kv_tokens;
+  worker_options.load.engine.swap_bytes =
+      static_cast<uint64_t>(flags.swap_gib * static_cast<double>(uint64_t{1} << 30));
+  worker_options.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
   InProcessWorker worker(worker_options);
 
   const absl::StatusOr<std::unique_ptr<Store>> store = OpenFileStore(flags.data_dir);

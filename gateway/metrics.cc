@@ -1,22 +1,29 @@
 #include "gateway/metrics.h"
 
 #include <netinet/in.h>
+#include <prometheus/client_metric.h>
+#include <prometheus/collectable.h>
 #include <prometheus/counter.h>
 #include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/metric_type.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <exception>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 
@@ -59,10 +66,73 @@ void Stop(std::unique_ptr<prometheus::Exposer> exposer) {
   stopper.join();
 }
 
+// A number that workers tell.
+struct WorkerSeries {
+  const char* name;
+  const char* help;
+  prometheus::MetricType type;
+  int64_t (v1::WorkerInfoResponse::*value)() const;
+};
+constexpr WorkerSeries kWorkerSeries[] = {
+    {"octogate_worker_preemptions_total", "Times that a running sequence lost its KV pages",
+     prometheus::MetricType::Counter, &v1::WorkerInfoResponse::preemptions},
+    {"octogate_worker_preemptions_saved_total",
+     "Preemptions at which what was computed was copied to the swap space",
+     prometheus::MetricType::Counter, &v1::WorkerInfoResponse::preemptions_saved},
+    {"octogate_worker_preemptions_without_room_total",
+     "Preemptions at which it would have been, had the swap space had room",
+     prometheus::MetricType::Counter, &v1::WorkerInfoResponse::preemptions_without_room},
+    {"octogate_worker_restored_tokens_total", "Tokens copied back from the swap space",
+     prometheus::MetricType::Counter, &v1::WorkerInfoResponse::restored_tokens},
+    {"octogate_worker_recomputed_tokens_total", "Tokens computed again after a preemption",
+     prometheus::MetricType::Counter, &v1::WorkerInfoResponse::recomputed_tokens},
+    {"octogate_worker_swap_bytes", "Size of the swap space", prometheus::MetricType::Gauge,
+     &v1::WorkerInfoResponse::swap_bytes},
+    {"octogate_worker_swap_used_bytes", "Of the swap space, in use", prometheus::MetricType::Gauge,
+     &v1::WorkerInfoResponse::swap_bytes_used},
+};
+
+// What workers tell, as it is when the page is made.
+class WorkerMetrics final : public prometheus::Collectable {
+ public:
+  void SetReplicas(std::function<std::vector<Metrics::Replica>()> replicas) {
+    absl::MutexLock lock(&mutex_);
+    replicas_ = std::move(replicas);
+  }
+
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    std::vector<Metrics::Replica> replicas;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (replicas_ != nullptr) replicas = replicas_();
+    }
+    std::vector<prometheus::MetricFamily> families;
+    if (replicas.empty()) return families;
+    for (const WorkerSeries& series : kWorkerSeries) {
+      prometheus::MetricFamily& family = families.emplace_back(
+          prometheus::MetricFamily{series.name, series.help, series.type, {}});
+      for (const Metrics::Replica& replica : replicas) {
+        prometheus::ClientMetric& metric = family.metric.emplace_back();
+        metric.label = {{"model", replica.model}, {"replica", replica.address}};
+        // A peer's numbers.
+        const auto value =
+            static_cast<double>(std::max<int64_t>((replica.info.*series.value)(), 0));
+        metric.counter.value = metric.gauge.value = value;
+      }
+    }
+    return families;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::function<std::vector<Metrics::Replica>()> replicas_ ABSL_GUARDED_BY(mutex_);
+};
+
 }  // namespace
 
 struct Metrics::Series {
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::shared_ptr<WorkerMetrics> workers = std::make_shared<WorkerMetrics>();
   std::array<prometheus::Counter*, kCodes> queries{};
   std::array<prometheus::Counter*, kRefusals.size()> refused{};
   prometheus::Gauge* in_flight = nullptr;
@@ -185,10 +255,15 @@ void Metrics::OnGraphApplied(int64_t version) {
 
 void Metrics::OnGraphRefused() { series_->apply_failures->Increment(); }
 
+void Metrics::SetReplicas(std::function<std::vector<Replica>()> replicas) {
+  series_->workers->SetReplicas(std::move(replicas));
+}
+
 absl::Status Metrics::Serve(const std::string& address) {
   try {
     series_->exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
     series_->exposer->RegisterCollectable(series_->registry);
+    series_->exposer->RegisterCollectable(series_->workers);
   } catch (const std::exception& error) {
     return absl::UnavailableError(
         absl::StrCat("cannot serve metrics on \"", address, "\": ", error.what()));
@@ -197,7 +272,11 @@ absl::Status Metrics::Serve(const std::string& address) {
 }
 
 std::string Metrics::Text() const {
-  return prometheus::TextSerializer().Serialize(series_->registry->Collect());
+  std::vector<prometheus::MetricFamily> families = series_->registry->Collect();
+  for (prometheus::MetricFamily& family : series_->workers->Collect()) {
+    families.push_back(std::move(family));
+  }
+  return prometheus::TextSerializer().Serialize(families);
 }
 
 }  // namespace octogate::gateway

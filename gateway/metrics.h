@@ -4,6 +4,7 @@
 #define OCTOGATE_GATEWAY_METRICS_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "octogate/v1/gateway.pb.h"
+#include "octogate/v1/worker.pb.h"
 
 namespace octogate::gateway {
 
@@ -36,6 +38,16 @@ class Metrics {
   // A graph was applied, or its application failed.
   void OnGraphApplied(int64_t version);
   void OnGraphRefused();
+
+  // A replica of a model, with what it last said of itself.
+  struct Replica {
+    std::string model;
+    std::string address;
+    v1::WorkerInfoResponse info;
+  };
+  // Asked whenever the page is made, from any thread; what it returns is counted by model and
+  // replica. Null: nothing is. It is not called any more when this returns.
+  void SetReplicas(std::function<std::vector<Replica>()> replicas);
 
   // Serves http://ADDRESS/metrics until destruction. UNAVAILABLE where the port cannot be had.
   absl::Status Serve(const std::string& address);

@@ -1,8 +1,32 @@
 #include "gateway/node_status.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 namespace octogate::gateway {
+namespace {
+
+bool Uses(const v1::Node& node, const std::string& model) {
+  const auto& router = node.router();
+  return node.model().model() == model || router.rewrite().causal().model() == model ||
+         std::any_of(router.heads().begin(), router.heads().end(),
+                     [&](const v1::Head& head) { return head.causal().model() == model; });
+}
+
+}  // namespace
+
+v1::ModelStatus StatusOf(const v1::Model& model, const GraphState& state) {
+  v1::ModelStatus status;
+  *status.mutable_model() = model;
+  for (v1::ReplicaStatus& replica : state.models.at(model.name())->Status()) {
+    *status.add_replicas() = std::move(replica);
+  }
+  for (const v1::Node& node : state.graph().spec().nodes()) {
+    if (Uses(node, model.name())) status.add_nodes(node.name());
+  }
+  return status;
+}
 
 v1::NodeStatus StatusOf(const NodeRuntime& node, bool drained) {
   v1::NodeStatus status;

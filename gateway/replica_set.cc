@@ -347,6 +347,7 @@ std::vector<v1::ReplicaStatus> ReplicaSet::Status() const {
     status.set_breaker(std::string(CircuitBreakerStateName(replica->breaker.state())));
     status.set_in_flight(replica->in_flight);
     status.set_last_error(replica->last_error);
+    if (replica->info.has_value()) *status.mutable_info() = *replica->info;
   }
   return result;
 }

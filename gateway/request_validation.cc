@@ -177,6 +177,10 @@ absl::Status ValidateRequest(const v1::ListNodesRequest& request) {
   return CheckLength("name", request.name(), Limits::kMaxNameBytes);
 }
 
+absl::Status ValidateRequest(const v1::DescribeModelsRequest& request) {
+  return CheckLength("name", request.name(), Limits::kMaxNameBytes);
+}
+
 absl::Status ValidateRequest(const v1::DrainNodeRequest& request) {
   return CheckRequired("name", request.name(), Limits::kMaxNameBytes);
 }

@@ -39,6 +39,7 @@ absl::Status ValidateRequest(const v1::ListGraphVersionsRequest& request);
 absl::Status ValidateRequest(const v1::DiffGraphRequest& request);
 absl::Status ValidateRequest(const v1::RollbackGraphRequest& request);
 absl::Status ValidateRequest(const v1::ListNodesRequest& request);
+absl::Status ValidateRequest(const v1::DescribeModelsRequest& request);
 absl::Status ValidateRequest(const v1::DrainNodeRequest& request);
 absl::Status ValidateRequest(const v1::GetTraceRequest& request);
 absl::Status ValidateRequest(const v1::ListTracesRequest& request);

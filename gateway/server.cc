@@ -78,6 +78,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   grpc::EnableDefaultHealthCheckService(false);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::unique_ptr<Server> server(new Server(options, store));
+  server->metrics_.SetReplicas([graphs = &server->graphs_] { return graphs->Replicas(); });
   if (!options.metrics_listen.empty()) {
     OCTOGATE_RETURN_IF_ERROR(server->metrics_.Serve(options.metrics_listen));
   }
@@ -147,6 +148,7 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
     stopping_ = true;
   }
   if (maintenance_.joinable()) maintenance_.join();
+  metrics_.SetReplicas(nullptr);
   // The loops end first: the events that end the calls still asked for, which a shut down server
   // puts on their queues, read the server.
   loops_ = nullptr;

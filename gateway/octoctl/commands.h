@@ -38,10 +38,13 @@ ExitStatus View(Connection& connection, int64_t version, Picture picture,
 
 // node_commands.cc
 ExitStatus GetNodes(Connection& connection, const std::string& name, Format format);
-ExitStatus GetModels(Connection& connection, Format format);
 ExitStatus DescribeNode(Connection& connection, const std::string& name, Format format);
 ExitStatus DrainNode(Connection& connection, const std::string& name, bool undo, Format format);
 ExitStatus ShowVersion(Connection& connection, bool client_only, Format format);
+
+// model_commands.cc
+ExitStatus GetModels(Connection& connection, Format format);
+ExitStatus DescribeModel(Connection& connection, const std::string& name, Format format);
 
 // query_commands.cc
 struct QueryOptions {

@@ -28,7 +28,7 @@ _octoctl() {
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
-        describe) [[ -z $second ]] && words='node' || words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
+        describe) [[ -z $second ]] && words='node model' || words=$(octoctl --timeout 1 get "${second}s" -o name 2>/dev/null) ;;
         drain) words="$(octoctl --timeout 1 get nodes -o name 2>/dev/null) --undo" ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;

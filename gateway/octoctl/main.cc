@@ -141,12 +141,15 @@ class CommandLine {
     get->add_option("--graph-version", f.version, "for graph; default: the applied one");
     OutputOption(get);
 
-    CLI::App* describe = Add("describe", "show everything about a node",
-                             [&f](Connection& c) { return DescribeNode(c, f.name, f.format); });
-    describe->add_option("resource", f.resource, "node")
+    CLI::App* describe =
+        Add("describe", "show everything about a node or a model", [&f](Connection& c) {
+          return f.resource == "model" ? DescribeModel(c, f.name, f.format)
+                                       : DescribeNode(c, f.name, f.format);
+        });
+    describe->add_option("resource", f.resource, "node or model")
         ->required()
-        ->check(CLI::IsMember({"node"}).description(""));
-    describe->add_option("name", f.name, "the node's name")->required();
+        ->check(CLI::IsMember({"node", "model"}).description(""));
+    describe->add_option("name", f.name, "its name")->required();
     OutputOption(describe);
 
     CLI::App* drain = Add("drain", "take a node out of service",

@@ -89,29 +89,6 @@ ExitStatus GetNodes(Connection& connection, const std::string& name, Format form
   return kOk;
 }
 
-ExitStatus GetModels(Connection& connection, Format format) {
-  v1::ListModelsResponse response;
-  const grpc::Status status =
-      connection.gateway().ListModels(connection.Context().get(), {}, &response);
-  if (!status.ok()) return connection.Report(status);
-  if (PrintStructured(response, format)) return kOk;
-  Table table({"NAME", "FAMILY", "PARAMETERS", "CONTEXT", "REPLICAS", "NODES"});
-  for (const v1::ModelInfo& model : response.models()) {
-    if (format == Format::kName) {
-      std::cout << model.name() << "\n";
-      continue;
-    }
-    std::string nodes;
-    for (const std::string& node : model.nodes()) nodes += (nodes.empty() ? "" : ",") + node;
-    table.Add({model.name(), model.family(), std::to_string(model.parameters()),
-               std::to_string(model.context_length()),
-               std::to_string(model.replicas_ready()) + "/" + std::to_string(model.replicas()),
-               nodes});
-  }
-  if (format != Format::kName) table.Print(std::cout);
-  return kOk;
-}
-
 ExitStatus DescribeNode(Connection& connection, const std::string& name, Format format) {
   v1::ListNodesResponse response;
   if (auto status = ListNodes(connection, name, response); !status.ok()) {

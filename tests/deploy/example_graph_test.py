@@ -159,6 +159,22 @@ class ExampleGraphTest(unittest.TestCase):
             self.assertIn(name, self.gateway.octoctl("view").stdout)
             self.assertIn(name, self.gateway.octoctl("view", "-o", "dot").stdout)
 
+    def test_a_model_of_the_process_says_how_it_runs_and_what_its_steps_cost(self):
+        wide = self.gateway.octoctl("get", "models", "-o", "wide").stdout
+        heading, row = wide.splitlines()[:2]
+        for word in ("WEIGHTS", "KV", "STEP BY ROWS", "BACKEND"):
+            self.assertIn(word, heading)
+        self.assertRegex(row, r"octogate-mini .* stored +f32 +16 +1: .*cpu")
+        described = self.gateway.octoctl("describe", "model", "octogate-mini").stdout
+        self.assertRegex(described, r"Replica: +in-process")
+        self.assertRegex(described, r"Step by rows: +1: [0-9.]+ (µs|ms), 2: ")
+        self.assertRegex(described, r"Nodes: .*main.*shell")
+        info = json.loads(self.gateway.octoctl("describe", "model", "octogate-mini", "-o",
+                                               "json").stdout)["replicas"][0]["info"]
+        self.assertEqual(info["weightFormat"], "stored")
+        self.assertGreater(info["stepCosts"][0]["seconds"], 0)
+        self.assertEqual(self.gateway.octoctl("describe", "model", "nowhere").returncode, 4)
+
     def test_exit_statuses_tell_scripts_what_happened(self):
         same = self.gateway.octoctl("diff", "-f", self.manifest)
         self.assertEqual((same.returncode, same.stdout), (0, ""))

@@ -26,5 +26,31 @@ TEST(MetricsTest, CountsTokensAndNoNegativeNumberOfAPeer) {
   EXPECT_THAT(text, HasSubstr("octogate_cached_prompt_tokens_total 64\n"));
 }
 
+TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
+  Metrics metrics;
+  EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_")));
+  Metrics::Replica replica{.model = "m", .address = "h:1", .info = {}};
+  replica.info.set_preemptions(7);
+  replica.info.set_preemptions_saved(4);
+  replica.info.set_preemptions_without_room(-2);
+  replica.info.set_swap_bytes(4096);
+  metrics.SetReplicas([&] { return std::vector<Metrics::Replica>{replica}; });
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("# TYPE octogate_worker_preemptions_total counter\n"));
+  EXPECT_THAT(text,
+              HasSubstr("octogate_worker_preemptions_total{model=\"m\",replica=\"h:1\"} 7\n"));
+  EXPECT_THAT(
+      text, HasSubstr("octogate_worker_preemptions_saved_total{model=\"m\",replica=\"h:1\"} 4\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("octogate_worker_preemptions_without_room_total{model=\"m\",replica=\"h:1\"} 0\n"))
+      << "counters do not fall";
+  EXPECT_THAT(text, HasSubstr("octogate_worker_swap_bytes{model=\"m\",replica=\"h:1\"} 4096\n"));
+  replica.info.set_preemptions(8);
+  EXPECT_THAT(metrics.Text(), HasSubstr("replica=\"h:1\"} 8\n"));
+  metrics.SetReplicas(nullptr);
+  EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_")));
+}
+
 }  // namespace
 }  // namespace octogate::gateway

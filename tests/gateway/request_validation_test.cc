@@ -122,6 +122,10 @@ TEST(RequestValidation, ChecksTheOtherRequests) {
   v1::ListGraphVersionsRequest versions;
   versions.set_limit(-1);
   EXPECT_FALSE(ValidateRequest(versions).ok());
+  v1::DescribeModelsRequest models;
+  EXPECT_EQ(ValidateRequest(models), absl::OkStatus());
+  models.set_name(std::string(64, 'm'));
+  EXPECT_FALSE(ValidateRequest(models).ok());
   EXPECT_FALSE(ValidateRequest(v1::DrainNodeRequest()).ok());
   EXPECT_FALSE(ValidateRequest(v1::GetTraceRequest()).ok());
 }

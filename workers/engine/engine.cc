@@ -125,6 +125,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
   stats.pages_total = *pages;
   stats.page_size = options.page_size;
   stats.max_sequences = options.max_sequences;
+  stats.kv_dtype = options.kv_dtype;
   stats.context = static_cast<int>(
       std::min<int64_t>(LongestContext(config, options), int64_t{*pages} * options.page_size));
   stats.weight_bytes = demand.weight_bytes;

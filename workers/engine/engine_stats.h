@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "kernels/dtype.h"
 
 namespace octogate::workers {
 
@@ -24,6 +25,7 @@ struct EngineStats {
   int page_size = 0;
   int max_sequences = 0;
   int context = 0;  // longest sequence accepted, in tokens
+  kernels::DType kv_dtype = kernels::DType::kF32;
   uint64_t weight_bytes = 0;
   uint64_t kv_bytes = 0;
   uint64_t activation_bytes = 0;

@@ -3,8 +3,18 @@
 #include <cassert>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace octogate::workers {
+
+std::string Describe(const WeightReport& report) {
+  std::string text = absl::StrCat("weights as ", kernels::Name(report.format));
+  if (report.worst_error > 0) {
+    absl::StrAppendFormat(&text, ": relative error %.5f in the mean, %.5f at worst, in %s",
+                          report.mean_error, report.worst_error, report.worst_matrix);
+  }
+  return text;
+}
 
 kernels::DType ToKernelDType(DType dtype) {
   switch (dtype) {

@@ -27,6 +27,9 @@ struct WeightReport {
   std::string worst_matrix;
 };
 
+// "weights as int8: relative error 0.00521 in the mean, 0.00648 at worst, in layers.3.down_proj".
+std::string Describe(const WeightReport& report);
+
 // The type of a checkpoint's weights: F32, F16 or BF16.
 kernels::DType ToKernelDType(DType dtype);
 

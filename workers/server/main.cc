@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -14,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "kernels/dtype.h"
 #include "workers/engine/device.h"
+#include "workers/engine/format_names.h"
 #include "workers/server/model_service.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_server.h"
@@ -28,6 +30,7 @@ struct Flags {
   std::string device = "auto";
   double grace_seconds = 30;
   double memory_limit_gib = 0;
+  double swap_gib = 0;
   double step_cost_seconds = 1;
   LoadOptions load;
 };
@@ -39,11 +42,11 @@ constexpr char kExamples[] =
     "\n"
     "Exit status: 0 after a clean end, 1 where the model cannot be served, 2 for wrong flags.";
 
-const std::map<std::string, kernels::DType> kKvDtypes = {{"f32", kernels::DType::kF32},
-                                                         {"f16", kernels::DType::kF16},
-                                                         {"bf16", kernels::DType::kBF16},
-                                                         {"fp8", kernels::DType::kF8E4M3},
-                                                         {"int8", kernels::DType::kI8}};
+std::map<std::string, kernels::DType> KvDtypes() {
+  std::map<std::string, kernels::DType> types;
+  for (const char* name : {"f32", "f16", "bf16", "fp8", "int8"}) types[name] = *ParseKvDtype(name);
+  return types;
+}
 
 std::map<std::string, kernels::WeightFormat> WeightFormats() {
   std::map<std::string, kernels::WeightFormat> formats;
@@ -83,11 +86,20 @@ void Define(CLI::App& app, Flags& flags) {
       ->default_str("stored");
   app.add_option("--kv-dtype", flags.load.engine.kv_dtype,
                  "how keys and values are kept: f32, f16, bf16, fp8 or int8")
-      ->transform(CLI::CheckedTransformer(kKvDtypes, CLI::ignore_case).description(""))
+      ->transform(CLI::CheckedTransformer(KvDtypes(), CLI::ignore_case).description(""))
       ->default_str("f32");
   app.add_option("--memory-limit", flags.memory_limit_gib,
-                 "GiB for weights, KV cache and activations; 0: what is available")
+                 "GiB for weights, KV cache, activations and swap space; 0: what is available")
       ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--swap-space", flags.swap_gib,
+                 "GiB of host memory for what preempted sequences have computed; 0: they compute "
+                 "it again, as they do where that is measured to be faster")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--max-context", flags.load.engine.max_context,
+                 "tokens of the longest sequence; 0: what the checkpoint allows")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   app.add_option("--step-cost-time", flags.step_cost_seconds,
                  "seconds to measure at start what steps cost; 0: do not")
@@ -116,7 +128,11 @@ int Serve(Flags flags) {
   if (flags.name.empty()) flags.name = folder.filename().string();
   flags.load.engine.memory_limit_bytes =
       static_cast<uint64_t>(flags.memory_limit_gib * (uint64_t{1} << 30));
+  flags.load.engine.swap_bytes = static_cast<uint64_t>(flags.swap_gib * (uint64_t{1} << 30));
   flags.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
+  // Every running sequence has a row.
+  flags.load.engine.max_rows_per_step =
+      std::max(flags.load.engine.max_rows_per_step, flags.load.engine.max_sequences);
 
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
 
@@ -127,11 +143,7 @@ int Serve(Flags flags) {
     spdlog::info("the CPU serves, since no GPU can be used: {}", (*model)->no_gpu);
   }
   const WeightReport& weights = (*model)->engine->weight_report();
-  if (weights.worst_error > 0) {
-    spdlog::info("weights as {}: relative error {:.5f} in the mean, {:.5f} at worst, in {}",
-                 kernels::Name(weights.format), weights.mean_error, weights.worst_error,
-                 weights.worst_matrix);
-  }
+  if (weights.worst_error > 0) spdlog::info("{}", Describe(weights));
   if (auto warm = (*model)->WarmUp(absl::Now() + absl::Minutes(10)); !warm.ok()) return Fail(warm);
   auto server = WorkerServer::Start(flags.listen,
                                     std::make_unique<ModelService>(flags.name, *std::move(model)));

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "workers/engine/format_names.h"
 #include "workers/engine/request.h"
 
 namespace octogate::workers {
@@ -226,6 +227,19 @@ v1::WorkerInfoResponse ModelService::Info() const {
   info.set_version(OCTOGATE_VERSION);
   info.set_prefix_query_tokens(static_cast<int64_t>(stats.prefix_query_tokens));
   info.set_prefix_hit_tokens(static_cast<int64_t>(stats.prefix_hit_tokens));
+  const WeightReport& weights = model_->engine->weight_report();
+  info.set_weight_format(kernels::Name(weights.format));
+  info.set_mean_weight_error(weights.mean_error);
+  info.set_worst_weight_error(weights.worst_error);
+  info.set_kv_dtype(std::string(KvDtypeName(stats.kv_dtype)));
+  info.set_max_sequences(stats.max_sequences);
+  info.set_preemptions(static_cast<int64_t>(stats.preemptions));
+  info.set_preemptions_saved(static_cast<int64_t>(stats.preemptions_saved));
+  info.set_preemptions_without_room(static_cast<int64_t>(stats.preemptions_without_room));
+  info.set_restored_tokens(static_cast<int64_t>(stats.restored_tokens));
+  info.set_recomputed_tokens(static_cast<int64_t>(stats.recomputed_tokens));
+  info.set_swap_bytes(static_cast<int64_t>(stats.swap_bytes));
+  info.set_swap_bytes_used(static_cast<int64_t>(stats.swap_bytes_used));
   for (const CostCurve::Point& point : model_->engine->step_cost().rows.points()) {
     v1::WorkerStepCost& cost = *info.add_step_costs();
     cost.set_rows(static_cast<int32_t>(point.x));

@@ -18,6 +18,7 @@ expect() {  # WANTED WORD…
 }
 expect "apply ask" a
 expect "graph" get g
+expect "node model" describe ""
 expect "--trace" ask --tr
 expect "bash zsh" completion ""
 expect "json" get nodes -o j

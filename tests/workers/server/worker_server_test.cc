@@ -16,6 +16,7 @@
 #include "common/grpc_status.h"
 #include "common/status.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "workers/engine/format_names.h"
 
 namespace octogate::workers {
 namespace {
@@ -470,6 +471,28 @@ TEST(ModelServiceTest, InfoSaysWhatStepsCost) {
     rows = cost.rows();
     seconds = cost.seconds();
   }
+}
+
+TEST(ModelServiceTest, InfoSaysHowTheModelIsKept) {
+  LoadOptions options;
+  options.threads = 1;
+  options.engine.max_sequences = 3;
+  options.engine.weight_format = *ParseWeightFormat("int8");
+  options.engine.kv_dtype = *ParseKvDtype("fp8");
+  options.engine.swap_bytes = 1 << 20;
+  auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const v1::WorkerInfoResponse info = ModelService("tiny", *std::move(model)).Info();
+  EXPECT_EQ(info.weight_format(), "int8");
+  EXPECT_GT(info.mean_weight_error(), 0);
+  EXPECT_GE(info.worst_weight_error(), info.mean_weight_error());
+  EXPECT_EQ(info.kv_dtype(), "fp8");
+  EXPECT_EQ(info.max_sequences(), 3);
+  // Whole pages.
+  EXPECT_GT(info.swap_bytes(), 0);
+  EXPECT_LE(info.swap_bytes(), 1 << 20);
+  EXPECT_EQ(info.swap_bytes_used(), 0);
+  EXPECT_EQ(info.preemptions(), 0);
 }
 
 TEST_F(WorkerServerTest, ADrainedWorkerIsNotHealthyAndTakesNoMore) {

@@ -72,7 +72,10 @@ class File {
   const int descriptor_;
 };
 
-std::string FileName(std::string_view key) {
+// Of a name that is cut, so many bytes are left.
+constexpr size_t kCutNameBytes = kMaxNameBytes - 65;
+
+std::string Escape(std::string_view key) {
   constexpr char kHex[] = "0123456789ABCDEF";
   std::string name;
   for (const char c : key) {
@@ -84,8 +87,13 @@ std::string FileName(std::string_view key) {
       name.append({'%', kHex[byte >> 4], kHex[byte & 15]});
     }
   }
+  return name;
+}
+
+std::string FileName(std::string_view key) {
+  const std::string name = Escape(key);
   if (name.size() <= kMaxNameBytes) return name;
-  return absl::StrCat(name.substr(0, kMaxNameBytes - 65), "~", Sha256Hex(key));
+  return absl::StrCat(name.substr(0, kCutNameBytes), "~", Sha256Hex(key));
 }
 
 struct Record {
@@ -202,13 +210,17 @@ class FileStore final : public Store {
   absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
                                                 size_t limit, absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(CheckDeadline(deadline));
+    // What the names of all files in question begin with: others are not opened.
+    const std::string beginning = Escape(prefix).substr(0, kCutNameBytes);
     absl::MutexLock lock(&mutex_);
     DIR* folder = ::opendir(folder_.c_str());
     if (folder == nullptr) return SystemError("list", folder_);
     std::vector<std::string> keys;
     while (const dirent* entry = ::readdir(folder)) {
       const std::string_view name = entry->d_name;
-      if (name.front() == '.' || name.ends_with(kTemporarySuffix)) continue;
+      if (name.front() == '.' || name.ends_with(kTemporarySuffix) || !name.starts_with(beginning)) {
+        continue;
+      }
       // The key itself is in the file, whose name may be cut. A damaged file is told by its name.
       const absl::StatusOr<Record> record = ReadHead(Path(name));
       std::string key = record.ok() ? record->key : Unescape(name);

@@ -1,5 +1,6 @@
 // The nodes that take no new queries, by name. Kept apart from the graph: a new version does not
-// bring a drained node back. The store has a copy, which a restart begins with.
+// bring a drained node back. The store has them too: for a restart, and for the other gateways that
+// share it, whose changes are looked for every now and then (GraphManager::SyncDrained).
 #ifndef OCTOGATE_GATEWAY_DRAIN_LIST_H_
 #define OCTOGATE_GATEWAY_DRAIN_LIST_H_
 
@@ -7,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -37,6 +39,12 @@ class DrainList {
     if (drained && !present) changed->insert(place, std::string(name));
     if (!drained && present) changed->erase(place);
     names_ = std::move(changed);
+  }
+
+  // `names` are sorted.
+  void SetAll(Names names) {
+    absl::MutexLock lock(&mutex_);
+    names_ = std::make_shared<const Names>(std::move(names));
   }
 
  private:

@@ -102,8 +102,7 @@ absl::Status GraphManager::SwapIn(std::shared_ptr<const GraphState> prepared, in
 absl::Status GraphManager::Restore(absl::Time deadline) {
   const Turn turn(&mutex_, &applying_, deadline);
   OCTOGATE_RETURN_IF_ERROR(turn.status());
-  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> drained, store_->DrainedNodes(deadline));
-  for (const std::string& node : drained) drained_->Set(node, true);
+  OCTOGATE_RETURN_IF_ERROR(SyncDrained(deadline));
   std::vector<std::string> warnings;
   OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored, store_->Load(deadline, &warnings));
   if (stored.info.version() == version()) return absl::OkStatus();
@@ -299,6 +298,27 @@ std::vector<Metrics::Replica> GraphManager::Replicas() const {
     }
   }
   return result;
+}
+
+absl::Status GraphManager::SyncDrained(absl::Time deadline) {
+  // A drain under way here has to be in the store before the list is read.
+  const Turn turn(&mutex_, &draining_, deadline);
+  OCTOGATE_RETURN_IF_ERROR(turn.status());
+  OCTOGATE_ASSIGN_OR_RETURN(DrainList::Names names, store_->DrainedNodes(deadline));
+  const std::shared_ptr<const DrainList::Names> before = drained_->names();
+  if (names == *before) return absl::OkStatus();
+  for (const std::string& name : names) {
+    if (!std::binary_search(before->begin(), before->end(), name)) {
+      spdlog::info("node {} is drained, by what the store says", name);
+    }
+  }
+  for (const std::string& name : *before) {
+    if (!std::binary_search(names.begin(), names.end(), name)) {
+      spdlog::info("node {} is back in service, by what the store says", name);
+    }
+  }
+  drained_->SetAll(std::move(names));
+  return absl::OkStatus();
 }
 
 bool GraphManager::Ready() const {

@@ -59,6 +59,10 @@ class GraphManager {
   // The replicas of the applied graph that have said something of themselves.
   std::vector<Metrics::Replica> Replicas() const;
 
+  // Takes over from the store which nodes are drained, and logs what is new: other gateways change
+  // it too. Where the store does not answer, what is known stays in force.
+  absl::Status SyncDrained(absl::Time deadline);
+
   // Whether a graph is applied and each of its models has a replica that can take a query.
   bool Ready() const;
 

@@ -37,6 +37,7 @@ struct Flags {
   double step_cost_seconds = 0.25;
   int max_sequences = 16;
   double max_wait_seconds = 2;
+  double drain_poll_seconds = 1;
   double notice_seconds = 0;
   double grace_seconds = 30;
   std::string log_level = "info";
@@ -120,6 +121,10 @@ void Define(CLI::App& app, Flags& flags) {
                  "queries traced per second at most")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
+  app.add_option("--drain-poll", flags.drain_poll_seconds,
+                 "seconds after which a drain by another gateway with the same store is in force")
+      ->check(CLI::Range(0.05, 3600.0))
+      ->capture_default_str();
   app.add_option("--notice", flags.notice_seconds,
                  "seconds between saying NOT_SERVING and refusing calls, at the end")
       ->check(CLI::Range(0.0, 3600.0))
@@ -178,6 +183,7 @@ int Serve(Flags flags) {
   if (!store.ok()) return Fail(store.status());
   ServerOptions options = flags.server;
   options.admission.max_wait = absl::Seconds(flags.max_wait_seconds);
+  options.drain_poll_interval = absl::Seconds(flags.drain_poll_seconds);
   options.load_model = [&worker](const v1::Model& model, absl::Time deadline) {
     return worker.Load(model, deadline);
   };

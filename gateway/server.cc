@@ -19,6 +19,7 @@ namespace {
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kRestoreInterval = absl::Seconds(1);
 constexpr absl::Duration kRestoreTime = absl::Minutes(30);
+constexpr absl::Duration kDrainPollTime = absl::Seconds(2);
 constexpr int kToolThreads = 2;
 constexpr size_t kMaxQueuedTools = 64;
 constexpr char kGatewayService[] = "octogate.v1.Gateway";
@@ -84,6 +85,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   }
   OCTOGATE_RETURN_IF_ERROR(server->Listen());
   server->maintenance_ = std::thread([raw = server.get()] { raw->Maintain(); });
+  server->drain_poller_ = std::thread([raw = server.get()] { raw->PollDrained(); });
   return server;
 }
 
@@ -148,6 +150,7 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
     stopping_ = true;
   }
   if (maintenance_.joinable()) maintenance_.join();
+  if (drain_poller_.joinable()) drain_poller_.join();
   metrics_.SetReplicas(nullptr);
   // The loops end first: the events that end the calls still asked for, which a shut down server
   // puts on their queues, read the server.
@@ -176,6 +179,25 @@ void Server::Maintain() {
       absl::MutexLock lock(&mutex_);
       if (!draining_) health_.SetServing(ready);
     }
+  }
+}
+
+void Server::PollDrained() {
+  bool failed = false;
+  for (;;) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), options_.drain_poll_interval)) {
+        return;
+      }
+    }
+    const absl::Status status = graphs_.SyncDrained(absl::Now() + kDrainPollTime);
+    if (!status.ok() && !failed) {
+      spdlog::warn("the store does not say which nodes are drained, what is known holds: {}",
+                   status.ToString());
+    }
+    if (status.ok() && failed) spdlog::info("the store says again which nodes are drained");
+    failed = !status.ok();
   }
 }
 

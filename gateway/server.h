@@ -46,6 +46,9 @@ struct ServerOptions {
   AdmissionOptions admission;
   TraceStoreOptions traces;
   GraphBuilderOptions graph;
+  // How often the store is asked which nodes are drained: within this time and that of an answer
+  // from the store, what another gateway drains or puts back is drained or back here. Positive.
+  absl::Duration drain_poll_interval = absl::Seconds(1);
   // May be null: no models in this process.
   ModelLoader load_model;
   // What models in this process compute on; may be null.
@@ -85,6 +88,8 @@ class Server {
   // Probes, sweeps and restores until the end.
   void Maintain();
   void TryRestore();
+  // Asks the store which nodes are drained, until the end.
+  void PollDrained();
 
   const ServerOptions options_;
   Metrics metrics_;
@@ -118,6 +123,7 @@ class Server {
   absl::Time restore_at_ = absl::InfinitePast();
   std::string restore_error_;
   std::thread maintenance_;
+  std::thread drain_poller_;  // of its own: a store that hangs holds up nothing else
 };
 
 }  // namespace octogate::gateway

@@ -194,6 +194,16 @@ TEST_P(AnyStoreTest, BehavesLikeAMap) {
   std::vector<std::string> names;
   for (const auto& [key, value] : model) names.push_back(key);
   EXPECT_EQ(List(""), names);
+  for (const std::string& key : keys) {
+    for (const size_t bytes : {size_t{1}, key.size() / 2, key.size()}) {
+      const std::string prefix = key.substr(0, bytes);
+      std::vector<std::string> wanted;
+      for (const std::string& name : names) {
+        if (name.starts_with(prefix)) wanted.push_back(name);
+      }
+      EXPECT_EQ(List(prefix), wanted);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Stores, AnyStoreTest, testing::Bool(),

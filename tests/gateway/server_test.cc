@@ -7,12 +7,14 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/file_store.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/gateway/child_process.h"
 #include "tests/gateway/stub_worker.h"
@@ -22,6 +24,19 @@ namespace octogate::gateway {
 namespace {
 
 using testing::HasSubstr;
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = testing::TempDir() + "octogate-server-XXXXXX";
+    path_ = ::mkdtemp(name.data());
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
 
 // Two models in a row, each stamped with the graph's number through its system message.
 std::string TwoStepGraph(int number, const std::string& worker) {
@@ -327,6 +342,53 @@ TEST(ServerTest, ARestartKeepsDrainedNodesDrained) {
   TestGateway gateway({}, store.get());
   EXPECT_EQ(gateway.Nodes().nodes(0).state(), v1::NODE_STATE_READY);
   EXPECT_TRUE(gateway.Generate(Ask("x")).status.ok());
+}
+
+TEST(ServerTest, ADrainReachesTheOtherGatewaysOfTheStore) {
+  StubWorker worker;
+  const TemporaryFolder folder;
+  const auto store = OpenFileStore(folder.path());
+  ASSERT_TRUE(store.ok()) << store.status();
+  ServerOptions options;
+  options.drain_poll_interval = absl::Milliseconds(50);
+  TestGateway first(options, store->get());
+  ASSERT_TRUE(first.Apply(TwoStepGraph(1, worker.address())).ok());
+  TestGateway second(options, store->get());
+  const auto drain = [](TestGateway& gateway, const std::string& node, bool undo) {
+    grpc::ClientContext context;
+    v1::DrainNodeRequest request;
+    request.set_name(node);
+    request.set_undo(undo);
+    v1::DrainNodeResponse response;
+    EXPECT_TRUE(gateway.admin()->DrainNode(&context, request, &response).ok());
+  };
+  // False where it does not become so.
+  const auto becomes = [](TestGateway& gateway, v1::NodeState state, int node) {
+    const absl::Time give_up = absl::Now() + absl::Seconds(30);
+    while (gateway.Nodes().nodes(node).state() != state) {
+      if (absl::Now() > give_up) return false;
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+    return true;
+  };
+  ASSERT_TRUE(becomes(second, v1::NODE_STATE_READY, 0));
+  EXPECT_TRUE(second.Generate(Ask("x")).status.ok());
+
+  drain(first, "first", false);
+  EXPECT_TRUE(becomes(second, v1::NODE_STATE_DRAINING, 0));
+  EXPECT_EQ(second.Generate(Ask("x")).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  // Changes on both sides add up.
+  drain(second, "second", false);
+  EXPECT_TRUE(becomes(first, v1::NODE_STATE_DRAINING, 1));
+  EXPECT_EQ(first.Nodes().nodes(0).state(), v1::NODE_STATE_DRAINING);
+  // Undone by another gateway than the one that drained.
+  drain(second, "first", true);
+  drain(first, "second", true);
+  for (TestGateway* gateway : {&first, &second}) {
+    EXPECT_TRUE(becomes(*gateway, v1::NODE_STATE_READY, 0));
+    EXPECT_TRUE(becomes(*gateway, v1::NODE_STATE_READY, 1));
+    EXPECT_TRUE(gateway->Generate(Ask("x")).status.ok());
+  }
 }
 
 TEST(ServerTest, WhoWatchesTheHealthHearsWhenItChanges) {

@@ -34,15 +34,15 @@ struct Subject {
 };
 
 std::vector<Subject> Subjects() {
+  const std::vector<DType> all = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3,
+                                  DType::kI8};
 #if defined(OCTOGATE_CUDA_EMULATED) || defined(OCTOGATE_CUDA_DEVICE)
   const auto make = [] {
     std::string problem;
     return cuda::MakeBackend({}, &problem);
   };
-  return {{"cuda", make, {DType::kF32, DType::kF16, DType::kBF16}}};
+  return {{"cuda", make, all}};
 #else
-  const std::vector<DType> all = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3,
-                                  DType::kI8};
   return {{"reference", MakeReferenceBackend, all},
           {"cpu", [] { return MakeCpuBackend({.threads = 2}); }, all}};
 #endif

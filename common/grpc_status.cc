@@ -24,22 +24,28 @@ void AddRetryHint(const absl::Status& status, grpc::ServerContextBase* context) 
   context->AddTrailingMetadata(kRetryPushbackKey, absl::StrCat(absl::ToInt64Milliseconds(hint)));
 }
 
-absl::Status FromGrpcStatus(const grpc::Status& status, const grpc::ClientContext& context) {
-  if (status.ok()) return absl::OkStatus();
-  const int code = status.error_code();
+absl::Status FromPeerStatus(int code, std::string_view message, int64_t retry_after_ms) {
+  if (code == 0) return absl::OkStatus();
   absl::Status result(
       code >= 1 && code <= 16 ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown,
-      SanitizeUtf8(status.error_message(), kMaxStatusMessageBytes));
+      SanitizeUtf8(message, kMaxStatusMessageBytes));
+  if (retry_after_ms <= 0 || retry_after_ms > absl::ToInt64Milliseconds(kMaxRetryAfter)) {
+    return result;
+  }
+  return WithRetryAfter(std::move(result), absl::Milliseconds(retry_after_ms));
+}
+
+absl::Status FromGrpcStatus(const grpc::Status& status, const grpc::ClientContext& context) {
+  if (status.ok()) return absl::OkStatus();
   const auto& trailers = context.GetServerTrailingMetadata();
   const auto pushback = trailers.find(kRetryPushbackKey);
   int64_t millis = 0;
-  if (pushback != trailers.end() &&
-      absl::SimpleAtoi(absl::string_view(pushback->second.data(), pushback->second.size()),
-                       &millis) &&
-      millis > 0 && millis <= absl::ToInt64Milliseconds(kMaxRetryAfter)) {
-    return WithRetryAfter(std::move(result), absl::Milliseconds(millis));
+  if (pushback == trailers.end() ||
+      !absl::SimpleAtoi(absl::string_view(pushback->second.data(), pushback->second.size()),
+                        &millis)) {
+    millis = 0;
   }
-  return result;
+  return FromPeerStatus(status.error_code(), status.error_message(), millis);
 }
 
 absl::Time DeadlineOf(const grpc::ServerContextBase& context) {

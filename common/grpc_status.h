@@ -8,6 +8,8 @@
 #include <grpcpp/support/status.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -27,6 +29,10 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 // Puts the retry hint of `status`, if it has one, into the trailing metadata of a call that has not
 // ended.
 void AddRetryHint(const absl::Status& status, grpc::ServerContextBase* context);
+
+// A peer's word on how a call ended. Codes that gRPC does not define become UNKNOWN, the message is
+// cut and made valid, a hint of up to kMaxRetryAfter is kept (common/status.h).
+absl::Status FromPeerStatus(int code, std::string_view message, int64_t retry_after_ms);
 
 // Codes that gRPC does not define become UNKNOWN; a retry hint in the call's trailing metadata
 // becomes one of the result (common/status.h), unless it is longer than kMaxRetryAfter. To be

@@ -52,6 +52,10 @@ size_t EventLoops::Pick() {
   return next_.fetch_add(1, std::memory_order_relaxed) % queues_.size();
 }
 
+bool EventLoops::Runs(size_t index) const {
+  return current_loop.loops == this && current_loop.index == index;
+}
+
 bool EventLoops::Defer(const Completion& completion) {
   if (current_loop.loops != this) return false;
   current_loop.deferred.push_back(completion);

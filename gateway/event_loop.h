@@ -64,6 +64,9 @@ class EventLoops {
   static constexpr int kMaxDeferredEvents = 512;
   bool Defer(const Completion& completion);
 
+  // Whether the calling thread runs that loop.
+  bool Runs(size_t index) const;
+
   // The loop that the calling thread runs; for other threads one after the other.
   size_t Pick();
 

@@ -93,8 +93,9 @@ absl::Status GraphManager::SwapIn(std::shared_ptr<const GraphState> prepared, in
         prepared, builder_->Build(prepared->graph(), version, prepared->manifest, prepared,
                                   deadline, &warnings));
   }
-  metrics_->OnGraphApplied(version);
   absl::MutexLock lock(&mutex_);
+  if (closed_) return absl::UnavailableError("the gateway is shutting down");
+  metrics_->OnGraphApplied(version);
   state_.swap(prepared);  // The one before goes without the lock.
   return absl::OkStatus();
 }
@@ -326,6 +327,13 @@ bool GraphManager::Ready() const {
   return state != nullptr &&
          std::all_of(state->models.begin(), state->models.end(),
                      [](const auto& model) { return model.second->ready() > 0; });
+}
+
+void GraphManager::Close() {
+  std::shared_ptr<const GraphState> closed;
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+  state_.swap(closed);  // It goes without the lock.
 }
 
 void GraphManager::Tick() {

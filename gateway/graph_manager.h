@@ -69,6 +69,10 @@ class GraphManager {
   // Probes replicas. To be called every 100 ms or so.
   void Tick();
 
+  // Lets go of the applied graph, and thereby of the sessions with its replicas once the queries
+  // under way have ended. No other graph is applied after it.
+  void Close();
+
  private:
   // The right to apply, or to drain. Waits for it.
   class Turn;
@@ -93,6 +97,7 @@ class GraphManager {
   std::shared_ptr<const GraphState> state_ ABSL_GUARDED_BY(mutex_);
   bool applying_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace octogate::gateway

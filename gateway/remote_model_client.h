@@ -1,4 +1,5 @@
-// A replica in a worker process, behind gRPC.
+// A replica in a worker process, behind gRPC: generations over sessions (worker_session.h), the rest
+// as calls of their own.
 #ifndef OCTOGATE_GATEWAY_REMOTE_MODEL_CLIENT_H_
 #define OCTOGATE_GATEWAY_REMOTE_MODEL_CLIENT_H_
 
@@ -11,12 +12,13 @@
 namespace octogate::gateway {
 
 struct RemoteModelClientOptions {
-  // Longer messages from a worker end the call with RESOURCE_EXHAUSTED.
+  // Longer messages from a worker end the call, or the calls of the session, with
+  // RESOURCE_EXHAUSTED.
   int max_message_bytes = 16 << 20;
 };
 
-// Connects when first used, one connection per loop, and again after a failure with a short,
-// growing delay. Until then the calls of that loop take the connection of another, where one
+// Connects when first used, one connection and session per loop, and again after a failure with a
+// short, growing delay. Until then the calls of that loop take the connection of another, where one
 // stands. `loops` outlives the client and its calls. "host:port" is resolved by gRPC; the address
 // is not checked here.
 std::unique_ptr<ModelClient> NewRemoteModelClient(std::string address, EventLoops* loops,

@@ -44,20 +44,10 @@ struct ReplicaSet::Replica {
 };
 
 // One call through its attempts.
-class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<ReplicaCall> {
+class ReplicaCall : public ModelCall, public std::enable_shared_from_this<ReplicaCall> {
  public:
-  // Starts an attempt on a client.
-  using Start = std::function<std::shared_ptr<ModelCall>(ModelClient& client, ReplicaCall& call,
-                                                         ModelClient::DoneCallback on_done)>;
-
-  ReplicaCall(std::shared_ptr<ReplicaSet> set, absl::Time deadline,
-              ReplicaSet::AttemptCallback on_attempt, Start start,
-              ModelClient::DoneCallback on_done)
-      : set_(std::move(set)),
-        deadline_(deadline),
-        on_attempt_(std::move(on_attempt)),
-        start_(std::move(start)),
-        on_done_(std::move(on_done)) {}
+  ReplicaCall(std::shared_ptr<ReplicaSet> set, absl::Time deadline)
+      : deadline_(deadline), set_(std::move(set)) {}
 
   void Attempt() {
     ReplicaSet::Replica* const replica = set_->Acquire(tried_, attempts_ > 0);
@@ -67,11 +57,8 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
     }
     tried_ |= uint64_t{1} << replica->index;
     const int number = ++attempts_;
-    if (on_attempt_ != nullptr) on_attempt_(replica->client->address());
-    // A copy: the call may be over, and its own one gone, before this returns.
-    const Start start = start_;
-    std::shared_ptr<ModelCall> attempt = start(
-        *replica->client, *this, [self = shared_from_this(), replica](const absl::Status& status) {
+    std::shared_ptr<ModelCall> attempt =
+        Start(*replica->client, [self = shared_from_this(), replica](const absl::Status& status) {
           self->OnAttemptDone(replica, status);
         });
     bool cancelled = false;
@@ -89,9 +76,6 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
     if (cancelled) attempt->Cancel();
     if (resumed) attempt->Resume();
   }
-
-  // Something has been delivered: from now on a failure is final.
-  void MarkDelivered() { delivered_ = true; }
 
   void Cancel() override {
     std::shared_ptr<ModelCall> current;
@@ -112,6 +96,18 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
     }
     if (current != nullptr) current->Resume();
   }
+
+ protected:
+  // Starts an attempt. The call may be over before this returns.
+  virtual std::shared_ptr<ModelCall> Start(ModelClient& client,
+                                           ModelClient::DoneCallback on_done) = 0;
+  // The call is over. Once; lets go of the callbacks, which may hold what holds this call.
+  virtual void OnOver(const absl::Status& status) = 0;
+
+  // Something has been delivered: from now on a failure is final.
+  void MarkDelivered() { delivered_ = true; }
+
+  const absl::Time deadline_;
 
  private:
   void OnAttemptDone(ReplicaSet::Replica* replica, const absl::Status& status) {
@@ -136,17 +132,10 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
       done_ = true;
       current_ = nullptr;
     }
-    // What the callbacks hold may hold this call.
-    const Start start = std::exchange(start_, nullptr);
-    const ReplicaSet::AttemptCallback on_attempt = std::exchange(on_attempt_, nullptr);
-    std::exchange(on_done_, nullptr)(status);
+    OnOver(status);
   }
 
   const std::shared_ptr<ReplicaSet> set_;
-  const absl::Time deadline_;
-  ReplicaSet::AttemptCallback on_attempt_;
-  Start start_;
-  ModelClient::DoneCallback on_done_;
   // Touched by one attempt after the other.
   uint64_t tried_ = 0;
   int attempts_ = 0;
@@ -163,34 +152,79 @@ class ReplicaCall final : public ModelCall, public std::enable_shared_from_this<
 
 namespace {
 
-// Starts a unary call whose response is kept until the last attempt is known to be the last.
-template <typename Request, typename Response, typename Method>
-std::shared_ptr<ModelCall> StartUnary(std::shared_ptr<ReplicaSet> set,
-                                      std::shared_ptr<const Request> request, absl::Time deadline,
-                                      ModelClient::ResponseCallback<Response> on_done,
-                                      Method method) {
-  auto response = std::make_shared<Response>();
-  auto call = std::make_shared<ReplicaCall>(
-      std::move(set), deadline, nullptr,
-      [request = std::move(request), deadline, method, response](ModelClient& client, ReplicaCall&,
-                                                                 ModelClient::DoneCallback done) {
-        return (client.*method)(
-            *request, deadline,
-            [response, done = std::move(done)](absl::StatusOr<Response> result) {
-              if (result.ok()) *response = *std::move(result);
-              done(result.status());
-            });
-      },
-      [response, on_done = std::move(on_done)](const absl::Status& status) {
-        if (status.ok()) {
-          on_done(std::move(*response));
-        } else {
-          on_done(status);
-        }
-      });
-  call->Attempt();
-  return call;
-}
+class GenerateReplicaCall final : public ReplicaCall {
+ public:
+  GenerateReplicaCall(std::shared_ptr<ReplicaSet> set,
+                      std::shared_ptr<const v1::WorkerGenerateRequest> request, absl::Time deadline,
+                      ReplicaSet::AttemptCallback on_attempt,
+                      ModelClient::MessageCallback on_message, ModelClient::DoneCallback on_done)
+      : ReplicaCall(std::move(set), deadline),
+        request_(std::move(request)),
+        on_attempt_(std::move(on_attempt)),
+        on_message_(std::move(on_message)),
+        on_done_(std::move(on_done)) {}
+
+ private:
+  std::shared_ptr<ModelCall> Start(ModelClient& client,
+                                   ModelClient::DoneCallback on_done) override {
+    if (on_attempt_ != nullptr) on_attempt_(client.address());
+    // The attempt's end holds this call, and comes after the last message.
+    return client.Generate(
+        *request_, deadline_,
+        [this](v1::WorkerGenerateResponse& message) {
+          MarkDelivered();
+          return on_message_(message);
+        },
+        std::move(on_done));
+  }
+
+  void OnOver(const absl::Status& status) override {
+    const ReplicaSet::AttemptCallback on_attempt = std::exchange(on_attempt_, nullptr);
+    const ModelClient::MessageCallback on_message = std::exchange(on_message_, nullptr);
+    std::exchange(on_done_, nullptr)(status);
+  }
+
+  const std::shared_ptr<const v1::WorkerGenerateRequest> request_;
+  ReplicaSet::AttemptCallback on_attempt_;
+  ModelClient::MessageCallback on_message_;
+  ModelClient::DoneCallback on_done_;
+};
+
+// A call with one answer, which is kept until the last attempt is known to be the last. `Method` is
+// that of ModelClient.
+template <typename Request, typename Response, auto Method>
+class UnaryReplicaCall final : public ReplicaCall {
+ public:
+  UnaryReplicaCall(std::shared_ptr<ReplicaSet> set, std::shared_ptr<const Request> request,
+                   absl::Time deadline, ModelClient::ResponseCallback<Response> on_done)
+      : ReplicaCall(std::move(set), deadline),
+        request_(std::move(request)),
+        on_done_(std::move(on_done)) {}
+
+ private:
+  std::shared_ptr<ModelCall> Start(ModelClient& client,
+                                   ModelClient::DoneCallback on_done) override {
+    // The attempt's end holds this call.
+    return (client.*Method)(*request_, deadline_,
+                            [this, done = std::move(on_done)](absl::StatusOr<Response> response) {
+                              if (response.ok()) response_ = *std::move(response);
+                              done(response.status());
+                            });
+  }
+
+  void OnOver(const absl::Status& status) override {
+    const auto on_done = std::exchange(on_done_, nullptr);
+    if (status.ok()) {
+      on_done(std::move(response_));
+    } else {
+      on_done(status);
+    }
+  }
+
+  const std::shared_ptr<const Request> request_;
+  ModelClient::ResponseCallback<Response> on_done_;
+  Response response_;
+};
 
 }  // namespace
 
@@ -217,20 +251,9 @@ std::shared_ptr<ModelCall> ReplicaSet::Generate(
     std::shared_ptr<const v1::WorkerGenerateRequest> request, absl::Time deadline,
     AttemptCallback on_attempt, ModelClient::MessageCallback on_message,
     ModelClient::DoneCallback on_done) {
-  auto deliver = std::make_shared<ModelClient::MessageCallback>(std::move(on_message));
-  auto call = std::make_shared<ReplicaCall>(
-      shared_from_this(), deadline, std::move(on_attempt),
-      [request = std::move(request), deadline, deliver = std::move(deliver)](
-          ModelClient& client, ReplicaCall& replica_call, ModelClient::DoneCallback done) {
-        return client.Generate(
-            *request, deadline,
-            [deliver, &replica_call](v1::WorkerGenerateResponse& message) {
-              replica_call.MarkDelivered();
-              return (*deliver)(message);
-            },
-            std::move(done));
-      },
-      std::move(on_done));
+  auto call = std::make_shared<GenerateReplicaCall>(shared_from_this(), std::move(request),
+                                                    deadline, std::move(on_attempt),
+                                                    std::move(on_message), std::move(on_done));
   call->Attempt();
   return call;
 }
@@ -238,15 +261,23 @@ std::shared_ptr<ModelCall> ReplicaSet::Generate(
 std::shared_ptr<ModelCall> ReplicaSet::Score(
     std::shared_ptr<const v1::WorkerScoreRequest> request, absl::Time deadline,
     ModelClient::ResponseCallback<v1::WorkerScoreResponse> on_done) {
-  return StartUnary(shared_from_this(), std::move(request), deadline, std::move(on_done),
-                    &ModelClient::Score);
+  using Call =
+      UnaryReplicaCall<v1::WorkerScoreRequest, v1::WorkerScoreResponse, &ModelClient::Score>;
+  auto call =
+      std::make_shared<Call>(shared_from_this(), std::move(request), deadline, std::move(on_done));
+  call->Attempt();
+  return call;
 }
 
 std::shared_ptr<ModelCall> ReplicaSet::Embed(
     std::shared_ptr<const v1::WorkerEmbedRequest> request, absl::Time deadline,
     ModelClient::ResponseCallback<v1::WorkerEmbedResponse> on_done) {
-  return StartUnary(shared_from_this(), std::move(request), deadline, std::move(on_done),
-                    &ModelClient::Embed);
+  using Call =
+      UnaryReplicaCall<v1::WorkerEmbedRequest, v1::WorkerEmbedResponse, &ModelClient::Embed>;
+  auto call =
+      std::make_shared<Call>(shared_from_this(), std::move(request), deadline, std::move(on_done));
+  call->Attempt();
+  return call;
 }
 
 ReplicaSet::Replica* ReplicaSet::Acquire(uint64_t tried, bool is_retry) {

@@ -42,6 +42,8 @@ void Configure(const ServerOptions& options, const std::string& address, int* po
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
   // A port that another process has is an error, not shared with it.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Nobody asks gRPC for its own statistics of calls.
+  builder->AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
   // Clients may keep idle connections alive.
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -152,6 +154,8 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
   if (maintenance_.joinable()) maintenance_.join();
   if (drain_poller_.joinable()) drain_poller_.join();
   metrics_.SetReplicas(nullptr);
+  // Sessions with replicas hold the loops.
+  graphs_.Close();
   // The loops end first: the events that end the calls still asked for, which a shut down server
   // puts on their queues, read the server.
   loops_ = nullptr;

@@ -12,6 +12,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 
 namespace octogate::gateway {
 namespace {
@@ -36,38 +38,76 @@ StubScript ParseScript(const std::string& query, StubScript script) {
 
 }  // namespace
 
-class StubWorker::Reactor final : public grpc::ServerWriteReactor<v1::WorkerGenerateResponse> {
+// The messages of one answer.
+class StubWorker::Answer {
  public:
-  Reactor(StubWorker* worker, const v1::WorkerGenerateRequest& request) : worker_(worker) {
-    ++worker_->started_;
-    ++worker_->running_;
+  Answer(const StubWorker& worker, const v1::WorkerGenerateRequest& request) {
     const auto& messages = request.prompt().conversation().messages();
     const std::string query = messages.empty() ? "" : messages[messages.size() - 1].content();
-    script_ = ParseScript(query, worker_->options_.defaults);
+    script_ = ParseScript(query, worker.options_.defaults);
     if (script_.echo) {
       const bool has_system = !messages.empty() && messages[0].role() == "system";
       script_.text = (has_system ? messages[0].content() : "") + "|" + query;
       script_.tokens = 1;
     }
     script_.tokens = std::min(script_.tokens, std::max(1, request.max_tokens()));
+  }
+
+  // In microseconds before the next message.
+  int64_t pause() const {
+    if (sent_ == 0) return script_.first_us;
+    return sent_ < script_.tokens ? script_.delay_us : 0;
+  }
+
+  // OK, and the next message, which has `end` where it is the last one; or how the call fails.
+  absl::Status Next(v1::WorkerGenerateResponse* message) {
+    if (script_.fail_after >= 0 && sent_ >= script_.fail_after) {
+      return absl::Status(static_cast<absl::StatusCode>(script_.code), "the script says so");
+    }
+    message->Clear();
+    if (sent_ < script_.tokens) {
+      ++sent_;
+      message->set_text(
+          script_.echo
+              ? script_.text
+              : absl::StrReplaceAll(script_.text,
+                                    {{"%", std::to_string(sent_)},
+                                     {"@", std::to_string(absl::ToUnixMicros(absl::Now()))}}));
+      message->add_ids(sent_);
+      message->set_logprob_sum(script_.logprob);
+    }
+    if (sent_ == script_.tokens && script_.fail_after < 0) {
+      v1::WorkerGenerateEnd& end = *message->mutable_end();
+      end.set_finish_reason(script_.length ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP);
+      end.mutable_usage()->set_prompt_tokens(7);
+      end.mutable_usage()->set_completion_tokens(sent_);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  StubScript script_;
+  int sent_ = 0;
+};
+
+class StubWorker::Reactor final : public grpc::ServerWriteReactor<v1::WorkerGenerateResponse> {
+ public:
+  Reactor(StubWorker* worker, const v1::WorkerGenerateRequest& request)
+      : worker_(worker), answer_(*worker, request) {
+    ++worker_->started_;
+    ++worker_->running_;
     if (worker_->draining_) {
       Finish({grpc::StatusCode::UNAVAILABLE, "the worker is draining"});
       return;
     }
-    if (script_.first_us > 0) {
-      Pause(script_.first_us);
-    } else {
-      Next();
-    }
+    PauseThenNext();
   }
 
   void OnWriteDone(bool ok) override {
-    if (!ok) {
-      Finish({grpc::StatusCode::CANCELLED, "the client has gone"});
-    } else if (script_.delay_us > 0 && sent_ < script_.tokens) {
-      Pause(script_.delay_us);
+    if (ok) {
+      PauseThenNext();
     } else {
-      Next();
+      Finish({grpc::StatusCode::CANCELLED, "the client has gone"});
     }
   }
 
@@ -82,8 +122,12 @@ class StubWorker::Reactor final : public grpc::ServerWriteReactor<v1::WorkerGene
   }
 
  private:
-  void Pause(int64_t microseconds) {
-    alarm_.Set(std::chrono::system_clock::now() + std::chrono::microseconds(microseconds),
+  void PauseThenNext() {
+    if (answer_.pause() == 0) {
+      Next();
+      return;
+    }
+    alarm_.Set(std::chrono::system_clock::now() + std::chrono::microseconds(answer_.pause()),
                [this](bool expired) {
                  if (expired) {
                    Next();
@@ -94,32 +138,10 @@ class StubWorker::Reactor final : public grpc::ServerWriteReactor<v1::WorkerGene
   }
 
   void Next() {
-    if (script_.fail_after >= 0 && sent_ >= script_.fail_after) {
-      Finish({static_cast<grpc::StatusCode>(script_.code), "the script says so"});
-      return;
-    }
-    if (sent_ > script_.tokens || (sent_ == script_.tokens && message_.has_end())) {
-      Finish(grpc::Status::OK);
-      return;
-    }
-    message_.Clear();
-    if (sent_ < script_.tokens) {
-      ++sent_;
-      message_.set_text(
-          script_.echo
-              ? script_.text
-              : absl::StrReplaceAll(script_.text,
-                                    {{"%", std::to_string(sent_)},
-                                     {"@", std::to_string(absl::ToUnixMicros(absl::Now()))}}));
-      message_.add_ids(sent_);
-      message_.set_logprob_sum(script_.logprob);
-    }
-    const bool last = sent_ == script_.tokens && script_.fail_after < 0;
-    if (last) {
-      v1::WorkerGenerateEnd& end = *message_.mutable_end();
-      end.set_finish_reason(script_.length ? v1::FINISH_REASON_LENGTH : v1::FINISH_REASON_STOP);
-      end.mutable_usage()->set_prompt_tokens(7);
-      end.mutable_usage()->set_completion_tokens(sent_);
+    const absl::Status status = answer_.Next(&message_);
+    if (!status.ok()) {
+      Finish({static_cast<grpc::StatusCode>(status.code()), std::string(status.message())});
+    } else if (message_.has_end()) {
       StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
     } else {
       StartWrite(&message_);
@@ -127,10 +149,102 @@ class StubWorker::Reactor final : public grpc::ServerWriteReactor<v1::WorkerGene
   }
 
   StubWorker* const worker_;
-  StubScript script_;
+  Answer answer_;
   grpc::Alarm alarm_;
   v1::WorkerGenerateResponse message_;
-  int sent_ = 0;
+};
+
+// A call of a session: a message, and once that has been written, the next one.
+class StubWorker::SessionCall final : public workers::SessionBackend::Call,
+                                      public std::enable_shared_from_this<SessionCall> {
+ public:
+  SessionCall(StubWorker* worker, const v1::WorkerGenerateRequest& request,
+              workers::SessionBackend::OnMessage on_message,
+              workers::SessionBackend::OnDone on_done)
+      : worker_(worker),
+        answer_(*worker, request),
+        on_message_(std::move(on_message)),
+        on_done_(std::move(on_done)) {}
+
+  void Start(std::shared_ptr<SessionCall> self) {
+    ++worker_->running_;
+    self_ = std::move(self);
+    PauseThenNext();
+  }
+
+  void Cancel() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (cancelled_ || state_ == State::kEnded) return;
+      cancelled_ = true;
+      ++worker_->cancelled_;
+      if (state_ == State::kPaused) alarm_.Cancel();
+      if (state_ != State::kSending) return;
+      state_ = State::kBusy;
+    }
+    End(absl::CancelledError("cancelled"));
+  }
+
+  void OnSent() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (state_ != State::kSending) return;
+      state_ = State::kBusy;
+    }
+    PauseThenNext();
+  }
+
+ private:
+  enum class State { kBusy, kPaused, kSending, kEnded };
+
+  void PauseThenNext() {
+    if (answer_.pause() > 0) {
+      absl::MutexLock lock(&mutex_);
+      if (!cancelled_) {
+        state_ = State::kPaused;
+        alarm_.Set(std::chrono::system_clock::now() + std::chrono::microseconds(answer_.pause()),
+                   [this](bool) { Next(); });
+        return;
+      }
+    }
+    Next();
+  }
+
+  void Next() {
+    // Once the message is on its way, others may end the call before this returns.
+    const std::shared_ptr<SessionCall> self = shared_from_this();
+    v1::WorkerGenerateResponse message;
+    absl::Status status = answer_.Next(&message);
+    {
+      absl::MutexLock lock(&mutex_);
+      if (cancelled_) status = absl::CancelledError("cancelled");
+      state_ = status.ok() && !message.has_end() ? State::kSending : State::kBusy;
+      if (state_ == State::kBusy) cancelled_ = true;  // It is too late for others to end it.
+    }
+    const bool last = message.has_end();
+    if (status.ok()) on_message_(std::move(message));
+    if (!status.ok() || last) End(status);
+  }
+
+  void End(const absl::Status& status) {
+    {
+      absl::MutexLock lock(&mutex_);
+      state_ = State::kEnded;
+    }
+    --worker_->running_;
+    const std::shared_ptr<SessionCall> self = std::move(self_);
+    on_done_(status);
+  }
+
+  StubWorker* const worker_;
+  Answer answer_;
+  const workers::SessionBackend::OnMessage on_message_;
+  const workers::SessionBackend::OnDone on_done_;
+  std::shared_ptr<SessionCall> self_;  // until its end
+  absl::Mutex mutex_;
+  grpc::Alarm alarm_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kBusy;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 StubWorker::StubWorker(const StubWorkerOptions& options) : options_(options) {
@@ -147,11 +261,29 @@ StubWorker::StubWorker(const StubWorkerOptions& options) : options_(options) {
 StubWorker::~StubWorker() {
   server_->Shutdown(std::chrono::system_clock::now());
   server_->Wait();
+  // Sessions end at once, their calls when they have noticed.
+  while (running_ > 0) absl::SleepFor(absl::Milliseconds(1));
 }
 
 grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* StubWorker::Generate(
     grpc::CallbackServerContext*, const v1::WorkerGenerateRequest* request) {
   return new Reactor(this, *request);
+}
+
+grpc::ServerBidiReactor<v1::WorkerSessionRequest, v1::WorkerSessionResponse>* StubWorker::Session(
+    grpc::CallbackServerContext*) {
+  ++sessions_;
+  return workers::ServeSession(this, &pool_, options_.session_limits);
+}
+
+absl::StatusOr<std::shared_ptr<workers::SessionBackend::Call>> StubWorker::Generate(
+    const v1::WorkerGenerateRequest& request, absl::Time, OnMessage on_message, OnDone on_done) {
+  ++started_;
+  if (draining_) return absl::UnavailableError("the worker is draining");
+  auto call =
+      std::make_shared<SessionCall>(this, request, std::move(on_message), std::move(on_done));
+  call->Start(call);
+  return call;
 }
 
 grpc::ServerUnaryReactor* StubWorker::Score(grpc::CallbackServerContext* context,

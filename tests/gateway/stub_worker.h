@@ -23,6 +23,8 @@
 #include <string>
 
 #include "octogate/v1/worker.grpc.pb.h"
+#include "workers/server/blocking_pool.h"
+#include "workers/server/worker_session.h"
 
 namespace octogate::gateway {
 
@@ -43,10 +45,11 @@ struct StubWorkerOptions {
   std::string address = "127.0.0.1:0";
   std::string model = "stub";
   StubScript defaults;
+  workers::WorkerSessionLimits session_limits;
 };
 
 // Thread safety: all methods may be called from any thread.
-class StubWorker final : public v1::Worker::CallbackService {
+class StubWorker final : public v1::Worker::CallbackService, private workers::SessionBackend {
  public:
   // Listens; aborts the process where it cannot.
   explicit StubWorker(const StubWorkerOptions& options = {});
@@ -58,12 +61,15 @@ class StubWorker final : public v1::Worker::CallbackService {
   // Info says so from now on; Generate is UNAVAILABLE.
   void SetDraining(bool draining) { draining_ = draining; }
 
-  int started() const { return started_; }      // Generate calls
+  int sessions() const { return sessions_; }
+  int started() const { return started_; }      // generations, of sessions or not
   int cancelled() const { return cancelled_; }  // of these, by their client or deadline
   int running() const { return running_; }
 
   grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) override;
+  grpc::ServerBidiReactor<v1::WorkerSessionRequest, v1::WorkerSessionResponse>* Session(
+      grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context,
                                   const v1::WorkerScoreRequest* request,
                                   v1::WorkerScoreResponse* response) override;
@@ -75,13 +81,21 @@ class StubWorker final : public v1::Worker::CallbackService {
                                  v1::WorkerInfoResponse* response) override;
 
  private:
+  class Answer;
   class Reactor;
+  class SessionCall;
+
+  absl::StatusOr<std::shared_ptr<Call>> Generate(const v1::WorkerGenerateRequest& request,
+                                                 absl::Time deadline, OnMessage on_message,
+                                                 OnDone on_done) override;
 
   const StubWorkerOptions options_;
   std::atomic<bool> draining_{false};
+  std::atomic<int> sessions_{0};
   std::atomic<int> started_{0};
   std::atomic<int> cancelled_{0};
   std::atomic<int> running_{0};
+  workers::BlockingPool pool_{2, 256};
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -11,21 +11,16 @@
 #include "common/cancellation.h"
 #include "common/grpc_status.h"
 #include "common/status.h"
+#include "workers/server/generate_response.h"
 
 namespace octogate::workers {
 namespace {
 
 constexpr int kBlockingThreads = 4;
 constexpr size_t kMaxBlockingCalls = 64;
+constexpr int kLongPromptThreads = 2;
+constexpr size_t kMaxLongPrompts = 256;
 constexpr absl::Duration kEmbedRetryAfter = absl::Milliseconds(100);
-
-void Merge(v1::WorkerGenerateResponse from, v1::WorkerGenerateResponse& into) {
-  into.mutable_text()->append(from.text());
-  into.mutable_ids()->MergeFrom(from.ids());
-  into.mutable_logprobs()->MergeFrom(from.logprobs());
-  into.set_logprob_sum(into.logprob_sum() + from.logprob_sum());
-  if (from.has_end()) into.mutable_end()->Swap(from.mutable_end());
-}
 
 // A unary call whose answer comes later. Owns itself: gone when gRPC is done with it, which is
 // after Answer and not before the handler has returned it.
@@ -107,7 +102,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
     {
       absl::MutexLock lock(&mutex_);
       if (has_pending_) {
-        Merge(std::move(message), pending_);
+        MergeResponse(std::move(message), pending_);
       } else {
         pending_ = std::move(message);
         has_pending_ = true;
@@ -178,18 +173,43 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
   std::shared_ptr<Generation> generation_ ABSL_GUARDED_BY(mutex_);
 };
 
+class SessionCall final : public SessionBackend::Call {
+ public:
+  explicit SessionCall(std::shared_ptr<Generation> generation)
+      : generation_(std::move(generation)) {}
+  void Cancel() override { generation_->Cancel(); }
+
+ private:
+  const std::shared_ptr<Generation> generation_;
+};
+
 }  // namespace
+
+absl::StatusOr<std::shared_ptr<SessionBackend::Call>> ModelSessionBackend::Generate(
+    const v1::WorkerGenerateRequest& request, absl::Time deadline, OnMessage on_message,
+    OnDone on_done) {
+  auto generation = model_->Generate(request, deadline, std::move(on_message), std::move(on_done));
+  if (!generation.ok()) return generation.status();
+  return std::make_shared<SessionCall>(*std::move(generation));
+}
 
 WorkerGrpcService::WorkerGrpcService(ModelService* model, std::function<void()> on_drain)
     : model_(model),
       on_drain_(std::move(on_drain)),
-      blocking_(kBlockingThreads, kMaxBlockingCalls) {}
+      sessions_(model),
+      blocking_(kBlockingThreads, kMaxBlockingCalls),
+      long_prompts_(kLongPromptThreads, kMaxLongPrompts) {}
 
 grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* WorkerGrpcService::Generate(
     grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) {
   auto reactor = std::make_shared<GenerateReactor>(context);
   reactor->Start(*model_, *request);
   return reactor.get();
+}
+
+grpc::ServerBidiReactor<v1::WorkerSessionRequest, v1::WorkerSessionResponse>*
+WorkerGrpcService::Session(grpc::CallbackServerContext*) {
+  return ServeSession(&sessions_, &long_prompts_);
 }
 
 grpc::ServerUnaryReactor* WorkerGrpcService::Score(grpc::CallbackServerContext* context,

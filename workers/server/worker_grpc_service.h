@@ -1,6 +1,6 @@
 // The Worker service over gRPC: ModelService behind the callback API.
 //
-// A slow reader costs memory for its own answer only: while a write is under
+// A slow reader of Generate costs memory for its own answer only: while a write is under
 // way, further pieces are merged into one message, which max_tokens bounds.
 //
 // Thread safety: gRPC calls it from its own threads.
@@ -15,8 +15,22 @@
 #include "octogate/v1/worker.grpc.pb.h"
 #include "workers/server/blocking_pool.h"
 #include "workers/server/model_service.h"
+#include "workers/server/worker_session.h"
 
 namespace octogate::workers {
+
+// The calls of sessions as generations of the model, which outlives it.
+class ModelSessionBackend final : public SessionBackend {
+ public:
+  explicit ModelSessionBackend(ModelService* model) : model_(model) {}
+
+  absl::StatusOr<std::shared_ptr<Call>> Generate(const v1::WorkerGenerateRequest& request,
+                                                 absl::Time deadline, OnMessage on_message,
+                                                 OnDone on_done) override;
+
+ private:
+  ModelService* const model_;
+};
 
 class WorkerGrpcService final : public v1::Worker::CallbackService {
  public:
@@ -26,6 +40,8 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
 
   grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) override;
+  grpc::ServerBidiReactor<v1::WorkerSessionRequest, v1::WorkerSessionResponse>* Session(
+      grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context,
                                   const v1::WorkerScoreRequest* request,
                                   v1::WorkerScoreResponse* response) override;
@@ -42,7 +58,9 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
  private:
   ModelService* const model_;
   const std::function<void()> on_drain_;
-  BlockingPool blocking_;  // Embed waits for the engine
+  ModelSessionBackend sessions_;
+  BlockingPool blocking_;      // Embed waits for the engine
+  BlockingPool long_prompts_;  // of sessions
 };
 
 }  // namespace octogate::workers

@@ -15,7 +15,7 @@
 // row-major and dense.
 //
 // Order. Operations take effect in the order of the calls; Synchronize() waits
-// for all of them. CPU backends have finished when a call returns.
+// for all of them, also inside a step (BeginStep). CPU backends have finished when a call returns.
 //
 // Threads. A backend is driven by one thread at a time; it may own worker
 // threads. Weights are immutable after they are loaded and may be shared by
@@ -151,6 +151,7 @@ struct AttentionShape {
   int head_dim = 0;        // at most kMaxHeadDim
   float scale = 0;         // multiplies q·k
   int sliding_window = 0;  // 0: none; otherwise position p sees (p - window, p]
+  bool operator==(const AttentionShape&) const = default;
 };
 
 // Rotary embedding of the first 2 * inverse_frequencies.size() values of each
@@ -186,6 +187,15 @@ class Backend {
   virtual void Upload(std::span<const float> from, float* to) = 0;
   virtual void Download(const float* from, std::span<float> to) = 0;
   virtual void Synchronize() = 0;
+
+  // One pass of a model stands between BeginStep and EndStep, which do not nest.
+  // In between, a backend may put operations off until EndStep, or until one that
+  // hands results to the host, and start them all at once; what they give is the
+  // same. A device is told less from step to step where steps repeat their
+  // operations with the same buffers and numbers of rows; what may differ freely
+  // is what the spans hold.
+  virtual void BeginStep() {}
+  virtual void EndStep() {}
 
   // out[r] = table[ids[r]], dequantised; out is [ids.size(), table.cols].
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, float* out) = 0;

@@ -10,4 +10,9 @@ std::unique_ptr<Backend> MakeBackend(const Options& /*options*/, std::string* pr
   return nullptr;
 }
 
+const StepCounters& StepCountersOf(const Backend& /*backend*/) {
+  static constexpr StepCounters kNone;  // MakeBackend makes none
+  return kNone;
+}
+
 }  // namespace octogate::kernels::cuda

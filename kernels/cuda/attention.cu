@@ -28,6 +28,7 @@ void LaunchAttention(Stream stream, const AttentionShape& shape, const KvView& c
   if (shape.sliding_window > 0) {
     blocks = std::min(blocks, (shape.sliding_window - 1) / kAttentionBlock + 2);
   }
+  if (RoundedCount(blocks) <= kMaxGridRows) blocks = RoundedCount(blocks);
   AttentionArguments arguments{shape, cache, layer, rows, q, q_stride, nullptr, blocks, out};
   const int thread_blocks = rows.count * shape.kv_heads * chunks;
   const size_t part_bytes = sizeof(float) * static_cast<size_t>(rows.count) *

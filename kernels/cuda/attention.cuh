@@ -32,6 +32,7 @@ struct AttentionArguments {
   float* parts = nullptr;
   int blocks = 0;
   float* out = nullptr;  // where parts is null
+  bool operator==(const AttentionArguments&) const = default;
 };
 
 OCTOGATE_HOST_DEVICE inline int PartFloats(int head_dim) { return head_dim + 2; }

@@ -1,4 +1,5 @@
-// Paged attention on the device, for chains and trees of rows.
+// Paged attention on the device, for chains and trees of rows, over keys and values
+// of any type and heads of any size; where it fits, tensor_attention.h is faster.
 //
 // The order of the operations is that of kernels/reduction_order.h, so the bits
 // are the CPU's: positions in blocks of kAttentionBlock, merged in ascending

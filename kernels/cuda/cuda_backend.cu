@@ -17,7 +17,9 @@
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/rope.h"
+#include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/step_rows.h"
+#include "kernels/cuda/tensor_attention.h"
 #include "kernels/cuda/top_k.h"
 #include "kernels/reduction_order.h"
 
@@ -90,9 +92,12 @@ class CudaBackend final : public Backend {
   CudaBackend(const Options& options, const DeviceInfo& info, Stream stream)
       : device_(options.device),
         input_rounding_(options.input_rounding),
+        exact_attention_(options.exact_attention),
         info_(info),
         stream_(stream),
-        staging_(Staging::Make(stream, kStagingBytes)) {
+        staging_(Staging::Make(stream, kStagingBytes)),
+        step_staging_(StepStaging::Make(stream, kStagingBytes)),
+        graphs_(options.step_graphs) {
     workspace_memory_ = AllocateDevice(kWorkspaceBytes);
     results_memory_ = AllocateDevice(kResultBytes);
     host_results_ = AllocatePinned(kResultBytes);
@@ -105,8 +110,8 @@ class CudaBackend final : public Backend {
   }
 
   bool HasMemory() const {
-    return staging_ != nullptr && workspace_memory_ != nullptr && results_memory_ != nullptr &&
-           host_results_ != nullptr;
+    return staging_ != nullptr && step_staging_ != nullptr && workspace_memory_ != nullptr &&
+           results_memory_ != nullptr && host_results_ != nullptr;
   }
 
   std::string Describe() const override {
@@ -128,7 +133,8 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
     UseDevice(device_);
-    return DeviceWeight::Load(stream_, matrix, format, kWorkspaceBytes);
+    StartStep();
+    return DeviceWeight::Load(stream_.handle, matrix, format, kWorkspaceBytes);
   }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
@@ -145,24 +151,42 @@ class CudaBackend final : public Backend {
 
   void Upload(std::span<const float> from, float* to) override {
     UseDevice(device_);
+    StartStep();
     CopyToDevice(stream_, from.data(), from.size_bytes(), to);
     cuda::Synchronize(stream_);
   }
   void Download(const float* from, std::span<float> to) override {
     UseDevice(device_);
+    StartStep();
     CopyToHost(stream_, from, to.size_bytes(), to.data());
     cuda::Synchronize(stream_);
   }
   void Synchronize() override {
     UseDevice(device_);
+    StartStep();
     cuda::Synchronize(stream_);
   }
+
+  void BeginStep() override {
+    assert(stream_.log == nullptr);
+    UseDevice(device_);
+    step_staging_->Begin();
+    log_.Clear();
+    stream_.log = &log_;
+  }
+  void EndStep() override {
+    UseDevice(device_);
+    StartStep();
+    stream_.log = nullptr;
+  }
+
+  const StepCounters& step_counters() const { return graphs_.counters(); }
 
   void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {
     UseDevice(device_);
     const DeviceWeight& weight = AsDevice(table);
-    staging_->Begin(1, ids.size_bytes());
-    const int32_t* device_ids = staging_->Put(ids);
+    const int32_t* device_ids = nullptr;
+    Place(Table{StepStaging::Kind::kIds, ids, &device_ids});
     const auto count = static_cast<int>(ids.size());
     if (weight.packed()) {
       LaunchEmbedPacked(stream_, weight.packed_weight(), device_ids, count, out);
@@ -220,13 +244,16 @@ class CudaBackend final : public Backend {
             float* x) override {
     assert(2 * static_cast<int>(shape.inverse_frequencies.size()) <= shape.head_dim);
     UseDevice(device_);
-    staging_->Begin(2, shape.inverse_frequencies.size_bytes() + positions.size_bytes());
+    const float* frequencies = nullptr;
+    const int32_t* device_positions = nullptr;
+    Place(Table{StepStaging::Kind::kFrequencies, shape.inverse_frequencies, &frequencies},
+          Table{StepStaging::Kind::kPositions, positions, &device_positions});
     LaunchRope(stream_, {.heads = shape.heads,
                          .head_dim = shape.head_dim,
                          .frequencies = static_cast<int>(shape.inverse_frequencies.size()),
-                         .inverse_frequencies = staging_->Put(shape.inverse_frequencies),
+                         .inverse_frequencies = frequencies,
                          .attention_factor = shape.attention_factor,
-                         .positions = staging_->Put(positions),
+                         .positions = device_positions,
                          .rows = static_cast<int>(positions.size()),
                          .stride = stride,
                          .x = x});
@@ -241,19 +268,23 @@ class CudaBackend final : public Backend {
   void MoveKv(KvCache& cache, std::span<const int32_t> pages, int first_position,
               std::span<const int32_t> rows) override {
     UseDevice(device_);
-    staging_->Begin(2, pages.size_bytes() + rows.size_bytes());
-    const int32_t* device_pages = staging_->Put(pages);
-    LaunchMoveKv(stream_, ViewOf(cache), device_pages, first_position, staging_->Put(rows),
+    const int32_t* device_pages = nullptr;
+    const int32_t* device_rows = nullptr;
+    Place(Table{StepStaging::Kind::kPages, pages, &device_pages},
+          Table{StepStaging::Kind::kGathered, rows, &device_rows});
+    LaunchMoveKv(stream_, ViewOf(cache), device_pages, first_position, device_rows,
                  static_cast<int>(rows.size()));
   }
 
   void DownloadPage(const KvCache& cache, int32_t page, std::span<std::byte> to) override {
     UseDevice(device_);
+    StartStep();
     CopyToHost(stream_, static_cast<const DeviceKvCache&>(cache).page(page), to.size(), to.data());
     cuda::Synchronize(stream_);
   }
   void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) override {
     UseDevice(device_);
+    StartStep();
     CopyToDevice(stream_, from.data(), from.size(), static_cast<DeviceKvCache&>(cache).page(page));
     cuda::Synchronize(stream_);
   }
@@ -263,6 +294,9 @@ class CudaBackend final : public Backend {
                  float* out) override {
     assert(shape.head_dim <= kMaxHeadDim && shape.heads % shape.kv_heads == 0);
     UseDevice(device_);
+    if (!exact_attention_ && TensorAttentionFits(shape, cache.shape().dtype)) {
+      return AttendOnTensorCores(shape, ViewOf(cache), layer, sequences, q, q_stride, out);
+    }
     const StepRows rows = Stage(sequences);
     LaunchAttention(stream_, shape, ViewOf(cache), layer, rows, tables_.last_position(), q,
                     q_stride, kBlocksPerMultiprocessor * info_.multiprocessors, workspace_, out);
@@ -281,14 +315,16 @@ class CudaBackend final : public Backend {
 
   void GatherRows(const float* x, std::span<const int32_t> rows, int columns, float* out) override {
     UseDevice(device_);
-    staging_->Begin(1, rows.size_bytes());
-    LaunchGatherRows(stream_, x, staging_->Put(rows), static_cast<int>(rows.size()), columns, out);
+    const int32_t* device_rows = nullptr;
+    Place(Table{StepStaging::Kind::kGathered, rows, &device_rows});
+    LaunchGatherRows(stream_, x, device_rows, static_cast<int>(rows.size()), columns, out);
   }
 
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
             std::span<float> values, std::span<float> log_sum_exp) override {
     assert(k >= 0 && k <= columns);
     UseDevice(device_);
+    StartStep();
     const int device_k = k <= kMaxDeviceTopK ? k : 0;
     const auto ranked = static_cast<size_t>(device_k);
     // Of a row: ids, values, maximum and sum.
@@ -331,27 +367,96 @@ class CudaBackend final : public Backend {
     return AllocateDevice(bytes);
   }
 
+  // Data that a kernel reads, and where its address on the device goes.
+  template <typename T>
+  struct Table {
+    StepStaging::Kind kind;
+    std::span<const T> data;
+    const T** device;
+  };
+
+  // Takes all tables of one kernel to the device: inside a step with all others of
+  // the step, otherwise at once.
+  template <typename... T>
+  void Place(const Table<T>&... tables) {
+    if (stream_.log != nullptr) {
+      const auto put = [&] {
+        return ((*tables.device = step_staging_->Put(tables.kind, tables.data),
+                 *tables.device != nullptr) &&
+                ...);
+      };
+      if (put()) return;
+      // The step goes on in a second part.
+      StartStep();
+      step_staging_->Begin();
+      if (put()) return;
+    }
+    // Outside of a step, or larger than all its memory: then what was put off
+    // has been started, and what comes is started in its turn.
+    staging_->Begin(sizeof...(tables), (tables.data.size_bytes() + ...));
+    ((*tables.device = staging_->Put(tables.data)), ...);
+  }
+
   StepRows Stage(std::span<const SequenceRows> sequences) {
     tables_.Fill(sequences);
-    staging_->Begin(3, tables_.rows().size_bytes() + tables_.pages().size_bytes() +
-                           tables_.paths().size_bytes());
-    return {staging_->Put(tables_.rows()), staging_->Put(tables_.pages()),
-            staging_->Put(tables_.paths()), static_cast<int>(tables_.rows().size())};
+    StepRows rows;
+    Place(Table{StepStaging::Kind::kRows, tables_.rows(), &rows.rows},
+          Table{StepStaging::Kind::kPages, tables_.pages(), &rows.pages},
+          Table{StepStaging::Kind::kPaths, tables_.paths(), &rows.paths});
+    rows.count = static_cast<int>(tables_.rows().size());
+    return rows;
+  }
+
+  void AttendOnTensorCores(const AttentionShape& shape, const KvView& cache, int layer,
+                           std::span<const SequenceRows> sequences, const float* q, int q_stride,
+                           float* out) {
+    tables_.Fill(sequences);
+    tiles_.Fill(tables_.rows(), shape, kWorkspaceBytes);
+    TensorAttention operation{shape, cache, layer};
+    operation.rounding = input_rounding_;
+    operation.q = q;
+    operation.q_stride = q_stride;
+    operation.out = out;
+    StepRows& rows = operation.rows;
+    Place(Table{StepStaging::Kind::kRows, tables_.rows(), &rows.rows},
+          Table{StepStaging::Kind::kPages, tables_.pages(), &rows.pages},
+          Table{StepStaging::Kind::kPaths, tables_.paths(), &rows.paths},
+          Table{StepStaging::Kind::kNarrowTiles, tiles_.narrow(), &operation.narrow},
+          Table{StepStaging::Kind::kWideTiles, tiles_.wide(), &operation.wide});
+    rows.count = static_cast<int>(tables_.rows().size());
+    LaunchTensorAttention(stream_, operation, tiles_, workspace_);
+  }
+
+  // Starts what was put off in this step.
+  void StartStep() {
+    if (stream_.log == nullptr) return;
+    step_staging_->Send();
+    graphs_.Run(log_, stream_.handle);
+    log_.Clear();
   }
 
   const int device_;
   const InputRounding input_rounding_;
+  const bool exact_attention_;
   const DeviceInfo info_;
-  const Stream stream_;
+  Stream stream_;  // with a log inside a step
   std::unique_ptr<Staging> staging_;
+  std::unique_ptr<StepStaging> step_staging_;
+  LaunchLog log_;
+  StepGraphs graphs_;
   DeviceMemory workspace_memory_;
   DeviceMemory results_memory_;
   PinnedMemory host_results_;
   Workspace workspace_;
   StepTables tables_;
+  AttentionTiles tiles_;
 };
 
 }  // namespace
+
+const StepCounters& StepCountersOf(const Backend& backend) {
+  return static_cast<const CudaBackend&>(backend).step_counters();
+}
 
 std::unique_ptr<Backend> MakeBackend(const Options& options, std::string* problem) {
   const int device = options.device;
@@ -374,7 +479,7 @@ std::unique_ptr<Backend> MakeBackend(const Options& options, std::string* proble
       std::unique_ptr<CudaBackend>(new (std::nothrow) CudaBackend(options, info, stream));
   if (backend != nullptr && backend->HasMemory()) return backend;
   *problem = "device " + std::to_string(device) + " (" + info.name + ") has not the " +
-             std::to_string((kWorkspaceBytes + kStagingBytes + kResultBytes) >> 20) +
+             std::to_string((kWorkspaceBytes + 2 * kStagingBytes + kResultBytes) >> 20) +
              " MiB that the backend begins with";
   return nullptr;
 }

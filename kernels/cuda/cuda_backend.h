@@ -1,7 +1,10 @@
 // The backend for NVIDIA GPUs of compute capability 8.0 and newer.
 //
 // One stream carries all work in the order of the calls; a call returns as soon
-// as its work is queued, except those that hand results to the host. Memory is
+// as its work is queued, except those that hand results to the host. Inside a step
+// (Backend::BeginStep) kernels are put off and started together, as a CUDA graph
+// where the same step has come before (step_graphs.h), and the step's tables go to
+// the device in one copy. Memory is
 // taken when the backend, its weights, buffers and caches are made; a step takes
 // none (kernels/cuda/memory.h, Staging, has the exception).
 //
@@ -12,6 +15,8 @@
 // (kernels/cuda/matmul_layout.h), the same for any number of rows and any chunks:
 // they are as close to the exact ones as that file says, but do not have the bits
 // of the CPU's, which moreover rounds inputs to 8 bits where weights are integers.
+// So does attention over keys and values in BF16 and 8 bits with heads of 64, 96 or
+// 128 values (kernels/cuda/tensor_attention.h).
 // All else, F32 weights included, keeps the order of kernels/reduction_order.h
 // and gives the bits of the CPU backends (with F32 activations).
 //
@@ -27,6 +32,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cuda/matmul_layout.h"
+#include "kernels/cuda/step_counters.h"
 
 namespace octogate::kernels::cuda {
 
@@ -35,7 +41,15 @@ struct Options {
   // What products with packed weights make of their inputs. All backends whose
   // results are to be the same must agree.
   InputRounding input_rounding = InputRounding::kSplit;
+  // Attention in the order of the CPU backends throughout, on CUDA cores.
+  bool exact_attention = false;
+  // Graphs of steps that are kept (step_graphs.h); 0: kernels are started one by
+  // one.
+  size_t step_graphs = 64;
 };
+
+// How the steps of a backend that MakeBackend made were started.
+const StepCounters& StepCountersOf(const Backend& backend);
 
 // Null where no such device answers, it is too old, its memory cannot be had,
 // or this build has no CUDA: `problem` then says which, and what would help.

@@ -27,6 +27,7 @@ struct KvView {
   int element_bytes = 4;
   int64_t scales = 0;     // bytes from the start of a run to its scales
   int64_t run_bytes = 0;  // from the keys of a head in a page to their values
+  bool operator==(const KvView&) const = default;
 };
 
 // A view of `data`, which may be null; its runs hold what the shape says.

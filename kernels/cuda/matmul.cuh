@@ -63,6 +63,7 @@ struct MatMulArguments {
   bool fold;        // a block does all chains
   float* partials;  // [chain][row][output, filled up to whole blocks]
   int* counters;    // zeros, one for each block of outputs and rows
+  bool operator==(const MatMulArguments&) const = default;
 };
 
 // Four 8-bit codes that PositionOfCode put into a word, as two pairs of F16.

@@ -20,6 +20,7 @@ struct ExactMatMulArguments {
   bool accumulate = false;
   float* out = nullptr;
   int out_stride = 0;
+  bool operator==(const ExactMatMulArguments&) const = default;
 };
 void LaunchExactMatMul(Stream stream, const ExactMatMulArguments& arguments);
 

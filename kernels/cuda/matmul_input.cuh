@@ -22,6 +22,7 @@ struct PackInputArguments {
   float* row_factors;  // [rows], what undoes the scaling; null for BF16
   int* counters;       // set to zero for the product that follows
   int counter_count;
+  bool operator==(const PackInputArguments&) const = default;
 };
 
 // The exponent e of the power of two 2^-e that brings `largest` into

@@ -132,6 +132,7 @@ struct PackedShape {
   OCTOGATE_HOST_DEVICE constexpr size_t bytes() const {
     return static_cast<size_t>(groups()) * group_bytes();
   }
+  bool operator==(const PackedShape&) const = default;
 };
 
 // Where w[n, k] lies: the byte in the packed weight, and for 4 bits the shift in

@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 #include "kernels/cuda/memory.h"
 
@@ -50,7 +51,9 @@ std::vector<DeviceInfo> ListDevices(std::string* problem) {
 
 bool OpenStream(int device, Stream* stream, std::string* problem) {
   cudaError_t error = cudaSetDevice(device);
-  if (error == cudaSuccess) error = cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking);
+  if (error == cudaSuccess) {
+    error = cudaStreamCreateWithFlags(&stream->handle, cudaStreamNonBlocking);
+  }
   if (error == cudaSuccess) return true;
   cudaGetLastError();
   *problem = "device " + std::to_string(device) + " does not answer: " + Explain(error);
@@ -58,9 +61,9 @@ bool OpenStream(int device, Stream* stream, std::string* problem) {
 }
 
 void UseDevice(int device) { CheckCuda(cudaSetDevice(device), "choosing the device"); }
-void CloseStream(Stream stream) { cudaStreamDestroy(stream); }
+void CloseStream(Stream stream) { cudaStreamDestroy(stream.handle); }
 void Synchronize(Stream stream) {
-  CheckCuda(cudaStreamSynchronize(stream), "waiting for the device");
+  CheckCuda(cudaStreamSynchronize(stream.handle), "waiting for the device");
 }
 
 void FreeDeviceMemory::operator()(void* memory) const { cudaFree(memory); }
@@ -84,6 +87,33 @@ PinnedMemory AllocatePinned(size_t bytes) {
   return PinnedMemory(memory);
 }
 
+struct DeviceEvent {
+  cudaEvent_t event;
+};
+
+void FreeDeviceEvent::operator()(DeviceEvent* event) const {
+  cudaEventDestroy(event->event);
+  delete event;
+}
+
+Event MakeEvent() {
+  cudaEvent_t made;
+  if (cudaEventCreateWithFlags(&made, cudaEventDisableTiming) != cudaSuccess) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  auto* event = new (std::nothrow) DeviceEvent{made};
+  if (event == nullptr) cudaEventDestroy(made);
+  return Event(event);
+}
+
+void Record(Stream stream, DeviceEvent& event) {
+  CheckCuda(cudaEventRecord(event.event, stream.handle), "marking a point of the stream");
+}
+void WaitFor(DeviceEvent& event) {
+  CheckCuda(cudaEventSynchronize(event.event), "waiting for the device");
+}
+
 size_t FreeDeviceBytes() {
   size_t free = 0;
   size_t total = 0;
@@ -92,11 +122,11 @@ size_t FreeDeviceBytes() {
 }
 
 void CopyToDevice(Stream stream, const void* from, size_t bytes, void* to) {
-  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream),
+  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream.handle),
             "copying to the device");
 }
 void CopyToHost(Stream stream, const void* from, size_t bytes, void* to) {
-  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
+  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream.handle),
             "copying from the device");
 }
 

@@ -56,6 +56,17 @@ size_t FreeDeviceBytes();
 void CopyToDevice(Stream stream, const void* from, size_t bytes, void* to);
 void CopyToHost(Stream stream, const void* from, size_t bytes, void* to);
 
+// When the device has come to a point of a stream.
+struct DeviceEvent;
+struct FreeDeviceEvent {
+  void operator()(DeviceEvent* event) const;
+};
+using Event = std::unique_ptr<DeviceEvent, FreeDeviceEvent>;
+Event MakeEvent();  // null where there is no memory
+void Record(Stream stream, DeviceEvent& event);
+// Until what was queued before the last Record is done; at once without one.
+void WaitFor(DeviceEvent& event);
+
 // Memory for what a kernel leaves for the next one; valid until the next
 // operation of the backend.
 struct Workspace {
@@ -99,6 +110,63 @@ class Staging {
   size_t capacity_ = 0;
   size_t used_ = 0;
   std::vector<Piece> recent_;  // oldest first, at most kRecent
+};
+
+// The tables of a step, each in a place of its own until the next step, so that
+// the kernels of equal steps find theirs at equal addresses: a table's place
+// depends on the kinds and the sizes, rounded up to powers of two, of those
+// before it, and not on their contents. All go to the device in one copy. What
+// equals the last table of its kind is not kept again: all layers ask for the
+// same ones.
+class StepStaging {
+ public:
+  enum class Kind : uint8_t {
+    kIds,
+    kPositions,
+    kFrequencies,
+    kGathered,
+    kRows,
+    kPages,
+    kPaths,
+    kNarrowTiles,
+    kWideTiles
+  };
+  static constexpr size_t kKinds = 9;
+
+  // Null where memory cannot be had.
+  static std::unique_ptr<StepStaging> Make(Stream stream, size_t bytes);
+
+  // Begins a step, once the tables of the last one are on the device.
+  void Begin();
+
+  // Where the table will lie on the device, aligned to 16 bytes; nothing where
+  // there is no room left in this step.
+  template <typename T>
+  const T* Put(Kind kind, std::span<const T> data) {
+    return static_cast<const T*>(PutBytes(kind, data.data(), data.size_bytes()));
+  }
+
+  // Queues the copy of what was put since the step began or since the last Send.
+  void Send();
+
+ private:
+  struct Piece {
+    size_t offset = 0;
+    size_t bytes = 0;
+    bool there = false;
+  };
+
+  explicit StepStaging(Stream stream) : stream_(stream) {}
+  const void* PutBytes(Kind kind, const void* data, size_t bytes);
+
+  Stream stream_;
+  PinnedMemory host_;
+  DeviceMemory device_;
+  Event sent_;
+  size_t capacity_ = 0;
+  size_t used_ = 0;
+  size_t sent_bytes_ = 0;
+  Piece last_[kKinds];
 };
 
 }  // namespace octogate::kernels::cuda

@@ -20,6 +20,7 @@ struct RopeArguments {
   int rows = 0;
   int stride = 0;
   float* x = nullptr;
+  bool operator==(const RopeArguments&) const = default;
 };
 
 void LaunchRope(Stream stream, const RopeArguments& arguments);

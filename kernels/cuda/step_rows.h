@@ -32,6 +32,7 @@ struct StepRows {
   const int32_t* pages = nullptr;
   const int32_t* paths = nullptr;
   int count = 0;
+  bool operator==(const StepRows&) const = default;
 };
 
 OCTOGATE_HOST_DEVICE inline int SlotOf(const StepRow& row, const int32_t* paths, int position) {

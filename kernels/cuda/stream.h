@@ -12,7 +12,7 @@
 namespace octogate::kernels::cuda {
 
 #if defined(__CUDACC__)
-using Stream = cudaStream_t;
+using StreamHandle = cudaStream_t;
 
 // Ends the process where `error` is one, with a message that names it: after a
 // failed launch or copy the context of the device is lost for the process, and
@@ -20,8 +20,20 @@ using Stream = cudaStream_t;
 // memory that cannot be had) is asked for elsewhere and reported.
 void CheckCuda(cudaError_t error, const char* doing);
 #else
-using Stream = emulation::Stream;
+using StreamHandle = emulation::Stream;
 #endif
+
+class LaunchLog;
+
+// Where launches go: to the device, in order, or for the time being into a log.
+// Copies always go to the device.
+struct Stream {
+  Stream() = default;
+  Stream(StreamHandle h) : handle(h) {}  // NOLINT: a stream without a log
+
+  StreamHandle handle{};
+  LaunchLog* log = nullptr;
+};
 
 }  // namespace octogate::kernels::cuda
 

@@ -1,6 +1,8 @@
 // Products of a decode step on a GPU: Llama-3-8B's shapes with random weights,
-// 1 to 128 rows, beside the bandwidth of copies measured in the same run. Norms,
-// attention and sampling are not in these figures.
+// 1 to 128 rows, beside the bandwidth of copies measured in the same run; and in
+// BF16, up to 2048 rows, beside cuBLASLt, which does not promise a row the same
+// bits in any company: what one order for all numbers of rows costs. Norms,
+// attention and sampling are not in these figures (step_bench).
 //   gpu_bench [--json]
 
 #include <algorithm>
@@ -13,6 +15,9 @@
 #include "kernels/cuda/matmul.h"
 #include "tests/bench/report.h"
 #include "tests/gpu/device_clock.h"
+#if defined(OCTOGATE_CUBLASLT)
+#include "tests/gpu/vendor_matmul.h"
+#endif
 
 namespace octogate::bench {
 namespace {
@@ -23,7 +28,8 @@ constexpr int kNoDevice = 3;  // exit status
 constexpr int kModelLayers = 32;
 // Layers whose weights are held: together far beyond any cache.
 constexpr int kLayers = 4;
-constexpr int kMaxRows = 128;
+constexpr int kMaxRows = 2048;
+constexpr int kMaxLogitRows = 128;
 constexpr int kRowCounts[] = {1, 2, 4, 8, 16, 32, 64, 128};
 
 struct NamedShape {
@@ -128,12 +134,48 @@ class Bench {
       : stream_(stream),
         report_(report),
         x_(static_cast<size_t>(kMaxRows) * 14336 * sizeof(float)),
-        out_(static_cast<size_t>(kMaxRows) * kLogits.outputs * sizeof(float)),
+        out_(std::max(static_cast<size_t>(kMaxRows) * 28672,
+                      static_cast<size_t>(kMaxLogitRows) * kLogits.outputs) *
+             sizeof(float)),
         workspace_(WorkspaceBytes()) {
     x_.FillRandomly(random_);
     copy_ = CopyBytesPerSecond(stream, size_t{1} << 30);
     report->Add({.name = "copies of 1 GiB", .value = copy_ * 1e-9, .unit = "GB/s"});
   }
+
+#if defined(OCTOGATE_CUBLASLT)
+  // Both read the same bytes as BF16 weights; cuBLASLt's inputs are BF16 already.
+  void RunBesideVendor() {
+    std::fprintf(stderr, "beside cuBLASLt\n");
+    const Model model(PackedFormat::kBf16, random_);
+    for (size_t i = 0; i < std::size(kLayerShapes); ++i) {
+      const NamedShape& shape = kLayerShapes[i];
+      for (const int rows : {1, 8, 64, 128, 512, 2048}) {
+        const auto vendor = VendorMatMul::Make(shape.outputs, shape.cols, rows);
+        if (vendor == nullptr) continue;
+        const double theirs = SecondsOnDevice(stream_, [&] {
+          for (int layer = 0; layer < kLayers; ++layer) {
+            vendor->Enqueue(stream_, model.at(layer, i).packed, x_.as<void>(), out_.as<void>());
+          }
+        });
+        for (const InputRounding rounding : {InputRounding::kSplit, InputRounding::kRounded}) {
+          const double ours = SecondsOnDevice(stream_, [&] {
+            for (int layer = 0; layer < kLayers; ++layer) {
+              Multiply(model.at(layer, i), rows, rounding);
+            }
+          });
+          report_->Add({.name = std::string("bf16, ") +
+                                (rounding == InputRounding::kSplit ? "split: " : "rounded: ") +
+                                shape.name + ", rows " + std::to_string(rows),
+                        .value = ours / kLayers * 1e6,
+                        .unit = "us",
+                        .beside = "cuBLASLt",
+                        .ratio = ours / theirs});
+        }
+      }
+    }
+  }
+#endif
 
   void Run(const NamedFormat& format) {
     std::fprintf(stderr, "%s\n", format.name);
@@ -247,6 +289,9 @@ int Main(int argc, char** argv) {
   {
     Bench bench(stream, &report);
     for (const NamedFormat& format : kFormats) bench.Run(format);
+#if defined(OCTOGATE_CUBLASLT)
+    bench.RunBesideVendor();
+#endif
   }
   CheckCuda(cudaStreamDestroy(stream), "destroying a stream");
   return report.Print();

@@ -71,7 +71,9 @@ run() {  # NAME COMMAND…
 gpu_test() { "$@" | tee "$build/last.log" && ! grep -q '^\[  SKIPPED \]' "$build/last.log"; }
 
 mapfile -t gpu_tests < <(cd "$build/bin" && ls gpu_*_test)
-for test in "${gpu_tests[@]}" cuda_device_backend_test cuda_device_transformer_test; do
+# Operations, attention, whole models and whole answers on the device.
+mapfile -t device_tests < <(cd "$build/bin" && ls cuda_device_*_test)
+for test in "${gpu_tests[@]}" "${device_tests[@]}"; do
   run "$test" gpu_test "$build/bin/$test"
 done
 
@@ -82,6 +84,10 @@ if sanitizer=$(command -v compute-sanitizer || ls "$(dirname "$nvcc")/compute-sa
       run "$tool $test" "$sanitizer" --tool "$tool" --error-exitcode 1 "$build/bin/$test" \
         "--gtest_filter=-*SameBits*:*Maximum*"
     done
+    run "$tool cuda_device_tensor_attention_test" "$sanitizer" --tool "$tool" --error-exitcode 1 \
+      "$build/bin/cuda_device_tensor_attention_test"
+    run "$tool cuda_device_engine_test" "$sanitizer" --tool "$tool" --error-exitcode 1 \
+      "$build/bin/cuda_device_engine_test"
   done
 else
   results+=("compute-sanitizer|NOT RUN: not installed|0")
@@ -90,19 +96,24 @@ fi
 run "tests on the processor" ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$(nproc)" \
   -R '^(kernels_|cuda_|golden_|transformer_|engine_)' -E 'engine_load|cuda_device'
 
-figures=null
-if [ "$mode" = all ]; then
-  step "Benchmarks"
-  if "$build/bin/gpu_bench" "--json-to=$build/figures.json" >"$build/figures.txt"; then
-    figures=$(cat "$build/figures.json")
-    results+=("gpu_bench|passed|0")
-  else
-    failed=1
-    results+=("gpu_bench|FAILED|0")
+figures=()  # JSON objects
+benches=(gpu_bench step_bench)
+rm -f "$build"/*.figures.json "$build"/*.figures.txt
+for bench in "${benches[@]}"; do
+  if [ "$mode" != all ]; then
+    results+=("$bench|NOT RUN: --no-bench|0")
+    continue
   fi
-else
-  results+=("gpu_bench|NOT RUN: --no-bench|0")
-fi
+  step "$bench"
+  begin=$SECONDS result=passed
+  if "$build/bin/$bench" "--json-to=$build/$bench.figures.json" >"$build/$bench.figures.txt"; then
+    figures+=("$(cat "$build/$bench.figures.json")")
+  else
+    result=FAILED failed=1
+    rm -f "$build/$bench.figures.txt"
+  fi
+  results+=("$bench|$result|$((SECONDS - begin))")
+done
 
 {
   printf '{"commit": "%s", "device": "%s", "date": "%s", "runs": [' "$OCTOGATE_COMMIT" "$device" \
@@ -113,7 +124,7 @@ fi
     printf '%s{"name": "%s", "result": "%s", "seconds": %s}' "$comma" "$name" "$result" "$seconds"
     comma=', '
   done
-  printf '], "benchmark": %s}\n' "$figures"
+  printf '], "benchmarks": [%s]}\n' "$(IFS=,; echo "${figures[*]}")"
 } >"$build/results.json"
 
 printf '\nGPU tests at %s on %s, %s\n' "$OCTOGATE_COMMIT" "$device" "$(date -u +%F)"
@@ -122,6 +133,8 @@ for entry in "${results[@]}"; do
   IFS='|' read -r name result seconds <<<"$entry"
   printf '%-40s %-28s %s\n' "$name" "$result" "$seconds"
 done
-[ ! -f "$build/figures.txt" ] || [ "$figures" = null ] || { echo; cat "$build/figures.txt"; }
+for bench in "${benches[@]}"; do
+  [ ! -f "$build/$bench.figures.txt" ] || { echo; cat "$build/$bench.figures.txt"; }
+done
 echo "JSON: $build/results.json"
 exit $failed

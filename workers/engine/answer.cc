@@ -64,16 +64,35 @@ absl::Status Answer::Advance(std::span<float> logits, SamplerScratch& scratch,
   if (logprobs >= 0) raw_logits_.assign(logits.begin(), logits.end());
   const absl::StatusOr<int32_t> id = sampler_.Sample(logits, scratch);
   if (!id.ok()) return id.status();
-  sampler_.Append(*id);
-  ++length_;
-  event.ids.push_back(*id);
   if (logprobs >= 0) event.logprobs.push_back(ComputeLogprobs(raw_logits_, *id, logprobs));
+  Accept(*id, event);
+  return absl::OkStatus();
+}
 
-  if (IsStopToken(*id)) {
+int Answer::RankedCount() const {
+  // Log-probabilities are made of the host's sums.
+  if (request_->sampling.logprobs >= 0) return 0;
+  if (generated() == 0 && !request_->score_first_tokens.empty()) return 0;
+  return sampler_.RankedCount();
+}
+
+bool Answer::AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch,
+                           GenerateEvent& event) {
+  const std::optional<int32_t> id = sampler_.SampleRanked(ranked, scratch);
+  if (!id) return false;
+  Accept(*id, event);
+  return true;
+}
+
+void Answer::Accept(int32_t id, GenerateEvent& event) {
+  sampler_.Append(id);
+  ++length_;
+  event.ids.push_back(id);
+  if (IsStopToken(id)) {
     event.finish = FinishReason::kStop;
-    event.stop_token = *id;
+    event.stop_token = id;
   } else {
-    event.text = Decode(*id);
+    event.text = Decode(id);
     if (length_ >= max_tokens_) event.finish = FinishReason::kLength;
   }
   if (event.finish != FinishReason::kNone) event.text += Flush();
@@ -82,7 +101,6 @@ absl::Status Answer::Advance(std::span<float> logits, SamplerScratch& scratch,
     event.stop_token = -1;
     event.stop_string = request_->stop[static_cast<size_t>(stop_matcher_.found())];
   }
-  return absl::OkStatus();
 }
 
 }  // namespace octogate::workers

@@ -34,6 +34,11 @@ class Answer {
   // alone, and ends it.
   absl::Status Advance(std::span<float> logits, SamplerScratch& scratch, GenerateEvent& event);
 
+  // The same from the largest logits alone: with how many it may be possible, 0 where all are
+  // needed; and whether it was. Where it was not, nothing has happened.
+  int RankedCount() const;
+  bool AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch, GenerateEvent& event);
+
   // The text that was held back, for an answer that is ended from outside.
   std::string Flush();
 
@@ -42,6 +47,8 @@ class Answer {
 
  private:
   bool IsStopToken(int32_t id) const;
+  // The answer goes on with `id`.
+  void Accept(int32_t id, GenerateEvent& event);
   // New text of the answer, cut at a stop string.
   std::string Decode(int32_t id);
 

@@ -107,6 +107,8 @@ void EngineCore::BuildStep(SteadyTime now) {
   step_sequences_.clear();
   logit_rows_.clear();
   hidden_rows_.clear();
+  ranked_count_ = 0;
+  size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     if (!request.started) request.started = now;
@@ -121,6 +123,9 @@ void EngineCore::BuildStep(SteadyTime now) {
       for (int i = 0; i < rows.row_count; ++i) hidden_rows_.push_back(first_row + i);
     } else if (rows.completes()) {
       logit_rows_.push_back(first_row + rows.row_count - 1);
+      const int count = request.answer ? request.answer->RankedCount() : 0;
+      ranked_count_ = std::max(ranked_count_, count);
+      if (count == 0) ++rows_needing_all;
     }
 
     const int repeated = std::clamp(request.most_computed - rows.first_position, 0, rows.row_count);
@@ -131,7 +136,12 @@ void EngineCore::BuildStep(SteadyTime now) {
     counters_.prompt_tokens +=
         static_cast<uint64_t>(std::clamp(prompt_length - first_fresh, 0, fresh));
   }
-  logits_.resize(logit_rows_.size() * static_cast<size_t>(config_.vocab_size));
+  ranked_count_ = std::min(ranked_count_, config_.vocab_size);
+  // Most are better copied together.
+  const bool copy_all = 2 * rows_needing_all > logit_rows_.size();
+  if (copy_all || !parts_.transformer->logits_are_far()) ranked_count_ = 0;
+  const size_t rows_here = ranked_count_ > 0 ? 1 : logit_rows_.size();
+  logits_.resize(rows_here * static_cast<size_t>(config_.vocab_size));
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
 }
 
@@ -147,7 +157,29 @@ void EngineCore::AddHiddenStates(ActiveRequest& request, const ScheduledRows& ro
   }
 }
 
-void EngineCore::Complete(ActiveRequest& request, std::span<float> logits, SteadyTime now) {
+std::span<float> EngineCore::Logits(int logit_row) {
+  const auto size = static_cast<size_t>(config_.vocab_size);
+  if (ranked_count_ == 0) {
+    return std::span(logits_).subspan(static_cast<size_t>(logit_row) * size, size);
+  }
+  parts_.transformer->CopyLogits(logit_row, logits_);
+  return logits_;
+}
+
+absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, GenerateEvent& event) {
+  if (ranked_count_ > 0 && request.answer->RankedCount() > 0) {
+    const auto count = static_cast<size_t>(ranked_count_);
+    const size_t first = static_cast<size_t>(logit_row) * count;
+    const RankedLogits ranked{std::span(largest_.ids).subspan(first, count),
+                              std::span(largest_.logits).subspan(first, count),
+                              largest_.log_sum_exp[static_cast<size_t>(logit_row)],
+                              config_.vocab_size};
+    if (request.answer->AdvanceRanked(ranked, sampler_scratch_, event)) return absl::OkStatus();
+  }
+  return request.answer->Advance(Logits(logit_row), sampler_scratch_, event);
+}
+
+void EngineCore::Complete(ActiveRequest& request, int logit_row, SteadyTime now) {
   GenerateEvent event;
   if (request.kind == ActiveRequest::Kind::kEmbed) {
     event.finish = FinishReason::kLength;
@@ -155,6 +187,7 @@ void EngineCore::Complete(ActiveRequest& request, std::span<float> logits, Stead
     return;
   }
   if (request.kind == ActiveRequest::Kind::kNextToken) {
+    const std::span<float> logits = Logits(logit_row);
     event.status = CheckLogits(logits);
     event.finish = event.status.ok() ? FinishReason::kLength : FinishReason::kError;
     if (event.status.ok()) {
@@ -164,7 +197,7 @@ void EngineCore::Complete(ActiveRequest& request, std::span<float> logits, Stead
     return;
   }
   if (request.answer->generated() == 0) request.first_token = now;
-  absl::Status status = request.answer->Advance(logits, sampler_scratch_, event);
+  absl::Status status = Advance(request, logit_row, event);
   if (!status.ok()) {
     End(request, FinishReason::kError, std::move(status));
     return;
@@ -197,30 +230,30 @@ void EngineCore::ComputeStep() {
                                .sequences = step_sequences_,
                                .logit_rows = logit_rows_,
                                .hidden_rows = hidden_rows_},
-                              *parts_.cache, logits_, hidden_);
+                              *parts_.cache,
+                              ranked_count_ > 0 ? std::span<float>() : std::span(logits_), hidden_);
+  if (ranked_count_ > 0) parts_.transformer->RankLogits(ranked_count_, largest_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
   ++counters_.steps;
   counters_.step_rows += ids_.size();
 
-  std::span<float> logits = logits_;
+  int logit_row = 0;
   std::span<const float> hidden = hidden_;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     const bool completes = rows.completes();
     scheduler_.Computed(rows);
-    std::span<float> own_logits;
+    int own_logit_row = -1;
     if (request.kind == ActiveRequest::Kind::kEmbed) {
       const size_t count =
           static_cast<size_t>(rows.row_count) * static_cast<size_t>(config_.hidden_size);
       AddHiddenStates(request, rows, hidden.first(count));
       hidden = hidden.subspan(count);
     } else if (completes) {
-      const auto count = static_cast<size_t>(config_.vocab_size);
-      own_logits = logits.first(count);
-      logits = logits.subspan(count);
+      own_logit_row = logit_row++;
     }
-    if (completes) Complete(request, own_logits, now);
+    if (completes) Complete(request, own_logit_row, now);
   }
 }
 

@@ -94,8 +94,13 @@ class EngineCore {
   void BuildStep(SteadyTime now);
   void AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
                        std::span<const float> hidden);
-  // The rows of a sequence reached its last token.
-  void Complete(ActiveRequest& request, std::span<float> logits, SteadyTime now);
+  // The rows of a sequence reached its last token. `logit_row` is its index among logit_rows_,
+  // negative where it asked for none.
+  void Complete(ActiveRequest& request, int logit_row, SteadyTime now);
+  // All logits of a row of the step, which may be written over.
+  std::span<float> Logits(int logit_row);
+  // Chooses the next token, from the largest logits where they are there and suffice.
+  absl::Status Advance(ActiveRequest& request, int logit_row, GenerateEvent& event);
   // Forgets the request, then reports `event` with what a last event holds.
   void End(ActiveRequest& request, GenerateEvent event);
   void End(ActiveRequest& request, FinishReason reason, absl::Status status);
@@ -115,7 +120,9 @@ class EngineCore {
   std::vector<StepSequence> step_sequences_;
   std::vector<int32_t> logit_rows_;
   std::vector<int32_t> hidden_rows_;
-  std::vector<float> logits_;
+  int ranked_count_ = 0;       // logits of each row that the transformer ranks; 0: all are copied
+  std::vector<float> logits_;  // of all rows, or of one where they are ranked
+  Transformer::LargestLogits largest_;
   std::vector<float> hidden_;
   SamplerScratch sampler_scratch_;
 };

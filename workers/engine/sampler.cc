@@ -6,20 +6,11 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "workers/engine/candidates.h"
 #include "workers/engine/philox.h"
 
 namespace octogate::workers {
 namespace {
-
-using Candidate = SamplerScratch::Candidate;
-
-constexpr float kForbidden = -std::numeric_limits<float>::infinity();
-
-// Strict order of rank: higher logit first, then lower id.
-bool RanksBefore(const Candidate& a, const Candidate& b) {
-  if (a.logit != b.logit) return a.logit > b.logit;
-  return a.id < b.id;
-}
 
 int32_t ArgMax(std::span<const float> logits) {
   // max_element returns the first of equals.
@@ -34,34 +25,6 @@ void CollectCandidates(std::span<const float> logits, std::vector<Candidate>& ca
       candidates.push_back({logits[id], static_cast<int32_t>(id)});
     }
   }
-}
-
-// Keeps the `k` best, in order of rank.
-void KeepTopK(size_t k, std::vector<Candidate>& candidates) {
-  if (k < candidates.size()) {
-    std::nth_element(candidates.begin(), candidates.begin() + static_cast<ptrdiff_t>(k),
-                     candidates.end(), RanksBefore);
-    candidates.resize(k);
-  }
-  std::sort(candidates.begin(), candidates.end(), RanksBefore);
-}
-
-// Keeps, in order of rank, the fewest best whose weights reach `top_p` of all. A heap makes the
-// cost follow what is kept rather than the vocabulary.
-void KeepTopP(double top_p, std::vector<Candidate>& candidates) {
-  double total = 0;
-  for (const Candidate& c : candidates) total += std::exp(double{c.logit});
-  const auto ranks_after = [](const Candidate& a, const Candidate& b) { return RanksBefore(b, a); };
-  std::make_heap(candidates.begin(), candidates.end(), ranks_after);
-  double sum = 0;
-  auto end = candidates.end();
-  while (end != candidates.begin() && sum < top_p * total) {
-    std::pop_heap(candidates.begin(), end, ranks_after);
-    --end;
-    sum += std::exp(double{end->logit});
-  }
-  std::reverse(end, candidates.end());
-  candidates.erase(candidates.begin(), end);
 }
 
 }  // namespace
@@ -169,7 +132,11 @@ absl::StatusOr<int32_t> Sampler::Sample(std::span<float> logits, SamplerScratch&
   CollectCandidates(logits, candidates);
   if (parameters_.top_k > 0) KeepTopK(static_cast<size_t>(parameters_.top_k), candidates);
   if (parameters_.top_p < 1) KeepTopP(parameters_.top_p, candidates);
+  return Draw(scratch, best);
+}
 
+int32_t Sampler::Draw(SamplerScratch& scratch, int32_t best) const {
+  const std::vector<Candidate>& candidates = scratch.candidates;
   std::vector<double>& weights = scratch.weights;
   weights.resize(candidates.size());
   double total = 0;

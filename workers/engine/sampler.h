@@ -3,6 +3,7 @@
 #define OCTOGATE_WORKERS_ENGINE_SAMPLER_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -28,6 +29,18 @@ TokenScores ComputeScores(std::span<const float> logits, std::span<const int32_t
 // DATA_LOSS: the weights are broken.
 absl::Status CheckLogits(std::span<const float> logits);
 
+// Of a row of logits that stays on a device: the largest, best first and of equals
+// the lower id first, and log(sum(exp)) of all, as Backend::TopK gives them.
+struct RankedLogits {
+  // More would take a device longer than handing over the row.
+  static constexpr int kMaxCount = 256;
+
+  std::span<const int32_t> ids;
+  std::span<const float> logits;
+  float log_sum_exp = 0;
+  int vocab_size = 0;
+};
+
 // Memory that samplers share as long as they run one after another.
 struct SamplerScratch {
   struct Candidate {
@@ -49,11 +62,20 @@ class Sampler {
   // leave no token.
   absl::StatusOr<int32_t> Sample(std::span<float> logits, SamplerScratch& scratch) const;
 
+  // With how many of the largest logits SampleRanked may be able to choose the next token; 0: it
+  // needs all logits. At most RankedLogits::kMaxCount.
+  int RankedCount() const;
+  // What Sample would choose from all logits, where the largest decide it; otherwise nothing, also
+  // where CheckLogits or Sample would fail. Only where RankedCount() is not 0.
+  std::optional<int32_t> SampleRanked(const RankedLogits& ranked, SamplerScratch& scratch) const;
+
   // The answer goes on with `id`.
   void Append(int32_t id);
 
  private:
   void AdjustLogits(std::span<float> logits) const;
+  // Draws from the candidates in their order, after min_p.
+  int32_t Draw(SamplerScratch& scratch, int32_t best) const;
 
   const SamplingParameters parameters_;
   uint64_t length_ = 0;                       // tokens in the answer so far

@@ -173,6 +173,7 @@ absl::Status Transformer::AllocateActivations() {
     v_ = k_ + config.kv_dim();
     q_stride_ = kv_stride_ = static_cast<int>(QkvWidth(config));
   }
+  logits_are_far_ = backend_->FreeBytes().has_value();
   positions_.reserve(rows);
   selected_rows_.reserve(rows);
   sequence_rows_.reserve(rows);
@@ -275,7 +276,8 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
   const int rows = static_cast<int>(step.ids.size());
   assert(rows >= 1 && rows <= limits_.max_rows);
   assert(static_cast<int>(step.logit_rows.size()) <= limits_.max_logit_rows);
-  assert(logits.size() == step.logit_rows.size() * static_cast<size_t>(config.vocab_size));
+  assert(logits.empty() ||
+         logits.size() == step.logit_rows.size() * static_cast<size_t>(config.vocab_size));
   assert(hidden.size() == step.hidden_rows.size() * hidden_size);
 
   positions_.clear();
@@ -296,6 +298,7 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
   const int selected = static_cast<int>(selected_rows_.size());
   assert(selected <= rows);
 
+  backend_->BeginStep();
   backend_->Embed(*embed_tokens_, step.ids, x_->data());
   for (int i = 0; i < config.num_layers; ++i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
@@ -325,15 +328,33 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
                       config.rms_norm_eps, selected_->data());
   }
   const int logit_rows = static_cast<int>(step.logit_rows.size());
+  logit_rows_ = logit_rows;
   if (logit_rows > 0) {
     backend_->MatMul(lm_head_ ? *lm_head_ : *embed_tokens_, nullptr, selected_->data(), logit_rows,
                      false, logits_->data(), config.vocab_size);
-    backend_->Download(logits_->data(), logits);
   }
+  backend_->EndStep();
+  if (!logits.empty()) backend_->Download(logits_->data(), logits);
   if (!hidden.empty()) {
     backend_->Download(selected_->data() + static_cast<size_t>(logit_rows) * hidden_size, hidden);
   }
   backend_->Synchronize();
+}
+
+void Transformer::RankLogits(int count, LargestLogits& largest) {
+  const auto rows = static_cast<size_t>(logit_rows_);
+  largest.ids.resize(rows * static_cast<size_t>(count));
+  largest.logits.resize(rows * static_cast<size_t>(count));
+  largest.log_sum_exp.resize(rows);
+  backend_->TopK(logits_->data(), logit_rows_, config().vocab_size, count, largest.ids,
+                 largest.logits, largest.log_sum_exp);
+}
+
+void Transformer::CopyLogits(int index, std::span<float> logits) {
+  assert(index >= 0 && index < logit_rows_);
+  backend_->Download(
+      logits_->data() + static_cast<size_t>(index) * static_cast<size_t>(config().vocab_size),
+      logits);
 }
 
 void Transformer::KeepPath(kernels::KvCache& cache, std::span<const int32_t> pages,

@@ -81,10 +81,23 @@ class Transformer {
                                                                   kernels::DType dtype) const;
 
   // Computes a step: writes keys and values of all rows, and to host memory
-  //   logits: [logit_rows.size(), vocab_size]
+  //   logits: [logit_rows.size(), vocab_size], or nothing: then they stay in the backend's memory
+  //           for RankLogits and CopyLogits
   //   hidden: [hidden_rows.size(), hidden_size], after the final norm
   void Forward(const StepInput& step, kernels::KvCache& cache, std::span<float> logits,
                std::span<float> hidden);
+
+  // Whether it takes time to have logits in the host's memory.
+  bool logits_are_far() const { return logits_are_far_; }
+  // Of the logits of the last step: the `count` largest of each row and log(sum(exp)) of all, as
+  // Backend::TopK gives them; and one row, given as its index among the step's logit_rows.
+  struct LargestLogits {
+    std::vector<int32_t> ids;  // [logit rows, count], as `logits`
+    std::vector<float> logits;
+    std::vector<float> log_sum_exp;  // [logit rows]
+  };
+  void RankLogits(int count, LargestLogits& largest);
+  void CopyLogits(int index, std::span<float> logits);
 
   // Leaves in the cache, of the rows of a tree that started at `first_position`, only `path`: a row
   // and its ancestors, ascending. Its i-th row then has position and slot first_position + i, as if
@@ -154,6 +167,9 @@ class Transformer {
   float* v_ = nullptr;
   int q_stride_ = 0;
   int kv_stride_ = 0;
+
+  bool logits_are_far_ = false;
+  int logit_rows_ = 0;  // of the last step
 
   // Scratch of Forward, so that it allocates nothing.
   std::vector<int32_t> positions_;

@@ -1,8 +1,10 @@
-// kernels/cuda/memory.h on the host. Fresh memory is full of NaNs.
+// kernels/cuda/memory.h and graph.h on the host. Fresh memory is full of NaNs. A
+// graph runs the launches that it was made of, whatever has become of its log.
 
 #include <cstdlib>
 #include <cstring>
 
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/memory.h"
 
 namespace octogate::kernels::cuda {
@@ -29,6 +31,11 @@ void FreeDeviceMemory::operator()(void* memory) const { std::free(memory); }
 void FreePinnedMemory::operator()(void* memory) const { std::free(memory); }
 DeviceMemory AllocateDevice(size_t bytes) { return DeviceMemory(AllocatePoisoned(bytes)); }
 PinnedMemory AllocatePinned(size_t bytes) { return PinnedMemory(AllocatePoisoned(bytes)); }
+struct DeviceEvent {};
+void FreeDeviceEvent::operator()(DeviceEvent* event) const { delete event; }
+Event MakeEvent() { return Event(new DeviceEvent); }
+void Record(Stream /*stream*/, DeviceEvent& /*event*/) {}
+void WaitFor(DeviceEvent& /*event*/) {}
 size_t FreeDeviceBytes() { return size_t{1} << 32; }
 void CopyToDevice(Stream /*stream*/, const void* from, size_t bytes, void* to) {
   std::memcpy(to, from, bytes);
@@ -36,5 +43,14 @@ void CopyToDevice(Stream /*stream*/, const void* from, size_t bytes, void* to) {
 void CopyToHost(Stream /*stream*/, const void* from, size_t bytes, void* to) {
   std::memcpy(to, from, bytes);
 }
+
+struct RunnableGraph {
+  LaunchLog launches;
+};
+void DestroyGraph::operator()(RunnableGraph* graph) const { delete graph; }
+Graph MakeGraph(const LaunchLog& log, StreamHandle /*stream*/) {
+  return Graph(new RunnableGraph{log});
+}
+void RunGraph(const RunnableGraph& graph, StreamHandle stream) { graph.launches.Run(stream); }
 
 }  // namespace octogate::kernels::cuda

@@ -10,6 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/reference/reference_backend.h"
 #include "tests/workers/engine/fresh_seed.h"
 #include "workers/engine/philox.h"
 
@@ -193,6 +194,120 @@ TEST(SamplerTest, DrawsFromTheDistributionThatTheParametersDefine) {
     const double root = 1 - 2 / (9 * freedom) + 6 * std::sqrt(2 / (9 * freedom));
     EXPECT_LT(chi_square, freedom * root * root * root);
   }
+}
+
+// The `count` largest logits as a backend gives them.
+struct Largest {
+  std::vector<int32_t> ids;
+  std::vector<float> logits;
+  float log_sum_exp = 0;
+
+  Largest(const std::vector<float>& all, int count)
+      : ids(static_cast<size_t>(count)), logits(static_cast<size_t>(count)) {
+    const auto size = static_cast<int>(all.size());
+    kernels::MakeReferenceBackend()->TopK(all.data(), 1, size, count, ids, logits,
+                                          {&log_sum_exp, 1});
+  }
+  RankedLogits ranked(int vocab_size) const { return {ids, logits, log_sum_exp, vocab_size}; }
+};
+
+// Where the largest logits decide, they decide as all of them do: flat and peaked rows, rows with
+// many ties, forbidden tokens, every combination of cuts.
+TEST(RankedSamplingTest, ChoosesWhatSampleChooses) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  const auto draw = [&](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(random);
+  };
+  int decided = 0;
+  int asked = 0;
+  for (int trial = 0; trial < 600; ++trial) {
+    SamplingParameters parameters;
+    constexpr float kTemperatures[] = {0, 0.1f, 0.6f, 1, 1.5f, 20};
+    constexpr float kTopP[] = {1, 0.95f, 0.8f, 0.3f, 1e-6f};
+    constexpr float kMinP[] = {0, 0.05f, 0.5f, 1};
+    parameters.temperature = kTemperatures[draw(0, 5)];
+    if (draw(0, 1) == 1) parameters.top_k = draw(1, 70);
+    parameters.top_p = kTopP[draw(0, 4)];
+    parameters.min_p = kMinP[draw(0, 3)];
+    std::vector<float> logits(
+        static_cast<size_t>(draw(0, 3) == 0 ? draw(1, 100) : draw(100, 4000)));
+    const float spread = std::uniform_real_distribution<float>(0.1f, 8)(random);
+    std::normal_distribution<float> normal(static_cast<float>(draw(-30, 30)), spread);
+    const int style = draw(0, 3);
+    for (float& logit : logits) {
+      logit = normal(random);
+      if (style == 1) logit = std::round(logit * 4) / 4;
+      if (style == 2 && draw(0, 2) == 0) logit = -kInfinity;
+    }
+    logits[static_cast<size_t>(draw(0, static_cast<int>(logits.size()) - 1))] = 31;
+    const auto vocab_size = static_cast<int>(logits.size());
+    Sampler sampler(parameters, {});
+    const int count = std::min(sampler.RankedCount(), vocab_size);
+    if (count == 0) continue;
+    // A device may have ranked more, for another row of the step.
+    const Largest largest(logits, std::min(vocab_size, count + draw(0, 1) * draw(0, 100)));
+    for (uint64_t s = 0; s < 5; ++s) {
+      parameters.seed = s;
+      const Sampler seeded(parameters, {});
+      SamplerScratch scratch;
+      ++asked;
+      const auto id = seeded.SampleRanked(largest.ranked(vocab_size), scratch);
+      if (!id) continue;
+      ++decided;
+      ASSERT_EQ(*id, SampleOnce(parameters, logits))
+          << "temperature " << parameters.temperature << " top_k " << parameters.top_k << " top_p "
+          << parameters.top_p << " min_p " << parameters.min_p << " of " << vocab_size;
+    }
+  }
+  EXPECT_GT(decided, asked / 3);
+}
+
+TEST(RankedSamplingTest, DecidesTheUsualCases) {
+  std::mt19937 random(FreshSeed());
+  std::normal_distribution<float> normal(0, 3);
+  std::vector<float> logits(20000);
+  for (float& logit : logits) logit = normal(random);
+  for (size_t i = 0; i < 20; ++i) logits[i * 7] = 20 - static_cast<float>(i);
+  for (const SamplingParameters& parameters :
+       {SamplingParameters{}, SamplingParameters{.temperature = 0.7f, .top_k = 40},
+        SamplingParameters{.temperature = 0.7f, .top_k = 40, .top_p = 0.9f},
+        SamplingParameters{.temperature = 0.7f, .top_p = 0.9f},
+        SamplingParameters{.temperature = 1, .top_p = 0.9f},
+        SamplingParameters{.temperature = 1, .min_p = 0.05f}}) {
+    const Sampler sampler(parameters, {});
+    const Largest largest(logits, sampler.RankedCount());
+    SamplerScratch scratch;
+    EXPECT_TRUE(sampler.SampleRanked(largest.ranked(20000), scratch).has_value())
+        << "temperature " << parameters.temperature << " top_k " << parameters.top_k;
+  }
+}
+
+TEST(RankedSamplingTest, NeedsAllLogitsWhereTheyMatter) {
+  EXPECT_EQ(Sampler({.temperature = 1}, {}).RankedCount(), 0);
+  EXPECT_EQ(Sampler({.presence_penalty = 1}, {}).RankedCount(), 0);
+  EXPECT_EQ(Sampler({.temperature = 1, .top_k = 5000}, {}).RankedCount(), 0);
+  SamplingParameters biased;
+  biased.logit_bias = {{1, 2}};
+  EXPECT_EQ(Sampler(biased, {}).RankedCount(), 0);
+  SamplingParameters first;
+  first.allowed_first_tokens = {1};
+  Sampler begins(first, {});
+  EXPECT_EQ(begins.RankedCount(), 0);
+  begins.Append(1);
+  EXPECT_EQ(begins.RankedCount(), 1);
+}
+
+TEST(RankedSamplingTest, LeavesBrokenRowsToSample) {
+  const Sampler sampler({}, {});
+  SamplerScratch scratch;
+  for (const float broken : {kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+    const Largest largest({1, broken, 2}, 1);
+    EXPECT_EQ(sampler.SampleRanked(largest.ranked(3), scratch), std::nullopt);
+  }
+  const Largest forbidden({-kInfinity, -kInfinity}, 1);
+  EXPECT_EQ(sampler.SampleRanked(forbidden.ranked(2), scratch), std::nullopt);
 }
 
 TEST(LogprobsTest, AreThoseOfTheModel) {

@@ -1,0 +1,385 @@
+// Whole steps on a GPU as the engine drives them (Backend::BeginStep, EndStep, then
+// the best logit of each row): Llama-3-8B's shapes with random weights, keys and
+// values. Decoding for 1 to 256 sequences over 1 Ki to 128 Ki positions, a tree of
+// 64 rows beside one row, and chunks of prompts; with keys and values of 16 and 8
+// bits, attention on tensor cores beside the CPU's order, and with and without CUDA
+// graphs. Beside the bandwidth of copies measured in the same run.
+//   step_bench [--json]
+//
+// Four layers are held and measured: a step of 32 takes eight times the difference
+// to a step of none, and the latter once.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/stream.h"
+#include "kernels/dtype.h"
+#include "kernels/float16.h"
+#include "tests/bench/report.h"
+#include "tests/gpu/device_clock.h"
+
+namespace octogate::bench {
+namespace {
+
+using kernels::Backend;
+using kernels::Buffer;
+using kernels::DType;
+using kernels::KvCache;
+using kernels::SequenceRows;
+using kernels::Weight;
+using kernels::WeightFormat;
+using kernels::cuda::CheckCuda;
+
+constexpr int kNoDevice = 3;  // exit status
+constexpr int kModelLayers = 32;
+constexpr int kLayers = 4;
+constexpr int kHidden = 4096;
+constexpr int kHeads = 32;
+constexpr int kKvHeads = 8;
+constexpr int kHeadDim = 128;
+constexpr int kIntermediate = 14336;
+constexpr int kVocabulary = 128256;
+constexpr int kQkv = (kHeads + 2 * kKvHeads) * kHeadDim;
+constexpr int kMaxRows = 2048;
+constexpr int kMaxLogitRows = 256;
+constexpr int kPageSize = 16;
+constexpr int kMaxTokens = 1 << 18;  // of the cache
+constexpr int kWarmSteps = 3;        // the second one makes the graph
+constexpr int kSteps = 11;
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Random BF16 of magnitude below 1/16, the same ones over and over.
+std::vector<uint16_t> RandomWeights(std::mt19937& random, size_t count) {
+  std::vector<uint16_t> pattern(size_t{1} << 20);
+  std::uniform_real_distribution<float> uniform(-0x1p-4f, 0x1p-4f);
+  for (uint16_t& value : pattern) value = kernels::FloatToBFloat16(uniform(random));
+  std::vector<uint16_t> values(count);
+  for (size_t at = 0; at < count; at += pattern.size()) {
+    std::copy_n(pattern.begin(), std::min(pattern.size(), count - at),
+                values.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  return values;
+}
+
+class Model {
+ public:
+  Model(Backend& backend, WeightFormat format, std::mt19937& random) : backend_(backend) {
+    const std::vector<uint16_t> values =
+        RandomWeights(random, static_cast<size_t>(kVocabulary) * kHidden);
+    const auto load = [&](int rows, int cols) {
+      auto weight = backend.LoadWeight({values.data(), DType::kBF16, rows, cols}, format);
+      if (weight == nullptr) std::fprintf(stderr, "step_bench: no memory for weights\n");
+      return weight;
+    };
+    for (int i = 0; i < kLayers; ++i) {
+      layers_.push_back({load(kQkv, kHidden), load(kHidden, kHeads * kHeadDim),
+                         load(2 * kIntermediate, kHidden), load(kHidden, kIntermediate)});
+    }
+    logits_weight_ = load(kVocabulary, kHidden);
+    embedding_ = backend.LoadWeight({values.data(), DType::kBF16, kVocabulary, kHidden},
+                                    WeightFormat::kStored);
+    for (int i = 0; i < kHeadDim / 2; ++i) {
+      frequencies_.push_back(std::pow(500000.0f, -2.0f * static_cast<float>(i) / kHeadDim));
+    }
+    const auto allocate = [&](int rows, int columns) {
+      return backend.Allocate(static_cast<size_t>(rows) * static_cast<size_t>(columns));
+    };
+    x_ = allocate(kMaxRows, kHidden);
+    normed_ = allocate(kMaxRows, kHidden);
+    qkv_ = allocate(kMaxRows, kQkv);
+    attention_ = allocate(kMaxRows, kHeads * kHeadDim);
+    gate_up_ = allocate(kMaxRows, 2 * kIntermediate);
+    gated_ = allocate(kMaxRows, kIntermediate);
+    selected_ = allocate(kMaxLogitRows, kHidden);
+    logits_ = allocate(kMaxLogitRows, kVocabulary);
+    norm_ = allocate(1, kHidden);
+    const std::vector<float> ones(kHidden, 1.0f);
+    backend.Upload(ones, norm_->data());
+  }
+
+  // Bytes of weights that a step of all layers reads.
+  double bytes() const {
+    double layer = 0;
+    for (const auto* weight :
+         {&layers_[0].qkv, &layers_[0].o, &layers_[0].gate_up, &layers_[0].down}) {
+      layer += static_cast<double>((*weight)->bytes);
+    }
+    return layer * kModelLayers + static_cast<double>(logits_weight_->bytes);
+  }
+
+  // One step of `layers` layers; logits of the rows in `logit_rows`.
+  void Step(int layers, std::span<const int32_t> ids, std::span<const int32_t> positions,
+            std::span<const SequenceRows> sequences, std::span<const int32_t> logit_rows,
+            KvCache& cache) {
+    const int rows = static_cast<int>(ids.size());
+    backend_.BeginStep();
+    backend_.Embed(*embedding_, ids, x_->data());
+    for (int i = 0; i < layers; ++i) {
+      const Layer& layer = layers_[static_cast<size_t>(i)];
+      float* q = qkv_->data();
+      float* k = q + kHeads * kHeadDim;
+      backend_.RmsNorm(x_->data(), norm_->data(), rows, kHidden, 1e-5f, normed_->data());
+      backend_.MatMul(*layer.qkv, nullptr, normed_->data(), rows, false, q, kQkv);
+      backend_.Rope({kHeads + kKvHeads, kHeadDim, frequencies_, 1}, positions, kQkv, q);
+      backend_.WriteKv(cache, i, sequences, k, k + kKvHeads * kHeadDim, kQkv);
+      backend_.Attention({kHeads, kKvHeads, kHeadDim, 1 / std::sqrt(1.0f * kHeadDim), 0}, cache, i,
+                         sequences, q, kQkv, attention_->data());
+      backend_.MatMul(*layer.o, nullptr, attention_->data(), rows, true, x_->data(), kHidden);
+      backend_.RmsNorm(x_->data(), norm_->data(), rows, kHidden, 1e-5f, normed_->data());
+      backend_.MatMul(*layer.gate_up, nullptr, normed_->data(), rows, false, gate_up_->data(),
+                      2 * kIntermediate);
+      backend_.SiluMul(gate_up_->data(), rows, kIntermediate, gated_->data());
+      backend_.MatMul(*layer.down, nullptr, gated_->data(), rows, true, x_->data(), kHidden);
+    }
+    const int selected = static_cast<int>(logit_rows.size());
+    backend_.GatherRows(x_->data(), logit_rows, kHidden, selected_->data());
+    backend_.RmsNorm(selected_->data(), norm_->data(), selected, kHidden, 1e-5f, selected_->data());
+    backend_.MatMul(*logits_weight_, nullptr, selected_->data(), selected, false, logits_->data(),
+                    kVocabulary);
+    backend_.EndStep();
+    best_.resize(static_cast<size_t>(selected));
+    values_.resize(best_.size());
+    sums_.resize(best_.size());
+    backend_.TopK(logits_->data(), selected, kVocabulary, 1, best_, values_, sums_);
+  }
+
+  // Fills the cache with random keys and values.
+  void Fill(KvCache& cache, std::span<const int32_t> pages, std::mt19937& random) {
+    std::vector<float> values(static_cast<size_t>(kMaxRows) * kQkv);
+    std::normal_distribution<float> normal;
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = i < 1 << 20 ? normal(random) : values[i - (1 << 20)];
+    }
+    backend_.Upload(values, qkv_->data());
+    const int positions = static_cast<int>(pages.size()) * kPageSize;
+    for (int first = 0; first < positions; first += kMaxRows) {
+      const SequenceRows rows{0, std::min(kMaxRows, positions - first), first, pages};
+      for (int layer = 0; layer < kLayers; ++layer) {
+        backend_.WriteKv(cache, layer, {&rows, 1}, qkv_->data(), qkv_->data() + kHidden, kQkv);
+      }
+    }
+    backend_.Synchronize();
+  }
+
+ private:
+  struct Layer {
+    std::unique_ptr<Weight> qkv, o, gate_up, down;
+  };
+
+  Backend& backend_;
+  std::vector<Layer> layers_;
+  std::unique_ptr<Weight> embedding_, logits_weight_;
+  std::vector<float> frequencies_;
+  std::unique_ptr<Buffer> x_, normed_, qkv_, attention_, gate_up_, gated_, selected_, logits_,
+      norm_;
+  std::vector<int32_t> best_;
+  std::vector<float> values_, sums_;
+};
+
+// What a step holds: `sequences` of `rows` rows each behind `context` positions.
+struct Shape {
+  int sequences = 1;
+  int rows = 1;
+  int context = 0;
+  bool tree = false;  // otherwise a chain
+};
+
+class Bench {
+ public:
+  Bench(Backend& backend, WeightFormat format, DType cache_type, std::mt19937& random)
+      : backend_(backend), cache_type_(cache_type), model_(backend, format, random) {
+    pages_.resize(kMaxTokens / kPageSize);
+    std::iota(pages_.begin(), pages_.end(), 0);
+    std::shuffle(pages_.begin(), pages_.end(), random);
+    cache_ = backend.CreateKvCache(
+        {kLayers, static_cast<int>(pages_.size()), kPageSize, kKvHeads, kHeadDim, cache_type});
+    if (cache_ != nullptr) model_.Fill(*cache_, pages_, random);
+  }
+
+  bool Fits(const Shape& shape) const {
+    return cache_ != nullptr && shape.sequences * shape.rows <= kMaxRows &&
+           int64_t{shape.sequences} * Pages(shape) * kPageSize <= kMaxTokens;
+  }
+
+  // Seconds of a step of the whole model.
+  double Seconds(const Shape& shape) {
+    const double none = Median(shape, 0);
+    return none + (Median(shape, kLayers) - none) / kLayers * kModelLayers;
+  }
+
+  // Bytes of weights, keys and values that such a step reads at least.
+  double Bytes(const Shape& shape) const {
+    const double kv = 2.0 * kModelLayers * kKvHeads *
+                      static_cast<double>(kernels::KvHeadBytes(cache_type_, kHeadDim));
+    return model_.bytes() + kv * shape.sequences * (shape.context + shape.rows);
+  }
+
+ private:
+  static int Pages(const Shape& shape) {
+    return (shape.context + shape.rows + kSteps + kWarmSteps) / kPageSize + 1;
+  }
+
+  double Median(const Shape& shape, int layers) {
+    std::vector<kernels::AncestorMask> masks;
+    for (int r = 0; r < shape.rows && shape.tree; ++r) {  // a binary tree
+      masks.emplace_back();
+      if (r > 0) masks.back() = masks[static_cast<size_t>((r - 1) / 2)];
+      masks.back().words[r / 64] |= uint64_t{1} << (r % 64);
+    }
+    std::vector<double> seconds;
+    for (int step = 0; step < kWarmSteps + kSteps; ++step) {
+      std::vector<int32_t> ids, positions, logit_rows;
+      std::vector<SequenceRows> sequences;
+      for (int s = 0; s < shape.sequences; ++s) {
+        const auto pages = std::span(pages_).subspan(static_cast<size_t>(s * Pages(shape)),
+                                                     static_cast<size_t>(Pages(shape)));
+        // A decoding sequence grows from step to step.
+        const int first = shape.context + (shape.rows == 1 ? step : 0);
+        sequences.push_back({static_cast<int>(ids.size()), shape.rows, first, pages, masks});
+        for (int r = 0; r < shape.rows; ++r) {
+          positions.push_back(kernels::PositionOf(sequences.back(), r));
+          if (shape.rows == 1 || shape.tree) logit_rows.push_back(static_cast<int>(ids.size()));
+          ids.push_back((step * 7919 + static_cast<int>(ids.size()) * 104729) % kVocabulary);
+        }
+        if (logit_rows.empty()) logit_rows.push_back(static_cast<int>(ids.size()) - 1);
+      }
+      backend_.Synchronize();
+      const double begin = Now();
+      model_.Step(layers, ids, positions, sequences, logit_rows, *cache_);
+      if (step >= kWarmSteps) seconds.push_back(Now() - begin);
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + kSteps / 2, seconds.end());
+    return seconds[kSteps / 2];
+  }
+
+  Backend& backend_;
+  const DType cache_type_;
+  Model model_;
+  std::unique_ptr<KvCache> cache_;
+  std::vector<int32_t> pages_;
+};
+
+std::string Positions(int count) {
+  return count % 1024 == 0 ? std::to_string(count / 1024) + " Ki" : std::to_string(count);
+}
+
+void MeasureDecoding(const std::string& name, Bench& bench, double copy, Report* report) {
+  for (const int context : {1 << 10, 1 << 13, 1 << 15, (1 << 17) - 1024}) {
+    for (const int batch : {1, 4, 16, 64, 256}) {
+      const Shape shape{batch, 1, context, false};
+      if (!bench.Fits(shape)) continue;
+      const double seconds = bench.Seconds(shape);
+      const double rate = bench.Bytes(shape) / seconds;
+      report->Add({.name = name + ": decode, batch " + std::to_string(batch) + ", context " +
+                           Positions(context),
+                   .value = batch / seconds,
+                   .unit = "tokens/s",
+                   .beside = "bytes read, of the copies' rate",
+                   .ratio = rate / copy});
+    }
+  }
+}
+
+void MeasureTreesAndPrompts(const std::string& name, Bench& bench, Report* report) {
+  for (const int context : {1 << 10, 1 << 13, 1 << 15}) {
+    const Shape one{1, 1, context, false};
+    const Shape tree{1, 64, context, true};
+    const double seconds = bench.Seconds(tree);
+    report->Add({.name = name + ": tree of 64 rows, context " + Positions(context),
+                 .value = seconds * 1e3,
+                 .unit = "ms",
+                 .beside = "one row",
+                 .ratio = seconds / bench.Seconds(one),
+                 .aim = AtMost(1.15, Aim::kRatio)});
+  }
+  for (const int context : {0, 1 << 13, 1 << 15}) {
+    const Shape chunk{1, kMaxRows, context, false};
+    report->Add(
+        {.name = name + ": prompt, " + Positions(kMaxRows) + " rows behind " + Positions(context),
+         .value = kMaxRows / bench.Seconds(chunk),
+         .unit = "tokens/s"});
+  }
+}
+
+std::unique_ptr<Backend> Make(const kernels::cuda::Options& options) {
+  std::string problem;
+  auto backend = kernels::cuda::MakeBackend(options, &problem);
+  if (backend == nullptr) std::fprintf(stderr, "step_bench: %s\n", problem.c_str());
+  return backend;
+}
+
+int Main(int argc, char** argv) {
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    std::fprintf(stderr, "step_bench: no GPU answers; nothing was measured\n");
+    return kNoDevice;
+  }
+  std::mt19937 random(std::random_device{}());
+  Report report("steps", argc, argv);
+  cudaStream_t stream;
+  CheckCuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
+  const double copy = CopyBytesPerSecond(stream, size_t{1} << 30);
+  CheckCuda(cudaStreamDestroy(stream), "destroying a stream");
+  report.Add({.name = "copies of 1 GiB", .value = copy * 1e-9, .unit = "GB/s"});
+
+  struct Run {
+    const char* name;
+    WeightFormat format;
+    DType cache;
+  };
+  constexpr Run kRuns[] = {{"bf16, kv bf16", WeightFormat::kStored, DType::kBF16},
+                           {"bf16, kv fp8", WeightFormat::kStored, DType::kF8E4M3},
+                           {"fp8, kv fp8", WeightFormat::kFp8, DType::kF8E4M3},
+                           {"int8, kv int8", WeightFormat::kInt8, DType::kI8},
+                           {"int4-group, kv int8", WeightFormat::kInt4Group, DType::kI8}};
+  for (const Run& run : kRuns) {
+    std::fprintf(stderr, "%s\n", run.name);
+    const auto backend = Make({});
+    if (backend == nullptr) return 1;
+    Bench bench(*backend, run.format, run.cache, random);
+    MeasureDecoding(run.name, bench, copy, &report);
+    MeasureTreesAndPrompts(run.name, bench, &report);
+  }
+  // The same with one thing changed, beside the first run.
+  const auto beside = [&](const char* name, const kernels::cuda::Options& options) {
+    std::fprintf(stderr, "%s\n", name);
+    const auto plain = Make({});
+    const auto changed = Make(options);
+    if (plain == nullptr || changed == nullptr) return;
+    Bench as_it_is(*plain, WeightFormat::kStored, DType::kBF16, random);
+    Bench other(*changed, WeightFormat::kStored, DType::kBF16, random);
+    for (const Shape& shape :
+         {Shape{1, 1, 1024, false}, Shape{64, 1, 1024, false}, Shape{1, 1, 1 << 15, false},
+          Shape{1, 64, 1 << 13, true}, Shape{1, kMaxRows, 1 << 13, false}}) {
+      const double seconds = other.Seconds(shape);
+      report.Add({.name = std::string(name) + ": " + std::to_string(shape.sequences) + " x " +
+                          std::to_string(shape.rows) + " rows, context " + Positions(shape.context),
+                  .value = seconds * 1e3,
+                  .unit = "ms",
+                  .beside = "with it as it is",
+                  .ratio = seconds / as_it_is.Seconds(shape)});
+    }
+  };
+  beside("without CUDA graphs", {.step_graphs = 0});
+  beside("attention in the CPU's order", {.exact_attention = true});
+  beside("inputs rounded to BF16", {.input_rounding = kernels::cuda::InputRounding::kRounded});
+  return report.Print();
+}
+
+}  // namespace
+}  // namespace octogate::bench
+
+int main(int argc, char** argv) { return octogate::bench::Main(argc, argv); }

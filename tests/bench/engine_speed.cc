@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <iostream>
 #include <memory>
 #include <thread>
@@ -123,6 +124,13 @@ TemporaryFolder::~TemporaryFolder() {
 
 std::string Threads(int threads) {
   return absl::StrCat(threads, threads == 1 ? " thread" : " threads");
+}
+
+std::string OnlyOf(int argc, char** argv) {
+  for (int i = 1; i + 1 < argc; ++i) {
+    if (std::strcmp(argv[i], "--only") == 0) return argv[i + 1];
+  }
+  return "";
 }
 
 }  // namespace octogate::bench

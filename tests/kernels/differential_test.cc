@@ -41,7 +41,7 @@ class DifferentialTest : public ::testing::TestWithParam<std::tuple<Isa, int>> {
 
 INSTANTIATE_TEST_SUITE_P(Isa, DifferentialTest,
                          ::testing::Combine(::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512,
-                                                              Isa::kAvx512Bf16),
+                                                              Isa::kAmx),
                                             ::testing::Values(1, 2, 3)),
                          [](const auto& info) {
                            return std::string(Name(std::get<0>(info.param))) +

@@ -78,7 +78,7 @@ class QuantizedMatMulTest : public ::testing::TestWithParam<Isa> {
 
 INSTANTIATE_TEST_SUITE_P(Isa, QuantizedMatMulTest,
                          ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni,
-                                           Isa::kAvx512Bf16),
+                                           Isa::kAmx),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST_P(QuantizedMatMulTest, GivesTheBitsOfTheReference) {

@@ -123,7 +123,8 @@ class CpuBackend final : public Backend {
   std::string Describe() const override {
     const int threads = pool_.threads();
     return std::string("cpu-") + Name(isa_) + " (" + std::to_string(threads) +
-           (threads == 1 ? " thread)" : " threads)");
+           (threads == 1 ? " thread" : " threads") +
+           (activations_ == Activations::kBF16 ? ", BF16 activations)" : ")");
   }
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -72,6 +73,17 @@ TEST_P(Bf16Test, FollowsTheSpecificationForAnyNumberOfRows) {
       ASSERT_TRUE(SameBits(Specified(weight, outputs, cols, x, rows), MatMul(weight, x, rows)))
           << rows << " rows, " << cols << " columns";
     }
+  }
+}
+
+// More rows than are multiplied at a time, of more columns than a cache holds.
+TEST_P(Bf16Test, CutsManyRowsOfManyColumns) {
+  for (const auto& [rows, cols] : {std::pair{40, 33000}, std::pair{300, 4000}}) {
+    const int outputs = random_.Int(1, 3);
+    const StoredMatrix weight(random_.Floats(static_cast<size_t>(outputs * cols)), DType::kBF16,
+                              outputs, cols);
+    const auto x = random_.Floats(static_cast<size_t>(rows * cols));
+    ASSERT_TRUE(SameBits(Specified(weight, outputs, cols, x, rows), MatMul(weight, x, rows)));
   }
 }
 

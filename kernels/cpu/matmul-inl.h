@@ -6,25 +6,45 @@
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
+// Compilers give up on the innermost loops below, which keep their arrays in
+// registers, before all of them are unrolled.
+#if defined(__clang__)
+#define OCTOGATE_UNROLL _Pragma("unroll")
+#else
+#define OCTOGATE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 inline constexpr int kGroupPairs = kLanes / 2;
 inline constexpr size_t kTileSums = size_t{kLanes} * kPanelOutputs;  // of a row and a panel
 
 template <DType T>
 inline constexpr size_t kPairBytes = 2 * kPanelOutputs* SizeOf(T);
 
+// Weights to ask for while others are multiplied: those of groups first, first +
+// every, … of a slice at `from`, in the layout of the slice at hand.
+struct Ahead {
+  const uint8_t* from;  // null: none
+  int first;
+  int every;
+};
+
 // Adds the products of `groups` groups of columns to the sums of X rows of x and
 // W panels. A pass keeps the lanes of P pairs of every group in registers.
 template <DType T, int X, int W, int P>
 inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float* x,
-                           size_t x_stride, int groups, bool first, float* sums) {
+                           size_t x_stride, int groups, bool first, const Ahead& ahead,
+                           float* sums) {
   static_assert(kGroupPairs % P == 0, "passes are of equal width");
   for (int pair = 0; pair < kGroupPairs; pair += P) {
     F32x16 even[X][W][P];
     F32x16 odd[X][W][P];
     float* const lanes = sums + 2 * pair * kPanelOutputs;
+    OCTOGATE_UNROLL
     for (int i = 0; i < X; ++i) {
+      OCTOGATE_UNROLL
       for (int w = 0; w < W; ++w) {
         const float* from = lanes + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums;
+        OCTOGATE_UNROLL
         for (int p = 0; p < P; ++p, from += 2 * kPanelOutputs) {
           even[i][w][p] = first ? Zero() : Load(from);
           odd[i][w][p] = first ? Zero() : Load(from + kPanelOutputs);
@@ -33,17 +53,34 @@ inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float
     }
     const uint8_t* weights = panel + static_cast<size_t>(pair) * kPairBytes<T>;
     const float* inputs = x + 2 * pair;
+    int asking = ahead.from != nullptr ? ahead.first : groups;
     for (int g = 0; g < groups; ++g) {
+      if (g == asking) {
+        asking += ahead.every;
+        const uint8_t* from =
+            ahead.from + static_cast<size_t>(g * kGroupPairs + pair) * kPairBytes<T>;
+        OCTOGATE_UNROLL
+        for (int w = 0; w < W; ++w) {
+          OCTOGATE_UNROLL
+          for (size_t at = 0; at < P * kPairBytes<T>; at += 64) {
+            __builtin_prefetch(from + static_cast<size_t>(w) * panel_bytes + at, 0, 2);
+          }
+        }
+      }
+      OCTOGATE_UNROLL
       for (int p = 0; p < P; ++p) {
         Pair values[W];
+        OCTOGATE_UNROLL
         for (int w = 0; w < W; ++w) {
           values[w] = LoadPair<T>(weights + static_cast<size_t>(w) * panel_bytes +
                                   static_cast<size_t>(p) * kPairBytes<T>);
         }
+        OCTOGATE_UNROLL
         for (int i = 0; i < X; ++i) {
           const float* from = inputs + static_cast<size_t>(i) * x_stride + 2 * p;
           const F32x16 even_x = Broadcast(from[0]);
           const F32x16 odd_x = Broadcast(from[1]);
+          OCTOGATE_UNROLL
           for (int w = 0; w < W; ++w) {
             even[i][w][p] = Fma(even_x, values[w].even, even[i][w][p]);
             odd[i][w][p] = Fma(odd_x, values[w].odd, odd[i][w][p]);
@@ -53,9 +90,12 @@ inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float
       weights += kGroupPairs * kPairBytes<T>;
       inputs += kLanes;
     }
+    OCTOGATE_UNROLL
     for (int i = 0; i < X; ++i) {
+      OCTOGATE_UNROLL
       for (int w = 0; w < W; ++w) {
         float* to = lanes + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums;
+        OCTOGATE_UNROLL
         for (int p = 0; p < P; ++p, to += 2 * kPanelOutputs) {
           Store(even[i][w][p], to);
           Store(odd[i][w][p], to + kPanelOutputs);
@@ -68,39 +108,47 @@ inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float
 // The same for `panels` panels, as many at a time as a tile takes.
 template <DType T, int X>
 inline void AccumulatePanels(const uint8_t* panel, size_t panel_bytes, int panels, const float* x,
-                             size_t x_stride, int groups, bool first, float* sums) {
+                             size_t x_stride, int groups, bool first, const Ahead& ahead,
+                             float* sums) {
   constexpr TileShape kShape = DenseTile(X);
   if (kShape.panels == kPanelsAtOnce && panels == kPanelsAtOnce) {
     return AccumulateTile<T, X, kShape.panels, kShape.pairs>(panel, panel_bytes, x, x_stride,
-                                                             groups, first, sums);
+                                                             groups, first, ahead, sums);
   }
   for (int w = 0; w < panels; ++w) {
-    AccumulateTile<T, X, 1, kShape.pairs>(panel + static_cast<size_t>(w) * panel_bytes, panel_bytes,
-                                          x, x_stride, groups, first,
-                                          sums + static_cast<size_t>(w) * kTileSums);
+    const size_t at = static_cast<size_t>(w) * panel_bytes;
+    const Ahead later{ahead.from != nullptr ? ahead.from + at : nullptr, ahead.first, ahead.every};
+    AccumulateTile<T, X, 1, kShape.pairs>(panel + at, panel_bytes, x, x_stride, groups, first,
+                                          later, sums + static_cast<size_t>(w) * kTileSums);
   }
 }
 
 template <DType T, int X = kDenseTileRows>
 inline void AccumulateRows(int rows, const uint8_t* panel, size_t panel_bytes, int panels,
-                           const float* x, size_t x_stride, int groups, bool first, float* sums) {
+                           const float* x, size_t x_stride, int groups, bool first,
+                           const Ahead& ahead, float* sums) {
   if constexpr (X > 0) {
     if (rows == X) {
-      return AccumulatePanels<T, X>(panel, panel_bytes, panels, x, x_stride, groups, first, sums);
+      return AccumulatePanels<T, X>(panel, panel_bytes, panels, x, x_stride, groups, first, ahead,
+                                    sums);
     }
-    AccumulateRows<T, X - 1>(rows, panel, panel_bytes, panels, x, x_stride, groups, first, sums);
+    AccumulateRows<T, X - 1>(rows, panel, panel_bytes, panels, x, x_stride, groups, first, ahead,
+                             sums);
   }
 }
 
-// A block of rows in tiles of about the same height.
+// A block of rows in tiles of about the same height, which share in asking for
+// the slice at `ahead`.
 template <DType T>
 inline void AccumulateBlock(int rows, const uint8_t* panel, size_t panel_bytes, int panels,
-                            const float* x, size_t x_stride, int groups, bool first, float* sums) {
+                            const float* x, size_t x_stride, int groups, bool first,
+                            const uint8_t* ahead, float* sums) {
   int row = 0;
-  for (int tile = (rows + kDenseTileRows - 1) / kDenseTileRows; tile > 0; --tile) {
+  const int tiles = (rows + kDenseTileRows - 1) / kDenseTileRows;
+  for (int tile = tiles; tile > 0; --tile) {
     const int count = (rows - row + tile - 1) / tile;
     AccumulateRows<T>(count, panel, panel_bytes, panels, x + static_cast<size_t>(row) * x_stride,
-                      x_stride, groups, first,
+                      x_stride, groups, first, {ahead, tile - 1, tiles},
                       sums + static_cast<size_t>(row * kPanelsAtOnce) * kTileSums);
     row += count;
   }
@@ -148,13 +196,25 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
     for (int row = 0; row < args.rows; row += kBlockRows) {
       const int rows = args.rows - row < kBlockRows ? args.rows - row : kBlockRows;
       const float* const x = args.x + static_cast<size_t>(row) * cols;
-      const auto accumulate = [&](const float* inputs, size_t stride, int group, int groups) {
-        AccumulateBlock<T>(rows, panel + static_cast<size_t>(group) * kGroupPairs * kPairBytes<T>,
-                           args.panel_bytes, panels, inputs, stride, groups, group == 0, sums);
+      const auto slice = [&](int group) {
+        return panel + static_cast<size_t>(group) * kGroupPairs * kPairBytes<T>;
+      };
+      const auto accumulate = [&](const float* inputs, size_t stride, int group, int groups,
+                                  const uint8_t* ahead) {
+        AccumulateBlock<T>(rows, slice(group), args.panel_bytes, panels, inputs, stride, groups,
+                           group == 0, ahead, sums);
       };
       for (int g = 0; g < whole_groups; g += kSliceGroups) {
-        accumulate(x + static_cast<size_t>(g) * kLanes, cols, g,
-                   whole_groups - g < kSliceGroups ? whole_groups - g : kSliceGroups);
+        const int groups = whole_groups - g < kSliceGroups ? whole_groups - g : kSliceGroups;
+        // What comes from memory next; later rows find the panels in the cache.
+        const uint8_t* ahead = nullptr;
+        if (whole_groups - g >= 2 * kSliceGroups) {
+          if (row == 0) ahead = slice(g + kSliceGroups);
+        } else if (g + groups == whole_groups && row + rows == args.rows &&
+                   n + 2 * kPanelsAtOnce <= end) {
+          ahead = panel + kPanelsAtOnce * args.panel_bytes;
+        }
+        accumulate(x + static_cast<size_t>(g) * kLanes, cols, g, groups, ahead);
       }
       if (left > 0) {
         for (int i = 0; i < rows; ++i) {
@@ -162,7 +222,7 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
                             left),
                 last_inputs + i * kLanes);
         }
-        accumulate(last_inputs, kLanes, whole_groups, 1);
+        accumulate(last_inputs, kLanes, whole_groups, 1, nullptr);
       }
       for (int i = 0; i < rows; ++i) {
         for (int w = 0; w < panels; ++w) {

@@ -6,6 +6,11 @@ namespace octogate::kernels::amx {
 namespace {
 
 constexpr int kTileRows = 16;  // of x in a tile
+constexpr int kPairRows = 2 * kTileRows;
+// Rows of x that share a slice of two panels in the first-level cache, beside
+// their sums, and the blocks of columns of such a slice.
+constexpr int kRowsAtOnce = 128;
+constexpr int kSliceBlocks = 8;
 constexpr size_t kTileBytes = 1024;
 constexpr int kTileStride = 64;
 
@@ -33,14 +38,22 @@ void ConfigureTiles(int rows) {
   _tile_loadconfig(&config);
 }
 
-// Leaves the dot products in `dots`, [X tiles of rows][W panels][16][16].
+// Adds the products of `blocks` blocks of columns to `dots`, [X tiles of rows][2
+// panels][16][16].
 template <int X, int W>
 void DotTiles(const uint8_t* x, size_t x_tile_bytes, const uint8_t* panel, size_t panel_bytes,
-              int blocks, float* dots) {
-  _tile_zero(0);
-  if constexpr (W == 2) _tile_zero(1);
-  if constexpr (X == 2) _tile_zero(2);
-  if constexpr (X == 2 && W == 2) _tile_zero(3);
+              int blocks, bool first, float* dots) {
+  if (first) {
+    _tile_zero(0);
+    if constexpr (W == 2) _tile_zero(1);
+    if constexpr (X == 2) _tile_zero(2);
+    if constexpr (X == 2 && W == 2) _tile_zero(3);
+  } else {
+    _tile_loadd(0, dots, kTileStride);
+    if constexpr (W == 2) _tile_loadd(1, dots + 256, kTileStride);
+    if constexpr (X == 2) _tile_loadd(2, dots + 512, kTileStride);
+    if constexpr (X == 2 && W == 2) _tile_loadd(3, dots + 768, kTileStride);
+  }
   for (int block = 0; block < blocks; ++block) {
     _tile_loadd(6, panel, kTileStride);
     if constexpr (W == 2) _tile_loadd(7, panel + panel_bytes, kTileStride);
@@ -76,20 +89,34 @@ void Finish(const Bf16MatMulArgs& args, int row, int rows, int panel, const floa
   }
 }
 
-// Outputs of up to 32 rows of x and one or two panels.
+// Outputs of `rows` rows of x, at most kRowsAtOnce, and one or two panels.
 void BlockOutputs(const Bf16MatMulArgs& args, int row, int rows, int panel, int panels) {
-  alignas(64) float dots[4 * 256];
+  alignas(64) float dots[kRowsAtOnce / kTileRows * 2 * 256];
   const size_t x_tile_bytes = static_cast<size_t>(args.blocks) * kTileBytes;
   const uint8_t* x =
       static_cast<const uint8_t*>(args.x) + static_cast<size_t>(row / kTileRows) * x_tile_bytes;
   const uint8_t* weights = args.panels + static_cast<size_t>(panel) * args.panel_bytes;
-  const auto dot = [&](auto function) {
-    function(x, x_tile_bytes, weights, args.panel_bytes, args.blocks, dots);
-  };
-  if (rows > kTileRows) {
-    dot(panels == 2 ? DotTiles<2, 2> : DotTiles<2, 1>);
-  } else {
-    dot(panels == 2 ? DotTiles<1, 2> : DotTiles<1, 1>);
+  // Few rows read a panel once, as one stream.
+  const int slice = rows <= kPairRows ? args.blocks : kSliceBlocks;
+  int configured = 0;
+  for (int block = 0; block < args.blocks; block += slice) {
+    const int blocks = args.blocks - block < slice ? args.blocks - block : slice;
+    const size_t at = static_cast<size_t>(block) * kTileBytes;
+    for (int first = 0; first < rows; first += kPairRows) {
+      const int count = rows - first < kPairRows ? rows - first : kPairRows;
+      if (count != configured) ConfigureTiles(count);
+      configured = count;
+      const auto dot = [&](auto function) {
+        function(x + static_cast<size_t>(first / kTileRows) * x_tile_bytes + at, x_tile_bytes,
+                 weights + at, args.panel_bytes, blocks, block == 0,
+                 dots + first / kTileRows * 512);
+      };
+      if (count > kTileRows) {
+        dot(panels == 2 ? DotTiles<2, 2> : DotTiles<2, 1>);
+      } else {
+        dot(panels == 2 ? DotTiles<1, 2> : DotTiles<1, 1>);
+      }
+    }
   }
   for (int i = 0; i < rows; i += kTileRows) {
     const int count = rows - i < kTileRows ? rows - i : kTileRows;
@@ -132,21 +159,16 @@ void RoundInputs(const float* x, int cols, int row, void* inputs) {
 void MatMulBf16(const Bf16MatMulArgs& args, int begin, int end) {
   // As many rows of x at a time as stay in the second-level cache, so that each
   // panel is read once for all of them.
-  constexpr int kAtOnce = 2 * kTileRows;
   constexpr size_t kCacheBytes = size_t{1} << 20;
   const size_t row_bytes = static_cast<size_t>(args.blocks) * kBlockColumns * 2;
-  const size_t fitting = kCacheBytes / (row_bytes * kAtOnce) * kAtOnce;
-  const int step = fitting < kAtOnce ? kAtOnce : static_cast<int>(fitting);
+  const size_t fitting = kCacheBytes / (row_bytes * kRowsAtOnce) * kRowsAtOnce;
+  const int step = fitting < kRowsAtOnce ? kRowsAtOnce : static_cast<int>(fitting);
   for (int first = 0; first < args.rows; first += step) {
     const int last = args.rows - first < step ? args.rows : first + step;
-    int configured = 0;
     for (int panel = begin; panel < end; panel += 2) {
-      const int panels = end - panel < 2 ? 1 : 2;
-      for (int row = first; row < last; row += kAtOnce) {
-        const int rows = last - row < kAtOnce ? last - row : kAtOnce;
-        if (rows != configured) ConfigureTiles(rows);
-        configured = rows;
-        BlockOutputs(args, row, rows, panel, panels);
+      for (int row = first; row < last; row += kRowsAtOnce) {
+        BlockOutputs(args, row, last - row < kRowsAtOnce ? last - row : kRowsAtOnce, panel,
+                     end - panel < 2 ? 1 : 2);
       }
     }
   }

@@ -35,19 +35,25 @@ __attribute__((noinline)) void DotBlocks(const Bf16MatMulArgs& args, int row, in
   const float* x = static_cast<const float*>(args.x) + static_cast<size_t>(row) * stride;
   const uint8_t* weights = args.panels + static_cast<size_t>(panel) * args.panel_bytes;
   F32x16 sums[X][W];
+  OCTOGATE_UNROLL
   for (int i = 0; i < X; ++i) {
+    OCTOGATE_UNROLL
     for (int w = 0; w < W; ++w) sums[i][w] = Zero();
   }
   for (int block = 0; block < args.blocks; ++block) {
     F32x16 even[X][W];
     F32x16 odd[X][W];
+    OCTOGATE_UNROLL
     for (int i = 0; i < X; ++i) {
+      OCTOGATE_UNROLL
       for (int w = 0; w < W; ++w) even[i][w] = odd[i][w] = Zero();
     }
     for (int pair = 0; pair < kBlockColumns / 2; ++pair) {
+      OCTOGATE_UNROLL
       for (int w = 0; w < W; ++w) {
         const Pair values =
             LoadPair<DType::kBF16>(weights + static_cast<size_t>(w) * args.panel_bytes);
+        OCTOGATE_UNROLL
         for (int i = 0; i < X; ++i) {
           const float* from = x + static_cast<size_t>(i) * stride;
           even[i][w] = FmaFlushed(Broadcast(from[0]), values.even, even[i][w]);
@@ -57,13 +63,17 @@ __attribute__((noinline)) void DotBlocks(const Bf16MatMulArgs& args, int row, in
       x += 2;
       weights += kPairBytes<DType::kBF16>;
     }
+    OCTOGATE_UNROLL
     for (int i = 0; i < X; ++i) {
+      OCTOGATE_UNROLL
       for (int w = 0; w < W; ++w) {
         sums[i][w] = AddFlushed(sums[i][w], AddFlushed(even[i][w], odd[i][w]));
       }
     }
   }
+  OCTOGATE_UNROLL
   for (int i = 0; i < X; ++i) {
+    OCTOGATE_UNROLL
     for (int w = 0; w < W; ++w) Store(sums[i][w], dots + (i * W + w) * kPanelOutputs);
   }
 }

@@ -61,7 +61,7 @@ struct QuantizedKernelTable {
 };
 
 // Fewer rows keep the tiles of AMX too empty to be worth it.
-inline constexpr int kAmxIntegerRows = 8;
+inline constexpr int kAmxIntegerRows = 16;
 
 const QuantizedKernelTable& PlainQuantizedKernels();
 #if defined(__x86_64__)

@@ -59,8 +59,7 @@ class Weight {
 };
 
 // A dense row-major tensor in host memory, as a checkpoint file holds it.
-// `data` need not be aligned and must outlive the Weight made from it: CPU
-// backends keep reading it in place where the format is kStored.
+// `data` need not be aligned; it must outlive a Weight that LoadTable makes of it.
 struct HostMatrix {
   const void* data = nullptr;
   DType dtype = DType::kF32;  // kF32, kF16 or kBF16
@@ -181,6 +180,10 @@ class Backend {
   // CUDA devices. Null also where a matrix that is to be quantised is wider than
   // kMaxQuantizedColumns.
   virtual std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) = 0;
+  // A matrix for Embed alone: CPU backends read the host's bytes in place.
+  virtual std::unique_ptr<Weight> LoadTable(const HostMatrix& matrix) {
+    return LoadWeight(matrix, WeightFormat::kStored);
+  }
   virtual std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) = 0;
 
   // Between host and backend memory; both wait until the copy is done.

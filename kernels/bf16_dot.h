@@ -1,25 +1,25 @@
-// Dot products of BF16 pairs: what AVX512_BF16's vdpbf16ps computes, in scalar
-// form. Used where activations are rounded to BF16 (CpuBackendOptions).
+// Dot products of BF16 values, in plain scalar form: what the instruction
+// TDPBF16PS of Intel's AMX computes (Intel 64 and IA-32 Architectures Software
+// Developer's Manual, volume 2). Used where activations are rounded to BF16
+// (CpuBackendOptions); every instruction set gives these bits, AMX at sixteen
+// times the rate of multiply-adds.
 //
-// Lane l of 16 takes the pairs (32 i + 2 l, 32 i + 2 l + 1) in ascending order,
-// starting from +0, missing values being zeros; the lanes are added as in
-// kernels/reduction_order.h. A step adds the odd product, then the even one,
-// each with one rounding. Unlike everything else in kernels/, the steps flush
-// subnormals to zero: operands before use, and a result that is below 2^-126
-// after rounding to 24 bits as if exponents had no lower end. This was compared
-// with a Zen 4 processor; tests/kernels/bf16_test.cc repeats it where there is
-// one.
+// Columns are cut into blocks of 32, the last filled with zeros. In each block
+// the products of even columns are added in ascending order, starting from +0,
+// and so are those of odd columns, each with one rounding; the two sums are
+// added, and then added to the sum of the blocks before, which starts from +0.
+// Unlike everything else in kernels/, these steps flush subnormals to zero:
+// operands before use, and a result that is below 2^-126 after rounding to 24
+// bits as if exponents had no lower end.
 
 #ifndef OCTOGATE_KERNELS_BF16_DOT_H_
 #define OCTOGATE_KERNELS_BF16_DOT_H_
 
 #include <cmath>
 
-#include "kernels/reduction_order.h"
-
 namespace octogate::kernels {
 
-inline constexpr int kPairColumns = 2 * kLanes;
+inline constexpr int kBf16DotBlock = 32;
 
 // Wider weights keep activations in F32, so that scratch memory is bounded.
 inline constexpr int kMaxBf16Columns = 1 << 16;
@@ -28,7 +28,7 @@ inline float FlushSubnormal(float x) {
   return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x;
 }
 
-// One product of a step: a and b are BF16 values.
+// One product of a block: a and b are BF16 values.
 inline float Bf16MultiplyAdd(float a, float b, float c) {
   a = FlushSubnormal(a);
   b = FlushSubnormal(b);
@@ -48,19 +48,24 @@ inline float Bf16MultiplyAdd(float a, float b, float c) {
   return below ? std::copysign(0.0f, result) : result;
 }
 
+// A sum that is subnormal is exact, hence no question of rounding.
+inline float Bf16Add(float a, float b) {
+  return FlushSubnormal(FlushSubnormal(a) + FlushSubnormal(b));
+}
+
 // a(k), b(k) give the k-th BF16 values, widened.
 template <typename A, typename B>
 float DotBf16(const A& a, const B& b, int n) {
-  float lanes[kLanes] = {};
-  for (int k = 0; k < n; k += kPairColumns) {
-    for (int l = 0; l < kLanes; ++l) {
-      for (int at = k + 2 * l + 1; at >= k + 2 * l; --at) {
-        const bool inside = at < n;
-        lanes[l] = Bf16MultiplyAdd(inside ? a(at) : 0.0f, inside ? b(at) : 0.0f, lanes[l]);
-      }
+  float sum = 0;
+  for (int block = 0; block < n; block += kBf16DotBlock) {
+    float parts[2] = {0, 0};
+    for (int k = block; k < block + kBf16DotBlock; ++k) {
+      float& part = parts[k % 2];
+      part = Bf16MultiplyAdd(k < n ? a(k) : 0.0f, k < n ? b(k) : 0.0f, part);
     }
+    sum = Bf16Add(sum, Bf16Add(parts[0], parts[1]));
   }
-  return SumLanes(lanes);
+  return sum;
 }
 
 }  // namespace octogate::kernels

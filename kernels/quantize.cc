@@ -116,17 +116,18 @@ size_t QuantizedRowBytes(WeightFormat format, int cols) {
 }
 
 size_t LoadedWeightBytes(DType stored, int rows, int cols, WeightFormat format) {
-  if (format == WeightFormat::kStored) return 0;
-  const auto count = static_cast<size_t>(rows);
-  if (format == WeightFormat::kBf16) {
-    return stored == DType::kBF16 ? 0 : count * static_cast<size_t>(cols) * 2;
-  }
   constexpr size_t kRowsTogether = 16;  // as kernels/cpu interleaves them
-  const size_t scales = HasGroupScales(format)
-                            ? static_cast<size_t>(QuantizationGroups(cols)) * sizeof(uint16_t)
-                            : sizeof(float);
-  return (count + kRowsTogether - 1) / kRowsTogether * kRowsTogether *
-         (QuantizedRowBytes(format, cols) + scales);
+  size_t row_bytes = static_cast<size_t>(QuantizationGroups(cols)) * kQuantizationGroup;
+  if (IsQuantized(format)) {
+    row_bytes =
+        QuantizedRowBytes(format, cols) +
+        (HasGroupScales(format) ? static_cast<size_t>(QuantizationGroups(cols)) * sizeof(uint16_t)
+                                : sizeof(float));
+  } else {
+    row_bytes *= SizeOf(format == WeightFormat::kBf16 ? DType::kBF16 : stored);
+  }
+  return (static_cast<size_t>(rows) + kRowsTogether - 1) / kRowsTogether * kRowsTogether *
+         row_bytes;
 }
 
 void WidenRow(const HostMatrix& matrix, int row, float* out) {

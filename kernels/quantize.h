@@ -61,8 +61,7 @@ int CodeAt(const QuantizedMatrix& matrix, int row, int col);
 // Bytes that the codes of a row take in QuantizedMatrix.
 size_t QuantizedRowBytes(WeightFormat format, int cols);
 
-// Bytes that a backend may take for a weight of this shape, padding included; 0
-// where it reads the stored bytes in place.
+// Bytes that a backend may take for a weight of this shape, padding included.
 size_t LoadedWeightBytes(DType stored, int rows, int cols, WeightFormat format);
 
 // A row of a dense matrix, widened to float.

@@ -82,16 +82,6 @@ struct Int4Dot {
   }
 };
 
-// The bits of E4M3 in the place of F16's.
-inline F32x16 WidenFloat8(const uint8_t* from) {
-  const __m256i bytes =
-      _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-  const __m256i twice = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 1);  // the sign twice
-  const __m256i halves = _mm256_and_si256(twice, _mm256_set1_epi16(static_cast<short>(0xBFFF)));
-  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
-          _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
-}
-
 }  // namespace octogate::kernels::avx2
 
 #endif  // OCTOGATE_KERNELS_CPU_CODES_AVX2_H_

@@ -75,14 +75,6 @@ struct Int4Dot {
 
 #endif
 
-// The bits of E4M3 in the place of F16's.
-inline F32x16 WidenFloat8(const uint8_t* from) {
-  const __m256i bytes =
-      _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-  const __m256i twice = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 1);  // the sign twice
-  return {_mm512_cvtph_ps(_mm256_and_si256(twice, _mm256_set1_epi16(static_cast<short>(0xBFFF))))};
-}
-
 }  // namespace octogate::kernels::OCTOGATE_ISA
 
 #endif  // OCTOGATE_KERNELS_CPU_CODES_AVX512_H_

@@ -8,7 +8,6 @@
 //   Int8Dot       sums of (code - 128) * x over a group, one for each output:
 //                 Start(sum of the group's x), Add(codes, quad), Result().
 //   Int4Dot       the same of (code - 8) * x.
-//   WidenFloat8   sixteen E4M3 numbers times 2^-8.
 //   kMaxTileRows  rows of x in a tile, and PanelsFor(rows): panels beside them.
 
 #ifndef OCTOGATE_KERNELS_CPU_CODES_PLAIN_H_
@@ -70,10 +69,6 @@ struct IntegerDot {
 };
 using Int8Dot = IntegerDot<128>;
 using Int4Dot = IntegerDot<8>;
-
-inline F32x16 WidenFloat8(const uint8_t* from) {
-  return ForLanes([&](int l) { return Float8ToFloat(from[l]) / 256; });
-}
 
 }  // namespace octogate::kernels::plain
 

@@ -12,12 +12,13 @@
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/matmul_amx.h"
 #include "kernels/cpu/packed_weight.h"
+#include "kernels/cpu/panel_weight.h"
 #include "kernels/cpu/quantized_matmul.h"
 #include "kernels/cpu/quantized_table.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/cpu/top_k.h"
-#include "kernels/float16.h"
 #include "kernels/host_kv_cache.h"
 #include "kernels/host_memory.h"
 #include "kernels/rotary.h"
@@ -28,12 +29,33 @@ namespace {
 // Below this many bytes or operations a loop is not worth sharing.
 constexpr size_t kMinTask = size_t{1} << 15;
 
+// Bytes of a weight that make a task, in a multiple of the panels that a kernel
+// takes at once.
+constexpr size_t kTaskBytes = size_t{1} << 17;
+constexpr size_t kTaskPanels = 4;
+
 // Sines and cosines that Rope keeps from one call to the next: all layers of a
 // step ask for the same positions.
 constexpr size_t kRotaryFloats = size_t{1} << 16;
 
-// Activations rounded to BF16 at a time; at least one row of kMaxBf16Columns.
-constexpr size_t kBf16Inputs = size_t{1} << 21;
+// Activations rounded to BF16 at a time; at least kRoundedInputRows rows of
+// kMaxBf16Columns.
+constexpr size_t kRoundedInputs = size_t{1} << 21;
+static_assert(kRoundedInputs >= size_t{kRoundedInputRows} * kMaxBf16Columns);
+
+#if defined(__x86_64__)
+// Those of AVX-512 but for products of BF16.
+const KernelTable& AmxKernels() {
+  static const KernelTable table = [] {
+    KernelTable with_amx = Avx512Kernels();
+    with_amx.name = "amx";
+    with_amx.round_inputs = amx::RoundInputs;
+    with_amx.matmul_bf16 = amx::MatMulBf16;
+    return with_amx;
+  }();
+  return table;
+}
+#endif
 
 const KernelTable& KernelsFor(Isa isa) {
   switch (isa) {
@@ -43,25 +65,30 @@ const KernelTable& KernelsFor(Isa isa) {
     case Isa::kAvx512:
     case Isa::kAvx512Vnni:
       return Avx512Kernels();
-    case Isa::kAvx512Bf16:
-      return Avx512Bf16Kernels();
+    case Isa::kAmx:
+      return AmxKernels();
 #endif
     default:
       return PlainKernels();
   }
 }
 
-const QuantizedKernelTable& QuantizedKernelsFor(Isa isa) {
+const QuantizedKernelTable& QuantizedKernelsFor(Isa isa, int rows, int cols) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2:
       return Avx2QuantizedKernels();
     case Isa::kAvx512:
       return Avx512QuantizedKernels();
+    case Isa::kAmx:
+      // Where a tile of rows has room.
+      if (rows >= kAmxIntegerRows &&
+          cols <= QuantizedInputs::kCapacity / kQuantizedInputRows - kQuantizationGroup) {
+        return AmxQuantizedKernels();
+      }
+      return Avx512VnniQuantizedKernels();
     case Isa::kAvx512Vnni:
       return Avx512VnniQuantizedKernels();
-    case Isa::kAvx512Bf16:
-      return QuantizedKernelsFor(IsSupported(Isa::kAvx512Vnni) ? Isa::kAvx512Vnni : Isa::kAvx512);
 #endif
     default:
       return PlainQuantizedKernels();
@@ -77,33 +104,37 @@ class CpuBackend final : public Backend {
   CpuBackend(Isa isa, int threads, bool pin, Activations activations)
       : isa_(isa),
         kernels_(KernelsFor(isa)),
-        quantized_kernels_(QuantizedKernelsFor(isa)),
         pool_(threads, pin),
         matmul_scratch_(AllocateHost<float>(static_cast<size_t>(pool_.threads()) * kMatMulScratch)),
         activations_(activations),
-        bf16_inputs_(activations == Activations::kBF16 ? AllocateHost<uint16_t>(kBf16Inputs)
-                                                       : nullptr),
+        rounded_inputs_(activations == Activations::kBF16
+                            ? AllocateHost<uint8_t>(kRoundedInputs * kRoundedInputBytes)
+                            : nullptr),
         rotary_(AllocateHost<float>(kRotaryFloats)),
         rotary_frequencies_(AllocateHost<float>(kRotaryFloats)),
         rotary_positions_(AllocateHost<int32_t>(kRotaryFloats)) {}
 
   bool HasMemory() const {
     return matmul_scratch_ != nullptr && quantized_inputs_.HasMemory() &&
-           (bf16_inputs_ != nullptr || activations_ == Activations::kF32) && rotary_ != nullptr &&
-           rotary_frequencies_ != nullptr && rotary_positions_ != nullptr;
+           (rounded_inputs_ != nullptr || activations_ == Activations::kF32) &&
+           rotary_ != nullptr && rotary_frequencies_ != nullptr && rotary_positions_ != nullptr;
   }
 
   std::string Describe() const override {
     const int threads = pool_.threads();
     return std::string("cpu-") + Name(isa_) + " (" + std::to_string(threads) +
-           (threads == 1 ? " thread)" : " threads)");
+           (threads == 1 ? " thread" : " threads") +
+           (activations_ == Activations::kBF16 ? ", BF16 activations)" : ")");
   }
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
 
   std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
-    if (IsQuantized(format)) return PackedWeight::Make(matrix, format, pool_);
-    if (format == WeightFormat::kBf16) return HostWeight::MakeBf16(matrix);
+    if (HasIntegerCodes(format)) return PackedWeight::Make(matrix, format, pool_);
+    return PanelWeight::Make(matrix, format, pool_);
+  }
+
+  std::unique_ptr<Weight> LoadTable(const HostMatrix& matrix) override {
     return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
   }
 
@@ -120,20 +151,19 @@ class CpuBackend final : public Backend {
   void Synchronize() override {}
 
   void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {
-    if (IsQuantized(table.format)) {
-      for (const int32_t id : ids) {
-        assert(id >= 0 && id < table.rows);
-        static_cast<const PackedWeight&>(table).Dequantize(id, out);
-        out += table.cols;
+    const auto* in_place = dynamic_cast<const HostWeight*>(&table);
+    ForRows(static_cast<int>(ids.size()), static_cast<size_t>(table.cols), [&](int r) {
+      const int32_t id = ids[static_cast<size_t>(r)];
+      assert(id >= 0 && id < table.rows);
+      float* to = out + Offset(r, table.cols);
+      if (in_place != nullptr) {
+        kernels_.widen(in_place->row(id), in_place->dtype(), table.cols, to);
+      } else if (HasIntegerCodes(table.format)) {
+        static_cast<const PackedWeight&>(table).Dequantize(id, to);
+      } else {
+        static_cast<const PanelWeight&>(table).Dequantize(id, to);
       }
-      return;
-    }
-    const auto& weight = static_cast<const HostWeight&>(table);
-    for (const int32_t id : ids) {
-      assert(id >= 0 && id < weight.rows);
-      kernels_.widen(weight.row(id), weight.dtype(), weight.cols, out);
-      out += weight.cols;
-    }
+    });
   }
 
   void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
@@ -153,23 +183,32 @@ class CpuBackend final : public Backend {
 
   void MatMul(const Weight& weight, const float* bias, const float* x, int rows, bool accumulate,
               float* out, int out_stride) override {
-    assert(out_stride >= weight.rows);
+    assert(out_stride >= weight.rows && dynamic_cast<const HostWeight*>(&weight) == nullptr);
     if (rows == 0 || weight.rows == 0) return;
-    if (IsQuantized(weight.format)) {
-      return CpuQuantizedMatMul(quantized_kernels_, pool_, quantized_inputs_,
-                                static_cast<const PackedWeight&>(weight), bias, x, rows, accumulate,
-                                out, out_stride);
+    if (HasIntegerCodes(weight.format)) {
+      return CpuQuantizedMatMul(QuantizedKernelsFor(isa_, rows, weight.cols), pool_,
+                                quantized_inputs_, static_cast<const PackedWeight&>(weight), bias,
+                                x, rows, accumulate, out, out_stride);
     }
-    const auto& w = static_cast<const HostWeight&>(weight);
+    const auto& w = static_cast<const PanelWeight&>(weight);
     if (activations_ == Activations::kBF16 && w.dtype() == DType::kBF16 &&
         w.cols <= kMaxBf16Columns) {
       return MatMulBf16(w, bias, x, rows, accumulate, out, out_stride);
     }
-    const MatMulArgs args{w.data(), w.dtype(), w.cols, bias, x, rows, accumulate, out, out_stride};
-    const int chunk = ChunkRows(w, rows);
-    pool_.Run((w.rows + chunk - 1) / chunk, [&](int task, int thread) {
-      const int begin = task * chunk;
-      kernels_.matmul(args, begin, std::min(begin + chunk, w.rows),
+    const MatMulArgs args{.panels = w.data(),
+                          .panel_bytes = w.panel_bytes(),
+                          .dtype = w.dtype(),
+                          .row_scales = w.row_scales(),
+                          .outputs = w.rows,
+                          .cols = w.cols,
+                          .bias = bias,
+                          .x = x,
+                          .rows = rows,
+                          .accumulate = accumulate,
+                          .out = out,
+                          .out_stride = out_stride};
+    ForPanels(w, rows, [&](int begin, int end, int thread) {
+      kernels_.matmul(args, begin, end,
                       matmul_scratch_.get() + static_cast<size_t>(thread) * kMatMulScratch);
     });
   }
@@ -259,37 +298,46 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void MatMulBf16(const HostWeight& w, const float* bias, const float* x, int rows, bool accumulate,
-                  float* out, int out_stride) {
-    const int rows_at_once = static_cast<int>(kBf16Inputs) / std::max(1, w.cols);
+  void MatMulBf16(const PanelWeight& w, const float* bias, const float* x, int rows,
+                  bool accumulate, float* out, int out_stride) {
+    const int padded = std::max(1, w.blocks()) * kBlockColumns;
+    const int rows_at_once =
+        static_cast<int>(kRoundedInputs) / padded / kRoundedInputRows * kRoundedInputRows;
     for (int first = 0; first < rows; first += rows_at_once) {
       const int count = std::min(rows_at_once, rows - first);
       ForRows(count, static_cast<size_t>(w.cols), [&](int r) {
-        const float* from = x + Offset(first + r, w.cols);
-        std::transform(from, from + w.cols, bf16_inputs_.get() + Offset(r, w.cols),
-                       FloatToBFloat16);
+        kernels_.round_inputs(x + Offset(first + r, w.cols), w.cols, r, rounded_inputs_.get());
       });
-      const Bf16MatMulArgs args{w.data(),  w.cols, bias,       bf16_inputs_.get(),
-                                w.cols,    count,  accumulate, out + Offset(first, out_stride),
-                                out_stride};
-      const int chunk = ChunkRows(w, count);
-      pool_.Run((w.rows + chunk - 1) / chunk, [&](int task, int /*thread*/) {
-        const int begin = task * chunk;
-        kernels_.matmul_bf16(args, begin, std::min(begin + chunk, w.rows));
+      const Bf16MatMulArgs args{.panels = w.data(),
+                                .panel_bytes = w.panel_bytes(),
+                                .outputs = w.rows,
+                                .blocks = w.blocks(),
+                                .bias = bias,
+                                .x = rounded_inputs_.get(),
+                                .rows = count,
+                                .accumulate = accumulate,
+                                .out = out + Offset(first, out_stride),
+                                .out_stride = out_stride};
+      ForPanels(w, count, [&](int begin, int end, int /*thread*/) {
+        kernels_.matmul_bf16(args, begin, end);
       });
     }
   }
 
-  // Weight rows of one task: enough bytes to stream, enough tasks to balance.
-  int ChunkRows(const HostWeight& weight, int rows) const {
-    const size_t row_bytes = static_cast<size_t>(weight.cols) * SizeOf(weight.dtype());
-    if (rows > kGemvRows) {
-      const bool small = Offset(rows, weight.cols) * static_cast<size_t>(weight.rows) < kMinTask;
-      return small ? weight.rows : kPanelRows;
-    }
-    const size_t wanted = std::max<size_t>(1, 4 * kMinTask / std::max<size_t>(1, row_bytes));
-    return static_cast<int>(
-        std::min<size_t>((wanted + 7) / 8 * 8, static_cast<size_t>(weight.rows)));
+  // f(begin, end, thread) over all panels, in tasks with enough bytes to stream,
+  // where the product is worth sharing.
+  template <typename F>
+  void ForPanels(const PanelWeight& weight, int rows, const F& f) {
+    const size_t wanted =
+        std::max<size_t>(1, kTaskBytes / std::max<size_t>(1, weight.panel_bytes()));
+    size_t chunk = (wanted + kTaskPanels - 1) / kTaskPanels * kTaskPanels;
+    const size_t work = static_cast<size_t>(rows) * weight.panel_bytes();
+    if (work * static_cast<size_t>(weight.panels()) < kMinTask) chunk = SIZE_MAX;
+    const int at_once =
+        static_cast<int>(std::min(chunk, static_cast<size_t>(std::max(1, weight.panels()))));
+    pool_.Run((weight.panels() + at_once - 1) / at_once, [&](int task, int thread) {
+      f(task * at_once, std::min((task + 1) * at_once, weight.panels()), thread);
+    });
   }
 
   // Makes rotary_ hold [cosines | sines] of each position, unless it does.
@@ -323,11 +371,10 @@ class CpuBackend final : public Backend {
 
   const Isa isa_;
   const KernelTable& kernels_;
-  const QuantizedKernelTable& quantized_kernels_;
   ThreadPool pool_;
   HostArray<float> matmul_scratch_;  // kMatMulScratch for each thread
   Activations activations_;
-  HostArray<uint16_t> bf16_inputs_;  // kBf16Inputs where activations are BF16
+  HostArray<uint8_t> rounded_inputs_;  // where activations are BF16
   QuantizedInputs quantized_inputs_;
   AttentionScratch attention_scratch_;
 

@@ -1,4 +1,5 @@
-// The backend for CPUs: SIMD kernels chosen at run time, weights read in place.
+// The backend for CPUs: SIMD kernels chosen at run time, weights copied into
+// panels that are read as one stream (kernels/cpu/kernel_table.h).
 
 #ifndef OCTOGATE_KERNELS_CPU_CPU_BACKEND_H_
 #define OCTOGATE_KERNELS_CPU_CPU_BACKEND_H_
@@ -14,9 +15,10 @@ namespace octogate::kernels {
 enum class Activations : uint8_t {
   kF32,
   // What is multiplied with BF16 weights is rounded to BF16 first, at most
-  // kMaxBf16Columns (kernels/bf16_dot.h) of it: about twice the speed with
-  // AVX512_BF16 where arithmetic is the limit, at the price of 8 bits of
-  // precision. Emulated with the same bits by the other instruction sets.
+  // kMaxBf16Columns (kernels/bf16_dot.h) of it, as the usual GPU servers do: many
+  // times the speed for prompts and larger batches where there is AMX, at the
+  // price of 8 bits of precision. Other instruction sets give the same bits at
+  // about the speed of kF32.
   kBF16,
 };
 

@@ -6,21 +6,24 @@
 
 #include <immintrin.h>
 
-#include "kernels/bf16_dot.h"
+#include "kernels/cpu/kernel_table.h"
 #include "kernels/dtype.h"
 #include "kernels/elementary.h"
 #include "kernels/reduction_order.h"
 
 namespace octogate::kernels::avx2 {
 
-inline constexpr int kTileRows = 3;
-constexpr int StreamsFor(int rows) { return rows == 1 ? 6 : 4; }
-inline constexpr int kPartLanes = 8;
-inline constexpr int kParts = kLanes / kPartLanes;
+inline constexpr int kDenseTileRows = 2;
+constexpr TileShape DenseTile(int rows) { return rows == 1 ? TileShape{1, 2} : TileShape{1, 1}; }
+constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 
 struct F32x16 {
   __m256 low;
   __m256 high;
+};
+struct Pair {
+  F32x16 even;
+  F32x16 odd;
 };
 
 inline F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -164,13 +167,6 @@ inline __m256 SumLanes8Vectors(const F32x16* x) {
 }
 inline F32x16 SumLanes16(const F32x16* x) { return {SumLanes8Vectors(x), SumLanes8Vectors(x + 8)}; }
 
-struct Part {
-  __m256 v;
-};
-inline Part LoadPart(const float* from) { return {_mm256_loadu_ps(from)}; }
-inline void StorePart(Part x, float* to) { _mm256_storeu_ps(to, x.v); }
-inline Part Fma(Part a, Part b, Part c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-
 // Flushes subnormals to zero, before and after, while it lives.
 class SubnormalsFlushed {
  public:
@@ -183,29 +179,36 @@ class SubnormalsFlushed {
   unsigned saved_;
 };
 
-struct Bf16Pairs {
-  __m256i low;
-  __m256i high;
-};
-inline Bf16Pairs LoadPairs(const void* from) {
-  const auto* halves = static_cast<const __m256i_u*>(from);
-  return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
+// The bits of E4M3 in the place of F16's; no code is a NaN.
+inline F32x16 WidenFloat8Code(const uint8_t* from) {
+  const __m256i bytes =
+      _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  const __m256i twice = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 1);  // the sign twice
+  const __m256i bits = _mm256_and_si256(twice, _mm256_set1_epi16(static_cast<short>(0xBFFF)));
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(bits)),
+          _mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1))};
 }
-inline Bf16Pairs LoadPairsPartial(const void* from, int n) {
-  alignas(32) uint16_t values[kPairColumns] = {};
-  __builtin_memcpy(values, from, static_cast<size_t>(n) * sizeof(uint16_t));
-  return LoadPairs(values);
+
+template <DType T>
+inline Pair LoadPair(const uint8_t* from) {
+  if constexpr (T == DType::kBF16) {
+    const auto* words = reinterpret_cast<const __m256i_u*>(from);
+    const __m256i low = _mm256_loadu_si256(words);
+    const __m256i high = _mm256_loadu_si256(words + 1);
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
+    return {{_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)),
+             _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))},
+            {_mm256_castsi256_ps(_mm256_and_si256(low, upper)),
+             _mm256_castsi256_ps(_mm256_and_si256(high, upper))}};
+  } else if constexpr (T == DType::kF8E4M3) {
+    return {WidenFloat8Code(from), WidenFloat8Code(from + kLanes)};
+  } else {
+    return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
+  }
 }
-inline __m256 DotHalf(__m256i x, __m256i w, __m256 sums) {
-  const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xFFFF0000u));
-  const __m256 odd = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(x, upper)),
-                                     _mm256_castsi256_ps(_mm256_and_si256(w, upper)), sums);
-  return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
-                         _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), odd);
-}
-inline F32x16 DotPairs(Bf16Pairs x, Bf16Pairs w, F32x16 sums) {
-  return {DotHalf(x.low, w.low, sums.low), DotHalf(x.high, w.high, sums.high)};
-}
+
+inline F32x16 FmaFlushed(F32x16 a, F32x16 b, F32x16 c) { return Fma(a, b, c); }
+inline F32x16 AddFlushed(F32x16 a, F32x16 b) { return a + b; }
 
 }  // namespace octogate::kernels::avx2
 

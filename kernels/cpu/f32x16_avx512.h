@@ -1,26 +1,30 @@
 // Sixteen float lanes in one AVX-512 register; interface in f32x16_plain.h.
-// Only for files compiled for AVX-512F/BW/VL/DQ. OCTOGATE_ISA names the namespace:
-// avx512, or avx512bf16 where the instruction for BF16 pairs is there too.
+// Only for files compiled for AVX-512F/BW/VL/DQ. OCTOGATE_ISA names the namespace.
 
 #ifndef OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_
 #define OCTOGATE_KERNELS_CPU_F32X16_AVX512_H_
 
 #include <immintrin.h>
 
-#include "kernels/bf16_dot.h"
+#include "kernels/cpu/kernel_table.h"
 #include "kernels/dtype.h"
 #include "kernels/elementary.h"
 #include "kernels/reduction_order.h"
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
-inline constexpr int kTileRows = 4;
-constexpr int StreamsFor(int rows) { return rows <= 2 ? 8 : 4; }
-inline constexpr int kPartLanes = 16;
-inline constexpr int kParts = kLanes / kPartLanes;
+inline constexpr int kDenseTileRows = 6;
+constexpr TileShape DenseTile(int rows) {
+  return rows == 1 ? TileShape{1, 8} : rows <= 3 ? TileShape{1, 4} : TileShape{2, 1};
+}
+constexpr int Bf16TilePanels(int rows) { return rows == 1 ? 4 : rows <= 4 ? 2 : 1; }
 
 struct F32x16 {
   __m512 v;
+};
+struct Pair {
+  F32x16 even;
+  F32x16 odd;
 };
 
 inline __mmask16 FirstLanes(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
@@ -152,10 +156,6 @@ inline F32x16 SumLanes16(const F32x16* x) {
   return {_mm512_permutexvar_ps(order, sums)};
 }
 
-using Part = F32x16;
-inline Part LoadPart(const float* from) { return Load(from); }
-inline void StorePart(Part x, float* to) { Store(x, to); }
-
 // Flushes subnormals to zero, before and after, while it lives.
 class SubnormalsFlushed {
  public:
@@ -168,24 +168,30 @@ class SubnormalsFlushed {
   unsigned saved_;
 };
 
-struct Bf16Pairs {
-  __m512i v;
-};
-inline Bf16Pairs LoadPairs(const void* from) { return {_mm512_loadu_si512(from)}; }
-inline Bf16Pairs LoadPairsPartial(const void* from, int n) {
-  return {_mm512_maskz_loadu_epi16((__mmask32{1} << n) - 1, from)};
+// The bits of E4M3 in the place of F16's; no code is a NaN.
+inline F32x16 WidenFloat8Code(const uint8_t* from) {
+  const __m256i bytes =
+      _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  const __m256i twice = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 1);  // the sign twice
+  return {_mm512_cvtph_ps(_mm256_and_si256(twice, _mm256_set1_epi16(static_cast<short>(0xBFFF))))};
 }
-inline F32x16 DotPairs(Bf16Pairs x, Bf16Pairs w, F32x16 sums) {
-#if defined(__AVX512BF16__)
-  return {_mm512_dpbf16_ps(sums.v, (__m512bh)x.v, (__m512bh)w.v)};
-#else
-  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
-  const __m512 odd = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(x.v, upper)),
-                                     _mm512_castsi512_ps(_mm512_and_si512(w.v, upper)), sums.v);
-  return {_mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x.v, 16)),
-                          _mm512_castsi512_ps(_mm512_slli_epi32(w.v, 16)), odd)};
-#endif
+
+template <DType T>
+inline Pair LoadPair(const uint8_t* from) {
+  if constexpr (T == DType::kBF16) {
+    const __m512i both = _mm512_loadu_si512(from);
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
+    return {{_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))},
+            {_mm512_castsi512_ps(_mm512_and_si512(both, upper))}};
+  } else if constexpr (T == DType::kF8E4M3) {
+    return {WidenFloat8Code(from), WidenFloat8Code(from + kLanes)};
+  } else {
+    return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
+  }
 }
+
+inline F32x16 FmaFlushed(F32x16 a, F32x16 b, F32x16 c) { return Fma(a, b, c); }
+inline F32x16 AddFlushed(F32x16 a, F32x16 b) { return a + b; }
 
 }  // namespace octogate::kernels::OCTOGATE_ISA
 

@@ -10,10 +10,13 @@
 //   SumLanes    the tree of kernels/reduction_order.h.
 //   SumLanes16  the tree for sixteen vectors at once: lane i of the result is
 //               the sum of vector i.
-//   Part        what one register of the machine holds of an F32x16, for kernels
-//               that keep many accumulators: kParts parts of kPartLanes lanes.
-//   Bf16Pairs   32 BF16 values; LoadPairs and DotPairs(x, w, sums), a step of
-//               kernels/bf16_dot.h while a SubnormalsFlushed is alive.
+//   Pair        two adjacent columns of a panel of weights (kernel_table.h), for
+//               sixteen outputs: LoadPair<T>; of FP8 the codes times 2^-8.
+//   FmaFlushed, AddFlushed
+//               the steps of kernels/bf16_dot.h while a SubnormalsFlushed is alive.
+//   kDenseTileRows, DenseTile(rows), Bf16TilePanels(rows)
+//               what a tile of a product keeps in registers: rows of x at most,
+//               and for so many rows, panels (and pairs of each group).
 
 #ifndef OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
 #define OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
@@ -23,6 +26,7 @@
 #include <cstring>
 
 #include "kernels/bf16_dot.h"
+#include "kernels/cpu/kernel_table.h"
 #include "kernels/dtype.h"
 #include "kernels/elementary.h"
 #include "kernels/float16.h"
@@ -31,14 +35,16 @@
 
 namespace octogate::kernels::plain {
 
-inline constexpr int kTileRows = 4;  // rows of x in a register tile: 3 or 4
-// Rows of the weight that are read at once for so many rows of x.
-constexpr int StreamsFor(int /*rows*/) { return 1; }
-inline constexpr int kPartLanes = 16;
-inline constexpr int kParts = kLanes / kPartLanes;
+inline constexpr int kDenseTileRows = 4;
+constexpr TileShape DenseTile(int /*rows*/) { return {1, 1}; }
+constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 
 struct F32x16 {
   float lane[kLanes];
+};
+struct Pair {
+  F32x16 even;
+  F32x16 odd;
 };
 
 template <typename F>
@@ -131,30 +137,29 @@ inline float MaximumLane(F32x16 x) {
   return max;
 }
 
-using Part = F32x16;
-inline Part LoadPart(const float* from) { return Load(from); }
-inline void StorePart(Part x, float* to) { Store(x, to); }
+template <DType T>
+inline Pair LoadPair(const uint8_t* from) {
+  if constexpr (T == DType::kBF16) {
+    uint16_t both[2 * kLanes];
+    std::memcpy(both, from, sizeof(both));
+    return {ForLanes([&](int l) { return BFloat16ToFloat(both[2 * l]); }),
+            ForLanes([&](int l) { return BFloat16ToFloat(both[2 * l + 1]); })};
+  } else if constexpr (T == DType::kF8E4M3) {
+    return {ForLanes([&](int l) { return Float8ToFloat(from[l]) / 256; }),
+            ForLanes([&](int l) { return Float8ToFloat(from[kLanes + l]) / 256; })};
+  } else {
+    return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
+  }
+}
 
 struct SubnormalsFlushed {
-  SubnormalsFlushed() {}  // DotPairs sees to it itself
+  SubnormalsFlushed() {}  // the two functions below see to it themselves
 };
-struct Bf16Pairs {
-  uint16_t value[kPairColumns];
-};
-inline Bf16Pairs LoadPairsPartial(const void* from, int n) {
-  Bf16Pairs result{};
-  std::memcpy(result.value, from, static_cast<size_t>(n) * sizeof(uint16_t));
-  return result;
+inline F32x16 FmaFlushed(F32x16 a, F32x16 b, F32x16 c) {
+  return ForLanes([&](int l) { return Bf16MultiplyAdd(a.lane[l], b.lane[l], c.lane[l]); });
 }
-inline Bf16Pairs LoadPairs(const void* from) { return LoadPairsPartial(from, kPairColumns); }
-inline F32x16 DotPairs(Bf16Pairs x, Bf16Pairs w, F32x16 sums) {
-  return ForLanes([&](int l) {
-    float sum = sums.lane[l];
-    for (int i = 2 * l + 1; i >= 2 * l; --i) {
-      sum = Bf16MultiplyAdd(BFloat16ToFloat(x.value[i]), BFloat16ToFloat(w.value[i]), sum);
-    }
-    return sum;
-  });
+inline F32x16 AddFlushed(F32x16 a, F32x16 b) {
+  return ForLanes([&](int l) { return Bf16Add(a.lane[l], b.lane[l]); });
 }
 
 }  // namespace octogate::kernels::plain

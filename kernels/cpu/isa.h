@@ -13,7 +13,7 @@ enum class Isa : uint8_t {
   kAvx2,        // AVX2, FMA and F16C
   kAvx512,      // AVX-512 F, BW, VL and DQ
   kAvx512Vnni,  // and AVX512_VNNI, the dot product of 8-bit quadruples
-  kAvx512Bf16,  // AVX-512 and AVX512_BF16, the dot product of BF16 pairs; VNNI if there
+  kAmx,         // and the tiles of AMX with BF16 and 8-bit integers
 };
 
 constexpr const char* Name(Isa isa) {
@@ -28,14 +28,15 @@ constexpr const char* Name(Isa isa) {
       return "avx512";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
-    case Isa::kAvx512Bf16:
-      return "avx512bf16";
+    case Isa::kAmx:
+      return "amx";
   }
   return "?";
 }
 
 // Whether the CPU has the instructions and the operating system keeps their
-// registers. kAuto and kPlain always do.
+// registers. kAuto and kPlain always do. The first question about AMX asks Linux
+// for this process's permission to use it (arch_prctl(2), ARCH_REQ_XCOMP_PERM).
 bool IsSupported(Isa isa);
 
 // The best supported set; never kAuto.

@@ -17,10 +17,21 @@
 
 namespace octogate::kernels {
 
-// Arguments of Backend::MatMul.
+// Outputs (rows of a weight) that are interleaved, and columns of a block.
+inline constexpr int kPanelOutputs = 16;
+inline constexpr int kBlockColumns = 32;
+
+// A product with floating-point weights. They are cut into panels of
+// kPanelOutputs rows, the last filled with zeros, and the columns into pairs,
+// filled with zeros up to whole blocks of kBlockColumns:
+//   kBF16: [panel][pair][16 outputs][2 columns];
+//   kF32, kF16, kF8E4M3: [panel][pair][2 columns][16 outputs].
 struct MatMulArgs {
-  const uint8_t* weight;  // [weight_rows, cols] of dtype, any alignment
+  const uint8_t* panels;
+  size_t panel_bytes;
   DType dtype;
+  const float* row_scales;  // kF8E4M3: [outputs]; otherwise null
+  int outputs;
   int cols;
   const float* bias;
   const float* x;  // [rows, cols]
@@ -30,30 +41,38 @@ struct MatMulArgs {
   int out_stride;
 };
 
-// The same with weights in BF16 and x rounded to it, x_stride values from one
-// row to the next.
+// The same with weights in BF16 and x rounded to it by round_inputs.
 struct Bf16MatMulArgs {
-  const uint8_t* weight;
-  int cols;
+  const uint8_t* panels;
+  size_t panel_bytes;
+  int outputs;
+  int blocks;  // of columns
   const float* bias;
-  const uint16_t* x;
-  int x_stride;
+  const void* x;
   int rows;
   bool accumulate;
   float* out;
   int out_stride;
 };
 
-// Blocking of products with more than kGemvRows rows: a panel of weights is
-// widened once and used for a block of rows; sums wait in their 16 lanes
-// between slices of the columns.
-inline constexpr int kGemvRows = 8;
-inline constexpr int kPanelRows = 32;     // rows of the weight
-inline constexpr int kBlockRows = 64;     // rows of x
-inline constexpr int kSliceDepth = 512;   // columns
+// Bytes that a rounded value of x takes at most.
+inline constexpr size_t kRoundedInputBytes = 4;
+// Rows of x that round_inputs may keep together.
+inline constexpr int kRoundedInputRows = 16;
+
+// What a tile of a product keeps in registers beside its rows of x.
+struct TileShape {
+  int panels;
+  int pairs;  // of the eight in a group of sixteen columns
+};
+
+// Blocking of products: panels are taken two at a time for a block of rows of
+// x, whose sums wait in their 16 lanes between slices of the columns.
+inline constexpr int kPanelsAtOnce = 2;
+inline constexpr int kBlockRows = 24;     // rows of x
+inline constexpr int kSliceGroups = 64;   // of sixteen columns
 inline constexpr size_t kMatMulScratch =  // floats for each thread
-    size_t{kPanelRows} * kSliceDepth + size_t{kBlockRows} * kSliceDepth +
-    size_t{kBlockRows} * kPanelRows * 16;
+    size_t{kBlockRows} * kPanelsAtOnce * 16 * kPanelOutputs + size_t{kBlockRows} * 16;
 
 // Up to four queries that share a kv head, against one block of positions.
 inline constexpr int kTileQueries = 4;
@@ -79,10 +98,13 @@ struct AttentionTile {
 struct KernelTable {
   const char* name;
 
-  // Rows [begin, end) of the weight, for all rows of x. `scratch` is private to
-  // the thread.
+  // Panels [begin, end) of the weight, for all rows of x. `scratch` is private
+  // to the thread.
   void (*matmul)(const MatMulArgs& args, int begin, int end, float* scratch);
 
+  // Row `row` of x, rounded to BF16 and filled with zeros, into its place in
+  // `inputs`, which has room for a multiple of kRoundedInputRows rows.
+  void (*round_inputs)(const float* x, int cols, int row, void* inputs);
   void (*matmul_bf16)(const Bf16MatMulArgs& args, int begin, int end);
 
   void (*rms_norm)(const float* x, const float* weight, int columns, float epsilon, float* out);
@@ -109,7 +131,7 @@ const KernelTable& PlainKernels();
 #if defined(__x86_64__)
 const KernelTable& Avx2Kernels();
 const KernelTable& Avx512Kernels();
-const KernelTable& Avx512Bf16Kernels();
+const KernelTable& AmxKernels();
 #endif
 
 }  // namespace octogate::kernels

@@ -1,6 +1,7 @@
 #include "kernels/cpu/f32x16_avx2.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/elementary.h"
+#include "kernels/quantized_dot.h"
 #include "kernels/reduction_order.h"
 
 #define OCTOGATE_ISA avx2

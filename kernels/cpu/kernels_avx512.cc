@@ -4,6 +4,7 @@
 #include "kernels/cpu/f32x16_avx512.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/elementary.h"
+#include "kernels/quantized_dot.h"
 #include "kernels/reduction_order.h"
 
 // After the lanes that it is made of.

@@ -1,240 +1,237 @@
-// Matrix products with an exact order per output element, hence independent of
-// the blocking: a streaming kernel for few rows, bound by the memory that holds
-// the weights, and a blocked kernel for many. Included once per instruction
-// set; no include guard.
+// Products with floating-point weights. Sixteen outputs stand in the lanes of a
+// register; the sixteen lanes of kernels/reduction_order.h are sixteen
+// accumulators, so that panels are read as one stream and nothing is summed
+// across a register. Each output has an exact order, hence is independent of the
+// blocking. Included once per instruction set; no include guard.
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
-inline void Finish(const MatMulArgs& args, int row, int n, float dot) {
-  float* y = args.out + static_cast<size_t>(row) * static_cast<size_t>(args.out_stride) + n;
-  if (args.bias != nullptr) dot += args.bias[n];
-  *y = args.accumulate ? *y + dot : dot;
-}
+// Compilers give up on the innermost loops below, which keep their arrays in
+// registers, before all of them are unrolled.
+#if defined(__clang__)
+#define OCTOGATE_UNROLL _Pragma("unroll")
+#else
+#define OCTOGATE_UNROLL _Pragma("GCC unroll 16")
+#endif
 
-inline const float* InputRow(const MatMulArgs& args, int row) {
-  return args.x + static_cast<size_t>(row) * static_cast<size_t>(args.cols);
-}
-
-// Outputs of X rows of x and W rows of the weight: each weight is read once.
-// Several rows at a time, because the processor fetches ahead in each of them;
-// asking for data in software made it slower wherever it was tried.
-template <DType T, int X, int W>
-inline void StreamRows(const MatMulArgs& args, int row, int n) {
-  const size_t row_bytes = static_cast<size_t>(args.cols) * SizeOf(T);
-  const uint8_t* weights[W];
-  const float* inputs[X];
-  for (int w = 0; w < W; ++w) weights[w] = args.weight + static_cast<size_t>(n + w) * row_bytes;
-  for (int i = 0; i < X; ++i) inputs[i] = InputRow(args, row + i);
-  F32x16 sums[X][W];
-  for (int i = 0; i < X; ++i) {
-    for (int w = 0; w < W; ++w) sums[i][w] = Zero();
-  }
-  const int whole = args.cols / kLanes * kLanes;
-  for (int k = 0; k < whole; k += kLanes) {
-    F32x16 x[X];
-    for (int i = 0; i < X; ++i) x[i] = Load(inputs[i] + k);
-    for (int w = 0; w < W; ++w) {
-      const uint8_t* from = weights[w] + static_cast<size_t>(k) * SizeOf(T);
-      const F32x16 v = Widen<T>(from);
-      for (int i = 0; i < X; ++i) sums[i][w] = Fma(x[i], v, sums[i][w]);
-    }
-  }
-  if (const int left = args.cols - whole; left > 0) {
-    for (int w = 0; w < W; ++w) {
-      const F32x16 v = WidenPartial<T>(weights[w] + static_cast<size_t>(whole) * SizeOf(T), left);
-      for (int i = 0; i < X; ++i) {
-        sums[i][w] = Fma(LoadPartial(inputs[i] + whole, left), v, sums[i][w]);
-      }
-    }
-  }
-  for (int i = 0; i < X; ++i) {
-    for (int w = 0; w < W; ++w) Finish(args, row + i, n + w, SumLanes(sums[i][w]));
-  }
-}
-
-// Rows [begin, end) of the weight for X rows of x.
-template <DType T, int X>
-inline void StreamPanel(const MatMulArgs& args, int row, int begin, int end) {
-  constexpr int kStreams = StreamsFor(X);
-  int n = begin;
-  for (; n + kStreams <= end; n += kStreams) StreamRows<T, X, kStreams>(args, row, n);
-  for (; n < end; ++n) StreamRows<T, X, 1>(args, row, n);
-}
+inline constexpr int kGroupPairs = kLanes / 2;
+inline constexpr size_t kTileSums = size_t{kLanes} * kPanelOutputs;  // of a row and a panel
 
 template <DType T>
-inline void StreamPanelRows(const MatMulArgs& args, int row, int rows, int begin, int end) {
-  switch (rows) {
-    case 1:
-      return StreamPanel<T, 1>(args, row, begin, end);
-    case 2:
-      return StreamPanel<T, 2>(args, row, begin, end);
-    case 3:
-      return StreamPanel<T, 3>(args, row, begin, end);
-    default:
-      return StreamPanel<T, 4>(args, row, begin, end);
-  }
-}
+inline constexpr size_t kPairBytes = 2 * kPanelOutputs* SizeOf(T);
 
-template <DType T>
-void StreamMatMul(const MatMulArgs& args, int begin, int end) {
-  if (args.rows <= 4) return StreamPanelRows<T>(args, 0, args.rows, begin, end);
-  // A few weights at a time, so that the second half finds them in the cache.
-  constexpr int kCached = 24;
-  for (int n = begin; n < end; n += kCached) {
-    const int last = n + kCached < end ? n + kCached : end;
-    StreamPanel<T, 4>(args, 0, n, last);
-    StreamPanelRows<T>(args, 4, args.rows - 4, n, last);
-  }
-}
+// Weights to ask for while others are multiplied: those of groups first, first +
+// every, … of a slice at `from`, in the layout of the slice at hand.
+struct Ahead {
+  const uint8_t* from;  // null: none
+  int first;
+  int every;
+};
 
-// Adds the products of `depth` columns (a multiple of 16) to the lanes of X * W
-// outputs.
-template <int X, int W>
-inline void AccumulateTile(const float* x, size_t x_stride, const float* w, size_t w_stride,
-                           int depth, bool first, float* lanes, size_t lanes_stride) {
-  for (int part = 0; part < kParts; ++part) {
-    Part sums[X][W];
+// Adds the products of `groups` groups of columns to the sums of X rows of x and
+// W panels. A pass keeps the lanes of P pairs of every group in registers.
+template <DType T, int X, int W, int P>
+inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float* x,
+                           size_t x_stride, int groups, bool first, const Ahead& ahead,
+                           float* sums) {
+  static_assert(kGroupPairs % P == 0, "passes are of equal width");
+  for (int pair = 0; pair < kGroupPairs; pair += P) {
+    F32x16 even[X][W][P];
+    F32x16 odd[X][W][P];
+    float* const lanes = sums + 2 * pair * kPanelOutputs;
+    OCTOGATE_UNROLL
     for (int i = 0; i < X; ++i) {
-      for (int j = 0; j < W; ++j) {
-        sums[i][j] = first ? Part{}
-                           : LoadPart(lanes + static_cast<size_t>(i) * lanes_stride + j * kLanes +
-                                      part * kPartLanes);
-      }
-    }
-    for (int k = part * kPartLanes; k < depth; k += kLanes) {
-      Part inputs[X];
-      for (int i = 0; i < X; ++i) inputs[i] = LoadPart(x + static_cast<size_t>(i) * x_stride + k);
-      for (int j = 0; j < W; ++j) {
-        const Part weights = LoadPart(w + static_cast<size_t>(j) * w_stride + k);
-        for (int i = 0; i < X; ++i) sums[i][j] = Fma(inputs[i], weights, sums[i][j]);
-      }
-    }
-    for (int i = 0; i < X; ++i) {
-      for (int j = 0; j < W; ++j) {
-        StorePart(sums[i][j],
-                  lanes + static_cast<size_t>(i) * lanes_stride + j * kLanes + part * kPartLanes);
-      }
-    }
-  }
-}
-
-inline constexpr int kTileWeights = 4;
-inline constexpr size_t kLanesStride = size_t{kPanelRows} * kLanes;
-
-// One slice of the columns for a block of rows of x and a panel of weights.
-inline void AccumulateBlock(const float* x, size_t x_stride, int rows, const float* panel,
-                            int panel_rows, int depth, bool first, float* lanes) {
-  static_assert(kTileRows == 3 || kTileRows == 4, "as the cases below need");
-  for (int i = 0; i < rows; i += kTileRows) {
-    const float* from = x + static_cast<size_t>(i) * x_stride;
-    for (int j = 0; j < panel_rows; j += kTileWeights) {
-      const float* w = panel + static_cast<size_t>(j) * static_cast<size_t>(depth);
-      float* to = lanes + static_cast<size_t>(i) * kLanesStride + static_cast<size_t>(j) * kLanes;
-      const size_t w_stride = static_cast<size_t>(depth);
-      switch (rows - i) {
-        case 1:
-          AccumulateTile<1, kTileWeights>(from, x_stride, w, w_stride, depth, first, to,
-                                          kLanesStride);
-          break;
-        case 2:
-          AccumulateTile<2, kTileWeights>(from, x_stride, w, w_stride, depth, first, to,
-                                          kLanesStride);
-          break;
-        case 3:
-          AccumulateTile<3, kTileWeights>(from, x_stride, w, w_stride, depth, first, to,
-                                          kLanesStride);
-          break;
-        default:
-          AccumulateTile<kTileRows, kTileWeights>(from, x_stride, w, w_stride, depth, first, to,
-                                                  kLanesStride);
-      }
-    }
-  }
-}
-
-// Widens `rows` weight rows, `depth` columns from column k, into rows of
-// `padded` floats; what is missing is zero. Rows are filled up to a whole tile.
-template <DType T>
-inline void PackPanel(const MatMulArgs& args, int n, int rows, int k, int depth, int padded,
-                      float* panel) {
-  const size_t row_bytes = static_cast<size_t>(args.cols) * SizeOf(T);
-  for (int j = 0; j < rows || j % kTileWeights != 0; ++j) {
-    float* to = panel + static_cast<size_t>(j) * static_cast<size_t>(padded);
-    if (j >= rows) {
-      for (int c = 0; c < padded; c += kLanes) Store(Zero(), to + c);
-      continue;
-    }
-    const uint8_t* from =
-        args.weight + static_cast<size_t>(n + j) * row_bytes + static_cast<size_t>(k) * SizeOf(T);
-    int c = 0;
-    for (; c + kLanes <= depth; c += kLanes) {
-      Store(Widen<T>(from + static_cast<size_t>(c) * SizeOf(T)), to + c);
-    }
-    if (c < depth) {
-      Store(WidenPartial<T>(from + static_cast<size_t>(c) * SizeOf(T), depth - c), to + c);
-    }
-  }
-}
-
-inline void PackInputs(const MatMulArgs& args, int row, int rows, int k, int depth, int padded,
-                       float* to) {
-  for (int i = 0; i < rows; ++i, to += padded) {
-    const float* from = InputRow(args, row + i) + k;
-    int c = 0;
-    for (; c + kLanes <= depth; c += kLanes) Store(Load(from + c), to + c);
-    if (c < depth) Store(LoadPartial(from + c, depth - c), to + c);
-  }
-}
-
-// Adds up the lanes and writes the outputs of a block.
-inline void FinishBlock(const MatMulArgs& args, int row, int rows, int n, int count,
-                        const float* lanes) {
-  for (int i = 0; i < rows; ++i) {
-    for (int j = 0; j < count; j += kLanes) {
-      F32x16 sums[kLanes];
-      for (int l = 0; l < kLanes; ++l) {
-        sums[l] = j + l < count ? Load(lanes + static_cast<size_t>(i) * kLanesStride +
-                                       static_cast<size_t>(j + l) * kLanes)
-                                : Zero();
-      }
-      float dots[kLanes];
-      Store(SumLanes16(sums), dots);
-      for (int l = 0; l < kLanes && j + l < count; ++l) Finish(args, row + i, n + j + l, dots[l]);
-    }
-  }
-}
-
-template <DType T>
-void BlockedMatMul(const MatMulArgs& args, int begin, int end, float* scratch) {
-  float* panel = scratch;
-  float* packed_inputs = panel + size_t{kPanelRows} * kSliceDepth;
-  float* lanes = packed_inputs + size_t{kBlockRows} * kSliceDepth;
-  for (int n = begin; n < end; n += kPanelRows) {
-    const int count = end - n < kPanelRows ? end - n : kPanelRows;
-    for (int row = 0; row < args.rows; row += kBlockRows) {
-      const int rows = args.rows - row < kBlockRows ? args.rows - row : kBlockRows;
-      for (int k = 0; k < args.cols; k += kSliceDepth) {
-        const int depth = args.cols - k < kSliceDepth ? args.cols - k : kSliceDepth;
-        const int padded = (depth + kLanes - 1) / kLanes * kLanes;
-        PackPanel<T>(args, n, count, k, depth, padded, panel);
-        const float* x = InputRow(args, row) + k;
-        size_t x_stride = static_cast<size_t>(args.cols);
-        if (depth != padded) {
-          PackInputs(args, row, rows, k, depth, padded, packed_inputs);
-          x = packed_inputs;
-          x_stride = static_cast<size_t>(padded);
+      OCTOGATE_UNROLL
+      for (int w = 0; w < W; ++w) {
+        const float* from = lanes + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums;
+        OCTOGATE_UNROLL
+        for (int p = 0; p < P; ++p, from += 2 * kPanelOutputs) {
+          even[i][w][p] = first ? Zero() : Load(from);
+          odd[i][w][p] = first ? Zero() : Load(from + kPanelOutputs);
         }
-        AccumulateBlock(x, x_stride, rows, panel, count, padded, k == 0, lanes);
       }
-      FinishBlock(args, row, rows, n, count, lanes);
+    }
+    const uint8_t* weights = panel + static_cast<size_t>(pair) * kPairBytes<T>;
+    const float* inputs = x + 2 * pair;
+    int asking = ahead.from != nullptr ? ahead.first : groups;
+    for (int g = 0; g < groups; ++g) {
+      if (g == asking) {
+        asking += ahead.every;
+        const uint8_t* from =
+            ahead.from + static_cast<size_t>(g * kGroupPairs + pair) * kPairBytes<T>;
+        OCTOGATE_UNROLL
+        for (int w = 0; w < W; ++w) {
+          OCTOGATE_UNROLL
+          for (size_t at = 0; at < P * kPairBytes<T>; at += 64) {
+            __builtin_prefetch(from + static_cast<size_t>(w) * panel_bytes + at, 0, 2);
+          }
+        }
+      }
+      OCTOGATE_UNROLL
+      for (int p = 0; p < P; ++p) {
+        Pair values[W];
+        OCTOGATE_UNROLL
+        for (int w = 0; w < W; ++w) {
+          values[w] = LoadPair<T>(weights + static_cast<size_t>(w) * panel_bytes +
+                                  static_cast<size_t>(p) * kPairBytes<T>);
+        }
+        OCTOGATE_UNROLL
+        for (int i = 0; i < X; ++i) {
+          const float* from = inputs + static_cast<size_t>(i) * x_stride + 2 * p;
+          const F32x16 even_x = Broadcast(from[0]);
+          const F32x16 odd_x = Broadcast(from[1]);
+          OCTOGATE_UNROLL
+          for (int w = 0; w < W; ++w) {
+            even[i][w][p] = Fma(even_x, values[w].even, even[i][w][p]);
+            odd[i][w][p] = Fma(odd_x, values[w].odd, odd[i][w][p]);
+          }
+        }
+      }
+      weights += kGroupPairs * kPairBytes<T>;
+      inputs += kLanes;
+    }
+    OCTOGATE_UNROLL
+    for (int i = 0; i < X; ++i) {
+      OCTOGATE_UNROLL
+      for (int w = 0; w < W; ++w) {
+        float* to = lanes + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums;
+        OCTOGATE_UNROLL
+        for (int p = 0; p < P; ++p, to += 2 * kPanelOutputs) {
+          Store(even[i][w][p], to);
+          Store(odd[i][w][p], to + kPanelOutputs);
+        }
+      }
     }
   }
+}
+
+// The same for `panels` panels, as many at a time as a tile takes.
+template <DType T, int X>
+inline void AccumulatePanels(const uint8_t* panel, size_t panel_bytes, int panels, const float* x,
+                             size_t x_stride, int groups, bool first, const Ahead& ahead,
+                             float* sums) {
+  constexpr TileShape kShape = DenseTile(X);
+  if (kShape.panels == kPanelsAtOnce && panels == kPanelsAtOnce) {
+    return AccumulateTile<T, X, kShape.panels, kShape.pairs>(panel, panel_bytes, x, x_stride,
+                                                             groups, first, ahead, sums);
+  }
+  for (int w = 0; w < panels; ++w) {
+    const size_t at = static_cast<size_t>(w) * panel_bytes;
+    const Ahead later{ahead.from != nullptr ? ahead.from + at : nullptr, ahead.first, ahead.every};
+    AccumulateTile<T, X, 1, kShape.pairs>(panel + at, panel_bytes, x, x_stride, groups, first,
+                                          later, sums + static_cast<size_t>(w) * kTileSums);
+  }
+}
+
+template <DType T, int X = kDenseTileRows>
+inline void AccumulateRows(int rows, const uint8_t* panel, size_t panel_bytes, int panels,
+                           const float* x, size_t x_stride, int groups, bool first,
+                           const Ahead& ahead, float* sums) {
+  if constexpr (X > 0) {
+    if (rows == X) {
+      return AccumulatePanels<T, X>(panel, panel_bytes, panels, x, x_stride, groups, first, ahead,
+                                    sums);
+    }
+    AccumulateRows<T, X - 1>(rows, panel, panel_bytes, panels, x, x_stride, groups, first, ahead,
+                             sums);
+  }
+}
+
+// A block of rows in tiles of about the same height, which share in asking for
+// the slice at `ahead`.
+template <DType T>
+inline void AccumulateBlock(int rows, const uint8_t* panel, size_t panel_bytes, int panels,
+                            const float* x, size_t x_stride, int groups, bool first,
+                            const uint8_t* ahead, float* sums) {
+  int row = 0;
+  const int tiles = (rows + kDenseTileRows - 1) / kDenseTileRows;
+  for (int tile = tiles; tile > 0; --tile) {
+    const int count = (rows - row + tile - 1) / tile;
+    AccumulateRows<T>(count, panel, panel_bytes, panels, x + static_cast<size_t>(row) * x_stride,
+                      x_stride, groups, first, {ahead, tile - 1, tiles},
+                      sums + static_cast<size_t>(row * kPanelsAtOnce) * kTileSums);
+    row += count;
+  }
+}
+
+// Writes the outputs of a panel for one row: bias and previous value as
+// FinishDot has them.
+inline void FinishOutputs(F32x16 dots, const float* bias, int n, int count, bool accumulate,
+                          float* y) {
+  if (count == kPanelOutputs) {
+    if (bias != nullptr) dots = dots + Load(bias + n);
+    Store(accumulate ? Load(y) + dots : dots, y);
+    return;
+  }
+  if (bias != nullptr) dots = dots + LoadPartial(bias + n, count);
+  StorePartial(accumulate ? LoadPartial(y, count) + dots : dots, y, count);
+}
+
+inline void FinishPanel(const MatMulArgs& args, int row, int panel, const float* sums) {
+  F32x16 lanes[kLanes];
+  for (int l = 0; l < kLanes; ++l) lanes[l] = Load(sums + l * kPanelOutputs);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int l = 0; l < half; ++l) lanes[l] = lanes[l] + lanes[l + half];
+  }
+  const int n = panel * kPanelOutputs;
+  const int count = args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs;
+  F32x16 dots = lanes[0];
+  if (args.row_scales != nullptr) {
+    dots = dots * (LoadPartial(args.row_scales + n, count) * Broadcast(kFloat8Shift));
+  }
+  FinishOutputs(dots, args.bias, n, count, args.accumulate,
+                args.out + static_cast<size_t>(row) * static_cast<size_t>(args.out_stride) + n);
 }
 
 template <DType T>
 void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
-  if (args.rows <= kGemvRows) return StreamMatMul<T>(args, begin, end);
-  BlockedMatMul<T>(args, begin, end, scratch);
+  float* const sums = scratch;
+  float* const last_inputs = scratch + size_t{kBlockRows} * kPanelsAtOnce * kTileSums;
+  const auto cols = static_cast<size_t>(args.cols);
+  const int whole_groups = args.cols / kLanes;
+  const int left = args.cols % kLanes;
+  for (int n = begin; n < end; n += kPanelsAtOnce) {
+    const int panels = end - n < kPanelsAtOnce ? end - n : kPanelsAtOnce;
+    const uint8_t* const panel = args.panels + static_cast<size_t>(n) * args.panel_bytes;
+    for (int row = 0; row < args.rows; row += kBlockRows) {
+      const int rows = args.rows - row < kBlockRows ? args.rows - row : kBlockRows;
+      const float* const x = args.x + static_cast<size_t>(row) * cols;
+      const auto slice = [&](int group) {
+        return panel + static_cast<size_t>(group) * kGroupPairs * kPairBytes<T>;
+      };
+      const auto accumulate = [&](const float* inputs, size_t stride, int group, int groups,
+                                  const uint8_t* ahead) {
+        AccumulateBlock<T>(rows, slice(group), args.panel_bytes, panels, inputs, stride, groups,
+                           group == 0, ahead, sums);
+      };
+      for (int g = 0; g < whole_groups; g += kSliceGroups) {
+        const int groups = whole_groups - g < kSliceGroups ? whole_groups - g : kSliceGroups;
+        // What comes from memory next; later rows find the panels in the cache.
+        const uint8_t* ahead = nullptr;
+        if (whole_groups - g >= 2 * kSliceGroups) {
+          if (row == 0) ahead = slice(g + kSliceGroups);
+        } else if (g + groups == whole_groups && row + rows == args.rows &&
+                   n + 2 * kPanelsAtOnce <= end) {
+          ahead = panel + kPanelsAtOnce * args.panel_bytes;
+        }
+        accumulate(x + static_cast<size_t>(g) * kLanes, cols, g, groups, ahead);
+      }
+      if (left > 0) {
+        for (int i = 0; i < rows; ++i) {
+          Store(LoadPartial(x + static_cast<size_t>(i) * cols + cols - static_cast<size_t>(left),
+                            left),
+                last_inputs + i * kLanes);
+        }
+        accumulate(last_inputs, kLanes, whole_groups, 1, nullptr);
+      }
+      for (int i = 0; i < rows; ++i) {
+        for (int w = 0; w < panels; ++w) {
+          FinishPanel(args, row + i, n + w,
+                      sums + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums);
+        }
+      }
+    }
+  }
 }
 
 inline void MatMul(const MatMulArgs& args, int begin, int end, float* scratch) {
@@ -245,6 +242,8 @@ inline void MatMul(const MatMulArgs& args, int begin, int end, float* scratch) {
       return MatMulAs<DType::kF16>(args, begin, end, scratch);
     case DType::kBF16:
       return MatMulAs<DType::kBF16>(args, begin, end, scratch);
+    case DType::kF8E4M3:
+      return MatMulAs<DType::kF8E4M3>(args, begin, end, scratch);
     default:
       return;  // not a type of weights
   }

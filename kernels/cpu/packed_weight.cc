@@ -6,7 +6,6 @@
 
 #include "kernels/cpu/quantized_table.h"
 #include "kernels/float16.h"
-#include "kernels/float8.h"
 #include "kernels/quantize.h"
 
 namespace octogate::kernels {
@@ -30,16 +29,7 @@ size_t GroupBytes(WeightFormat format) {
 }
 
 // What the kernels read for a code of zero.
-uint8_t ZeroByte(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kInt4Group:
-      return 0x88;
-    case WeightFormat::kFp8:
-      return 0;
-    default:
-      return 0x80;
-  }
-}
+uint8_t ZeroByte(WeightFormat format) { return format == WeightFormat::kInt4Group ? 0x88 : 0x80; }
 
 }  // namespace
 
@@ -121,10 +111,6 @@ void PackedWeight::PackRow(int row, const uint8_t* codes, float row_scale,
   } else {
     row_scales_[r] = row_scale;
   }
-  if (format == WeightFormat::kFp8) {
-    std::memcpy(codes_.get() + r * row_bytes(), codes, row_bytes());
-    return;
-  }
   uint8_t* to = codes_.get() + panel * panel_bytes_ + 4 * lane;
   for (int g = 0; g < groups_; ++g, to += GroupBytes(format)) {
     if (format == WeightFormat::kInt4Group) {
@@ -148,11 +134,6 @@ void PackedWeight::Dequantize(int row, float* out) const {
   const auto r = static_cast<size_t>(row);
   const size_t panel = r / kPanelOutputs;
   const size_t lane = r % kPanelOutputs;
-  if (format == WeightFormat::kFp8) {
-    const uint8_t* codes = codes_.get() + r * row_bytes();
-    for (int c = 0; c < cols; ++c) out[c] = row_scales_[r] * Float8ToFloat(codes[c]);
-    return;
-  }
   for (int c = 0; c < cols; ++c) {
     const int g = c / kQuantizationGroup;
     const QuadPlace place = PlaceOf(format, c % kQuantizationGroup / 4);

@@ -1,4 +1,4 @@
-// Quantised weights in the form that the CPU kernels read as one stream.
+// Weights with integer codes in the form that the CPU kernels read as one stream.
 
 #ifndef OCTOGATE_KERNELS_CPU_PACKED_WEIGHT_H_
 #define OCTOGATE_KERNELS_CPU_PACKED_WEIGHT_H_
@@ -29,7 +29,6 @@ class PackedWeight final : public Weight {
   int panels() const { return panels_; }
   int groups() const { return groups_; }  // of columns
   size_t panel_bytes() const { return panel_bytes_; }
-  size_t row_bytes() const { return panel_bytes_ / 16; }
 
   void Dequantize(int row, float* out) const;
 
@@ -43,7 +42,7 @@ class PackedWeight final : public Weight {
   int groups_ = 0;
   size_t panel_bytes_ = 0;
   HostArray<uint8_t> codes_;
-  HostArray<float> row_scales_;       // kInt8, kFp8
+  HostArray<float> row_scales_;       // kInt8
   HostArray<uint16_t> group_scales_;  // kInt8Group, kInt4Group
 };
 

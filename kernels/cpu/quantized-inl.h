@@ -1,4 +1,4 @@
-// Products with quantised weights; included once per instruction set, after its
+// Products with weights that have integer codes; included once per instruction set, after its
 // lanes (f32x16_*.h) and codes (codes_*.h). No include guard.
 //
 // Sixteen outputs stand in the lanes of a register, so that a group's dot
@@ -6,8 +6,13 @@
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
-void QuantizeInput(const float* x, int cols, int8_t* codes, float* scales, int32_t* sums) {
+void QuantizeInput(const float* x, int cols, int row, const QuantizedInput& to) {
   static_assert(kQuantizationGroup == 2 * kLanes, "as the two halves below need");
+  const size_t group = static_cast<size_t>(row) *
+                       static_cast<size_t>((cols + kQuantizationGroup - 1) / kQuantizationGroup);
+  int8_t* codes = to.codes + group * kQuantizationGroup;
+  float* scales = to.scales + group;
+  int32_t* sums = to.sums + group;
   const F32x16 rounder = Broadcast(12582912.0f);  // 1.5 * 2^23: rounds to integer
   for (int first = 0; first < cols; first += kQuantizationGroup) {
     const int left = cols - first;
@@ -168,73 +173,9 @@ void IntegerMatMul(const IntegerMatMulArgs& args, int begin, int end) {
   }
 }
 
-// Outputs of X rows of x and W rows of the weight, in the lanes of Dot.
-template <int X, int W>
-inline void Float8Tile(const Float8MatMulArgs& args, int row, int n) {
-  const auto cols = static_cast<size_t>(args.cols);
-  const uint8_t* codes[W];
-  const float* inputs[X];
-  for (int w = 0; w < W; ++w) codes[w] = args.codes + static_cast<size_t>(n + w) * args.row_bytes;
-  for (int i = 0; i < X; ++i) inputs[i] = args.x + static_cast<size_t>(row + i) * cols;
-  F32x16 sums[X][W];
-  for (int i = 0; i < X; ++i) {
-    for (int w = 0; w < W; ++w) sums[i][w] = Zero();
-  }
-  for (int k = 0; k < args.cols; k += kLanes) {
-    const int left = args.cols - k;
-    F32x16 x[X];
-    for (int i = 0; i < X; ++i) {
-      x[i] = left >= kLanes ? Load(inputs[i] + k) : LoadPartial(inputs[i] + k, left);
-    }
-    for (int w = 0; w < W; ++w) {
-      const F32x16 v = WidenFloat8(codes[w] + k);
-      for (int i = 0; i < X; ++i) sums[i][w] = Fma(x[i], v, sums[i][w]);
-    }
-  }
-  for (int i = 0; i < X; ++i) {
-    float* y = args.out + static_cast<size_t>(row + i) * static_cast<size_t>(args.out_stride) + n;
-    for (int w = 0; w < W; ++w) {
-      const float scale = args.row_scales[n + w] * kFloat8Shift;
-      FinishOutput(SumLanes(sums[i][w]) * scale, args.bias, n + w, args.accumulate, y + w);
-    }
-  }
-}
-
-template <int X>
-inline void Float8Panel(const Float8MatMulArgs& args, int row, int begin, int end) {
-  constexpr int kStreams = StreamsFor(X);
-  int n = begin;
-  for (; n + kStreams <= end; n += kStreams) Float8Tile<X, kStreams>(args, row, n);
-  for (; n < end; ++n) Float8Tile<X, 1>(args, row, n);
-}
-
-void Float8MatMul(const Float8MatMulArgs& args, int begin, int end) {
-  // A few weights at a time, so that later rows of x find them in the cache.
-  constexpr int kCached = 24;
-  for (int n = begin; n < end; n += kCached) {
-    const int last = n + kCached < end ? n + kCached : end;
-    int row = 0;
-    for (; row + 4 <= args.rows; row += 4) Float8Panel<4>(args, row, n, last);
-    switch (args.rows - row) {
-      case 3:
-        Float8Panel<3>(args, row, n, last);
-        break;
-      case 2:
-        Float8Panel<2>(args, row, n, last);
-        break;
-      case 1:
-        Float8Panel<1>(args, row, n, last);
-        break;
-      default:
-        break;
-    }
-  }
-}
-
 inline constexpr QuantizedKernelTable kQuantizedTable = {
     .quantize_input = QuantizeInput,
     .matmul_integer = IntegerMatMul,
-    .matmul_float8 = Float8MatMul,
 };
 
 }  // namespace octogate::kernels::OCTOGATE_ISA

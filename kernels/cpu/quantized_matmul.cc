@@ -43,31 +43,16 @@ bool QuantizedInputs::HasMemory() const {
 void CpuQuantizedMatMul(const QuantizedKernelTable& kernels, ThreadPool& pool,
                         QuantizedInputs& inputs, const PackedWeight& weight, const float* bias,
                         const float* x, int rows, bool accumulate, float* out, int out_stride) {
-  if (weight.format == WeightFormat::kFp8) {
-    const Float8MatMulArgs args{.codes = weight.codes(),
-                                .row_bytes = weight.row_bytes(),
-                                .row_scales = weight.row_scales(),
-                                .cols = weight.cols,
-                                .x = x,
-                                .rows = rows,
-                                .bias = bias,
-                                .accumulate = accumulate,
-                                .out = out,
-                                .out_stride = out_stride};
-    RunChunks(pool, weight.rows, ChunkOf(weight.row_bytes(), weight.rows),
-              [&](int begin, int end) { kernels.matmul_float8(args, begin, end); });
-    return;
-  }
   const int groups = weight.groups();
   const int padded = groups * kQuantizationGroup;
-  const int rows_at_once = QuantizedInputs::kCapacity / std::max(1, padded);
+  const int rows_at_once = std::max(1, QuantizedInputs::kCapacity / std::max(1, padded) /
+                                           kQuantizedInputRows * kQuantizedInputRows);
+  const QuantizedInput codes{inputs.codes.get(), inputs.scales.get(), inputs.sums.get()};
   for (int first = 0; first < rows; first += rows_at_once) {
     const int count = std::min(rows_at_once, rows - first);
     RunChunks(pool, count, std::max(1, kTaskInputs / std::max(1, padded)), [&](int begin, int end) {
       for (int r = begin; r < end; ++r) {
-        kernels.quantize_input(
-            x + Offset(first + r, weight.cols), weight.cols, inputs.codes.get() + Offset(r, padded),
-            inputs.scales.get() + Offset(r, groups), inputs.sums.get() + Offset(r, groups));
+        kernels.quantize_input(x + Offset(first + r, weight.cols), weight.cols, r, codes);
       }
     });
     const IntegerMatMulArgs args{.format = weight.format,

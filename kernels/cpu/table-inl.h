@@ -13,6 +13,7 @@ namespace octogate::kernels::OCTOGATE_ISA {
 inline constexpr KernelTable kTable = {
     .name = OCTOGATE_ISA_NAME,
     .matmul = MatMul,
+    .round_inputs = RoundInputs,
     .matmul_bf16 = MatMulBf16,
     .rms_norm = RmsNorm,
     .layer_norm = LayerNorm,

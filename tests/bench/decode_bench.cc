@@ -2,8 +2,9 @@
 // to read every weight once, so no engine decodes faster than bandwidth / bytes per token) and
 // beside llama.cpp on the same weights.
 //
-//   decode_bench [--json] [--model FOLDER]
+//   decode_bench [--json] [--model FOLDER] [--only TEXT]
 //
+// --only restricts it to the names that hold TEXT, of "FORMAT, THREADS", e.g. "BF16, 1 thread".
 // The model is a random Llama of about 400 MB in BF16, larger than the caches, written to a
 // temporary folder; --model measures that checkpoint too, in the format that it has.
 #include <cmath>
@@ -29,6 +30,7 @@
 namespace octogate::bench {
 namespace {
 
+using kernels::Activations;
 using kernels::WeightFormat;
 using workers::Checkpoint;
 using workers::Engine;
@@ -42,10 +44,13 @@ struct Format {
   WeightFormat format;
   const char* name;
   double bits;
-  const char* llama_cpp;
+  const char* llama_cpp;  // null: none
+  Activations activations = Activations::kF32;
 };
 constexpr Format kFormats[] = {
     {WeightFormat::kStored, "BF16", 16, "bf16"},
+    {WeightFormat::kStored, "BF16 x BF16", 16, "bf16", Activations::kBF16},
+    {WeightFormat::kFp8, "FP8", 8, nullptr},
     {WeightFormat::kInt8Group, "INT8", 8.5, "q8_0"},
     {WeightFormat::kInt4Group, "INT4", 4.5, "q4_0"},
 };
@@ -59,15 +64,17 @@ struct Model {
 };
 
 std::unique_ptr<Engine> CreateEngine(const std::shared_ptr<const Checkpoint>& checkpoint,
-                                     WeightFormat format, int threads) {
-  auto engine = Engine::Create(checkpoint, nullptr,
-                               kernels::MakeCpuBackend({.threads = threads, .pin_threads = true}),
-                               {.max_sequences = 16,
-                                .max_rows_per_step = 256,
-                                .kv_tokens = 16 * 256,
-                                .share_prefixes = false,
-                                .weight_format = format,
-                                .kv_dtype = kernels::DType::kF16});
+                                     const Format& format, int threads) {
+  auto engine = Engine::Create(
+      checkpoint, nullptr,
+      kernels::MakeCpuBackend(
+          {.threads = threads, .activations = format.activations, .pin_threads = true}),
+      {.max_sequences = 16,
+       .max_rows_per_step = 256,
+       .kv_tokens = 16 * 256,
+       .share_prefixes = false,
+       .weight_format = format.format,
+       .kv_dtype = kernels::DType::kF16});
   if (!engine.ok()) {
     std::cerr << engine.status() << '\n';
     std::exit(1);
@@ -91,7 +98,7 @@ void MeasureCells(const Model& model, const Format& format, int threads, double 
                 .ratio = speed.tokens_per_second / bound};
     if (batch == 1 && model.beyond_caches) rate.aim = AtLeast(0.85, Aim::kRatio);
     report.Add(std::move(rate));
-    if (llama_cpp != nullptr) {
+    if (llama_cpp != nullptr && format.llama_cpp != nullptr) {
       const std::optional<LlamaCppSpeed> other = llama_cpp->Measure({.format = format.llama_cpp,
                                                                      .threads = threads,
                                                                      .batch = batch,
@@ -115,7 +122,8 @@ void MeasureCells(const Model& model, const Format& format, int threads, double 
   }
 }
 
-void MeasureModel(const Model& model, std::span<const Format> formats, Report& report) {
+void MeasureModel(const Model& model, std::span<const Format> formats, const std::string& only,
+                  Report& report) {
   absl::StatusOr<Checkpoint> opened = Checkpoint::Open(model.folder);
   if (!opened.ok()) {
     std::cerr << opened.status() << '\n';
@@ -130,8 +138,11 @@ void MeasureModel(const Model& model, std::span<const Format> formats, Report& r
                 .value = bandwidth / 1e9,
                 .unit = "GB/s"});
     for (const Format& format : formats) {
+      if (absl::StrCat(format.name, ", ", Threads(threads)).find(only) == std::string::npos) {
+        continue;
+      }
       std::cerr << model.name << ", " << format.name << ", " << Threads(threads) << '\n';
-      const auto engine = CreateEngine(checkpoint, format.format, threads);
+      const auto engine = CreateEngine(checkpoint, format, threads);
       MeasureEngine(*engine, 1, 8, 1, 1);  // brings the weights into memory
       MeasureCells(model, format, threads, bandwidth, *engine, llama_cpp.get(), report);
     }
@@ -140,6 +151,7 @@ void MeasureModel(const Model& model, std::span<const Format> formats, Report& r
 
 int Main(int argc, char** argv) {
   Report report("decode", argc, argv);
+  const std::string only = OnlyOf(argc, argv);
   {
     const TemporaryFolder folder;
     const RandomCheckpoint shape;
@@ -147,7 +159,8 @@ int Main(int argc, char** argv) {
       std::cerr << status << '\n';
       return 1;
     }
-    MeasureModel({"random Llama", folder.path(), BytesPerToken(shape), true}, kFormats, report);
+    MeasureModel({"random Llama", folder.path(), BytesPerToken(shape), true}, kFormats, only,
+                 report);
   }
   for (int i = 1; i + 1 < argc; ++i) {
     if (std::strcmp(argv[i], "--model") != 0) continue;
@@ -161,8 +174,8 @@ int Main(int argc, char** argv) {
     if (!checkpoint->config().tie_word_embeddings) {
       bytes -= checkpoint->weights().embed_tokens.size_bytes();
     }
-    const Format as_stored[] = {{WeightFormat::kStored, "as stored", 16, ""}};
-    MeasureModel({folder.filename().string(), folder, bytes, false}, as_stored, report);
+    const Format as_stored[] = {{WeightFormat::kStored, "as stored", 16, nullptr}};
+    MeasureModel({folder.filename().string(), folder, bytes, false}, as_stored, only, report);
   }
   return report.Print();
 }

@@ -41,6 +41,9 @@ class TemporaryFolder {
 // "1 thread", "2 threads".
 std::string Threads(int threads);
 
+// The text after `--only`, which the names of what is measured must hold; empty without.
+std::string OnlyOf(int argc, char** argv);
+
 }  // namespace octogate::bench
 
 #endif  // OCTOGATE_TESTS_BENCH_ENGINE_SPEED_H_

@@ -101,7 +101,9 @@ uint64_t ReadInParts(const uint8_t* from, size_t bytes) {
 
 double MultiplyAdd(const char* isa_name, int iterations) {
 #if defined(__x86_64__)
-  if (std::strncmp(isa_name, "avx512", 6) == 0) return MultiplyAddAvx512(iterations);
+  if (std::strncmp(isa_name, "avx512", 6) == 0 || std::strcmp(isa_name, "amx") == 0) {
+    return MultiplyAddAvx512(iterations);
+  }
   if (std::strcmp(isa_name, "avx2") == 0) return MultiplyAddAvx2(iterations);
 #else
   static_cast<void>(isa_name);

@@ -190,9 +190,11 @@ def main():
         file_format = request["format"]
         if file_format not in models:
             path = gguf_file(folder, work, file_format)
-            models[file_format] = llama_cpp.llama_model_load_from_file(
-                str(path).encode(), llama_cpp.llama_model_default_params()
-            )
+            parameters = llama_cpp.llama_model_default_params()
+            # Its products on AMX crash (github.com/ggml-org/llama.cpp/issues/20824); without the
+            # buffers that they take it uses AVX-512 with VNNI.
+            parameters.use_extra_bufts = b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info()
+            models[file_format] = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
             if not models[file_format]:
                 sys.exit(f"llama.cpp cannot load {path}")
         print(json.dumps(measure(models[file_format], vocabulary, request)), file=answers, flush=True)

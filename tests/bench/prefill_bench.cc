@@ -1,8 +1,9 @@
 // How fast the engine reads prompts, by weight format, length and threads, beside llama.cpp on the
 // same weights.
 //
-//   prefill_bench [--json]
+//   prefill_bench [--json] [--only TEXT]
 //
+// --only restricts it to the names that hold TEXT, of "FORMAT, THREADS", e.g. "BF16, 1 thread".
 // The model is the random Llama of decode_bench.
 #include <cmath>
 #include <iostream>
@@ -24,6 +25,7 @@
 namespace octogate::bench {
 namespace {
 
+using kernels::Activations;
 using kernels::WeightFormat;
 
 constexpr int kRepetitions = 3;
@@ -31,16 +33,20 @@ constexpr int kRepetitions = 3;
 struct Format {
   WeightFormat format;
   const char* name;
-  const char* llama_cpp;
+  const char* llama_cpp;  // null: none
+  Activations activations = Activations::kF32;
 };
 constexpr Format kFormats[] = {
     {WeightFormat::kStored, "BF16", "bf16"},
+    {WeightFormat::kStored, "BF16 x BF16", "bf16", Activations::kBF16},
+    {WeightFormat::kFp8, "FP8", nullptr},
     {WeightFormat::kInt8Group, "INT8", "q8_0"},
     {WeightFormat::kInt4Group, "INT4", "q4_0"},
 };
 
 int Main(int argc, char** argv) {
   Report report("prefill", argc, argv);
+  const std::string only = OnlyOf(argc, argv);
   const TemporaryFolder folder;
   const TemporaryFolder work;
   if (const absl::Status status = WriteRandomCheckpoint({}, folder.path()); !status.ok()) {
@@ -56,9 +62,14 @@ int Main(int argc, char** argv) {
   const auto llama_cpp = LlamaCpp::Start(folder.path(), work.path());
   for (const int threads : {1, 2}) {
     for (const Format& format : kFormats) {
+      if (absl::StrCat(format.name, ", ", Threads(threads)).find(only) == std::string::npos) {
+        continue;
+      }
       std::cerr << format.name << ", " << Threads(threads) << '\n';
       const auto engine = workers::Engine::Create(
-          checkpoint, nullptr, kernels::MakeCpuBackend({.threads = threads, .pin_threads = true}),
+          checkpoint, nullptr,
+          kernels::MakeCpuBackend(
+              {.threads = threads, .activations = format.activations, .pin_threads = true}),
           {.max_sequences = 1,
            .max_rows_per_step = 512,
            .kv_tokens = 4096,
@@ -79,13 +90,14 @@ int Main(int argc, char** argv) {
                       .value = prompt / seconds,
                       .unit = "tokens/s"};
         const std::optional<LlamaCppSpeed> other =
-            llama_cpp == nullptr ? std::nullopt
-                                 : llama_cpp->Measure({.format = format.llama_cpp,
-                                                       .threads = threads,
-                                                       .batch = 1,
-                                                       .prompt = prompt,
-                                                       .answer = 1,
-                                                       .repetitions = repetitions});
+            llama_cpp == nullptr || format.llama_cpp == nullptr
+                ? std::nullopt
+                : llama_cpp->Measure({.format = format.llama_cpp,
+                                      .threads = threads,
+                                      .batch = 1,
+                                      .prompt = prompt,
+                                      .answer = 1,
+                                      .repetitions = repetitions});
         if (other.has_value()) {
           figure.beside = absl::StrCat("llama.cpp ", format.llama_cpp, ", ",
                                        std::lround(prompt / other->prompt_seconds), " tokens/s");

@@ -1,6 +1,6 @@
-// Products with activations rounded to BF16: the processor's instruction, its
-// emulations and the scalar specification (kernels/bf16_dot.h) give the same
-// bits, for any number of rows.
+// Products with activations rounded to BF16: the tiles of AMX, the multiply-adds
+// of the other instruction sets and the scalar specification (kernels/bf16_dot.h)
+// give the same bits, for any number of rows.
 
 #include <gtest/gtest.h>
 
@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -59,12 +60,12 @@ class Bf16Test : public ::testing::TestWithParam<Isa> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Isa, Bf16Test,
-                         ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16),
+                         ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAmx),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST_P(Bf16Test, FollowsTheSpecificationForAnyNumberOfRows) {
   for (const int cols : {1, 2, 31, 32, 33, 60, 172, 1000}) {
-    for (const int rows : {1, 2, 3, 4, 5, 9, 21}) {
+    for (const int rows : {1, 2, 3, 4, 5, 9, 16, 21, 32, 45}) {
       const int outputs = random_.Int(1, 60);
       const StoredMatrix weight(random_.Floats(static_cast<size_t>(outputs * cols)), DType::kBF16,
                                 outputs, cols);
@@ -72,6 +73,17 @@ TEST_P(Bf16Test, FollowsTheSpecificationForAnyNumberOfRows) {
       ASSERT_TRUE(SameBits(Specified(weight, outputs, cols, x, rows), MatMul(weight, x, rows)))
           << rows << " rows, " << cols << " columns";
     }
+  }
+}
+
+// More rows than are multiplied at a time, of more columns than a cache holds.
+TEST_P(Bf16Test, CutsManyRowsOfManyColumns) {
+  for (const auto& [rows, cols] : {std::pair{40, 33000}, std::pair{300, 4000}}) {
+    const int outputs = random_.Int(1, 3);
+    const StoredMatrix weight(random_.Floats(static_cast<size_t>(outputs * cols)), DType::kBF16,
+                              outputs, cols);
+    const auto x = random_.Floats(static_cast<size_t>(rows * cols));
+    ASSERT_TRUE(SameBits(Specified(weight, outputs, cols, x, rows), MatMul(weight, x, rows)));
   }
 }
 
@@ -101,10 +113,10 @@ TEST_P(Bf16Test, DecidesTininessAfterRounding) {
        {0x1p-73f, 0x1p-74f, 0x1p-75f, 0x1.8p-75f, 0x1p-76f, 0x1.02p-76f, 0x1p-77f, 0x1p-80f}) {
     std::vector<float> w(34, 0.0f);
     std::vector<float> x(34, 0.0f);
-    w[1] = 0x1p-63f;  // the first step of lane 0: 2^-126
+    w[1] = 0x1p-63f;  // the first step of the odd columns: 2^-126
     x[1] = 0x1p-63f;
-    w[0] = scale;
-    x[0] = -0x1p-75f;
+    w[3] = scale;
+    x[3] = -0x1p-75f;
     const StoredMatrix weight(w, DType::kBF16, 1, 34);
     ASSERT_TRUE(SameBits(Specified(weight, 1, 34, x, 1), MatMul(weight, x, 1))) << scale;
   }

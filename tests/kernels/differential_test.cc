@@ -41,7 +41,7 @@ class DifferentialTest : public ::testing::TestWithParam<std::tuple<Isa, int>> {
 
 INSTANTIATE_TEST_SUITE_P(Isa, DifferentialTest,
                          ::testing::Combine(::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512,
-                                                              Isa::kAvx512Bf16),
+                                                              Isa::kAmx),
                                             ::testing::Values(1, 2, 3)),
                          [](const auto& info) {
                            return std::string(Name(std::get<0>(info.param))) +
@@ -59,7 +59,7 @@ std::vector<float> RunMatMul(Backend& backend, const HostMatrix& matrix, const f
 
 TEST_P(DifferentialTest, MatMul) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const int cols : {1, 15, 16, 17, 60, 172, 512, 513, 1100}) {
+    for (const int cols : {1, 15, 16, 17, 60, 172, 512, 513, 1100, 2100}) {
       for (const int rows : {1, 2, 3, 4, 5, 7, 8, 9, 11, 16, 33, 70}) {
         const int outputs = random_.Int(1, 90);
         const StoredMatrix weight(random_.Floats(static_cast<size_t>(outputs * cols)), dtype,
@@ -127,6 +127,9 @@ TEST_P(DifferentialTest, RowWiseOperations) {
         const StoredMatrix table(x, dtype, 2 * rows, columns);
         ASSERT_TRUE(run([&](Backend& backend, float* out) {
           backend.Embed(*backend.LoadWeight(table.matrix(), WeightFormat::kStored), picks, out);
+        }));
+        ASSERT_TRUE(run([&](Backend& backend, float* out) {
+          backend.Embed(*backend.LoadTable(table.matrix()), picks, out);
         }));
       }
     }

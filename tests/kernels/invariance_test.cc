@@ -47,7 +47,7 @@ class InvarianceTest : public ::testing::TestWithParam<Isa> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Isa, InvarianceTest,
-                         ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16),
+                         ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAmx),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST_P(InvarianceTest, ARowOfAProductDoesNotDependOnTheBatch) {

@@ -12,6 +12,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/quantize.h"
 #include "kernels/reference/reference_backend.h"
 #include "tests/kernels/random_data.h"
 
@@ -78,13 +79,13 @@ class QuantizedMatMulTest : public ::testing::TestWithParam<Isa> {
 
 INSTANTIATE_TEST_SUITE_P(Isa, QuantizedMatMulTest,
                          ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni,
-                                           Isa::kAvx512Bf16),
+                                           Isa::kAmx),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST_P(QuantizedMatMulTest, GivesTheBitsOfTheReference) {
   for (const WeightFormat format : kWeightFormats) {
     for (const int cols : {1, 15, 31, 32, 33, 64, 100, 513}) {
-      for (const int rows : {1, 2, 3, 4, 5, 6, 7, 8, 13, 32, 70}) {
+      for (const int rows : {1, 2, 3, 4, 5, 6, 7, 8, 13, 32, 140}) {
         Use(random_.Int(1, 3));
         const int outputs = random_.Int(1, 150);
         const DType dtype = static_cast<DType>(random_.Int(0, 2));
@@ -160,11 +161,12 @@ TEST_P(QuantizedMatMulTest, LargestCodesDoNotOverflow) {
         // Of four bits -8 once in a group, and 7 or -8 elsewhere.
         std::vector<float> values(kOutputs * kCols, random_.Int(0, 1) == 0 ? w : -0.875f * w);
         for (size_t i = 0; i < values.size(); i += kQuantizationGroup) values[i] = w;
-        const std::vector<float> x(7 * kCols, v);
+        const int rows = random_.Int(1, 40);
+        const std::vector<float> x(static_cast<size_t>(rows * kCols), v);
         const StoredMatrix stored(values, DType::kF32, kOutputs, kCols);
         ASSERT_TRUE(
-            SameBits(Run(*reference_, *reference_->LoadWeight(stored.matrix(), format), x, 7),
-                     Run(*backend_, *backend_->LoadWeight(stored.matrix(), format), x, 7)))
+            SameBits(Run(*reference_, *reference_->LoadWeight(stored.matrix(), format), x, rows),
+                     Run(*backend_, *backend_->LoadWeight(stored.matrix(), format), x, rows)))
             << Name(format);
       }
     }
@@ -191,6 +193,20 @@ TEST_P(QuantizedMatMulTest, SpecialValuesStayWhereTheyAre) {
           SameBits(Run(*reference_, *reference_->LoadWeight(stored.matrix(), format), x, kRows),
                    Run(*backend_, *backend_->LoadWeight(stored.matrix(), format), x, kRows)))
           << Name(format);
+    }
+  }
+}
+
+TEST_P(QuantizedMatMulTest, TakesTheBytesThatArePlannedFor) {
+  for (int trial = 0; trial < 20; ++trial) {
+    const int rows = random_.Int(1, 100);
+    const int cols = random_.Int(1, 200);
+    const DType dtype = static_cast<DType>(random_.Int(0, 2));
+    const StoredMatrix stored(random_.Floats(static_cast<size_t>(rows * cols)), dtype, rows, cols);
+    for (const WeightFormat format : kWeightFormats) {
+      EXPECT_EQ(backend_->LoadWeight(stored.matrix(), format)->bytes,
+                LoadedWeightBytes(dtype, rows, cols, format))
+          << Name(format) << " of " << Name(dtype) << ", " << rows << " x " << cols;
     }
   }
 }

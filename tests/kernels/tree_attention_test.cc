@@ -187,7 +187,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Subject{"reference", Isa::kPlain, 0}, Subject{"plain1", Isa::kPlain, 1},
                       Subject{"avx2x1", Isa::kAvx2, 1}, Subject{"avx2x3", Isa::kAvx2, 3},
                       Subject{"avx512x1", Isa::kAvx512, 1}, Subject{"avx512x2", Isa::kAvx512, 2},
-                      Subject{"avx512bf16x5", Isa::kAvx512Bf16, 5}),
+                      Subject{"amxx5", Isa::kAmx, 5}),
     [](const auto& info) { return info.param.name; });
 
 TEST_P(TreeAttentionTest, EachRowIsAPlainDecodeOfItsPath) {

@@ -54,10 +54,9 @@ uint64_t EncoderModel::WeightBytes(const EncoderCheckpoint& checkpoint,
     for (const WeightAndBias* matrix : {&layer.query, &layer.key, &layer.value,
                                         &layer.attention_output, &layer.up, &layer.down}) {
       const WeightView& view = matrix->weight;
-      const size_t loaded =
-          kernels::LoadedWeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
-                                     static_cast<int>(view.cols), format);
-      if (loaded > 0) bytes = bytes + loaded - view.size_bytes();  // otherwise read in place
+      bytes += kernels::LoadedWeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
+                                          static_cast<int>(view.cols), format);
+      bytes -= view.size_bytes();  // no longer needed once it is loaded
     }
   }
   return bytes;

@@ -30,7 +30,8 @@ absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
     }
     chosen.no_gpu = std::move(problem);
   }
-  chosen.backend = kernels::MakeCpuBackend({.threads = options.threads});
+  chosen.backend =
+      kernels::MakeCpuBackend({.threads = options.threads, .activations = options.activations});
   if (chosen.backend != nullptr) return chosen;
   return absl::ResourceExhaustedError(
       absl::StrCat("the CPU backend cannot start with ", options.threads, " threads"));

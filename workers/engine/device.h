@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/cpu/cpu_backend.h"
 
 namespace octogate::workers {
 
@@ -25,6 +26,8 @@ std::optional<Device> ParseDevice(std::string_view name);
 struct DeviceOptions {
   Device device = Device::kCpu;
   int threads = 0;  // of the CPU backend; 0: one per core
+  // Of the CPU backend; a GPU rounds what it multiplies as kernels/cuda/matmul_layout.h says.
+  kernels::Activations activations = kernels::Activations::kF32;
 };
 
 struct ChosenBackend {

@@ -25,6 +25,7 @@ struct LoadOptions {
   EngineOptions engine;
   Device device = Device::kCpu;
   int threads = 0;  // of the CPU backend; 0: one per core
+  kernels::Activations activations = kernels::Activations::kF32;  // of the CPU backend
 };
 
 // Thread safety: const once loaded, and the engine is thread-safe.

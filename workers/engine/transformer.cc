@@ -21,6 +21,15 @@ uint64_t FloatsPerRow(const ModelConfig& config) {
          3 * static_cast<uint64_t>(config.intermediate_size);
 }
 
+bool HasTiedHead(const ModelWeights& weights) {
+  return weights.lm_head.data == weights.embed_tokens.data;
+}
+
+// Whether one weight is both the embedding and the head.
+bool SharesEmbedding(const ModelWeights& weights, kernels::WeightFormat format) {
+  return HasTiedHead(weights) && format == kernels::WeightFormat::kStored;
+}
+
 const float* DataOrNull(const std::unique_ptr<kernels::Buffer>& buffer) {
   return buffer ? buffer->data() : nullptr;
 }
@@ -36,15 +45,12 @@ uint64_t Transformer::ActivationBytes(const ModelConfig& config, const Transform
 uint64_t Transformer::WeightBytes(const Checkpoint& checkpoint, kernels::WeightFormat format) {
   const ModelWeights& weights = checkpoint.weights();
   uint64_t bytes = checkpoint.weight_bytes();
-  const auto add = [&](const WeightView& view, bool embedding_too = false) {
-    const size_t loaded =
-        kernels::LoadedWeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
-                                   static_cast<int>(view.cols), format);
-    if (loaded == 0) return;  // in place
-    bytes += loaded;
-    if (!embedding_too) bytes -= view.size_bytes();  // no longer needed once it is loaded
+  const auto add = [&](const WeightView& view, bool stays = false) {
+    bytes += kernels::LoadedWeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
+                                        static_cast<int>(view.cols), format);
+    if (!stays) bytes -= view.size_bytes();  // no longer needed once it is loaded
   };
-  add(weights.lm_head, weights.lm_head.data == weights.embed_tokens.data);
+  add(weights.lm_head, HasTiedHead(weights) && !SharesEmbedding(weights, format));
   for (const LayerWeights& layer : weights.layers) {
     for (const WeightView* view : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
                                    &layer.gate_proj, &layer.up_proj, &layer.down_proj}) {
@@ -97,9 +103,9 @@ absl::Status Transformer::LoadWeights() {
   const auto vector = [&](const WeightView& view, BufferPtr& buffer) {
     loader.Vector(view, buffer);
   };
-  loader.Table(weights.embed_tokens, embed_tokens_);
-  const bool tied = weights.lm_head.data == weights.embed_tokens.data;
-  if (!tied || format != kernels::WeightFormat::kStored) {
+  const bool shared = SharesEmbedding(weights, format);
+  loader.Table(weights.embed_tokens, embed_tokens_, shared);
+  if (!shared) {
     matrix("lm_head", weights.lm_head, lm_head_);
   } else if (loader.status().ok()) {
     loader.Count(*embed_tokens_);

@@ -63,13 +63,13 @@ struct StepInput {
 
 class Transformer {
  public:
-  // Bytes that the weights take at most, those read in place included.
+  // Bytes that the weights take at most, those that stay in the checkpoint's memory included.
   static uint64_t WeightBytes(const Checkpoint& checkpoint, kernels::WeightFormat format);
   // Floats of activation memory that a transformer takes, times four in bytes.
   static uint64_t ActivationBytes(const ModelConfig& config, const TransformerLimits& limits);
 
-  // `backend` must outlive the transformer; `checkpoint` is kept, since weights may be read in
-  // place. `format` is that of all matrices but the embedding, which a tied head then no longer
+  // `backend` must outlive the transformer; `checkpoint` is kept, since the embedding may be read
+  // in place. `format` is that of all matrices but the embedding, which a tied head then no longer
   // shares. RESOURCE_EXHAUSTED where the backend cannot have the memory.
   static absl::StatusOr<std::unique_ptr<Transformer>> Load(
       std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,

@@ -28,19 +28,19 @@ kernels::DType ToKernelDType(DType dtype) {
   }
 }
 
-void WeightLoader::Load(const WeightView& view, int64_t rows, kernels::WeightFormat format,
-                        WeightPtr& weight) {
+void WeightLoader::Load(const WeightView& view, int64_t rows,
+                        std::optional<kernels::WeightFormat> as, WeightPtr& weight) {
   if (!status_.ok()) return;
-  weight = backend_.LoadWeight({.data = view.data,
-                                .dtype = ToKernelDType(view.dtype),
-                                .rows = static_cast<int>(rows),
-                                .cols = static_cast<int>(view.cols)},
-                               format);
+  const kernels::HostMatrix matrix{.data = view.data,
+                                   .dtype = ToKernelDType(view.dtype),
+                                   .rows = static_cast<int>(rows),
+                                   .cols = static_cast<int>(view.cols)};
+  weight = as ? backend_.LoadWeight(matrix, *as) : backend_.LoadTable(matrix);
   if (weight) return;
   status_ = absl::ResourceExhaustedError(
       absl::StrCat("the backend ", backend_.Describe(), " cannot hold a weight matrix of ", rows,
                    " x ", view.cols, " of ", std::string(DTypeName(view.dtype)), " in the format ",
-                   kernels::Name(format)));
+                   kernels::Name(as.value_or(kernels::WeightFormat::kStored))));
 }
 
 void WeightLoader::Matrix(std::string_view name, const WeightView& view, WeightPtr& weight,
@@ -56,8 +56,9 @@ void WeightLoader::Matrix(std::string_view name, const WeightView& view, WeightP
   }
 }
 
-void WeightLoader::Table(const WeightView& view, WeightPtr& weight) {
-  Load(view, view.rows, kernels::WeightFormat::kStored, weight);
+void WeightLoader::Table(const WeightView& view, WeightPtr& weight, bool multiplied) {
+  Load(view, view.rows, multiplied ? std::optional(kernels::WeightFormat::kStored) : std::nullopt,
+       weight);
 }
 
 void WeightLoader::Vector(const WeightView& view, BufferPtr& buffer) {
@@ -70,7 +71,7 @@ void WeightLoader::Vector(const WeightView& view, BufferPtr& buffer) {
   }
   // Looking up the only row of a table widens it to float in the backend's memory.
   WeightPtr table;
-  Load(view, 1, kernels::WeightFormat::kStored, table);
+  Load(view, 1, std::nullopt, table);
   if (!status_.ok()) return;
   const int32_t row = 0;
   backend_.Embed(*table, {&row, 1}, buffer->data());

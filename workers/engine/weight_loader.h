@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -49,8 +50,8 @@ class WeightLoader {
   // A matrix of `rows` rows (0: those of the view, else adjacent ones behind it, too) in the format
   // of the loader. It counts in the report, under `name`.
   void Matrix(std::string_view name, const WeightView& view, WeightPtr& weight, int64_t rows = 0);
-  // A table to look up rows in, as stored.
-  void Table(const WeightView& view, WeightPtr& weight);
+  // A table to look up rows in, as stored; where `multiplied`, to multiply with, too.
+  void Table(const WeightView& view, WeightPtr& weight, bool multiplied = false);
   // Widened to float; null for an empty view.
   void Vector(const WeightView& view, BufferPtr& buffer);
   // What the table stands for, should it be read as a matrix.
@@ -61,7 +62,9 @@ class WeightLoader {
   const WeightReport& report() const { return report_; }
 
  private:
-  void Load(const WeightView& view, int64_t rows, kernels::WeightFormat format, WeightPtr& weight);
+  // To multiply with, in the format `as`; without one, to look rows up.
+  void Load(const WeightView& view, int64_t rows, std::optional<kernels::WeightFormat> as,
+            WeightPtr& weight);
 
   kernels::Backend& backend_;
   WeightReport report_;

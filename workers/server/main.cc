@@ -48,6 +48,9 @@ std::map<std::string, kernels::DType> KvDtypes() {
   return types;
 }
 
+const std::map<std::string, kernels::Activations> kActivations = {
+    {"f32", kernels::Activations::kF32}, {"bf16", kernels::Activations::kBF16}};
+
 std::map<std::string, kernels::WeightFormat> WeightFormats() {
   std::map<std::string, kernels::WeightFormat> formats;
   for (const kernels::WeightFormat format : kernels::kWeightFormats) {
@@ -84,6 +87,11 @@ void Define(CLI::App& app, Flags& flags) {
                  "how weights are kept: stored, bf16, int8, int8-group, int4-group or fp8")
       ->transform(CLI::CheckedTransformer(WeightFormats(), CLI::ignore_case).description(""))
       ->default_str("stored");
+  app.add_option("--activations", flags.load.activations,
+                 "what BF16 weights are multiplied with where the CPU serves: f32, or bf16, which "
+                 "costs precision and lets AMX read prompts many times faster")
+      ->transform(CLI::CheckedTransformer(kActivations, CLI::ignore_case).description(""))
+      ->default_str("f32");
   app.add_option("--kv-dtype", flags.load.engine.kv_dtype,
                  "how keys and values are kept: f32, f16, bf16, fp8 or int8")
       ->transform(CLI::CheckedTransformer(KvDtypes(), CLI::ignore_case).description(""))

@@ -1,0 +1,142 @@
+#include "kernels/cpu/panel_weight.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/float16.h"
+#include "kernels/float8.h"
+#include "kernels/quantize.h"
+
+namespace octogate::kernels {
+namespace {
+
+DType PanelDType(DType stored, WeightFormat format) {
+  if (format == WeightFormat::kFp8) return DType::kF8E4M3;
+  return format == WeightFormat::kBf16 ? DType::kBF16 : stored;
+}
+
+float WidenElement(DType dtype, const uint8_t* from) {
+  if (dtype == DType::kF8E4M3) return Float8ToFloat(*from);
+  if (dtype == DType::kF32) {
+    float value;
+    std::memcpy(&value, from, sizeof(value));
+    return value;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  return dtype == DType::kF16 ? Float16ToFloat(bits) : BFloat16ToFloat(bits);
+}
+
+// Spreads `count` elements of `Bytes` bytes, kPanelOutputs places apart.
+template <size_t Bytes>
+void Spread(const uint8_t* from, size_t count, uint8_t* to) {
+  for (size_t i = 0; i < count; ++i) {
+    std::memcpy(to + i * kPanelOutputs * Bytes, from + i * Bytes, Bytes);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<PanelWeight> PanelWeight::Make(const HostMatrix& matrix, WeightFormat format,
+                                               ThreadPool& pool) {
+  if (IsQuantized(format) && matrix.cols > kMaxQuantizedColumns) return nullptr;
+  std::unique_ptr<PanelWeight> weight(new (std::nothrow) PanelWeight);
+  if (weight == nullptr) return nullptr;
+  weight->rows = matrix.rows;
+  weight->cols = matrix.cols;
+  weight->format = format;
+  weight->dtype_ = PanelDType(matrix.dtype, format);
+  weight->panels_ = matrix.rows / kPanelOutputs + (matrix.rows % kPanelOutputs != 0 ? 1 : 0);
+  weight->blocks_ = matrix.cols / kBlockColumns + (matrix.cols % kBlockColumns != 0 ? 1 : 0);
+  const size_t element = SizeOf(weight->dtype_);
+  weight->panel_bytes_ =
+      static_cast<size_t>(weight->blocks_) * kBlockColumns * kPanelOutputs * element;
+  const auto panels = static_cast<size_t>(weight->panels_);
+  const auto cols = static_cast<size_t>(matrix.cols);
+  weight->bytes = panels * weight->panel_bytes_;
+  weight->data_ = AllocateHost<uint8_t>(weight->bytes);
+  if (weight->data_ == nullptr) return nullptr;
+  if (format == WeightFormat::kFp8) {
+    weight->row_scales_ = AllocateHost<float>(panels * kPanelOutputs);
+    if (weight->row_scales_ == nullptr) return nullptr;
+    std::fill_n(weight->row_scales_.get(), panels * kPanelOutputs, 0.0f);
+    weight->bytes += panels * kPanelOutputs * sizeof(float);
+  }
+
+  const bool as_stored = weight->dtype_ == matrix.dtype;
+  const auto threads = static_cast<size_t>(pool.threads());
+  const size_t row_bytes = as_stored ? 0 : QuantizedRowBytes(format, matrix.cols);
+  HostArray<float> values;
+  HostArray<uint8_t> codes;
+  HostArray<QuantizationSums> sums;
+  if (!as_stored) {
+    values = AllocateHost<float>(threads * cols);
+    codes = AllocateHost<uint8_t>(threads * row_bytes);
+    sums = AllocateHost<QuantizationSums>(panels);
+    if (values == nullptr || codes == nullptr || sums == nullptr) return nullptr;
+  }
+  pool.Run(weight->panels_, [&](int panel, int thread) {
+    const auto p = static_cast<size_t>(panel);
+    std::memset(weight->data_.get() + p * weight->panel_bytes_, 0, weight->panel_bytes_);
+    QuantizationSums panel_sums;
+    const int end = std::min(matrix.rows, (panel + 1) * kPanelOutputs);
+    for (int r = panel * kPanelOutputs; r < end; ++r) {
+      if (as_stored) {
+        weight->PackRow(
+            r, static_cast<const uint8_t*>(matrix.data) + static_cast<size_t>(r) * cols * element);
+        continue;
+      }
+      float* row_values = values.get() + static_cast<size_t>(thread) * cols;
+      uint8_t* row_codes = codes.get() + static_cast<size_t>(thread) * row_bytes;
+      float unscaled = 0;
+      float* scale = weight->row_scales_ == nullptr ? &unscaled : weight->row_scales_.get() + r;
+      WidenRow(matrix, r, row_values);
+      panel_sums.Add(QuantizeRow(format, row_values, matrix.cols, row_codes, scale, nullptr));
+      weight->PackRow(r, row_codes);
+    }
+    if (!as_stored) sums[p] = panel_sums;
+  });
+  QuantizationSums total;
+  for (size_t p = 0; !as_stored && p < panels; ++p) total.Add(sums[p]);
+  weight->error = total.Error();
+  return weight;
+}
+
+void PanelWeight::PackRow(int row, const uint8_t* from) {
+  const auto count = static_cast<size_t>(cols);
+  const auto lane = static_cast<size_t>(row % kPanelOutputs);
+  uint8_t* panel = data_.get() + static_cast<size_t>(row / kPanelOutputs) * panel_bytes_;
+  switch (dtype_) {
+    case DType::kBF16: {
+      // Pairs of columns stay together.
+      uint8_t* to = panel + lane * 4;
+      Spread<4>(from, count / 2, to);
+      if (count % 2 != 0) {
+        std::memcpy(to + count / 2 * kPanelOutputs * 4, from + (count - 1) * 2, 2);
+      }
+      return;
+    }
+    case DType::kF32:
+      return Spread<4>(from, count, panel + lane * 4);
+    case DType::kF16:
+      return Spread<2>(from, count, panel + lane * 2);
+    default:
+      return Spread<1>(from, count, panel + lane);
+  }
+}
+
+void PanelWeight::Dequantize(int row, float* out) const {
+  const auto lane = static_cast<size_t>(row % kPanelOutputs);
+  const size_t element = SizeOf(dtype_);
+  const uint8_t* panel = data_.get() + static_cast<size_t>(row / kPanelOutputs) * panel_bytes_;
+  for (size_t c = 0; c < static_cast<size_t>(cols); ++c) {
+    const size_t place = dtype_ == DType::kBF16 ? (c / 2 * kPanelOutputs + lane) * 2 + c % 2
+                                                : c * kPanelOutputs + lane;
+    const float value = WidenElement(dtype_, panel + place * element);
+    out[c] = row_scales_ == nullptr ? value : row_scales_[static_cast<size_t>(row)] * value;
+  }
+}
+
+}  // namespace octogate::kernels

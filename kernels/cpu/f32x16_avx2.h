@@ -14,7 +14,10 @@
 namespace octogate::kernels::avx2 {
 
 inline constexpr int kDenseTileRows = 2;
-constexpr TileShape DenseTile(int rows) { return rows == 1 ? TileShape{1, 2} : TileShape{1, 1}; }
+constexpr int DenseTileRows(int /*rows*/) { return kDenseTileRows; }
+// A single row waits for memory, which is fastest in order, even if some sums
+// then have no register.
+constexpr TileShape DenseTile(int rows) { return rows == 1 ? TileShape{1, 8} : TileShape{1, 1}; }
 constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 
 struct F32x16 {

@@ -14,9 +14,10 @@
 //               sixteen outputs: LoadPair<T>; of FP8 the codes times 2^-8.
 //   FmaFlushed, AddFlushed
 //               the steps of kernels/bf16_dot.h while a SubnormalsFlushed is alive.
-//   kDenseTileRows, DenseTile(rows), Bf16TilePanels(rows)
-//               what a tile of a product keeps in registers: rows of x at most,
-//               and for so many rows, panels (and pairs of each group).
+//   kDenseTileRows, DenseTileRows(rows), DenseTile(tile_rows), Bf16TilePanels(tile_rows)
+//               what a tile of a product keeps in registers: rows of x at most, at
+//               most in a product of so many, and panels (and pairs of each group)
+//               beside so many.
 
 #ifndef OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
 #define OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
@@ -36,6 +37,7 @@
 namespace octogate::kernels::plain {
 
 inline constexpr int kDenseTileRows = 4;
+constexpr int DenseTileRows(int /*rows*/) { return kDenseTileRows; }
 constexpr TileShape DenseTile(int /*rows*/) { return {1, 1}; }
 constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 

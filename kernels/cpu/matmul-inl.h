@@ -144,7 +144,7 @@ inline void AccumulateBlock(int rows, const uint8_t* panel, size_t panel_bytes, 
                             const float* x, size_t x_stride, int groups, bool first,
                             const uint8_t* ahead, float* sums) {
   int row = 0;
-  const int tiles = (rows + kDenseTileRows - 1) / kDenseTileRows;
+  const int tiles = (rows + DenseTileRows(rows) - 1) / DenseTileRows(rows);
   for (int tile = tiles; tile > 0; --tile) {
     const int count = (rows - row + tile - 1) / tile;
     AccumulateRows<T>(count, panel, panel_bytes, panels, x + static_cast<size_t>(row) * x_stride,

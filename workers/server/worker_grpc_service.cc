@@ -73,7 +73,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
  public:
   explicit GenerateReactor(grpc::CallbackServerContext* context) : context_(context) {}
 
-  void Start(ModelService& model, const v1::WorkerGenerateRequest& request) {
+  void Start(ServedModel& model, const v1::WorkerGenerateRequest& request) {
     self_ = shared_from_this();
     auto generation = model.Generate(
         request, DeadlineOf(*context_),
@@ -180,7 +180,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
 
 }  // namespace
 
-WorkerGrpcService::WorkerGrpcService(ModelService* model, std::function<void()> on_drain)
+WorkerGrpcService::WorkerGrpcService(ServedModel* model, std::function<void()> on_drain)
     : model_(model),
       on_drain_(std::move(on_drain)),
       blocking_(kBlockingThreads, kMaxBlockingCalls) {}

@@ -1,4 +1,4 @@
-// The Worker service over gRPC: ModelService behind the callback API.
+// The Worker service over gRPC: ServedModel behind the callback API.
 //
 // A slow reader costs memory for its own answer only: while a write is under
 // way, further pieces are merged into one message, which max_tokens bounds.
@@ -14,7 +14,7 @@
 
 #include "octogate/v1/worker.grpc.pb.h"
 #include "workers/server/blocking_pool.h"
-#include "workers/server/model_service.h"
+#include "workers/server/served_model.h"
 
 namespace octogate::workers {
 
@@ -22,7 +22,7 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
  public:
   // `model` must outlive the service, the service its server. `on_drain` is called, perhaps more
   // than once, when a Drain call has closed the model to new work.
-  WorkerGrpcService(ModelService* model, std::function<void()> on_drain);
+  WorkerGrpcService(ServedModel* model, std::function<void()> on_drain);
 
   grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) override;
@@ -40,7 +40,7 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
                                   v1::WorkerDrainResponse* response) override;
 
  private:
-  ModelService* const model_;
+  ServedModel* const model_;
   const std::function<void()> on_drain_;
   BlockingPool blocking_;  // Embed waits for the engine
 };

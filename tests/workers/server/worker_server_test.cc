@@ -16,6 +16,8 @@
 #include "common/grpc_status.h"
 #include "common/status.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "workers/engine/model_runner.h"
+#include "workers/server/model_service.h"
 
 namespace octogate::workers {
 namespace {
@@ -44,6 +46,10 @@ class WorkerServerTest : public ::testing::Test {
     channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
                                    grpc::InsecureChannelCredentials());
     stub_ = v1::Worker::NewStub(channel_);
+  }
+
+  const LoadedModel& Model() const {
+    return static_cast<const ModelService&>(server_->model()).model();
   }
 
   static std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout = absl::Seconds(30)) {
@@ -97,7 +103,7 @@ class WorkerServerTest : public ::testing::Test {
   // Keeps the engine from computing for as long as it lives: what arrives meanwhile waits.
   class HeldEngine {
    public:
-    explicit HeldEngine(ModelService& model) {
+    explicit HeldEngine(ServedModel& model) {
       const auto held = model.Generate(
           Request("hold", 1), absl::InfiniteFuture(),
           [this](const v1::WorkerGenerateResponse&) {
@@ -143,7 +149,7 @@ class WorkerServerTest : public ::testing::Test {
   // with more and more time for that.
   void ExpectCancellationSparesTheEngine(
       const std::function<grpc::Status(grpc::ClientContext*)>& call) {
-    const auto computed = [this] { return server_->model().model().engine->stats().prompt_tokens; };
+    const auto computed = [this] { return Model().engine->stats().prompt_tokens; };
     uint64_t before = computed();
     { const HeldEngine held(server_->model()); }
     ExpectIdle();
@@ -212,7 +218,7 @@ TEST_F(WorkerServerTest, ManyClientsGetTheSameAnswersAsOne) {
 TEST_F(WorkerServerTest, ScoresAreLogProbabilities) {
   v1::WorkerScoreRequest request;
   *request.mutable_prompt() = Request("The router", 1).prompt();
-  const Tokenizer& tokenizer = *server_->model().model().tokenizer;
+  const Tokenizer& tokenizer = *Model().tokenizer;
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     if (auto token = tokenizer.Token(id); token.ok()) request.add_tokens(*token);
   }
@@ -235,13 +241,13 @@ TEST_F(WorkerServerTest, TheFirstTokenIsOneOfTheChoices) {
   const Answer answer = Generate(request);
   ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
   ASSERT_FALSE(answer.ids.empty());
-  EXPECT_EQ(answer.ids[0], *server_->model().model().tokenizer->TokenId("<|end_header_id|>"));
+  EXPECT_EQ(answer.ids[0], *Model().tokenizer->TokenId("<|end_header_id|>"));
 }
 
 TEST_F(WorkerServerTest, StopTokensEndTheAnswerAndAreNamed) {
   const Answer whole = Generate(Request("The router", 12));
   ASSERT_GT(whole.ids.size(), 5u);
-  const Tokenizer& tokenizer = *server_->model().model().tokenizer;
+  const Tokenizer& tokenizer = *Model().tokenizer;
   v1::WorkerGenerateRequest request = Request("The router", 12);
   request.add_stop_tokens(*tokenizer.Token(whole.ids[4]));
   const Answer cut = Generate(request);

@@ -1,8 +1,8 @@
 #include "router/calibration.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "common/status.h"
@@ -32,21 +32,28 @@ double NegativeLogLikelihood(const HeldOut& held_out, double temperature) {
   return sum;
 }
 
-// The best of a fixed grid: a convex function of 1 / temperature needs no finer search.
+// The best of a fixed grid. The loss is convex in 1 / temperature, so that along the grid it falls,
+// then rises.
 double FitTemperature(const HeldOut& held_out) {
   constexpr double kLowest = 0.2;
-  constexpr double kHighest = 5;
   constexpr double kStep = 1.05;
-  if (held_out.labels.empty()) return kHighest;
-  double best = kLowest;
-  double least = std::numeric_limits<double>::infinity();
-  for (double temperature = kLowest; temperature <= kHighest; temperature *= kStep) {
-    const double loss = NegativeLogLikelihood(held_out, temperature);
-    if (loss >= least) continue;
-    least = loss;
-    best = temperature;
+  constexpr int kSteps = 65;
+  std::array<double, kSteps + 1> grid;
+  grid[0] = kLowest;
+  for (int i = 1; i <= kSteps; ++i) grid[i] = grid[i - 1] * kStep;
+  if (held_out.labels.empty()) return grid.back();
+  int low = 0;
+  int high = kSteps;
+  while (low < high) {
+    const int middle = low + (high - low) / 2;
+    if (NegativeLogLikelihood(held_out, grid[middle + 1]) <
+        NegativeLogLikelihood(held_out, grid[middle])) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
-  return best;
+  return grid[low];
 }
 
 }  // namespace

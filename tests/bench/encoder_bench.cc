@@ -169,12 +169,9 @@ void MeasureQuality(const std::string& name, const router::RoutingData& data,
   AddQuality(name + ", lexical", router::Measure(*head, data, 0.5), data, report);
   // The cascade: the encoder is asked where the lexical head is less than 0.8 sure.
   int asked = 0;
-  router::LexicalHead::Scores first;
   const router::RoutingQuality both = router::Measure(
       [&](const std::string& text, const std::vector<bool>& live, router::HeadScores* scores) {
-        head->Score(text, live, &first);
-        scores->probabilities = first.probabilities;
-        scores->live_probability = first.live_probability;
+        head->Score(text, live, scores);
         const float best =
             *std::max_element(scores->probabilities.begin(), scores->probabilities.end());
         if (best * scores->live_probability >= 0.8) return;

@@ -81,14 +81,9 @@ std::optional<std::string> TestDataFolder() {
 }
 
 RoutingQuality Measure(const LexicalHead& head, const RoutingData& data, double threshold) {
-  LexicalHead::Scores own;
-  const auto score = [&](const std::string& text, const std::vector<bool>& live,
-                         HeadScores* scores) {
-    head.Score(text, live, &own);
-    scores->probabilities = own.probabilities;
-    scores->live_probability = own.live_probability;
-  };
-  return Measure(ScoreText(score), data, threshold);
+  return Measure(ScoreText([&head](const std::string& text, const std::vector<bool>& live,
+                                   HeadScores* scores) { head.Score(text, live, scores); }),
+                 data, threshold);
 }
 
 RoutingQuality Measure(const ScoreText& score, const RoutingData& data, double threshold) {

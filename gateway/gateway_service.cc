@@ -192,6 +192,7 @@ void GatewayService::ListModels(std::function<void(absl::StatusOr<v1::ListModels
       info.set_replicas_ready(replicas->second->ready());
       if (const auto known = replicas->second->Info(); known.has_value()) {
         info.set_family(known->family());
+        info.set_kind(known->kind());
         info.set_context_length(known->context_length());
         info.set_parameters(known->parameters());
       }

@@ -8,6 +8,7 @@
 #include "common/status.h"
 #include "gateway/remote_model_client.h"
 #include "gateway/replica_causal_model.h"
+#include "gateway/replica_embedding_model.h"
 #include "gateway/tools/tool.h"
 #include "google/protobuf/util/message_differencer.h"
 
@@ -65,15 +66,22 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
   }
   AwaitWorkers(*state, warnings);
 
-  const router::FindCausalModel find =
-      [&](std::string_view name) -> absl::StatusOr<std::shared_ptr<router::CausalModel>> {
+  const auto find_replicas =
+      [&](std::string_view name) -> absl::StatusOr<std::shared_ptr<ReplicaSet>> {
     const auto model = state->models.find(std::string(name));
-    if (model == state->models.end()) {
-      return absl::NotFoundError(
-          absl::StrCat("the graph has no model \"", std::string(name), "\""));
-    }
-    return std::make_shared<ReplicaCausalModel>(model->second);
+    if (model != state->models.end()) return model->second;
+    return absl::NotFoundError(absl::StrCat("the graph has no model \"", std::string(name), "\""));
   };
+  const router::ModelFinder find = {
+      .causal = [&](std::string_view name) -> absl::StatusOr<std::shared_ptr<router::CausalModel>> {
+        OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<ReplicaSet> replicas, find_replicas(name));
+        return std::make_shared<ReplicaCausalModel>(std::move(replicas));
+      },
+      .embedding =
+          [&](std::string_view name) -> absl::StatusOr<std::shared_ptr<router::EmbeddingModel>> {
+        OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<ReplicaSet> replicas, find_replicas(name));
+        return std::make_shared<ReplicaEmbeddingModel>(std::move(replicas));
+      }};
   OCTOGATE_ASSIGN_OR_RETURN(
       state->routing,
       router::RoutingSnapshot::Build(graph, version, find, deadline,

@@ -10,6 +10,7 @@
 #include "common/cancellation.h"
 #include "common/status.h"
 #include "workers/engine/format_names.h"
+#include "workers/server/load_served_model.h"
 
 namespace octogate::gateway {
 namespace {
@@ -112,7 +113,7 @@ class EngineCall final : public ModelCall {
 }  // namespace
 
 struct InProcessWorker::Loaded {
-  std::unique_ptr<workers::ModelService> service;
+  std::unique_ptr<workers::ServedModel> service;
   uint64_t bytes = 0;
 };
 
@@ -227,23 +228,18 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
     load.engine.memory_limit_bytes = options_.memory_limit_bytes - bytes_;
   }
   spdlog::info("loading model {} from {}", model.name(), folder.string());
-  OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<workers::LoadedModel> loaded,
-                            workers::LoadModel(folder, load));
-  if (!loaded->no_gpu.empty()) {
-    spdlog::info("the CPU serves, since no GPU can be used: {}", loaded->no_gpu);
+  OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<workers::ServedModel> loaded,
+                            workers::LoadServedModel(model.name(), folder, load, deadline));
+  if (!loaded->no_gpu().empty()) {
+    spdlog::info("the CPU serves, since no GPU can be used: {}", loaded->no_gpu());
   }
-  const workers::WeightReport& weights = loaded->engine->weight_report();
+  const workers::WeightReport& weights = loaded->weight_report();
   if (weights.worst_error > 0) {
     spdlog::info("model {}: {}", model.name(), workers::Describe(weights));
   }
-  OCTOGATE_RETURN_IF_ERROR(loaded->WarmUp(deadline));
-  const workers::EngineStats stats = loaded->engine->stats();
-  const uint64_t bytes =
-      stats.weight_bytes + stats.kv_bytes + stats.activation_bytes + stats.swap_bytes;
+  const uint64_t bytes = loaded->memory_bytes();
   spdlog::info("model {} is loaded and warm; it takes {} MiB", model.name(), bytes >> 20);
-  return std::make_unique<Client>(
-      Share(std::make_unique<workers::ModelService>(model.name(), std::move(loaded)), bytes),
-      &pool_);
+  return std::make_unique<Client>(Share(std::move(loaded), bytes), &pool_);
 }
 
 std::string InProcessWorker::backend() const {
@@ -252,7 +248,7 @@ std::string InProcessWorker::backend() const {
 }
 
 std::shared_ptr<InProcessWorker::Loaded> InProcessWorker::Share(
-    std::unique_ptr<workers::ModelService> service, uint64_t bytes) {
+    std::unique_ptr<workers::ServedModel> service, uint64_t bytes) {
   {
     absl::MutexLock lock(&mutex_);
     bytes_ += bytes;

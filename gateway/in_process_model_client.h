@@ -17,7 +17,7 @@
 #include "octogate/v1/graph.pb.h"
 #include "workers/engine/model_runner.h"
 #include "workers/server/blocking_pool.h"
-#include "workers/server/model_service.h"
+#include "workers/server/served_model.h"
 
 namespace octogate::gateway {
 
@@ -54,7 +54,7 @@ class InProcessWorker {
   class Client;
   struct Loaded;
 
-  std::shared_ptr<Loaded> Share(std::unique_ptr<workers::ModelService> service, uint64_t bytes);
+  std::shared_ptr<Loaded> Share(std::unique_ptr<workers::ServedModel> service, uint64_t bytes);
   void Unload();
 
   const InProcessWorkerOptions options_;

@@ -10,22 +10,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/cancellation.h"
 #include "octogate/v1/worker.pb.h"
+#include "router/call_context.h"
 
 // The seam between the causal head and whatever runs its language model: an engine in this process
 // or workers behind gRPC. The gateway implements it.
 
 namespace octogate::router {
-
-// How long a call may take, whether anyone still waits for it, and whose it is.
-struct CallContext {
-  absl::Time deadline = absl::InfiniteFuture();
-  // Null: cannot be cancelled.
-  std::shared_ptr<Cancellation> cancellation;
-  // Models share nothing between the calls of different tenants.
-  std::string tenant;
-};
 
 // One language model of a graph. Thread-safe. Every call returns without waiting for the model and
 // then calls `done` exactly once, on any thread and with no lock held, at most shortly after the

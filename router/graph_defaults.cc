@@ -23,6 +23,11 @@ void ApplyDefaults(v1::RouterNode* router) {
       if (lexical.epochs() == 0) lexical.set_epochs(40);
       if (!lexical.has_seed()) lexical.set_seed(1);
     }
+    if (head.has_encoder()) {
+      v1::EncoderHead& encoder = *head.mutable_encoder();
+      if (encoder.epochs() == 0) encoder.set_epochs(40);
+      if (!encoder.has_seed()) encoder.set_seed(1);
+    }
   }
   if (router->has_rewrite()) ApplyDefaults(router->mutable_rewrite()->mutable_causal());
 }

@@ -55,6 +55,8 @@ constexpr std::array kRules = {
     FieldRule{.field = "Head.threshold", .min = 0, .max = 1},
     FieldRule{.field = "LexicalHead.hash_bits", .min = 10, .max = 22},
     FieldRule{.field = "LexicalHead.epochs", .min = 1, .max = 1000},
+    FieldRule{.field = "EncoderHead.model", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "EncoderHead.epochs", .min = 1, .max = 1000},
     FieldRule{.field = "CausalHead.model", .required = true, .form = TextForm::kModelName},
     FieldRule{.field = "CausalHead.prompt", .max_bytes = kPromptBytes},
     FieldRule{.field = "CausalHead.system", .max_bytes = kPromptBytes},

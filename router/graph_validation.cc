@@ -149,8 +149,12 @@ class Validator {
     for (const v1::Node* member : nodes) tokens[member->name()] = member->token();
     CheckTokens(path + ".members", nodes, tokens, "");
     for (int i = 0; i < router.heads_size(); ++i) {
-      if (!router.heads(i).has_causal()) continue;
-      CheckCausal(absl::StrCat(path, ".heads[", i, "].causal"), router.heads(i).causal(), nodes);
+      const v1::Head& head = router.heads(i);
+      const std::string head_path = absl::StrCat(path, ".heads[", i, "]");
+      if (head.has_encoder()) {
+        CheckModelReference(head_path + ".encoder.model", head.encoder().model());
+      }
+      if (head.has_causal()) CheckCausal(head_path + ".causal", head.causal(), nodes);
     }
     if (!router.has_rewrite()) return;
     CheckCausal(path + ".rewrite.causal", router.rewrite().causal(), nodes);

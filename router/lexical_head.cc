@@ -1,8 +1,7 @@
 #include "router/lexical_head.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
+#include <span>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -22,52 +21,7 @@ constexpr double kSmoothingPerClass = 0.001;
 constexpr double kMaxSmoothing = 0.2;
 // A background text that is as close as this to an example (cosine) is on a node's subject.
 constexpr double kOnSubject = 0.35;
-// Of as many examples or fewer, each is held out once, a fifth at a time; of more, a fifth is.
-constexpr size_t kManyExamples = 2000;
-constexpr int kFolds = 5;
 constexpr size_t kMaxIdleScratch = 16;
-
-// Logits of held-out examples, by which the temperature is chosen.
-struct HeldOut {
-  std::vector<std::vector<float>> logits;
-  std::vector<int> labels;
-};
-
-double NegativeLogLikelihood(const HeldOut& held_out, double temperature) {
-  double sum = 0;
-  for (size_t i = 0; i < held_out.labels.size(); ++i) {
-    const std::vector<float>& logits = held_out.logits[i];
-    const double max = *std::max_element(logits.begin(), logits.end());
-    double total = 0;
-    for (const float logit : logits) total += std::exp((logit - max) / temperature);
-    sum += std::log(total) - (logits[held_out.labels[i]] - max) / temperature;
-  }
-  return sum;
-}
-
-// The best of a fixed grid. The loss is convex in 1 / temperature, so that along the grid it falls,
-// then rises.
-double FitTemperature(const HeldOut& held_out) {
-  constexpr double kLowest = 0.2;
-  constexpr double kStep = 1.05;
-  constexpr int kSteps = 65;
-  std::array<double, kSteps + 1> grid;
-  grid[0] = kLowest;
-  for (int i = 1; i <= kSteps; ++i) grid[i] = grid[i - 1] * kStep;
-  if (held_out.labels.empty()) return grid.back();
-  int low = 0;
-  int high = kSteps;
-  while (low < high) {
-    const int middle = low + (high - low) / 2;
-    if (NegativeLogLikelihood(held_out, grid[middle + 1]) <
-        NegativeLogLikelihood(held_out, grid[middle])) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return grid[low];
-}
 
 // Of each text from `first` on: whether one of the texts [0, own) is like it.
 std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first, size_t features) {
@@ -145,25 +99,15 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     return TrainSoftmax(rows, labels, some, head->vocabulary_.rows(), head->classes_ + 1, training,
                         deadline);
   };
-  HeldOut held_out;
-  const int folds = selected.size() <= kManyExamples ? kFolds : 1;
-  for (int fold = 0; fold < folds; ++fold) {
-    std::vector<uint32_t> kept;
-    std::vector<uint32_t> left_out;
-    for (size_t k = 0; k < selected.size(); ++k) {
-      (k % kFolds == static_cast<size_t>(fold) ? left_out : kept).push_back(selected[k]);
-    }
-    OCTOGATE_ASSIGN_OR_RETURN(const LinearModel model, train(kept));
-    for (const uint32_t i : left_out) {
-      std::vector<float> logits = model.bias;
-      FindAddRows()(rows.entries.data() + rows.begin[i], rows.entries.data() + rows.begin[i + 1],
-                    model.weights.data(), model.stride, logits.data());
-      logits.resize(model.classes);
-      held_out.logits.push_back(std::move(logits));
-      held_out.labels.push_back(labels[i]);
-    }
-  }
-  head->temperature_ = FitTemperature(held_out);
+  const auto logits_of = [&](const LinearModel& model, uint32_t i) {
+    std::vector<float> logits = model.bias;
+    FindAddRows()(rows.entries.data() + rows.begin[i], rows.entries.data() + rows.begin[i + 1],
+                  model.weights.data(), model.stride, logits.data());
+    logits.resize(model.classes);
+    return logits;
+  };
+  OCTOGATE_ASSIGN_OR_RETURN(head->temperature_,
+                            HeldOutTemperature(selected, labels, train, logits_of));
   OCTOGATE_ASSIGN_OR_RETURN(LinearModel model, train(selected));
   head->vocabulary_.FoldRuns(texts, &model);
   head->model_ = Quantize(model);
@@ -177,23 +121,7 @@ void LexicalHead::Score(std::string_view text, const std::vector<bool>& live,
   const std::vector<float>& logits =
       scratch->logits.Compute(model_, LexicalVocabulary::Frequency, &scratch->rows);
 
-  scores->probabilities.assign(classes_, 0);
-  double max = logits[classes_];
-  for (size_t c = 0; c < classes_; ++c) {
-    if (live[c]) max = std::max<double>(max, logits[c]);
-  }
-  double sum = 0;
-  for (size_t c = 0; c < classes_; ++c) {
-    if (!live[c]) continue;
-    scores->probabilities[c] = static_cast<float>(std::exp((logits[c] - max) / temperature_));
-    sum += scores->probabilities[c];
-  }
-  scores->live_probability = sum / (sum + std::exp((logits[classes_] - max) / temperature_));
-  if (sum > 0) {
-    for (float& probability : scores->probabilities) {
-      probability = static_cast<float>(probability / sum);
-    }
-  }
+  ScoreLogits(std::span<const float>(logits).first(classes_ + 1), live, temperature_, scores);
   ReturnScratch(std::move(scratch));
 }
 

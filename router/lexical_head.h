@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "octogate/v1/graph.pb.h"
+#include "router/calibration.h"
 #include "router/lexical_features.h"
 #include "router/lexical_vocabulary.h"
 #include "router/quantized_model.h"
@@ -40,12 +41,7 @@ struct LexicalExamples {
 // Immutable and thread-safe once trained; the result depends on settings and examples alone.
 class LexicalHead {
  public:
-  struct Scores {
-    // Of each class, among the classes: they sum to 1.
-    std::vector<float> probabilities;
-    // Of all classes together; the rest is for "none".
-    double live_probability = 0;
-  };
+  using Scores = HeadScores;
 
   // `settings` has its defaults. Time and memory are linear in the sizes of the examples, times the
   // number of classes. RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED as TrainSoftmax,

@@ -14,30 +14,43 @@
 namespace octogate::router {
 namespace {
 
-using LexicalHeads = absl::flat_hash_map<std::string, std::shared_ptr<const LexicalHead>>;
-
-// Names what a lexical head was trained from: equal names, equal heads.
-std::string Fingerprint(const v1::LexicalHead& settings, const LexicalExamples& examples) {
-  std::string bytes = absl::StrCat(settings.hash_bits(), ",", settings.epochs(), ",",
-                                   settings.seed(), ",", examples.classes.size());
-  const auto append = [&bytes](const std::vector<std::string>& texts) {
-    absl::StrAppend(&bytes, ";", texts.size());
-    for (const std::string& text : texts) absl::StrAppend(&bytes, ",", text.size(), ":", text);
+void AppendTexts(const LexicalExamples& examples, std::string* bytes) {
+  absl::StrAppend(bytes, ",", examples.classes.size());
+  const auto append = [bytes](const std::vector<std::string>& texts) {
+    absl::StrAppend(bytes, ";", texts.size());
+    for (const std::string& text : texts) absl::StrAppend(bytes, ",", text.size(), ":", text);
   };
   for (const std::vector<std::string>& texts : examples.classes) append(texts);
   append(examples.none);
+}
+
+// Name what a head was trained from: equal names, equal heads.
+std::string Fingerprint(const v1::LexicalHead& settings, const LexicalExamples& examples) {
+  std::string bytes =
+      absl::StrCat(settings.hash_bits(), ",", settings.epochs(), ",", settings.seed());
+  AppendTexts(examples, &bytes);
   return Sha256Hex(bytes);
 }
 
-class Builder {
+std::string Fingerprint(const v1::EncoderHead& settings, const std::string& model,
+                        const LexicalExamples& examples) {
+  std::string bytes = absl::StrCat(model, ",", settings.epochs(), ",", settings.seed());
+  AppendTexts(examples, &bytes);
+  return Sha256Hex(bytes);
+}
+
+}  // namespace
+
+// Makes the routers of a snapshot.
+class RoutingBuilder {
  public:
-  Builder(const RoutingSnapshot& snapshot, const FindCausalModel& find, absl::Time deadline,
-          LexicalHeads known, LexicalHeads* used)
+  RoutingBuilder(RoutingSnapshot& snapshot, const ModelFinder& find, absl::Time deadline,
+                 const RoutingSnapshot* previous)
       : snapshot_(snapshot),
         find_(find),
         deadline_(deadline),
-        known_(std::move(known)),
-        used_(*used) {}
+        known_(previous == nullptr ? RoutingSnapshot::Trained() : previous->trained_),
+        used_(snapshot.trained_) {}
 
   absl::StatusOr<std::shared_ptr<const RouterRouting>> Build(const v1::Node& node) {
     auto routing = std::make_shared<RouterRouting>();
@@ -52,10 +65,12 @@ class Builder {
       built.threshold = head.threshold();
       if (head.has_lexical()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing));
+      } else if (head.has_encoder()) {
+        OCTOGATE_ASSIGN_OR_RETURN(built.encoder, BuildEncoder(head.encoder(), *routing));
       } else if (head.has_causal()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.causal, BuildCausal(head.causal(), *routing));
       } else {
-        return absl::InvalidArgumentError("a head is neither lexical nor causal");
+        return absl::InvalidArgumentError("a head is neither lexical, encoder nor causal");
       }
     }
     routing->rewritten.assign(routing->members.size(), false);
@@ -95,8 +110,7 @@ class Builder {
     return texts;
   }
 
-  absl::StatusOr<std::shared_ptr<const LexicalHead>> BuildLexical(const v1::LexicalHead& settings,
-                                                                  const RouterRouting& routing) {
+  LexicalExamples ExamplesOf(const RouterRouting& routing) const {
     LexicalExamples examples;
     bool fallback_is_member = false;
     for (const v1::Node* member : routing.members) {
@@ -108,10 +122,16 @@ class Builder {
     if (!fallback_is_member && !routing.fallback->has_router()) {
       examples.none = {routing.fallback->examples().begin(), routing.fallback->examples().end()};
     }
+    return examples;
+  }
+
+  absl::StatusOr<std::shared_ptr<const LexicalHead>> BuildLexical(const v1::LexicalHead& settings,
+                                                                  const RouterRouting& routing) {
+    const LexicalExamples examples = ExamplesOf(routing);
     const std::string fingerprint = Fingerprint(settings, examples);
-    std::shared_ptr<const LexicalHead>& head = used_[fingerprint];
+    std::shared_ptr<const LexicalHead>& head = used_.lexical[fingerprint];
     if (head != nullptr) return head;
-    if (const auto known = known_.find(fingerprint); known != known_.end()) {
+    if (const auto known = known_.lexical.find(fingerprint); known != known_.lexical.end()) {
       head = known->second;
       return head;
     }
@@ -119,9 +139,54 @@ class Builder {
     return head;
   }
 
+  absl::StatusOr<std::shared_ptr<const EncoderHead>> BuildEncoder(const v1::EncoderHead& settings,
+                                                                  const RouterRouting& routing) {
+    if (find_.embedding == nullptr) {
+      return absl::FailedPreconditionError("encoder heads need a model that embeds");
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<EmbeddingModel> model,
+                              find_.embedding(settings.model()));
+    OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model->Fingerprint(deadline_));
+    const LexicalExamples examples = ExamplesOf(routing);
+    const std::string fingerprint = Fingerprint(settings, weights, examples);
+    // Kept in any case, for the next version.
+    OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> embeddings,
+                              ExampleEmbeddings::Make(EmbeddingClassifier::TextsOf(examples),
+                                                      *model, deadline_, EmbeddingsBy(weights)));
+    used_.embeddings[weights].push_back(embeddings);
+    std::shared_ptr<const EmbeddingClassifier>& classifier = used_.classifiers[fingerprint];
+    if (classifier == nullptr) {
+      if (const auto known = known_.classifiers.find(fingerprint);
+          known != known_.classifiers.end()) {
+        classifier = known->second;
+      } else {
+        OCTOGATE_ASSIGN_OR_RETURN(
+            classifier, EmbeddingClassifier::Train(settings, examples, *embeddings, deadline_));
+      }
+    }
+    return std::make_shared<const EncoderHead>(classifier, std::move(model));
+  }
+
+  // All vectors that there are by the model of that fingerprint.
+  std::vector<std::shared_ptr<const ExampleEmbeddings>> EmbeddingsBy(
+      const std::string& weights) const {
+    std::vector<std::shared_ptr<const ExampleEmbeddings>> all;
+    const RoutingSnapshot::Trained* const sources[] = {&used_, &known_};
+    for (const RoutingSnapshot::Trained* source : sources) {
+      const auto found = source->embeddings.find(weights);
+      if (found != source->embeddings.end()) {
+        all.insert(all.end(), found->second.begin(), found->second.end());
+      }
+    }
+    return all;
+  }
+
   absl::StatusOr<std::shared_ptr<const CausalHead>> BuildCausal(const v1::CausalHead& settings,
                                                                 const RouterRouting& routing) {
-    OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<CausalModel> model, find_(settings.model()));
+    if (find_.causal == nullptr) {
+      return absl::FailedPreconditionError("causal heads need a language model");
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<CausalModel> model, find_.causal(settings.model()));
     std::vector<CausalHead::Member> members;
     for (const v1::Node* member : routing.members) {
       members.push_back({member->name(), member->token()});
@@ -130,13 +195,11 @@ class Builder {
   }
 
   const RoutingSnapshot& snapshot_;
-  const FindCausalModel& find_;
+  const ModelFinder& find_;
   const absl::Time deadline_;
-  const LexicalHeads known_;
-  LexicalHeads& used_;
+  const RoutingSnapshot::Trained known_;
+  RoutingSnapshot::Trained& used_;
 };
-
-}  // namespace
 
 RoutingSnapshot::RoutingSnapshot(v1::Graph graph, int64_t version)
     : graph_(std::move(graph)), version_(version) {
@@ -146,12 +209,10 @@ RoutingSnapshot::RoutingSnapshot(v1::Graph graph, int64_t version)
 RoutingSnapshot::~RoutingSnapshot() = default;
 
 absl::StatusOr<std::shared_ptr<const RoutingSnapshot>> RoutingSnapshot::Build(
-    v1::Graph graph, int64_t version, const FindCausalModel& find, absl::Time deadline,
+    v1::Graph graph, int64_t version, const ModelFinder& find, absl::Time deadline,
     const RoutingSnapshot* previous) {
   const std::shared_ptr<RoutingSnapshot> snapshot(new RoutingSnapshot(std::move(graph), version));
-  Builder builder(*snapshot, find, deadline,
-                  previous == nullptr ? LexicalHeads() : previous->lexical_heads_,
-                  &snapshot->lexical_heads_);
+  RoutingBuilder builder(*snapshot, find, deadline, previous);
   for (const v1::Node& node : snapshot->graph_.spec().nodes()) {
     if (!node.has_router()) continue;
     absl::StatusOr<std::shared_ptr<const RouterRouting>> routing = builder.Build(node);

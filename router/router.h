@@ -14,19 +14,28 @@
 #include "octogate/v1/gateway.pb.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/causal_model.h"
+#include "router/embedding_model.h"
 
 namespace octogate::router {
 
+class EmbeddingClassifier;
+class ExampleEmbeddings;
 class LexicalHead;
 struct RouterRouting;
+
+// Where a graph's heads find their models. A function may be empty where no head needs it.
+struct ModelFinder {
+  FindCausalModel causal;
+  FindEmbeddingModel embedding;
+};
 
 struct RouteOptions {
   // Ask every head, even after one has decided; the decision stays that of the first.
   bool all_heads = false;
   // Members that must not be chosen now, e.g. because they are drained.
   std::vector<std::string> excluded;
-  // Deadline, cancellation and tenant of causal heads. Once the deadline has passed no further head
-  // is asked and the step fails with DEADLINE_EXCEEDED, as it does with CANCELLED.
+  // Deadline, cancellation and tenant of encoder and causal heads. Once the deadline has passed no
+  // further head is asked and the step fails with DEADLINE_EXCEEDED, as it does with CANCELLED.
   CallContext context;
 };
 
@@ -36,22 +45,23 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
  public:
   using Done = std::function<void(absl::StatusOr<v1::Decision>)>;
 
-  // Trains the lexical heads (deterministically: equal graphs give equal decisions) and finds the
-  // causal ones. Heads whose settings and examples are those of `previous` are taken from there.
-  // `graph` is valid and has its defaults. FAILED_PRECONDITION names every token that the
-  // vocabulary of a causal head's model lacks; other errors of `find` and MissingTokens are passed
-  // on with the router's name. Blocks until `deadline` at most.
+  // Trains the lexical and encoder heads (deterministically: equal graphs give equal decisions) and
+  // finds the causal ones. Heads whose settings and examples, and vectors of examples whose model,
+  // are those of `previous` are taken from there. `graph` is valid and has its defaults.
+  // FAILED_PRECONDITION names every token that the vocabulary of a causal head's model lacks; other
+  // errors of `find` and of models are passed on with the router's name. Blocks until `deadline` at
+  // most.
   static absl::StatusOr<std::shared_ptr<const RoutingSnapshot>> Build(
-      v1::Graph graph, int64_t version, const FindCausalModel& find, absl::Time deadline,
+      v1::Graph graph, int64_t version, const ModelFinder& find, absl::Time deadline,
       const RoutingSnapshot* previous = nullptr);
 
   ~RoutingSnapshot();
 
   // One routing step of the router node `router`: asks its heads in order until one is sure
-  // enough, else takes the fallback, and calls `done` once: before it returns if no causal head
-  // was needed, else on a thread of the model. A head that fails is noted in its HeadScore and the
-  // cascade goes on. NOT_FOUND if there is no such router, UNAVAILABLE if every member and the
-  // fallback are excluded.
+  // enough, else takes the fallback, and calls `done` once: before it returns if no encoder
+  // or causal head was needed, else on a thread of the model. A head that fails is noted in its
+  // HeadScore and the cascade goes on. NOT_FOUND if there is no such router, UNAVAILABLE if every
+  // member and the fallback are excluded.
   void Route(std::string_view router, std::string_view query, RouteOptions options,
              Done done) const;
 
@@ -62,14 +72,27 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
   const v1::Node* FindNode(std::string_view name) const;
 
  private:
+  friend class RoutingBuilder;
+
+  template <typename Head>
+  using ByName = absl::flat_hash_map<std::string, std::shared_ptr<const Head>>;
+  struct Trained {
+    // By what they were trained from.
+    ByName<LexicalHead> lexical;
+    ByName<EmbeddingClassifier> classifiers;
+    // By the model's fingerprint, those of each head that uses it.
+    absl::flat_hash_map<std::string, std::vector<std::shared_ptr<const ExampleEmbeddings>>>
+        embeddings;
+  };
+
   RoutingSnapshot(v1::Graph graph, int64_t version);
 
   const v1::Graph graph_;
   const int64_t version_;
   absl::flat_hash_map<std::string, const v1::Node*> nodes_;
   absl::flat_hash_map<std::string, std::shared_ptr<const RouterRouting>> routers_;
-  // By what they were trained from, for the next version to take over.
-  absl::flat_hash_map<std::string, std::shared_ptr<const LexicalHead>> lexical_heads_;
+  // For the next version to take over.
+  Trained trained_;
 };
 
 }  // namespace octogate::router

@@ -107,21 +107,24 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
       if (head.lexical != nullptr) {
         LexicalHead::Scores scores;
         head.lexical->Score(query_, live_, &scores);
-        Record("lexical", std::make_pair(&scores.probabilities, scores.live_probability), asked);
+        Record(std::make_pair(&scores.probabilities, scores.live_probability), asked);
         continue;
       }
-      head.causal->Score(
-          query_, live_, options_.context,
-          [self = shared_from_this(), asked](const absl::StatusOr<CausalHead::Scores>& scores) {
-            if (scores.ok()) AddUsage(scores->usage, &self->decision_);
-            self->Record("causal",
-                         scores.ok() ? HeadResult(std::make_pair(&scores->probabilities,
-                                                                 scores->live_probability))
-                                     : HeadResult(scores.status()),
-                         asked);
-            ++self->next_head_;
-            self->AskNext();
-          });
+      // Of an encoder or a causal head: the cascade goes on when the model has answered.
+      const auto take = [self = shared_from_this(), asked](const auto& scores) {
+        if (scores.ok()) AddUsage(scores->usage, &self->decision_);
+        self->Record(scores.ok() ? HeadResult(std::make_pair(&scores->probabilities,
+                                                             scores->live_probability))
+                                 : HeadResult(scores.status()),
+                     asked);
+        ++self->next_head_;
+        self->AskNext();
+      };
+      if (head.encoder != nullptr) {
+        head.encoder->Score(query_, live_, options_.context, take);
+      } else {
+        head.causal->Score(query_, live_, options_.context, take);
+      }
       return;
     }
     Decide();
@@ -131,10 +134,10 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     return head.causal != nullptr ? head.causal->token(member) : routing_.members[member]->token();
   }
 
-  void Record(const char* name, const HeadResult& result, int64_t asked_nanos) {
+  void Record(const HeadResult& result, int64_t asked_nanos) {
     const RouterRouting::Head& head = routing_.heads[next_head_];
     v1::HeadScore& score = *decision_.add_heads();
-    score.set_head(name);
+    score.set_head(head.name());
     score.set_threshold(head.threshold);
     score.set_duration_us(MicrosecondsSince(asked_nanos));
     if (!result.ok()) {
@@ -183,7 +186,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     const auto member = static_cast<size_t>(chosen_);
     decision_.set_node(routing_.members[member]->name());
     decision_.set_token(TokenOf(head, member));
-    decision_.set_head(head.causal != nullptr ? "causal" : "lexical");
+    decision_.set_head(head.name());
     decision_.set_reason(absl::StrCat(decision_.head(), " was ", TwoDigits(decision_.probability()),
                                       " sure of '", decision_.node(), "', ",
                                       TwoDigits(head.threshold), " needed"));

@@ -7,6 +7,7 @@
 
 #include "octogate/v1/graph.pb.h"
 #include "router/causal_head.h"
+#include "router/encoder_head.h"
 #include "router/lexical_head.h"
 #include "router/router.h"
 
@@ -18,7 +19,13 @@ struct RouterRouting {
     double threshold = 0;
     // Exactly one.
     std::shared_ptr<const LexicalHead> lexical;
+    std::shared_ptr<const EncoderHead> encoder;
     std::shared_ptr<const CausalHead> causal;
+
+    // As decisions name it.
+    const char* name() const {
+      return lexical != nullptr ? "lexical" : encoder != nullptr ? "encoder" : "causal";
+    }
   };
 
   const v1::Node* node = nullptr;

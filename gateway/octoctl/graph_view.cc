@@ -53,7 +53,7 @@ std::string Summary(const Node& node) {
       for (const auto& head : node.router().heads()) {
         char text[48];
         std::snprintf(text, sizeof(text), "%s%s ≥ %.2g", heads.empty() ? "" : ", then ",
-                      head.has_lexical() ? "lexical" : "causal", head.threshold());
+                      HeadName(head), head.threshold());
         heads += text;
       }
       return "router, " + heads;
@@ -182,6 +182,10 @@ class TemporaryFolder {
 };
 
 }  // namespace
+
+const char* HeadName(const octogate::v1::Head& head) {
+  return head.has_lexical() ? "lexical" : head.has_encoder() ? "encoder" : "causal";
+}
 
 std::string GraphAsText(const Graph& graph, const Style& style) {
   return TextTree(graph, style).Draw();

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "gateway/octoctl/commands.h"
+#include "gateway/octoctl/graph_view.h"
 
 namespace octogate::octoctl {
 namespace {
@@ -132,8 +133,7 @@ ExitStatus DescribeNode(Connection& connection, const std::string& name, Format 
     for (const v1::Head& head : node.router().heads()) {
       char threshold[16];
       std::snprintf(threshold, sizeof(threshold), "%.3g", head.threshold());
-      line("Head", std::string(head.has_lexical() ? "lexical" : "causal") + ", from probability " +
-                       threshold);
+      line("Head", std::string(HeadName(head)) + ", from probability " + threshold);
     }
   }
   for (const v1::ReplicaStatus& replica : status.replicas()) {

@@ -104,8 +104,8 @@ void MeasureCausalHead(Report* report) {
   };
   for (const Variant& variant : {Variant{v1::ARGUMENT_STYLE_NONE, "no argument"},
                                  Variant{v1::ARGUMENT_STYLE_RAW, "with argument"}}) {
-    const auto snapshot = OrExit(router::RoutingSnapshot::Build(GraphWithCausalHead(variant.style),
-                                                                1, find, absl::InfiniteFuture()));
+    const auto snapshot = OrExit(router::RoutingSnapshot::Build(
+        GraphWithCausalHead(variant.style), 1, {.causal = find}, absl::InfiniteFuture()));
     for (const int tokens : {8, 64, 192}) {
       std::cerr << "causal, " << tokens << " tokens, " << variant.name << '\n';
       const std::string query = Query(tokens);

@@ -123,7 +123,8 @@ void MeasureTimes(int classes, bench::Report* report) {
   }
   std::cerr << "training " << classes << " nodes\n";
   const auto snapshot = RoutingSnapshot::Build(
-      GraphOf(examples, 5), 1, [](std::string_view) { return absl::NotFoundError("none"); },
+      GraphOf(examples, 5), 1,
+      {.causal = [](std::string_view) { return absl::NotFoundError("none"); }},
       absl::InfiniteFuture());
   if (!snapshot.ok()) {
     std::cerr << snapshot.status() << "\n";

@@ -309,7 +309,7 @@ TEST_F(InProcessModelClientTest, BadRequestsSayWhatIsWrong) {
   client_->Score(unknown, kNever, score.on_done());
   EXPECT_TRUE(absl::IsNotFound(score.Wait().status())) << score.Wait().status();
   EXPECT_THAT(std::string(score.Wait().status().message()), HasSubstr("<fn:nowhere>"));
-  for (const int inputs : {0, workers::ModelService::kMaxEmbedInputs + 1}) {
+  for (const int inputs : {0, workers::ServedModel::kMaxEmbedInputs + 1}) {
     Result<v1::WorkerEmbedResponse> embed;
     client_->Embed(EmbedRequest(inputs), kNever, embed.on_done());
     EXPECT_TRUE(absl::IsInvalidArgument(embed.Wait().status())) << embed.Wait().status();

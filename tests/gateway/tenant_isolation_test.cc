@@ -9,6 +9,8 @@
 #include "absl/time/clock.h"
 #include "gateway/in_process_model_client.h"
 #include "tests/gateway/test_gateway.h"
+#include "workers/engine/model_runner.h"
+#include "workers/server/model_service.h"
 #include "workers/server/worker_server.h"
 
 namespace octogate::gateway {

@@ -44,7 +44,7 @@ TEST(ExampleGraphTest, TheLexicalHeadGeneralizes) {
     router.mutable_heads()->DeleteSubrange(1, router.heads_size() - 1);
   }
   const auto snapshot = RoutingSnapshot::Build(
-      graph, 1, [](std::string_view) { return absl::NotFoundError("no model"); },
+      graph, 1, {.causal = [](std::string_view) { return absl::NotFoundError("no model"); }},
       absl::InfiniteFuture());
   ASSERT_TRUE(snapshot.ok()) << snapshot.status();
   const std::pair<const char*, const char*> queries[] = {

@@ -39,6 +39,9 @@ void FillRouter(std::mt19937* random, int i, int nodes, v1::RouterNode* router) 
     if (Chance(random)) {
       head.mutable_lexical()->set_hash_bits(10 + Below(random, 13));
       if (Chance(random)) head.mutable_lexical()->set_seed(Below(random, 3));
+    } else if (Chance(random)) {
+      head.mutable_encoder()->set_model("m0");
+      if (Chance(random)) head.mutable_encoder()->set_epochs(1 + Below(random, 1000));
     } else {
       FillCausal(random, *router, head.mutable_causal());
     }

@@ -59,7 +59,8 @@ class RouterTest : public testing::Test {
     const auto parsed = ParseGraphManifest(manifest, "test.yaml");
     EXPECT_TRUE(parsed.ok()) << parsed.status();
     const auto find = [this](std::string_view) { return model_; };
-    return RoutingSnapshot::Build(parsed->graph, 7, find, absl::InfiniteFuture(), previous);
+    return RoutingSnapshot::Build(parsed->graph, 7, {.causal = find}, absl::InfiniteFuture(),
+                                  previous);
   }
 
   static absl::StatusOr<v1::Decision> Route(const RoutingSnapshot& snapshot,

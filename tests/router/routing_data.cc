@@ -81,10 +81,16 @@ std::optional<std::string> TestDataFolder() {
 }
 
 RoutingQuality Measure(const LexicalHead& head, const RoutingData& data, double threshold) {
+  return Measure(ScoreText([&head](const std::string& text, const std::vector<bool>& live,
+                                   HeadScores* scores) { head.Score(text, live, scores); }),
+                 data, threshold);
+}
+
+RoutingQuality Measure(const ScoreText& score, const RoutingData& data, double threshold) {
   const std::vector<bool> live(data.train.classes.size(), true);
-  LexicalHead::Scores scores;
+  HeadScores scores;
   const auto ask = [&](const std::string& text) {
-    head.Score(text, live, &scores);
+    score(text, live, &scores);
     const auto best = std::max_element(scores.probabilities.begin(), scores.probabilities.end());
     return std::pair(static_cast<int>(best - scores.probabilities.begin()),
                      *best * scores.live_probability);

@@ -1,11 +1,13 @@
 #ifndef OCTOGATE_TESTS_ROUTER_ROUTING_DATA_H_
 #define OCTOGATE_TESTS_ROUTER_ROUTING_DATA_H_
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "router/calibration.h"
 #include "router/lexical_head.h"
 
 namespace octogate::router {
@@ -37,6 +39,9 @@ struct RoutingQuality {
   double outside_refused = 0;    // Of the texts of no class, not confident.
   double calibration_error = 0;  // Expected calibration error in 10 bins.
 };
+using ScoreText =
+    std::function<void(const std::string& text, const std::vector<bool>& live, HeadScores* scores)>;
+RoutingQuality Measure(const ScoreText& score, const RoutingData& data, double threshold);
 RoutingQuality Measure(const LexicalHead& head, const RoutingData& data, double threshold);
 
 }  // namespace octogate::router

@@ -19,8 +19,7 @@ absl::StatusOr<std::unique_ptr<LoadedEncoder>> LoadEncoder(const std::filesystem
         directory.string(), ": tokenizer.json has ids up to ", loaded->tokenizer->vocab_size() - 1,
         ", but the embedding has only ", loaded->checkpoint->config().vocab_size, " rows"));
   }
-  OCTOGATE_ASSIGN_OR_RETURN(ChosenBackend chosen,
-                            ChooseBackend({.device = options.device, .threads = options.threads}));
+  OCTOGATE_ASSIGN_OR_RETURN(ChosenBackend chosen, ChooseBackend(options.device));
   loaded->no_gpu = std::move(chosen.no_gpu);
   OCTOGATE_ASSIGN_OR_RETURN(
       loaded->encoder,

@@ -20,8 +20,7 @@ namespace octogate::workers {
 
 struct EncoderLoadOptions {
   EncoderOptions encoder;
-  Device device = Device::kCpu;
-  int threads = 0;  // of the CPU backend; 0: one per core
+  DeviceOptions device;
 };
 
 // What becomes of a text that is longer than the encoder takes.

@@ -16,7 +16,7 @@
 #include "kernels/dtype.h"
 #include "workers/engine/device.h"
 #include "workers/engine/format_names.h"
-#include "workers/server/model_service.h"
+#include "workers/server/load_served_model.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_server.h"
 
@@ -145,21 +145,19 @@ int Serve(Flags flags) {
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
 
   spdlog::info("loading {}", folder.string());
-  auto model = LoadModel(folder, flags.load);
+  auto model = LoadServedModel(flags.name, folder, flags.load, absl::Now() + absl::Minutes(10));
   if (!model.ok()) return Fail(model.status());
-  if (!(*model)->no_gpu.empty()) {
-    spdlog::info("the CPU serves, since no GPU can be used: {}", (*model)->no_gpu);
+  if (!(*model)->no_gpu().empty()) {
+    spdlog::info("the CPU serves, since no GPU can be used: {}", (*model)->no_gpu());
   }
-  const WeightReport& weights = (*model)->engine->weight_report();
+  const WeightReport& weights = (*model)->weight_report();
   if (weights.worst_error > 0) spdlog::info("{}", Describe(weights));
-  if (auto warm = (*model)->WarmUp(absl::Now() + absl::Minutes(10)); !warm.ok()) return Fail(warm);
-  auto server = WorkerServer::Start(flags.listen,
-                                    std::make_unique<ModelService>(flags.name, *std::move(model)));
+  auto server = WorkerServer::Start(flags.listen, *std::move(model));
   if (!server.ok()) return Fail(server.status());
   const v1::WorkerInfoResponse info = (*server)->model().Info();
-  spdlog::info("serving {} ({}, {} parameters, context {}) on port {}, {}", info.model(),
-               info.family(), info.parameters(), info.context_length(), (*server)->port(),
-               info.backend());
+  spdlog::info("serving {} ({}{}, {} parameters, context {}) on port {}, {}", info.model(),
+               info.family(), info.kind() == v1::MODEL_KIND_ENCODER ? " encoder" : "",
+               info.parameters(), info.context_length(), (*server)->port(), info.backend());
 
   const int signal = WaitForTermination();
   spdlog::info("signal {}: {} answers under way, {} s of grace", signal,

@@ -1,7 +1,6 @@
 #include "workers/server/model_service.h"
 
 #include <algorithm>
-#include <cmath>
 #include <random>
 #include <utility>
 
@@ -15,16 +14,12 @@ namespace {
 
 constexpr int kDefaultMaxTokens = 256;
 
-absl::Time Bounded(absl::Time deadline) {
-  return std::min(deadline, absl::Now() + ModelService::kMaxRequestTime);
-}
-
 uint64_t FreshSeed() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
 }
 
-SamplingParameters FromProto(const v1::SamplingParameters& proto, int top_logprobs) {
+SamplingParameters ToSampling(const v1::SamplingParameters& proto, int top_logprobs) {
   SamplingParameters parameters;
   parameters.temperature = static_cast<float>(proto.temperature());
   parameters.top_k = proto.top_k();
@@ -44,10 +39,6 @@ SamplingParameters FromProto(const v1::SamplingParameters& proto, int top_logpro
   // tokens, whether the caller wants to see them or not.
   parameters.logprobs = top_logprobs;
   return parameters;
-}
-
-ServiceTerms FromProto(const v1::WorkerServiceTerms& proto) {
-  return {.priority = proto.priority(), .tenant = proto.tenant(), .cache_salt = proto.cache_salt()};
 }
 
 v1::FinishReason ToProto(FinishReason reason) {
@@ -126,7 +117,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
 
   GenerateRequest generation;
   generation.prompt = *std::move(prompt);
-  generation.sampling = FromProto(request.sampling(), request.top_logprobs());
+  generation.sampling = ToSampling(request.sampling(), request.top_logprobs());
   generation.sampling.allowed_first_tokens = *std::move(choices);
   generation.max_tokens = request.max_tokens() == 0 ? kDefaultMaxTokens : request.max_tokens();
   generation.stop.assign(request.stop().begin(), request.stop().end());
@@ -183,10 +174,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
 absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(
     const v1::WorkerEmbedRequest& request, absl::Time deadline,
     const std::shared_ptr<Cancellation>& cancellation) {
-  if (request.inputs().empty() || request.inputs_size() > kMaxEmbedInputs) {
-    return absl::InvalidArgumentError(absl::StrCat("inputs has ", request.inputs_size(),
-                                                   " texts; it must have 1 to ", kMaxEmbedInputs));
-  }
+  if (absl::Status status = CheckInputs(request); !status.ok()) return status;
   v1::WorkerEmbedResponse response;
   for (const std::string& input : request.inputs()) {
     if (cancellation != nullptr && cancellation->IsCancelled()) {
@@ -196,16 +184,14 @@ absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(
         model_->tokenizer->Encode(input, {.add_special_tokens = true, .parse_special = false});
     if (!ids.ok()) return ids.status();
     if (ids->empty()) return absl::InvalidArgumentError("an input has no token");
+    const auto context = static_cast<size_t>(model_->engine->context());
+    if (request.cut_long_inputs() && ids->size() > context) ids->resize(context);
     response.mutable_usage()->set_prompt_tokens(response.usage().prompt_tokens() +
                                                 static_cast<int64_t>(ids->size()));
     auto values = model_->engine->Embed(*std::move(ids), Bounded(deadline), cancellation,
                                         FromProto(request.terms()));
     if (!values.ok()) return values.status();
-    double squares = 0;
-    for (const float value : *values) squares += double{value} * value;
-    const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
-    v1::Embedding& embedding = *response.add_embeddings();
-    for (const float value : *values) embedding.add_values(static_cast<float>(value * scale));
+    AddEmbedding(*values, &response);
   }
   return response;
 }
@@ -214,6 +200,7 @@ v1::WorkerInfoResponse ModelService::Info() const {
   const EngineStats stats = model_->engine->stats();
   v1::WorkerInfoResponse info;
   info.set_model(name_);
+  info.set_kind(v1::MODEL_KIND_CAUSAL);
   info.set_family(std::string(FamilyName(model_->config().family)));
   info.set_fingerprint(fingerprint_);
   info.set_context_length(model_->engine->context());
@@ -246,6 +233,11 @@ v1::WorkerInfoResponse ModelService::Info() const {
     cost.set_seconds(point.seconds);
   }
   return info;
+}
+
+uint64_t ModelService::memory_bytes() const {
+  const EngineStats stats = model_->engine->stats();
+  return stats.weight_bytes + stats.kv_bytes + stats.activation_bytes + stats.swap_bytes;
 }
 
 absl::Status ModelService::Drain(absl::Time deadline) {

@@ -1,8 +1,7 @@
-// Serves one loaded model in terms of the worker protocol, without a network:
-// the gRPC worker and the gateway's in-process worker are thin layers over it.
+// A language model behind the worker protocol.
 //
 // Thread safety: every method may be called from any thread. Callbacks come on
-// the engine's thread, hold no lock and must not block.
+// the engine's thread.
 
 #ifndef OCTOGATE_WORKERS_SERVER_MODEL_SERVICE_H_
 #define OCTOGATE_WORKERS_SERVER_MODEL_SERVICE_H_
@@ -19,47 +18,30 @@
 #include "octogate/v1/worker.pb.h"
 #include "workers/engine/model_runner.h"
 #include "workers/server/prompt_encoder.h"
+#include "workers/server/served_model.h"
 
 namespace octogate::workers {
 
-class ModelService {
+class ModelService final : public ServedModel {
  public:
-  // Longest time that a request without a deadline may take.
-  static constexpr absl::Duration kMaxRequestTime = absl::Hours(1);
-  static constexpr int kMaxEmbedInputs = 256;
-
-  using OnMessage = std::function<void(v1::WorkerGenerateResponse)>;
-  using OnDone = std::function<void(const absl::Status&)>;
-  template <typename T>
-  using OnResult = std::function<void(absl::StatusOr<T>)>;
-
   // `name` is what Info calls the model.
   ModelService(std::string name, std::unique_ptr<LoadedModel> model);
 
-  // Starts a generation. After an OK return, `on_message` gets every piece and
-  // `on_done` the end, once; messages carry `end` last where the status is OK.
-  // An error is returned, and no callback called, for a request that cannot
-  // start (see Engine::Submit and PromptEncoder::Encode).
+  // An error is returned, and no callback called, as Engine::Submit and PromptEncoder::Encode say.
   absl::StatusOr<std::shared_ptr<Generation>> Generate(const v1::WorkerGenerateRequest& request,
                                                        absl::Time deadline, OnMessage on_message,
-                                                       OnDone on_done);
-
-  // Starts to score. After an OK return, `on_result` is called once. An error is returned, and
-  // `on_result` not called, for a request that cannot start.
-  absl::StatusOr<std::shared_ptr<Generation>> Score(const v1::WorkerScoreRequest& request,
-                                                    absl::Time deadline,
-                                                    OnResult<v1::WorkerScoreResponse> on_result);
-
-  // Waits for the result; run it on a thread of your own. CANCELLED soon after `cancellation`,
-  // which may be null.
-  absl::StatusOr<v1::WorkerEmbedResponse> Embed(const v1::WorkerEmbedRequest& request,
-                                                absl::Time deadline,
-                                                const std::shared_ptr<Cancellation>& cancellation);
-
-  v1::WorkerInfoResponse Info() const;
-
-  // Refuses new work with UNAVAILABLE and waits for what is under way.
-  absl::Status Drain(absl::Time deadline);
+                                                       OnDone on_done) override;
+  absl::StatusOr<std::shared_ptr<Generation>> Score(
+      const v1::WorkerScoreRequest& request, absl::Time deadline,
+      OnResult<v1::WorkerScoreResponse> on_result) override;
+  absl::StatusOr<v1::WorkerEmbedResponse> Embed(
+      const v1::WorkerEmbedRequest& request, absl::Time deadline,
+      const std::shared_ptr<Cancellation>& cancellation) override;
+  v1::WorkerInfoResponse Info() const override;
+  absl::Status Drain(absl::Time deadline) override;
+  const std::string& no_gpu() const override { return model_->no_gpu; }
+  const WeightReport& weight_report() const override { return model_->engine->weight_report(); }
+  uint64_t memory_bytes() const override;
 
   const LoadedModel& model() const { return *model_; }
 

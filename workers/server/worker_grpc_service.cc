@@ -68,7 +68,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::WorkerGenerate
  public:
   explicit GenerateReactor(grpc::CallbackServerContext* context) : context_(context) {}
 
-  void Start(ModelService& model, const v1::WorkerGenerateRequest& request) {
+  void Start(ServedModel& model, const v1::WorkerGenerateRequest& request) {
     self_ = shared_from_this();
     auto generation = model.Generate(
         request, DeadlineOf(*context_),
@@ -193,7 +193,7 @@ absl::StatusOr<std::shared_ptr<SessionBackend::Call>> ModelSessionBackend::Gener
   return std::make_shared<SessionCall>(*std::move(generation));
 }
 
-WorkerGrpcService::WorkerGrpcService(ModelService* model, std::function<void()> on_drain)
+WorkerGrpcService::WorkerGrpcService(ServedModel* model, std::function<void()> on_drain)
     : model_(model),
       on_drain_(std::move(on_drain)),
       sessions_(model),

@@ -1,4 +1,4 @@
-// The Worker service over gRPC: ModelService behind the callback API.
+// The Worker service over gRPC: ServedModel behind the callback API.
 //
 // A slow reader of Generate costs memory for its own answer only: while a write is under
 // way, further pieces are merged into one message, which max_tokens bounds.
@@ -14,7 +14,7 @@
 
 #include "octogate/v1/worker.grpc.pb.h"
 #include "workers/server/blocking_pool.h"
-#include "workers/server/model_service.h"
+#include "workers/server/served_model.h"
 #include "workers/server/worker_session.h"
 
 namespace octogate::workers {
@@ -22,21 +22,21 @@ namespace octogate::workers {
 // The calls of sessions as generations of the model, which outlives it.
 class ModelSessionBackend final : public SessionBackend {
  public:
-  explicit ModelSessionBackend(ModelService* model) : model_(model) {}
+  explicit ModelSessionBackend(ServedModel* model) : model_(model) {}
 
   absl::StatusOr<std::shared_ptr<Call>> Generate(const v1::WorkerGenerateRequest& request,
                                                  absl::Time deadline, OnMessage on_message,
                                                  OnDone on_done) override;
 
  private:
-  ModelService* const model_;
+  ServedModel* const model_;
 };
 
 class WorkerGrpcService final : public v1::Worker::CallbackService {
  public:
   // `model` must outlive the service, the service its server. `on_drain` is called, perhaps more
   // than once, when a Drain call has closed the model to new work.
-  WorkerGrpcService(ModelService* model, std::function<void()> on_drain);
+  WorkerGrpcService(ServedModel* model, std::function<void()> on_drain);
 
   grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::WorkerGenerateRequest* request) override;
@@ -56,7 +56,7 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
                                   v1::WorkerDrainResponse* response) override;
 
  private:
-  ModelService* const model_;
+  ServedModel* const model_;
   const std::function<void()> on_drain_;
   ModelSessionBackend sessions_;
   BlockingPool blocking_;      // Embed waits for the engine

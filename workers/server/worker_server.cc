@@ -16,7 +16,7 @@ constexpr char kServiceName[] = "octogate.v1.Worker";
 
 }  // namespace
 
-WorkerServer::WorkerServer(std::unique_ptr<ModelService> model)
+WorkerServer::WorkerServer(std::unique_ptr<ServedModel> model)
     : model_(std::move(model)), service_(model_.get(), [this] {
         // Calls may come as soon as the port is open.
         started_.WaitForNotification();
@@ -24,7 +24,7 @@ WorkerServer::WorkerServer(std::unique_ptr<ModelService> model)
       }) {}
 
 absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
-    const std::string& address, std::unique_ptr<ModelService> model) {
+    const std::string& address, std::unique_ptr<ServedModel> model) {
   auto worker = std::unique_ptr<WorkerServer>(new WorkerServer(std::move(model)));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();

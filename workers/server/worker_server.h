@@ -23,22 +23,22 @@ class WorkerServer {
   // Listens on `address` ("host:port"; port 0 picks one) and serves `model`,
   // which is warm. UNAVAILABLE where the address cannot be had.
   static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(const std::string& address,
-                                                             std::unique_ptr<ModelService> model);
+                                                             std::unique_ptr<ServedModel> model);
   ~WorkerServer();
 
   int port() const { return port_; }
-  ModelService& model() { return *model_; }
+  ServedModel& model() { return *model_; }
 
   // Says NOT_SERVING, lets what is under way end within `grace`, then cancels
   // the rest. Blocks; at most `grace` and a moment. Call once.
   void Shutdown(absl::Duration grace);
 
  private:
-  explicit WorkerServer(std::unique_ptr<ModelService> model);
+  explicit WorkerServer(std::unique_ptr<ServedModel> model);
 
   void SetServing(bool serving);
 
-  std::unique_ptr<ModelService> model_;
+  std::unique_ptr<ServedModel> model_;
   WorkerGrpcService service_;
   absl::Notification started_;  // server_ is there, and SERVING
   std::unique_ptr<grpc::Server> server_;

@@ -15,6 +15,8 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "workers/engine/model_runner.h"
+#include "workers/server/model_service.h"
 #include "workers/server/worker_server.h"
 
 namespace octogate::workers {
@@ -41,6 +43,10 @@ class WorkerServerTest : public ::testing::Test {
     channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
                                    grpc::InsecureChannelCredentials());
     stub_ = v1::Worker::NewStub(channel_);
+  }
+
+  const LoadedModel& Model() const {
+    return static_cast<const ModelService&>(server_->model()).model();
   }
 
   static std::unique_ptr<grpc::ClientContext> Context(absl::Duration timeout = absl::Seconds(30)) {
@@ -94,7 +100,7 @@ class WorkerServerTest : public ::testing::Test {
   // Keeps the engine from computing for as long as it lives: what arrives meanwhile waits.
   class HeldEngine {
    public:
-    explicit HeldEngine(ModelService& model) {
+    explicit HeldEngine(ServedModel& model) {
       const auto held = model.Generate(
           Request("hold", 1), absl::InfiniteFuture(),
           [this](const v1::WorkerGenerateResponse&) {
@@ -140,7 +146,7 @@ class WorkerServerTest : public ::testing::Test {
   // with more and more time for that.
   void ExpectCancellationSparesTheEngine(
       const std::function<grpc::Status(grpc::ClientContext*)>& call) {
-    const auto computed = [this] { return server_->model().model().engine->stats().prompt_tokens; };
+    const auto computed = [this] { return Model().engine->stats().prompt_tokens; };
     uint64_t before = computed();
     { const HeldEngine held(server_->model()); }
     ExpectIdle();

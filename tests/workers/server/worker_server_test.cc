@@ -54,7 +54,7 @@ TEST_F(WorkerServerTest, ManyClientsGetTheSameAnswersAsOne) {
 TEST_F(WorkerServerTest, ScoresAreLogProbabilities) {
   v1::WorkerScoreRequest request;
   *request.mutable_prompt() = Request("The router", 1).prompt();
-  const Tokenizer& tokenizer = *server_->model().model().tokenizer;
+  const Tokenizer& tokenizer = *Model().tokenizer;
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     if (auto token = tokenizer.Token(id); token.ok()) request.add_tokens(*token);
   }
@@ -77,13 +77,13 @@ TEST_F(WorkerServerTest, TheFirstTokenIsOneOfTheChoices) {
   const Answer answer = Generate(request);
   ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
   ASSERT_FALSE(answer.ids.empty());
-  EXPECT_EQ(answer.ids[0], *server_->model().model().tokenizer->TokenId("<|end_header_id|>"));
+  EXPECT_EQ(answer.ids[0], *Model().tokenizer->TokenId("<|end_header_id|>"));
 }
 
 TEST_F(WorkerServerTest, StopTokensEndTheAnswerAndAreNamed) {
   const Answer whole = Generate(Request("The router", 12));
   ASSERT_GT(whole.ids.size(), 5u);
-  const Tokenizer& tokenizer = *server_->model().model().tokenizer;
+  const Tokenizer& tokenizer = *Model().tokenizer;
   v1::WorkerGenerateRequest request = Request("The router", 12);
   request.add_stop_tokens(*tokenizer.Token(whole.ids[4]));
   const Answer cut = Generate(request);

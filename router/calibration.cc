@@ -1,0 +1,103 @@
+#include "router/calibration.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "common/status.h"
+
+namespace octogate::router {
+namespace {
+
+// Of as many examples or fewer, each is held out once, a fifth at a time; of more, a fifth is.
+constexpr size_t kManyExamples = 2000;
+constexpr int kFolds = 5;
+
+// Logits of held-out examples, by which the temperature is chosen.
+struct HeldOut {
+  std::vector<std::vector<float>> logits;
+  std::vector<int> labels;
+};
+
+double NegativeLogLikelihood(const HeldOut& held_out, double temperature) {
+  double sum = 0;
+  for (size_t i = 0; i < held_out.labels.size(); ++i) {
+    const std::vector<float>& logits = held_out.logits[i];
+    const double max = *std::max_element(logits.begin(), logits.end());
+    double total = 0;
+    for (const float logit : logits) total += std::exp((logit - max) / temperature);
+    sum += std::log(total) - (logits[held_out.labels[i]] - max) / temperature;
+  }
+  return sum;
+}
+
+// The best of a fixed grid. The loss is convex in 1 / temperature, so that along the grid it falls,
+// then rises.
+double FitTemperature(const HeldOut& held_out) {
+  constexpr double kLowest = 0.2;
+  constexpr double kStep = 1.05;
+  constexpr int kSteps = 65;
+  std::array<double, kSteps + 1> grid;
+  grid[0] = kLowest;
+  for (int i = 1; i <= kSteps; ++i) grid[i] = grid[i - 1] * kStep;
+  if (held_out.labels.empty()) return grid.back();
+  int low = 0;
+  int high = kSteps;
+  while (low < high) {
+    const int middle = low + (high - low) / 2;
+    if (NegativeLogLikelihood(held_out, grid[middle + 1]) <
+        NegativeLogLikelihood(held_out, grid[middle])) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return grid[low];
+}
+
+}  // namespace
+
+void ScoreLogits(std::span<const float> logits, const std::vector<bool>& live, double temperature,
+                 HeadScores* scores) {
+  const size_t classes = live.size();
+  scores->probabilities.assign(classes, 0);
+  double max = logits[classes];
+  for (size_t c = 0; c < classes; ++c) {
+    if (live[c]) max = std::max<double>(max, logits[c]);
+  }
+  double sum = 0;
+  for (size_t c = 0; c < classes; ++c) {
+    if (!live[c]) continue;
+    scores->probabilities[c] = static_cast<float>(std::exp((logits[c] - max) / temperature));
+    sum += scores->probabilities[c];
+  }
+  scores->live_probability = sum / (sum + std::exp((logits[classes] - max) / temperature));
+  if (sum > 0) {
+    for (float& probability : scores->probabilities) {
+      probability = static_cast<float>(probability / sum);
+    }
+  }
+}
+
+absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
+                                          const std::vector<int>& labels, const TrainOn& train,
+                                          const LogitsOf& logits_of) {
+  HeldOut held_out;
+  const int folds = selected.size() <= kManyExamples ? kFolds : 1;
+  for (int fold = 0; fold < folds; ++fold) {
+    std::vector<uint32_t> kept;
+    std::vector<uint32_t> left_out;
+    for (size_t k = 0; k < selected.size(); ++k) {
+      (k % kFolds == static_cast<size_t>(fold) ? left_out : kept).push_back(selected[k]);
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(const LinearModel model, train(kept));
+    for (const uint32_t i : left_out) {
+      held_out.logits.push_back(logits_of(model, i));
+      held_out.labels.push_back(labels[i]);
+    }
+  }
+  return FitTemperature(held_out);
+}
+
+}  // namespace octogate::router

@@ -1,0 +1,44 @@
+#ifndef OCTOGATE_ROUTER_CALIBRATION_H_
+#define OCTOGATE_ROUTER_CALIBRATION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "router/softmax_regression.h"
+
+// From the logits of classes and of "none" to probabilities that mean what they say: the
+// temperature is the one under which examples that were held out of training are most probable
+// (Guo et al. 2017, arXiv:1706.04599).
+
+namespace octogate::router {
+
+struct HeadScores {
+  // Of each class, among the live classes: they sum to 1.
+  std::vector<float> probabilities;
+  // Of all live classes together; the rest is for "none".
+  double live_probability = 0;
+};
+
+// `logits` are those of live.size() classes, then that of "none". `live[c]` false: class c cannot
+// be chosen and gets 0. Fills `scores`, whose memory is reused.
+void ScoreLogits(std::span<const float> logits, const std::vector<bool>& live, double temperature,
+                 HeadScores* scores);
+
+// Trains a model on some of the examples.
+using TrainOn = std::function<absl::StatusOr<LinearModel>(const std::vector<uint32_t>& selected)>;
+// The logits that a model gives to an example.
+using LogitsOf = std::function<std::vector<float>(const LinearModel& model, uint32_t example)>;
+
+// Of few examples each is held out once, a fifth at a time; of many, a fifth is. Errors are those
+// of `train`.
+absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
+                                          const std::vector<int>& labels, const TrainOn& train,
+                                          const LogitsOf& logits_of);
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_CALIBRATION_H_

@@ -1,0 +1,76 @@
+#ifndef OCTOGATE_ROUTER_ENCODER_HEAD_H_
+#define OCTOGATE_ROUTER_ENCODER_HEAD_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "octogate/v1/gateway.pb.h"
+#include "octogate/v1/graph.pb.h"
+#include "router/calibration.h"
+#include "router/embedding_model.h"
+#include "router/example_embeddings.h"
+#include "router/lexical_head.h"
+#include "router/softmax_regression.h"
+
+namespace octogate::router {
+
+// Scores classes of vectors: a linear softmax and a temperature, with a class "none" that is
+// learned from generic texts, as in the lexical head (lexical_head.h).
+//
+// Immutable and thread-safe once trained; the result depends on settings, examples and their
+// vectors alone.
+class EmbeddingClassifier {
+ public:
+  // The texts that a classifier with these examples is trained on, "none" included.
+  static std::vector<std::string_view> TextsOf(const LexicalExamples& examples);
+
+  // `embeddings` has a vector for each of TextsOf(examples). `settings` has its defaults. Errors as
+  // LexicalHead::Train.
+  static absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> Train(
+      const v1::EncoderHead& settings, const LexicalExamples& examples,
+      const ExampleEmbeddings& embeddings, absl::Time deadline);
+
+  // `vector` has dimension() values.
+  void Score(std::span<const float> vector, const std::vector<bool>& live,
+             HeadScores* scores) const;
+
+  size_t dimension() const { return model_.features; }
+  double temperature() const { return temperature_; }
+
+ private:
+  EmbeddingClassifier() = default;
+
+  LinearModel model_;
+  double temperature_ = 1;
+  AddRowsFunction add_rows_ = nullptr;
+};
+
+// A sentence encoder's vector of the query, classified. Immutable and thread-safe; must be owned by
+// a shared_ptr.
+class EncoderHead : public std::enable_shared_from_this<EncoderHead> {
+ public:
+  struct Scores : HeadScores {
+    v1::Usage usage;
+  };
+
+  EncoderHead(std::shared_ptr<const EmbeddingClassifier> classifier,
+              std::shared_ptr<EmbeddingModel> model);
+
+  // Scores the members with live[i]; at least one is. Of a long query the beginning counts.
+  void Score(std::string_view query, const std::vector<bool>& live, const CallContext& context,
+             std::function<void(absl::StatusOr<Scores>)> done) const;
+
+ private:
+  const std::shared_ptr<const EmbeddingClassifier> classifier_;
+  const std::shared_ptr<EmbeddingModel> model_;
+};
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_ENCODER_HEAD_H_

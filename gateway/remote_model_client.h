@@ -1,5 +1,5 @@
-// A replica in a worker process, behind gRPC: generations over sessions (worker_session.h), the rest
-// as calls of their own.
+// A replica in a worker process, behind gRPC: generations over sessions (worker_session.h), the
+// rest as calls of their own.
 #ifndef OCTOGATE_GATEWAY_REMOTE_MODEL_CLIENT_H_
 #define OCTOGATE_GATEWAY_REMOTE_MODEL_CLIENT_H_
 

@@ -44,8 +44,8 @@ double SecondsSince(Clock::time_point start) {
 
 std::unique_ptr<workers::LoadedEncoder> Load(const std::filesystem::path& folder,
                                              WeightFormat format, int threads) {
-  auto loaded = OrExit(
-      workers::LoadEncoder(folder, {.encoder = {.weight_format = format}, .threads = threads}));
+  auto loaded = OrExit(workers::LoadEncoder(
+      folder, {.encoder = {.weight_format = format}, .device = {.threads = threads}}));
   if (const absl::Status warm = loaded->WarmUp(absl::InfiniteFuture()); !warm.ok()) {
     OrExit<int>(warm);
   }

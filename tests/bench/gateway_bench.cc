@@ -4,7 +4,8 @@
 // - unary: the gateway answers Generate at EVENT_LEVEL_RESULT, the lexical head's decision and the
 //   graph's walk included; the worker's answer has one token. nginx passes the worker's own call
 //   on.
-// - burst: answers of 256 tokens, which the stub writes as fast as it can, one after the other: each
+// - burst: answers of 256 tokens, which the stub writes as fast as it can, one after the other:
+// each
 //   is a message, or an event of a session, of its own.
 // - paced: answers whose tokens the stub writes at the pace of a model. Each carries the time at
 //   which it was written, which tells how long it was on its way.

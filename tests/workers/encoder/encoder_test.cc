@@ -178,7 +178,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, LoadedEncoderTest, ::testing::Values("bert", 
                          [](const auto& info) { return info.param; });
 
 TEST_P(LoadedEncoderTest, ReadsTextsAsTheTokenizersLibraryDoes) {
-  const auto loaded = LoadEncoder(EncoderPath(GetParam()), {.threads = 1});
+  const auto loaded = LoadEncoder(EncoderPath(GetParam()), {.device = {.threads = 1}});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   ASSERT_TRUE((*loaded)->WarmUp(Soon()).ok());
   for (const nlohmann::json& encoding : ReadExpected(GetParam())["encodings"]) {

@@ -46,7 +46,7 @@ class EncoderServiceTest : public ::testing::Test {
 
 TEST_F(EncoderServiceTest, EmbedsWithItsOwnPooling) {
   // What transformers gives for the ids of a text, scaled to length 1.
-  const auto loaded = LoadEncoder(Folder(), {.threads = 1});
+  const auto loaded = LoadEncoder(Folder(), {.device = {.threads = 1}});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   v1::WorkerEmbedRequest request;
   request.add_inputs("The router chooses a node.");

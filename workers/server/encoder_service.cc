@@ -62,6 +62,10 @@ v1::WorkerInfoResponse EncoderService::Info() const {
   info.set_parameters(static_cast<int64_t>(CountParameters(model_->encoder->config())));
   info.set_running(model_->encoder->stats().calls);
   info.set_backend(model_->encoder->backend_description());
+  const WeightReport& weights = weight_report();
+  info.set_weight_format(kernels::Name(weights.format));
+  info.set_mean_weight_error(weights.mean_error);
+  info.set_worst_weight_error(weights.worst_error);
   info.set_draining(draining_);
   info.set_version(OCTOGATE_VERSION);
   return info;

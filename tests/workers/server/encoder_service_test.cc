@@ -115,6 +115,8 @@ TEST_F(EncoderServiceTest, InfoSaysWhatItIs) {
   EXPECT_EQ(info.model(), "sentences");
   EXPECT_EQ(info.family(), "bert");
   EXPECT_EQ(info.context_length(), 128);
+  EXPECT_EQ(info.weight_format(), "stored");
+  EXPECT_EQ(info.mean_weight_error(), 0);
   EXPECT_GT(info.parameters(), 0);
   EXPECT_EQ(info.fingerprint().size(), 32u);
 }

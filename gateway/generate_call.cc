@@ -109,7 +109,7 @@ Flow GenerateCall::OnEvent(v1::GenerateResponse& event) {
   if (broken_) return Flow::kContinue;
   if (event.has_tokens()) {
     AddPending(event);
-    if (!writing_) WriteSoon();
+    if (!writing_) WriteTokens();
     paused_ = pending_bytes_ > kMaxPendingBytes;
     return paused_ ? Flow::kPause : Flow::kContinue;
   }
@@ -178,6 +178,14 @@ void GenerateCall::Write() {
   }
 }
 
+void GenerateCall::WriteTokens() {
+  if (std::exchange(streaming_, true)) {
+    WriteSoon();
+  } else {
+    Write();
+  }
+}
+
 void GenerateCall::WriteSoon() {
   if (flush_deferred_) return;
   flush_deferred_ = service_->loops_->Defer(flush_);
@@ -204,7 +212,7 @@ void GenerateCall::OnWritten(bool ok) {
     writing_ = false;
     if (!ok) broken_ = true;
     if (ok && !done_ && !pending_.empty() && pending_.front().event.has_tokens()) {
-      WriteSoon();
+      WriteTokens();
     } else {
       Write();
     }

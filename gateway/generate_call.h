@@ -23,8 +23,8 @@ namespace octogate::gateway {
 // accepted -> admitted -> events written one at a time -> status written -> gone.
 //
 // While a write is under way, or the loop has further operations to handle that have ended already,
-// tokens wait, and those of the same node are joined to one message. When more than
-// kMaxPendingBytes wait, the query is held back.
+// tokens behind the first wait, and those of the same node are joined to one message. When more
+// than kMaxPendingBytes wait, the query is held back.
 //
 // Owns itself: destroyed when gRPC has no operation of it left and the query is done.
 class GenerateCall final : public QuerySink {
@@ -70,6 +70,9 @@ class GenerateCall final : public QuerySink {
   void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The same when the loop has handled what has ended by now.
   void WriteSoon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Either: the first tokens, for which somebody waits, go at once, later ones soon.
+  void WriteTokens() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   GatewayService* const service_;
   const size_t loop_;
   EventLoops::Hold hold_;
@@ -88,6 +91,7 @@ class GenerateCall final : public QuerySink {
   size_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool flush_deferred_ ABSL_GUARDED_BY(mutex_) = false;
+  bool streaming_ ABSL_GUARDED_BY(mutex_) = false;  // tokens have been written
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;   // the client has gone
   bool done_ ABSL_GUARDED_BY(mutex_) = false;     // status_ is known

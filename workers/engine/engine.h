@@ -6,7 +6,7 @@
 //
 // The ids that a request is answered with depend on the request and the model alone, not on what
 // runs beside it, how its prompt was cut into chunks, the number of threads, or whether it was
-// preempted and computed again.
+// preempted, then computed again or copied back.
 //
 // Thread safety: all methods may be called from any thread, callbacks included, except the
 // destructor, which must not run inside a callback.

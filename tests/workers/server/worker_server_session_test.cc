@@ -83,10 +83,13 @@ class SessionClient {
 using WorkerServerSessionTest = WorkerServerTest;
 
 TEST_F(WorkerServerSessionTest, GivesTheAnswersThatGenerateGives) {
+  const auto request = [](uint64_t i) { return Request(absl::StrCat("query ", i), 30); };
   SessionClient session(stub_.get(), Context());
-  for (uint64_t i = 1; i <= 8; ++i) session.Start(i, Request(absl::StrCat("query ", i), 30));
+  static_assert(kMaxWaiting >= 8);
+  for (uint64_t i = 1; i <= 8; ++i) session.Start(i, request(i));
+  for (uint64_t i = 1; i <= 8; ++i) session.ReadEnd(i);
   for (uint64_t i = 1; i <= 8; ++i) {
-    const Answer alone = Generate(Request(absl::StrCat("query ", i), 30));
+    const Answer alone = Generate(request(i));
     const SessionClient::Call& call = session.ReadEnd(i);
     EXPECT_EQ(call.end.code(), 0) << call.end.message();
     EXPECT_TRUE(call.answered);
@@ -97,12 +100,17 @@ TEST_F(WorkerServerSessionTest, GivesTheAnswersThatGenerateGives) {
 
 TEST_F(WorkerServerSessionTest, ACallIsCancelledAndTheOthersGoOn) {
   SessionClient session(stub_.get(), Context());
-  session.Start(1, Request("The router", kContext - 20));
-  session.Start(2, Request("The router", 40));
-  session.ReadToken(1);
-  session.Cancel(1);
+  {
+    const HeldEngine held(server_->model());
+    session.Start(1, Request("The router", kContext - 20));
+    session.Start(2, Request("The router", 40));
+    session.Cancel(1);
+    session.Start(3, Request("x", 1));
+    AwaitWaiting(3);  // commands are obeyed in order: the cancellation has been
+  }
   EXPECT_EQ(session.ReadEnd(1).end.code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(session.ReadEnd(2).end.code(), 0);
+  EXPECT_EQ(session.ReadEnd(3).end.code(), 0);
   ExpectIdle();
 }
 

@@ -36,7 +36,7 @@ void Append(std::span<const float> vector, SparseRows* rows) {
 
 }  // namespace
 
-std::vector<std::string_view> EmbeddingClassifier::TextsOf(const LexicalExamples& examples) {
+std::vector<std::string_view> EmbeddingClassifier::TextsOf(const RoutingExamples& examples) {
   std::vector<std::string_view> texts;
   for (const std::vector<std::string>& own : examples.classes) {
     texts.insert(texts.end(), own.begin(), own.end());
@@ -47,7 +47,7 @@ std::vector<std::string_view> EmbeddingClassifier::TextsOf(const LexicalExamples
 }
 
 absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::Train(
-    const v1::EncoderHead& settings, const LexicalExamples& examples,
+    const v1::EncoderHead& settings, const RoutingExamples& examples,
     const ExampleEmbeddings& embeddings, absl::Time deadline) {
   if (examples.classes.empty()) {
     return absl::InvalidArgumentError("an encoder head needs at least one class");

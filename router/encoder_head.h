@@ -15,7 +15,7 @@
 #include "router/calibration.h"
 #include "router/embedding_model.h"
 #include "router/example_embeddings.h"
-#include "router/lexical_head.h"
+#include "router/routing_examples.h"
 #include "router/softmax_regression.h"
 
 namespace octogate::router {
@@ -28,12 +28,12 @@ namespace octogate::router {
 class EmbeddingClassifier {
  public:
   // The texts that a classifier with these examples is trained on, "none" included.
-  static std::vector<std::string_view> TextsOf(const LexicalExamples& examples);
+  static std::vector<std::string_view> TextsOf(const RoutingExamples& examples);
 
   // `embeddings` has a vector for each of TextsOf(examples). `settings` has its defaults. Errors as
   // LexicalHead::Train.
   static absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> Train(
-      const v1::EncoderHead& settings, const LexicalExamples& examples,
+      const v1::EncoderHead& settings, const RoutingExamples& examples,
       const ExampleEmbeddings& embeddings, absl::Time deadline);
 
   // `vector` has dimension() values.

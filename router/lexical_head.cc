@@ -58,7 +58,7 @@ std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first
 LexicalHead::LexicalHead(int hash_bits) : vocabulary_(hash_bits) {}
 
 absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
-    const v1::LexicalHead& settings, const LexicalExamples& examples, absl::Time deadline) {
+    const v1::LexicalHead& settings, const RoutingExamples& examples, absl::Time deadline) {
   if (examples.classes.empty()) {
     return absl::InvalidArgumentError("a lexical head needs at least one class");
   }

@@ -17,16 +17,9 @@
 #include "router/lexical_features.h"
 #include "router/lexical_vocabulary.h"
 #include "router/quantized_model.h"
+#include "router/routing_examples.h"
 
 namespace octogate::router {
-
-// What a lexical head learns from.
-struct LexicalExamples {
-  // Texts of each class; a class may have none, and is then never sure.
-  std::vector<std::vector<std::string>> classes;
-  // Texts that belong to no class, beside those built in (background_queries.h).
-  std::vector<std::string> none;
-};
 
 // Scores classes of texts by their words, pairs of words and runs of characters
 // (lexical_vocabulary.h), a linear softmax (softmax_regression.h), of which decisions read weights
@@ -47,7 +40,7 @@ class LexicalHead {
   // number of classes. RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED as TrainSoftmax,
   // INVALID_ARGUMENT without any class.
   static absl::StatusOr<std::shared_ptr<const LexicalHead>> Train(const v1::LexicalHead& settings,
-                                                                  const LexicalExamples& examples,
+                                                                  const RoutingExamples& examples,
                                                                   absl::Time deadline);
 
   // `live[c]` false: class c cannot be chosen and gets 0. Fills `scores`, whose memory is reused.

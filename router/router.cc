@@ -14,7 +14,7 @@
 namespace octogate::router {
 namespace {
 
-void AppendTexts(const LexicalExamples& examples, std::string* bytes) {
+void AppendTexts(const RoutingExamples& examples, std::string* bytes) {
   absl::StrAppend(bytes, ",", examples.classes.size());
   const auto append = [bytes](const std::vector<std::string>& texts) {
     absl::StrAppend(bytes, ";", texts.size());
@@ -25,7 +25,7 @@ void AppendTexts(const LexicalExamples& examples, std::string* bytes) {
 }
 
 // Name what a head was trained from: equal names, equal heads.
-std::string Fingerprint(const v1::LexicalHead& settings, const LexicalExamples& examples) {
+std::string Fingerprint(const v1::LexicalHead& settings, const RoutingExamples& examples) {
   std::string bytes =
       absl::StrCat(settings.hash_bits(), ",", settings.epochs(), ",", settings.seed());
   AppendTexts(examples, &bytes);
@@ -33,7 +33,7 @@ std::string Fingerprint(const v1::LexicalHead& settings, const LexicalExamples& 
 }
 
 std::string Fingerprint(const v1::EncoderHead& settings, const std::string& model,
-                        const LexicalExamples& examples) {
+                        const RoutingExamples& examples) {
   std::string bytes = absl::StrCat(model, ",", settings.epochs(), ",", settings.seed());
   AppendTexts(examples, &bytes);
   return Sha256Hex(bytes);
@@ -110,8 +110,8 @@ class RoutingBuilder {
     return texts;
   }
 
-  LexicalExamples ExamplesOf(const RouterRouting& routing) const {
-    LexicalExamples examples;
+  RoutingExamples ExamplesOf(const RouterRouting& routing) const {
+    RoutingExamples examples;
     bool fallback_is_member = false;
     for (const v1::Node* member : routing.members) {
       examples.classes.push_back(TextsOf(*member));
@@ -127,7 +127,7 @@ class RoutingBuilder {
 
   absl::StatusOr<std::shared_ptr<const LexicalHead>> BuildLexical(const v1::LexicalHead& settings,
                                                                   const RouterRouting& routing) {
-    const LexicalExamples examples = ExamplesOf(routing);
+    const RoutingExamples examples = ExamplesOf(routing);
     const std::string fingerprint = Fingerprint(settings, examples);
     std::shared_ptr<const LexicalHead>& head = used_.lexical[fingerprint];
     if (head != nullptr) return head;
@@ -147,7 +147,7 @@ class RoutingBuilder {
     OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<EmbeddingModel> model,
                               find_.embedding(settings.model()));
     OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model->Fingerprint(deadline_));
-    const LexicalExamples examples = ExamplesOf(routing);
+    const RoutingExamples examples = ExamplesOf(routing);
     const std::string fingerprint = Fingerprint(settings, weights, examples);
     // Kept in any case, for the next version.
     OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> embeddings,

@@ -70,7 +70,7 @@ v1::LexicalHead Settings(int epochs) {
 }
 
 // A whole routing step: scores, decision and reason.
-v1::Graph GraphOf(const LexicalExamples& examples, int epochs) {
+v1::Graph GraphOf(const RoutingExamples& examples, int epochs) {
   v1::Graph graph;
   graph.mutable_metadata()->set_name("bench");
   v1::Node& main = *graph.mutable_spec()->add_nodes();
@@ -116,7 +116,7 @@ void MeasureTimes(const RoutingSnapshot& snapshot, Words* words, int tokens,
 
 void MeasureTimes(int classes, bench::Report* report) {
   Words words(7);
-  LexicalExamples examples;
+  RoutingExamples examples;
   for (int c = 0; c < classes; ++c) {
     auto& texts = examples.classes.emplace_back();
     for (int i = 0; i < 60; ++i) texts.push_back(words.Text(60));

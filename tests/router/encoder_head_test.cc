@@ -29,7 +29,7 @@ v1::EncoderHead Settings() {
   return settings;
 }
 
-LexicalExamples FilesAndSums() {
+RoutingExamples FilesAndSums() {
   return {.classes = {{"find large files", "list the files in a folder", "delete old files",
                        "copy a file", "search files for a word", "show hidden files"},
                       {"what is 2 plus 3", "17 times 4", "add 5 and 6", "12 percent of 80",
@@ -39,13 +39,13 @@ LexicalExamples FilesAndSums() {
 
 class EncoderHeadTest : public testing::Test {
  protected:
-  std::shared_ptr<const ExampleEmbeddings> Embed(const LexicalExamples& examples) {
+  std::shared_ptr<const ExampleEmbeddings> Embed(const RoutingExamples& examples) {
     const auto embeddings = ExampleEmbeddings::Make(EmbeddingClassifier::TextsOf(examples), *model_,
                                                     absl::InfiniteFuture(), {});
     EXPECT_TRUE(embeddings.ok()) << embeddings.status();
     return *embeddings;
   }
-  std::shared_ptr<const EmbeddingClassifier> Train(const LexicalExamples& examples) {
+  std::shared_ptr<const EmbeddingClassifier> Train(const RoutingExamples& examples) {
     const auto classifier =
         EmbeddingClassifier::Train(Settings(), examples, *Embed(examples), absl::InfiniteFuture());
     EXPECT_TRUE(classifier.ok()) << classifier.status();

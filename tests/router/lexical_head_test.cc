@@ -23,7 +23,7 @@ v1::LexicalHead Settings(int hash_bits = 14, int epochs = 40) {
   return settings;
 }
 
-LexicalExamples FilesAndSums() {
+RoutingExamples FilesAndSums() {
   return {.classes = {{"find large files", "list the files in a folder", "delete old files",
                        "copy a file", "search files for a word", "show hidden files"},
                       {"what is 2 plus 3", "17 times 4", "add 5 and 6", "12 percent of 80",
@@ -31,7 +31,7 @@ LexicalExamples FilesAndSums() {
           .none = {}};
 }
 
-std::shared_ptr<const LexicalHead> Train(const LexicalExamples& examples,
+std::shared_ptr<const LexicalHead> Train(const RoutingExamples& examples,
                                          const v1::LexicalHead& settings = Settings()) {
   auto head = LexicalHead::Train(settings, examples, absl::InfiniteFuture());
   EXPECT_TRUE(head.ok()) << head.status();
@@ -115,7 +115,7 @@ TEST(LexicalHeadTest, OddExamplesAreNoProblem) {
 }
 
 TEST(LexicalHeadTest, TooManyWeightsAreRefused) {
-  LexicalExamples examples;
+  RoutingExamples examples;
   examples.classes.resize(4000);
   std::mt19937 random(1);
   for (auto& texts : examples.classes) {

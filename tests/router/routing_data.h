@@ -14,7 +14,7 @@ namespace octogate::router {
 
 // Labelled texts to learn from and to measure on.
 struct RoutingData {
-  LexicalExamples train;
+  RoutingExamples train;
   std::vector<std::pair<std::string, int>> test;  // Text and class.
   std::vector<std::string> outside;               // Texts of no class.
 };

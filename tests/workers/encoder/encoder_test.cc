@@ -33,7 +33,8 @@ TEST(EncoderTest, VectorsAreTheRecordedOnes) {
   for (const std::string name : {"bert", "bert_cls"}) {
     auto encoder = Encoder::Create(OpenEncoder(name), kernels::MakeCpuBackend({.threads = 1}), {});
     ASSERT_TRUE(encoder.ok()) << encoder.status();
-    for (const nlohmann::json& text : ReadExpected(name)["texts"]) {
+    const nlohmann::json expected = ReadExpected(name);
+    for (const nlohmann::json& text : expected["texts"]) {
       auto ids = text["ids"].get<std::vector<int32_t>>();
       if (static_cast<int>(ids.size()) > (*encoder)->max_tokens()) continue;
       const auto vectors = (*encoder)->Embed({ids}, Soon());
@@ -181,7 +182,8 @@ TEST_P(LoadedEncoderTest, ReadsTextsAsTheTokenizersLibraryDoes) {
   const auto loaded = LoadEncoder(EncoderPath(GetParam()), {.device = {.threads = 1}});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   ASSERT_TRUE((*loaded)->WarmUp(Soon()).ok());
-  for (const nlohmann::json& encoding : ReadExpected(GetParam())["encodings"]) {
+  const nlohmann::json expected = ReadExpected(GetParam());
+  for (const nlohmann::json& encoding : expected["encodings"]) {
     const std::string text = encoding["text"];
     EXPECT_EQ(*(*loaded)->tokenizer->Encode(text, {.add_special_tokens = false}),
               encoding["ids"].get<std::vector<int32_t>>())

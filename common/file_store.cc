@@ -91,7 +91,7 @@ std::string Escape(std::string_view key) {
 }
 
 std::string FileName(std::string_view key) {
-  const std::string name = Escape(key);
+  std::string name = Escape(key);
   if (name.size() <= kMaxNameBytes) return name;
   return absl::StrCat(name.substr(0, kCutNameBytes), "~", Sha256Hex(key));
 }

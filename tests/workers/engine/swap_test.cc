@@ -139,40 +139,47 @@ TEST_P(SwapEngineTest, TheChoiceByMeasuredCostChangesNoAnswer) {
 TEST_P(SwapEngineTest, EmbeddingsOfPreemptedPromptsAreTheSame) {
   const auto alone = MakeEngine(FixturePath(GetParam()), {.max_sequences = 1}, 1);
   ASSERT_NE(alone, nullptr);
-  const int length = std::min(alone->context() - 4, 400);
+  const int vocab_size = alone->config().vocab_size;
+  const int length = std::min(alone->context(), 400);
   const auto tight = MakeEngine(FixturePath(GetParam()),
                                 {.max_sequences = 4,
                                  .max_rows_per_step = 4,
                                  .page_size = 4,
-                                 .kv_tokens = length + 4,
+                                 .kv_tokens = length + 60,
                                  .swap_bytes = kPlenty},
                                 1);
   ASSERT_NE(tight, nullptr);
-  // Prompts of low priority that have begun are pushed out by answers of higher priority.
-  for (int round = 0; round < 50 && tight->stats().restored_tokens == 0; ++round) {
-    const auto prompt = RandomIds(random_, length, alone->config().vocab_size);
-    std::vector<float> got;
-    std::thread embed([&] {
-      const auto result =
-          tight->Embed(prompt, absl::Now() + kLong, nullptr, ServiceTerms{.priority = -1});
-      ASSERT_TRUE(result.ok()) << result.status();
-      got = *result;
-    });
-    std::vector<GenerateRequest> answers(3);
-    for (GenerateRequest& answer : answers) {
-      answer.prompt = RandomIds(random_, 8, alone->config().vocab_size);
-      answer.max_tokens = 6;
-      answer.ignore_eos = true;
-    }
-    while (tight->stats().running == 0) std::this_thread::yield();
-    RunAll(*tight, answers, false);
-    embed.join();
-    const auto expected = alone->Embed(prompt, absl::Now() + kLong);
-    ASSERT_TRUE(expected.ok());
-    ASSERT_EQ(got.size(), expected->size());
-    ASSERT_EQ(std::memcmp(got.data(), expected->data(), got.size() * sizeof(float)), 0);
-  }
+  GenerateRequest answer;  // beside which the embedding advances
+  answer.prompt = RandomIds(random_, 8, vocab_size);
+  answer.max_tokens = 40;
+  answer.ignore_eos = true;
+  GenerateRequest intruder = answer;  // for which there is no room beside it
+  intruder.prompt = RandomIds(random_, 40, vocab_size);
+
+  // What happens when is told by the answer's tokens, in the engine's thread.
+  int tokens = 0;
+  ASSERT_TRUE(tight
+                  ->Submit(answer,
+                           [&](const GenerateEvent&) {
+                             ++tokens;
+                             const absl::Time give_up = absl::Now() + kLong;
+                             while (tokens == 1 && tight->stats().waiting == 0 &&
+                                    absl::Now() < give_up) {
+                               std::this_thread::yield();  // until the embedding is in the queue
+                             }
+                             if (tokens != 20) return;
+                             EXPECT_TRUE(tight->Submit(intruder, [](const auto&) {}).ok());
+                           })
+                  .ok());
+  const auto prompt = RandomIds(random_, length, vocab_size);
+  const auto got = tight->Embed(prompt, absl::Now() + kLong, nullptr, ServiceTerms{.priority = -1});
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_GT(tight->stats().preemptions, 0u);
   EXPECT_GT(tight->stats().restored_tokens, 0u);
+  const auto expected = alone->Embed(prompt, absl::Now() + kLong);
+  ASSERT_TRUE(expected.ok());
+  ASSERT_EQ(got->size(), expected->size());
+  EXPECT_EQ(std::memcmp(got->data(), expected->data(), got->size() * sizeof(float)), 0);
 }
 
 TEST_P(SwapEngineTest, SequencesThatAreCancelledWhileTheyAreSwappedOutGiveTheMemoryBack) {

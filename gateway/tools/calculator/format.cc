@@ -64,13 +64,17 @@ Decimal RoundToDigits(const Rational& value, int digits) {
     mpz_class numerator = abs(value.get_num());
     mpz_class denominator = value.get_den();
     (shift >= 0 ? numerator : denominator) *= PowerOfTen(std::abs(shift));
-    const mpz_class rounded = (2 * numerator + denominator) / (2 * denominator);
-    std::string text = rounded.get_str();
-    if (static_cast<int64_t>(text.size()) == digits) {
-      StripTrailingZeros(text);
-      return {.negative = value < 0, .digits = std::move(text), .exponent = exponent};
+    // By what is cut off, not rounded: that may have a digit more.
+    const mpz_class whole = numerator / denominator;
+    const size_t whole_digits = whole == 0 ? 0 : whole.get_str().size();
+    if (static_cast<int64_t>(whole_digits) != digits) {
+      exponent += static_cast<int64_t>(whole_digits) > digits ? 1 : -1;
+      continue;
     }
-    exponent += static_cast<int64_t>(text.size()) > digits ? 1 : -1;
+    std::string text = mpz_class((2 * numerator + denominator) / (2 * denominator)).get_str();
+    if (text.size() > whole_digits) ++exponent;
+    StripTrailingZeros(text);
+    return {.negative = value < 0, .digits = std::move(text), .exponent = exponent};
   }
 }
 

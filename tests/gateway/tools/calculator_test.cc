@@ -54,6 +54,9 @@ TEST(CalculatorTest, FractionsComeWithTheirDecimal) {
   EXPECT_EQ(Answer("1/3"), "1/3 ≈ 0.33333333333333333333");
   EXPECT_EQ(Answer("-2/3"), "-2/3 ≈ -0.66666666666666666667");
   EXPECT_EQ(Answer("1/7^5000"), "≈ 3.2344461776194500936e-4226");
+  // Where the 20 digits are those of another power of ten, or nearly so.
+  EXPECT_THAT(Answer("1 - 12/(3*7^24)"), testing::EndsWith(" ≈ 0.99999999999999999998"));
+  EXPECT_THAT(Answer("1 - 4/(3*10^21)"), testing::EndsWith(" ≈ 1"));
 }
 
 TEST(CalculatorTest, RoundedResultsAreMarkedAndRight) {

@@ -1,45 +1,28 @@
-#include <unistd.h>
-
-#include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gateway/octoctl/commands.h"
 #include "gateway/octoctl/graph_view.h"
+#include "gateway/octoctl/input.h"
 
 namespace octogate::octoctl {
 namespace {
 
 constexpr size_t kMaxManifestBytes = 4 << 20;
 
-// Reads a manifest; says on standard error why it could not.
 bool ReadManifest(const std::string& file, std::string& text) {
-  std::ifstream stream;
-  if (file != "-") {
-    stream.open(file, std::ios::binary);
-    if (!stream || std::filesystem::is_directory(file)) {
-      std::cerr << "octoctl: cannot read '" << file << "'\n";
-      return false;
-    }
-  }
-  std::istream& in = file == "-" ? std::cin : stream;
-  char block[1 << 16];
-  while (in.read(block, sizeof(block)) || in.gcount() > 0) {
-    text.append(block, static_cast<size_t>(in.gcount()));
-    if (text.size() > kMaxManifestBytes) {
-      std::cerr << "octoctl: '" << file << "' has more than 4 MiB; a manifest has less\n";
-      return false;
-    }
-  }
-  return true;
+  return ReadInput(file, kMaxManifestBytes, text);
 }
 
 std::string SourceName(const std::string& file) { return file == "-" ? "stdin" : file; }
 
-template <typename Changes>
-void PrintChanges(const Changes& changes, const Style& style) {
+}  // namespace
+
+void PrintChanges(const google::protobuf::RepeatedPtrField<v1::GraphChange>& changes) {
+  const Style style = StandardOutputStyle();
   for (const v1::GraphChange& change : changes) {
     const std::string path = OneLine(change.path(), 200);
     const std::string before = OneLine(change.before(), 200);
@@ -58,8 +41,6 @@ void PrintChanges(const Changes& changes, const Style& style) {
   }
 }
 
-}  // namespace
-
 ExitStatus Apply(Connection& connection, const ApplyOptions& options, Format format) {
   v1::ApplyGraphRequest request;
   if (!ReadManifest(options.file, *request.mutable_manifest())) return kUsage;
@@ -74,7 +55,7 @@ ExitStatus Apply(Connection& connection, const ApplyOptions& options, Format for
   }
   if (!status.ok()) return connection.Report(status);
   if (PrintStructured(response, format)) return kOk;
-  PrintChanges(response.changes(), StandardOutputStyle());
+  PrintChanges(response.changes());
   for (const std::string& warning : response.warnings()) {
     std::cerr << "octoctl: warning: " << Printable(warning) << "\n";
   }
@@ -101,7 +82,7 @@ ExitStatus Diff(Connection& connection, const DiffOptions& options, Format forma
   const grpc::Status status =
       connection.admin().DiffGraph(connection.Context().get(), request, &response);
   if (!status.ok()) return connection.Report(status);
-  if (!PrintStructured(response, format)) PrintChanges(response.changes(), StandardOutputStyle());
+  if (!PrintStructured(response, format)) PrintChanges(response.changes());
   return response.changes().empty() ? kOk : kDifferent;
 }
 
@@ -116,7 +97,7 @@ ExitStatus Rollback(Connection& connection, int64_t version, Format format) {
   }
   if (!status.ok()) return connection.Report(status);
   if (PrintStructured(response, format)) return kOk;
-  PrintChanges(response.changes(), StandardOutputStyle());
+  PrintChanges(response.changes());
   std::cout << "applied as version " << response.version() << "\n";
   return kOk;
 }

@@ -326,13 +326,25 @@ TEST(LexicalLearningQualityTest, Clinc150) {
     const RoutingQuality of_before = Measure(**trained, before, 0.5);
     const RoutingQuality of_others = Measure(*head, others, 0.5);
     const RoutingQuality of_own = Measure(*head, own, 0.5);
+    // Beside it, all classes trained together with the same 32 texts.
+    RoutingExamples together = all.train;
+    together.classes[held_out] = learned.rows[0].texts;
+    const absl::Time start_together = absl::Now();
+    const auto retrained = LexicalHead::Train(settings, together, absl::InfiniteFuture());
+    const absl::Duration duration_together = absl::Now() - start_together;
+    ASSERT_TRUE(retrained.ok()) << retrained.status();
+    const RoutingQuality own_together = Measure(**retrained, own, 0.5);
+    const RoutingQuality others_together = Measure(**retrained, others, 0.5);
     std::cout << "class " << held_out << ": the other 149, before " << of_before.accuracy
-              << ", after " << of_others.accuracy << "; the new one " << of_own.accuracy
-              << ", sure and right " << of_own.accepted_right << "; out of scope refused, before "
+              << ", after " << of_others.accuracy << ", trained together "
+              << others_together.accuracy << "; the new one " << of_own.accuracy
+              << ", trained together " << own_together.accuracy << "; out of scope refused, before "
               << of_before.outside_refused << ", after " << of_others.outside_refused
-              << "; learned in " << duration << std::endl;
+              << "; learned in " << duration << ", trained together in " << duration_together
+              << std::endl;
     EXPECT_GE(of_others.accuracy, of_before.accuracy - 0.005);
-    EXPECT_GE(of_own.accuracy, 0.8);
+    EXPECT_GE(of_own.accuracy, own_together.accuracy - 0.15);
+    EXPECT_GE(of_own.accuracy, 0.6);
     EXPECT_GE(of_others.outside_refused, of_before.outside_refused - 0.02);
   }
 }

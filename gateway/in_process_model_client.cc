@@ -54,6 +54,14 @@ absl::Status TakeOptions(const v1::Model& model, workers::LoadOptions* load) {
     }
     engine.kv_dtype = *type;
   }
+  if (!model.activations().empty()) {
+    const auto activations = workers::ParseActivations(model.activations());
+    if (!activations) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there is no type \"", model.activations(), "\" of activations"));
+    }
+    load->activations = *activations;
+  }
   if (model.threads() > 0) load->threads = model.threads();
   if (model.max_sequences() > 0) engine.max_sequences = model.max_sequences();
   if (model.max_context() > 0) engine.max_context = model.max_context();

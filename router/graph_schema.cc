@@ -36,6 +36,7 @@ constexpr std::array kRules = {
         .field = "Model.workers", .form = TextForm::kAddress, .min_items = 1, .max_items = 256},
     FieldRule{.field = "Model.weight_format", .form = TextForm::kWeightFormat},
     FieldRule{.field = "Model.kv_dtype", .form = TextForm::kKvDtype},
+    FieldRule{.field = "Model.activations", .form = TextForm::kActivations},
     FieldRule{.field = "Model.threads", .min = 1, .max = 1024},
     FieldRule{.field = "Model.max_sequences", .min = 1, .max = 4096},
     FieldRule{.field = "Model.max_context", .min = 16, .max = 1 << 24},
@@ -109,6 +110,7 @@ constexpr std::array kRules = {
 constexpr std::string_view kWeightFormats[] = {"stored",     "bf16",       "int8",
                                                "int8-group", "int4-group", "fp8"};
 constexpr std::string_view kKvDtypes[] = {"f32", "f16", "bf16", "fp8", "int8"};
+constexpr std::string_view kActivations[] = {"f32", "bf16"};
 
 std::string CheckChoice(std::string_view value, TextForm form, std::string_view what) {
   const auto choices = ChoicesOf(form);
@@ -166,6 +168,7 @@ const FieldRule& RuleOf(const google::protobuf::FieldDescriptor& field) {
 std::span<const std::string_view> ChoicesOf(TextForm form) {
   if (form == TextForm::kWeightFormat) return kWeightFormats;
   if (form == TextForm::kKvDtype) return kKvDtypes;
+  if (form == TextForm::kActivations) return kActivations;
   return {};
 }
 
@@ -199,6 +202,8 @@ std::string CheckText(const FieldRule& rule, std::string_view value) {
       return CheckChoice(value, rule.form, "weight formats");
     case TextForm::kKvDtype:
       return CheckChoice(value, rule.form, "types of keys and values");
+    case TextForm::kActivations:
+      return CheckChoice(value, rule.form, "types of activations");
     case TextForm::kAny:
       break;
   }

@@ -25,6 +25,7 @@ enum class TextForm {
   kAddress,    // host:port
   kWeightFormat,
   kKvDtype,
+  kActivations,
 };
 
 struct FieldRule {

@@ -93,7 +93,7 @@ class ModelOptionsTest : public testing::Test {
 TEST_F(ModelOptionsTest, AreThoseOfTheGraph) {
   ASSERT_TRUE(gateway_
                   .Apply(Graph("weightFormat: int8-group, kvDtype: int8, threads: 2, maxSequences: "
-                               "300, maxContext: 100"))
+                               "300, maxContext: 100, activations: bf16"))
                   .ok());
   const v1::ModelStatus model = Model();
   EXPECT_EQ(model.model().weight_format(), "int8-group");
@@ -103,7 +103,7 @@ TEST_F(ModelOptionsTest, AreThoseOfTheGraph) {
   EXPECT_GT(info.mean_weight_error(), 0);
   EXPECT_GE(info.worst_weight_error(), info.mean_weight_error());
   EXPECT_EQ(info.kv_dtype(), "int8");
-  EXPECT_THAT(info.backend(), HasSubstr("2 threads"));
+  EXPECT_THAT(info.backend(), HasSubstr("2 threads, BF16 activations"));
   EXPECT_EQ(info.max_sequences(), 300);
   EXPECT_EQ(info.context_length(), 100);
   EXPECT_TRUE(gateway_.Generate(Ask("hello")).status.ok());

@@ -163,6 +163,8 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
        "known weight formats: stored, bf16, int8, int8-group, int4-group, fp8"},
       {"path: octogate-mini}", "path: x, kvDtype: int4}", "did you mean 'int8'?"},
       {"path: octogate-mini}", "path: x, kvDtype: 8}", "'kvDtype' must be text"},
+      {"path: octogate-mini}", "path: x, activations: int8}",
+       "none of the types of activations; known types of activations: f32, bf16"},
       {"path: octogate-mini}", "path: x, threads: 0}", "'threads' is 0; it must be 1 to 1024"},
       {"path: octogate-mini}", "path: x, maxSequences: 4097}", "it must be 1 to 4096"},
       {"path: octogate-mini}", "path: x, maxContext: 15}", "it must be 16 to 16777216"},
@@ -170,6 +172,7 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
        "g.yaml:8:52: 'weightFormat' beside 'workers'; the workers of model 'mini' load it "
        "themselves: start octogate-worker with --weight-format instead"},
       {"path: octogate-mini}", "workers: ['h:1'], kvDtype: int8}", "with --kv-dtype instead"},
+      {"path: octogate-mini}", "workers: ['h:1'], activations: bf16}", "--activations instead"},
       {"path: octogate-mini}", "workers: ['h:1'], threads: 2}", "with --threads instead"},
       {"path: octogate-mini}", "workers: ['h:1'], maxSequences: 2}", "--max-sequences instead"},
       {"path: octogate-mini}", "workers: ['h:1'], maxContext: 64}", "--max-context instead"},

@@ -105,6 +105,7 @@ v1::Graph RandomGraph(std::mt19937* random) {
   };
   if (Chance(random)) in_process.set_weight_format(pick(TextForm::kWeightFormat));
   if (Chance(random)) in_process.set_kv_dtype(pick(TextForm::kKvDtype));
+  if (Chance(random)) in_process.set_activations(pick(TextForm::kActivations));
   if (Chance(random)) in_process.set_threads(1 + Below(random, 1024));
   if (Chance(random)) in_process.set_max_sequences(1 + Below(random, 4096));
   if (Chance(random)) in_process.set_max_context(16 + Below(random, 100'000));

@@ -33,4 +33,10 @@ std::string_view KvDtypeName(kernels::DType type) {
   return "unknown";
 }
 
+std::optional<kernels::Activations> ParseActivations(std::string_view name) {
+  if (name == "f32") return kernels::Activations::kF32;
+  if (name == "bf16") return kernels::Activations::kBF16;
+  return std::nullopt;
+}
+
 }  // namespace octogate::workers

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/dtype.h"
 #include "kernels/weight_format.h"
 
@@ -18,6 +19,9 @@ std::optional<kernels::WeightFormat> ParseWeightFormat(std::string_view name);
 std::optional<kernels::DType> ParseKvDtype(std::string_view name);
 // The name of a type that keys and values may have.
 std::string_view KvDtypeName(kernels::DType type);
+
+// "f32" and "bf16"; nothing for other names.
+std::optional<kernels::Activations> ParseActivations(std::string_view name);
 
 }  // namespace octogate::workers
 

@@ -473,6 +473,7 @@ bool Query::MayTake(const v1::Edge& edge, const router::NodeOutcome& outcome) {
   const size_t input = budget_.bounds_cost() ? EdgeInput(edge, outcome.status).size() : 0;
   const std::string why = budget_.WhyNot(to, input);
   if (why.empty()) return true;
+  if (++refused_ > kMaxRefusedEvents) return false;
   if (AllEvents() || recorder_ != nullptr) {
     v1::GenerateResponse event;
     v1::EdgeRefused& refused = *event.mutable_edge_refused();

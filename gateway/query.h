@@ -60,6 +60,8 @@ class Query : public std::enable_shared_from_this<Query> {
   static constexpr size_t kMaxHeldBytes = size_t{8} << 20;
   // Of the input of one node.
   static constexpr size_t kMaxInputBytes = size_t{1} << 20;
+  // Refused edges that a query tells of; further ones are not taken either.
+  static constexpr int kMaxRefusedEvents = 64;
 
   // `request` is valid (request_validation.h) and names its tenant (tenant.h). The query ends at
   // `deadline` or after the graph's time, whichever comes first.
@@ -138,6 +140,7 @@ class Query : public std::enable_shared_from_this<Query> {
   v1::Usage usage_;                                                 // of the nodes left
   v1::Usage routing_usage_;                                         // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node
+  int refused_ = 0;                                                 // edges, by the budget
   bool streamed_ = false;  // the client has tokens of the present step
   std::atomic<bool> paused_{false};
   absl::Status stopped_;  // by the client or the clock

@@ -26,6 +26,8 @@ struct RequestLimits {
   static constexpr int kMaxEmbedInputs = 256;
   static constexpr size_t kMaxManifestBytes = size_t{4} << 20;
   static constexpr int kMaxListed = 1000;
+  static constexpr int kMaxCalls = 1024;
+  static constexpr double kMaxCost = 1e9;
 };
 
 absl::Status ValidateRequest(const v1::GenerateRequest& request);

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/status.h"
 #include "gateway/remote_model_client.h"
+#include "gateway/replay/replay_client.h"
 #include "gateway/replica_causal_model.h"
 #include "gateway/replica_embedding_model.h"
 #include "gateway/tools/tool.h"
@@ -86,6 +87,10 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
       state->routing,
       router::RoutingSnapshot::Build(graph, version, find, deadline,
                                      previous == nullptr ? nullptr : previous->routing.get()));
+  OCTOGATE_ASSIGN_OR_RETURN(
+      state->recordings,
+      ReadRecordings(state->graph(), options_.model_root,
+                     previous == nullptr ? nullptr : &previous->recordings, deadline));
   for (const v1::Node& node : state->graph().spec().nodes()) {
     auto runtime = std::make_unique<NodeRuntime>();
     runtime->node = &node;
@@ -93,10 +98,18 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
     if (node.has_tool()) {
       OCTOGATE_ASSIGN_OR_RETURN(runtime->tool, MakeNodeTool(node.tool()));
     }
+    if (node.has_replay()) {
+      runtime->replay = NewReplayClient(state->recordings.at(node.replay().recording()).recording,
+                                        node.replay().keep_time(), loops_);
+    }
     if (node.has_model()) runtime->replicas = state->models.at(node.model().model());
     state->nodes.emplace(node.name(), std::move(runtime));
   }
   return state;
+}
+
+absl::Status GraphBuilder::CheckRecordings(const v1::Graph& graph, absl::Time deadline) const {
+  return ReadRecordings(graph, options_.model_root, nullptr, deadline).status();
 }
 
 absl::StatusOr<std::shared_ptr<ReplicaSet>> GraphBuilder::BuildReplicas(const v1::Model& model,

@@ -28,6 +28,8 @@ using ModelLoader = std::function<absl::StatusOr<std::unique_ptr<ModelClient>>(
     const v1::Model& model, absl::Time deadline)>;
 
 struct GraphBuilderOptions {
+  // Where the paths of recordings start.
+  std::string model_root = ".";
   ReplicaSetOptions replicas;
   // How long remote replicas may take to say that they are there; a model without any is a
   // warning, not an error: workers may start later.
@@ -50,6 +52,9 @@ class GraphBuilder {
       const v1::Graph& graph, int64_t version, std::string manifest,
       const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
       std::vector<std::string>* warnings);
+
+  // Whether the graph's recordings can be read, for graphs that are not going to be built.
+  absl::Status CheckRecordings(const v1::Graph& graph, absl::Time deadline) const;
 
  private:
   absl::StatusOr<std::shared_ptr<ReplicaSet>> BuildReplicas(const v1::Model& model,

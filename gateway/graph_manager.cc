@@ -11,6 +11,7 @@
 #include "gateway/node_status.h"
 #include "router/graph_diff.h"
 #include "router/graph_manifest.h"
+#include "router/node_bounds.h"
 
 namespace octogate::gateway {
 namespace {
@@ -18,6 +19,16 @@ namespace {
 constexpr int kDefaultVersionsListed = 50;
 
 std::string SourceOf(const std::string& source) { return source.empty() ? "manifest" : source; }
+
+v1::QueryBounds BoundsOf(const v1::Graph& graph) {
+  const router::GraphBounds bounds = router::WorstCase(graph);
+  v1::QueryBounds message;
+  message.set_steps(bounds.steps);
+  message.set_calls(bounds.calls);
+  message.set_cost(bounds.cost);
+  message.set_time_ms(bounds.time_ms);
+  return message;
+}
 
 template <typename Response>
 void SetChanges(std::vector<v1::GraphChange> changes, Response* response) {
@@ -152,6 +163,8 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::ApplyManifest(const std::st
   const int64_t applied = before == nullptr ? 0 : before->version();
   const bool changed = before == nullptr || response.changes_size() > 0;
   response.set_version(changed ? applied + 1 : applied);
+  *response.mutable_bounds() = BoundsOf(manifest.graph);
+  if (dry_run) OCTOGATE_RETURN_IF_ERROR(builder_->CheckRecordings(manifest.graph, deadline));
   if (changed && !dry_run) {
     OCTOGATE_ASSIGN_OR_RETURN(
         std::shared_ptr<const GraphState> prepared,
@@ -206,12 +219,14 @@ absl::StatusOr<v1::GetGraphResponse> GraphManager::Get(const v1::GetGraphRequest
     response.set_version(state->version());
     *response.mutable_graph() = state->graph();
     response.set_manifest(state->manifest);
+    *response.mutable_bounds() = BoundsOf(state->graph());
     return response;
   }
   OCTOGATE_ASSIGN_OR_RETURN(router::StoredGraph stored, store_->Get(request.version(), deadline));
   response.set_version(stored.info.version());
   *response.mutable_graph() = std::move(stored.graph);
   response.set_manifest(std::move(stored.manifest));
+  *response.mutable_bounds() = BoundsOf(response.graph());
   return response;
 }
 

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
+#include "gateway/model_client.h"
+#include "gateway/replay/recording_set.h"
 #include "gateway/replica_set.h"
 #include "gateway/tools/tool.h"
 #include "octogate/v1/graph.pb.h"
@@ -27,6 +29,7 @@ struct NodeRuntime {
   std::shared_ptr<NodeCounters> counters;
   std::unique_ptr<const Tool> tool;      // of a tool node
   std::shared_ptr<ReplicaSet> replicas;  // of a model node
+  std::shared_ptr<ModelClient> replay;   // of a replay node
 };
 
 // Immutable. Every query holds the version that it started on until it has ended; what no version
@@ -36,6 +39,7 @@ struct GraphState {
   std::string manifest;  // as applied
   absl::flat_hash_map<std::string, std::unique_ptr<const NodeRuntime>> nodes;
   absl::flat_hash_map<std::string, std::shared_ptr<ReplicaSet>> models;
+  RecordingSet recordings;
 
   const v1::Graph& graph() const { return routing->graph(); }
   int64_t version() const { return routing->version(); }

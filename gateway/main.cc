@@ -65,7 +65,8 @@ void Define(CLI::App& app, Flags& flags) {
                  "host:port of http://…/metrics (default: none)");
   app.add_option("--data-dir", flags.data_dir, "folder for the versions of the graph")
       ->capture_default_str();
-  app.add_option("--model-root", flags.model_root, "folder where relative model paths start")
+  app.add_option("--model-root", flags.model_root,
+                 "folder where relative paths of models and recordings start")
       ->capture_default_str();
   app.add_option("--graph", flags.graph,
                  "manifest to apply at start, unless it is applied already");
@@ -182,6 +183,7 @@ int Serve(Flags flags) {
   const absl::StatusOr<std::unique_ptr<Store>> store = OpenFileStore(flags.data_dir);
   if (!store.ok()) return Fail(store.status());
   ServerOptions options = flags.server;
+  options.graph.model_root = flags.model_root;
   options.admission.max_wait = absl::Seconds(flags.max_wait_seconds);
   options.drain_poll_interval = absl::Seconds(flags.drain_poll_seconds);
   options.load_model = [&worker](const v1::Model& model, absl::Time deadline) {

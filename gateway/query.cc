@@ -1,7 +1,6 @@
 #include "gateway/query.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -10,7 +9,12 @@
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
 #include "common/utf8.h"
-#include "gateway/tenant.h"
+#include "gateway/judging/answer_measures.h"
+#include "gateway/judging/expected_accuracy.h"
+#include "gateway/judging/verify_call.h"
+#include "gateway/judging/vote_call.h"
+#include "gateway/node_generation.h"
+#include "router/node_bounds.h"
 
 namespace octogate::gateway {
 namespace {
@@ -33,14 +37,22 @@ std::string NewTraceId() {
                       absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
 }
 
-const char* KindName(const v1::Node& node) {
-  switch (node.kind_case()) {
-    case v1::Node::kRouter:
-      return "router";
-    case v1::Node::kTool:
-      return "tool";
-    default:
-      return "model";
+// The node's kind as manifests spell it.
+std::string KindName(const v1::Node& node) {
+  const auto* kind = v1::Node::descriptor()->FindFieldByNumber(node.kind_case());
+  return kind == nullptr ? "" : kind->json_name();
+}
+
+// Leaves the alternatives that the client has asked for.
+void TrimLogprobs(int wanted, v1::WorkerGenerateResponse* message) {
+  if (wanted == 0) {
+    message->clear_logprobs();
+    return;
+  }
+  for (v1::TokenLogprob& token : *message->mutable_logprobs()) {
+    if (token.top_size() > wanted) {
+      token.mutable_top()->DeleteSubrange(wanted, token.top_size() - wanted);
+    }
   }
 }
 
@@ -72,25 +84,20 @@ struct Query::Step {
   std::vector<v1::GenerateResponse> held;
   size_t held_bytes = 0;
   absl::Status failure;  // found by the gateway, while the model still runs
-  double logprob_sum = 0;
-  int64_t tokens = 0;
+  AnswerMeasures measures;
   v1::FinishReason finish_reason = v1::FINISH_REASON_STOP;
   v1::Usage usage;
   bool announced = false;
-  std::shared_ptr<ModelCall> call;             // of a model
+  std::shared_ptr<ModelCall> call;             // of a model, vote or verifier
   std::shared_ptr<Cancellation> cancellation;  // of a router
-
-  double Confidence() const {
-    return tokens == 0 ? 1.0
-                       : std::clamp(std::exp(logprob_sum / static_cast<double>(tokens)), 0.0, 1.0);
-  }
 };
 
 Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
              v1::GenerateRequest request, absl::Time deadline, QuerySink* sink)
     : environment_(environment),
       graph_(std::move(graph)),
-      request_(std::move(request)),
+      shared_request_(std::make_shared<v1::GenerateRequest>(std::move(request))),
+      request_(*shared_request_),
       started_(absl::Now()),
       deadline_(std::min(
           deadline, started_ + absl::Milliseconds(graph_->graph().spec().limits().timeout_ms()))),
@@ -98,7 +105,8 @@ Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphSta
                                                               : request_.events()),
       sink_(sink),
       trace_id_(NewTraceId()),
-      plan_(&graph_->graph()) {}
+      plan_(&graph_->graph()),
+      budget_(&graph_->graph(), request_) {}
 
 Query::~Query() = default;
 
@@ -181,6 +189,12 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   } else if (node->node->has_tool()) {
     EmitNodeEntered("");
     RunTool();
+  } else if (const std::string why = budget_.WhyNot(*next->node, step_->input.size());
+             !why.empty()) {
+    LeaveNode(absl::ResourceExhaustedError(absl::StrCat("not begun: ", why)));
+  } else if (node->node->has_vote() || node->node->has_verify()) {
+    EmitNodeEntered("");
+    RunJudging();
   } else {
     RunModel();
   }
@@ -210,8 +224,7 @@ void Query::OnDecision(absl::StatusOr<v1::Decision> decision) {
   absl::StatusOr<router::PlanStep> next = plan_.HandOver(decision->node());
   std::string argument = decision->argument();
   // The decision's confidence is the router's.
-  step_->tokens = 1;
-  step_->logprob_sum = std::log(decision->probability());
+  step_->measures.Set(decision->probability());
   step_->usage = decision->usage();
   AddUsage(decision->usage(), &routing_usage_);
   if (AllEvents() || recorder_ != nullptr) {
@@ -257,52 +270,79 @@ void Query::OnToolOutput(absl::StatusOr<std::string> output) {
     LeaveNode(output.status());
     return;
   }
-  const bool is_answer = !step_->intermediate;
-  if (is_answer && (level_ != v1::EVENT_LEVEL_RESULT || recorder_ != nullptr)) {
-    v1::GenerateResponse event;
-    event.mutable_tokens()->set_node(step_->node->node->name());
-    event.mutable_tokens()->set_text(*output);
-    Record(event);
-    streamed_ = level_ != v1::EVENT_LEVEL_RESULT;
-    if (streamed_) Send(event);
-  }
-  step_->output = *std::move(output);
+  AnswerWhole(*std::move(output));
   LeaveNode(absl::OkStatus());
 }
 
-std::shared_ptr<v1::WorkerGenerateRequest> Query::WorkerRequest() const {
-  const v1::ModelNode& node = step_->node->node->model();
-  auto request = std::make_shared<v1::WorkerGenerateRequest>();
-  v1::WorkerConversation& conversation = *request->mutable_prompt()->mutable_conversation();
-  if (!node.system().empty()) {
-    v1::Message& system = *conversation.add_messages();
-    system.set_role("system");
-    system.set_content(node.system());
+void Query::AnswerWhole(std::string output) {
+  step_->output = std::move(output);
+  const bool to_client = !step_->intermediate && level_ != v1::EVENT_LEVEL_RESULT;
+  if (step_->intermediate || (!to_client && recorder_ == nullptr)) return;
+  v1::GenerateResponse event;
+  event.mutable_tokens()->set_node(step_->node->node->name());
+  event.mutable_tokens()->set_text(step_->output);
+  Record(event);
+  if (!to_client) return;
+  if (step_->hold) {
+    step_->held.push_back(std::move(event));
+  } else {
+    streamed_ = true;
+    Send(event);
   }
-  for (int i = 0; i + 1 < request_.messages_size(); ++i) {
-    *conversation.add_messages() = request_.messages(i);
+}
+
+void Query::RunJudging() {
+  const v1::Node& node = *step_->node->node;
+  JudgingContext context{.graph = graph_,
+                         .request = shared_request_,
+                         .query = UserQuery(),
+                         .input = step_->input,
+                         .deadline = deadline_,
+                         .drained = environment_.drained};
+  const auto done = [self = shared_from_this()](JudgedAnswer answer) {
+    self->serializer_.Run(
+        [self, answer = std::move(answer)]() mutable { self->OnJudged(std::move(answer)); });
+  };
+  step_->call = node.has_vote() ? StartVote(node.vote(), std::move(context), done)
+                                : StartVerification(node.verify(), std::move(context), done);
+}
+
+void Query::OnJudged(JudgedAnswer answer) {
+  step_->call = nullptr;
+  step_->usage = answer.usage;
+  step_->finish_reason = answer.finish_reason;
+  step_->measures.Set(answer.confidence);
+  for (const v1::Ballot& ballot : answer.event.ballots()) {
+    budget_.Spend(
+        1, router::CostOf(*graph_->FindNode(ballot.node())->node, ballot.usage().prompt_tokens(),
+                          ballot.usage().completion_tokens()));
   }
-  v1::Message& query = *conversation.add_messages();
-  query.set_role("user");
-  query.set_content(step_->input);
-  const bool lower = request_.max_tokens() > 0 && request_.max_tokens() < node.max_tokens();
-  request->set_max_tokens(lower ? request_.max_tokens() : node.max_tokens());
-  if (request_.has_sampling()) {
-    *request->mutable_sampling() = request_.sampling();
-  } else if (node.has_sampling()) {
-    *request->mutable_sampling() = node.sampling();
+  if (AllEvents() || recorder_ != nullptr) {
+    v1::GenerateResponse event;
+    *event.mutable_judged() = std::move(answer.event);
+    event.mutable_judged()->set_node(step_->node->node->name());
+    Record(event);
+    if (AllEvents()) Send(event);
   }
-  *request->mutable_stop() = node.stop();
-  request->mutable_stop()->MergeFrom(request_.stop());
-  request->set_top_logprobs(request_.top_logprobs());
-  *request->mutable_terms() = ServiceTermsOf(request_.tenant());
-  return request;
+  if (!stopped_.ok()) answer.status = stopped_;
+  if (answer.status.ok()) AnswerWhole(std::move(answer.text));
+  LeaveNode(answer.status);
 }
 
 void Query::RunModel() {
   const std::shared_ptr<Query> self = shared_from_this();
-  step_->call = step_->node->replicas->Generate(
-      WorkerRequest(), deadline_,
+  auto request = WorkerRequest(*step_->node->node, request_, step_->input);
+  // Measures may need more than the client wants to see.
+  int logprobs = request_.top_logprobs();
+  if (plan_.HasOpenMeasure(v1::CONFIDENCE_MEASURE_MINIMUM)) {
+    logprobs = std::max(logprobs, kMinimumLogprobs);
+  }
+  if (plan_.HasOpenMeasure(v1::CONFIDENCE_MEASURE_ENTROPY)) {
+    logprobs = std::max(logprobs, kEntropyLogprobs);
+  }
+  request->set_top_logprobs(logprobs);
+  step_->call = StartGeneration(
+      *step_->node, std::move(request), deadline_,
       [self](const std::string& replica) {
         self->serializer_.Run([self, replica] { self->EmitNodeEntered(replica); });
       },
@@ -317,12 +357,12 @@ void Query::RunModel() {
 }
 
 void Query::OnMessage(v1::WorkerGenerateResponse& message) {
-  if (message.ids_size() > 0 && step_->tokens == 0) {
+  if (message.ids_size() > 0 && step_->measures.tokens() == 0) {
     step_->first_token = absl::Now();
     environment_.metrics->OnFirstToken(step_->first_token - step_->entered);
   }
-  step_->tokens += message.ids_size();
-  step_->logprob_sum += message.logprob_sum();
+  step_->measures.Add(message);
+  TrimLogprobs(request_.top_logprobs(), &message);
   if (message.has_end()) {
     step_->finish_reason = message.end().finish_reason();
     step_->usage = message.end().usage();
@@ -357,6 +397,10 @@ void Query::OnMessage(v1::WorkerGenerateResponse& message) {
 
 void Query::OnModelDone(const absl::Status& status) {
   step_->call = nullptr;
+  // A generation that fails does not say what it has used.
+  if (!status.ok()) step_->usage.set_completion_tokens(step_->measures.tokens());
+  budget_.Spend(1, router::CostOf(*step_->node->node, step_->usage.prompt_tokens(),
+                                  step_->usage.completion_tokens()));
   LeaveNode(!step_->failure.ok()             ? step_->failure
             : !stopped_.ok() && !status.ok() ? stopped_
                                              : status);
@@ -366,8 +410,10 @@ void Query::LeaveNode(const absl::Status& status) {
   if (!step_->announced) EmitNodeEntered("");
   // What has been streamed cannot be taken back, so nothing else can answer any more.
   const bool may_go_on = status.ok() || (!streamed_ && stopped_.ok());
+  const router::NodeOutcome outcome = Outcome(status);
   const absl::StatusOr<router::PlanStep> next =
-      may_go_on ? plan_.Next({status, step_->Confidence()}) : router::PlanStep();
+      may_go_on ? plan_.Next(outcome, [&](const v1::Edge& edge) { return MayTake(edge, outcome); })
+                : router::PlanStep();
   if (!next.ok()) {
     EmitNodeLeft(status);
     Finish(next.status());
@@ -389,12 +435,11 @@ void Query::LeaveNode(const absl::Status& status) {
     event.mutable_edge_taken()->set_from(edge.from());
     event.mutable_edge_taken()->set_to(edge.to());
     event.mutable_edge_taken()->set_on(edge.on());
+    event.mutable_edge_taken()->set_reason(router::DescribeCondition(edge, outcome));
     Record(event);
     if (AllEvents()) Send(event);
   }
-  const std::string error = ErrorText(status);
-  std::string input = router::RenderEdgeInput(
-      edge, {.query = UserQuery(), .input = step_->input, .output = step_->output, .error = error});
+  std::string input = EdgeInput(edge, status);
   if (input.size() > kMaxInputBytes) {
     Finish(absl::ResourceExhaustedError(absl::StrCat("edge from \"", edge.from(), "\" to \"",
                                                      edge.to(), "\": the input has ", input.size(),
@@ -404,11 +449,50 @@ void Query::LeaveNode(const absl::Status& status) {
   Advance(next, std::move(input));
 }
 
+std::string Query::EdgeInput(const v1::Edge& edge, const absl::Status& status) const {
+  const std::string error = ErrorText(status);
+  return router::RenderEdgeInput(
+      edge, {.query = UserQuery(), .input = step_->input, .output = step_->output, .error = error});
+}
+
+router::NodeOutcome Query::Outcome(const absl::Status& status) const {
+  const v1::Node& node = *step_->node->node;
+  const AnswerMeasures& measures = step_->measures;
+  const bool by_tokens = node.has_model() || node.has_replay();
+  return {
+      .status = status,
+      .confidence = measures.mean(),
+      .minimum = measures.minimum(),
+      .entropy = measures.entropy(),
+      .expected_accuracy = by_tokens ? ExpectedAccuracy(node, measures.tokens()) : measures.mean(),
+      .tokens = by_tokens ? measures.tokens() : 0};
+}
+
+bool Query::MayTake(const v1::Edge& edge, const router::NodeOutcome& outcome) {
+  const v1::Node& to = *graph_->FindNode(edge.to())->node;
+  const size_t input = budget_.bounds_cost() ? EdgeInput(edge, outcome.status).size() : 0;
+  const std::string why = budget_.WhyNot(to, input);
+  if (why.empty()) return true;
+  if (++refused_ > kMaxRefusedEvents) return false;
+  if (AllEvents() || recorder_ != nullptr) {
+    v1::GenerateResponse event;
+    v1::EdgeRefused& refused = *event.mutable_edge_refused();
+    refused.set_from(edge.from());
+    refused.set_to(edge.to());
+    refused.set_on(edge.on());
+    refused.set_reason(absl::StrCat(why, "; ", router::DescribeCondition(edge, outcome)));
+    Record(event);
+    if (AllEvents()) Send(event);
+  }
+  return false;
+}
+
 absl::Status Query::NodeFailure(const absl::Status& status) const {
   const std::string prefix = absl::StrCat("node \"", step_->node->node->name(), "\": ");
   if (!streamed_) return WithPrefix(status, prefix);
-  return WithPrefix(status, absl::StrCat(prefix, "the answer breaks off after ", step_->tokens,
-                                         " tokens, which have been sent: "));
+  return WithPrefix(status,
+                    absl::StrCat(prefix, "the answer breaks off after ", step_->measures.tokens(),
+                                 " tokens, which have been sent: "));
 }
 
 void Query::EmitNodeEntered(const std::string& replica) {
@@ -429,10 +513,6 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   NodeCounters& counters = *step_->node->counters;
   counters.in_flight.fetch_sub(1, std::memory_order_relaxed);
   if (!status.ok()) counters.errors.fetch_add(1, std::memory_order_relaxed);
-  // A generation that fails does not say what it has used.
-  if (!status.ok() && step_->node->node->has_model()) {
-    step_->usage.set_completion_tokens(step_->tokens);
-  }
   AddUsage(step_->usage, &usage_);
   finish_reason_ = step_->finish_reason;
   if (!AllEvents() && recorder_ == nullptr) return;
@@ -441,7 +521,7 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   left.set_node(step_->node->node->name());
   left.set_code(static_cast<int>(status.code()));
   left.set_error(ErrorText(status));
-  left.set_confidence(step_->Confidence());
+  left.set_confidence(step_->measures.mean());
   if (status.ok()) left.set_finish_reason(step_->finish_reason);
   *left.mutable_usage() = step_->usage;
   left.set_duration_us(absl::ToInt64Microseconds(absl::Now() - step_->entered));
@@ -472,6 +552,8 @@ void Query::Finish(const absl::Status& status) {
     finished.set_finish_reason(finish_reason_);
     *finished.mutable_usage() = usage_;
     *finished.mutable_routing_usage() = routing_usage_;
+    finished.set_calls(budget_.calls());
+    finished.set_cost(budget_.cost());
     finished.set_duration_us(absl::ToInt64Microseconds(duration));
     finished.set_trace_id(trace_id_);
     Record(event);

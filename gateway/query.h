@@ -13,8 +13,10 @@
 #include "absl/time/time.h"
 #include "gateway/drain_list.h"
 #include "gateway/graph_state.h"
+#include "gateway/judging/judged_answer.h"
 #include "gateway/metrics.h"
 #include "gateway/model_client.h"
+#include "gateway/query_budget.h"
 #include "gateway/serializer.h"
 #include "gateway/trace_store.h"
 #include "octogate/v1/gateway.pb.h"
@@ -58,6 +60,8 @@ class Query : public std::enable_shared_from_this<Query> {
   static constexpr size_t kMaxHeldBytes = size_t{8} << 20;
   // Of the input of one node.
   static constexpr size_t kMaxInputBytes = size_t{1} << 20;
+  // Refused edges that a query tells of; further ones are not taken either.
+  static constexpr int kMaxRefusedEvents = 64;
 
   // `request` is valid (request_validation.h) and names its tenant (tenant.h). The query ends at
   // `deadline` or after the graph's time, whichever comes first.
@@ -91,14 +95,22 @@ class Query : public std::enable_shared_from_this<Query> {
   void OnDecision(absl::StatusOr<v1::Decision> decision);
   void RunTool();
   void OnToolOutput(absl::StatusOr<std::string> output);
+  // The present step's answer, which comes all at once.
+  void AnswerWhole(std::string output);
   void RunModel();
-  std::shared_ptr<v1::WorkerGenerateRequest> WorkerRequest() const;
   void OnMessage(v1::WorkerGenerateResponse& message);
   void OnModelDone(const absl::Status& status);
+  // A vote or a verifier, which run their members themselves.
+  void RunJudging();
+  void OnJudged(JudgedAnswer answer);
 
   // The present step has ended: takes an edge, or ends the query.
   void LeaveNode(const absl::Status& status);
   absl::Status NodeFailure(const absl::Status& status) const;
+  router::NodeOutcome Outcome(const absl::Status& status) const;
+  // Whether the budget has room for the edge's node; says so where it has not.
+  bool MayTake(const v1::Edge& edge, const router::NodeOutcome& outcome);
+  std::string EdgeInput(const v1::Edge& edge, const absl::Status& status) const;
   void Finish(const absl::Status& status);
 
   bool AllEvents() const { return level_ == v1::EVENT_LEVEL_ALL; }
@@ -111,7 +123,8 @@ class Query : public std::enable_shared_from_this<Query> {
 
   const QueryEnvironment environment_;
   const std::shared_ptr<const GraphState> graph_;
-  const v1::GenerateRequest request_;
+  const std::shared_ptr<const v1::GenerateRequest> shared_request_;
+  const v1::GenerateRequest& request_;
   const absl::Time started_;
   const absl::Time deadline_;
   const v1::EventLevel level_;
@@ -119,6 +132,7 @@ class Query : public std::enable_shared_from_this<Query> {
   const std::string trace_id_;
   Serializer serializer_;
   router::Plan plan_;
+  QueryBudget budget_;
 
   std::shared_ptr<Query> self_;  // until done
   std::unique_ptr<TraceRecorder> recorder_;
@@ -126,6 +140,7 @@ class Query : public std::enable_shared_from_this<Query> {
   v1::Usage usage_;                                                 // of the nodes left
   v1::Usage routing_usage_;                                         // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node
+  int refused_ = 0;                                                 // edges, by the budget
   bool streamed_ = false;  // the client has tokens of the present step
   std::atomic<bool> paused_{false};
   absl::Status stopped_;  // by the client or the clock

@@ -128,6 +128,10 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request) {
     return Invalid("events",
                    absl::StrCat(static_cast<int>(request.events()), " is not an event level"));
   }
+  OCTOGATE_RETURN_IF_ERROR(CheckRange("max_calls", request.max_calls(), 0, Limits::kMaxCalls));
+  if (request.has_max_cost()) {
+    OCTOGATE_RETURN_IF_ERROR(CheckRange("max_cost", request.max_cost(), 0, Limits::kMaxCost));
+  }
   return CheckTenant(request.tenant());
 }
 

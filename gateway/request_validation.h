@@ -31,6 +31,8 @@ struct RequestLimits {
   static constexpr int kMaxLabelledQueries = 20'000;
   static constexpr size_t kMaxLabelledQueryBytes = size_t{64} << 10;
   static constexpr size_t kMaxLabelledBytes = size_t{2} << 20;  // over all queries
+  static constexpr int kMaxCalls = 1024;
+  static constexpr double kMaxCost = 1e9;
 };
 
 absl::Status ValidateRequest(const v1::GenerateRequest& request);

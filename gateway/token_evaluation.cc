@@ -55,6 +55,7 @@ class CalibrationError {
 };
 
 struct HeadCounts {
+  double threshold = 0;
   int asked = 0;
   int decided = 0;
   int decided_right = 0;
@@ -109,6 +110,7 @@ class Evaluation {
   static void AddHead(bool in_scope, const std::string& label, bool right,
                       const v1::HeadScore& score, HeadCounts* counts) {
     ++counts->asked;
+    counts->threshold = score.threshold();
     if (!score.error().empty() || score.scores().empty()) {
       ++counts->errors;
       return;
@@ -131,7 +133,7 @@ class Evaluation {
       const HeadCounts& counts = heads_[i];
       v1::HeadEvaluation& result = *response->add_heads();
       result.set_head(head.has_lexical() ? "lexical" : head.has_encoder() ? "encoder" : "causal");
-      result.set_threshold(head.threshold());
+      result.set_threshold(counts.asked > 0 ? counts.threshold : head.threshold());
       result.set_asked(counts.asked);
       result.set_decided(counts.decided);
       result.set_decided_accuracy(Share(counts.decided_right, counts.decided));

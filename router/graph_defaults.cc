@@ -15,7 +15,7 @@ void ApplyDefaults(v1::CausalHead* head) {
 
 void ApplyDefaults(v1::RouterNode* router) {
   for (v1::Head& head : *router->mutable_heads()) {
-    if (!head.has_threshold()) head.set_threshold(0.5);
+    if (!head.has_threshold() && !head.has_risk()) head.set_threshold(0.5);
     if (head.has_causal()) ApplyDefaults(head.mutable_causal());
     if (head.has_lexical()) {
       v1::LexicalHead& lexical = *head.mutable_lexical();
@@ -32,6 +32,21 @@ void ApplyDefaults(v1::RouterNode* router) {
   if (router->has_rewrite()) ApplyDefaults(router->mutable_rewrite()->mutable_causal());
 }
 
+void ApplyDefaults(v1::VoteNode* vote) {
+  if (vote->samples() == 0) vote->set_samples(1);
+  if (vote->same() == v1::ANSWER_FORM_UNSPECIFIED) vote->set_same(v1::ANSWER_FORM_TEXT);
+  if (vote->weight() == v1::VOTE_WEIGHT_UNSPECIFIED) vote->set_weight(v1::VOTE_WEIGHT_EQUAL);
+}
+
+void ApplyDefaults(v1::VerifyNode* verify) {
+  if (verify->prompt().empty()) {
+    verify->set_prompt("Question: {input}\nAnswer: {output}\nIs the answer right? Say yes or no.");
+  }
+  if (verify->judgement() == v1::JUDGEMENT_UNSPECIFIED) {
+    verify->set_judgement(v1::JUDGEMENT_YES_NO);
+  }
+}
+
 }  // namespace
 
 void ApplyDefaults(v1::Graph* graph) {
@@ -44,10 +59,20 @@ void ApplyDefaults(v1::Graph* graph) {
     if (node.has_model() && node.model().max_tokens() == 0) {
       node.mutable_model()->set_max_tokens(256);
     }
+    if (node.has_replay() && node.replay().max_tokens() == 0) {
+      node.mutable_replay()->set_max_tokens(256);
+    }
+    if (node.has_vote()) ApplyDefaults(node.mutable_vote());
+    if (node.has_verify()) ApplyDefaults(node.mutable_verify());
     if (node.has_router()) ApplyDefaults(node.mutable_router());
   }
   for (v1::Edge& edge : *spec.mutable_edges()) {
-    if (edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE && !edge.has_below()) edge.set_below(0.5);
+    if (edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE) {
+      if (!edge.has_below()) edge.set_below(0.5);
+      if (edge.measure() == v1::CONFIDENCE_MEASURE_UNSPECIFIED) {
+        edge.set_measure(v1::CONFIDENCE_MEASURE_MEAN);
+      }
+    }
     if (edge.input().empty()) {
       edge.set_input(edge.on() == v1::EDGE_CONDITION_SUCCESS ? "{output}" : "{query}");
     }

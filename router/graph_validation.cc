@@ -12,6 +12,7 @@
 #include "common/strings.h"
 #include "router/graph_cycles.h"
 #include "router/manifest_decoder.h"
+#include "router/node_bounds.h"
 #include "router/plan.h"
 
 namespace octogate::router {
@@ -40,6 +41,11 @@ class Validator {
       CheckCycles();
       CheckReachability();
     }
+    if (problems_.empty()) {
+      for (GraphProblem& problem : CheckNodeBounds(graph_)) {
+        (problem.warning ? warnings_ : problems_).push_back(std::move(problem));
+      }
+    }
     if (problems_.empty() && references_exist_) CheckSteps();
     CheckUnusedModels();
     for (GraphProblem& warning : warnings_) problems_.push_back(std::move(warning));
@@ -56,6 +62,12 @@ class Validator {
     }
   }
   bool Full() const { return problems_.size() >= kMaxProblems; }
+
+  // The nodes that a vote or a verifier asks itself.
+  static std::vector<std::string> InnerNodes(const v1::Node& node) {
+    if (node.has_verify()) return {node.verify().answer(), node.verify().judge()};
+    return {node.vote().members().begin(), node.vote().members().end()};
+  }
 
   static std::string NodePath(int i) { return absl::StrCat("spec.nodes[", i, "]"); }
 
@@ -132,6 +144,8 @@ class Validator {
       CheckModelReference(NodePath(i) + ".model.model", node.model().model());
     }
     if (node.has_router()) CheckRouter(node, NodePath(i) + ".router");
+    // What is wrong with these is found in node_bounds.cc.
+    for (const std::string& inner : InnerNodes(node)) references_exist_ &= nodes_.contains(inner);
   }
 
   void CheckRouter(const v1::Node& node, const std::string& path) {
@@ -152,6 +166,11 @@ class Validator {
     for (int i = 0; i < router.heads_size(); ++i) {
       const v1::Head& head = router.heads(i);
       const std::string head_path = absl::StrCat(path, ".heads[", i, "]");
+      if (head.has_risk() && (head.has_threshold() || head.has_causal())) {
+        Problem(head_path + ".risk", head.has_causal()
+                                         ? "a causal head has no held-out examples; set 'threshold'"
+                                         : "a head has either 'threshold' or 'risk'");
+      }
       if (head.has_encoder()) {
         CheckModelReference(head_path + ".encoder.model", head.encoder().model());
       }
@@ -241,6 +260,10 @@ class Validator {
     const std::string path = absl::StrCat("spec.edges[", i, "]");
     const bool known = CheckReference(path + ".from", edge.from());
     CheckReference(path + ".to", edge.to());
+    if (edge.measure() != v1::CONFIDENCE_MEASURE_UNSPECIFIED &&
+        edge.on() != v1::EDGE_CONDITION_LOW_CONFIDENCE) {
+      Problem(path + ".measure", "'measure' goes with 'on: lowConfidence' only; remove it");
+    }
     if (edge.has_below() && edge.on() != v1::EDGE_CONDITION_LOW_CONFIDENCE) {
       Problem(path + ".below", "'below' goes with 'on: lowConfidence' only; remove it");
     }
@@ -341,6 +364,9 @@ class Validator {
       if (!spec_.nodes(i).has_router()) continue;
       for (const Arc& arc : HandOvers(i)) next[i].push_back(arc.to);
     }
+    for (int i = 0; i < spec_.nodes_size(); ++i) {
+      for (const std::string& inner : InnerNodes(spec_.nodes(i))) next[i].push_back(Index(inner));
+    }
     for (const v1::Edge& edge : spec_.edges()) {
       next[Index(edge.from())].push_back(Index(edge.to()));
     }
@@ -357,10 +383,11 @@ class Validator {
     }
     for (int i = 0; i < spec_.nodes_size(); ++i) {
       if (reached[i]) continue;
-      Problem(
-          NodePath(i) + ".name",
-          absl::StrCat("no query can reach the node '", spec_.nodes(i).name(), "' from the entry '",
-                       spec_.entry(), "'; make it a member of a router or the target of an edge"));
+      Problem(NodePath(i) + ".name",
+              absl::StrCat(
+                  "no query can reach the node '", spec_.nodes(i).name(), "' from the entry '",
+                  spec_.entry(),
+                  "'; make it a member of a router, vote or verifier or the target of an edge"));
     }
   }
 

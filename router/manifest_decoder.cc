@@ -212,6 +212,8 @@ class Decoder {
       }
       case FieldDescriptor::CPPTYPE_ENUM:
         return DecodeEnum(value, field, message);
+      case FieldDescriptor::CPPTYPE_BOOL:
+        return DecodeBool(value, field, message);
       default:
         return DecodeNumber(value, field, rule, message);
     }
@@ -252,6 +254,16 @@ class Decoder {
     }
     Error(value, absl::StrCat("'", field.json_name(), "' must be ", absl::StrJoin(known, ", "),
                               "; found ", Describe(value)));
+  }
+
+  void DecodeBool(const YamlNode& value, const FieldDescriptor& field, Message* message) {
+    if (value.kind != YamlNode::Kind::kScalar || value.quoted ||
+        (value.value != "true" && value.value != "false")) {
+      Error(value, absl::StrCat("'", field.json_name(), "' must be true or false, found ",
+                                Describe(value)));
+      return;
+    }
+    message->GetReflection()->SetBool(message, &field, value.value == "true");
   }
 
   void DecodeNumber(const YamlNode& value, const FieldDescriptor& field, const FieldRule& rule,

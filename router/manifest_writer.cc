@@ -156,6 +156,8 @@ std::string ValueToText(const Message& message, const FieldDescriptor& field, in
                         : reflection.GetString(message, &field);
     case FieldDescriptor::CPPTYPE_ENUM:
       return EnumSpelling(*reflection.GetEnum(message, &field));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(message, &field) ? "true" : "false";
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return Number(reflection.GetDouble(message, &field));
     case FieldDescriptor::CPPTYPE_INT32:

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/strings.h"
 
 namespace octogate::router {
@@ -19,48 +20,64 @@ bool Holds(const v1::Edge& edge, const NodeOutcome& outcome) {
       return !outcome.status.ok();
     case v1::EDGE_CONDITION_LOW_CONFIDENCE:
       // Not `<`: a confidence that is no number is low.
-      return outcome.status.ok() && !(outcome.confidence >= edge.below());
+      return outcome.status.ok() && !(ConfidenceOf(outcome, edge.measure()) >= edge.below());
     default:
       return false;
   }
 }
 
-// The longest walk from each node along edges without max_visits and into members, where a walk
+// The heaviest walk from each node along edges without max_visits and into members, where a walk
 // inside a router's sub-graph may be followed by one along the router's own edges.
-class StepBound {
+class WeightBound {
  public:
-  explicit StepBound(const v1::Graph& graph) {
+  WeightBound(const v1::Graph& graph, const std::function<double(const v1::Node&)>& weight)
+      : weight_(weight) {
     for (const v1::Node& node : graph.spec().nodes()) nodes_.emplace(node.name(), &node);
     for (const v1::Edge& edge : graph.spec().edges()) {
       if (edge.max_visits() == 0) edges_[edge.from()].push_back(&edge);
     }
   }
 
-  int64_t From(std::string_view name) {
-    const auto [known, first] = longest_.try_emplace(name, 0);
+  double From(std::string_view name) {
+    const auto [known, first] = heaviest_.try_emplace(name, 0);
     if (!first) return known->second;
     const v1::Node& node = *nodes_.at(name);
-    int64_t inside = 0;
+    double inside = 0;
     if (node.has_router()) {
       for (const std::string& member : node.router().members()) {
         inside = std::max(inside, From(member));
       }
       inside = std::max(inside, From(node.router().fallback()));
     }
-    int64_t behind = 0;
+    double behind = 0;
     if (const auto edges = edges_.find(name); edges != edges_.end()) {
       for (const v1::Edge* edge : edges->second) behind = std::max(behind, From(edge->to()));
     }
-    const int64_t steps = std::min<int64_t>(1 + inside + behind, std::numeric_limits<int>::max());
-    longest_[name] = steps;
-    return steps;
+    const double sum =
+        std::min<double>(weight_(node) + inside + behind, std::numeric_limits<int>::max());
+    heaviest_[name] = sum;
+    return sum;
   }
 
  private:
+  const std::function<double(const v1::Node&)>& weight_;
   absl::flat_hash_map<std::string_view, const v1::Node*> nodes_;
   absl::flat_hash_map<std::string_view, std::vector<const v1::Edge*>> edges_;
-  absl::flat_hash_map<std::string_view, int64_t> longest_;
+  absl::flat_hash_map<std::string_view, double> heaviest_;
 };
+
+const char* MeasureName(v1::ConfidenceMeasure measure) {
+  switch (measure) {
+    case v1::CONFIDENCE_MEASURE_MINIMUM:
+      return "minimum";
+    case v1::CONFIDENCE_MEASURE_ENTROPY:
+      return "entropy";
+    case v1::CONFIDENCE_MEASURE_EXPECTED_ACCURACY:
+      return "expected accuracy";
+    default:
+      return "mean";
+  }
+}
 
 }  // namespace
 
@@ -93,10 +110,43 @@ absl::StatusOr<PlanStep> Plan::HandOver(std::string_view member) {
   return Enter(node->second, nullptr);
 }
 
-absl::StatusOr<PlanStep> Plan::Next(const NodeOutcome& outcome) {
+double ConfidenceOf(const NodeOutcome& outcome, v1::ConfidenceMeasure measure) {
+  switch (measure) {
+    case v1::CONFIDENCE_MEASURE_MINIMUM:
+      return outcome.minimum;
+    case v1::CONFIDENCE_MEASURE_ENTROPY:
+      return outcome.entropy;
+    case v1::CONFIDENCE_MEASURE_EXPECTED_ACCURACY:
+      return outcome.expected_accuracy;
+    default:
+      return outcome.confidence;
+  }
+}
+
+std::string DescribeCondition(const v1::Edge& edge, const NodeOutcome& outcome) {
+  switch (edge.on()) {
+    case v1::EDGE_CONDITION_SUCCESS:
+      return "the node succeeded";
+    case v1::EDGE_CONDITION_ERROR:
+      return absl::StrCat("the node failed with ", absl::StatusCodeToString(outcome.status.code()));
+    case v1::EDGE_CONDITION_LOW_CONFIDENCE: {
+      std::string text = absl::StrFormat("confidence %.3g < %.3g",
+                                         ConfidenceOf(outcome, edge.measure()), edge.below());
+      if (outcome.tokens > 0) {
+        absl::StrAppend(&text, " (", MeasureName(edge.measure()), " of ", outcome.tokens,
+                        outcome.tokens == 1 ? " token)" : " tokens)");
+      }
+      return text;
+    }
+    default:
+      return "";
+  }
+}
+
+absl::StatusOr<PlanStep> Plan::Next(const NodeOutcome& outcome, const EdgeFilter& may_take) {
   const v1::Node* from = current_;
   while (from != nullptr) {
-    if (const v1::Edge* edge = TakeEdge(from, outcome); edge != nullptr) {
+    if (const v1::Edge* edge = TakeEdge(from, outcome, may_take); edge != nullptr) {
       return Enter(nodes_.at(edge->to()), edge);
     }
     from = nullptr;
@@ -121,22 +171,25 @@ absl::StatusOr<PlanStep> Plan::Enter(const v1::Node* node, const v1::Edge* edge)
   return PlanStep{.node = node, .edge = edge, .number = ++steps_};
 }
 
-const v1::Edge* Plan::TakeEdge(const v1::Node* from, const NodeOutcome& outcome) {
+const v1::Edge* Plan::TakeEdge(const v1::Node* from, const NodeOutcome& outcome,
+                               const EdgeFilter& may_take) {
   for (int i = 0; i < graph_.spec().edges_size(); ++i) {
     const v1::Edge& edge = graph_.spec().edges(i);
     if (edge.from() != from->name() || !Holds(edge, outcome)) continue;
     if (!IsOpen(i)) continue;
+    if (may_take != nullptr && !may_take(edge)) continue;
     ++visits_[i];
     return &edge;
   }
   return nullptr;
 }
 
-bool Plan::HasOpenEdge(v1::EdgeCondition condition) const {
+template <typename Predicate>
+bool Plan::HasOpen(const Predicate& predicate) const {
   for (int i = 0; i < graph_.spec().edges_size(); ++i) {
     const v1::Edge& edge = graph_.spec().edges(i);
     const auto leaves = [&](const v1::Node* node) { return edge.from() == node->name(); };
-    if (edge.on() == condition && IsOpen(i) &&
+    if (predicate(edge) && IsOpen(i) &&
         ((current_ != nullptr && leaves(current_)) ||
          std::any_of(routers_.begin(), routers_.end(), leaves))) {
       return true;
@@ -145,19 +198,32 @@ bool Plan::HasOpenEdge(v1::EdgeCondition condition) const {
   return false;
 }
 
+bool Plan::HasOpenEdge(v1::EdgeCondition condition) const {
+  return HasOpen([&](const v1::Edge& edge) { return edge.on() == condition; });
+}
+
+bool Plan::HasOpenMeasure(v1::ConfidenceMeasure measure) const {
+  return HasOpen([&](const v1::Edge& edge) {
+    return edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE && edge.measure() == measure;
+  });
+}
+
 bool Plan::IsOpen(int edge) const {
   const int max_visits = graph_.spec().edges(edge).max_visits();
   return max_visits == 0 || visits_[edge] < max_visits;
 }
 
-int WorstCaseSteps(const v1::Graph& graph) {
-  constexpr int64_t kMax = std::numeric_limits<int>::max();
-  StepBound bound(graph);
-  int64_t steps = bound.From(graph.spec().entry());
+double WorstCaseSum(const v1::Graph& graph, const std::function<double(const v1::Node&)>& weight) {
+  WeightBound bound(graph, weight);
+  double sum = bound.From(graph.spec().entry());
   for (const v1::Edge& edge : graph.spec().edges()) {
-    steps = std::min(kMax, steps + edge.max_visits() * bound.From(edge.to()));
+    if (edge.max_visits() > 0) sum += edge.max_visits() * bound.From(edge.to());
   }
-  return static_cast<int>(steps);
+  return std::min<double>(sum, std::numeric_limits<int>::max());
+}
+
+int WorstCaseSteps(const v1::Graph& graph) {
+  return static_cast<int>(WorstCaseSum(graph, [](const v1::Node&) { return 1.0; }));
 }
 
 std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values) {

@@ -2,6 +2,9 @@
 #define OCTOGATE_ROUTER_PLAN_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,9 +20,23 @@ namespace octogate::router {
 
 // How a node ended.
 struct NodeOutcome {
-  absl::Status status;      // Not OK: the node failed.
-  double confidence = 1.0;  // Of its output, in [0, 1]; counts only where it succeeded.
+  absl::Status status;  // Not OK: the node failed.
+  // Of its output, in [0, 1], by each v1::ConfidenceMeasure; they count only where it succeeded.
+  double confidence = 1.0;  // The mean.
+  double minimum = 1.0;
+  double entropy = 1.0;
+  double expected_accuracy = 1.0;
+  int64_t tokens = 0;  // That these are taken from; 0: something else says them.
 };
+
+// The number that `measure` chooses.
+double ConfidenceOf(const NodeOutcome& outcome, v1::ConfidenceMeasure measure);
+
+// Why the edge's condition holds, with its values: "confidence 0.42 < 0.50 (minimum of 12 tokens)".
+std::string DescribeCondition(const v1::Edge& edge, const NodeOutcome& outcome);
+
+// Whether an edge whose condition holds may be taken.
+using EdgeFilter = std::function<bool(const v1::Edge&)>;
 
 // One node that a query enters.
 struct PlanStep {
@@ -45,19 +62,26 @@ class Plan {
   // The next step after the present node has ended; a step without node: the query has ended, with
   // this node's outcome. The first edge of the manifest that leaves the node, whose condition
   // holds, and that may still be taken is taken; if there is none, the edges of the router that
-  // handed over to the node apply to the same outcome, then those of the router around it.
+  // handed over to the node apply to the same outcome, then those of the router around it. Edges
+  // that `may_take` (may be null) refuses are passed over; it is asked about edges that would be
+  // taken, in their order.
   //
   // Start, HandOver and Next return RESOURCE_EXHAUSTED where a further node would be more than
   // limits.max_steps.
-  absl::StatusOr<PlanStep> Next(const NodeOutcome& outcome);
+  absl::StatusOr<PlanStep> Next(const NodeOutcome& outcome, const EdgeFilter& may_take = nullptr);
 
   // Whether Next might take an edge with that condition, be it the present node's or that of a
   // router around it: what the node produces may then not be the answer.
   bool HasOpenEdge(v1::EdgeCondition condition) const;
+  // The same for an edge on low confidence by that measure.
+  bool HasOpenMeasure(v1::ConfidenceMeasure measure) const;
 
  private:
+  template <typename Predicate>
+  bool HasOpen(const Predicate& predicate) const;
   absl::StatusOr<PlanStep> Enter(const v1::Node* node, const v1::Edge* edge);
-  const v1::Edge* TakeEdge(const v1::Node* from, const NodeOutcome& outcome);
+  const v1::Edge* TakeEdge(const v1::Node* from, const NodeOutcome& outcome,
+                           const EdgeFilter& may_take);
   bool IsOpen(int edge) const;
 
   const v1::Graph& graph_;
@@ -71,6 +95,9 @@ class Plan {
 // An upper bound on the nodes that one query may enter if limits.max_steps did not stop it. The
 // graph is valid. At most INT_MAX.
 int WorstCaseSteps(const v1::Graph& graph);
+
+// The same for the sum of a weight, not negative, over the nodes that are entered. At most INT_MAX.
+double WorstCaseSum(const v1::Graph& graph, const std::function<double(const v1::Node&)>& weight);
 
 // The input that an edge gives to the next node: {query}, {input}, {output} and {error} in
 // `edge.input` replaced, by one pass: braces in the values are not looked at.

@@ -9,6 +9,8 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/strings.h"
+#include "router/cascade_rules.h"
+#include "router/encoder_ensemble.h"
 #include "router/lexical_learner.h"
 #include "router/routing_step.h"
 
@@ -81,19 +83,27 @@ class RoutingBuilder {
       routing->members.push_back(member);
     }
     OCTOGATE_ASSIGN_OR_RETURN(routing->fallback, Find(node.router().fallback()));
+    std::vector<CascadeHead> cascade;
+    std::string trained;  // The names of the heads that learn.
     for (const v1::Head& head : node.router().heads()) {
+      CascadeHead& learner = cascade.emplace_back();
+      learner.settings = &head;
+      std::string name;
       RouterRouting::Head& built = routing->heads.emplace_back();
-      built.threshold = head.threshold();
       if (head.has_lexical()) {
-        OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing));
+        OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing, &name));
       } else if (head.has_encoder()) {
-        OCTOGATE_ASSIGN_OR_RETURN(built.encoder, BuildEncoder(head.encoder(), *routing));
+        OCTOGATE_ASSIGN_OR_RETURN(
+            built.encoder, BuildEncoder(head.encoder(), *routing, &learner.embeddings, &name));
       } else if (head.has_causal()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.causal, BuildCausal(head.causal(), *routing));
       } else {
         return absl::InvalidArgumentError("a head is neither lexical, encoder nor causal");
       }
+      absl::StrAppend(&trained, name, ";");
     }
+    OCTOGATE_ASSIGN_OR_RETURN(const auto thresholds, BuildThresholds(cascade, trained, *routing));
+    for (size_t h = 0; h < thresholds->size(); ++h) routing->heads[h].threshold = (*thresholds)[h];
     routing->rewritten.assign(routing->members.size(), false);
     if (!node.router().has_rewrite()) return routing;
     const v1::Rewrite& rewrite = node.router().rewrite();
@@ -190,10 +200,51 @@ class RoutingBuilder {
     return lessons;
   }
 
+  // All that LessonsOf has, to be trained together.
+  RoutingExamples AllExamplesOf(const RouterRouting& routing) const {
+    Lessons lessons = LessonsOf(routing);
+    RoutingExamples together;
+    together.none = std::move(lessons.examples.none);
+    for (const int place : lessons.learned.trained) {
+      std::vector<std::string>& own = together.classes.emplace_back();
+      if (place >= 0) own = std::move(lessons.examples.classes[static_cast<size_t>(place)]);
+    }
+    for (LearnedClasses::Row& row : lessons.learned.rows) {
+      std::vector<std::string>& own =
+          row.place == together.classes.size() ? together.none : together.classes[row.place];
+      own.insert(own.end(), row.texts.begin(), row.texts.end());
+    }
+    return together;
+  }
+
+  // Those of examples that are trained together: what is learned later moves no threshold.
+  // `trained` names the heads that learn.
+  absl::StatusOr<std::shared_ptr<const std::vector<double>>> BuildThresholds(
+      const std::vector<CascadeHead>& cascade, const std::string& trained,
+      const RouterRouting& routing) {
+    std::string bytes = trained;
+    for (const CascadeHead& head : cascade) {
+      const std::string settings = head.settings->SerializeAsString();
+      absl::StrAppend(&bytes, settings.size(), ":", settings);
+    }
+    const std::string name = Sha256Hex(bytes);
+    auto thresholds = Take(name, known_.thresholds, &used_.thresholds);
+    if (thresholds == nullptr) {
+      OCTOGATE_ASSIGN_OR_RETURN(std::vector<double> chosen,
+                                ChooseThresholds(cascade, LessonsOf(routing).examples, deadline_));
+      thresholds = std::make_shared<const std::vector<double>>(std::move(chosen));
+      used_.thresholds[name] = thresholds;
+    }
+    return thresholds;
+  }
+
+  // Sets `name` to what names the head before it has learned anything.
   absl::StatusOr<std::shared_ptr<const LexicalHead>> BuildLexical(const v1::LexicalHead& settings,
-                                                                  const RouterRouting& routing) {
+                                                                  const RouterRouting& routing,
+                                                                  std::string* name) {
     const Lessons lessons = LessonsOf(routing);
     std::string fingerprint = Fingerprint(settings, lessons.examples);
+    *name = fingerprint;
     std::shared_ptr<const LexicalHead> trained = Take(fingerprint, known_.lexical, &used_.lexical);
     if (trained == nullptr) {
       OCTOGATE_ASSIGN_OR_RETURN(trained, LexicalHead::Train(settings, lessons.examples, deadline_));
@@ -216,8 +267,12 @@ class RoutingBuilder {
     return head;
   }
 
+  // Sets `used` to the examples' vectors, `name` as BuildLexical. A head with `ensemble` is trained
+  // on everything together.
   absl::StatusOr<std::shared_ptr<const EncoderHead>> BuildEncoder(const v1::EncoderHead& settings,
-                                                                  const RouterRouting& routing) {
+                                                                  const RouterRouting& routing,
+                                                                  const ExampleEmbeddings** used,
+                                                                  std::string* name) {
     if (find_.embedding == nullptr) {
       return absl::FailedPreconditionError("encoder heads need a model that embeds");
     }
@@ -235,7 +290,20 @@ class RoutingBuilder {
         const std::shared_ptr<const ExampleEmbeddings> embeddings,
         ExampleEmbeddings::Make(texts, *model, deadline_, EmbeddingsBy(weights)));
     used_.embeddings[weights].push_back(embeddings);
-    const std::string fingerprint = Fingerprint(settings, weights, lessons.examples);
+    *used = embeddings.get();
+    *name = Fingerprint(settings, weights, lessons.examples);
+    if (settings.ensemble()) {
+      const RoutingExamples together = AllExamplesOf(routing);
+      const std::string of_all = Fingerprint(settings, weights, together);
+      auto ensemble = Take(of_all, known_.ensembles, &used_.ensembles);
+      if (ensemble == nullptr) {
+        OCTOGATE_ASSIGN_OR_RETURN(
+            ensemble, EncoderEnsemble::Train(settings, together, *embeddings, deadline_));
+        used_.ensembles[of_all] = ensemble;
+      }
+      return std::make_shared<const EncoderHead>(std::move(ensemble), std::move(model));
+    }
+    const std::string fingerprint = *name;
     auto classifier = Take(fingerprint, known_.classifiers, &used_.classifiers);
     if (classifier == nullptr) {
       OCTOGATE_ASSIGN_OR_RETURN(classifier, EmbeddingClassifier::Train(settings, lessons.examples,

@@ -19,6 +19,7 @@
 namespace octogate::router {
 
 class EmbeddingClassifier;
+class EncoderEnsemble;
 class ExampleEmbeddings;
 class LexicalHead;
 struct LinearRow;
@@ -86,6 +87,9 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
     // By that and what had been learned before.
     ByName<QuantizedColumn> lexical_rows;
     ByName<LinearRow> encoder_rows;
+    ByName<EncoderEnsemble> ensembles;
+    // By names of heads and their settings.
+    ByName<std::vector<double>> thresholds;
     // By the model's fingerprint, those of each head that uses it.
     absl::flat_hash_map<std::string, std::vector<std::shared_ptr<const ExampleEmbeddings>>>
         embeddings;

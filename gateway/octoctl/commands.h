@@ -57,6 +57,8 @@ struct QueryOptions {
   bool all_heads = false;             // route
   bool trace = false;                 // ask
   int max_tokens = 0;                 // ask
+  int max_calls = 0;                  // ask
+  std::optional<double> max_cost;     // ask
   std::optional<double> temperature;  // ask
   std::optional<uint64_t> seed;       // ask
 };

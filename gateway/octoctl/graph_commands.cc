@@ -1,3 +1,4 @@
+#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <string>
@@ -18,6 +19,20 @@ bool ReadManifest(const std::string& file, std::string& text) {
 }
 
 std::string SourceName(const std::string& file) { return file == "-" ? "stdin" : file; }
+
+std::string Cost(double cost) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.6g", cost);
+  return text;
+}
+
+// "a query takes at most 4 nodes, 3 calls, cost 0.0123, 60 s".
+std::string Describe(const v1::QueryBounds& bounds) {
+  std::string text = "a query takes at most " + std::to_string(bounds.steps()) + " nodes, " +
+                     std::to_string(bounds.calls()) + " calls, ";
+  if (bounds.cost() > 0) text += "cost " + Cost(bounds.cost()) + " for what is written, ";
+  return text + Duration(bounds.time_ms() * 1000);
+}
 
 }  // namespace
 
@@ -59,6 +74,7 @@ ExitStatus Apply(Connection& connection, const ApplyOptions& options, Format for
   for (const std::string& warning : response.warnings()) {
     std::cerr << "octoctl: warning: " << Printable(warning) << "\n";
   }
+  if (response.has_bounds()) std::cout << Describe(response.bounds()) << "\n";
   if (response.changes().empty()) {
     std::cout << "unchanged, version " << response.version() << " stays\n";
   } else if (options.dry_run) {
@@ -121,11 +137,21 @@ ExitStatus GetGraph(Connection& connection, int64_t version, Format format) {
       std::cout << "graph/" << graph.metadata().name() << "\n";
       break;
     default: {
-      Table table({"NAME", "VERSION", "ENTRY", "NODES", "EDGES", "MODELS"});
-      table.Add({graph.metadata().name(), std::to_string(response.version()), graph.spec().entry(),
-                 std::to_string(graph.spec().nodes_size()),
-                 std::to_string(graph.spec().edges_size()),
-                 std::to_string(graph.spec().models_size())});
+      std::vector<std::string> headings = {"NAME", "VERSION", "ENTRY", "NODES", "EDGES", "MODELS"};
+      std::vector<std::string> row = {graph.metadata().name(),
+                                      std::to_string(response.version()),
+                                      graph.spec().entry(),
+                                      std::to_string(graph.spec().nodes_size()),
+                                      std::to_string(graph.spec().edges_size()),
+                                      std::to_string(graph.spec().models_size())};
+      if (format == Format::kWide) {
+        const v1::QueryBounds& bounds = response.bounds();
+        headings.insert(headings.end(), {"MOST-STEPS", "MOST-CALLS", "MOST-COST", "MOST-TIME"});
+        row.insert(row.end(), {std::to_string(bounds.steps()), std::to_string(bounds.calls()),
+                               Cost(bounds.cost()), Duration(bounds.time_ms() * 1000)});
+      }
+      Table table(headings);
+      table.Add(std::move(row));
       table.Print(std::cout);
     }
   }

@@ -1,5 +1,6 @@
 #include "gateway/octoctl/graph_view.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -33,6 +34,11 @@ std::string EdgeLabel(const Edge& edge) {
       char text[48];
       std::snprintf(text, sizeof(text), "on confidence under %.2g", edge.below());
       label = text;
+      if (edge.measure() == v1::CONFIDENCE_MEASURE_MINIMUM) label += " (minimum)";
+      if (edge.measure() == v1::CONFIDENCE_MEASURE_ENTROPY) label += " (entropy)";
+      if (edge.measure() == v1::CONFIDENCE_MEASURE_EXPECTED_ACCURACY) {
+        label += " (expected accuracy)";
+      }
       break;
     }
     default:
@@ -48,6 +54,13 @@ std::string Summary(const Node& node) {
       return "model " + node.model().model();
     case Node::kTool:
       return "tool " + node.tool().tool();
+    case Node::kReplay:
+      return "replay of " + node.replay().recording();
+    case Node::kVote:
+      return "vote of " +
+             std::to_string(node.vote().members_size() * std::max(1, node.vote().samples()));
+    case Node::kVerify:
+      return node.verify().answer() + ", judged by " + node.verify().judge();
     case Node::kRouter: {
       std::string heads;
       for (const auto& head : node.router().heads()) {
@@ -99,6 +112,13 @@ class TextTree {
     }
     for (const Edge& edge : graph_.spec().edges()) {
       if (edge.from() == node.name()) branches.push_back({edge.to(), EdgeLabel(edge)});
+    }
+    for (const std::string& member : node.vote().members()) {
+      branches.push_back({member, "votes"});
+    }
+    if (node.has_verify()) {
+      branches.push_back({node.verify().answer(), "answers"});
+      branches.push_back({node.verify().judge(), "judges"});
     }
     return branches;
   }

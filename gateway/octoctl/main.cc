@@ -189,6 +189,8 @@ class CommandLine {
     QueryArguments(ask);
     ask->add_flag("--trace", f.query.trace, "draw the steps");
     ask->add_option("--max-tokens", f.query.max_tokens, "new tokens at most");
+    ask->add_option("--max-calls", f.query.max_calls, "calls of models at most");
+    ask->add_option("--max-cost", f.query.max_cost, "what these may cost at most");
     ask->add_option("--temperature", f.query.temperature, "0 is greedy; default: the node's");
     ask->add_option("--seed", f.query.seed, "makes sampled answers repeatable");
 

@@ -23,16 +23,8 @@ std::string StateName(v1::NodeState state) {
 }
 
 std::string KindName(const v1::Node& node) {
-  switch (node.kind_case()) {
-    case v1::Node::kModel:
-      return "model";
-    case v1::Node::kRouter:
-      return "router";
-    case v1::Node::kTool:
-      return "tool";
-    default:
-      return "unknown";
-  }
+  const auto* kind = v1::Node::descriptor()->FindFieldByNumber(node.kind_case());
+  return kind == nullptr ? "unknown" : kind->json_name();
 }
 
 std::string Token(const v1::Node& node) {
@@ -122,6 +114,28 @@ ExitStatus DescribeNode(Connection& connection, const std::string& name, Format 
   if (node.has_tool()) {
     line("Tool", node.tool().tool());
     for (const auto& [key, value] : node.tool().parameters()) line("  " + key, value);
+  }
+  if (node.has_replay()) {
+    line("Recording",
+         node.replay().recording() + (node.replay().keep_time() ? ", in the recorded time" : ""));
+  }
+  if (node.has_vote()) {
+    const v1::VoteNode& vote = node.vote();
+    std::string members;
+    for (const std::string& member : vote.members()) {
+      members += (members.empty() ? "" : ", ") + member;
+    }
+    line("Members", members);
+    line("Answers",
+         std::to_string(vote.members_size() * vote.samples()) +
+             (vote.parallel() > 0 ? ", " + std::to_string(vote.parallel()) + " at the same time"
+                                  : ""));
+    if (vote.enough() > 0) line("Settled by", std::to_string(vote.enough()) + " equal answers");
+  }
+  if (node.has_verify()) {
+    line("Answer", node.verify().answer());
+    line("Judge", node.verify().judge());
+    line("Prompt", node.verify().prompt());
   }
   if (node.has_router()) {
     std::string members;

@@ -123,6 +123,8 @@ ExitStatus Ask(Connection& connection, const QueryOptions& options, Format forma
   v1::GenerateRequest request;
   AddQuery(options, request);
   request.set_max_tokens(options.max_tokens);
+  request.set_max_calls(options.max_calls);
+  if (options.max_cost) request.set_max_cost(*options.max_cost);
   if (options.temperature) request.mutable_sampling()->set_temperature(*options.temperature);
   if (options.seed) request.mutable_sampling()->set_seed(*options.seed);
   const auto context = connection.Context();

@@ -52,6 +52,24 @@ void PrintHead(const v1::HeadScore& head, const Style& style, std::ostream& out)
   }
 }
 
+void PrintJudged(const v1::Judged& judged, const Style& style, std::ostream& out) {
+  for (const v1::Ballot& ballot : judged.ballots()) {
+    out << "│      " << (ballot.counted() ? "" : "(not counted) ") << OneLine(ballot.node(), 63);
+    if (ballot.sample() > 0) out << " #" << ballot.sample() + 1;
+    if (ballot.code() != 0) {
+      out << style.red << "  failed (" << ballot.code() << "): " << style.reset
+          << OneLine(ballot.error(), 120);
+    } else {
+      out << "  " << OneLine(ballot.answer(), 80);
+    }
+    out << style.dim << "  " << Duration(ballot.duration_us()) << ", "
+        << ballot.usage().prompt_tokens() << " + " << ballot.usage().completion_tokens()
+        << " tokens" << style.reset << "\n";
+  }
+  out << "│    confidence " << Probability(judged.confidence()) << style.dim << "  "
+      << OneLine(judged.reason(), 160) << style.reset << "\n";
+}
+
 }  // namespace
 
 void PrintDecision(const v1::Decision& decision, const Style& style, std::ostream& out) {
@@ -117,7 +135,21 @@ void TraceView::Add(const v1::GenerateResponse& event) {
     case v1::GenerateResponse::kEdgeTaken:
       out_ << "├─ " << style_.yellow << "edge on " << ConditionName(event.edge_taken().on())
            << style_.reset << ": " << OneLine(event.edge_taken().from(), 63) << " → "
-           << OneLine(event.edge_taken().to(), 63) << "\n";
+           << OneLine(event.edge_taken().to(), 63);
+      if (!event.edge_taken().reason().empty()) {
+        out_ << style_.dim << "  (" << OneLine(event.edge_taken().reason(), 120) << ")"
+             << style_.reset;
+      }
+      out_ << "\n";
+      break;
+    case v1::GenerateResponse::kEdgeRefused:
+      out_ << "├─ " << style_.yellow << "edge on " << ConditionName(event.edge_refused().on())
+           << " not taken" << style_.reset << ": " << OneLine(event.edge_refused().from(), 63)
+           << " → " << OneLine(event.edge_refused().to(), 63) << style_.dim << "  ("
+           << OneLine(event.edge_refused().reason(), 200) << ")" << style_.reset << "\n";
+      break;
+    case v1::GenerateResponse::kJudged:
+      PrintJudged(event.judged(), style_, out_);
       break;
     case v1::GenerateResponse::kFinished:
       out_ << "└─ answer from " << style_.cyan << OneLine(event.finished().node(), 63)

@@ -64,7 +64,25 @@ void FillNode(std::mt19937* random, int i, int nodes, v1::Node* node) {
     (*node->mutable_tool()->mutable_parameters())["text"] = RandomText(random, 5);
     return;
   }
+  const auto fill_expected = [random](auto* expected) {
+    for (int n = Below(random, 4); n > 0; --n) {
+      const int after = expected->empty() ? 0 : expected->rbegin()->up_to_tokens();
+      v1::ExpectedAccuracy& entry = *expected->Add();
+      entry.set_up_to_tokens(after + 1 + Below(random, 1000));
+      entry.set_accuracy(Fraction(random));
+    }
+  };
+  if (Chance(random)) {
+    v1::ReplayNode& replay = *node->mutable_replay();
+    replay.set_recording(absl::StrCat("r", RandomText(random, 2)));
+    replay.set_keep_time(Chance(random));
+    if (Chance(random)) replay.mutable_price()->set_output(0.5 + Below(random, 100));
+    fill_expected(replay.mutable_expected());
+    return;
+  }
   v1::ModelNode& model = *node->mutable_model();
+  if (Chance(random)) model.mutable_price()->set_input(0.25 + Below(random, 100));
+  fill_expected(model.mutable_expected());
   model.set_model(Chance(random) ? "m0" : "m1");
   model.set_system(RandomText(random, 3));
   if (Chance(random)) model.set_max_tokens(1 + Below(random, 32768));
@@ -123,6 +141,7 @@ v1::Graph RandomGraph(std::mt19937* random) {
     edge.set_on(static_cast<v1::EdgeCondition>(1 + Below(random, 3)));
     if (edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE && Chance(random)) {
       edge.set_below(Fraction(random));
+      edge.set_measure(static_cast<v1::ConfidenceMeasure>(1 + Below(random, 4)));
     }
     if (Chance(random)) edge.set_input(absl::StrCat("i", RandomText(random, 3)));
   }
@@ -134,6 +153,8 @@ v1::Graph RandomGraph(std::mt19937* random) {
     edge.set_max_visits(1 + Below(random, 16));
   }
   if (Chance(random)) spec.mutable_limits()->set_max_steps(1 + Below(random, 64));
+  if (Chance(random)) spec.mutable_limits()->set_max_calls(2 + Below(random, 1023));
+  if (Chance(random)) spec.mutable_limits()->set_max_cost(1e9);
   ApplyDefaults(&graph);
   return graph;
 }

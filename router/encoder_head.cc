@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "router/background_queries.h"
+#include "router/encoder_ensemble.h"
 
 namespace octogate::router {
 namespace {
@@ -118,28 +119,38 @@ EncoderHead::EncoderHead(std::shared_ptr<const EmbeddingClassifier> classifier,
                          std::shared_ptr<EmbeddingModel> model)
     : classifier_(std::move(classifier)), model_(std::move(model)) {}
 
+EncoderHead::EncoderHead(std::shared_ptr<const EncoderEnsemble> ensemble,
+                         std::shared_ptr<EmbeddingModel> model)
+    : ensemble_(std::move(ensemble)), model_(std::move(model)) {}
+
 void EncoderHead::Score(std::string_view query, const std::vector<bool>& live,
                         const CallContext& context,
                         std::function<void(absl::StatusOr<Scores>)> done) const {
   v1::WorkerEmbedRequest request;
   request.add_inputs(std::string(query));
   request.set_cut_long_inputs(true);
-  model_->Embed(request, context,
-                [head = shared_from_this(), live,
-                 done = std::move(done)](absl::StatusOr<v1::WorkerEmbedResponse> response) {
-                  if (!response.ok()) return done(response.status());
-                  const size_t dimension = head->classifier_->dimension();
-                  if (response->embeddings_size() != 1 ||
-                      static_cast<size_t>(response->embeddings(0).values_size()) != dimension) {
-                    return done(absl::InternalError(absl::StrCat(
-                        "the encoder's answer is not one vector of ", dimension, " values")));
-                  }
-                  Scores scores;
-                  scores.usage = response->usage();
-                  head->classifier_->Score({response->embeddings(0).values().data(), dimension},
-                                           live, &scores);
-                  done(std::move(scores));
-                });
+  model_->Embed(
+      request, context,
+      [head = shared_from_this(), query = std::string(query), live,
+       done = std::move(done)](absl::StatusOr<v1::WorkerEmbedResponse> response) {
+        if (!response.ok()) return done(response.status());
+        const size_t dimension = head->ensemble_ != nullptr ? head->ensemble_->dimension()
+                                                            : head->classifier_->dimension();
+        if (response->embeddings_size() != 1 ||
+            static_cast<size_t>(response->embeddings(0).values_size()) != dimension) {
+          return done(absl::InternalError(
+              absl::StrCat("the encoder's answer is not one vector of ", dimension, " values")));
+        }
+        Scores scores;
+        scores.usage = response->usage();
+        const std::span<const float> vector(response->embeddings(0).values().data(), dimension);
+        if (head->ensemble_ != nullptr) {
+          head->ensemble_->Score(query, vector, live, &scores);
+        } else {
+          head->classifier_->Score(vector, live, &scores);
+        }
+        done(std::move(scores));
+      });
 }
 
 }  // namespace octogate::router

@@ -51,6 +51,8 @@ class EmbeddingClassifier {
   AddRowsFunction add_rows_ = nullptr;
 };
 
+class EncoderEnsemble;
+
 // A sentence encoder's vector of the query, classified. Immutable and thread-safe; must be owned by
 // a shared_ptr.
 class EncoderHead : public std::enable_shared_from_this<EncoderHead> {
@@ -61,13 +63,18 @@ class EncoderHead : public std::enable_shared_from_this<EncoderHead> {
 
   EncoderHead(std::shared_ptr<const EmbeddingClassifier> classifier,
               std::shared_ptr<EmbeddingModel> model);
+  // Words and nearest examples count beside the vector (encoder_ensemble.h).
+  EncoderHead(std::shared_ptr<const EncoderEnsemble> ensemble,
+              std::shared_ptr<EmbeddingModel> model);
 
   // Scores the members with live[i]; at least one is. Of a long query the beginning counts.
   void Score(std::string_view query, const std::vector<bool>& live, const CallContext& context,
              std::function<void(absl::StatusOr<Scores>)> done) const;
 
  private:
+  // Exactly one of the two.
   const std::shared_ptr<const EmbeddingClassifier> classifier_;
+  const std::shared_ptr<const EncoderEnsemble> ensemble_;
   const std::shared_ptr<EmbeddingModel> model_;
 };
 

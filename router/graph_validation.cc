@@ -166,6 +166,11 @@ class Validator {
     for (int i = 0; i < router.heads_size(); ++i) {
       const v1::Head& head = router.heads(i);
       const std::string head_path = absl::StrCat(path, ".heads[", i, "]");
+      if (head.has_risk() && (head.has_threshold() || head.has_causal())) {
+        Problem(head_path + ".risk", head.has_causal()
+                                         ? "a causal head has no held-out examples; set 'threshold'"
+                                         : "a head has either 'threshold' or 'risk'");
+      }
       if (head.has_encoder()) {
         CheckModelReference(head_path + ".encoder.model", head.encoder().model());
       }

@@ -9,6 +9,8 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/strings.h"
+#include "router/cascade_rules.h"
+#include "router/encoder_ensemble.h"
 #include "router/routing_step.h"
 
 namespace octogate::router {
@@ -60,19 +62,24 @@ class RoutingBuilder {
       routing->members.push_back(member);
     }
     OCTOGATE_ASSIGN_OR_RETURN(routing->fallback, Find(node.router().fallback()));
+    std::vector<CascadeHead> cascade;
     for (const v1::Head& head : node.router().heads()) {
+      cascade.push_back({.settings = &head});
       RouterRouting::Head& built = routing->heads.emplace_back();
-      built.threshold = head.threshold();
       if (head.has_lexical()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing));
       } else if (head.has_encoder()) {
-        OCTOGATE_ASSIGN_OR_RETURN(built.encoder, BuildEncoder(head.encoder(), *routing));
+        OCTOGATE_ASSIGN_OR_RETURN(
+            built.encoder, BuildEncoder(head.encoder(), *routing, &cascade.back().embeddings));
       } else if (head.has_causal()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.causal, BuildCausal(head.causal(), *routing));
       } else {
         return absl::InvalidArgumentError("a head is neither lexical, encoder nor causal");
       }
     }
+    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<double> thresholds,
+                              ChooseThresholds(cascade, ExamplesOf(*routing), deadline_));
+    for (size_t h = 0; h < thresholds.size(); ++h) routing->heads[h].threshold = thresholds[h];
     routing->rewritten.assign(routing->members.size(), false);
     if (!node.router().has_rewrite()) return routing;
     const v1::Rewrite& rewrite = node.router().rewrite();
@@ -140,7 +147,8 @@ class RoutingBuilder {
   }
 
   absl::StatusOr<std::shared_ptr<const EncoderHead>> BuildEncoder(const v1::EncoderHead& settings,
-                                                                  const RouterRouting& routing) {
+                                                                  const RouterRouting& routing,
+                                                                  const ExampleEmbeddings** used) {
     if (find_.embedding == nullptr) {
       return absl::FailedPreconditionError("encoder heads need a model that embeds");
     }
@@ -154,6 +162,17 @@ class RoutingBuilder {
                               ExampleEmbeddings::Make(EmbeddingClassifier::TextsOf(examples),
                                                       *model, deadline_, EmbeddingsBy(weights)));
     used_.embeddings[weights].push_back(embeddings);
+    *used = embeddings.get();
+    if (settings.ensemble()) {
+      std::shared_ptr<const EncoderEnsemble>& ensemble = used_.ensembles[fingerprint];
+      const auto known = known_.ensembles.find(fingerprint);
+      if (ensemble == nullptr && known != known_.ensembles.end()) ensemble = known->second;
+      if (ensemble == nullptr) {
+        OCTOGATE_ASSIGN_OR_RETURN(
+            ensemble, EncoderEnsemble::Train(settings, examples, *embeddings, deadline_));
+      }
+      return std::make_shared<const EncoderHead>(ensemble, std::move(model));
+    }
     std::shared_ptr<const EmbeddingClassifier>& classifier = used_.classifiers[fingerprint];
     if (classifier == nullptr) {
       if (const auto known = known_.classifiers.find(fingerprint);

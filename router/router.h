@@ -19,6 +19,7 @@
 namespace octogate::router {
 
 class EmbeddingClassifier;
+class EncoderEnsemble;
 class ExampleEmbeddings;
 class LexicalHead;
 struct RouterRouting;
@@ -80,6 +81,7 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
     // By what they were trained from.
     ByName<LexicalHead> lexical;
     ByName<EmbeddingClassifier> classifiers;
+    ByName<EncoderEnsemble> ensembles;
     // By the model's fingerprint, those of each head that uses it.
     absl::flat_hash_map<std::string, std::vector<std::shared_ptr<const ExampleEmbeddings>>>
         embeddings;

@@ -1,0 +1,81 @@
+#ifndef OCTOGATE_ROUTER_ENCODER_ENSEMBLE_H_
+#define OCTOGATE_ROUTER_ENCODER_ENSEMBLE_H_
+
+#include <array>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "octogate/v1/graph.pb.h"
+#include "router/calibration.h"
+#include "router/encoder_head.h"
+#include "router/example_embeddings.h"
+#include "router/lexical_head.h"
+#include "router/nearest_examples.h"
+#include "router/routing_examples.h"
+
+namespace octogate::router {
+
+// Opinions about one text: for each, a log-probability of every class and, last, of "none".
+using Opinions = std::array<std::vector<float>, 3>;
+
+// The weights w >= 0 under which softmax(sum over k of w[k] * opinions[k]) makes the labels most
+// probable (a logarithmic opinion pool: Genest and Zidek 1986). The loss is convex in w; found by
+// Newton's method with step halving. A slight pull towards the starting weights of 1/2 decides
+// where few examples do not.
+std::array<double, 3> FitPoolWeights(const std::vector<Opinions>& opinions,
+                                     const std::vector<int>& labels);
+
+// What an encoder head says with `ensemble` set: the words of a text (lexical_head.h), its vector
+// (EmbeddingClassifier) and the nearest examples (nearest_examples.h), pooled. They err on
+// different texts: linear rows know what a subject is about, neighbours know questions asked
+// before, and words know names that the encoder has never seen. The weights are fitted to examples
+// that all three were not trained on, which calibrates the pool, too.
+//
+// Immutable and thread-safe once trained; the result depends on settings, examples and their
+// vectors alone.
+class EncoderEnsemble {
+ public:
+  // `embeddings` has a vector for each of EmbeddingClassifier::TextsOf(examples). Costs about twice
+  // the training of the heads in it; five more times that for up to kFewExamples examples. Errors
+  // as LexicalHead::Train.
+  static absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> Train(
+      const v1::EncoderHead& settings, const RoutingExamples& examples,
+      const ExampleEmbeddings& embeddings, absl::Time deadline);
+
+  // Up to this many examples each is held out once; of more, a fifth is.
+  static constexpr size_t kFewExamples = 500;
+
+  // `vector` is that of `text`.
+  void Score(std::string_view text, std::span<const float> vector, const std::vector<bool>& live,
+             HeadScores* scores) const;
+
+  size_t dimension() const { return parts_.classifier->dimension(); }
+  // Of words, vector and neighbours.
+  const std::array<double, 3>& weights() const { return weights_; }
+
+ private:
+  struct Parts {
+    std::shared_ptr<const LexicalHead> lexical;
+    std::shared_ptr<const EmbeddingClassifier> classifier;
+    std::shared_ptr<const NearestExamples> nearest;
+
+    Opinions Ask(std::string_view text, std::span<const float> vector) const;
+    size_t classes = 0;
+  };
+
+  EncoderEnsemble() = default;
+  static absl::StatusOr<Parts> TrainParts(const v1::EncoderHead& settings,
+                                          const RoutingExamples& examples,
+                                          const ExampleEmbeddings& embeddings, absl::Time deadline);
+
+  Parts parts_;
+  std::array<double, 3> weights_{};
+};
+
+}  // namespace octogate::router
+
+#endif  // OCTOGATE_ROUTER_ENCODER_ENSEMBLE_H_

@@ -1,0 +1,215 @@
+// The pooled encoder head, its parts, and thresholds that keep a risk.
+#include "router/encoder_ensemble.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "router/cascade_rules.h"
+#include "router/held_out.h"
+#include "tests/router/bag_of_words_model.h"
+
+namespace octogate::router {
+namespace {
+
+class EncoderEnsembleTest : public testing::Test {
+ protected:
+  EncoderEnsembleTest() { std::cout << "seed " << seed_ << "\n"; }
+
+  float Uniform() { return std::uniform_real_distribution<float>(-1, 1)(random_); }
+
+  // Three subjects of words of their own, every text with words of all in common.
+  RoutingExamples Subjects(int count) {
+    RoutingExamples examples;
+    examples.classes.resize(3);
+    for (int c = 0; c < 3; ++c) {
+      for (int i = 0; i < count; ++i) examples.classes[c].push_back(Text(c));
+    }
+    for (int i = 0; i < count; ++i) examples.none.push_back(Text(3));
+    return examples;
+  }
+  std::string Text(int subject) {
+    std::string text;
+    for (int i = 0; i < 6; ++i) {
+      const bool own = random_() % 2 == 0;
+      absl::StrAppend(&text, own ? absl::StrCat("w", subject, "x") : "common", random_() % 12, " ");
+    }
+    return text;
+  }
+  std::shared_ptr<const ExampleEmbeddings> Embed(const RoutingExamples& examples) {
+    const auto embeddings = ExampleEmbeddings::Make(EmbeddingClassifier::TextsOf(examples), model_,
+                                                    absl::InfiniteFuture(), {});
+    EXPECT_TRUE(embeddings.ok()) << embeddings.status();
+    return *embeddings;
+  }
+  std::vector<float> VectorOf(const std::string& text) {
+    const auto embeddings = ExampleEmbeddings::Make({text}, model_, absl::InfiniteFuture(), {});
+    const float* vector = (*embeddings)->Find(text);
+    return {vector, vector + (*embeddings)->dimension()};
+  }
+  static v1::EncoderHead Settings() {
+    v1::EncoderHead settings;
+    settings.set_model("m");
+    settings.set_epochs(10);
+    settings.set_seed(1);
+    settings.set_ensemble(true);
+    return settings;
+  }
+
+  const unsigned seed_ = std::random_device()();
+  std::mt19937 random_{seed_};
+  BagOfWordsModel model_;
+};
+
+TEST_F(EncoderEnsembleTest, NearestExamplesVoteAsSortingAllSays) {
+  for (int round = 0; round < 50; ++round) {
+    const size_t dimension = 1 + random_() % 40;
+    NearestExamples nearest(4, dimension);
+    std::vector<std::pair<std::vector<float>, int>> examples(1 + random_() % 100);
+    for (auto& [vector, label] : examples) {
+      for (size_t d = 0; d < dimension; ++d) vector.push_back(Uniform());
+      label = static_cast<int>(random_() % 4);
+      nearest.Add(vector, label);
+    }
+    std::vector<float> query;
+    for (size_t d = 0; d < dimension; ++d) query.push_back(Uniform());
+    std::vector<std::pair<double, int>> products;
+    for (const auto& [vector, label] : examples) {
+      double product = 0;
+      for (size_t d = 0; d < dimension; ++d) product += double{vector[d]} * double{query[d]};
+      products.emplace_back(product, label);
+    }
+    std::sort(products.begin(), products.end(), std::greater<>());
+    products.resize(std::min(products.size(), NearestExamples::kNeighbours));
+    std::vector<double> expected(4);
+    double sum = 0;
+    for (const auto& [product, label] : products) {
+      const double vote = std::exp((product - products[0].first) / NearestExamples::kTemperature);
+      expected[static_cast<size_t>(label)] += vote;
+      sum += vote;
+    }
+    const std::vector<float> shares = nearest.Shares(query);
+    for (size_t c = 0; c < 4; ++c) {
+      ASSERT_NEAR(shares[c], expected[c] / sum, 1e-3) << "seed " << seed_;
+    }
+  }
+}
+
+TEST_F(EncoderEnsembleTest, PoolWeightsAreThoseOfLeastLoss) {
+  for (int round = 0; round < 20; ++round) {
+    std::vector<Opinions> opinions(200);
+    std::vector<int> labels;
+    for (Opinions& opinion : opinions) {
+      labels.push_back(static_cast<int>(random_() % 4));
+      for (size_t k = 0; k < 3; ++k) {
+        for (int c = 0; c < 4; ++c) opinion[k].push_back(Uniform() * 3);
+        // The first knows much, the second little, the third is wrong.
+        opinion[k][static_cast<size_t>(labels.back())] += k == 0 ? 2 : k == 1 ? 0.5F : -1;
+      }
+    }
+    const auto loss = [&](const std::array<double, 3>& weights) {
+      double value = 0;
+      for (const double weight : weights) value += (weight - 0.5) * (weight - 0.5);
+      for (size_t i = 0; i < labels.size(); ++i) {
+        double sum = 0, label = 0;
+        for (int c = 0; c < 4; ++c) {
+          double logit = 0;
+          for (size_t k = 0; k < 3; ++k) logit += weights[k] * opinions[i][k][c];
+          sum += std::exp(logit);
+          if (c == labels[i]) label = logit;
+        }
+        value += std::log(sum) - label;
+      }
+      return value;
+    };
+    const std::array<double, 3> best = FitPoolWeights(opinions, labels);
+    const double least = loss(best);
+    for (size_t k = 0; k < 3; ++k) {
+      ASSERT_GE(best[k], 0);
+      for (const double off : {-0.05, 0.05}) {
+        std::array<double, 3> other = best;
+        other[k] = std::max(0.0, other[k] + off);
+        ASSERT_GE(loss(other), least - 1e-3) << k << ", seed " << seed_;
+      }
+    }
+    ASSERT_GT(best[0], best[1]) << "seed " << seed_;
+    ASSERT_EQ(best[2], 0) << "seed " << seed_;
+  }
+}
+
+TEST_F(EncoderEnsembleTest, LearnsAndIsDeterministic) {
+  const RoutingExamples examples = Subjects(30);
+  const auto embeddings = Embed(examples);
+  const auto a = EncoderEnsemble::Train(Settings(), examples, *embeddings, absl::InfiniteFuture());
+  const auto b = EncoderEnsemble::Train(Settings(), examples, *embeddings, absl::InfiniteFuture());
+  ASSERT_TRUE(a.ok() && b.ok()) << a.status();
+  EXPECT_EQ((*a)->weights(), (*b)->weights());
+  int right = 0;
+  for (int i = 0; i < 300; ++i) {
+    const std::string text = absl::StrCat("w", i % 3, "x1 ", Text(i % 3));
+    HeadScores scores, again;
+    (*a)->Score(text, VectorOf(text), {true, true, true}, &scores);
+    (*b)->Score(text, VectorOf(text), {true, true, true}, &again);
+    ASSERT_EQ(scores.probabilities, again.probabilities);
+    const auto best = std::max_element(scores.probabilities.begin(), scores.probabilities.end());
+    right += best - scores.probabilities.begin() == i % 3;
+  }
+  EXPECT_GT(right, 225) << "seed " << seed_;
+  EXPECT_EQ(EncoderEnsemble::Train(Settings(), examples, *embeddings, absl::InfinitePast())
+                .status()
+                .code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(EncoderEnsembleTest, PartsHoldOutEachExampleOnce) {
+  const RoutingExamples examples = Subjects(7);
+  size_t left_out = 0;
+  for (int part = 0; part < kHeldOutParts; ++part) {
+    const HeldOutSplit split = HoldOut(examples, part);
+    EXPECT_EQ(CountExamples(split.kept) + split.left_out.size(), CountExamples(examples));
+    left_out += split.left_out.size();
+    for (const auto& [text, label] : split.left_out) {
+      const auto& own = label == 3 ? examples.none : examples.classes[static_cast<size_t>(label)];
+      EXPECT_NE(std::find(own.begin(), own.end(), text), own.end());
+    }
+  }
+  EXPECT_EQ(left_out, CountExamples(examples));
+}
+
+TEST_F(EncoderEnsembleTest, ALowerRiskNeedsAHigherThreshold) {
+  const RoutingExamples examples = Subjects(40);
+  double last = 0;
+  for (const double risk : {0.9, 0.3, 0.1, 0.0}) {
+    v1::Head head;
+    head.mutable_lexical()->set_hash_bits(12);
+    head.mutable_lexical()->set_epochs(10);
+    head.mutable_lexical()->set_seed(1);
+    head.set_risk(risk);
+    const auto thresholds =
+        ChooseThresholds({{.settings = &head}}, examples, absl::InfiniteFuture());
+    ASSERT_TRUE(thresholds.ok()) << thresholds.status();
+    EXPECT_GE(thresholds->at(0), last) << "seed " << seed_;
+    last = thresholds->at(0);
+  }
+  EXPECT_GT(last, 1) << "no examples prove that a head is never wrong";
+}
+
+TEST_F(EncoderEnsembleTest, CausalHeadsHaveNoRisk) {
+  v1::Head head;
+  head.mutable_causal();
+  head.set_risk(0.1);
+  EXPECT_EQ(
+      ChooseThresholds({{.settings = &head}}, Subjects(3), absl::InfiniteFuture()).status().code(),
+      absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace octogate::router

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "gateway/token_evaluation.h"
+#include "gateway/token_learning.h"
 #include "gateway/unary_method.h"
 
 namespace octogate::gateway {
@@ -13,12 +15,14 @@ constexpr int kThreads = 2;
 constexpr size_t kMaxQueued = 64;
 constexpr int kDefaultTracesListed = 20;
 
-using RawService = v1::Admin::WithRawMethod_ApplyGraph<v1::Admin::WithRawMethod_GetGraph<
-    v1::Admin::WithRawMethod_ListGraphVersions<v1::Admin::WithRawMethod_DiffGraph<
-        v1::Admin::WithRawMethod_RollbackGraph<v1::Admin::WithRawMethod_ListNodes<
-            v1::Admin::WithRawMethod_DescribeModels<v1::Admin::WithRawMethod_DrainNode<
-                v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
-                    v1::Admin::WithRawMethod_GetServerInfo<v1::Admin::Service>>>>>>>>>>>;
+using RawService = v1::Admin::WithRawMethod_ApplyGraph<
+    v1::Admin::WithRawMethod_GetGraph<v1::Admin::WithRawMethod_ListGraphVersions<
+        v1::Admin::WithRawMethod_DiffGraph<v1::Admin::WithRawMethod_RollbackGraph<
+            v1::Admin::WithRawMethod_ListNodes<v1::Admin::WithRawMethod_DescribeModels<
+                v1::Admin::WithRawMethod_DrainNode<v1::Admin::WithRawMethod_LearnToken<
+                    v1::Admin::WithRawMethod_ForgetToken<v1::Admin::WithRawMethod_EvaluateTokens<
+                        v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
+                            v1::Admin::WithRawMethod_GetServerInfo<v1::Admin::Service>>>>>>>>>>>>>>;
 
 // A handler that runs `method` on the pool.
 template <typename Request, typename Response, typename Method>
@@ -110,6 +114,23 @@ struct AdminService::Methods {
                   [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
                     return graphs->DrainNode(request, deadline);
                   })),
+        learn(&service, &RawService::RequestLearnToken,
+              OnPool<v1::LearnTokenRequest, v1::LearnTokenResponse>(
+                  &admin->pool_,
+                  [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                    return LearnToken(request, deadline, graphs);
+                  })),
+        forget(&service, &RawService::RequestForgetToken,
+               OnPool<v1::ForgetTokenRequest, v1::ForgetTokenResponse>(
+                   &admin->pool_,
+                   [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                     return ForgetToken(request, deadline, graphs);
+                   })),
+        evaluate(&service, &RawService::RequestEvaluateTokens,
+                 [admin](const auto& request, absl::Time deadline,
+                         const std::shared_ptr<Cancellation>& cancellation, const auto& done) {
+                   admin->Evaluate(request, deadline, cancellation, done);
+                 }),
         get_trace(&service, &RawService::RequestGetTrace,
                   [traces = admin->traces_](
                       const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
@@ -140,6 +161,9 @@ struct AdminService::Methods {
   Method<v1::ListNodesRequest, v1::ListNodesResponse> list_nodes;
   Method<v1::DescribeModelsRequest, v1::DescribeModelsResponse> describe_models;
   Method<v1::DrainNodeRequest, v1::DrainNodeResponse> drain;
+  Method<v1::LearnTokenRequest, v1::LearnTokenResponse> learn;
+  Method<v1::ForgetTokenRequest, v1::ForgetTokenResponse> forget;
+  Method<v1::EvaluateTokensRequest, v1::EvaluateTokensResponse> evaluate;
   Method<v1::GetTraceRequest, v1::GetTraceResponse> get_trace;
   Method<v1::ListTracesRequest, v1::ListTracesResponse> list_traces;
   Method<v1::GetServerInfoRequest, v1::GetServerInfoResponse> get_server_info;
@@ -158,6 +182,32 @@ AdminService::~AdminService() = default;
 
 grpc::Service* AdminService::grpc_service() { return &methods_->service; }
 
+void AdminService::Evaluate(
+    const v1::EvaluateTokensRequest& request, absl::Time deadline,
+    const std::shared_ptr<Cancellation>& cancellation,
+    const std::function<void(absl::StatusOr<v1::EvaluateTokensResponse>)>& done) {
+  std::shared_ptr<const GraphState> graph = graphs_->state();
+  if (graph == nullptr) {
+    done(absl::FailedPreconditionError(
+        "no graph has been applied yet; apply one with octoctl apply -f"));
+    return;
+  }
+  // The pool's other thread stays free for everything else.
+  if (evaluating_.exchange(true)) {
+    done(absl::ResourceExhaustedError("another evaluation is under way"));
+    return;
+  }
+  deadline = std::min(deadline, absl::Now() + kMaxCallTime);
+  const auto run = [this, graph, request, deadline, cancellation, done] {
+    auto response = EvaluateTokens(*graph->routing, request, deadline, cancellation);
+    evaluating_ = false;
+    done(std::move(response));
+  };
+  if (pool_.Submit(run)) return;
+  evaluating_ = false;
+  done(absl::ResourceExhaustedError("too many calls to Admin are waiting"));
+}
+
 void AdminService::Serve(EventLoops* loops) {
   constexpr size_t kLoop = 0;
   methods_->apply.Serve(loops, kLoop);
@@ -168,6 +218,9 @@ void AdminService::Serve(EventLoops* loops) {
   methods_->list_nodes.Serve(loops, kLoop);
   methods_->describe_models.Serve(loops, kLoop);
   methods_->drain.Serve(loops, kLoop);
+  methods_->learn.Serve(loops, kLoop);
+  methods_->forget.Serve(loops, kLoop);
+  methods_->evaluate.Serve(loops, kLoop);
   methods_->get_trace.Serve(loops, kLoop);
   methods_->list_traces.Serve(loops, kLoop);
   methods_->get_server_info.Serve(loops, kLoop);

@@ -1,13 +1,15 @@
-// The Admin service: graphs, nodes and traces for operators.
+// The Admin service: graphs, nodes, what tokens are learned from, and traces for operators.
 #ifndef OCTOGATE_GATEWAY_ADMIN_SERVICE_H_
 #define OCTOGATE_GATEWAY_ADMIN_SERVICE_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/cancellation.h"
 #include "gateway/event_loop.h"
 #include "gateway/graph_manager.h"
 #include "gateway/trace_store.h"
@@ -35,10 +37,15 @@ class AdminService {
  private:
   struct Methods;
 
+  void Evaluate(const v1::EvaluateTokensRequest& request, absl::Time deadline,
+                const std::shared_ptr<Cancellation>& cancellation,
+                const std::function<void(absl::StatusOr<v1::EvaluateTokensResponse>)>& done);
+
   GraphManager* const graphs_;
   TraceStore* const traces_;
   const std::function<std::string()> backend_;
   const absl::Time started_;
+  std::atomic<bool> evaluating_ = false;
   workers::BlockingPool pool_;  // for calls that wait for models or storage
   std::unique_ptr<Methods> methods_;
 };

@@ -130,9 +130,32 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Apply(const v1::ApplyGraphR
   const Turn turn(&mutex_, &applying_, deadline);
   OCTOGATE_RETURN_IF_ERROR(turn.status());
   OCTOGATE_RETURN_IF_ERROR(CheckExpected(request.expected_version()));
-  const std::string source = SourceOf(request.source());
+  return ApplyManifest(request.manifest(), SourceOf(request.source()), request.dry_run(), deadline);
+}
+
+absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Edit(const GraphEdit& edit,
+                                                          const std::string& source, bool dry_run,
+                                                          int64_t expected_version,
+                                                          absl::Time deadline) {
+  const Turn turn(&mutex_, &applying_, deadline);
+  OCTOGATE_RETURN_IF_ERROR(turn.status());
+  OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected_version));
+  const std::shared_ptr<const GraphState> before = state();
+  if (before == nullptr) {
+    return absl::FailedPreconditionError(
+        "no graph has been applied yet; apply one with octoctl apply -f");
+  }
+  v1::Graph graph = before->graph();
+  OCTOGATE_RETURN_IF_ERROR(edit(&graph));
+  return ApplyManifest(router::GraphToYaml(graph), source, dry_run, deadline);
+}
+
+absl::StatusOr<v1::ApplyGraphResponse> GraphManager::ApplyManifest(const std::string& text,
+                                                                   const std::string& source,
+                                                                   bool dry_run,
+                                                                   absl::Time deadline) {
   OCTOGATE_ASSIGN_OR_RETURN(router::GraphManifest manifest,
-                            router::ParseGraphManifest(request.manifest(), source, {CheckTools}));
+                            router::ParseGraphManifest(text, source, {CheckTools}));
   const std::shared_ptr<const GraphState> before = state();
   v1::ApplyGraphResponse response;
   SetChanges(router::DiffGraphs(before == nullptr ? v1::Graph() : before->graph(), manifest.graph),
@@ -141,15 +164,13 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Apply(const v1::ApplyGraphR
   const bool changed = before == nullptr || response.changes_size() > 0;
   response.set_version(changed ? applied + 1 : applied);
   *response.mutable_bounds() = BoundsOf(manifest.graph);
-  if (request.dry_run()) {
-    OCTOGATE_RETURN_IF_ERROR(builder_->CheckRecordings(manifest.graph, deadline));
-  }
-  if (changed && !request.dry_run()) {
+  if (dry_run) OCTOGATE_RETURN_IF_ERROR(builder_->CheckRecordings(manifest.graph, deadline));
+  if (changed && !dry_run) {
     OCTOGATE_ASSIGN_OR_RETURN(
         std::shared_ptr<const GraphState> prepared,
-        Prepare(manifest.graph, applied + 1, request.manifest(), deadline, &manifest.warnings));
+        Prepare(manifest.graph, applied + 1, text, deadline, &manifest.warnings));
     OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored,
-                              store_->Apply(request.manifest(), source, applied, deadline));
+                              store_->Apply(text, source, applied, deadline));
     response.set_version(stored.info.version());
     OCTOGATE_RETURN_IF_ERROR(SwapIn(std::move(prepared), stored.info.version(), deadline));
   }

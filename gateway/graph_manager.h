@@ -6,6 +6,7 @@
 #define OCTOGATE_GATEWAY_GRAPH_MANAGER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,6 +42,14 @@ class GraphManager {
 
   absl::StatusOr<v1::ApplyGraphResponse> Apply(const v1::ApplyGraphRequest& request,
                                                absl::Time deadline);
+  // Applies the applied graph as `edit` changes it, in the canonical form of manifests: nothing can
+  // come in between. An edit that fails, or that makes a graph that is not valid, changes nothing;
+  // one that changes nothing makes no version. FAILED_PRECONDITION before the first graph, ABORTED
+  // unless `expected_version` is 0 or the applied one.
+  using GraphEdit = std::function<absl::Status(v1::Graph* graph)>;
+  absl::StatusOr<v1::ApplyGraphResponse> Edit(const GraphEdit& edit, const std::string& source,
+                                              bool dry_run, int64_t expected_version,
+                                              absl::Time deadline);
   absl::StatusOr<v1::RollbackGraphResponse> Rollback(const v1::RollbackGraphRequest& request,
                                                      absl::Time deadline);
   absl::StatusOr<v1::GetGraphResponse> Get(const v1::GetGraphRequest& request, absl::Time deadline);
@@ -79,6 +88,10 @@ class GraphManager {
 
   // OK if `expected` is 0 or the applied version.
   absl::Status CheckExpected(int64_t expected) const;
+  // Apply, once it is this call's turn and the version is the expected one.
+  absl::StatusOr<v1::ApplyGraphResponse> ApplyManifest(const std::string& text,
+                                                       const std::string& source, bool dry_run,
+                                                       absl::Time deadline);
   // A manifest with its graph, ready to run as `version`.
   absl::StatusOr<std::shared_ptr<const GraphState>> Prepare(const v1::Graph& graph, int64_t version,
                                                             const std::string& manifest,

@@ -89,6 +89,17 @@ absl::Status CheckTenant(const std::string& tenant) {
   return CheckLength("tenant", tenant, Limits::kMaxTenantBytes);
 }
 
+// From 1 to `max`.
+absl::Status CheckCount(const std::string& field, int count, int max) {
+  if (count >= 1 && count <= max) return absl::OkStatus();
+  return Invalid(field, absl::StrCat("there are ", count, "; it must be 1 to ", max));
+}
+
+absl::Status CheckTotal(const std::string& field, size_t bytes, size_t max_bytes) {
+  if (bytes <= max_bytes) return absl::OkStatus();
+  return Invalid(field, absl::StrCat("have ", bytes, " bytes, more than ", max_bytes));
+}
+
 absl::Status CheckListed(int32_t limit) {
   OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("limit", limit));
   if (limit <= Limits::kMaxListed) return absl::OkStatus();
@@ -132,16 +143,10 @@ absl::Status ValidateRequest(const v1::RouteRequest& request) {
 
 absl::Status ValidateRequest(const v1::EmbedRequest& request) {
   OCTOGATE_RETURN_IF_ERROR(CheckRequired("model", request.model(), Limits::kMaxNameBytes));
-  if (request.inputs_size() < 1 || request.inputs_size() > Limits::kMaxEmbedInputs) {
-    return Invalid("inputs", absl::StrCat("there are ", request.inputs_size(), "; it must be 1 to ",
-                                          Limits::kMaxEmbedInputs));
-  }
+  OCTOGATE_RETURN_IF_ERROR(CheckCount("inputs", request.inputs_size(), Limits::kMaxEmbedInputs));
   size_t bytes = 0;
   for (const std::string& input : request.inputs()) bytes += input.size();
-  if (bytes > Limits::kMaxContentBytes) {
-    return Invalid("inputs",
-                   absl::StrCat("have ", bytes, " bytes, more than ", Limits::kMaxContentBytes));
-  }
+  OCTOGATE_RETURN_IF_ERROR(CheckTotal("inputs", bytes, Limits::kMaxContentBytes));
   return CheckTenant(request.tenant());
 }
 
@@ -187,6 +192,43 @@ absl::Status ValidateRequest(const v1::DescribeModelsRequest& request) {
 
 absl::Status ValidateRequest(const v1::DrainNodeRequest& request) {
   return CheckRequired("name", request.name(), Limits::kMaxNameBytes);
+}
+
+absl::Status ValidateRequest(const v1::LearnTokenRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckRequired("node", request.node(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("router", request.router(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("expected_version", request.expected_version()));
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckCount("examples", request.examples_size(), Limits::kMaxLearnedExamples));
+  size_t bytes = 0;
+  for (int i = 0; i < request.examples_size(); ++i) {
+    const std::string& example = request.examples(i);
+    OCTOGATE_RETURN_IF_ERROR(
+        CheckRequired(absl::StrCat("examples[", i, "]"), example, Limits::kMaxExampleBytes));
+    bytes += example.size();
+  }
+  return CheckTotal("examples", bytes, Limits::kMaxContentBytes);
+}
+
+absl::Status ValidateRequest(const v1::ForgetTokenRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckRequired("node", request.node(), Limits::kMaxNameBytes));
+  return CheckNotNegative("expected_version", request.expected_version());
+}
+
+absl::Status ValidateRequest(const v1::EvaluateTokensRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("router", request.router(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckCount("queries", request.queries_size(), Limits::kMaxLabelledQueries));
+  size_t bytes = 0;
+  for (int i = 0; i < request.queries_size(); ++i) {
+    const v1::LabelledQuery& query = request.queries(i);
+    const std::string field = absl::StrCat("queries[", i, "]");
+    OCTOGATE_RETURN_IF_ERROR(CheckRequired(field + ".node", query.node(), Limits::kMaxNameBytes));
+    OCTOGATE_RETURN_IF_ERROR(
+        CheckRequired(field + ".query", query.query(), Limits::kMaxLabelledQueryBytes));
+    bytes += query.query().size();
+  }
+  return CheckTotal("queries", bytes, Limits::kMaxLabelledBytes);
 }
 
 absl::Status ValidateRequest(const v1::GetTraceRequest& request) {

@@ -26,6 +26,11 @@ struct RequestLimits {
   static constexpr int kMaxEmbedInputs = 256;
   static constexpr size_t kMaxManifestBytes = size_t{4} << 20;
   static constexpr int kMaxListed = 1000;
+  static constexpr int kMaxLearnedExamples = 1024;
+  static constexpr size_t kMaxExampleBytes = size_t{16} << 10;
+  static constexpr int kMaxLabelledQueries = 20'000;
+  static constexpr size_t kMaxLabelledQueryBytes = size_t{64} << 10;
+  static constexpr size_t kMaxLabelledBytes = size_t{2} << 20;  // over all queries
   static constexpr int kMaxCalls = 1024;
   static constexpr double kMaxCost = 1e9;
 };
@@ -43,6 +48,9 @@ absl::Status ValidateRequest(const v1::RollbackGraphRequest& request);
 absl::Status ValidateRequest(const v1::ListNodesRequest& request);
 absl::Status ValidateRequest(const v1::DescribeModelsRequest& request);
 absl::Status ValidateRequest(const v1::DrainNodeRequest& request);
+absl::Status ValidateRequest(const v1::LearnTokenRequest& request);
+absl::Status ValidateRequest(const v1::ForgetTokenRequest& request);
+absl::Status ValidateRequest(const v1::EvaluateTokensRequest& request);
 absl::Status ValidateRequest(const v1::GetTraceRequest& request);
 absl::Status ValidateRequest(const v1::ListTracesRequest& request);
 absl::Status ValidateRequest(const v1::GetServerInfoRequest& request);

@@ -37,6 +37,13 @@ void Append(std::span<const float> vector, SparseRows* rows) {
 
 }  // namespace
 
+SoftmaxTraining EmbeddingClassifier::TrainingOf(const v1::EncoderHead& settings) {
+  return {.epochs = settings.epochs(),
+          .seed = settings.seed(),
+          .learning_rate = kLearningRate,
+          .smoothing = kSmoothing};
+}
+
 std::vector<std::string_view> EmbeddingClassifier::TextsOf(const RoutingExamples& examples) {
   std::vector<std::string_view> texts;
   for (const std::vector<std::string>& own : examples.classes) {
@@ -84,10 +91,7 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
     selected.push_back(static_cast<uint32_t>(i));
   }
 
-  const SoftmaxTraining training = {.epochs = settings.epochs(),
-                                    .seed = settings.seed(),
-                                    .learning_rate = kLearningRate,
-                                    .smoothing = kSmoothing};
+  const SoftmaxTraining training = TrainingOf(settings);
   const auto train = [&](const std::vector<uint32_t>& some) {
     return TrainSoftmax(rows, labels, some, dimension, classes + 1, training, deadline);
   };
@@ -106,13 +110,21 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
 
 void EmbeddingClassifier::Score(std::span<const float> vector, const std::vector<bool>& live,
                                 HeadScores* scores) const {
+  ScoreLogits(Logits(vector), live, temperature_, scores);
+}
+
+std::vector<float> EmbeddingClassifier::Logits(std::span<const float> vector) const {
   SparseRows rows;
   rows.entries.reserve(vector.size());
   Append(vector, &rows);
   std::vector<float> logits = model_.bias;
   add_rows_(rows.entries.data(), rows.entries.data() + rows.entries.size(), model_.weights.data(),
             model_.stride, logits.data());
-  ScoreLogits(std::span<const float>(logits).first(model_.classes), live, temperature_, scores);
+  logits.resize(model_.classes);
+  if (columns_.empty()) return logits;
+  std::vector<float> combined;
+  CombineColumns(logits, columns_, &combined);
+  return combined;
 }
 
 EncoderHead::EncoderHead(std::shared_ptr<const EmbeddingClassifier> classifier,

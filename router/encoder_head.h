@@ -17,11 +17,15 @@
 #include "router/example_embeddings.h"
 #include "router/routing_examples.h"
 #include "router/softmax_regression.h"
+#include "router/softmax_row.h"
 
 namespace octogate::router {
 
 // Scores classes of vectors: a linear softmax and a temperature, with a class "none" that is
 // learned from generic texts, as in the lexical head (lexical_head.h).
+//
+// A trained classifier can learn further classes, one at a time, which leaves the logits of all
+// others and the temperature as they are, bit by bit.
 //
 // Immutable and thread-safe once trained; the result depends on settings, examples and their
 // vectors alone.
@@ -36,6 +40,22 @@ class EmbeddingClassifier {
       const v1::EncoderHead& settings, const RoutingExamples& examples,
       const ExampleEmbeddings& embeddings, absl::Time deadline);
 
+  // Weights of the columns that Learn has added.
+  using Row = std::shared_ptr<const LinearRow>;
+
+  // `trained`, which was trained with `settings` on `examples`, with `learned.rows` added in their
+  // order: each is fitted to tell its texts from all those before it. `rows` has those that have
+  // been fitted before and null for others, which are set; one that was fitted differs in nothing
+  // from one that was kept. `embeddings` has a vector for each text. DEADLINE_EXCEEDED as
+  // TrainSoftmax.
+  static absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> Learn(
+      const EmbeddingClassifier& trained, const v1::EncoderHead& settings,
+      const RoutingExamples& examples, const LearnedClasses& learned,
+      const ExampleEmbeddings& embeddings, absl::Time deadline, std::vector<Row>* rows);
+
+  // Of each class, then of "none", before the temperature.
+  std::vector<float> Logits(std::span<const float> vector) const;
+
   // `vector` has dimension() values.
   void Score(std::span<const float> vector, const std::vector<bool>& live,
              HeadScores* scores) const;
@@ -46,7 +66,11 @@ class EmbeddingClassifier {
  private:
   EmbeddingClassifier() = default;
 
+  static SoftmaxTraining TrainingOf(const v1::EncoderHead& settings);
+
   LinearModel model_;
+  // Of each class, then of "none"; empty where they are the model's columns, in this order.
+  std::vector<ClassColumns> columns_;
   double temperature_ = 1;
   AddRowsFunction add_rows_ = nullptr;
 };

@@ -42,6 +42,8 @@ constexpr std::array kRules = {
     FieldRule{.field = "Model.max_context", .min = 16, .max = 1 << 24},
     FieldRule{.field = "Node.name", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "Node.examples", .min_bytes = 1, .max_bytes = 16384, .max_items = 100'000},
+    FieldRule{
+        .field = "Node.learned_examples", .min_bytes = 1, .max_bytes = 16384, .max_items = 1024},
     FieldRule{.field = "Node.token", .form = TextForm::kToken},
     FieldRule{.field = "ModelNode.model", .required = true, .form = TextForm::kModelName},
     FieldRule{.field = "ModelNode.system", .max_bytes = kPromptBytes},

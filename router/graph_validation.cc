@@ -290,8 +290,11 @@ class Validator {
     int64_t example_bytes = 0;
     int64_t members = 0;
     for (const v1::Node& node : spec_.nodes()) {
-      examples += node.examples_size();
+      examples += node.examples_size() + node.learned_examples_size();
       for (const std::string& example : node.examples()) {
+        example_bytes += static_cast<int64_t>(example.size());
+      }
+      for (const std::string& example : node.learned_examples()) {
         example_bytes += static_cast<int64_t>(example.size());
       }
       members += node.router().members_size();

@@ -55,14 +55,21 @@ std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first
 
 }  // namespace
 
-LexicalHead::LexicalHead(int hash_bits) : vocabulary_(hash_bits) {}
+SoftmaxTraining LexicalHead::TrainingOf(const v1::LexicalHead& settings, size_t classes) {
+  return {.epochs = settings.epochs(),
+          .seed = settings.seed(),
+          .learning_rate = kLearningRate,
+          .smoothing = std::min(kMaxSmoothing, kSmoothingPerClass * static_cast<double>(classes))};
+}
+
+LexicalHead::LexicalHead(LexicalVocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {}
 
 absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     const v1::LexicalHead& settings, const RoutingExamples& examples, absl::Time deadline) {
   if (examples.classes.empty()) {
     return absl::InvalidArgumentError("a lexical head needs at least one class");
   }
-  const std::shared_ptr<LexicalHead> head(new LexicalHead(settings.hash_bits()));
+  const std::shared_ptr<LexicalHead> head(new LexicalHead(LexicalVocabulary(settings.hash_bits())));
   head->classes_ = examples.classes.size();
   const int none = static_cast<int>(head->classes_);
 
@@ -89,12 +96,7 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     selected.push_back(static_cast<uint32_t>(i));
   }
 
-  const SoftmaxTraining training = {
-      .epochs = settings.epochs(),
-      .seed = settings.seed(),
-      .learning_rate = kLearningRate,
-      .smoothing = std::min(kMaxSmoothing,
-                            kSmoothingPerClass * static_cast<double>(examples.classes.size()))};
+  const SoftmaxTraining training = TrainingOf(settings, examples.classes.size());
   const auto train = [&](const std::vector<uint32_t>& some) {
     return TrainSoftmax(rows, labels, some, head->vocabulary_.rows(), head->classes_ + 1, training,
                         deadline);
@@ -117,12 +119,23 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
 void LexicalHead::Score(std::string_view text, const std::vector<bool>& live,
                         Scores* scores) const {
   std::unique_ptr<Scratch> scratch = TakeScratch();
-  vocabulary_.Read(text, &scratch->extractor, &scratch->rows);
-  const std::vector<float>& logits =
-      scratch->logits.Compute(model_, LexicalVocabulary::Frequency, &scratch->rows);
-
-  ScoreLogits(std::span<const float>(logits).first(classes_ + 1), live, temperature_, scores);
+  ScoreLogits(ComputeLogits(text, scratch.get()), live, temperature_, scores);
   ReturnScratch(std::move(scratch));
+}
+
+std::vector<float> LexicalHead::Logits(std::string_view text) const {
+  Scratch scratch;
+  const std::span<const float> logits = ComputeLogits(text, &scratch);
+  return {logits.begin(), logits.end()};
+}
+
+std::span<const float> LexicalHead::ComputeLogits(std::string_view text, Scratch* scratch) const {
+  vocabulary_.Read(text, &scratch->extractor, &scratch->rows);
+  const std::vector<float>& columns =
+      scratch->logits.Compute(model_, LexicalVocabulary::Frequency, &scratch->rows);
+  if (columns_.empty()) return std::span<const float>(columns).first(classes_ + 1);
+  CombineColumns(columns, columns_, &scratch->combined);
+  return scratch->combined;
 }
 
 std::unique_ptr<LexicalHead::Scratch> LexicalHead::TakeScratch() const {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "router/lexical_vocabulary.h"
 #include "router/quantized_model.h"
 #include "router/routing_examples.h"
+#include "router/softmax_row.h"
 
 namespace octogate::router {
 
@@ -30,6 +32,10 @@ namespace octogate::router {
 // seen: features without example count in a text's length but give no evidence, and one more class,
 // "none", is learned from generic texts. So a head with few examples is seldom sure, and what has
 // nothing in common with any example goes to the next head or to the fallback.
+//
+// A trained head can learn further classes, one at a time, which leaves the logits of all others
+// and the temperature as they are, bit by bit: a class gets a column of weights of its own, and
+// words that no class knew before count for it alone (lexical_learner.h).
 //
 // Immutable and thread-safe once trained; the result depends on settings and examples alone.
 class LexicalHead {
@@ -46,21 +52,32 @@ class LexicalHead {
   // `live[c]` false: class c cannot be chosen and gets 0. Fills `scores`, whose memory is reused.
   void Score(std::string_view text, const std::vector<bool>& live, Scores* scores) const;
 
+  // Of each class, then of "none", before the temperature.
+  std::vector<float> Logits(std::string_view text) const;
+
   double temperature() const { return temperature_; }
 
  private:
+  friend class LexicalLearner;
+
   struct Scratch {
     LexicalFeatureExtractor extractor;
     GroupedRows rows;
     QuantizedLogits logits;
+    std::vector<float> combined;
   };
 
-  explicit LexicalHead(int hash_bits);
+  explicit LexicalHead(LexicalVocabulary vocabulary);
+
+  static SoftmaxTraining TrainingOf(const v1::LexicalHead& settings, size_t classes);
+  std::span<const float> ComputeLogits(std::string_view text, Scratch* scratch) const;
 
   std::unique_ptr<Scratch> TakeScratch() const;
   void ReturnScratch(std::unique_ptr<Scratch> scratch) const;
 
-  size_t classes_ = 0;  // Without "none", which is the last class of the model.
+  size_t classes_ = 0;  // Without "none".
+  // Of each class, then of "none"; empty where they are the model's columns, in this order.
+  std::vector<ClassColumns> columns_;
   LexicalVocabulary vocabulary_;
   QuantizedModel model_;
   double temperature_ = 1;

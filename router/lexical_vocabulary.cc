@@ -5,8 +5,6 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
-
 namespace octogate::router {
 namespace {
 
@@ -108,14 +106,21 @@ SparseRows LexicalVocabulary::MakeRows(const std::vector<std::string_view>& text
     float squares = 0;
     for (const LexicalTerm& term : extractor.Extract(text)) {
       Known& known = *Slot(term.hash);
-      const float value = term_values_[known.row];
-      if (known.square == 0) known.square = value * value + RunSquares(extractor.Runs(term));
       const float frequency = Frequency(term.count);
-      squares += frequency * frequency * known.square;
-      add(known.row, frequency * value);
-      for (const uint64_t run : extractor.Runs(term)) {
+      const absl::Span<const uint64_t> runs = extractor.Runs(term);
+      if (known.hash != 0) {
+        const float value = term_values_[known.row];
+        if (known.square == 0) known.square = value * value + RunSquares(runs);
+        squares += frequency * frequency * known.square;
+        add(known.row, frequency * value);
+      } else {
+        squares += frequency * frequency * (unknown_square_ + RunSquares(runs));
+        const uint32_t row = added_terms_.at(term.hash);
+        add(row, frequency * ValueOf(row));
+      }
+      for (const uint64_t run : runs) {
         const auto row = static_cast<uint32_t>(BucketOf(run).row);
-        add(row, frequency * run_values_[row - term_values_.size()]);
+        add(row, frequency * ValueOf(row));
       }
     }
     const float scale = squares == 0 ? 0 : 1 / std::sqrt(squares);
@@ -123,6 +128,57 @@ SparseRows LexicalVocabulary::MakeRows(const std::vector<std::string_view>& text
     rows.begin.push_back(rows.entries.size());
   }
   return rows;
+}
+
+SparseRows LexicalVocabulary::Extend(const std::vector<std::string_view>& texts) {
+  LexicalFeatureExtractor extractor;
+  for (const std::string_view text : texts) {
+    for (const LexicalTerm& term : extractor.Extract(text)) {
+      if (Slot(term.hash)->hash != 0) continue;
+      const auto row = static_cast<uint32_t>(rows());
+      if (added_terms_.try_emplace(term.hash, row).second) {
+        added_values_.push_back(std::sqrt(unknown_square_));
+      }
+      for (const uint64_t run : extractor.Runs(term)) {
+        Bucket& bucket = buckets_[run >> shift_];
+        if (bucket.row >= 0) continue;
+        bucket.row = static_cast<int32_t>(rows());
+        added_values_.push_back(std::sqrt(bucket.square));
+      }
+    }
+  }
+  return MakeRows(texts);
+}
+
+float LexicalVocabulary::ValueOf(uint32_t row) const {
+  if (row < term_values_.size()) return term_values_[row];
+  row -= static_cast<uint32_t>(term_values_.size());
+  if (row < run_values_.size()) return run_values_[row];
+  return added_values_[row - run_values_.size()];
+}
+
+std::vector<std::vector<uint32_t>> LexicalVocabulary::FindRuns(
+    const std::vector<std::string_view>& texts) const {
+  std::vector<std::vector<uint32_t>> runs(term_values_.size());
+  LexicalFeatureExtractor extractor;
+  for (const std::string_view text : texts) {
+    for (const LexicalTerm& term : extractor.Extract(text)) {
+      std::vector<uint32_t>& own = runs[Slot(term.hash)->row];
+      if (!own.empty()) continue;
+      for (const uint64_t run : extractor.Runs(term)) {
+        own.push_back(static_cast<uint32_t>(BucketOf(run).row));
+      }
+    }
+  }
+  return runs;
+}
+
+void LexicalVocabulary::FoldRuns(const std::vector<std::vector<uint32_t>>& runs,
+                                 std::vector<float>* weights) const {
+  for (uint32_t row = 0; row < weights->size(); ++row) (*weights)[row] *= ValueOf(row);
+  for (size_t term = 0; term < runs.size(); ++term) {
+    for (const uint32_t run : runs[term]) (*weights)[term] += (*weights)[run];
+  }
 }
 
 void LexicalVocabulary::FoldRuns(const std::vector<std::string_view>& texts,
@@ -157,7 +213,7 @@ void LexicalVocabulary::Read(std::string_view text, LexicalFeatureExtractor* ext
                              GroupedRows* rows) const {
   // Slots are all over the table: they are asked for this many terms ahead.
   constexpr size_t kAhead = 12;
-  uint32_t run_rows[LexicalFeatureExtractor::kMaxRuns];
+  uint32_t run_rows[LexicalFeatureExtractor::kMaxRuns + 1];
   rows->once.clear();
   rows->other.clear();
   float squares = 0;
@@ -185,6 +241,11 @@ void LexicalVocabulary::Read(std::string_view text, LexicalFeatureExtractor* ext
       square += bucket.square;
       *end = static_cast<uint32_t>(bucket.row);
       end += bucket.row >= 0 ? 1 : 0;
+    }
+    if (!added_terms_.empty()) {
+      if (const auto added = added_terms_.find(term.hash); added != added_terms_.end()) {
+        *end++ = added->second;
+      }
     }
     const float frequency = Frequency(term.count);
     squares += frequency * frequency * square;

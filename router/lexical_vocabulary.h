@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "router/lexical_features.h"
 #include "router/quantized_model.h"
@@ -30,11 +31,25 @@ class LexicalVocabulary {
   // memory are linear in the size of the texts.
   SparseRows Index(const std::vector<std::string_view>& texts);
 
-  // Rows of weights: those of terms, then those of runs.
-  size_t rows() const { return term_values_.size() + run_values_.size(); }
+  // Adds rows for the terms and runs of `texts` that it lacks, and makes their vectors. The vector
+  // of any text has the same values in the rows that there were before: what is unknown counts in
+  // its length as ever.
+  SparseRows Extend(const std::vector<std::string_view>& texts);
+
+  // Vectors for training, as Index and Extend make them, of texts that they were given.
+  SparseRows MakeRows(const std::vector<std::string_view>& texts);
+
+  // Rows of weights: those of terms, then those of runs, then those that Extend has added.
+  size_t rows() const { return term_values_.size() + run_values_.size() + added_values_.size(); }
 
   // Makes of a model trained on Index's rows one for Read's. `texts` are those of Index.
   void FoldRuns(const std::vector<std::string_view>& texts, LinearModel* model) const;
+
+  // The same for the weights of one class, one for each row, with the runs of each term that
+  // FindRuns gives for Index's texts. Terms that Extend has added are not folded: they are read
+  // together with their runs.
+  std::vector<std::vector<uint32_t>> FindRuns(const std::vector<std::string_view>& texts) const;
+  void FoldRuns(const std::vector<std::vector<uint32_t>>& runs, std::vector<float>* weights) const;
 
   // The vector of `text` for a folded model, by counts of words; `rows` is written anew.
   void Read(std::string_view text, LexicalFeatureExtractor* extractor, GroupedRows* rows) const;
@@ -63,14 +78,17 @@ class LexicalVocabulary {
   // Of a hash, whose lowest bit is always set.
   size_t SlotOf(uint64_t hash) const { return (hash >> 1) & (known_.size() - 1); }
   void CountDocuments(const std::vector<std::string_view>& texts);
-  SparseRows MakeRows(const std::vector<std::string_view>& texts);
+  // What a row weighs in a text that has it once.
+  float ValueOf(uint32_t row) const;
 
-  const int shift_;
+  int shift_;
   std::vector<Known> known_;        // A hash table with linear probing, at most half full.
   std::vector<float> term_values_;  // Of each term's row.
   std::vector<Bucket> buckets_;
   std::vector<float> run_values_;  // Of each run's row.
   float unknown_square_ = 0;       // Of a term that no example has, its runs left out.
+  absl::flat_hash_map<uint64_t, uint32_t> added_terms_;  // Their rows, by their hashes.
+  std::vector<float> added_values_;                      // Of each row that Extend has added.
 };
 
 }  // namespace octogate::router

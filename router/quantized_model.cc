@@ -98,6 +98,16 @@ __attribute__((target("avx512f,avx512bw,avx512vl"))) void SumRowsAvx512(const ui
 }
 #endif
 
+float ScaleOf(const std::vector<float>& weights) {
+  float largest = 0;
+  for (const float weight : weights) largest = std::max(largest, std::abs(weight));
+  return largest / kMaxWeight;
+}
+
+int8_t QuantizeWeight(float weight, float scale) {
+  return static_cast<int8_t>(std::lround(std::clamp(weight / scale, -kMaxWeight, kMaxWeight)));
+}
+
 }  // namespace
 
 QuantizedModel Quantize(const LinearModel& model) {
@@ -107,19 +117,50 @@ QuantizedModel Quantize(const LinearModel& model) {
   quantized.bias.assign(model.bias.begin(),
                         model.bias.begin() + static_cast<ptrdiff_t>(model.classes));
   quantized.blocks.resize(model.features * quantized.blocks_per_row);
-  float largest = 0;
-  for (const float weight : model.weights) largest = std::max(largest, std::abs(weight));
-  quantized.scale = largest / kMaxWeight;
-  if (quantized.scale == 0) return quantized;
+  const float scale = ScaleOf(model.weights);
+  quantized.scales.assign(model.classes, scale);
+  if (scale == 0) return quantized;
   for (size_t row = 0; row < model.features; ++row) {
     const float* weights = &model.weights[row * model.stride];
     Block* blocks = &quantized.blocks[row * quantized.blocks_per_row];
     for (size_t c = 0; c < model.classes; ++c) {
-      const float weight = std::clamp(weights[c] / quantized.scale, -kMaxWeight, kMaxWeight);
-      blocks[c / kBlock].weights[c % kBlock] = static_cast<int8_t>(std::lround(weight));
+      blocks[c / kBlock].weights[c % kBlock] = QuantizeWeight(weights[c], scale);
     }
   }
   return quantized;
+}
+
+QuantizedColumn QuantizeColumn(const std::vector<float>& weights, float bias) {
+  QuantizedColumn column;
+  column.bias = bias;
+  column.scale = ScaleOf(weights);
+  column.weights.assign(weights.size(), 0);
+  if (column.scale == 0) return column;
+  for (size_t row = 0; row < weights.size(); ++row) {
+    column.weights[row] = QuantizeWeight(weights[row], column.scale);
+  }
+  return column;
+}
+
+void AppendColumn(const QuantizedColumn& column, QuantizedModel* model) {
+  const size_t place = model->classes++;
+  model->scales.push_back(column.scale);
+  model->bias.push_back(column.bias);
+  const size_t width = (model->classes + kBlock - 1) / kBlock;
+  const size_t rows = std::max(model->rows(), column.weights.size());
+  if (width != model->blocks_per_row) {
+    std::vector<Block> wider(rows * width);
+    for (size_t row = 0; row < model->rows(); ++row) {
+      std::copy_n(&model->blocks[row * model->blocks_per_row], model->blocks_per_row,
+                  &wider[row * width]);
+    }
+    model->blocks = std::move(wider);
+    model->blocks_per_row = width;
+  }
+  model->blocks.resize(rows * width);
+  for (size_t row = 0; row < column.weights.size(); ++row) {
+    model->blocks[row * width + place / kBlock].weights[place % kBlock] = column.weights[row];
+  }
 }
 
 const std::vector<SumRowsFunction>& SumRowsFunctions() {
@@ -158,10 +199,27 @@ const std::vector<float>& QuantizedLogits::Compute(const QuantizedModel& model,
     const float factor = value(of_group);
     for (size_t c = 0; c < width; ++c) totals_[c] += factor * static_cast<float>(sums_[c]);
   }
-  const float scale = rows->scale * model.scale;
   logits_.resize(model.classes);
-  for (size_t c = 0; c < model.classes; ++c) logits_[c] = model.bias[c] + scale * totals_[c];
+  for (size_t c = 0; c < model.classes; ++c) {
+    logits_[c] = model.bias[c] + rows->scale * model.scales[c] * totals_[c];
+  }
   return logits_;
+}
+
+float LogitOf(const QuantizedColumn& column, float (*value)(uint32_t), const GroupedRows& rows) {
+  const auto weight = [&](uint32_t row) -> int32_t {
+    return row < column.weights.size() ? column.weights[row] : 0;
+  };
+  int32_t sum = 0;
+  for (const uint32_t row : rows.once) sum += weight(row);
+  auto total = static_cast<float>(sum);
+  for (auto row = rows.other.begin(); row != rows.other.end();) {
+    const uint32_t of_group = row->value;
+    sum = 0;
+    for (; row != rows.other.end() && row->value == of_group; ++row) sum += weight(row->row);
+    total += value(of_group) * static_cast<float>(sum);
+  }
+  return column.bias + rows.scale * column.scale * total;
 }
 
 }  // namespace octogate::router

@@ -22,12 +22,29 @@ struct QuantizedModel {
 
   size_t classes = 0;
   size_t blocks_per_row = 0;
-  float scale = 0;  // Of all weights: scale * weights[c] is within scale / 2 of the model's.
+  // Of each class, equal for all that were quantized together: scales[c] * weights[c] is within
+  // scales[c] / 2 of the model's.
+  std::vector<float> scales;
   std::vector<Block> blocks;  // Weights are in [-127, 127].
   std::vector<float> bias;    // `classes` of them.
+
+  size_t rows() const { return blocks_per_row == 0 ? 0 : blocks.size() / blocks_per_row; }
 };
 
 QuantizedModel Quantize(const LinearModel& model);
+
+// The weights of one class, of 8 bits.
+struct QuantizedColumn {
+  std::vector<int8_t> weights;  // Of each row.
+  float scale = 0;
+  float bias = 0;
+};
+
+QuantizedColumn QuantizeColumn(const std::vector<float>& weights, float bias);
+
+// Adds a class behind the others, which keep their logits bit by bit. Rows that the model lacks are
+// added, with zeros for the others; of rows that the column lacks it has zeros.
+void AppendColumn(const QuantizedColumn& column, QuantizedModel* model);
 
 // sums[c] += sum over rows of weights[row][c], for blocks_per_row whole blocks. Exact for fewer
 // than 2^24 rows.
@@ -48,6 +65,10 @@ struct GroupedRows {
   std::vector<uint32_t> once;
   std::vector<Row> other;
 };
+
+// The logit of one class, equal to that of QuantizedLogits where the model has the column.
+// `rows.other` is sorted by value, as QuantizedLogits leaves it.
+float LogitOf(const QuantizedColumn& column, float (*value)(uint32_t), const GroupedRows& rows);
 
 // Computes the logits of vectors. An object is scratch space, for one thread at a time.
 class QuantizedLogits {

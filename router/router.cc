@@ -11,6 +11,7 @@
 #include "common/strings.h"
 #include "router/cascade_rules.h"
 #include "router/encoder_ensemble.h"
+#include "router/lexical_learner.h"
 #include "router/routing_step.h"
 
 namespace octogate::router {
@@ -41,6 +42,26 @@ std::string Fingerprint(const v1::EncoderHead& settings, const std::string& mode
   return Sha256Hex(bytes);
 }
 
+// Of each row that is learned after a head of the name `trained`, and of the head with all of them.
+// A row depends on all before it.
+std::vector<std::string> Fingerprints(const std::string& trained, const LearnedClasses& learned) {
+  std::vector<std::string> chain;
+  std::string bytes = trained;
+  for (const LearnedClasses::Row& row : learned.rows) {
+    const std::string place =
+        row.place == learned.trained.size() ? "none" : absl::StrCat(learned.trained[row.place]);
+    absl::StrAppend(&bytes, "|", place, ";", row.texts.size());
+    for (const std::string& text : row.texts) absl::StrAppend(&bytes, ",", text.size(), ":", text);
+    bytes = Sha256Hex(bytes);
+    chain.push_back(bytes);
+  }
+  absl::StrAppend(&bytes, "|head");
+  for (const int place : learned.trained) absl::StrAppend(&bytes, ",", place);
+  for (const LearnedClasses::Row& row : learned.rows) absl::StrAppend(&bytes, ";", row.place);
+  chain.push_back(Sha256Hex(bytes));
+  return chain;
+}
+
 }  // namespace
 
 // Makes the routers of a snapshot.
@@ -63,23 +84,26 @@ class RoutingBuilder {
     }
     OCTOGATE_ASSIGN_OR_RETURN(routing->fallback, Find(node.router().fallback()));
     std::vector<CascadeHead> cascade;
+    std::string trained;  // The names of the heads that learn.
     for (const v1::Head& head : node.router().heads()) {
-      cascade.push_back({.settings = &head});
+      CascadeHead& learner = cascade.emplace_back();
+      learner.settings = &head;
+      std::string name;
       RouterRouting::Head& built = routing->heads.emplace_back();
       if (head.has_lexical()) {
-        OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing));
+        OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing, &name));
       } else if (head.has_encoder()) {
         OCTOGATE_ASSIGN_OR_RETURN(
-            built.encoder, BuildEncoder(head.encoder(), *routing, &cascade.back().embeddings));
+            built.encoder, BuildEncoder(head.encoder(), *routing, &learner.embeddings, &name));
       } else if (head.has_causal()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.causal, BuildCausal(head.causal(), *routing));
       } else {
         return absl::InvalidArgumentError("a head is neither lexical, encoder nor causal");
       }
+      absl::StrAppend(&trained, name, ";");
     }
-    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<double> thresholds,
-                              ChooseThresholds(cascade, ExamplesOf(*routing), deadline_));
-    for (size_t h = 0; h < thresholds.size(); ++h) routing->heads[h].threshold = thresholds[h];
+    OCTOGATE_ASSIGN_OR_RETURN(const auto thresholds, BuildThresholds(cascade, trained, *routing));
+    for (size_t h = 0; h < thresholds->size(); ++h) routing->heads[h].threshold = (*thresholds)[h];
     routing->rewritten.assign(routing->members.size(), false);
     if (!node.router().has_rewrite()) return routing;
     const v1::Rewrite& rewrite = node.router().rewrite();
@@ -99,16 +123,24 @@ class RoutingBuilder {
     return absl::InvalidArgumentError(absl::StrCat("there is no node ", Quoted(name)));
   }
 
-  // Descriptions and examples of a node and, for a router, of all nodes that it may hand over to.
-  std::vector<std::string> TextsOf(const v1::Node& root) const {
-    std::vector<std::string> texts;
+  // Texts of a node and, for a router, of all nodes that it may hand over to.
+  struct NodeTexts {
+    std::vector<std::string> examples;  // with descriptions
+    std::vector<std::string> learned;
+    bool has_examples = false;  // not descriptions alone
+  };
+  NodeTexts TextsOf(const v1::Node& root) const {
+    NodeTexts texts;
     absl::flat_hash_set<const v1::Node*> seen = {&root};
     std::vector<const v1::Node*> open = {&root};
     while (!open.empty()) {
       const v1::Node& node = *open.back();
       open.pop_back();
-      if (!node.description().empty()) texts.push_back(node.description());
-      texts.insert(texts.end(), node.examples().begin(), node.examples().end());
+      if (!node.description().empty()) texts.examples.push_back(node.description());
+      texts.examples.insert(texts.examples.end(), node.examples().begin(), node.examples().end());
+      texts.learned.insert(texts.learned.end(), node.learned_examples().begin(),
+                           node.learned_examples().end());
+      texts.has_examples = texts.has_examples || node.examples_size() > 0;
       for (const std::string& name : node.router().members()) {
         const v1::Node* member = snapshot_.FindNode(name);
         if (member != nullptr && seen.insert(member).second) open.push_back(member);
@@ -117,73 +149,188 @@ class RoutingBuilder {
     return texts;
   }
 
-  RoutingExamples ExamplesOf(const RouterRouting& routing) const {
+  // What a router's heads learn, and when.
+  struct Lessons {
     RoutingExamples examples;
+    LearnedClasses learned;
+  };
+
+  // Members with examples are trained together, with their descriptions. So a member that has come
+  // with a description alone changes nothing for them: like all learned examples, it is learned
+  // afterwards. Where no member has examples, all descriptions are trained together.
+  Lessons LessonsOf(const RouterRouting& routing) const {
+    std::vector<NodeTexts> texts;
+    bool any_examples = false;
     bool fallback_is_member = false;
     for (const v1::Node* member : routing.members) {
-      examples.classes.push_back(TextsOf(*member));
+      texts.push_back(TextsOf(*member));
+      any_examples = any_examples || texts.back().has_examples;
       fallback_is_member = fallback_is_member || member == routing.fallback;
+    }
+    Lessons lessons;
+    LearnedClasses& learned = lessons.learned;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const bool trained = texts[i].has_examples || (!any_examples && !texts[i].examples.empty());
+      std::vector<std::string> later = std::move(texts[i].learned);
+      if (trained) {
+        learned.trained.push_back(static_cast<int>(lessons.examples.classes.size()));
+        lessons.examples.classes.push_back(std::move(texts[i].examples));
+      } else {
+        learned.trained.push_back(-1);
+        later.insert(later.begin(), texts[i].examples.begin(), texts[i].examples.end());
+      }
+      if (!later.empty()) learned.rows.push_back({.place = i, .texts = std::move(later)});
     }
     // What belongs to the fallback belongs to no member. A fallback that is tried for anything,
     // e.g. another router, would claim the members' own examples.
     if (!fallback_is_member && !routing.fallback->has_router()) {
-      examples.none = {routing.fallback->examples().begin(), routing.fallback->examples().end()};
+      const v1::Node& fallback = *routing.fallback;
+      lessons.examples.none = {fallback.examples().begin(), fallback.examples().end()};
+      if (fallback.learned_examples_size() > 0) {
+        learned.rows.push_back(
+            {.place = texts.size(),
+             .texts = {fallback.learned_examples().begin(), fallback.learned_examples().end()}});
+      }
     }
-    return examples;
+    // A head has a class at least, even if nothing is known of it.
+    if (lessons.examples.classes.empty()) {
+      lessons.examples.classes.resize(1);
+      learned.trained.front() = 0;
+    }
+    return lessons;
   }
 
-  absl::StatusOr<std::shared_ptr<const LexicalHead>> BuildLexical(const v1::LexicalHead& settings,
-                                                                  const RouterRouting& routing) {
-    const RoutingExamples examples = ExamplesOf(routing);
-    const std::string fingerprint = Fingerprint(settings, examples);
-    std::shared_ptr<const LexicalHead>& head = used_.lexical[fingerprint];
-    if (head != nullptr) return head;
-    if (const auto known = known_.lexical.find(fingerprint); known != known_.lexical.end()) {
-      head = known->second;
-      return head;
+  // All that LessonsOf has, to be trained together.
+  RoutingExamples AllExamplesOf(const RouterRouting& routing) const {
+    Lessons lessons = LessonsOf(routing);
+    RoutingExamples together;
+    together.none = std::move(lessons.examples.none);
+    for (const int place : lessons.learned.trained) {
+      std::vector<std::string>& own = together.classes.emplace_back();
+      if (place >= 0) own = std::move(lessons.examples.classes[static_cast<size_t>(place)]);
     }
-    OCTOGATE_ASSIGN_OR_RETURN(head, LexicalHead::Train(settings, examples, deadline_));
+    for (LearnedClasses::Row& row : lessons.learned.rows) {
+      std::vector<std::string>& own =
+          row.place == together.classes.size() ? together.none : together.classes[row.place];
+      own.insert(own.end(), row.texts.begin(), row.texts.end());
+    }
+    return together;
+  }
+
+  // Those of examples that are trained together: what is learned later moves no threshold.
+  // `trained` names the heads that learn.
+  absl::StatusOr<std::shared_ptr<const std::vector<double>>> BuildThresholds(
+      const std::vector<CascadeHead>& cascade, const std::string& trained,
+      const RouterRouting& routing) {
+    std::string bytes = trained;
+    for (const CascadeHead& head : cascade) {
+      const std::string settings = head.settings->SerializeAsString();
+      absl::StrAppend(&bytes, settings.size(), ":", settings);
+    }
+    const std::string name = Sha256Hex(bytes);
+    auto thresholds = Take(name, known_.thresholds, &used_.thresholds);
+    if (thresholds == nullptr) {
+      OCTOGATE_ASSIGN_OR_RETURN(std::vector<double> chosen,
+                                ChooseThresholds(cascade, LessonsOf(routing).examples, deadline_));
+      thresholds = std::make_shared<const std::vector<double>>(std::move(chosen));
+      used_.thresholds[name] = thresholds;
+    }
+    return thresholds;
+  }
+
+  // Sets `name` to what names the head before it has learned anything.
+  absl::StatusOr<std::shared_ptr<const LexicalHead>> BuildLexical(const v1::LexicalHead& settings,
+                                                                  const RouterRouting& routing,
+                                                                  std::string* name) {
+    const Lessons lessons = LessonsOf(routing);
+    std::string fingerprint = Fingerprint(settings, lessons.examples);
+    *name = fingerprint;
+    std::shared_ptr<const LexicalHead> trained = Take(fingerprint, known_.lexical, &used_.lexical);
+    if (trained == nullptr) {
+      OCTOGATE_ASSIGN_OR_RETURN(trained, LexicalHead::Train(settings, lessons.examples, deadline_));
+      used_.lexical[fingerprint] = trained;
+    }
+    const LearnedClasses& learned = lessons.learned;
+    if (learned.IsIdentity(lessons.examples.classes.size())) return trained;
+    const std::vector<std::string> chain = Fingerprints(fingerprint, learned);
+    std::shared_ptr<const LexicalHead> head = Take(chain.back(), known_.lexical, &used_.lexical);
+    LexicalLearner learner(trained, settings, lessons.examples);
+    for (size_t i = 0; i < learned.rows.size(); ++i) {
+      auto row = Take(chain[i], known_.lexical_rows, &used_.lexical_rows);
+      if (head != nullptr) continue;
+      OCTOGATE_ASSIGN_OR_RETURN(row,
+                                learner.Add(learned, learned.rows[i], std::move(row), deadline_));
+      used_.lexical_rows[chain[i]] = std::move(row);
+    }
+    if (head == nullptr) head = std::move(learner).Finish(learned);
+    used_.lexical[chain.back()] = head;
     return head;
   }
 
+  // Sets `used` to the examples' vectors, `name` as BuildLexical. A head with `ensemble` is trained
+  // on everything together.
   absl::StatusOr<std::shared_ptr<const EncoderHead>> BuildEncoder(const v1::EncoderHead& settings,
                                                                   const RouterRouting& routing,
-                                                                  const ExampleEmbeddings** used) {
+                                                                  const ExampleEmbeddings** used,
+                                                                  std::string* name) {
     if (find_.embedding == nullptr) {
       return absl::FailedPreconditionError("encoder heads need a model that embeds");
     }
     OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<EmbeddingModel> model,
                               find_.embedding(settings.model()));
     OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model->Fingerprint(deadline_));
-    const RoutingExamples examples = ExamplesOf(routing);
-    const std::string fingerprint = Fingerprint(settings, weights, examples);
+    const Lessons lessons = LessonsOf(routing);
+    const LearnedClasses& learned = lessons.learned;
+    std::vector<std::string_view> texts = EmbeddingClassifier::TextsOf(lessons.examples);
+    for (const LearnedClasses::Row& row : learned.rows) {
+      texts.insert(texts.end(), row.texts.begin(), row.texts.end());
+    }
     // Kept in any case, for the next version.
-    OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> embeddings,
-                              ExampleEmbeddings::Make(EmbeddingClassifier::TextsOf(examples),
-                                                      *model, deadline_, EmbeddingsBy(weights)));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        const std::shared_ptr<const ExampleEmbeddings> embeddings,
+        ExampleEmbeddings::Make(texts, *model, deadline_, EmbeddingsBy(weights)));
     used_.embeddings[weights].push_back(embeddings);
     *used = embeddings.get();
+    *name = Fingerprint(settings, weights, lessons.examples);
     if (settings.ensemble()) {
-      std::shared_ptr<const EncoderEnsemble>& ensemble = used_.ensembles[fingerprint];
-      const auto known = known_.ensembles.find(fingerprint);
-      if (ensemble == nullptr && known != known_.ensembles.end()) ensemble = known->second;
+      const RoutingExamples together = AllExamplesOf(routing);
+      const std::string of_all = Fingerprint(settings, weights, together);
+      auto ensemble = Take(of_all, known_.ensembles, &used_.ensembles);
       if (ensemble == nullptr) {
         OCTOGATE_ASSIGN_OR_RETURN(
-            ensemble, EncoderEnsemble::Train(settings, examples, *embeddings, deadline_));
+            ensemble, EncoderEnsemble::Train(settings, together, *embeddings, deadline_));
+        used_.ensembles[of_all] = ensemble;
       }
-      return std::make_shared<const EncoderHead>(ensemble, std::move(model));
+      return std::make_shared<const EncoderHead>(std::move(ensemble), std::move(model));
     }
-    std::shared_ptr<const EmbeddingClassifier>& classifier = used_.classifiers[fingerprint];
+    const std::string fingerprint = *name;
+    auto classifier = Take(fingerprint, known_.classifiers, &used_.classifiers);
     if (classifier == nullptr) {
-      if (const auto known = known_.classifiers.find(fingerprint);
-          known != known_.classifiers.end()) {
-        classifier = known->second;
-      } else {
-        OCTOGATE_ASSIGN_OR_RETURN(
-            classifier, EmbeddingClassifier::Train(settings, examples, *embeddings, deadline_));
+      OCTOGATE_ASSIGN_OR_RETURN(classifier, EmbeddingClassifier::Train(settings, lessons.examples,
+                                                                       *embeddings, deadline_));
+      used_.classifiers[fingerprint] = classifier;
+    }
+    if (!learned.IsIdentity(lessons.examples.classes.size())) {
+      const std::vector<std::string> chain = Fingerprints(fingerprint, learned);
+      std::vector<EmbeddingClassifier::Row> rows;
+      for (size_t i = 0; i < learned.rows.size(); ++i) {
+        rows.push_back(Take(chain[i], known_.encoder_rows, &used_.encoder_rows));
       }
+      OCTOGATE_ASSIGN_OR_RETURN(
+          classifier, EmbeddingClassifier::Learn(*classifier, settings, lessons.examples, learned,
+                                                 *embeddings, deadline_, &rows));
+      for (size_t i = 0; i < rows.size(); ++i) used_.encoder_rows[chain[i]] = rows[i];
     }
     return std::make_shared<const EncoderHead>(classifier, std::move(model));
+  }
+
+  // What this snapshot or the one before has under that name, kept for the next; or null.
+  template <typename Map>
+  static typename Map::mapped_type Take(const std::string& name, const Map& known, Map* used) {
+    if (const auto found = used->find(name); found != used->end()) return found->second;
+    const auto found = known.find(name);
+    if (found == known.end()) return nullptr;
+    return used->emplace(name, found->second).first->second;
   }
 
   // All vectors that there are by the model of that fingerprint.

@@ -22,6 +22,8 @@ class EmbeddingClassifier;
 class EncoderEnsemble;
 class ExampleEmbeddings;
 class LexicalHead;
+struct LinearRow;
+struct QuantizedColumn;
 struct RouterRouting;
 
 // Where a graph's heads find their models. A function may be empty where no head needs it.
@@ -48,7 +50,8 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
 
   // Trains the lexical and encoder heads (deterministically: equal graphs give equal decisions) and
   // finds the causal ones. Heads whose settings and examples, and vectors of examples whose model,
-  // are those of `previous` are taken from there. `graph` is valid and has its defaults.
+  // are those of `previous` are taken from there, so that what a node learns trains nothing again
+  // but the row of its token (Node.learned_examples). `graph` is valid and has its defaults.
   // FAILED_PRECONDITION names every token that the vocabulary of a causal head's model lacks; other
   // errors of `find` and of models are passed on with the router's name. Blocks until `deadline` at
   // most.
@@ -81,7 +84,12 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
     // By what they were trained from.
     ByName<LexicalHead> lexical;
     ByName<EmbeddingClassifier> classifiers;
+    // By that and what had been learned before.
+    ByName<QuantizedColumn> lexical_rows;
+    ByName<LinearRow> encoder_rows;
     ByName<EncoderEnsemble> ensembles;
+    // By names of heads and their settings.
+    ByName<std::vector<double>> thresholds;
     // By the model's fingerprint, those of each head that uses it.
     absl::flat_hash_map<std::string, std::vector<std::shared_ptr<const ExampleEmbeddings>>>
         embeddings;

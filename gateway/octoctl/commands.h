@@ -32,6 +32,9 @@ ExitStatus Rollback(Connection& connection, int64_t version, Format format);
 ExitStatus GetGraph(Connection& connection, int64_t version, Format format);
 ExitStatus GetVersions(Connection& connection, Format format);
 
+// One line for each.
+void PrintChanges(const google::protobuf::RepeatedPtrField<v1::GraphChange>& changes);
+
 enum class Picture { kText, kDot, kSvg };
 ExitStatus View(Connection& connection, int64_t version, Picture picture,
                 const std::string& out_file);
@@ -63,6 +66,19 @@ ExitStatus Route(Connection& connection, const QueryOptions& options, Format for
 ExitStatus Ask(Connection& connection, const QueryOptions& options, Format format);
 ExitStatus Explain(Connection& connection, const std::string& trace_id, Format format);
 ExitStatus GetTraces(Connection& connection, const std::string& node, Format format);
+
+// token_commands.cc
+struct TokenOptions {
+  std::string node;    // learn, forget
+  std::string file;    // learn: examples; evaluate: labelled queries; "-" is standard input
+  std::string router;  // learn, evaluate
+  bool dry_run = false;
+  int64_t expected_version = 0;
+  bool all_heads = false;  // evaluate
+};
+ExitStatus LearnToken(Connection& connection, const TokenOptions& options, Format format);
+ExitStatus ForgetToken(Connection& connection, const TokenOptions& options, Format format);
+ExitStatus EvaluateTokens(Connection& connection, const TokenOptions& options, Format format);
 
 // completion.cc
 ExitStatus Completion(const std::string& shell);

@@ -13,23 +13,31 @@ _octoctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --server|--timeout|-o|--output) ((i++)) ;;
+      --server|--timeout|-o|--output|--examples|--set|--router) ((i++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
     esac
   done
   local words=''
   case $prev in
-    -f|--filename|--out) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    -f|--filename|--out|--examples|--set) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --router) words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
       case $command in
-        '') words='apply diff get describe route ask explain rollback drain view version completion --server --timeout --help --version' ;;
+        '') words='apply diff get describe route ask explain rollback drain tokens view version completion --server --timeout --help --version' ;;
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
         describe) [[ -z $second ]] && words='node model' || words=$(octoctl --timeout 1 get "${second}s" -o name 2>/dev/null) ;;
         drain) words="$(octoctl --timeout 1 get nodes -o name 2>/dev/null) --undo" ;;
+        tokens)
+          case $second in
+            '') words='learn forget evaluate' ;;
+            learn) words="$(octoctl --timeout 1 get nodes -o name 2>/dev/null) --examples --router --dry-run --expected-version -o" ;;
+            forget) words="$(octoctl --timeout 1 get nodes -o name 2>/dev/null) --dry-run --expected-version -o" ;;
+            evaluate) words='--set --router --all-heads -o' ;;
+          esac ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;
         route) words='--node --all-heads --tenant -o' ;;

@@ -1,46 +1,43 @@
-#include <unistd.h>
-
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gateway/octoctl/commands.h"
 #include "gateway/octoctl/graph_view.h"
+#include "gateway/octoctl/input.h"
 
 namespace octogate::octoctl {
 namespace {
 
 constexpr size_t kMaxManifestBytes = 4 << 20;
 
-// Reads a manifest; says on standard error why it could not.
 bool ReadManifest(const std::string& file, std::string& text) {
-  std::ifstream stream;
-  if (file != "-") {
-    stream.open(file, std::ios::binary);
-    if (!stream || std::filesystem::is_directory(file)) {
-      std::cerr << "octoctl: cannot read '" << file << "'\n";
-      return false;
-    }
-  }
-  std::istream& in = file == "-" ? std::cin : stream;
-  char block[1 << 16];
-  while (in.read(block, sizeof(block)) || in.gcount() > 0) {
-    text.append(block, static_cast<size_t>(in.gcount()));
-    if (text.size() > kMaxManifestBytes) {
-      std::cerr << "octoctl: '" << file << "' has more than 4 MiB; a manifest has less\n";
-      return false;
-    }
-  }
-  return true;
+  return ReadInput(file, kMaxManifestBytes, text);
 }
 
 std::string SourceName(const std::string& file) { return file == "-" ? "stdin" : file; }
 
-template <typename Changes>
-void PrintChanges(const Changes& changes, const Style& style) {
+std::string Cost(double cost) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.6g", cost);
+  return text;
+}
+
+// "a query takes at most 4 nodes, 3 calls, cost 0.0123, 60 s".
+std::string Describe(const v1::QueryBounds& bounds) {
+  std::string text = "a query takes at most " + std::to_string(bounds.steps()) + " nodes, " +
+                     std::to_string(bounds.calls()) + " calls, ";
+  if (bounds.cost() > 0) text += "cost " + Cost(bounds.cost()) + " for what is written, ";
+  return text + Duration(bounds.time_ms() * 1000);
+}
+
+}  // namespace
+
+void PrintChanges(const google::protobuf::RepeatedPtrField<v1::GraphChange>& changes) {
+  const Style style = StandardOutputStyle();
   for (const v1::GraphChange& change : changes) {
     const std::string path = OneLine(change.path(), 200);
     const std::string before = OneLine(change.before(), 200);
@@ -59,22 +56,6 @@ void PrintChanges(const Changes& changes, const Style& style) {
   }
 }
 
-std::string Cost(double cost) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.6g", cost);
-  return text;
-}
-
-// "a query takes at most 4 nodes, 3 calls, cost 0.0123, 60 s".
-std::string Describe(const v1::QueryBounds& bounds) {
-  std::string text = "a query takes at most " + std::to_string(bounds.steps()) + " nodes, " +
-                     std::to_string(bounds.calls()) + " calls, ";
-  if (bounds.cost() > 0) text += "cost " + Cost(bounds.cost()) + " for what is written, ";
-  return text + Duration(bounds.time_ms() * 1000);
-}
-
-}  // namespace
-
 ExitStatus Apply(Connection& connection, const ApplyOptions& options, Format format) {
   v1::ApplyGraphRequest request;
   if (!ReadManifest(options.file, *request.mutable_manifest())) return kUsage;
@@ -89,7 +70,7 @@ ExitStatus Apply(Connection& connection, const ApplyOptions& options, Format for
   }
   if (!status.ok()) return connection.Report(status);
   if (PrintStructured(response, format)) return kOk;
-  PrintChanges(response.changes(), StandardOutputStyle());
+  PrintChanges(response.changes());
   for (const std::string& warning : response.warnings()) {
     std::cerr << "octoctl: warning: " << Printable(warning) << "\n";
   }
@@ -117,7 +98,7 @@ ExitStatus Diff(Connection& connection, const DiffOptions& options, Format forma
   const grpc::Status status =
       connection.admin().DiffGraph(connection.Context().get(), request, &response);
   if (!status.ok()) return connection.Report(status);
-  if (!PrintStructured(response, format)) PrintChanges(response.changes(), StandardOutputStyle());
+  if (!PrintStructured(response, format)) PrintChanges(response.changes());
   return response.changes().empty() ? kOk : kDifferent;
 }
 
@@ -132,7 +113,7 @@ ExitStatus Rollback(Connection& connection, int64_t version, Format format) {
   }
   if (!status.ok()) return connection.Report(status);
   if (PrintStructured(response, format)) return kOk;
-  PrintChanges(response.changes(), StandardOutputStyle());
+  PrintChanges(response.changes());
   std::cout << "applied as version " << response.version() << "\n";
   return kOk;
 }

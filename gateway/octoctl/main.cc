@@ -43,6 +43,7 @@ struct Flags {
   ApplyOptions apply;
   DiffOptions diff;
   QueryOptions query;
+  TokenOptions token;
   std::string resource;
   std::string name;
   std::string out_file;
@@ -71,11 +72,16 @@ class CommandLine {
     GraphCommands();
     NodeCommands();
     QueryCommands();
+    TokenCommands();
   }
 
  private:
   CLI::App* Add(const std::string& name, const std::string& description, Command command) {
-    CLI::App* sub = app_.add_subcommand(name, description);
+    return Add(app_, name, description, std::move(command));
+  }
+  CLI::App* Add(CLI::App& parent, const std::string& name, const std::string& description,
+                Command command) {
+    CLI::App* sub = parent.add_subcommand(name, description);
     sub->callback([this, command = std::move(command)] { command_ = command; });
     return sub;
   }
@@ -192,6 +198,48 @@ class CommandLine {
                             [&f](Connection& c) { return Explain(c, f.name, f.format); });
     explain->add_option("trace", f.name, "id of the trace, or last")->required();
     OutputOption(explain);
+  }
+
+  void TokenCommands() {
+    Flags& f = flags_;
+    CLI::App* tokens =
+        app_.add_subcommand("tokens", "teach routers when to choose a node, and measure them");
+    tokens->require_subcommand(1);
+    tokens->fallthrough();
+
+    CLI::App* learn = Add(*tokens, "learn", "learn a node's token from examples, while it runs",
+                          [&f](Connection& c) { return LearnToken(c, f.token, f.format); });
+    learn->add_option("node", f.token.node, "the node's name")->required();
+    learn
+        ->add_option("--examples", f.token.file,
+                     "queries, one a line or as JSON lines {\"query\": …}; - is standard input")
+        ->required();
+    learn->add_option("--router", f.token.router, "make it a member of this router, too");
+    ChangeOptions(learn);
+
+    CLI::App* forget = Add(*tokens, "forget", "take back what a node has learned",
+                           [&f](Connection& c) { return ForgetToken(c, f.token, f.format); });
+    forget->add_option("node", f.token.node, "the node's name")->required();
+    ChangeOptions(forget);
+
+    CLI::App* evaluate = Add(*tokens, "evaluate", "route labelled queries and count how it goes",
+                             [&f](Connection& c) { return EvaluateTokens(c, f.token, f.format); });
+    evaluate
+        ->add_option("--set", f.token.file,
+                     "lines of NODE, a tabulator and a query, or JSON lines {\"node\": …, "
+                     "\"query\": …}; a node that is no member stands for out of scope")
+        ->required();
+    evaluate->add_option("--router", f.token.router, "default: the graph's entry");
+    evaluate->add_flag("--all-heads", f.token.all_heads,
+                       "ask every head, also after one has decided");
+    OutputOption(evaluate);
+  }
+
+  void ChangeOptions(CLI::App* sub) {
+    sub->add_flag("--dry-run", flags_.token.dry_run, "validate and compare only");
+    sub->add_option("--expected-version", flags_.token.expected_version,
+                    "fail unless this version is applied");
+    OutputOption(sub);
   }
 
   void QueryArguments(CLI::App* sub) {

@@ -72,9 +72,9 @@ ExitStatus GetNodes(Connection& connection, const std::string& name, Format form
                                     std::to_string(status.queries()),
                                     std::to_string(status.errors())};
     if (wide) {
-      row.insert(row.end(),
-                 {std::to_string(status.in_flight()), std::to_string(node.examples_size()),
-                  OneLine(node.description(), 60), status.reason()});
+      row.insert(row.end(), {std::to_string(status.in_flight()),
+                             std::to_string(node.examples_size() + node.learned_examples_size()),
+                             OneLine(node.description(), 60), status.reason()});
     }
     table.Add(std::move(row));
   }
@@ -161,6 +161,10 @@ ExitStatus DescribeNode(Connection& connection, const std::string& name, Format 
   }
   if (!node.examples().empty()) std::cout << "Examples:\n";
   for (const std::string& example : node.examples()) {
+    std::cout << "  - " << OneLine(example, 120) << "\n";
+  }
+  if (!node.learned_examples().empty()) std::cout << "Learned examples:\n";
+  for (const std::string& example : node.learned_examples()) {
     std::cout << "  - " << OneLine(example, 120) << "\n";
   }
   return kOk;

@@ -130,5 +130,47 @@ TEST(RequestValidation, ChecksTheOtherRequests) {
   EXPECT_FALSE(ValidateRequest(v1::GetTraceRequest()).ok());
 }
 
+TEST(RequestValidation, BoundsWhatTokensAreLearnedFromAndMeasuredOn) {
+  v1::LearnTokenRequest learn;
+  learn.set_node("music");
+  EXPECT_FALSE(ValidateRequest(learn).ok()) << "no examples";
+  learn.add_examples(std::string(16 << 10, 'x'));
+  EXPECT_EQ(ValidateRequest(learn), absl::OkStatus());
+  learn.mutable_examples(0)->push_back('x');
+  EXPECT_THAT(std::string(ValidateRequest(learn).message()), StartsWith("examples[0]: "));
+  learn.clear_examples();
+  for (int i = 0; i < 1024; ++i) learn.add_examples(std::string(1 << 10, 'x'));
+  EXPECT_EQ(ValidateRequest(learn), absl::OkStatus());
+  learn.mutable_examples(5)->push_back('x');
+  EXPECT_THAT(std::string(ValidateRequest(learn).message()), StartsWith("examples: "));
+  learn.mutable_examples(5)->clear();
+  EXPECT_THAT(std::string(ValidateRequest(learn).message()), StartsWith("examples[5]: "));
+  learn.mutable_examples(5)->push_back('x');
+  learn.add_examples("x");
+  EXPECT_THAT(std::string(ValidateRequest(learn).message()), StartsWith("examples: "));
+
+  v1::ForgetTokenRequest forget;
+  EXPECT_FALSE(ValidateRequest(forget).ok());
+  forget.set_node("music");
+  EXPECT_EQ(ValidateRequest(forget), absl::OkStatus());
+  forget.set_expected_version(-1);
+  EXPECT_FALSE(ValidateRequest(forget).ok());
+
+  v1::EvaluateTokensRequest evaluate;
+  EXPECT_FALSE(ValidateRequest(evaluate).ok());
+  v1::LabelledQuery& query = *evaluate.add_queries();
+  query.set_query("play a song");
+  EXPECT_THAT(std::string(ValidateRequest(evaluate).message()), StartsWith("queries[0].node: "));
+  query.set_node("music");
+  EXPECT_EQ(ValidateRequest(evaluate), absl::OkStatus());
+  query.clear_query();
+  EXPECT_THAT(std::string(ValidateRequest(evaluate).message()), StartsWith("queries[0].query: "));
+  query.set_query("x");
+  while (evaluate.queries_size() < 20'000) *evaluate.add_queries() = evaluate.queries(0);
+  EXPECT_EQ(ValidateRequest(evaluate), absl::OkStatus());
+  *evaluate.add_queries() = evaluate.queries(0);
+  EXPECT_THAT(std::string(ValidateRequest(evaluate).message()), StartsWith("queries: "));
+}
+
 }  // namespace
 }  // namespace octogate::gateway

@@ -75,8 +75,8 @@ TEST_F(QuantizedModelTest, WeightsAreKeptToHalfAStep) {
     for (size_t c = 0; c < model.classes; ++c) {
       const int8_t weight =
           quantized.blocks[f * quantized.blocks_per_row + c / kBlock].weights[c % kBlock];
-      ASSERT_NEAR(quantized.scale * weight, model.weights[f * model.stride + c],
-                  0.5001 * quantized.scale);
+      ASSERT_NEAR(quantized.scales[c] * weight, model.weights[f * model.stride + c],
+                  0.5001 * quantized.scales[c]);
     }
   }
 }
@@ -125,9 +125,44 @@ TEST_F(QuantizedModelTest, LogitsAreThoseOfTheModelUpToItsSteps) {
 
     const std::vector<float> actual = logits.Compute(quantized, value, &rows);
     ASSERT_EQ(actual.size(), model.classes);
-    const double tolerance = rows.scale * values * quantized.scale * 0.5 + 1e-4;
+    const double tolerance = rows.scale * values * quantized.scales.front() * 0.5 + 1e-4;
     for (size_t c = 0; c < model.classes; ++c) ASSERT_NEAR(actual[c], expected[c], tolerance);
     ASSERT_EQ(logits.Compute(quantized, value, &shuffled), actual);
+  }
+}
+
+// Columns with other scales and more rows than the model has.
+TEST_F(QuantizedModelTest, AColumnIsAddedWithoutAChangeToTheOthers) {
+  const auto value = [](uint32_t n) { return std::sqrt(static_cast<float>(n)); };
+  QuantizedLogits logits;
+  for (int i = 0; i < 40; ++i) {
+    SCOPED_TRACE(testing::Message() << "case " << i);
+    const size_t features = 1 + Below(100);
+    QuantizedModel model = Quantize(RandomModel(features, 1 + Below(140), 2));
+    GroupedRows rows{.scale = 0.25F};
+    for (size_t n = Below(100); n > 0; --n) {
+      rows.once.push_back(static_cast<uint32_t>(Below(features)));
+    }
+    for (size_t n = Below(50); n > 0; --n) {
+      rows.other.push_back(
+          {static_cast<uint32_t>(2 + Below(20)), static_cast<uint32_t>(Below(features))});
+    }
+    std::vector<float> expected = logits.Compute(model, value, &rows);
+    size_t known = features;
+    for (int added = 0; added < 3; ++added) {
+      known += Below(20);
+      std::vector<float> weights(known);
+      for (float& weight : weights) weight = static_cast<float>(Below(2001)) / 100 - 10;
+      const QuantizedColumn column = QuantizeColumn(weights, 0.5F);
+      AppendColumn(column, &model);
+      expected.push_back(LogitOf(column, value, rows));
+      ASSERT_EQ(logits.Compute(model, value, &rows), expected);
+      // A row that only the new columns know.
+      GroupedRows more = rows;
+      more.once.push_back(static_cast<uint32_t>(known - 1));
+      const std::vector<float> with_more = logits.Compute(model, value, &more);
+      ASSERT_EQ(with_more.back(), LogitOf(column, value, more));
+    }
   }
 }
 

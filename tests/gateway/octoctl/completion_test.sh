@@ -22,4 +22,7 @@ expect "node model" describe ""
 expect "--trace" ask --tr
 expect "bash zsh" completion ""
 expect "json" get nodes -o j
+expect "learn forget evaluate" tokens ""
+expect "--examples --expected-version" tokens learn --ex
+expect "--set" tokens evaluate --s
 octoctl completion zsh | head -n 1 | grep -qx '#compdef octoctl'

@@ -65,8 +65,9 @@ std::string Summary(const Node& node) {
       std::string heads;
       for (const auto& head : node.router().heads()) {
         char text[48];
-        std::snprintf(text, sizeof(text), "%s%s ≥ %.2g", heads.empty() ? "" : ", then ",
-                      HeadName(head), head.threshold());
+        std::snprintf(text, sizeof(text), head.has_risk() ? "%s%s, risk %.2g" : "%s%s ≥ %.2g",
+                      heads.empty() ? "" : ", then ", HeadName(head),
+                      head.has_risk() ? head.risk() : head.threshold());
         heads += text;
       }
       return "router, " + heads;

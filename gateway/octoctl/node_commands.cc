@@ -146,8 +146,12 @@ ExitStatus DescribeNode(Connection& connection, const std::string& name, Format 
     line("Fallback", node.router().fallback());
     for (const v1::Head& head : node.router().heads()) {
       char threshold[16];
-      std::snprintf(threshold, sizeof(threshold), "%.3g", head.threshold());
-      line("Head", std::string(HeadName(head)) + ", from probability " + threshold);
+      std::snprintf(threshold, sizeof(threshold), "%.3g",
+                    head.has_risk() ? head.risk() : head.threshold());
+      line("Head",
+           std::string(HeadName(head)) +
+               (head.has_risk() ? ", wrong at most in a share of " : ", from probability ") +
+               threshold);
     }
   }
   for (const v1::ReplicaStatus& replica : status.replicas()) {

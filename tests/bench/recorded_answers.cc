@@ -22,7 +22,8 @@ constexpr double kPriorQuestions = 30;
   std::exit(1);
 }
 
-std::vector<std::string> Split(const std::string& line) {
+std::vector<std::string> Split(std::string line) {
+  if (!line.empty() && line.back() == '\r') line.pop_back();
   std::vector<std::string> fields;
   std::stringstream stream(line);
   for (std::string field; std::getline(stream, field, ',');) fields.push_back(field);
@@ -104,6 +105,22 @@ RecordedAnswers ReadRecordedAnswers(const std::string& folder,
   }
   if (answers.questions.empty()) Fail("no questions in " + folder);
   return answers;
+}
+
+RecordedAnswers HoldOut(const RecordedAnswers& answers, int fold, int folds) {
+  RecordedAnswers held;
+  for (const RecordedModel& model : answers.models) held.models.push_back({.name = model.name});
+  for (size_t i = 0; i < answers.questions.size(); ++i) {
+    if (answers.questions[i].is_test) continue;
+    RecordedQuestion question = answers.questions[i];
+    question.is_test = static_cast<int>(held.questions.size()) % folds == fold;
+    held.questions.push_back(std::move(question));
+    for (size_t m = 0; m < answers.models.size(); ++m) {
+      held.models[m].letters.push_back(answers.models[m].letters[i]);
+      held.models[m].tokens.push_back(answers.models[m].tokens[i]);
+    }
+  }
+  return held;
 }
 
 std::vector<LengthBin> FitBins(const RecordedAnswers& answers, const RecordedModel& model,

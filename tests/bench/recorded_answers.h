@@ -37,6 +37,9 @@ struct RecordedAnswers {
 RecordedAnswers ReadRecordedAnswers(const std::string& folder,
                                     const std::vector<std::string>& models);
 
+// The train questions alone, with every `folds`th one from number `fold` on as the test split.
+RecordedAnswers HoldOut(const RecordedAnswers& answers, int fold, int folds);
+
 // Share of right answers among the questions that `use` picks by index.
 template <typename Use>
 double Accuracy(const RecordedAnswers& answers, const RecordedModel& model, const Use& use) {

@@ -160,7 +160,11 @@ class Session final
     Advance();
   }
 
-  void OnDone() override { self_.reset(); }
+  void OnDone() override {
+    std::shared_ptr<Session> self;  // goes after the lock
+    absl::MutexLock lock(&mutex_);
+    self.swap(self_);
+  }
 
  private:
   struct Piece {

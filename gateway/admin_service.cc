@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "gateway/feedback.h"
 #include "gateway/token_evaluation.h"
 #include "gateway/token_learning.h"
 #include "gateway/unary_method.h"
@@ -15,14 +16,16 @@ constexpr int kThreads = 2;
 constexpr size_t kMaxQueued = 64;
 constexpr int kDefaultTracesListed = 20;
 
-using RawService = v1::Admin::WithRawMethod_ApplyGraph<
-    v1::Admin::WithRawMethod_GetGraph<v1::Admin::WithRawMethod_ListGraphVersions<
-        v1::Admin::WithRawMethod_DiffGraph<v1::Admin::WithRawMethod_RollbackGraph<
-            v1::Admin::WithRawMethod_ListNodes<v1::Admin::WithRawMethod_DescribeModels<
-                v1::Admin::WithRawMethod_DrainNode<v1::Admin::WithRawMethod_LearnToken<
-                    v1::Admin::WithRawMethod_ForgetToken<v1::Admin::WithRawMethod_EvaluateTokens<
-                        v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
-                            v1::Admin::WithRawMethod_GetServerInfo<v1::Admin::Service>>>>>>>>>>>>>>;
+using RawService = v1::Admin::WithRawMethod_ApplyGraph<v1::Admin::WithRawMethod_GetGraph<
+    v1::Admin::WithRawMethod_ListGraphVersions<v1::Admin::WithRawMethod_DiffGraph<
+        v1::Admin::WithRawMethod_RollbackGraph<v1::Admin::WithRawMethod_ListNodes<
+            v1::Admin::WithRawMethod_DescribeModels<v1::Admin::WithRawMethod_DrainNode<
+                v1::Admin::WithRawMethod_LearnToken<v1::Admin::WithRawMethod_ForgetToken<
+                    v1::Admin::WithRawMethod_EvaluateTokens<v1::Admin::WithRawMethod_ListFeedback<
+                        v1::Admin::WithRawMethod_PromoteFeedback<
+                            v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
+                                v1::Admin::WithRawMethod_GetServerInfo<
+                                    v1::Admin::Service>>>>>>>>>>>>>>>>;
 
 // A handler that runs `method` on the pool.
 template <typename Request, typename Response, typename Method>
@@ -131,6 +134,18 @@ struct AdminService::Methods {
                          const std::shared_ptr<Cancellation>& cancellation, const auto& done) {
                    admin->Evaluate(request, deadline, cancellation, done);
                  }),
+        list_feedback(&service, &RawService::RequestListFeedback,
+                      OnPool<v1::ListFeedbackRequest, v1::ListFeedbackResponse>(
+                          &admin->pool_,
+                          [store = admin->feedback_](const auto& request, absl::Time deadline) {
+                            return ListFeedback(request, deadline, store);
+                          })),
+        promote(&service, &RawService::RequestPromoteFeedback,
+                OnPool<v1::PromoteFeedbackRequest, v1::PromoteFeedbackResponse>(
+                    &admin->pool_,
+                    [admin](const auto& request, absl::Time deadline) {
+                      return PromoteFeedback(request, deadline, admin->feedback_, admin->graphs_);
+                    })),
         get_trace(&service, &RawService::RequestGetTrace,
                   [traces = admin->traces_](
                       const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
@@ -164,15 +179,18 @@ struct AdminService::Methods {
   Method<v1::LearnTokenRequest, v1::LearnTokenResponse> learn;
   Method<v1::ForgetTokenRequest, v1::ForgetTokenResponse> forget;
   Method<v1::EvaluateTokensRequest, v1::EvaluateTokensResponse> evaluate;
+  Method<v1::ListFeedbackRequest, v1::ListFeedbackResponse> list_feedback;
+  Method<v1::PromoteFeedbackRequest, v1::PromoteFeedbackResponse> promote;
   Method<v1::GetTraceRequest, v1::GetTraceResponse> get_trace;
   Method<v1::ListTracesRequest, v1::ListTracesResponse> list_traces;
   Method<v1::GetServerInfoRequest, v1::GetServerInfoResponse> get_server_info;
 };
 
-AdminService::AdminService(GraphManager* graphs, TraceStore* traces,
+AdminService::AdminService(GraphManager* graphs, TraceStore* traces, FeedbackStore* feedback,
                            std::function<std::string()> backend)
     : graphs_(graphs),
       traces_(traces),
+      feedback_(feedback),
       backend_(std::move(backend)),
       started_(absl::Now()),
       pool_(kThreads, kMaxQueued),
@@ -221,6 +239,8 @@ void AdminService::Serve(EventLoops* loops) {
   methods_->learn.Serve(loops, kLoop);
   methods_->forget.Serve(loops, kLoop);
   methods_->evaluate.Serve(loops, kLoop);
+  methods_->list_feedback.Serve(loops, kLoop);
+  methods_->promote.Serve(loops, kLoop);
   methods_->get_trace.Serve(loops, kLoop);
   methods_->list_traces.Serve(loops, kLoop);
   methods_->get_server_info.Serve(loops, kLoop);

@@ -1,4 +1,5 @@
-// The Admin service: graphs, nodes, what tokens are learned from, and traces for operators.
+// The Admin service: graphs, nodes, what tokens are learned from, feedback and traces for
+// operators.
 #ifndef OCTOGATE_GATEWAY_ADMIN_SERVICE_H_
 #define OCTOGATE_GATEWAY_ADMIN_SERVICE_H_
 
@@ -11,6 +12,7 @@
 #include "absl/time/time.h"
 #include "common/cancellation.h"
 #include "gateway/event_loop.h"
+#include "gateway/feedback_store.h"
 #include "gateway/graph_manager.h"
 #include "gateway/trace_store.h"
 #include "octogate/v1/admin.grpc.pb.h"
@@ -25,7 +27,8 @@ class AdminService {
   static constexpr absl::Duration kMaxCallTime = absl::Minutes(30);
 
   // Everything outlives the service. `backend` names what the in-process worker computes on.
-  AdminService(GraphManager* graphs, TraceStore* traces, std::function<std::string()> backend);
+  AdminService(GraphManager* graphs, TraceStore* traces, FeedbackStore* feedback,
+               std::function<std::string()> backend);
   ~AdminService();
 
   // To be registered with the server's builder.
@@ -43,6 +46,7 @@ class AdminService {
 
   GraphManager* const graphs_;
   TraceStore* const traces_;
+  FeedbackStore* const feedback_;
   const std::function<std::string()> backend_;
   const absl::Time started_;
   std::atomic<bool> evaluating_ = false;

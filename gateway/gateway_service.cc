@@ -20,6 +20,10 @@ absl::Status NoGraph() {
 // Routers inside routers that one Route passes at most; the graph has no cycles of routers.
 constexpr int kMaxRouters = 64;
 
+constexpr int kFeedbackThreads = 1;
+constexpr size_t kMaxQueuedFeedback = 64;
+constexpr absl::Duration kMaxFeedbackTime = absl::Seconds(10);
+
 // The decisions of one Route, one router after the other. Keeps itself alive.
 class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
  public:
@@ -63,10 +67,11 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
 }  // namespace
 
 GatewayService::GatewayService(const QueryEnvironment& environment, Admission* admission,
-                               GraphSource graph)
+                               GraphSource graph, FeedbackTaker take_feedback)
     : environment_(environment),
       admission_(admission),
       graph_(std::move(graph)),
+      take_feedback_(std::move(take_feedback)),
       route_(&grpc_service_, &RawService::RequestRoute,
              [this](const v1::RouteRequest& request, absl::Time deadline,
                     std::shared_ptr<Cancellation> cancellation, auto done) {
@@ -80,7 +85,12 @@ GatewayService::GatewayService(const QueryEnvironment& environment, Admission* a
       list_models_(
           &grpc_service_, &RawService::RequestListModels,
           [this](const v1::ListModelsRequest&, absl::Time, const std::shared_ptr<Cancellation>&,
-                 auto done) { ListModels(std::move(done)); }) {}
+                 auto done) { ListModels(std::move(done)); }),
+      feedback_(&grpc_service_, &RawService::RequestFeedback,
+                [this](const v1::FeedbackRequest& request, absl::Time deadline,
+                       const std::shared_ptr<Cancellation>&,
+                       auto done) { Feedback(request, deadline, std::move(done)); }),
+      feedback_threads_(kFeedbackThreads, kMaxQueuedFeedback) {}
 
 GatewayService::~GatewayService() = default;
 
@@ -91,6 +101,7 @@ void GatewayService::Serve(EventLoops* loops) {
     route_.Serve(loops, loop);
     embed_.Serve(loops, loop);
     list_models_.Serve(loops, loop);
+    feedback_.Serve(loops, loop);
   }
 }
 
@@ -174,6 +185,15 @@ void GatewayService::Embed(const v1::EmbedRequest& request, absl::Time deadline,
                              done(std::move(response));
                            });
   *registration = cancellation->OnCancel([call] { call->Cancel(); });
+}
+
+void GatewayService::Feedback(const v1::FeedbackRequest& request, absl::Time deadline,
+                              std::function<void(absl::StatusOr<v1::FeedbackResponse>)> done) {
+  deadline = std::min(deadline, absl::Now() + kMaxFeedbackTime);
+  const auto take = [this, request, deadline, done] { done(take_feedback_(request, deadline)); };
+  if (!feedback_threads_.Submit(take)) {
+    done(absl::ResourceExhaustedError("too much feedback is waiting to be stored"));
+  }
 }
 
 void GatewayService::ListModels(std::function<void(absl::StatusOr<v1::ListModelsResponse>)> done) {

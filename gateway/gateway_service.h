@@ -14,6 +14,7 @@
 #include "gateway/query.h"
 #include "gateway/unary_method.h"
 #include "octogate/v1/gateway.grpc.pb.h"
+#include "workers/server/blocking_pool.h"
 
 namespace octogate::gateway {
 
@@ -22,14 +23,18 @@ class GenerateCall;
 // Thread safety: all methods may be called from any thread.
 class GatewayService {
  public:
-  using RawService = v1::Gateway::WithRawMethod_Generate<
-      v1::Gateway::WithRawMethod_Route<v1::Gateway::WithRawMethod_Embed<
-          v1::Gateway::WithRawMethod_ListModels<v1::Gateway::Service>>>>;
+  using RawService = v1::Gateway::WithRawMethod_Generate<v1::Gateway::WithRawMethod_Route<
+      v1::Gateway::WithRawMethod_Embed<v1::Gateway::WithRawMethod_ListModels<
+          v1::Gateway::WithRawMethod_Feedback<v1::Gateway::Service>>>>>;
   // The applied graph, or null if there is none yet.
   using GraphSource = std::function<std::shared_ptr<const GraphState>()>;
+  // Takes a user's feedback (feedback.h). May block.
+  using FeedbackTaker = std::function<absl::StatusOr<v1::FeedbackResponse>(
+      const v1::FeedbackRequest& request, absl::Time deadline)>;
 
   // Everything outlives the service.
-  GatewayService(const QueryEnvironment& environment, Admission* admission, GraphSource graph);
+  GatewayService(const QueryEnvironment& environment, Admission* admission, GraphSource graph,
+                 FeedbackTaker take_feedback);
   ~GatewayService();
 
   // To be registered with the server's builder.
@@ -56,15 +61,20 @@ class GatewayService {
              std::shared_ptr<Cancellation> cancellation,
              std::function<void(absl::StatusOr<v1::EmbedResponse>)> done);
   void ListModels(std::function<void(absl::StatusOr<v1::ListModelsResponse>)> done);
+  void Feedback(const v1::FeedbackRequest& request, absl::Time deadline,
+                std::function<void(absl::StatusOr<v1::FeedbackResponse>)> done);
 
   const QueryEnvironment environment_;
   Admission* const admission_;
   const GraphSource graph_;
+  const FeedbackTaker take_feedback_;
   RawService grpc_service_;
   EventLoops* loops_ = nullptr;
   UnaryMethod<RawService, v1::RouteRequest, v1::RouteResponse> route_;
   UnaryMethod<RawService, v1::EmbedRequest, v1::EmbedResponse> embed_;
   UnaryMethod<RawService, v1::ListModelsRequest, v1::ListModelsResponse> list_models_;
+  UnaryMethod<RawService, v1::FeedbackRequest, v1::FeedbackResponse> feedback_;
+  workers::BlockingPool feedback_threads_;  // for calls that wait for storage
 
   absl::Mutex mutex_;
   absl::flat_hash_set<GenerateCall*> calls_ ABSL_GUARDED_BY(mutex_);  // whose query has begun

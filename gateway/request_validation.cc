@@ -12,6 +12,8 @@ namespace {
 
 using Limits = RequestLimits;
 
+constexpr size_t kMaxTraceIdBytes = 64;
+
 absl::Status Invalid(const std::string& field, const std::string& problem) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": ", problem));
 }
@@ -152,6 +154,19 @@ absl::Status ValidateRequest(const v1::EmbedRequest& request) {
 
 absl::Status ValidateRequest(const v1::ListModelsRequest&) { return absl::OkStatus(); }
 
+absl::Status ValidateRequest(const v1::FeedbackRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckRequired("trace_id", request.trace_id(), kMaxTraceIdBytes));
+  if (request.verdict() != v1::VERDICT_RIGHT && request.verdict() != v1::VERDICT_WRONG) {
+    return Invalid("verdict", "must be VERDICT_RIGHT or VERDICT_WRONG");
+  }
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckLength("better_node", request.better_node(), Limits::kMaxNameBytes));
+  if (!request.better_node().empty() && request.verdict() != v1::VERDICT_WRONG) {
+    return Invalid("better_node", "only what went wrong has a better node");
+  }
+  return CheckTenant(request.tenant());
+}
+
 absl::Status ValidateRequest(const v1::ApplyGraphRequest& request) {
   OCTOGATE_RETURN_IF_ERROR(
       CheckRequired("manifest", request.manifest(), Limits::kMaxManifestBytes));
@@ -231,8 +246,26 @@ absl::Status ValidateRequest(const v1::EvaluateTokensRequest& request) {
   return CheckTotal("queries", bytes, Limits::kMaxLabelledBytes);
 }
 
+absl::Status ValidateRequest(const v1::ListFeedbackRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckListed(request.limit()));
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::PromoteFeedbackRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("node", request.node(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("expected_version", request.expected_version()));
+  if (request.trace_ids_size() > Limits::kMaxListed) {
+    return Invalid("trace_ids", absl::StrCat("there are ", request.trace_ids_size(), ", more than ",
+                                             Limits::kMaxListed));
+  }
+  for (const std::string& id : request.trace_ids()) {
+    OCTOGATE_RETURN_IF_ERROR(CheckRequired("trace_ids", id, kMaxTraceIdBytes));
+  }
+  return CheckTenant(request.tenant());
+}
+
 absl::Status ValidateRequest(const v1::GetTraceRequest& request) {
-  return CheckRequired("trace_id", request.trace_id(), 64);
+  return CheckRequired("trace_id", request.trace_id(), kMaxTraceIdBytes);
 }
 
 absl::Status ValidateRequest(const v1::ListTracesRequest& request) {

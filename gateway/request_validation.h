@@ -39,6 +39,7 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request);
 absl::Status ValidateRequest(const v1::RouteRequest& request);
 absl::Status ValidateRequest(const v1::EmbedRequest& request);
 absl::Status ValidateRequest(const v1::ListModelsRequest& request);
+absl::Status ValidateRequest(const v1::FeedbackRequest& request);
 
 absl::Status ValidateRequest(const v1::ApplyGraphRequest& request);
 absl::Status ValidateRequest(const v1::GetGraphRequest& request);
@@ -51,6 +52,8 @@ absl::Status ValidateRequest(const v1::DrainNodeRequest& request);
 absl::Status ValidateRequest(const v1::LearnTokenRequest& request);
 absl::Status ValidateRequest(const v1::ForgetTokenRequest& request);
 absl::Status ValidateRequest(const v1::EvaluateTokensRequest& request);
+absl::Status ValidateRequest(const v1::ListFeedbackRequest& request);
+absl::Status ValidateRequest(const v1::PromoteFeedbackRequest& request);
 absl::Status ValidateRequest(const v1::GetTraceRequest& request);
 absl::Status ValidateRequest(const v1::ListTracesRequest& request);
 absl::Status ValidateRequest(const v1::GetServerInfoRequest& request);

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
+#include "gateway/feedback.h"
 
 namespace octogate::gateway {
 namespace {
@@ -67,13 +68,18 @@ Server::Server(const ServerOptions& options, Store* store)
       tool_threads_(kToolThreads, kMaxQueuedTools),
       admission_(options.admission, &metrics_),
       graph_store_(store, StoreOptions()),
+      feedback_(store, {}),
       loops_(MakeLoops(&builder_, Threads(options.threads))),
       admin_loops_(options.admin_listen.empty() ? nullptr : MakeLoops(&admin_builder_, 1)),
       graph_builder_(loops_.get(), options.load_model, options.graph),
       graphs_(&graph_store_, &graph_builder_, &drained_, &metrics_),
-      gateway_service_({&traces_, &metrics_, &drained_, &tool_threads_}, &admission_,
-                       [this] { return graphs_.state(); }),
-      admin_service_(&graphs_, &traces_,
+      gateway_service_(
+          {&traces_, &metrics_, &drained_, &tool_threads_}, &admission_,
+          [this] { return graphs_.state(); },
+          [this](const v1::FeedbackRequest& request, absl::Time deadline) {
+            return TakeFeedback(request, deadline, traces_, graphs_, &feedback_);
+          }),
+      admin_service_(&graphs_, &traces_, &feedback_,
                      options.backend == nullptr ? [] { return std::string(); } : options.backend),
       health_({kGatewayService}) {}
 

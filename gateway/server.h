@@ -19,6 +19,7 @@
 #include "gateway/admission.h"
 #include "gateway/drain_list.h"
 #include "gateway/event_loop.h"
+#include "gateway/feedback_store.h"
 #include "gateway/gateway_service.h"
 #include "gateway/graph_builder.h"
 #include "gateway/graph_manager.h"
@@ -98,6 +99,7 @@ class Server {
   workers::BlockingPool tool_threads_;
   Admission admission_;
   router::GraphStore graph_store_;
+  FeedbackStore feedback_;
 
   // Queues come from these, and end with the loops below.
   grpc::ServerBuilder builder_;

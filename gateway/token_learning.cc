@@ -62,6 +62,21 @@ absl::Status CheckLearnt(const std::string& name, const v1::Graph& graph) {
 
 }  // namespace
 
+absl::StatusOr<int> AddLearnedExamples(const std::string& name,
+                                       const std::vector<std::string>& examples, v1::Graph* graph) {
+  OCTOGATE_ASSIGN_OR_RETURN(v1::Node* const node, FindNode(name, graph));
+  OCTOGATE_RETURN_IF_ERROR(CheckLearnt(name, *graph));
+  absl::flat_hash_set<std::string> known(node->examples().begin(), node->examples().end());
+  known.insert(node->learned_examples().begin(), node->learned_examples().end());
+  int learned = 0;
+  for (const std::string& example : examples) {
+    if (!known.insert(example).second) continue;
+    node->add_learned_examples(example);
+    ++learned;
+  }
+  return learned;
+}
+
 absl::StatusOr<v1::LearnTokenResponse> LearnToken(const v1::LearnTokenRequest& request,
                                                   absl::Time deadline, GraphManager* graphs) {
   const absl::Time start = absl::Now();
@@ -72,14 +87,11 @@ absl::StatusOr<v1::LearnTokenResponse> LearnToken(const v1::LearnTokenRequest& r
     if (!request.router().empty()) {
       OCTOGATE_RETURN_IF_ERROR(MakeMember(request.node(), request.router(), graph));
     }
-    OCTOGATE_RETURN_IF_ERROR(CheckLearnt(request.node(), *graph));
-    absl::flat_hash_set<std::string> known(node->examples().begin(), node->examples().end());
-    known.insert(node->learned_examples().begin(), node->learned_examples().end());
-    for (const std::string& example : request.examples()) {
-      if (!known.insert(example).second) continue;
-      node->add_learned_examples(example);
-      response.set_learned(response.learned() + 1);
-    }
+    OCTOGATE_ASSIGN_OR_RETURN(
+        const int learned,
+        AddLearnedExamples(request.node(), {request.examples().begin(), request.examples().end()},
+                           graph));
+    response.set_learned(learned);
     response.set_learned_total(node->learned_examples_size());
     examples = node->examples_size() + node->learned_examples_size();
     return absl::OkStatus();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "gateway/octoctl/connection.h"
 #include "gateway/octoctl/output.h"
@@ -79,6 +80,17 @@ struct TokenOptions {
 ExitStatus LearnToken(Connection& connection, const TokenOptions& options, Format format);
 ExitStatus ForgetToken(Connection& connection, const TokenOptions& options, Format format);
 ExitStatus EvaluateTokens(Connection& connection, const TokenOptions& options, Format format);
+
+// feedback_commands.cc
+struct FeedbackOptions {
+  std::string tenant;
+  std::string node;                    // promote
+  std::vector<std::string> trace_ids;  // promote
+  bool dry_run = false;                // promote
+  int64_t expected_version = 0;        // promote
+};
+ExitStatus ListFeedback(Connection& connection, const FeedbackOptions& options, Format format);
+ExitStatus PromoteFeedback(Connection& connection, const FeedbackOptions& options, Format format);
 
 // completion.cc
 ExitStatus Completion(const std::string& shell);

@@ -25,7 +25,7 @@ _octoctl() {
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
       case $command in
-        '') words='apply diff get describe route ask explain rollback drain tokens view version completion --server --timeout --help --version' ;;
+        '') words='apply diff get describe route ask explain rollback drain tokens feedback view version completion --server --timeout --help --version' ;;
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
@@ -37,6 +37,12 @@ _octoctl() {
             learn) words="$(octoctl --timeout 1 get nodes -o name 2>/dev/null) --examples --router --dry-run --expected-version -o" ;;
             forget) words="$(octoctl --timeout 1 get nodes -o name 2>/dev/null) --dry-run --expected-version -o" ;;
             evaluate) words='--set --router --all-heads -o' ;;
+          esac ;;
+        feedback)
+          case $second in
+            '') words='list promote' ;;
+            list) words='--tenant -o' ;;
+            promote) words="$(octoctl --timeout 1 feedback list -o name 2>/dev/null) --node --tenant --dry-run --expected-version -o" ;;
           esac ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;

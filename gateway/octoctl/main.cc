@@ -44,6 +44,7 @@ struct Flags {
   DiffOptions diff;
   QueryOptions query;
   TokenOptions token;
+  FeedbackOptions feedback;
   std::string resource;
   std::string name;
   std::string out_file;
@@ -73,6 +74,7 @@ class CommandLine {
     NodeCommands();
     QueryCommands();
     TokenCommands();
+    FeedbackCommands();
   }
 
  private:
@@ -233,6 +235,30 @@ class CommandLine {
     evaluate->add_flag("--all-heads", f.token.all_heads,
                        "ask every head, also after one has decided");
     OutputOption(evaluate);
+  }
+
+  void FeedbackCommands() {
+    Flags& f = flags_;
+    CLI::App* feedback =
+        app_.add_subcommand("feedback", "what users said of decisions, and what to make of it");
+    feedback->require_subcommand(1);
+    feedback->fallthrough();
+
+    CLI::App* list = Add(*feedback, "list", "list feedback, newest first",
+                         [&f](Connection& c) { return ListFeedback(c, f.feedback, f.format); });
+    list->add_option("--tenant", f.feedback.tenant, "only of this tenant");
+    OutputOption(list);
+
+    CLI::App* promote =
+        Add(*feedback, "promote", "make feedback with a better node learned examples of that node",
+            [&f](Connection& c) { return PromoteFeedback(c, f.feedback, f.format); });
+    promote->add_option("traces", f.feedback.trace_ids, "only feedback on these traces");
+    promote->add_option("--tenant", f.feedback.tenant, "only of this tenant");
+    promote->add_option("--node", f.feedback.node, "only what should have gone to this node");
+    promote->add_flag("--dry-run", f.feedback.dry_run, "validate and compare only");
+    promote->add_option("--expected-version", f.feedback.expected_version,
+                        "fail unless this version is applied");
+    OutputOption(promote);
   }
 
   void ChangeOptions(CLI::App* sub) {

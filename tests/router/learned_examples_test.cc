@@ -205,5 +205,28 @@ TEST(LearnedDescriptionTest, ANewMemberIsReachedByItsDescriptionAndChangesNothin
   EXPECT_EQ(route(*after, "list the files in a folder").node(), "files");
 }
 
+// A threshold that keeps a risk is chosen on what is trained together; a pool of words, vectors and
+// neighbours is trained anew.
+TEST(LearnedEnsembleTest, LearnsTooAndKeepsItsThreshold) {
+  const auto model = std::make_shared<BagOfWordsModel>();
+  const auto build = [&](const std::string& manifest, const RoutingSnapshot* previous) {
+    return *RoutingSnapshot::Build(
+        GraphOf(manifest, "{risk: 0.2, encoder: {model: minilm, ensemble: true}}"), 1,
+        {.embedding = [&](std::string_view) { return model; }}, absl::InfiniteFuture(), previous);
+  };
+  const auto route = [](const RoutingSnapshot& snapshot, const std::string& query) {
+    v1::Decision decision;
+    snapshot.Route("main", query, {}, [&](auto result) { decision = *std::move(result); });
+    return decision;
+  };
+  const auto before = build(kManifest, nullptr);
+  const auto after = build(Learned(), before.get());
+  const auto restarted = build(Learned(), nullptr);
+  const v1::Decision decision = route(*after, "play a song");
+  EXPECT_EQ(decision.heads(0).scores(0).token(), "<fn:music>");
+  EXPECT_EQ(decision.heads(0).threshold(), route(*before, "play a song").heads(0).threshold());
+  EXPECT_EQ(decision.probability(), route(*restarted, "play a song").probability());
+}
+
 }  // namespace
 }  // namespace octogate::router

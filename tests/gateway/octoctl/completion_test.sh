@@ -25,4 +25,5 @@ expect "json" get nodes -o j
 expect "learn forget evaluate" tokens ""
 expect "--examples --expected-version" tokens learn --ex
 expect "--set" tokens evaluate --s
+expect "list promote" feedback ""
 octoctl completion zsh | head -n 1 | grep -qx '#compdef octoctl'

@@ -49,7 +49,6 @@ absl::Status FeedbackStore::Add(v1::FeedbackEntry entry, absl::Time deadline) {
   const std::string prefix = PrefixOf(entry.tenant());
   const absl::Time now = options_.clock();
   entry.set_given_at_ms(absl::ToUnixMillis(now));
-  absl::MutexLock lock(&adding_);
   OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> keys, Keys(kPrefix, deadline));
   if (!std::binary_search(keys.begin(), keys.end(), key)) {
     const auto of_tenant = std::count_if(keys.begin(), keys.end(), [&](const std::string& other) {

@@ -9,7 +9,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "common/store.h"
@@ -18,7 +17,7 @@
 namespace octogate::gateway {
 
 struct FeedbackStoreOptions {
-  // Gateways that share a store and write at the same moment may each exceed these by one.
+  // Counted, then added to: entries that come at the same moment may exceed these by as many.
   size_t max_entries_per_tenant = 1000;
   size_t max_entries = 10'000;
   absl::Duration kept_for = absl::Hours(30 * 24);
@@ -47,7 +46,6 @@ class FeedbackStore {
 
   Store& store_;
   const FeedbackStoreOptions options_;
-  absl::Mutex adding_;  // Counting and adding are one step.
 };
 
 }  // namespace octogate::gateway

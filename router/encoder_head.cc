@@ -18,8 +18,6 @@ namespace {
 // of all-MiniLM-L6-v2.
 constexpr double kLearningRate = 0.15;
 constexpr double kSmoothing = 0.02;
-// A background text that is as close as this to an example (cosine) is on a node's subject.
-constexpr double kOnSubject = 0.6;
 
 double Dot(const float* a, const float* b, size_t size) {
   double sum = 0;
@@ -82,7 +80,7 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
     vectors.push_back(vector);
     Append({vector, dimension}, &rows);
     const auto near = [&](const float* other) {
-      return Dot(vector, other, dimension) > kOnSubject;
+      return Dot(vector, other, dimension) > EmbeddingClassifier::kOnSubject;
     };
     if (i >= background &&
         std::any_of(vectors.begin(), vectors.begin() + static_cast<ptrdiff_t>(own), near)) {

@@ -31,6 +31,10 @@ namespace octogate::router {
 // vectors alone.
 class EmbeddingClassifier {
  public:
+  // A background text that is as close as this to an example (cosine) is on a class's subject, and
+  // does not count as "none".
+  static constexpr double kOnSubject = 0.6;
+
   // The texts that a classifier with these examples is trained on, "none" included.
   static std::vector<std::string_view> TextsOf(const RoutingExamples& examples);
 

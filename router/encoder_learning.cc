@@ -17,8 +17,6 @@
 namespace octogate::router {
 namespace {
 
-// A background text that is as close as this to an example (cosine) is on the class's subject.
-constexpr double kOnSubject = 0.6;
 // A learned class shows its texts as often as one with this many would, within kMaxRepeat times.
 constexpr size_t kTextsOfClass = 100;
 constexpr size_t kMaxRepeat = 8;
@@ -109,7 +107,7 @@ absl::StatusOr<LinearRow> Fit(const Examples& examples, const std::optional<Line
     bool on_subject = false;
     if (!own[i] && i >= examples.background && i < examples.background_end) {
       for (size_t e = first_own; e < examples.size() && !on_subject; ++e) {
-        on_subject = examples.Cosine(i, e) > kOnSubject;
+        on_subject = examples.Cosine(i, e) > EmbeddingClassifier::kOnSubject;
       }
     }
     if (on_subject) continue;

@@ -19,8 +19,6 @@ constexpr double kLearningRate = 0.15;
 // MMLU-Pro.
 constexpr double kSmoothingPerClass = 0.001;
 constexpr double kMaxSmoothing = 0.2;
-// A background text that is as close as this to an example (cosine) is on a node's subject.
-constexpr double kOnSubject = 0.35;
 constexpr size_t kMaxIdleScratch = 16;
 
 // Of each text from `first` on: whether one of the texts [0, own) is like it.
@@ -47,7 +45,7 @@ std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first
       }
     }
     for (size_t i = 0; i < found.size(); ++i) {
-      if (cosines[i] > kOnSubject) found[i] = true;
+      if (cosines[i] > LexicalHead::kOnSubject) found[i] = true;
     }
   }
   return found;

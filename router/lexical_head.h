@@ -41,6 +41,9 @@ namespace octogate::router {
 class LexicalHead {
  public:
   using Scores = HeadScores;
+  // A background text that is as close as this to an example (cosine) is on a class's subject, and
+  // does not count as "none".
+  static constexpr double kOnSubject = 0.35;
 
   // `settings` has its defaults. Time and memory are linear in the sizes of the examples, times the
   // number of classes. RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED as TrainSoftmax,

@@ -11,9 +11,6 @@
 namespace octogate::router {
 namespace {
 
-// A background text that is as close as this to an example (cosine) is on the class's subject.
-constexpr double kOnSubject = 0.35;
-
 // Which of the texts [first, end) are like one of those from `own` on.
 std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first, size_t end,
                                 size_t features) {
@@ -28,7 +25,7 @@ std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first
       for (size_t k = rows.begin[i]; k < rows.begin[i + 1]; ++k) {
         cosine += double{rows.entries[k].value} * dense[rows.entries[k].feature];
       }
-      if (cosine > kOnSubject) found[i - first] = true;
+      if (cosine > LexicalHead::kOnSubject) found[i - first] = true;
     }
     for (size_t k = rows.begin[e]; k < rows.begin[e + 1]; ++k) dense[rows.entries[k].feature] = 0;
   }

@@ -1,6 +1,6 @@
 // Time of one decision on one core by the length of the query: of the lexical head by the number of
-// nodes, and of the causal head with the model in the tree; and, where OCTOGATE_TEST_DATA names the
-// evaluation data, the quality of the lexical head's decisions.
+// nodes, and of the causal head with the model in the tree. How right decisions are is measured by
+// router_bench.
 //
 // The nodes' examples and the queries are drawn from one vocabulary of invented words. A known word
 // costs least, one that no example has the most, since it is taken apart into runs of characters;
@@ -21,7 +21,6 @@
 #include "router/router.h"
 #include "tests/bench/causal_route.h"
 #include "tests/bench/report.h"
-#include "tests/router/routing_data.h"
 
 namespace octogate::router {
 namespace {
@@ -143,44 +142,10 @@ void MeasureTimes(int classes, bench::Report* report) {
   }
 }
 
-void MeasureQuality(const std::string& name, const RoutingData& data, std::optional<Aim> aim,
-                    bench::Report* report) {
-  std::cerr << "training on " << name << "\n";
-  const auto start = std::chrono::steady_clock::now();
-  const auto head = LexicalHead::Train(Settings(12), data.train, absl::InfiniteFuture());
-  if (!head.ok()) {
-    std::cerr << head.status() << "\n";
-    std::exit(1);
-  }
-  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-  const RoutingQuality quality = Measure(**head, data, 0.5);
-  report->Add({.name = name + ", training", .value = time.count(), .unit = "s"});
-  report->Add(
-      {.name = name + ", accuracy", .value = 100 * quality.accuracy, .unit = "%", .aim = aim});
-  report->Add({.name = name + ", right and at least 0.5 sure",
-               .value = 100 * quality.accepted_right,
-               .unit = "%"});
-  report->Add({.name = name + ", expected calibration error",
-               .value = 100 * quality.calibration_error,
-               .unit = "%"});
-  if (data.outside.empty()) return;
-  report->Add({.name = name + ", out of scope and under 0.5 sure",
-               .value = 100 * quality.outside_refused,
-               .unit = "%",
-               .aim = AtLeast(80)});
-}
-
 int Main(int argc, char** argv) {
   bench::Report report("route", argc, argv);
   for (const int classes : {5, 20, 150}) MeasureTimes(classes, &report);
   bench::MeasureCausalHead(&report);
-  if (const auto folder = TestDataFolder()) {
-    MeasureQuality("CLINC150", ReadClinc150(*folder), AtLeast(92.6), &report);
-    MeasureQuality("MMLU-Pro", ReadMmluPro(*folder), AtLeast(80.0), &report);
-    MeasureQuality("MMLU57", ReadMmlu57(*folder), std::nullopt, &report);
-  } else {
-    std::cerr << "OCTOGATE_TEST_DATA is not set: the quality is not measured\n";
-  }
   return report.Print();
 }
 

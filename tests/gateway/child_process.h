@@ -54,6 +54,13 @@ class ChildProcess {
   }
 
   void Kill(int signal) { kill(pid_, signal); }
+  // Returns when none of its threads runs any more: the signal alone leaves those running that
+  // have not yet seen it.
+  void Freeze() {
+    Kill(SIGSTOP);
+    siginfo_t information;
+    waitid(P_PID, pid_, &information, WSTOPPED | WNOWAIT);
+  }
   pid_t pid() const { return pid_; }
 
   // Its exit status, or minus the signal that ended it.

@@ -269,7 +269,7 @@ TEST_F(GatewayWorkerSessionTest, AFrozenWorkerKeepsNobodyBeyondItsDeadline) {
     call.Start(*client_, "stub tokens=100000 delay_us=1000 text=x", deadline);
   }
   for (Call& call : running) call.WaitForText(1);
-  child.Kill(SIGSTOP);
+  child.Freeze();
   // Later deadlines first.
   std::vector<Call> later(4);
   for (int i = 3; i >= 0; --i) {

@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/status.h"
+#include "gateway/choice/choice_decision.h"
 #include "gateway/generate_call.h"
 #include "gateway/tenant.h"
 
@@ -38,6 +40,10 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
       done_(absl::NotFoundError(absl::StrCat("node: the graph has no node \"", name, "\"")));
       return;
     }
+    if (node->node->has_choice()) {
+      VisitChoice(*node, argument);
+      return;
+    }
     if (!node->node->has_router() || response_.decisions_size() >= kMaxRouters) {
       response_.set_node(name);
       response_.set_argument(argument);
@@ -58,6 +64,25 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
   }
 
  private:
+  // What the choice would take with all of the graph's budget.
+  void VisitChoice(const NodeRuntime& node, const std::string& argument) {
+    v1::GenerateRequest request;
+    request.set_tenant(options_.context.tenant);
+    request.add_messages()->set_content(argument);
+    DrainList drained;
+    drained.SetAll(options_.excluded);
+    ChoiceDecision decision = DecideChoice(*graph_, node, argument, request,
+                                           QueryBudget(&graph_->graph(), request), drained);
+    if (!decision.status.ok()) {
+      done_(Annotate(decision.status, absl::StrCat("node \"", node.node->name(), "\"")));
+      return;
+    }
+    response_.set_node(decision.event.node());
+    response_.set_argument(argument);
+    *response_.add_decisions() = std::move(decision.event);
+    done_(std::move(response_));
+  }
+
   const std::shared_ptr<const GraphState> graph_;
   const router::RouteOptions options_;
   const Done done_;

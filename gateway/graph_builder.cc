@@ -91,6 +91,10 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
       state->recordings,
       ReadRecordings(state->graph(), options_.model_root,
                      previous == nullptr ? nullptr : &previous->recordings, deadline));
+  LearnedChoices by_node;
+  OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
+                                        previous == nullptr ? nullptr : &previous->choices,
+                                        deadline, &state->choices, &by_node));
   for (const v1::Node& node : state->graph().spec().nodes()) {
     auto runtime = std::make_unique<NodeRuntime>();
     runtime->node = &node;
@@ -102,6 +106,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
       runtime->replay = NewReplayClient(state->recordings.at(node.replay().recording()).recording,
                                         node.replay().keep_time(), loops_);
     }
+    if (node.has_choice()) runtime->choice = by_node.at(node.name());
     if (node.has_model()) runtime->replicas = state->models.at(node.model().model());
     state->nodes.emplace(node.name(), std::move(runtime));
   }
@@ -109,7 +114,11 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
 }
 
 absl::Status GraphBuilder::CheckRecordings(const v1::Graph& graph, absl::Time deadline) const {
-  return ReadRecordings(graph, options_.model_root, nullptr, deadline).status();
+  OCTOGATE_RETURN_IF_ERROR(
+      ReadRecordings(graph, options_.model_root, nullptr, deadline).status());
+  LearnedChoices choices;
+  LearnedChoices by_node;
+  return LearnChoices(graph, options_.model_root, nullptr, deadline, &choices, &by_node);
 }
 
 absl::StatusOr<std::shared_ptr<ReplicaSet>> GraphBuilder::BuildReplicas(const v1::Model& model,

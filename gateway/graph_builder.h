@@ -53,7 +53,8 @@ class GraphBuilder {
       const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
       std::vector<std::string>* warnings);
 
-  // Whether the graph's recordings can be read, for graphs that are not going to be built.
+  // Whether the graph's recordings and outcomes can be read, for graphs that are not going to be
+  // built.
   absl::Status CheckRecordings(const v1::Graph& graph, absl::Time deadline) const;
 
  private:

@@ -9,6 +9,8 @@
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
 #include "common/utf8.h"
+#include "gateway/choice/choice_call.h"
+#include "gateway/choice/choice_decision.h"
 #include "gateway/judging/answer_measures.h"
 #include "gateway/judging/expected_accuracy.h"
 #include "gateway/judging/verify_call.h"
@@ -186,6 +188,9 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   } else if (node->node->has_router()) {
     EmitNodeEntered("");
     RunRouter();
+  } else if (node->node->has_choice()) {
+    EmitNodeEntered("");
+    RunChoice();
   } else if (node->node->has_tool()) {
     EmitNodeEntered("");
     RunTool();
@@ -291,20 +296,53 @@ void Query::AnswerWhole(std::string output) {
   }
 }
 
-void Query::RunJudging() {
+void Query::RunChoice() {
   const v1::Node& node = *step_->node->node;
-  JudgingContext context{.graph = graph_,
-                         .request = shared_request_,
-                         .query = UserQuery(),
-                         .input = step_->input,
-                         .deadline = deadline_,
-                         .drained = environment_.drained};
-  const auto done = [self = shared_from_this()](JudgedAnswer answer) {
+  ChoiceDecision decision = DecideChoice(*graph_, *step_->node, step_->input, request_, budget_,
+                                         *environment_.drained);
+  if (!decision.status.ok()) {
+    LeaveNode(decision.status);
+    return;
+  }
+  step_->measures.Set(decision.event.probability());
+  if (AllEvents() || recorder_ != nullptr) {
+    v1::GenerateResponse event;
+    *event.mutable_decision() = decision.event;
+    Record(event);
+    if (AllEvents()) Send(event);
+  }
+  if (!router::HandsOver(node)) {
+    step_->call = StartChoice(*step_->node, std::move(decision), budget_, JudgingContextOf(),
+                              JudgedCallbackOf());
+    return;
+  }
+  absl::StatusOr<router::PlanStep> next = plan_.HandOver(decision.event.node());
+  std::string input = std::move(step_->input);
+  EmitNodeLeft(absl::OkStatus());
+  Advance(next, std::move(input));
+}
+
+JudgingContext Query::JudgingContextOf() const {
+  return {.graph = graph_,
+          .request = shared_request_,
+          .query = UserQuery(),
+          .input = step_->input,
+          .deadline = deadline_,
+          .drained = environment_.drained};
+}
+
+JudgedCallback Query::JudgedCallbackOf() {
+  return [self = shared_from_this()](JudgedAnswer answer) {
     self->serializer_.Run(
         [self, answer = std::move(answer)]() mutable { self->OnJudged(std::move(answer)); });
   };
-  step_->call = node.has_vote() ? StartVote(node.vote(), std::move(context), done)
-                                : StartVerification(node.verify(), std::move(context), done);
+}
+
+void Query::RunJudging() {
+  const v1::Node& node = *step_->node->node;
+  step_->call = node.has_vote()
+                    ? StartVote(node.vote(), JudgingContextOf(), JudgedCallbackOf())
+                    : StartVerification(node.verify(), JudgingContextOf(), JudgedCallbackOf());
 }
 
 void Query::OnJudged(JudgedAnswer answer) {
@@ -513,6 +551,9 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   NodeCounters& counters = *step_->node->counters;
   counters.in_flight.fetch_sub(1, std::memory_order_relaxed);
   if (!status.ok()) counters.errors.fetch_add(1, std::memory_order_relaxed);
+  if (status.ok() && !step_->node->node->has_router() && !step_->node->node->has_tool()) {
+    counters.answers.Add(absl::Now() - step_->entered);
+  }
   AddUsage(step_->usage, &usage_);
   finish_reason_ = step_->finish_reason;
   if (!AllEvents() && recorder_ == nullptr) return;

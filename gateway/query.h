@@ -100,8 +100,11 @@ class Query : public std::enable_shared_from_this<Query> {
   void RunModel();
   void OnMessage(v1::WorkerGenerateResponse& message);
   void OnModelDone(const absl::Status& status);
-  // A vote or a verifier, which run their members themselves.
+  void RunChoice();
+  // A vote, a verifier or a choice of two calls, which run their members themselves.
   void RunJudging();
+  JudgingContext JudgingContextOf() const;
+  JudgedCallback JudgedCallbackOf();
   void OnJudged(JudgedAnswer answer);
 
   // The present step has ended: takes an edge, or ends the query.

@@ -1,6 +1,7 @@
 #include "gateway/query_budget.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -14,12 +15,23 @@ constexpr int64_t kTemplateTokens = 16;
 
 }  // namespace
 
+const v1::TenantLimits* FindTenant(const v1::GraphLimits& limits, const std::string& tenant) {
+  const auto found =
+      std::find_if(limits.tenants().begin(), limits.tenants().end(),
+                   [&](const v1::TenantLimits& entry) { return entry.tenant() == tenant; });
+  return found == limits.tenants().end() ? nullptr : &*found;
+}
+
 QueryBudget::QueryBudget(const v1::Graph* graph, const v1::GenerateRequest& request)
     : graph_(graph) {
   const v1::GraphLimits& limits = graph->spec().limits();
   if (limits.max_calls() > 0) max_calls_ = limits.max_calls();
   if (request.max_calls() > 0) max_calls_ = std::min(max_calls_, request.max_calls());
   if (limits.has_max_cost()) max_cost_ = limits.max_cost();
+  if (const v1::TenantLimits* const tenant = FindTenant(limits, request.tenant())) {
+    if (tenant->max_calls() > 0) max_calls_ = std::min(max_calls_, tenant->max_calls());
+    if (tenant->has_max_cost()) max_cost_ = std::min(max_cost_, tenant->max_cost());
+  }
   if (request.has_max_cost()) max_cost_ = std::min(max_cost_, request.max_cost());
   for (int i = 0; i + 1 < request.messages_size(); ++i) {
     conversation_bytes_ +=
@@ -28,6 +40,16 @@ QueryBudget::QueryBudget(const v1::Graph* graph, const v1::GenerateRequest& requ
 }
 
 std::string QueryBudget::WhyNot(const v1::Node& node, size_t input_bytes) const {
+  if (node.has_choice()) {
+    std::string first;
+    for (const std::string& name : node.choice().members()) {
+      const v1::Node* const member = router::FindNode(*graph_, name);
+      std::string why = member == nullptr ? "" : WhyNot(*member, input_bytes);
+      if (why.empty()) return "";
+      if (first.empty()) first = std::move(why);
+    }
+    return first;
+  }
   const int calls = router::MostCalls(*graph_, node);
   if (calls == 0) return "";
   if (calls > max_calls_ - calls_) {

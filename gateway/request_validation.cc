@@ -134,6 +134,9 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request) {
   if (request.has_max_cost()) {
     OCTOGATE_RETURN_IF_ERROR(CheckRange("max_cost", request.max_cost(), 0, Limits::kMaxCost));
   }
+  if (request.has_quality()) {
+    OCTOGATE_RETURN_IF_ERROR(CheckRange("quality", request.quality(), 0, 1));
+  }
   return CheckTenant(request.tenant());
 }
 

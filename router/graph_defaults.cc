@@ -47,6 +47,18 @@ void ApplyDefaults(v1::VerifyNode* verify) {
   }
 }
 
+void ApplyDefaults(v1::ChoiceNode* choice) {
+  if (choice->max_calls() == 0) choice->set_max_calls(1);
+  if (choice->same() == v1::ANSWER_FORM_UNSPECIFIED &&
+      (choice->max_calls() > 1 || !choice->outcomes().empty())) {
+    choice->set_same(v1::ANSWER_FORM_TEXT);
+  }
+  if (choice->max_calls() < 2 || choice->has_sure()) return;
+  choice->set_sure(choice->has_tolerance() ? choice->tolerance()
+                   : choice->has_quality() ? choice->quality()
+                                           : 1.0);
+}
+
 }  // namespace
 
 void ApplyDefaults(v1::Graph* graph) {
@@ -64,6 +76,7 @@ void ApplyDefaults(v1::Graph* graph) {
     }
     if (node.has_vote()) ApplyDefaults(node.mutable_vote());
     if (node.has_verify()) ApplyDefaults(node.mutable_verify());
+    if (node.has_choice()) ApplyDefaults(node.mutable_choice());
     if (node.has_router()) ApplyDefaults(node.mutable_router());
   }
   for (v1::Edge& edge : *spec.mutable_edges()) {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/strings.h"
+#include "router/choice_validation.h"
 #include "router/graph_cycles.h"
 #include "router/manifest_decoder.h"
 #include "router/node_bounds.h"
@@ -45,6 +46,9 @@ class Validator {
       for (GraphProblem& problem : CheckNodeBounds(graph_)) {
         (problem.warning ? warnings_ : problems_).push_back(std::move(problem));
       }
+      for (GraphProblem& problem : CheckChoices(graph_)) {
+        (problem.warning ? warnings_ : problems_).push_back(std::move(problem));
+      }
     }
     if (problems_.empty() && references_exist_) CheckSteps();
     CheckUnusedModels();
@@ -63,8 +67,9 @@ class Validator {
   }
   bool Full() const { return problems_.size() >= kMaxProblems; }
 
-  // The nodes that a vote or a verifier asks itself.
+  // The nodes that a vote, a verifier or a choice asks itself, or hands over to.
   static std::vector<std::string> InnerNodes(const v1::Node& node) {
+    if (node.has_choice()) return {node.choice().members().begin(), node.choice().members().end()};
     if (node.has_verify()) return {node.verify().answer(), node.verify().judge()};
     return {node.vote().members().begin(), node.vote().members().end()};
   }
@@ -144,7 +149,7 @@ class Validator {
       CheckModelReference(NodePath(i) + ".model.model", node.model().model());
     }
     if (node.has_router()) CheckRouter(node, NodePath(i) + ".router");
-    // What is wrong with these is found in node_bounds.cc.
+    // What is wrong with these is found in node_bounds.cc and choice_validation.cc.
     for (const std::string& inner : InnerNodes(node)) references_exist_ &= nodes_.contains(inner);
   }
 
@@ -318,6 +323,11 @@ class Validator {
   std::vector<Arc> HandOvers(int node) const {
     std::vector<Arc> arcs;
     const v1::RouterNode& router = spec_.nodes(node).router();
+    const v1::ChoiceNode& choice = spec_.nodes(node).choice();
+    for (int i = 0; i < choice.members_size() && HandsOver(spec_.nodes(node)); ++i) {
+      arcs.push_back(
+          {Index(choice.members(i)), absl::StrCat(NodePath(node), ".choice.members[", i, "]")});
+    }
     for (int i = 0; i < router.members_size(); ++i) {
       arcs.push_back(
           {Index(router.members(i)), absl::StrCat(NodePath(node), ".router.members[", i, "]")});
@@ -339,7 +349,7 @@ class Validator {
   void CheckCycles() {
     std::vector<std::vector<Arc>> arcs(spec_.nodes_size());
     for (int i = 0; i < spec_.nodes_size(); ++i) {
-      if (spec_.nodes(i).has_router()) arcs[i] = HandOvers(i);
+      if (HandsOver(spec_.nodes(i))) arcs[i] = HandOvers(i);
     }
     for (const Cycle& cycle : FindCycles(arcs)) {
       Problem(cycle.closing_path, absl::StrCat("a router would hand over to itself: ",
@@ -387,7 +397,7 @@ class Validator {
               absl::StrCat(
                   "no query can reach the node '", spec_.nodes(i).name(), "' from the entry '",
                   spec_.entry(),
-                  "'; make it a member of a router, vote or verifier or the target of an edge"));
+                  "'; make it a member of a router, vote, verifier or choice or the target of an edge"));
     }
   }
 

@@ -135,6 +135,8 @@ class Checker {
     const v1::GraphLimits& limits = spec_.limits();
     if (limits.has_max_cost()) {
       for (int i = 0; i < spec_.nodes_size(); ++i) {
+        // A choice takes what the budget leaves of its members, which are nodes themselves.
+        if (spec_.nodes(i).has_choice()) continue;
         const double cost = MostCost(graph_, spec_.nodes(i), 0);
         if (cost <= limits.max_cost()) continue;
         Problem(absl::StrCat("spec.nodes[", i, "]"),
@@ -144,6 +146,7 @@ class Checker {
     }
     if (limits.max_calls() > 0) {
       for (int i = 0; i < spec_.nodes_size(); ++i) {
+        if (spec_.nodes(i).has_choice()) continue;
         const int calls = MostCalls(graph_, spec_.nodes(i));
         if (calls <= limits.max_calls()) continue;
         Problem(absl::StrCat("spec.nodes[", i, "]"),
@@ -172,6 +175,8 @@ class Checker {
     for (const v1::Node& node : spec_.nodes()) {
       for (const std::string& member : node.router().members()) add(node.name(), member);
       if (node.has_router()) add(node.name(), node.router().fallback());
+      if (!HandsOver(node)) continue;
+      for (const std::string& member : node.choice().members()) add(node.name(), member);
     }
     // The edges of a router follow what its members end with: as if the router itself took them,
     // which is never more than that.
@@ -207,7 +212,7 @@ class Checker {
       const v1::Node* const to = FindNode(graph_, edge.to());
       if (from == nullptr || to == nullptr) continue;
       const std::string path = absl::StrCat("spec.edges[", i, "]");
-      const int needed = MostCalls(graph_, *to);
+      const int needed = to->has_choice() ? LeastCalls(graph_, *to) : MostCalls(graph_, *to);
       const auto too_many = [&](int used, absl::string_view who) {
         return absl::StrCat("never taken", who, ": '", edge.to(), "' needs up to ", needed,
                             " calls behind at least ", used, ", and limits.maxCalls is ",
@@ -260,6 +265,8 @@ int MostCalls(const v1::Graph& graph, const v1::Node& node) {
       const v1::Node* const answer = Inner(graph, node.verify().answer(), true);
       return (answer == nullptr ? 0 : MostCalls(graph, *answer)) + 1;
     }
+    case v1::Node::kChoice:
+      return HandsOver(node) ? 0 : std::min(2, node.choice().members_size());
     default:
       return 0;
   }
@@ -273,6 +280,8 @@ int LeastCalls(const v1::Graph& graph, const v1::Node& node) {
       const v1::Node* const answer = Inner(graph, node.verify().answer(), true);
       return (answer == nullptr ? 0 : LeastCalls(graph, *answer)) + 1;
     }
+    case v1::Node::kChoice:
+      return HandsOver(node) ? 0 : 1;
     default:
       return MostCalls(graph, node);
   }
@@ -306,6 +315,19 @@ double MostCost(const v1::Graph& graph, const v1::Node& node, int64_t input_toke
       const auto prompt = static_cast<int64_t>(node.verify().prompt().size());
       return MostCost(graph, *answer, input_tokens) +
              MostCost(graph, *judge, prompt + 2 * input_tokens + MaxOutputTokens(graph, *answer));
+    }
+    case v1::Node::kChoice: {
+      // The two dearest.
+      double first = 0;
+      double second = 0;
+      for (const std::string& name : node.choice().members()) {
+        const v1::Node* const member = HandsOver(node) ? nullptr : Inner(graph, name, false);
+        if (member == nullptr) continue;
+        const double cost = MostCost(graph, *member, input_tokens);
+        second = std::max(second, std::min(first, cost));
+        first = std::max(first, cost);
+      }
+      return first + second;
     }
     default:
       return 0;

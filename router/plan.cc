@@ -48,6 +48,10 @@ class WeightBound {
         inside = std::max(inside, From(member));
       }
       inside = std::max(inside, From(node.router().fallback()));
+    } else if (HandsOver(node)) {
+      for (const std::string& member : node.choice().members()) {
+        inside = std::max(inside, From(member));
+      }
     }
     double behind = 0;
     if (const auto edges = edges_.find(name); edges != edges_.end()) {
@@ -81,6 +85,10 @@ const char* MeasureName(v1::ConfidenceMeasure measure) {
 
 }  // namespace
 
+bool HandsOver(const v1::Node& node) {
+  return node.has_router() || (node.has_choice() && node.choice().max_calls() < 2);
+}
+
 Plan::Plan(const v1::Graph* graph) : graph_(*graph), visits_(graph->spec().edges_size()) {
   for (const v1::Node& node : graph_.spec().nodes()) nodes_.emplace(node.name(), &node);
 }
@@ -98,8 +106,8 @@ absl::StatusOr<PlanStep> Plan::Start(std::string_view entry) {
 }
 
 absl::StatusOr<PlanStep> Plan::HandOver(std::string_view member) {
-  if (current_ == nullptr || !current_->has_router()) {
-    return absl::InvalidArgumentError("only a router hands over to a member");
+  if (current_ == nullptr || !HandsOver(*current_)) {
+    return absl::InvalidArgumentError("only a router or a choice hands over to a member");
   }
   const auto node = nodes_.find(member);
   if (node == nodes_.end()) {

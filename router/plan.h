@@ -18,6 +18,10 @@
 
 namespace octogate::router {
 
+// Whether the node hands the query over to one of its members, whose edges and then its own apply:
+// a router does, and a choice of one call.
+bool HandsOver(const v1::Node& node);
+
 // How a node ended.
 struct NodeOutcome {
   absl::Status status;  // Not OK: the node failed.
@@ -55,8 +59,8 @@ class Plan {
   // unknown one.
   absl::StatusOr<PlanStep> Start(std::string_view entry = {});
 
-  // The next step after the router of the present step chose `member`. NOT_FOUND for an unknown
-  // node, INVALID_ARGUMENT if the present node is no router.
+  // The next step after the router or choice of the present step chose `member`. NOT_FOUND for an unknown
+  // node, INVALID_ARGUMENT if the present node hands over to nobody.
   absl::StatusOr<PlanStep> HandOver(std::string_view member);
 
   // The next step after the present node has ended; a step without node: the query has ended, with

@@ -77,6 +77,7 @@ class MemberCall final : public ModelCall, public std::enable_shared_from_this<M
     if (!answer_.status.ok()) answer_.usage.set_completion_tokens(answer_.measures.tokens());
     answer_.duration = absl::Now() - started_;
     counters_->in_flight.fetch_sub(1, std::memory_order_relaxed);
+    if (answer_.status.ok()) counters_->answers.Add(answer_.duration);
     if (!answer_.status.ok() && !absl::IsCancelled(answer_.status)) {
       counters_->errors.fetch_add(1, std::memory_order_relaxed);
     }

@@ -60,6 +60,7 @@ struct QueryOptions {
   int max_tokens = 0;                 // ask
   int max_calls = 0;                  // ask
   std::optional<double> max_cost;     // ask
+  std::optional<double> quality;      // ask
   std::optional<double> temperature;  // ask
   std::optional<uint64_t> seed;       // ask
 };

@@ -61,6 +61,10 @@ std::string Summary(const Node& node) {
              std::to_string(node.vote().members_size() * std::max(1, node.vote().samples()));
     case Node::kVerify:
       return node.verify().answer() + ", judged by " + node.verify().judge();
+    case Node::kChoice:
+      return ChoiceGoalText(node.choice()) + " of " +
+             std::to_string(node.choice().members_size()) +
+             (node.choice().max_calls() > 1 ? ", up to 2 calls" : "");
     case Node::kRouter: {
       std::string heads;
       for (const auto& head : node.router().heads()) {
@@ -116,6 +120,9 @@ class TextTree {
     }
     for (const std::string& member : node.vote().members()) {
       branches.push_back({member, "votes"});
+    }
+    for (const std::string& member : node.choice().members()) {
+      branches.push_back({member, "may be chosen"});
     }
     if (node.has_verify()) {
       branches.push_back({node.verify().answer(), "answers"});
@@ -203,6 +210,21 @@ class TemporaryFolder {
 };
 
 }  // namespace
+
+std::string ChoiceGoalText(const octogate::v1::ChoiceNode& choice) {
+  char text[64];
+  switch (choice.policy()) {
+    case v1::CHOICE_POLICY_CHEAPEST_ABOVE:
+      std::snprintf(text, sizeof(text), "cheapest that is right with %.3g", choice.tolerance());
+      return text;
+    case v1::CHOICE_POLICY_FASTEST_ABOVE:
+      std::snprintf(text, sizeof(text), "fastest that is right with %.3g", choice.quality());
+      return text;
+    default:
+      std::snprintf(text, sizeof(text), "best under %.6g", choice.budget());
+      return text;
+  }
+}
 
 const char* HeadName(const octogate::v1::Head& head) {
   return head.has_lexical() ? "lexical" : head.has_encoder() ? "encoder" : "causal";

@@ -15,6 +15,9 @@ namespace octogate::octoctl {
 // What decisions call a head of this kind: "lexical", "encoder" or "causal".
 const char* HeadName(const octogate::v1::Head& head);
 
+// What a choice looks for: "cheapest that is right with 0.7".
+std::string ChoiceGoalText(const octogate::v1::ChoiceNode& choice);
+
 // A tree from the entry down: routers hold their members, edges hang under the
 // node that they leave. A node is unfolded where it is nearest to the entry, and
 // only named elsewhere.

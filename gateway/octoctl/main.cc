@@ -193,6 +193,8 @@ class CommandLine {
     ask->add_option("--max-tokens", f.query.max_tokens, "new tokens at most");
     ask->add_option("--max-calls", f.query.max_calls, "calls of models at most");
     ask->add_option("--max-cost", f.query.max_cost, "what these may cost at most");
+    ask->add_option("--quality", f.query.quality,
+                    "how probably right answers have to be, 0 to 1, where a node chooses by that");
     ask->add_option("--temperature", f.query.temperature, "0 is greedy; default: the node's");
     ask->add_option("--seed", f.query.seed, "makes sampled answers repeatable");
 

@@ -132,6 +132,17 @@ ExitStatus DescribeNode(Connection& connection, const std::string& name, Format 
                                   : ""));
     if (vote.enough() > 0) line("Settled by", std::to_string(vote.enough()) + " equal answers");
   }
+  if (node.has_choice()) {
+    const v1::ChoiceNode& choice = node.choice();
+    std::string members;
+    for (const std::string& member : choice.members()) {
+      members += (members.empty() ? "" : ", ") + member;
+    }
+    line("Members", members);
+    line("Policy", ChoiceGoalText(choice));
+    line("Calls", choice.max_calls() > 1 ? "up to 2" : "1");
+    if (!choice.outcomes().empty()) line("Outcomes", choice.outcomes());
+  }
   if (node.has_verify()) {
     line("Answer", node.verify().answer());
     line("Judge", node.verify().judge());

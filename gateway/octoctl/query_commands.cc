@@ -125,6 +125,7 @@ ExitStatus Ask(Connection& connection, const QueryOptions& options, Format forma
   request.set_max_tokens(options.max_tokens);
   request.set_max_calls(options.max_calls);
   if (options.max_cost) request.set_max_cost(*options.max_cost);
+  if (options.quality) request.set_quality(*options.quality);
   if (options.temperature) request.mutable_sampling()->set_temperature(*options.temperature);
   if (options.seed) request.mutable_sampling()->set_seed(*options.seed);
   const auto context = connection.Context();

@@ -52,6 +52,19 @@ void PrintHead(const v1::HeadScore& head, const Style& style, std::ostream& out)
   }
 }
 
+void PrintMember(const v1::MemberScore& member, const Style& style, std::ostream& out) {
+  char numbers[96];
+  std::snprintf(numbers, sizeof(numbers), "cost %.6g", member.cost());
+  out << "│      " << style.dim << Bar(member.probability()) << style.reset << " "
+      << Probability(member.probability()) << "  " << OneLine(member.node(), 63) << style.dim
+      << "  " << numbers;
+  if (member.duration_ms() > 0) {
+    out << ", " << Duration(static_cast<int64_t>(member.duration_ms() * 1000));
+  }
+  if (!member.excluded().empty()) out << ", not asked: " << OneLine(member.excluded(), 120);
+  out << style.reset << "\n";
+}
+
 void PrintJudged(const v1::Judged& judged, const Style& style, std::ostream& out) {
   for (const v1::Ballot& ballot : judged.ballots()) {
     out << "│      " << (ballot.counted() ? "" : "(not counted) ") << OneLine(ballot.node(), 63);
@@ -73,11 +86,12 @@ void PrintJudged(const v1::Judged& judged, const Style& style, std::ostream& out
 }  // namespace
 
 void PrintDecision(const v1::Decision& decision, const Style& style, std::ostream& out) {
-  out << "├─ " << style.bold << "router " << OneLine(decision.router(), 63) << style.reset << " → "
+  out << "├─ " << style.bold << (decision.members().empty() ? "router " : "choice ") << OneLine(decision.router(), 63) << style.reset << " → "
       << style.cyan << OneLine(decision.node(), 63) << style.reset << "  "
       << OneLine(decision.reason(), 200) << style.dim << "  (" << Duration(decision.duration_us())
       << ", graph v" << decision.graph_version() << ")" << style.reset << "\n";
   for (const v1::HeadScore& head : decision.heads()) PrintHead(head, style, out);
+  for (const v1::MemberScore& member : decision.members()) PrintMember(member, style, out);
   if (!decision.argument().empty()) {
     out << "│    argument  " << OneLine(decision.argument(), 200) << "\n";
   }

@@ -178,9 +178,10 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
       {"path: octogate-mini}", "workers: ['h:1'], maxContext: 64}", "--max-context instead"},
       {"tool: {tool: reply}", "tool: {tool: reply}\n      model: {model: mini}",
        "'model' beside 'tool'; a node has exactly one of 'model', 'router', 'tool', 'replay', "
-       "'vote' or 'verify'"},
+       "'vote', 'verify' or 'choice'"},
       {"      tool: {tool: reply}\n", "",
-       "a node needs exactly one of 'model', 'router', 'tool', 'replay', 'vote' or 'verify'"},
+       "a node needs exactly one of 'model', 'router', 'tool', 'replay', 'vote', "
+       "'verify' or 'choice'"},
       {"name: sorry", "name: calc",
        "g.yaml:23:13: a second node 'calc'; names of nodes are unique"},
       {"on: error,", "on: error, below: 0.2,", "'below' goes with 'on: lowConfidence' only"},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "router/graph_manifest.h"
@@ -50,6 +51,50 @@ void FillRouter(std::mt19937* random, int i, int nodes, v1::RouterNode* router) 
     FillCausal(random, *router, router->mutable_rewrite()->mutable_causal());
     router->mutable_rewrite()->add_members(router->members(0));
   }
+}
+
+// Adds a choice among nodes that answer, and makes it the entry: everything that could be reached
+// still can.
+void AddChoice(std::mt19937* random, v1::GraphSpec* spec) {
+  const bool two = Chance(random);
+  v1::ChoiceNode choice;
+  choice.set_policy(static_cast<v1::ChoicePolicy>(1 + Below(random, 3)));
+  for (v1::Node& node : *spec->mutable_nodes()) {
+    if (!node.has_model() && !node.has_replay()) continue;
+    v1::Price* const price =
+        node.has_model() ? node.mutable_model()->mutable_price() : node.mutable_replay()->mutable_price();
+    if (price->output() == 0) price->set_output(1 + Below(random, 9));
+    v1::DomainQuality* const quality =
+        node.has_model() ? node.mutable_model()->add_quality() : node.mutable_replay()->add_quality();
+    if (Chance(random)) quality->set_domain("d0");
+    quality->set_accuracy(Fraction(random));
+    v1::Speed* const speed =
+        node.has_model() ? node.mutable_model()->mutable_speed() : node.mutable_replay()->mutable_speed();
+    speed->set_first_token_ms(Below(random, 100));
+    speed->set_tokens_per_second(1 + Below(random, 1000));
+    choice.add_members(node.name());
+  }
+  if (choice.members().empty()) return;
+  if (choice.policy() == v1::CHOICE_POLICY_CHEAPEST_ABOVE) choice.set_tolerance(Fraction(random));
+  if (choice.policy() == v1::CHOICE_POLICY_BEST_UNDER) choice.set_budget(1 + Below(random, 9));
+  if (choice.policy() == v1::CHOICE_POLICY_FASTEST_ABOVE) choice.set_quality(Fraction(random));
+  if (Chance(random)) choice.set_outcomes(absl::StrCat("o", RandomText(random, 2)));
+  for (int d = Below(random, 3); d > 0; --d) {
+    v1::QueryDomain& domain = *choice.add_domains();
+    domain.set_name(absl::StrCat("d", d));
+    domain.add_examples(absl::StrCat("x", RandomText(random, 4)));
+  }
+  choice.set_max_calls(two ? 2 : 1);
+  if (two && Chance(random)) choice.set_sure(Fraction(random));
+  v1::Node& node = *spec->add_nodes();
+  node.set_name("choice");
+  *node.mutable_choice() = std::move(choice);
+  v1::Edge& edge = *spec->add_edges();
+  edge.set_from("choice");
+  edge.set_to(spec->entry());
+  edge.set_on(v1::EDGE_CONDITION_ERROR);
+  edge.set_max_visits(1);
+  spec->set_entry("choice");
 }
 
 void FillNode(std::mt19937* random, int i, int nodes, v1::Node* node) {
@@ -155,6 +200,14 @@ v1::Graph RandomGraph(std::mt19937* random) {
   if (Chance(random)) spec.mutable_limits()->set_max_steps(1 + Below(random, 64));
   if (Chance(random)) spec.mutable_limits()->set_max_calls(2 + Below(random, 1023));
   if (Chance(random)) spec.mutable_limits()->set_max_cost(1e9);
+  if (Chance(random)) AddChoice(random, &spec);
+  for (int t = Below(random, 3); t > 0; --t) {
+    v1::TenantLimits& tenant = *spec.mutable_limits()->add_tenants();
+    tenant.set_tenant(absl::StrCat("t", t));
+    if (Chance(random)) tenant.set_max_calls(1 + Below(random, 1024));
+    if (Chance(random)) tenant.set_max_cost(Below(random, 1000));
+    if (Chance(random)) tenant.set_quality(Fraction(random));
+  }
   ApplyDefaults(&graph);
   return graph;
 }

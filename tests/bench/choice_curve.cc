@@ -1,6 +1,7 @@
 #include "tests/bench/choice_curve.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -88,7 +89,8 @@ ChoiceCurve::ChoiceCurve(const RecordedAnswers& answers)
     const std::vector<double> logits = predictor_->Logits(answers.questions[i].text);
     std::vector<router::MemberEstimate>& estimates = estimates_.emplace_back();
     for (size_t m = 0; m < logits.size(); ++m) {
-      estimates.push_back({.logit = logits[m], .cost = mean_tokens_[m]});
+      // Whole tokens, as a gateway counts them.
+      estimates.push_back({.logit = logits[m], .cost = std::floor(mean_tokens_[m] + 0.5)});
     }
   }
 }

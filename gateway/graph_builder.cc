@@ -114,8 +114,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
 }
 
 absl::Status GraphBuilder::CheckRecordings(const v1::Graph& graph, absl::Time deadline) const {
-  OCTOGATE_RETURN_IF_ERROR(
-      ReadRecordings(graph, options_.model_root, nullptr, deadline).status());
+  OCTOGATE_RETURN_IF_ERROR(ReadRecordings(graph, options_.model_root, nullptr, deadline).status());
   LearnedChoices choices;
   LearnedChoices by_node;
   return LearnChoices(graph, options_.model_root, nullptr, deadline, &choices, &by_node);

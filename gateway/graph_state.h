@@ -52,9 +52,9 @@ struct NodeCounters {
 struct NodeRuntime {
   const v1::Node* node;
   std::shared_ptr<NodeCounters> counters;
-  std::unique_ptr<const Tool> tool;      // of a tool node
-  std::shared_ptr<ReplicaSet> replicas;  // of a model node
-  std::shared_ptr<ModelClient> replay;   // of a replay node
+  std::unique_ptr<const Tool> tool;             // of a tool node
+  std::shared_ptr<ReplicaSet> replicas;         // of a model node
+  std::shared_ptr<ModelClient> replay;          // of a replay node
   std::shared_ptr<const LearnedChoice> choice;  // of a choice node
 };
 

@@ -18,12 +18,13 @@ const v1::TenantLimits* FindTenant(const v1::GraphLimits& limits, const std::str
 // Not thread-safe.
 class QueryBudget {
  public:
-  // The lowest ones of the graph's limits, those of the request's tenant, and the request's. `graph` outlives the budget.
+  // The lowest ones of the graph's limits, those of the request's tenant, and the request's.
+  // `graph` outlives the budget.
   QueryBudget(const v1::Graph* graph, const v1::GenerateRequest& request);
 
   // Why a node must not be entered with an input of that size, e.g. "it needs up to 3 calls, and 1
-  // of 2 is left (maxCalls)"; empty if it may be. Counted at the worst: see GraphLimits. A choice may be entered if
-  // one of its members may.
+  // of 2 is left (maxCalls)"; empty if it may be. Counted at the worst: see GraphLimits. A choice
+  // may be entered if one of its members may.
   std::string WhyNot(const v1::Node& node, size_t input_bytes) const;
 
   void Spend(int calls, double cost);

@@ -46,8 +46,7 @@ AnswerPredictor::AnswerPredictor(const OutcomeSet& outcomes, const OutcomePredic
   LearnPairs(outcomes, held_out);
 }
 
-void AnswerPredictor::LearnLengths(const OutcomeSet& outcomes,
-                                   const std::vector<float>& held_out) {
+void AnswerPredictor::LearnLengths(const OutcomeSet& outcomes, const std::vector<float>& held_out) {
   lengths_.resize(members_);
   for (size_t m = 0; m < members_; ++m) {
     Length& length = lengths_[m];
@@ -94,8 +93,7 @@ double AnswerPredictor::AnswerOffset(size_t member, std::string_view answer) con
   return answer_offsets_[a] + member_answer_offsets_[member * answer_offsets_.size() + a];
 }
 
-void AnswerPredictor::LearnAnswers(const OutcomeSet& outcomes,
-                                   const std::vector<float>& held_out) {
+void AnswerPredictor::LearnAnswers(const OutcomeSet& outcomes, const std::vector<float>& held_out) {
   std::map<std::string_view, int> counts;
   for (const QueryOutcomes& query : outcomes.queries) {
     for (const MemberOutcome& outcome : query.members) {
@@ -148,10 +146,9 @@ void AnswerPredictor::FitScale(const OutcomeSet& outcomes, const std::vector<flo
       rows.Add(row, 0, outcome.correct);
     }
   }
-  const std::vector<double> weights =
-      FitLogistic(rows, {.strength = 5,
-                         .towards = {0, 1, 1, 1},
-                         .signed_weights = {true, false, false, false}});
+  const std::vector<double> weights = FitLogistic(
+      rows,
+      {.strength = 5, .towards = {0, 1, 1, 1}, .signed_weights = {true, false, false, false}});
   std::copy(weights.begin(), weights.end(), scale_.begin());
 }
 
@@ -219,8 +216,8 @@ void AnswerPredictor::LearnPairs(const OutcomeSet& outcomes, const std::vector<f
     const Parts of_a = PartsOf(a);
     const Parts of_b = PartsOf(b);
     (a.answer == b.answer ? agree : disagree)
-        .Add(a.member * members_ + b.member,
-             {of_a[0], of_a[1], of_a[2], of_b[0], of_b[1], of_b[2]}, right);
+        .Add(a.member * members_ + b.member, {of_a[0], of_a[1], of_a[2], of_b[0], of_b[1], of_b[2]},
+             right);
   });
   if (agree.rows.size() == 0 && disagree.rows.size() == 0) return;
   knows_pairs_ = true;
@@ -259,11 +256,9 @@ AnswerPredictor::Verdict AnswerPredictor::OfTwo(const GivenAnswer& first,
   const double of_first = Apply(agree ? agree_ : disagree_, first.member, second.member,
                                 {x[0], x[1], x[2], y[0], y[1], y[2]});
   if (agree) return {.second = false, .agree = true, .logit = of_first};
-  const double of_second = Apply(disagree_, second.member, first.member,
-                                 {y[0], y[1], y[2], x[0], x[1], x[2]});
-  return {.second = of_second > of_first,
-          .agree = false,
-          .logit = std::max(of_first, of_second)};
+  const double of_second =
+      Apply(disagree_, second.member, first.member, {y[0], y[1], y[2], x[0], x[1], x[2]});
+  return {.second = of_second > of_first, .agree = false, .logit = std::max(of_first, of_second)};
 }
 
 double AnswerPredictor::IfAsked(size_t first, double first_logit, size_t second,

@@ -58,7 +58,7 @@ class AnswerPredictor {
   // What two numbers say of a third, with what is particular to two members.
   struct PairRule {
     std::vector<double> weights;  // A constant, then of each number about the first and second.
-    std::vector<double> offsets;                // Of each ordered pair of members.
+    std::vector<double> offsets;  // Of each ordered pair of members.
   };
   struct Length {
     std::array<int64_t, kBins> up_to{};
@@ -85,8 +85,8 @@ class AnswerPredictor {
   size_t members_ = 0;
   std::vector<Length> lengths_;  // Of each member; without outcomes all offsets are 0.
   absl::flat_hash_map<std::string, int> answers_;
-  std::vector<double> answer_offsets_;                  // Of each answer.
-  std::vector<double> member_answer_offsets_;           // Member m, answer a.
+  std::vector<double> answer_offsets_;          // Of each answer.
+  std::vector<double> member_answer_offsets_;   // Member m, answer a.
   std::array<double, 4> scale_ = {0, 1, 1, 1};  // Constant; query, length and answer.
   bool knows_pairs_ = false;
   PairRule agree_;

@@ -36,8 +36,7 @@ Chosen ChooseMember(std::span<const MemberEstimate> members, const ChoiceGoal& g
     for (size_t m = 0; m < members.size(); ++m) {
       const MemberEstimate& member = members[m];
       if (!member.allowed) continue;
-      const bool keeps =
-          by_cost ? member.cost <= goal.bound : Sigmoid(member.logit) >= goal.bound;
+      const bool keeps = by_cost ? member.cost <= goal.bound : Sigmoid(member.logit) >= goal.bound;
       if (reached && !keeps) continue;
       const Rank rank = RankOf(member, goal.policy, reached);
       if (best.member >= 0 && !(rank < lowest)) continue;

@@ -76,10 +76,10 @@ class ChoiceChecker {
         {"quality", v1::CHOICE_POLICY_FASTEST_ABOVE, "fastestAbove", choice.has_quality()}};
     for (const Number& number : numbers) {
       if (choice.policy() == number.policy && !number.set) {
-        Problem(path, absl::StrCat("'policy: ", number.policy_name, "' needs '", number.key,
-                                   "'; set it, e.g. '", number.key,
-                                   number.policy == v1::CHOICE_POLICY_BEST_UNDER ? ": 0.001'"
-                                                                                 : ": 0.7'"));
+        Problem(path, absl::StrCat(
+                          "'policy: ", number.policy_name, "' needs '", number.key,
+                          "'; set it, e.g. '", number.key,
+                          number.policy == v1::CHOICE_POLICY_BEST_UNDER ? ": 0.001'" : ": 0.7'"));
       } else if (choice.policy() != number.policy && number.set) {
         Problem(absl::StrCat(path, ".", number.key),
                 absl::StrCat("'", number.key, "' goes with 'policy: ", number.policy_name,
@@ -113,8 +113,8 @@ class ChoiceChecker {
                                  choice.max_calls() < 2 ? ", a vote or a verifier" : ""));
       return;
     }
-    const bool has_price = member.has_replay() ? member.replay().has_price()
-                                               : member.model().has_price();
+    const bool has_price =
+        member.has_replay() ? member.replay().has_price() : member.model().has_price();
     const bool by_cost = choice.policy() == v1::CHOICE_POLICY_CHEAPEST_ABOVE ||
                          choice.policy() == v1::CHOICE_POLICY_BEST_UNDER;
     if (generates && by_cost && !has_price) {
@@ -122,8 +122,8 @@ class ChoiceChecker {
                                  "' has no price; give it 'price: {input: …, output: …}' per "
                                  "million tokens, of 0 where it costs nothing"));
     }
-    const bool has_speed = member.has_replay() ? member.replay().has_speed()
-                                               : member.model().has_speed();
+    const bool has_speed =
+        member.has_replay() ? member.replay().has_speed() : member.model().has_speed();
     if (choice.policy() == v1::CHOICE_POLICY_FASTEST_ABOVE && !has_speed &&
         choice.outcomes().empty()) {
       Problem(path,
@@ -138,10 +138,10 @@ class ChoiceChecker {
     const auto& expected =
         member.has_replay() ? member.replay().expected() : member.model().expected();
     if (quality.empty() && expected.empty()) {
-      Problem(path, absl::StrCat("nothing says how often the node '", member.name(),
-                                 "' is right; name a file of 'outcomes' in the choice",
-                                 generates ? ", or give the node 'quality: [{accuracy: 0.8}]'"
-                                           : ""));
+      Problem(path,
+              absl::StrCat("nothing says how often the node '", member.name(),
+                           "' is right; name a file of 'outcomes' in the choice",
+                           generates ? ", or give the node 'quality: [{accuracy: 0.8}]'" : ""));
     }
     for (const v1::DomainQuality& entry : quality) CheckDomainOf(path, choice, member, entry);
   }

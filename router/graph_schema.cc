@@ -97,10 +97,8 @@ constexpr std::array kRules = {
     FieldRule{.field = "ChoiceNode.max_calls", .min = 1, .max = 2},
     FieldRule{.field = "ChoiceNode.sure", .min = 0, .max = 1},
     FieldRule{.field = "QueryDomain.name", .required = true, .form = TextForm::kNodeName},
-    FieldRule{.field = "QueryDomain.examples",
-              .min_bytes = 1,
-              .max_bytes = 16384,
-              .max_items = 10'000},
+    FieldRule{
+        .field = "QueryDomain.examples", .min_bytes = 1, .max_bytes = 16384, .max_items = 10'000},
     FieldRule{.field = "VerifyNode.answer", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "VerifyNode.judge", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "VerifyNode.prompt", .min_bytes = 1, .max_bytes = kPromptBytes},

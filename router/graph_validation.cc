@@ -394,10 +394,10 @@ class Validator {
     for (int i = 0; i < spec_.nodes_size(); ++i) {
       if (reached[i]) continue;
       Problem(NodePath(i) + ".name",
-              absl::StrCat(
-                  "no query can reach the node '", spec_.nodes(i).name(), "' from the entry '",
-                  spec_.entry(),
-                  "'; make it a member of a router, vote, verifier or choice or the target of an edge"));
+              absl::StrCat("no query can reach the node '", spec_.nodes(i).name(),
+                           "' from the entry '", spec_.entry(),
+                           "'; make it a member of a router, vote, verifier or choice or the "
+                           "target of an edge"));
     }
   }
 

@@ -87,8 +87,7 @@ class OutcomePredictor::Trainer {
     for (size_t q = 0; q < queries; ++q) all[q] = static_cast<uint32_t>(q);
     OCTOGATE_RETURN_IF_ERROR(FitWeights(all));
     auto views = std::make_unique<Views>();
-    OCTOGATE_ASSIGN_OR_RETURN(views->views,
-                              OutcomeViews::Learn(table_, all, settings_, deadline_));
+    OCTOGATE_ASSIGN_OR_RETURN(views->views, OutcomeViews::Learn(table_, all, settings_, deadline_));
     predictor_.views_ = std::move(views);
     return absl::OkStatus();
   }
@@ -127,9 +126,8 @@ class OutcomePredictor::Trainer {
     }
     if (total == 0) return absl::InvalidArgumentError("there is no outcome of any member");
     if (domains.size() > kMaxDomains) {
-      return absl::ResourceExhaustedError(absl::StrCat("the outcomes name ", domains.size(),
-                                                       " domains; at most ", kMaxDomains,
-                                                       " are allowed"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "the outcomes name ", domains.size(), " domains; at most ", kMaxDomains, " are allowed"));
     }
     for (const QueryOutcomes& query : outcomes_.queries) {
       table_.domains.push_back(query.domain.empty() ? -1 : domains.at(query.domain));
@@ -137,9 +135,8 @@ class OutcomePredictor::Trainer {
     table_.domain_count = domains.size();
     const double overall = (total_right + 1) / (total + 2);
     for (size_t m = 0; m < members_; ++m) {
-      table_.priors.push_back(
-          Logit((right[m] + kMemberPrior * overall) /
-                (static_cast<double>(predictor_.counts_[m]) + kMemberPrior)));
+      table_.priors.push_back(Logit((right[m] + kMemberPrior * overall) /
+                                    (static_cast<double>(predictor_.counts_[m]) + kMemberPrior)));
     }
     predictor_.priors_ = table_.priors;
     return absl::OkStatus();
@@ -185,9 +182,9 @@ class OutcomePredictor::Trainer {
     predictor_.view_weights_ = FitLogistic(
         rows, {.strength = 5, .towards = {}, .signed_weights = std::vector<bool>(kViewWeights)});
     for (size_t cell = 0; cell < table_.right.size(); ++cell) {
-      predictor_.held_out_[cell] = static_cast<float>(
-          Combine(table_.priors[cell % members_], parts.data() + cell * kViewWeights,
-                  predictor_.view_weights_));
+      predictor_.held_out_[cell] =
+          static_cast<float>(Combine(table_.priors[cell % members_],
+                                     parts.data() + cell * kViewWeights, predictor_.view_weights_));
     }
     return absl::OkStatus();
   }
@@ -212,10 +209,9 @@ OutcomePredictor::~OutcomePredictor() = default;
 absl::StatusOr<std::shared_ptr<const OutcomePredictor>> OutcomePredictor::Train(
     const OutcomeSet& outcomes, absl::Time deadline, const OutcomeTraining& training) {
   if (outcomes.members.size() > kMaxMembers || outcomes.queries.size() > kMaxQueries) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("outcomes of ", outcomes.members.size(), " members on ",
-                     outcomes.queries.size(), " queries; at most ", kMaxMembers, " on ",
-                     kMaxQueries, " are allowed"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "outcomes of ", outcomes.members.size(), " members on ", outcomes.queries.size(),
+        " queries; at most ", kMaxMembers, " on ", kMaxQueries, " are allowed"));
   }
   const std::shared_ptr<OutcomePredictor> predictor(new OutcomePredictor());
   OCTOGATE_RETURN_IF_ERROR(Trainer(outcomes, training, deadline, predictor.get()).Run());
@@ -239,8 +235,9 @@ std::vector<double> OutcomePredictor::Logits(std::string_view query) const {
   TakeApart(scratch->seen.data(), counts_, &scratch->parts);
   std::vector<double> logits(members());
   for (size_t m = 0; m < members(); ++m) {
-    logits[m] = knows(m) ? Combine(priors_[m], scratch->parts.data() + m * kViewWeights, view_weights_)
-                         : std::numeric_limits<double>::quiet_NaN();
+    logits[m] = knows(m)
+                    ? Combine(priors_[m], scratch->parts.data() + m * kViewWeights, view_weights_)
+                    : std::numeric_limits<double>::quiet_NaN();
   }
   absl::MutexLock lock(&mutex_);
   scratch_.push_back(std::move(scratch));

@@ -122,8 +122,7 @@ void OutcomeViews::LearnNeighbours(const OutcomeTable& table, const std::vector<
     postings_[next[entry.feature]++] = {static_cast<uint32_t>(i), entry.value};
   });
   for (const uint32_t q : selected) {
-    right_.insert(right_.end(),
-                  table.right.begin() + static_cast<std::ptrdiff_t>(q * members_),
+    right_.insert(right_.end(), table.right.begin() + static_cast<std::ptrdiff_t>(q * members_),
                   table.right.begin() + static_cast<std::ptrdiff_t>((q + 1) * members_));
   }
 }
@@ -150,9 +149,9 @@ absl::Status OutcomeViews::LearnDomains(const OutcomeTable& table,
   SoftmaxTraining training;
   training.epochs = kDomainEpochs;
   training.seed = settings.seed;
-  OCTOGATE_ASSIGN_OR_RETURN(domains_, TrainSoftmax(table.rows, table.domains, labelled,
-                                                   settings.features, table.domain_count, training,
-                                                   deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(domains_,
+                            TrainSoftmax(table.rows, table.domains, labelled, settings.features,
+                                         table.domain_count, training, deadline));
   domain_rates_.resize(right.size());
   for (size_t cell = 0; cell < right.size(); ++cell) {
     const auto prior = static_cast<float>(Sigmoid(priors_[cell % members_]));
@@ -232,8 +231,8 @@ void OutcomeViews::LookAtDomains(std::span<const SparseRows::Entry> row, Scratch
     const float* const weights = domains_.weights.data() + entry.feature * domains_.stride;
     for (size_t c = 0; c < domains_.classes; ++c) logits[c] += entry.value * weights[c];
   }
-  const float most =
-      *std::max_element(logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(domains_.classes));
+  const float most = *std::max_element(
+      logits.begin(), logits.begin() + static_cast<std::ptrdiff_t>(domains_.classes));
   float sum = 0;
   for (size_t c = 0; c < domains_.classes; ++c) {
     logits[c] = Exponential(logits[c] - most);

@@ -15,7 +15,7 @@ namespace octogate::router {
 
 // Outcomes of queries, as the views learn them.
 struct OutcomeTable {
-  SparseRows rows;           // A vector for each query, of OutcomeFeatures.
+  SparseRows rows;  // A vector for each query, of OutcomeFeatures.
   size_t members = 0;
   std::vector<int8_t> right;  // Query q, member m at q * members + m; negative: not known.
   std::vector<int> domains;   // Of each query; negative: not known.

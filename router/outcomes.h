@@ -13,8 +13,8 @@ namespace octogate::router {
 struct MemberOutcome {
   bool known = false;  // Otherwise nothing below counts.
   bool correct = false;
-  bool has_answer = false;  // Whether `answer` is known.
-  std::string answer;       // In a normal form of the caller's; empty: none could be found.
+  bool has_answer = false;    // Whether `answer` is known.
+  std::string answer;         // In a normal form of the caller's; empty: none could be found.
   int64_t output_tokens = 0;  // 0: not known.
   double latency_ms = -1;     // Negative: not known.
 };

@@ -59,8 +59,8 @@ class Plan {
   // unknown one.
   absl::StatusOr<PlanStep> Start(std::string_view entry = {});
 
-  // The next step after the router or choice of the present step chose `member`. NOT_FOUND for an unknown
-  // node, INVALID_ARGUMENT if the present node hands over to nobody.
+  // The next step after the router or choice of the present step chose `member`. NOT_FOUND for an
+  // unknown node, INVALID_ARGUMENT if the present node hands over to nobody.
   absl::StatusOr<PlanStep> HandOver(std::string_view member);
 
   // The next step after the present node has ended; a step without node: the query has ended, with

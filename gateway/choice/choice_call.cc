@@ -89,10 +89,9 @@ class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<C
     if (learned_->answers() == nullptr && !asked_[0].normal.empty()) return -1;
     for (size_t m = 0; m < decision_.members.size(); ++m) {
       router::MemberEstimate& member = decision_.members[m];
-      member.allowed = m != asked_[0].member && !context_.drained->Contains(Name(m)) &&
-                       budget_.WhyNot(*context_.graph->FindNode(Name(m))->node,
-                                      context_.input.size())
-                           .empty();
+      member.allowed =
+          m != asked_[0].member && !context_.drained->Contains(Name(m)) &&
+          budget_.WhyNot(*context_.graph->FindNode(Name(m))->node, context_.input.size()).empty();
     }
     const double spent = decision_.members[asked_[0].member].cost;
     if (learned_->answers() == nullptr) {
@@ -106,9 +105,7 @@ class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<C
         .member;
   }
 
-  const std::string& Name(size_t member) const {
-    return choice_.members(static_cast<int>(member));
-  }
+  const std::string& Name(size_t member) const { return choice_.members(static_cast<int>(member)); }
 
   router::GivenAnswer Given(const Asked& asked) const {
     return {.member = asked.member,
@@ -135,11 +132,11 @@ class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<C
           learned_->answers()->OfTwo(Given(asked_[0]), Given(asked_[1]));
       taken = verdict.second ? 1 : 0;
       result.confidence = router::Sigmoid(verdict.logit);
-      reason = absl::StrFormat(
-          "the first is right with %.2f; %s: that of \"%s\" is right with %.2f",
-          router::Sigmoid(learned_->answers()->OfAnswer(Given(asked_[0]))),
-          verdict.agree ? "both agree" : "they differ", Name(asked_[taken].member),
-          result.confidence);
+      reason =
+          absl::StrFormat("the first is right with %.2f; %s: that of \"%s\" is right with %.2f",
+                          router::Sigmoid(learned_->answers()->OfAnswer(Given(asked_[0]))),
+                          verdict.agree ? "both agree" : "they differ", Name(asked_[taken].member),
+                          result.confidence);
     }
     // An answer without a normal form is better than none.
     if (!asked_[taken].answer.status.ok() && asked_.size() > 1) taken = 1 - taken;
@@ -148,8 +145,8 @@ class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<C
     if (cancelled_) {
       result.status = absl::CancelledError("the choice has been cancelled");
     } else if (!chosen.answer.status.ok()) {
-      result.status = Annotate(asked_[0].answer.status, absl::StrCat("\"", Name(asked_[0].member),
-                                                                     "\""));
+      result.status =
+          Annotate(asked_[0].answer.status, absl::StrCat("\"", Name(asked_[0].member), "\""));
       result.confidence = 0;
     } else {
       result.text = std::move(chosen.answer.text);

@@ -56,8 +56,8 @@ router::ChoiceGoal GoalOf(const v1::ChoiceNode& choice, const v1::GraphLimits& l
     goal.bound = choice.budget();
     return goal;
   }
-  goal.bound = choice.policy() == v1::CHOICE_POLICY_CHEAPEST_ABOVE ? choice.tolerance()
-                                                                   : choice.quality();
+  goal.bound =
+      choice.policy() == v1::CHOICE_POLICY_CHEAPEST_ABOVE ? choice.tolerance() : choice.quality();
   const v1::TenantLimits* const tenant = FindTenant(limits, request.tenant());
   if (tenant != nullptr && tenant->has_quality()) goal.bound = tenant->quality();
   if (request.has_quality()) goal.bound = request.quality();
@@ -160,7 +160,8 @@ ChoiceDecision DecideChoice(const GraphState& graph, const NodeRuntime& node,
   const v1::Node& member = *graph.FindNode(choice.members(chosen.member))->node;
   event.set_node(member.name());
   event.set_token(member.token());
-  event.set_probability(router::Sigmoid(decision.members[static_cast<size_t>(chosen.member)].logit));
+  event.set_probability(
+      router::Sigmoid(decision.members[static_cast<size_t>(chosen.member)].logit));
   event.set_head(learned.members()[static_cast<size_t>(chosen.member)].learned ? "outcomes"
                                                                                : "quality");
   event.set_fallback(!chosen.reached);

@@ -52,7 +52,8 @@ std::string Fingerprint(const v1::Graph& graph, const v1::Node& node,
   for (const std::string& name : choice.members()) {
     const v1::Node* const member = router::FindNode(graph, name);
     absl::StrAppend(&bytes, "|", name);
-    const auto& quality = member->has_replay() ? member->replay().quality() : member->model().quality();
+    const auto& quality =
+        member->has_replay() ? member->replay().quality() : member->model().quality();
     const auto& expected =
         member->has_replay() ? member->replay().expected() : member->model().expected();
     for (const auto& entry : quality) absl::StrAppend(&bytes, ";", entry.SerializeAsString());
@@ -105,9 +106,9 @@ absl::StatusOr<std::shared_ptr<const LearnedChoice>> LearnedChoice::Learn(
     OCTOGATE_ASSIGN_OR_RETURN(const std::filesystem::path file,
                               ResolveBelow(root, choice.outcomes()));
     OCTOGATE_ASSIGN_OR_RETURN(
-        outcomes, ReadOutcomes(file, choice.outcomes(),
-                               {choice.members().begin(), choice.members().end()}, choice.same(),
-                               deadline));
+        outcomes,
+        ReadOutcomes(file, choice.outcomes(), {choice.members().begin(), choice.members().end()},
+                     choice.same(), deadline));
     OCTOGATE_ASSIGN_OR_RETURN(learned->predictor_,
                               router::OutcomePredictor::Train(outcomes, deadline));
     learned->answers_ =

@@ -24,9 +24,9 @@ class LearnedChoice {
  public:
   // What is known of a member without a query.
   struct Member {
-    bool learned = false;       // From outcomes; otherwise from what the graph states.
-    double mean_tokens = 0;     // Of its answers; 0: not known.
-    double mean_latency_ms = 0; // 0: not known.
+    bool learned = false;        // From outcomes; otherwise from what the graph states.
+    double mean_tokens = 0;      // Of its answers; 0: not known.
+    double mean_latency_ms = 0;  // 0: not known.
   };
 
   // Reads the outcomes of the choice `node` below `root` and learns from them. Errors are those of
@@ -59,8 +59,8 @@ class LearnedChoice {
 using LearnedChoices = std::map<std::string, std::shared_ptr<const LearnedChoice>>;
 
 // Learns those of the graph, or takes them from `previous` (may be null) where nothing that they
-// were learned from has changed; `by_node` has them by the nodes' names. Errors have the node's name
-// before them.
+// were learned from has changed; `by_node` has them by the nodes' names. Errors have the node's
+// name before them.
 absl::Status LearnChoices(const v1::Graph& graph, const std::filesystem::path& root,
                           const LearnedChoices* previous, absl::Time deadline,
                           LearnedChoices* choices, LearnedChoices* by_node);

@@ -121,9 +121,8 @@ absl::StatusOr<router::OutcomeSet> ReadOutcomes(const std::filesystem::path& fil
   std::ifstream in(file, std::ios::binary);
   if (error || !in) return absl::NotFoundError(absl::StrCat("cannot read ", Quoted(name)));
   if (bytes > limits.max_file_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat(Quoted(name), " has ", bytes,
-                                                     " bytes; at most ", limits.max_file_bytes,
-                                                     " are allowed"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        Quoted(name), " has ", bytes, " bytes; at most ", limits.max_file_bytes, " are allowed"));
   }
   // The file may grow while it is read: no more of it is read than it had.
   std::string content(static_cast<size_t>(bytes), '\0');

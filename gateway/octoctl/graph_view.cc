@@ -62,8 +62,7 @@ std::string Summary(const Node& node) {
     case Node::kVerify:
       return node.verify().answer() + ", judged by " + node.verify().judge();
     case Node::kChoice:
-      return ChoiceGoalText(node.choice()) + " of " +
-             std::to_string(node.choice().members_size()) +
+      return ChoiceGoalText(node.choice()) + " of " + std::to_string(node.choice().members_size()) +
              (node.choice().max_calls() > 1 ? ", up to 2 calls" : "");
     case Node::kRouter: {
       std::string heads;

@@ -86,10 +86,11 @@ void PrintJudged(const v1::Judged& judged, const Style& style, std::ostream& out
 }  // namespace
 
 void PrintDecision(const v1::Decision& decision, const Style& style, std::ostream& out) {
-  out << "├─ " << style.bold << (decision.members().empty() ? "router " : "choice ") << OneLine(decision.router(), 63) << style.reset << " → "
-      << style.cyan << OneLine(decision.node(), 63) << style.reset << "  "
-      << OneLine(decision.reason(), 200) << style.dim << "  (" << Duration(decision.duration_us())
-      << ", graph v" << decision.graph_version() << ")" << style.reset << "\n";
+  out << "├─ " << style.bold << (decision.members().empty() ? "router " : "choice ")
+      << OneLine(decision.router(), 63) << style.reset << " → " << style.cyan
+      << OneLine(decision.node(), 63) << style.reset << "  " << OneLine(decision.reason(), 200)
+      << style.dim << "  (" << Duration(decision.duration_us()) << ", graph v"
+      << decision.graph_version() << ")" << style.reset << "\n";
   for (const v1::HeadScore& head : decision.heads()) PrintHead(head, style, out);
   for (const v1::MemberScore& member : decision.members()) PrintMember(member, style, out);
   if (!decision.argument().empty()) {

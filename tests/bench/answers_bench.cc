@@ -19,7 +19,8 @@
 // - pairs of known domains, cross-validated: the routed pairs where the domain is given, on the
 // train
 //   split, each fifth of it answered with what the other four say.
-// - choice: a choice node that learned from the outcomes of the train split, with one call, and with
+// - choice: a choice node that learned from the outcomes of the train split, with one call, and
+// with
 //   up to two: a second model where the first answer's probability of being right is below `sure`.
 //   Also computed without a gateway (choice_curve.h), which has to give the same; and on the train
 //   split, cross-validated.

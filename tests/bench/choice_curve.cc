@@ -173,42 +173,42 @@ CurvePoint ChoiceCurve::OneCall() const {
 
 CurvePoint ChoiceCurve::TwoCalls(double sure) const {
   const router::ChoiceGoal goal{.policy = v1::CHOICE_POLICY_BEST_UNDER, .bound = 1e9};
-  return Measure(absl::StrFormat("choice, up to 2 calls, sure %.2f", sure),
-                 [&](size_t t, size_t i, std::vector<size_t>* asked) {
-                   const auto& estimates = estimates_[t];
-                   const auto given = [&](int member, std::string* letter) {
-                     const auto m = static_cast<size_t>(member);
-                     asked->push_back(m);
-                     *letter = Letter(answers_.models[m].letters[i]);
-                     return router::GivenAnswer{.member = m,
-                                                .answer = *letter,
-                                                .output_tokens = answers_.models[m].tokens[i],
-                                                .query_logit = estimates[m].logit};
-                   };
-                   std::string first_letter;
-                   std::string second_letter;
-                   const router::GivenAnswer first = given(
-                       router::ChooseFirst(estimates, goal, *answer_predictor_).member,
-                       &first_letter);
-                   const router::Chosen chosen = router::ChooseSecond(
-                       estimates, goal, *answer_predictor_, first.member,
-                       answer_predictor_->OfAnswer(first), 0, sure);
-                   if (chosen.member < 0) return first_letter.empty() ? '\0' : first_letter[0];
-                   const router::GivenAnswer second = given(chosen.member, &second_letter);
-                   const std::string& taken =
-                       answer_predictor_->OfTwo(first, second).second ? second_letter : first_letter;
-                   return taken.empty() ? '\0' : taken[0];
-                 });
+  return Measure(
+      absl::StrFormat("choice, up to 2 calls, sure %.2f", sure),
+      [&](size_t t, size_t i, std::vector<size_t>* asked) {
+        const auto& estimates = estimates_[t];
+        const auto given = [&](int member, std::string* letter) {
+          const auto m = static_cast<size_t>(member);
+          asked->push_back(m);
+          *letter = Letter(answers_.models[m].letters[i]);
+          return router::GivenAnswer{.member = m,
+                                     .answer = *letter,
+                                     .output_tokens = answers_.models[m].tokens[i],
+                                     .query_logit = estimates[m].logit};
+        };
+        std::string first_letter;
+        std::string second_letter;
+        const router::GivenAnswer first =
+            given(router::ChooseFirst(estimates, goal, *answer_predictor_).member, &first_letter);
+        const router::Chosen chosen =
+            router::ChooseSecond(estimates, goal, *answer_predictor_, first.member,
+                                 answer_predictor_->OfAnswer(first), 0, sure);
+        if (chosen.member < 0) return first_letter.empty() ? '\0' : first_letter[0];
+        const router::GivenAnswer second = given(chosen.member, &second_letter);
+        const std::string& taken =
+            answer_predictor_->OfTwo(first, second).second ? second_letter : first_letter;
+        return taken.empty() ? '\0' : taken[0];
+      });
 }
 
 CurvePoint ChoiceCurve::CheapestAbove(double tolerance) const {
   const router::ChoiceGoal goal{.policy = v1::CHOICE_POLICY_CHEAPEST_ABOVE, .bound = tolerance};
-  return Measure(absl::StrFormat("cheapest above %.2f", tolerance),
-                 [&](size_t t, size_t i, std::vector<size_t>* asked) {
-                   asked->push_back(
-                       static_cast<size_t>(router::ChooseMember(estimates_[t], goal).member));
-                   return answers_.models[asked->back()].letters[i];
-                 });
+  return Measure(
+      absl::StrFormat("cheapest above %.2f", tolerance),
+      [&](size_t t, size_t i, std::vector<size_t>* asked) {
+        asked->push_back(static_cast<size_t>(router::ChooseMember(estimates_[t], goal).member));
+        return answers_.models[asked->back()].letters[i];
+      });
 }
 
 }  // namespace octogate::bench

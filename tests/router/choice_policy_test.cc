@@ -44,8 +44,7 @@ class ChoicePolicyTest : public testing::Test {
     if (keep && goal.policy == v1::CHOICE_POLICY_CHEAPEST_ABOVE && a.cost != b.cost) {
       return a.cost < b.cost;
     }
-    if (keep && goal.policy == v1::CHOICE_POLICY_FASTEST_ABOVE &&
-        a.duration_ms != b.duration_ms) {
+    if (keep && goal.policy == v1::CHOICE_POLICY_FASTEST_ABOVE && a.duration_ms != b.duration_ms) {
       if (a.duration_ms == 0 || b.duration_ms == 0) return b.duration_ms == 0;
       return a.duration_ms < b.duration_ms;
     }
@@ -64,13 +63,11 @@ TEST_F(ChoicePolicyTest, TakesWhatNoOtherMemberIsBetterThan) {
   for (int round = 0; round < 20'000; ++round) {
     const std::vector<MemberEstimate> members = RandomMembers();
     ChoiceGoal goal{.policy = static_cast<v1::ChoicePolicy>(1 + Below(3))};
-    goal.bound = goal.policy == v1::CHOICE_POLICY_BEST_UNDER
-                     ? static_cast<double>(Below(4)) - 0.5
-                     : static_cast<double>(Below(11)) / 10;
+    goal.bound = goal.policy == v1::CHOICE_POLICY_BEST_UNDER ? static_cast<double>(Below(4)) - 0.5
+                                                             : static_cast<double>(Below(11)) / 10;
     const Chosen chosen = ChooseMember(members, goal);
     const auto may = [&](const MemberEstimate& member) {
-      return member.allowed &&
-             (goal.policy != v1::CHOICE_POLICY_BEST_UNDER || Keeps(member, goal));
+      return member.allowed && (goal.policy != v1::CHOICE_POLICY_BEST_UNDER || Keeps(member, goal));
     };
     ASSERT_EQ(chosen.member >= 0, std::any_of(members.begin(), members.end(), may));
     if (chosen.member < 0) continue;
@@ -162,9 +159,10 @@ TEST_F(TwoCallsTest, WhatIsSureIsNotLookedUp) {
 
 TEST_F(TwoCallsTest, BudgetsAndDrainedMembersBoundTheSecondCall) {
   const double doubtful = answers_.OfAnswer(Given(0, "A", 1000));
-  EXPECT_LT(ChooseSecond(members_, {.policy = goal_.policy, .bound = 1.5}, answers_, 0, doubtful, 1,
-                         1).member,
-            0);
+  EXPECT_LT(
+      ChooseSecond(members_, {.policy = goal_.policy, .bound = 1.5}, answers_, 0, doubtful, 1, 1)
+          .member,
+      0);
   members_[1].allowed = false;
   EXPECT_NE(ChooseSecond(members_, goal_, answers_, 0, doubtful, 1, 1).member, 1);
 }

@@ -18,10 +18,12 @@ using testing::HasSubstr;
 std::string Manifest(const std::string& choice, const std::string& a = "price: {output: 1}",
                      const std::string& limits = "maxSteps: 8") {
   return absl::StrCat(
-      "apiVersion: octogate/v1\nkind: Graph\nmetadata: {name: g}\nspec:\n  entry: pick\n  limits: {",
+      "apiVersion: octogate/v1\nkind: Graph\nmetadata: {name: g}\nspec:\n  entry: pick\n  limits: "
+      "{",
       limits, "}\n  nodes:\n    - name: pick\n      choice: {", choice,
       "}\n    - {name: a, replay: {recording: r, ", a,
-      "}}\n    - {name: b, replay: {recording: r, price: {output: 2}, quality: [{accuracy: 0.5}]}}\n"
+      "}}\n    - {name: b, replay: {recording: r, price: {output: 2}, quality: [{accuracy: "
+      "0.5}]}}\n"
       "    - {name: t, tool: {tool: reply}}\n  edges:\n    - {from: pick, to: t, on: error}\n"
       "    - {from: t, to: a, on: error}\n    - {from: a, to: b, on: error}\n");
 }

@@ -29,9 +29,9 @@ class OutcomePredictorTest : public testing::Test {
   std::string RandomQuery(int subject) {
     std::string text;
     for (int w = 0; w < 12; ++w) {
-      text += w % 3 == 0 ? " subject" + std::to_string(subject) + "word" +
-                               std::to_string(random_() % 10)
-                         : " word" + std::to_string(random_() % 200);
+      text += w % 3 == 0
+                  ? " subject" + std::to_string(subject) + "word" + std::to_string(random_() % 10)
+                  : " word" + std::to_string(random_() % 200);
     }
     return text;
   }
@@ -160,7 +160,8 @@ TEST_F(OutcomePredictorTest, EqualOutcomesGiveEqualPredictors) {
 TEST_F(OutcomePredictorTest, FewOrPartialOutcomesAreNoReasonToFail) {
   OutcomeSet outcomes;
   outcomes.members = {"a", "b", "never"};
-  outcomes.queries.push_back({.query = "one", .domain = "d", .members = {{.known = true, .correct = true}, {}, {}}});
+  outcomes.queries.push_back(
+      {.query = "one", .domain = "d", .members = {{.known = true, .correct = true}, {}, {}}});
   outcomes.queries.push_back({.query = "two", .domain = "", .members = {{}, {.known = true}, {}}});
   const auto predictor = OutcomePredictor::Train(outcomes, absl::InfiniteFuture());
   ASSERT_TRUE(predictor.ok()) << predictor.status();
@@ -187,7 +188,8 @@ TEST_F(OutcomePredictorTest, RefusesWhatIsNothingOrTooMuch) {
   outcomes.members.resize(OutcomePredictor::kMaxMembers + 1);
   EXPECT_EQ(OutcomePredictor::Train(outcomes, absl::InfiniteFuture()).status().code(),
             absl::StatusCode::kResourceExhausted);
-  const OutcomeSet some = RandomOutcomes(100, 2, [](int, int) { return 0.5; }, true);
+  const OutcomeSet some = RandomOutcomes(
+      100, 2, [](int, int) { return 0.5; }, true);
   EXPECT_EQ(OutcomePredictor::Train(some, absl::InfinitePast()).status().code(),
             absl::StatusCode::kDeadlineExceeded);
 }

@@ -61,15 +61,15 @@ void AddChoice(std::mt19937* random, v1::GraphSpec* spec) {
   choice.set_policy(static_cast<v1::ChoicePolicy>(1 + Below(random, 3)));
   for (v1::Node& node : *spec->mutable_nodes()) {
     if (!node.has_model() && !node.has_replay()) continue;
-    v1::Price* const price =
-        node.has_model() ? node.mutable_model()->mutable_price() : node.mutable_replay()->mutable_price();
+    v1::Price* const price = node.has_model() ? node.mutable_model()->mutable_price()
+                                              : node.mutable_replay()->mutable_price();
     if (price->output() == 0) price->set_output(1 + Below(random, 9));
-    v1::DomainQuality* const quality =
-        node.has_model() ? node.mutable_model()->add_quality() : node.mutable_replay()->add_quality();
+    v1::DomainQuality* const quality = node.has_model() ? node.mutable_model()->add_quality()
+                                                        : node.mutable_replay()->add_quality();
     if (Chance(random)) quality->set_domain("d0");
     quality->set_accuracy(Fraction(random));
-    v1::Speed* const speed =
-        node.has_model() ? node.mutable_model()->mutable_speed() : node.mutable_replay()->mutable_speed();
+    v1::Speed* const speed = node.has_model() ? node.mutable_model()->mutable_speed()
+                                              : node.mutable_replay()->mutable_speed();
     speed->set_first_token_ms(Below(random, 100));
     speed->set_tokens_per_second(1 + Below(random, 1000));
     choice.add_members(node.name());

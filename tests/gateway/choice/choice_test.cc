@@ -70,7 +70,8 @@ class ChoiceTest : public testing::Test {
     return gateway_.Apply(absl::StrCat(kHead, rest, R"(  entry: pick
   nodes:
     - name: pick
-      choice: {members: [small, large, fast], )", choice, R"(}
+      choice: {members: [small, large, fast], )",
+                                       choice, R"(}
     - {name: small, replay: {recording: small.jsonl, price: {output: 10}}}
     - {name: large, replay: {recording: large.jsonl, price: {output: 100}}}
     - {name: fast, replay: {recording: fast.jsonl, price: {output: 50}}}
@@ -180,9 +181,9 @@ TEST_F(ChoiceTest, RequestsAndTenantsSayWhatTheyWant) {
 }
 
 TEST_F(ChoiceTest, ADoubtfulAnswerIsLookedUpWithAnotherMember) {
-  const grpc::Status applied =
-      Apply("policy: cheapestAbove, tolerance: 0.05, sure: 0.7, maxCalls: 2, same: choice, "
-            "outcomes: outcomes.jsonl");
+  const grpc::Status applied = Apply(
+      "policy: cheapestAbove, tolerance: 0.05, sure: 0.7, maxCalls: 2, same: choice, "
+      "outcomes: outcomes.jsonl");
   ASSERT_TRUE(applied.ok()) << applied.error_message();
   const Answer sure = gateway_.Generate(Ask(kMath));
   ASSERT_TRUE(sure.status.ok()) << sure.status.error_message();
@@ -210,8 +211,8 @@ TEST_F(ChoiceTest, ADoubtfulAnswerIsLookedUpWithAnotherMember) {
 }
 
 TEST_F(ChoiceTest, AMemberThatFailsOrIsDrainedIsNotTheEnd) {
-  ASSERT_TRUE(Apply("policy: cheapestAbove, tolerance: 0.5, maxCalls: 2, outcomes: outcomes.jsonl")
-                  .ok());
+  ASSERT_TRUE(
+      Apply("policy: cheapestAbove, tolerance: 0.5, maxCalls: 2, outcomes: outcomes.jsonl").ok());
   std::ofstream(root_ / "small.jsonl") << Recorded("another query", "A", 1);
   ASSERT_TRUE(Apply("policy: cheapestAbove, tolerance: 0.5, maxCalls: 2, outcomes: outcomes.jsonl, "
                     "same: choice")
@@ -289,8 +290,7 @@ TEST_F(ChoiceTest, OutcomesThatAreWrongAreRefusedWithTheirPlace) {
   EXPECT_THAT(refused("{\"query\": \"q\", \"outcomes\": {\"small\": true}}\n"
                       "{\"query\": \"q\", \"outcomes\": {\"small\": true}}\n"),
               HasSubstr("bad.jsonl:2: the query is that of line 1"));
-  EXPECT_THAT(refused("{\"query\": \"q\", \"outcomes\": {\"small\": true"),
-              HasSubstr("cut off"));
+  EXPECT_THAT(refused("{\"query\": \"q\", \"outcomes\": {\"small\": true"), HasSubstr("cut off"));
   EXPECT_THAT(refused("{\"query\": \"q\", \"outcomes\": {\"small\": {\"correct\": true, "
                       "\"output_tokens\": -1}}}\n"),
               HasSubstr("\"output_tokens\" must be"));

@@ -39,23 +39,28 @@ std::string_view NameOf(v1::FeatureKind kind) {
 
 void PrintHead(const v1::HeadExplanation& head, const Style& style, std::ostream& out) {
   if (head.node().empty()) return;
-  out << "│    why " << head.head() << " finds " << style.cyan << OneLine(head.node(), 63)
-      << style.reset << " " << Times(head.log_ratio()) << " as probable as " << style.cyan
-      << OneLine(head.against(), 63) << style.reset << "\n│      " << style.dim << "confidence "
-      << Fixed(head.confidence(), 3) << ", needed " << Fixed(head.threshold(), 3);
+  // Where "none of these" is more probable than the best token, that is what has to be explained.
+  const bool turned = head.log_ratio() < 0;
+  const double sign = turned ? -1 : 1;
+  out << "│    why " << head.head() << " finds " << style.cyan
+      << OneLine(turned ? head.against() : head.node(), 63) << style.reset << " "
+      << Times(sign * head.log_ratio()) << " as probable as " << style.cyan
+      << OneLine(turned ? head.node() : head.against(), 63) << style.reset << "\n│      "
+      << style.dim << "confidence " << Fixed(head.confidence(), 3) << " in "
+      << OneLine(head.node(), 63) << ", needed " << Fixed(head.threshold(), 3);
   if (head.has_risk()) out << " for a risk of " << Fixed(head.risk(), 3);
   if (head.temperature() > 0) out << "; temperature " << Fixed(head.temperature(), 2);
-  out << "; log ratio " << Fixed(head.log_ratio(), 2);
+  out << "; log ratio " << Fixed(sign * head.log_ratio(), 2);
   for (int i = 0; i < head.parts_size(); ++i) {
-    out << (i == 0 ? " = " : ", ") << Fixed(head.parts(i).contribution(), 2, true) << " "
+    out << (i == 0 ? " = " : ", ") << Fixed(sign * head.parts(i).contribution(), 2, true) << " "
         << OneLine(head.parts(i).source(), 20);
   }
   out << style.reset << "\n";
   for (const v1::FeatureContribution& feature : head.features()) {
-    const bool speaks_for = feature.contribution() >= 0;
-    out << "│      " << (speaks_for ? style.green : style.red)
-        << Fixed(feature.contribution(), 2, true) << style.reset << "  '"
-        << OneLine(feature.text(), 60) << "'" << style.dim << "  " << NameOf(feature.kind());
+    const double contribution = sign * feature.contribution();
+    out << "│      " << (contribution >= 0 ? style.green : style.red)
+        << Fixed(contribution, 2, true) << style.reset << "  '" << OneLine(feature.text(), 60)
+        << "'" << style.dim << "  " << NameOf(feature.kind());
     if (feature.count() > 1) out << ", " << feature.count() << " times";
     out << style.reset << "\n";
   }

@@ -48,10 +48,10 @@ TEST(ExplanationViewTest, WhatWonIsNamedFirstAndWhatSpokeForItIsPositive) {
               AllOf(HasSubstr("why lexical finds files 7.39 times as probable as none"),
                     HasSubstr("+2.00  'folder'"), HasSubstr("… and 3 that matter less"),
                     HasSubstr("at 0.125  files  list the files")));
-  EXPECT_THAT(Drawn(Explained(-2)),
-              AllOf(HasSubstr("why lexical finds none 7.39 times as probable as files"),
-                    HasSubstr("confidence 0.250 in files, needed 0.500"),
-                    HasSubstr("+2.00  'folder'")));
+  EXPECT_THAT(
+      Drawn(Explained(-2)),
+      AllOf(HasSubstr("why lexical finds none 7.39 times as probable as files"),
+            HasSubstr("confidence 0.250 in files, needed 0.500"), HasSubstr("+2.00  'folder'")));
 }
 
 TEST(ExplanationViewTest, SaysWhereAnotherNodeWasRecorded) {
@@ -67,8 +67,8 @@ TEST(ExplanationViewTest, StrangersCannotSteerTheTerminal) {
   v1::ExplainedDecision explained = Explained(2);
   explained.mutable_heads(0)->mutable_features(0)->set_text("\x1b[2J\n");
   explained.mutable_heads(0)->mutable_examples(0)->set_text("\x1b]0;x\x07\r\n");
-  EXPECT_THAT(Drawn(explained), AllOf(Not(HasSubstr("\x1b")), Not(HasSubstr("\x07")),
-                                      Not(HasSubstr("\r"))));
+  EXPECT_THAT(Drawn(explained),
+              AllOf(Not(HasSubstr("\x1b")), Not(HasSubstr("\x07")), Not(HasSubstr("\r"))));
 }
 
 TEST(ExplanationViewTest, AHeadThatCouldNotScoreHasNoReasons) {

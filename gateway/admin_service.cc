@@ -4,15 +4,18 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "gateway/decision_explanation.h"
 #include "gateway/feedback.h"
 #include "gateway/token_evaluation.h"
 #include "gateway/token_learning.h"
+#include "gateway/traffic_replay.h"
 #include "gateway/unary_method.h"
 
 namespace octogate::gateway {
 namespace {
 
-constexpr int kThreads = 2;
+// One for an evaluation or a replay, one for what waits for models, one for everything else.
+constexpr int kThreads = 3;
 constexpr size_t kMaxQueued = 64;
 constexpr int kDefaultTracesListed = 20;
 
@@ -24,8 +27,10 @@ using RawService = v1::Admin::WithRawMethod_ApplyGraph<v1::Admin::WithRawMethod_
                     v1::Admin::WithRawMethod_EvaluateTokens<v1::Admin::WithRawMethod_ListFeedback<
                         v1::Admin::WithRawMethod_PromoteFeedback<
                             v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
-                                v1::Admin::WithRawMethod_GetServerInfo<
-                                    v1::Admin::Service>>>>>>>>>>>>>>>>;
+                                v1::Admin::WithRawMethod_ExplainDecision<
+                                    v1::Admin::WithRawMethod_ReplayTraffic<
+                                        v1::Admin::WithRawMethod_GetServerInfo<
+                                            v1::Admin::Service>>>>>>>>>>>>>>>>>>;
 
 // A handler that runs `method` on the pool.
 template <typename Request, typename Response, typename Method>
@@ -154,6 +159,29 @@ struct AdminService::Methods {
                     [traces = admin->traces_](
                         const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
                         const auto& done) { done(ListTraces(*traces, request)); }),
+        explain(&service, &RawService::RequestExplainDecision,
+                [admin](const auto& request, absl::Time deadline,
+                        const std::shared_ptr<Cancellation>& cancellation, const auto& done) {
+                  deadline = std::min(deadline, absl::Now() + kMaxCallTime);
+                  const auto run = [admin, request, deadline, cancellation, done] {
+                    done(ExplainDecision(request, deadline, cancellation, *admin->traces_,
+                                         admin->graphs_));
+                  };
+                  if (!admin->pool_.Submit(run)) {
+                    done(absl::ResourceExhaustedError("too many calls to Admin are waiting"));
+                  }
+                }),
+        replay(&service, &RawService::RequestReplayTraffic,
+               [admin](const auto& request, absl::Time deadline,
+                       const std::shared_ptr<Cancellation>& cancellation, const auto& done) {
+                 deadline = std::min(deadline, absl::Now() + kMaxCallTime);
+                 admin->RunAlone<v1::ReplayTrafficResponse>(
+                     [admin, request, deadline, cancellation] {
+                       return ReplayTraffic(request, deadline, cancellation, *admin->traces_,
+                                            admin->feedback_, admin->graphs_);
+                     },
+                     done);
+               }),
         get_server_info(
             &service, &RawService::RequestGetServerInfo,
             [admin](const auto&, absl::Time, const std::shared_ptr<Cancellation>&,
@@ -183,6 +211,8 @@ struct AdminService::Methods {
   Method<v1::PromoteFeedbackRequest, v1::PromoteFeedbackResponse> promote;
   Method<v1::GetTraceRequest, v1::GetTraceResponse> get_trace;
   Method<v1::ListTracesRequest, v1::ListTracesResponse> list_traces;
+  Method<v1::ExplainDecisionRequest, v1::ExplainDecisionResponse> explain;
+  Method<v1::ReplayTrafficRequest, v1::ReplayTrafficResponse> replay;
   Method<v1::GetServerInfoRequest, v1::GetServerInfoResponse> get_server_info;
 };
 
@@ -210,18 +240,29 @@ void AdminService::Evaluate(
         "no graph has been applied yet; apply one with octoctl apply -f"));
     return;
   }
-  // The pool's other thread stays free for everything else.
+  deadline = std::min(deadline, absl::Now() + kMaxCallTime);
+  RunAlone<v1::EvaluateTokensResponse>(
+      [graph, request, deadline, cancellation] {
+        return EvaluateTokens(*graph->routing, request, deadline, cancellation);
+      },
+      done);
+}
+
+template <typename Response>
+void AdminService::RunAlone(const std::function<absl::StatusOr<Response>()>& run,
+                            const std::function<void(absl::StatusOr<Response>)>& done) {
+  // The pool's other threads stay free for everything else.
   if (evaluating_.exchange(true)) {
-    done(absl::ResourceExhaustedError("another evaluation is under way"));
+    done(absl::ResourceExhaustedError(
+        "another evaluation or replay is under way; try again when it has ended"));
     return;
   }
-  deadline = std::min(deadline, absl::Now() + kMaxCallTime);
-  const auto run = [this, graph, request, deadline, cancellation, done] {
-    auto response = EvaluateTokens(*graph->routing, request, deadline, cancellation);
+  const auto run_one = [this, run, done] {
+    auto response = run();
     evaluating_ = false;
     done(std::move(response));
   };
-  if (pool_.Submit(run)) return;
+  if (pool_.Submit(run_one)) return;
   evaluating_ = false;
   done(absl::ResourceExhaustedError("too many calls to Admin are waiting"));
 }
@@ -243,6 +284,8 @@ void AdminService::Serve(EventLoops* loops) {
   methods_->promote.Serve(loops, kLoop);
   methods_->get_trace.Serve(loops, kLoop);
   methods_->list_traces.Serve(loops, kLoop);
+  methods_->explain.Serve(loops, kLoop);
+  methods_->replay.Serve(loops, kLoop);
   methods_->get_server_info.Serve(loops, kLoop);
 }
 

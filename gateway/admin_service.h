@@ -44,6 +44,11 @@ class AdminService {
                 const std::shared_ptr<Cancellation>& cancellation,
                 const std::function<void(absl::StatusOr<v1::EvaluateTokensResponse>)>& done);
 
+  // Of evaluations and replays, one at a time.
+  template <typename Response>
+  void RunAlone(const std::function<absl::StatusOr<Response>()>& run,
+                const std::function<void(absl::StatusOr<Response>)>& done);
+
   GraphManager* const graphs_;
   TraceStore* const traces_;
   FeedbackStore* const feedback_;

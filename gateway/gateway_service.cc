@@ -31,8 +31,13 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
  public:
   using Done = std::function<void(absl::StatusOr<v1::RouteResponse>)>;
 
-  RouteCourse(std::shared_ptr<const GraphState> graph, router::RouteOptions options, Done done)
-      : graph_(std::move(graph)), options_(std::move(options)), done_(std::move(done)) {}
+  // `session_node` says where the request's session is with a router; empty where it has none.
+  RouteCourse(std::shared_ptr<const GraphState> graph, router::RouteOptions options,
+              std::function<std::string(const std::string& router)> session_node, Done done)
+      : graph_(std::move(graph)),
+        options_(std::move(options)),
+        session_node_(std::move(session_node)),
+        done_(std::move(done)) {}
 
   void Visit(const std::string& name, const std::string& argument) {
     const NodeRuntime* const node = graph_->FindNode(name);
@@ -50,6 +55,7 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
       done_(std::move(response_));
       return;
     }
+    options_.session_node = session_node_(name);
     graph_->routing->Route(name, argument, options_,
                            [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
                              if (!decision.ok()) {
@@ -84,7 +90,8 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
   }
 
   const std::shared_ptr<const GraphState> graph_;
-  const router::RouteOptions options_;
+  router::RouteOptions options_;
+  const std::function<std::string(const std::string& router)> session_node_;
   const Done done_;
   v1::RouteResponse response_;
 };
@@ -171,8 +178,24 @@ void GatewayService::Route(const v1::RouteRequest& request, absl::Time deadline,
   options.context.cancellation = std::move(cancellation);
   options.context.tenant = TenantOf(request);
   const std::string& entry = request.node().empty() ? spec.entry() : request.node();
-  const std::string& query = request.messages(request.messages_size() - 1).content();
-  std::make_shared<RouteCourse>(graph, std::move(options), std::move(done))->Visit(entry, query);
+  options.stay = EndsWithToolResult(request);
+  const auto session_node = [sessions = environment_.sessions, tenant = TenantOf(request),
+                             session = request.session()](const std::string& router) {
+    return session.empty() ? std::string() : sessions->Find(tenant, session, router);
+  };
+  if (EndsWithToolResult(request)) {  // It goes on as it came.
+    done = [done = std::move(done),
+            result = request.messages(request.messages_size() - 1).content()](
+               absl::StatusOr<v1::RouteResponse> response) {
+      if (response.ok()) {
+        response->set_argument(result);
+        for (v1::Decision& decision : *response->mutable_decisions()) decision.set_argument(result);
+      }
+      done(std::move(response));
+    };
+  }
+  std::make_shared<RouteCourse>(graph, std::move(options), session_node, std::move(done))
+      ->Visit(entry, UserQueryOf(request));
 }
 
 void GatewayService::Embed(const v1::EmbedRequest& request, absl::Time deadline,

@@ -41,13 +41,13 @@ GraphBuilder::GraphBuilder(EventLoops* loops, ModelLoader loader,
                            const GraphBuilderOptions& options)
     : loops_(loops), loader_(std::move(loader)), options_(options) {}
 
-absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
-    const v1::Graph& graph, int64_t version, std::string manifest,
-    const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
-    std::vector<std::string>* warnings) {
-  auto state = std::make_shared<GraphState>();
-  state->manifest = std::move(manifest);
+absl::Status GraphBuilder::BuildDecisions(const v1::Graph& graph, int64_t version,
+                                          const absl::flat_hash_set<std::string>* needed,
+                                          const std::shared_ptr<const GraphState>& previous,
+                                          absl::Time deadline, GraphState* state,
+                                          std::vector<std::string>* warnings) {
   for (const v1::Model& model : graph.spec().models()) {
+    if (needed != nullptr && !needed->contains(model.name())) continue;
     std::shared_ptr<ReplicaSet> replicas;
     if (previous != nullptr) {
       const auto& known = previous->graph().spec().models();
@@ -87,6 +87,34 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
       state->routing,
       router::RoutingSnapshot::Build(graph, version, find, deadline,
                                      previous == nullptr ? nullptr : previous->routing.get()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const router::RoutingSnapshot>> GraphBuilder::BuildRouting(
+    const v1::Graph& graph, int64_t version, const std::shared_ptr<const GraphState>& previous,
+    absl::Time deadline, std::vector<std::string>* warnings) {
+  absl::flat_hash_set<std::string> needed;
+  for (const v1::Node& node : graph.spec().nodes()) {
+    for (const v1::Head& head : node.router().heads()) {
+      if (head.has_encoder()) needed.insert(head.encoder().model());
+      if (head.has_causal()) needed.insert(head.causal().model());
+    }
+    if (node.router().has_rewrite()) needed.insert(node.router().rewrite().causal().model());
+  }
+  GraphState state;
+  OCTOGATE_RETURN_IF_ERROR(
+      BuildDecisions(graph, version, &needed, previous, deadline, &state, warnings));
+  return state.routing;
+}
+
+absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
+    const v1::Graph& graph, int64_t version, std::string manifest,
+    const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
+    std::vector<std::string>* warnings) {
+  auto state = std::make_shared<GraphState>();
+  state->manifest = std::move(manifest);
+  OCTOGATE_RETURN_IF_ERROR(
+      BuildDecisions(graph, version, nullptr, previous, deadline, state.get(), warnings));
   OCTOGATE_ASSIGN_OR_RETURN(
       state->recordings,
       ReadRecordings(state->graph(), options_.model_root,

@@ -11,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -53,11 +54,24 @@ class GraphBuilder {
       const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
       std::vector<std::string>* warnings);
 
+  // Only what decides: the routers with their heads, and the models that these need. Nothing else
+  // of the graph is there, so that it is of use beside the applied one, `previous`.
+  absl::StatusOr<std::shared_ptr<const router::RoutingSnapshot>> BuildRouting(
+      const v1::Graph& graph, int64_t version, const std::shared_ptr<const GraphState>& previous,
+      absl::Time deadline, std::vector<std::string>* warnings);
+
   // Whether the graph's recordings and outcomes can be read, for graphs that are not going to be
   // built.
   absl::Status CheckRecordings(const v1::Graph& graph, absl::Time deadline) const;
 
  private:
+  // Fills `state->models` with those models that `needed` names, or all where it is null, and
+  // `state->routing`.
+  absl::Status BuildDecisions(const v1::Graph& graph, int64_t version,
+                              const absl::flat_hash_set<std::string>* needed,
+                              const std::shared_ptr<const GraphState>& previous,
+                              absl::Time deadline, GraphState* state,
+                              std::vector<std::string>* warnings);
   absl::StatusOr<std::shared_ptr<ReplicaSet>> BuildReplicas(const v1::Model& model,
                                                             absl::Time deadline);
   void AwaitWorkers(const GraphState& state, std::vector<std::string>* warnings) const;

@@ -270,6 +270,24 @@ absl::StatusOr<v1::DiffGraphResponse> GraphManager::Diff(const v1::DiffGraphRequ
   return response;
 }
 
+absl::StatusOr<std::shared_ptr<const router::RoutingSnapshot>> GraphManager::PrepareRouting(
+    int64_t version, const std::string& manifest, const std::string& source, absl::Time deadline,
+    std::vector<std::string>* warnings) {
+  const std::shared_ptr<const GraphState> applied = state();
+  if (applied != nullptr && version != 0 && version == applied->version()) return applied->routing;
+  v1::Graph graph;
+  if (version != 0) {
+    OCTOGATE_ASSIGN_OR_RETURN(router::StoredGraph stored, store_->Get(version, deadline));
+    graph = std::move(stored.graph);
+  } else {
+    OCTOGATE_ASSIGN_OR_RETURN(router::GraphManifest parsed,
+                              router::ParseGraphManifest(manifest, SourceOf(source), {CheckTools}));
+    graph = std::move(parsed.graph);
+    for (std::string& warning : parsed.warnings) warnings->push_back(std::move(warning));
+  }
+  return builder_->BuildRouting(graph, version, applied, deadline, warnings);
+}
+
 absl::StatusOr<v1::ListNodesResponse> GraphManager::ListNodes(
     const v1::ListNodesRequest& request) const {
   const std::shared_ptr<const GraphState> state = this->state();

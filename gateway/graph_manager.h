@@ -65,6 +65,13 @@ class GraphManager {
   absl::StatusOr<v1::DrainNodeResponse> DrainNode(const v1::DrainNodeRequest& request,
                                                   absl::Time deadline);
 
+  // What decides on another graph, beside the applied one and without applying it: a version that
+  // is kept, or a manifest where `version` is 0. Heads and models that the applied graph has too
+  // are taken from it. NOT_FOUND for a version that is gone; else errors as of Apply.
+  absl::StatusOr<std::shared_ptr<const router::RoutingSnapshot>> PrepareRouting(
+      int64_t version, const std::string& manifest, const std::string& source, absl::Time deadline,
+      std::vector<std::string>* warnings);
+
   // The replicas of the applied graph that have said something of themselves.
   std::vector<Metrics::Replica> Replicas() const;
 

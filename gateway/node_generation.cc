@@ -21,7 +21,9 @@ std::shared_ptr<v1::WorkerGenerateRequest> WorkerRequest(const v1::Node& node,
     *conversation.add_messages() = request.messages(i);
   }
   v1::Message& query = *conversation.add_messages();
-  query.set_role("user");
+  // A tool's result as it came keeps its role; what was made of it is a query.
+  const v1::Message& last = request.messages(request.messages_size() - 1);
+  query.set_role(last.role() == "tool" && input == last.content() ? "tool" : "user");
   query.set_content(input);
   const bool lower = request.max_tokens() > 0 && request.max_tokens() < model.max_tokens();
   worker_request->set_max_tokens(lower ? request.max_tokens() : model.max_tokens());

@@ -112,8 +112,11 @@ Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphSta
 
 Query::~Query() = default;
 
-const std::string& Query::UserQuery() const {
-  return request_.messages(request_.messages_size() - 1).content();
+const std::string& Query::UserQuery() const { return UserQueryOf(request_); }
+
+bool Query::IsToolResult() const {
+  return EndsWithToolResult(request_) &&
+         step_->input == request_.messages(request_.messages_size() - 1).content();
 }
 
 absl::Duration Query::Elapsed() const { return absl::Now() - started_; }
@@ -134,7 +137,8 @@ void Query::Start() {
       Record(event);
       if (AllEvents()) Send(event);
     }
-    Advance(plan_.Start(request_.node()), query);
+    Advance(plan_.Start(request_.node()),
+            request_.messages(request_.messages_size() - 1).content());
   });
 }
 
@@ -212,7 +216,14 @@ void Query::RunRouter() {
   step_->cancellation = std::make_shared<Cancellation>();
   options.context.cancellation = step_->cancellation;
   options.context.tenant = request_.tenant();
-  graph_->routing->Route(step_->node->node->name(), step_->input, std::move(options),
+  const std::string& router = step_->node->node->name();
+  const bool is_tool_result = IsToolResult();
+  if (!request_.session().empty()) {
+    options.session_node =
+        environment_.sessions->Find(request_.tenant(), request_.session(), router);
+    options.stay = is_tool_result;
+  }
+  graph_->routing->Route(router, is_tool_result ? UserQuery() : step_->input, std::move(options),
                          [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
                            self->serializer_.Run([self, decision = std::move(decision)]() mutable {
                              self->OnDecision(std::move(decision));
@@ -227,7 +238,13 @@ void Query::OnDecision(absl::StatusOr<v1::Decision> decision) {
   }
   environment_.metrics->OnRoute(absl::Microseconds(decision->duration_us()));
   absl::StatusOr<router::PlanStep> next = plan_.HandOver(decision->node());
+  // A tool's result goes on as it came: what was made of the user's query has been answered.
+  if (IsToolResult()) decision->set_argument(step_->input);
   std::string argument = decision->argument();
+  if (!request_.session().empty()) {
+    environment_.sessions->Set(request_.tenant(), request_.session(), decision->router(),
+                               decision->node());
+  }
   // The decision's confidence is the router's.
   step_->measures.Set(decision->probability());
   step_->usage = decision->usage();

@@ -18,6 +18,7 @@
 #include "gateway/model_client.h"
 #include "gateway/query_budget.h"
 #include "gateway/serializer.h"
+#include "gateway/session_store.h"
 #include "gateway/trace_store.h"
 #include "octogate/v1/gateway.pb.h"
 #include "router/plan.h"
@@ -44,7 +45,22 @@ struct QueryEnvironment {
   Metrics* metrics = nullptr;
   const DrainList* drained = nullptr;
   workers::BlockingPool* tool_threads = nullptr;
+  SessionStore* sessions = nullptr;
 };
+
+// The last message of "user", which `request` has. A conversation that ends with a tool's result is
+// routed by it.
+template <typename Request>
+const std::string& UserQueryOf(const Request& request) {
+  int i = request.messages_size() - 1;
+  while (request.messages(i).role() != "user") --i;
+  return request.messages(i).content();
+}
+// Whether the conversation ends with a tool's result.
+template <typename Request>
+bool EndsWithToolResult(const Request& request) {
+  return request.messages(request.messages_size() - 1).role() == "tool";
+}
 
 // Which of the user's tokens are streamed when follows from the graph:
 // - A node with an open `success` edge does not write the answer: its text is the next node's
@@ -122,6 +138,8 @@ class Query : public std::enable_shared_from_this<Query> {
   void Record(const v1::GenerateResponse& event);
   void Send(v1::GenerateResponse& event);
   const std::string& UserQuery() const;
+  // Whether the present step is given a tool's result as it came.
+  bool IsToolResult() const;
   absl::Duration Elapsed() const;
 
   const QueryEnvironment environment_;

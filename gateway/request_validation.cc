@@ -47,12 +47,14 @@ absl::Status CheckMessages(const Messages& messages) {
                                             Limits::kMaxMessages));
   }
   size_t bytes = 0;
+  bool has_user = false;
   for (int i = 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role();
-    if (role != "system" && role != "user" && role != "assistant") {
+    if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
       return Invalid(absl::StrCat("messages[", i, "].role"),
-                     R"(must be "system", "user" or "assistant")");
+                     R"(must be "system", "user", "assistant" or "tool")");
     }
+    has_user = has_user || role == "user";
     bytes += messages[i].content().size();
   }
   if (bytes > Limits::kMaxContentBytes) {
@@ -61,9 +63,11 @@ absl::Status CheckMessages(const Messages& messages) {
   }
   const std::string last = absl::StrCat("messages[", messages.size() - 1, "]");
   const auto& query = messages[messages.size() - 1];
-  if (query.role() != "user") {
-    return Invalid(last + ".role", R"(the last message is the query; it must be of "user")");
+  if (query.role() != "user" && query.role() != "tool") {
+    return Invalid(last + ".role",
+                   R"(the last message is the query; it must be of "user", or a result of "tool")");
   }
+  if (!has_user) return Invalid("messages", R"(a tool's result needs a query of "user" before it)");
   if (query.content().empty()) return Invalid(last + ".content", "the query is empty");
   return absl::OkStatus();
 }
@@ -137,11 +141,13 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request) {
   if (request.has_quality()) {
     OCTOGATE_RETURN_IF_ERROR(CheckRange("quality", request.quality(), 0, 1));
   }
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("session", request.session(), Limits::kMaxSessionBytes));
   return CheckTenant(request.tenant());
 }
 
 absl::Status ValidateRequest(const v1::RouteRequest& request) {
   OCTOGATE_RETURN_IF_ERROR(CheckMessages(request.messages()));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("session", request.session(), Limits::kMaxSessionBytes));
   OCTOGATE_RETURN_IF_ERROR(CheckLength("node", request.node(), Limits::kMaxNameBytes));
   return CheckTenant(request.tenant());
 }
@@ -274,6 +280,48 @@ absl::Status ValidateRequest(const v1::GetTraceRequest& request) {
 absl::Status ValidateRequest(const v1::ListTracesRequest& request) {
   OCTOGATE_RETURN_IF_ERROR(CheckListed(request.limit()));
   return CheckLength("node", request.node(), Limits::kMaxNameBytes);
+}
+
+absl::Status ValidateRequest(const v1::ExplainDecisionRequest& request) {
+  if (request.trace_id().empty() == request.query().empty()) {
+    return Invalid("trace_id, query", "exactly one of both is required");
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("trace_id", request.trace_id(), kMaxTraceIdBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("query", request.query(), Limits::kMaxLabelledQueryBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("router", request.router(), Limits::kMaxNameBytes));
+  if (!request.trace_id().empty() && !request.router().empty()) {
+    return Invalid("router", "only a query has it; a trace says which routers decided");
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("graph_version", request.graph_version()));
+  OCTOGATE_RETURN_IF_ERROR(CheckRange("limit", request.limit(), 0, Limits::kMaxExplained));
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::ReplayTrafficRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("version", request.version()));
+  if ((request.version() > 0) == !request.manifest().empty()) {
+    return Invalid("version, manifest", "exactly one of both is required");
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("manifest", request.manifest(), Limits::kMaxManifestBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("source", request.source(), 4096));
+  if (request.queries_size() > Limits::kMaxLabelledQueries) {
+    return Invalid("queries", absl::StrCat("there are ", request.queries_size(), ", more than ",
+                                           Limits::kMaxLabelledQueries));
+  }
+  size_t bytes = 0;
+  for (int i = 0; i < request.queries_size(); ++i) {
+    const v1::ReplayQuery& query = request.queries(i);
+    const std::string field = absl::StrCat("queries[", i, "]");
+    OCTOGATE_RETURN_IF_ERROR(CheckLength(field + ".node", query.node(), Limits::kMaxNameBytes));
+    OCTOGATE_RETURN_IF_ERROR(
+        CheckRequired(field + ".query", query.query(), Limits::kMaxLabelledQueryBytes));
+    bytes += query.query().size();
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckTotal("queries", bytes, Limits::kMaxLabelledBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckListed(request.limit()));
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckRange("changes_limit", request.changes_limit(), 0, Limits::kMaxListed));
+  return CheckTenant(request.tenant());
 }
 
 absl::Status ValidateRequest(const v1::GetServerInfoRequest&) { return absl::OkStatus(); }

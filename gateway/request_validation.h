@@ -31,6 +31,8 @@ struct RequestLimits {
   static constexpr int kMaxLabelledQueries = 20'000;
   static constexpr size_t kMaxLabelledQueryBytes = size_t{64} << 10;
   static constexpr size_t kMaxLabelledBytes = size_t{2} << 20;  // over all queries
+  static constexpr size_t kMaxSessionBytes = 256;
+  static constexpr int kMaxExplained = 100;
   static constexpr int kMaxCalls = 1024;
   static constexpr double kMaxCost = 1e9;
 };
@@ -56,6 +58,8 @@ absl::Status ValidateRequest(const v1::ListFeedbackRequest& request);
 absl::Status ValidateRequest(const v1::PromoteFeedbackRequest& request);
 absl::Status ValidateRequest(const v1::GetTraceRequest& request);
 absl::Status ValidateRequest(const v1::ListTracesRequest& request);
+absl::Status ValidateRequest(const v1::ExplainDecisionRequest& request);
+absl::Status ValidateRequest(const v1::ReplayTrafficRequest& request);
 absl::Status ValidateRequest(const v1::GetServerInfoRequest& request);
 
 absl::Status ValidateRequest(const grpc::health::v1::HealthCheckRequest& request);

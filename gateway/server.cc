@@ -65,6 +65,7 @@ router::GraphStoreOptions StoreOptions() {
 Server::Server(const ServerOptions& options, Store* store)
     : options_(options),
       traces_(options.traces),
+      sessions_(options.sessions),
       tool_threads_(kToolThreads, kMaxQueuedTools),
       admission_(options.admission, &metrics_),
       graph_store_(store, StoreOptions()),
@@ -74,7 +75,7 @@ Server::Server(const ServerOptions& options, Store* store)
       graph_builder_(loops_.get(), options.load_model, options.graph),
       graphs_(&graph_store_, &graph_builder_, &drained_, &metrics_),
       gateway_service_(
-          {&traces_, &metrics_, &drained_, &tool_threads_}, &admission_,
+          {&traces_, &metrics_, &drained_, &tool_threads_, &sessions_}, &admission_,
           [this] { return graphs_.state(); },
           [this](const v1::FeedbackRequest& request, absl::Time deadline) {
             return TakeFeedback(request, deadline, traces_, graphs_, &feedback_);

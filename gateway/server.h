@@ -25,6 +25,7 @@
 #include "gateway/graph_manager.h"
 #include "gateway/health_service.h"
 #include "gateway/metrics.h"
+#include "gateway/session_store.h"
 #include "gateway/trace_store.h"
 #include "router/graph_store.h"
 #include "workers/server/blocking_pool.h"
@@ -46,6 +47,7 @@ struct ServerOptions {
   int max_streams_per_connection = 1024;
   AdmissionOptions admission;
   TraceStoreOptions traces;
+  SessionStoreOptions sessions;
   GraphBuilderOptions graph;
   // How often the store is asked which nodes are drained: within this time and that of an answer
   // from the store, what another gateway drains or puts back is drained or back here. Positive.
@@ -96,6 +98,7 @@ class Server {
   Metrics metrics_;
   TraceStore traces_;
   DrainList drained_;
+  SessionStore sessions_;
   workers::BlockingPool tool_threads_;
   Admission admission_;
   router::GraphStore graph_store_;

@@ -216,4 +216,17 @@ void EncoderEnsemble::Score(std::string_view text, std::span<const float> vector
   ScoreLogits(Pool(parts_.Ask(text, vector), weights_), live, /*temperature=*/1, scores);
 }
 
+EncoderEnsemble::Explanation EncoderEnsemble::Explain(std::string_view text,
+                                                      std::span<const float> vector, size_t a,
+                                                      size_t b) const {
+  Explanation explanation;
+  const Opinions opinions = parts_.Ask(text, vector);
+  for (size_t k = 0; k < kOpinions; ++k) {
+    explanation.parts[k] = weights_[k] * (double{opinions[k][a]} - opinions[k][b]);
+  }
+  explanation.words = parts_.lexical->Explain(text, a, b).features;
+  for (LexicalHead::Feature& feature : explanation.words) feature.contribution *= weights_[0];
+  return explanation;
+}
+
 }  // namespace octogate::router

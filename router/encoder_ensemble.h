@@ -53,6 +53,16 @@ class EncoderEnsemble {
   void Score(std::string_view text, std::span<const float> vector, const std::vector<bool>& live,
              HeadScores* scores) const;
 
+  // Why class `a` is more probable than class `b` (the last one is "none"): what words, vector and
+  // neighbours add to the logarithm of the ratio of their probabilities, and what the words consist
+  // of. Slow; not for every query.
+  struct Explanation {
+    std::array<double, 3> parts;
+    std::vector<LexicalHead::Feature> words;
+  };
+  Explanation Explain(std::string_view text, std::span<const float> vector, size_t a,
+                      size_t b) const;
+
   size_t dimension() const { return parts_.classifier->dimension(); }
   // Of words, vector and neighbours.
   const std::array<double, 3>& weights() const { return weights_; }

@@ -99,6 +99,11 @@ class EncoderHead : public std::enable_shared_from_this<EncoderHead> {
   void Score(std::string_view query, const std::vector<bool>& live, const CallContext& context,
              std::function<void(absl::StatusOr<Scores>)> done) const;
 
+  // What it scores with: exactly one of the two.
+  const EmbeddingClassifier* classifier() const { return classifier_.get(); }
+  const EncoderEnsemble* ensemble() const { return ensemble_.get(); }
+  EmbeddingModel& model() const { return *model_; }
+
  private:
   // Exactly one of the two.
   const std::shared_ptr<const EmbeddingClassifier> classifier_;

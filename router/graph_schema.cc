@@ -108,6 +108,7 @@ constexpr std::array kRules = {
               .min_items = 1},
     FieldRule{.field = "RouterNode.fallback", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "RouterNode.heads", .required = true, .min_items = 1, .max_items = 8},
+    FieldRule{.field = "RouterNode.hysteresis", .min = 0, .max = 1},
     FieldRule{.field = "Head.threshold", .min = 0, .max = 1},
     FieldRule{.field = "Head.risk", .min = 0, .max = 1},
     FieldRule{.field = "LexicalHead.hash_bits", .min = 10, .max = 22},

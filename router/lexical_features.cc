@@ -69,6 +69,15 @@ uint32_t Classify(UChar32 c) {
   return folded | (u_isalnum(c) || mark ? kWord : kAlone);
 }
 
+void AppendUtf8(const uint32_t* begin, const uint32_t* end, std::string* text) {
+  for (; begin != end; ++begin) {
+    char bytes[U8_MAX_LENGTH];
+    int32_t size = 0;
+    U8_APPEND_UNSAFE(bytes, size, *begin);
+    text->append(bytes, static_cast<size_t>(size));
+  }
+}
+
 // A word and a pair for each character, and the table at most three quarters full.
 constexpr size_t kMaxTerms = 2 * (kLexicalHeadBytes + kLexicalTailBytes);
 constexpr int kMaxSlotBits = 15;
@@ -103,6 +112,36 @@ absl::Span<const LexicalTerm> LexicalFeatureExtractor::Extract(std::string_view 
   return terms_;
 }
 
+absl::Span<const LexicalTerm> LexicalFeatureExtractor::Extract(std::string_view text,
+                                                               std::vector<uint32_t>* words) {
+  words->clear();
+  words_ = words;
+  const absl::Span<const LexicalTerm> terms = Extract(text);
+  words_ = nullptr;
+  return terms;
+}
+
+std::string LexicalFeatureExtractor::NameOf(const LexicalTerm& term,
+                                            const std::vector<uint32_t>& words) const {
+  std::string name;
+  const uint32_t* const characters = characters_.data();
+  if (term.length > 0) {
+    AppendUtf8(characters + term.begin, characters + term.begin + term.length, &name);
+    return name;
+  }
+  const auto second = std::lower_bound(words.begin(), words.end(), term.begin);
+  if (second == words.end()) return name;
+  const size_t end = second + 1 == words.end() ? characters_.size() : *(second + 1);
+  if (second == words.begin()) {
+    name = "^";
+  } else {
+    AppendUtf8(characters + *(second - 1), characters + *second, &name);
+  }
+  name += ' ';
+  AppendUtf8(characters + *second, characters + end, &name);
+  return name;
+}
+
 void LexicalFeatureExtractor::Read(std::string_view text) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
   const auto size = static_cast<int32_t>(text.size());
@@ -112,7 +151,8 @@ void LexicalFeatureExtractor::Read(std::string_view text) {
   uint64_t word = kWordSeed;
   const auto end_word = [&] {
     Add(Finish(word), static_cast<uint32_t>(begin), static_cast<uint32_t>(end - begin));
-    Add(Finish(Mix(last_word_ * kMultiplier, word)), 0, 0);
+    Add(Finish(Mix(last_word_ * kMultiplier, word)), static_cast<uint32_t>(begin), 0);
+    if (words_ != nullptr) words_->push_back(static_cast<uint32_t>(begin));
     last_word_ = word;
     word = kWordSeed;
     begin = end;
@@ -173,6 +213,19 @@ absl::Span<const uint64_t> LexicalFeatureExtractor::Runs(const LexicalTerm& term
     if (i + 4 <= size) runs_[count++] = Finish(Mix(hash, padded[i + 3]));
   }
   return absl::MakeConstSpan(runs_, count);
+}
+
+std::vector<std::string> LexicalFeatureExtractor::RunNames(const LexicalTerm& term) const {
+  std::vector<std::string> names;
+  if (term.length < 2) return names;
+  const size_t length = std::min<size_t>(term.length, kMaxRunWord);
+  std::vector<uint32_t> padded(length + 2, ' ');
+  std::copy_n(characters_.begin() + term.begin, length, padded.begin() + 1);
+  for (size_t i = 0; i + 3 <= padded.size(); ++i) {
+    AppendUtf8(&padded[i], &padded[i] + 3, &names.emplace_back());
+    if (i + 4 <= padded.size()) AppendUtf8(&padded[i], &padded[i] + 4, &names.emplace_back());
+  }
+  return names;
 }
 
 }  // namespace octogate::router

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,7 +20,7 @@ inline constexpr size_t kLexicalTailBytes = size_t{2} << 10;
 struct LexicalTerm {
   uint64_t hash;    // Never 0.
   uint32_t count;   // How often the text has it.
-  uint32_t begin;   // Where a word's characters are in the extractor.
+  uint32_t begin;   // Where a word's characters are in the extractor, or those of a pair's second.
   uint32_t length;  // Of a word, in characters; of a pair, 0.
   uint32_t slot;    // The extractor's own.
 };
@@ -47,6 +48,14 @@ class LexicalFeatureExtractor {
   // long word, the first kMaxRunWord characters are read.
   absl::Span<const uint64_t> Runs(const LexicalTerm& term);
 
+  // For people. Extract that also finds where each word of the text begins among its characters,
+  // and, for as long as its terms are valid: a term as it was read, case folded. A pair has a space
+  // between its words, and "^" in place of the first where the second is the text's first.
+  absl::Span<const LexicalTerm> Extract(std::string_view text, std::vector<uint32_t>* words);
+  std::string NameOf(const LexicalTerm& term, const std::vector<uint32_t>& words) const;
+  // In the order of Runs, a space for the end of a word.
+  std::vector<std::string> RunNames(const LexicalTerm& term) const;
+
  private:
   void Read(std::string_view text);
   void Add(uint64_t hash, uint32_t begin, uint32_t length);
@@ -58,6 +67,7 @@ class LexicalFeatureExtractor {
   std::vector<uint16_t> slots_;
   int slot_bits_ = 0;
   uint64_t last_word_ = 0;
+  std::vector<uint32_t>* words_ = nullptr;  // where words begin, if somebody wants to know
   uint64_t runs_[kMaxRuns];
 };
 

@@ -1,6 +1,8 @@
 #include "router/lexical_head.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -125,6 +127,54 @@ std::vector<float> LexicalHead::Logits(std::string_view text) const {
   Scratch scratch;
   const std::span<const float> logits = ComputeLogits(text, &scratch);
   return {logits.begin(), logits.end()};
+}
+
+LexicalHead::Explanation LexicalHead::Explain(std::string_view text, size_t a, size_t b) const {
+  // The model's columns that make up a class.
+  const auto columns_of = [this](size_t place) {
+    std::vector<size_t> columns;
+    if (columns_.empty()) {
+      columns.push_back(place);
+      return columns;
+    }
+    for (const int column : {columns_[place].trained, columns_[place].learned}) {
+      if (column >= 0) columns.push_back(static_cast<size_t>(column));
+    }
+    return columns;
+  };
+  const std::vector<size_t> columns_a = columns_of(a);
+  const std::vector<size_t> columns_b = columns_of(b);
+  const auto weight_of = [this](uint32_t row, const std::vector<size_t>& columns) {
+    double weight = 0;
+    for (const size_t c : columns) {
+      const QuantizedModel::Block& block =
+          model_.blocks[row * model_.blocks_per_row + c / QuantizedModel::kBlock];
+      weight += double{model_.scales[c]} * block.weights[c % QuantizedModel::kBlock];
+    }
+    return weight;
+  };
+  Explanation explanation;
+  for (const size_t c : columns_a) explanation.prior += model_.bias[c];
+  for (const size_t c : columns_b) explanation.prior -= model_.bias[c];
+  explanation.prior /= temperature_;
+  float scale = 0;
+  // By name, since a run may come from several words, and kind.
+  std::map<std::pair<int, std::string>, size_t> places;
+  for (LexicalVocabulary::NamedRow& row : vocabulary_.Name(text, &scale)) {
+    const auto [place, is_new] =
+        places.try_emplace({row.kind, row.name}, explanation.features.size());
+    if (is_new) explanation.features.push_back({.kind = row.kind, .text = std::move(row.name)});
+    Feature& feature = explanation.features[place->second];
+    feature.count += row.count;
+    feature.contribution += double{LexicalVocabulary::Frequency(row.count)} * scale *
+                            (weight_of(row.row, columns_a) - weight_of(row.row, columns_b)) /
+                            temperature_;
+  }
+  std::stable_sort(explanation.features.begin(), explanation.features.end(),
+                   [](const Feature& x, const Feature& y) {
+                     return std::abs(x.contribution) > std::abs(y.contribution);
+                   });
+  return explanation;
 }
 
 std::span<const float> LexicalHead::ComputeLogits(std::string_view text, Scratch* scratch) const {

@@ -60,6 +60,25 @@ class LexicalHead {
 
   double temperature() const { return temperature_; }
 
+  // Why class `a` is more probable than class `b` (classes() stands for "none"): the difference of
+  // their logits over the temperature, which is the logarithm of the ratio of their probabilities,
+  // is the sum of `prior` and all contributions, but for rounding. Features that occur more than
+  // once, e.g. runs of characters in several words, are summed up. Largest contributions first,
+  // equal ones in the order of the text. Slow; not for every query.
+  struct Feature {
+    LexicalVocabulary::NamedRow::Kind kind;
+    std::string text;
+    uint32_t count = 0;
+    double contribution = 0;
+  };
+  struct Explanation {
+    double prior = 0;
+    std::vector<Feature> features;
+  };
+  Explanation Explain(std::string_view text, size_t a, size_t b) const;
+
+  size_t classes() const { return classes_; }
+
  private:
   friend class LexicalLearner;
 

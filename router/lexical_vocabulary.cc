@@ -260,6 +260,35 @@ void LexicalVocabulary::Read(std::string_view text, LexicalFeatureExtractor* ext
   rows->scale = squares == 0 ? 0 : 1 / std::sqrt(squares);
 }
 
+std::vector<LexicalVocabulary::NamedRow> LexicalVocabulary::Name(std::string_view text,
+                                                                 float* scale) const {
+  std::vector<NamedRow> named;
+  LexicalFeatureExtractor extractor;
+  GroupedRows rows;
+  Read(text, &extractor, &rows);
+  *scale = rows.scale;
+  std::vector<uint32_t> words;
+  for (const LexicalTerm& term : extractor.Extract(text, &words)) {
+    const NamedRow::Kind kind = term.length > 0 ? NamedRow::kWord : NamedRow::kPair;
+    const Known& known = *Slot(term.hash);
+    if (known.hash != 0) {
+      named.push_back({extractor.NameOf(term, words), kind, term.count, known.row});
+      continue;
+    }
+    const std::vector<std::string> names = extractor.RunNames(term);
+    const absl::Span<const uint64_t> runs = extractor.Runs(term);
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const int32_t row = BucketOf(runs[i]).row;
+      if (row < 0) continue;
+      named.push_back({names[i], NamedRow::kRun, term.count, static_cast<uint32_t>(row)});
+    }
+    if (const auto added = added_terms_.find(term.hash); added != added_terms_.end()) {
+      named.push_back({extractor.NameOf(term, words), kind, term.count, added->second});
+    }
+  }
+  return named;
+}
+
 float LexicalVocabulary::RunSquares(absl::Span<const uint64_t> runs) const {
   float squares = 0;
   for (const uint64_t run : runs) squares += BucketOf(run).square;

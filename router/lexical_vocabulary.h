@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -53,6 +54,18 @@ class LexicalVocabulary {
 
   // The vector of `text` for a folded model, by counts of words; `rows` is written anew.
   void Read(std::string_view text, LexicalFeatureExtractor* extractor, GroupedRows* rows) const;
+
+  // A term or, in a word that no example has, a run of characters: what Read makes of a text, for
+  // people.
+  struct NamedRow {
+    enum Kind { kWord, kPair, kRun };
+    std::string name;  // as LexicalFeatureExtractor has it
+    Kind kind = kWord;
+    uint32_t count = 0;  // how often the text has the term; of a run, its word
+    uint32_t row = 0;
+  };
+  // The rows of Read, each as often as there, and its scale.
+  std::vector<NamedRow> Name(std::string_view text, float* scale) const;
 
   // What a count is worth: 1 + ln count.
   static float Frequency(uint32_t count);

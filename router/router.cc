@@ -93,8 +93,9 @@ class RoutingBuilder {
       if (head.has_lexical()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing, &name));
       } else if (head.has_encoder()) {
-        OCTOGATE_ASSIGN_OR_RETURN(
-            built.encoder, BuildEncoder(head.encoder(), *routing, &learner.embeddings, &name));
+        OCTOGATE_ASSIGN_OR_RETURN(built.encoder,
+                                  BuildEncoder(head.encoder(), *routing, &built.embeddings, &name));
+        learner.embeddings = built.embeddings.get();
       } else if (head.has_causal()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.causal, BuildCausal(head.causal(), *routing));
       } else {
@@ -269,10 +270,9 @@ class RoutingBuilder {
 
   // Sets `used` to the examples' vectors, `name` as BuildLexical. A head with `ensemble` is trained
   // on everything together.
-  absl::StatusOr<std::shared_ptr<const EncoderHead>> BuildEncoder(const v1::EncoderHead& settings,
-                                                                  const RouterRouting& routing,
-                                                                  const ExampleEmbeddings** used,
-                                                                  std::string* name) {
+  absl::StatusOr<std::shared_ptr<const EncoderHead>> BuildEncoder(
+      const v1::EncoderHead& settings, const RouterRouting& routing,
+      std::shared_ptr<const ExampleEmbeddings>* used, std::string* name) {
     if (find_.embedding == nullptr) {
       return absl::FailedPreconditionError("encoder heads need a model that embeds");
     }
@@ -290,7 +290,7 @@ class RoutingBuilder {
         const std::shared_ptr<const ExampleEmbeddings> embeddings,
         ExampleEmbeddings::Make(texts, *model, deadline_, EmbeddingsBy(weights)));
     used_.embeddings[weights].push_back(embeddings);
-    *used = embeddings.get();
+    *used = embeddings;
     *name = Fingerprint(settings, weights, lessons.examples);
     if (settings.ensemble()) {
       const RoutingExamples together = AllExamplesOf(routing);

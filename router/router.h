@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "octogate/v1/admin.pb.h"
 #include "octogate/v1/gateway.pb.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/causal_model.h"
@@ -37,6 +38,10 @@ struct RouteOptions {
   bool all_heads = false;
   // Members that must not be chosen now, e.g. because they are drained.
   std::vector<std::string> excluded;
+  // The node that the session's last query went to, if there is one: the router's hysteresis
+  // applies where it is a live member or the fallback. `stay`: it is not left at all.
+  std::string session_node;
+  bool stay = false;
   // Deadline, cancellation and tenant of encoder and causal heads. Once the deadline has passed no
   // further head is asked and the step fails with DEADLINE_EXCEEDED, as it does with CANCELLED.
   CallContext context;
@@ -68,6 +73,11 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
   // member and the fallback are excluded.
   void Route(std::string_view router, std::string_view query, RouteOptions options,
              Done done) const;
+
+  // The same step with all heads asked, and what spoke for each head's best token: `limit` features
+  // and examples each. `context` as in RouteOptions. Blocks; not for every query.
+  absl::StatusOr<v1::ExplainedDecision> Explain(std::string_view router, std::string_view query,
+                                                int limit, const CallContext& context) const;
 
   const v1::Graph& graph() const { return graph_; }
   int64_t version() const { return version_; }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -17,6 +18,7 @@ namespace octogate::router {
 namespace {
 
 constexpr int kNone = -1;
+constexpr int kFallback = -2;  // in place of a member
 constexpr size_t kMaxReportedScores = 8;
 
 int64_t MicrosecondsSince(int64_t start_nanos) {
@@ -78,6 +80,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
       }
     }
     any_live_ = std::find(live_.begin(), live_.end(), true) != live_.end();
+    FindSession();
     AskNext();
   }
 
@@ -96,6 +99,19 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
                                                       routing_.node->name(), "' routed it"));
     }
     return absl::OkStatus();
+  }
+
+  // Where the session is, if it may stay there.
+  void FindSession() {
+    const std::string& name = options_.session_node;
+    if (name.empty() || (!options_.stay && routing_.node->router().hysteresis() <= 0)) return;
+    for (size_t i = 0; i < live_.size(); ++i) {
+      if (live_[i] && routing_.members[i]->name() == name) session_ = static_cast<int>(i);
+    }
+    if (session_ == kNone && routing_.fallback->name() == name &&
+        !Contains(options_.excluded, name)) {
+      session_ = kFallback;
+    }
   }
 
   void AskNext() {
@@ -171,7 +187,16 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     }
     const double confidence = probabilities[order.front()] * result->second;
     best_confidence_ = std::max(best_confidence_, confidence);
-    if (chosen_ != kNone || confidence < head.threshold) return;
+    if (chosen_ != kNone) return;
+    // Of the head that decides, or of the last one that could score.
+    fallback_confidence_ = 1 - result->second;
+    if (session_ != kNone) {
+      session_head_ = next_head_;
+      session_confidence_ = session_ == kFallback
+                                ? fallback_confidence_
+                                : probabilities[static_cast<size_t>(session_)] * result->second;
+    }
+    if (confidence < head.threshold) return;
     score.set_decided(true);
     chosen_ = static_cast<int>(order.front());
     deciding_head_ = next_head_;
@@ -181,6 +206,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
   void Decide() {
     if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
     decision_.set_argument(query_);
+    if (KeepsSession()) return Keep();
     if (chosen_ == kNone) return TakeFallback();
     const RouterRouting::Head& head = routing_.heads[deciding_head_];
     const auto member = static_cast<size_t>(chosen_);
@@ -190,6 +216,56 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     decision_.set_reason(absl::StrCat(decision_.head(), " was ", TwoDigits(decision_.probability()),
                                       " sure of '", decision_.node(), "', ",
                                       TwoDigits(head.threshold), " needed"));
+    Write(head, member);
+  }
+
+  // Whether the conversation stays, and not because that is what the scores say anyway.
+  bool KeepsSession() const {
+    if (session_ == kNone) return false;
+    if (session_ == chosen_ || (session_ == kFallback && chosen_ == kNone)) return false;
+    if (chosen_ == kNone && routing_.fallback->name() == options_.session_node) return false;
+    if (options_.stay || !session_head_.has_value()) return true;
+    const double other = chosen_ == kNone ? fallback_confidence_ : decision_.probability();
+    return other - session_confidence_ <= routing_.node->router().hysteresis();
+  }
+
+  // Stays where the session is.
+  void Keep() {
+    const double other = chosen_ == kNone ? fallback_confidence_ : decision_.probability();
+    const v1::Node& from =
+        chosen_ == kNone ? *routing_.fallback : *routing_.members[static_cast<size_t>(chosen_)];
+    decision_.set_kept_from(from.name());
+    decision_.set_node(options_.session_node);
+    decision_.set_probability(session_confidence_);
+    std::string reason = absl::StrCat("kept by the session: ");
+    if (session_head_.has_value()) {
+      decision_.set_head(routing_.heads[*session_head_].name());
+      absl::StrAppend(&reason, decision_.head(), " gave '", decision_.node(), "' ",
+                      TwoDigits(session_confidence_), " and '", from.name(), "' ",
+                      TwoDigits(other));
+    } else {
+      absl::StrAppend(&reason, "no head could score");
+    }
+    absl::StrAppend(
+        &reason, options_.stay
+                     ? ", and a tool's result is never moved"
+                     : absl::StrCat(", more than ", TwoDigits(routing_.node->router().hysteresis()),
+                                    " above is needed to move"));
+    decision_.set_reason(std::move(reason));
+    if (session_ == kFallback) {
+      decision_.set_fallback(true);
+      decision_.set_token(routing_.fallback->token());
+      return Finish();
+    }
+    const auto member = static_cast<size_t>(session_);
+    const RouterRouting::Head& head = routing_.heads[session_head_.value_or(0)];
+    decision_.set_token(TokenOf(head, member));
+    if (!session_head_.has_value()) return Finish();
+    Write(head, member);
+  }
+
+  // Has the query rewritten for the member, where that is to be.
+  void Write(const RouterRouting::Head& head, size_t member) {
     const CausalHead* writer = nullptr;
     if (head.causal != nullptr && head.causal->WritesArguments()) {
       writer = head.causal.get();
@@ -258,6 +334,10 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
   bool any_live_ = false;
   size_t next_head_ = 0;
   int chosen_ = kNone;
+  int session_ = kNone;  // the member that the session is at, or kFallback
+  std::optional<size_t> session_head_;
+  double session_confidence_ = 0;
+  double fallback_confidence_ = 0;
   size_t deciding_head_ = 0;
   double best_confidence_ = 0;
   v1::Decision decision_;

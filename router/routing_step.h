@@ -8,6 +8,7 @@
 #include "octogate/v1/graph.pb.h"
 #include "router/causal_head.h"
 #include "router/encoder_head.h"
+#include "router/example_embeddings.h"
 #include "router/lexical_head.h"
 #include "router/router.h"
 
@@ -21,6 +22,8 @@ struct RouterRouting {
     std::shared_ptr<const LexicalHead> lexical;
     std::shared_ptr<const EncoderHead> encoder;
     std::shared_ptr<const CausalHead> causal;
+    // Of an encoder head: the vectors of the examples.
+    std::shared_ptr<const ExampleEmbeddings> embeddings;
 
     // As decisions name it.
     const char* name() const {

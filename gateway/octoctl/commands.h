@@ -55,7 +55,9 @@ struct QueryOptions {
   std::string query;  // "-" is standard input
   std::string node;
   std::string tenant;
+  std::string session;
   bool all_heads = false;             // route
+  bool explain = false;               // route
   bool trace = false;                 // ask
   int max_tokens = 0;                 // ask
   int max_calls = 0;                  // ask
@@ -84,14 +86,29 @@ ExitStatus EvaluateTokens(Connection& connection, const TokenOptions& options, F
 
 // feedback_commands.cc
 struct FeedbackOptions {
+  std::string trace_id;  // give
+  std::string verdict;   // give: "right", "wrong" or "better"
   std::string tenant;
-  std::string node;                    // promote
+  std::string node;                    // give, promote
   std::vector<std::string> trace_ids;  // promote
   bool dry_run = false;                // promote
   int64_t expected_version = 0;        // promote
 };
 ExitStatus ListFeedback(Connection& connection, const FeedbackOptions& options, Format format);
 ExitStatus PromoteFeedback(Connection& connection, const FeedbackOptions& options, Format format);
+
+ExitStatus GiveFeedback(Connection& connection, const FeedbackOptions& options, Format format);
+
+// replay_commands.cc
+struct ReplayOptions {
+  std::string graph;    // manifest of the other graph; "-" is standard input
+  int64_t version = 0;  // or a version
+  std::string traces;   // file of queries; empty: the gateway's traces
+  std::string tenant;
+  int limit = 0;
+  int changes = 0;
+};
+ExitStatus Replay(Connection& connection, const ReplayOptions& options, Format format);
 
 // completion.cc
 ExitStatus Completion(const std::string& shell);

@@ -13,19 +13,19 @@ _octoctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --server|--timeout|-o|--output|--examples|--set|--router) ((i++)) ;;
+      --server|--timeout|-o|--output|--examples|--set|--router|--graph|--traces|--session) ((i++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
     esac
   done
   local words=''
   case $prev in
-    -f|--filename|--out|--examples|--set) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    -f|--filename|--out|--examples|--set|--graph|--traces) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --router) words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
       case $command in
-        '') words='apply diff get describe route ask explain rollback drain tokens feedback view version completion --server --timeout --help --version' ;;
+        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback view version completion --server --timeout --help --version' ;;
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
@@ -40,14 +40,16 @@ _octoctl() {
           esac ;;
         feedback)
           case $second in
-            '') words='list promote' ;;
+            '') words='give list promote' ;;
+            give) words="$(octoctl --timeout 1 get traces -o name 2>/dev/null) right wrong better --tenant -o" ;;
             list) words='--tenant -o' ;;
             promote) words="$(octoctl --timeout 1 feedback list -o name 2>/dev/null) --node --tenant --dry-run --expected-version -o" ;;
           esac ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;
-        route) words='--node --all-heads --tenant -o' ;;
-        ask) words='--trace --node --max-tokens --temperature --seed --tenant -o' ;;
+        route) words='--node --all-heads --explain --tenant --session -o' ;;
+        ask) words='--trace --node --max-tokens --temperature --seed --tenant --session -o' ;;
+        replay) words='--graph --graph-version --traces --tenant --limit --changes -o' ;;
         view) words='-o --out --graph-version' ;;
         completion) words='bash zsh' ;;
       esac ;;

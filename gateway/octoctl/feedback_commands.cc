@@ -32,6 +32,28 @@ ExitStatus ListFeedback(Connection& connection, const FeedbackOptions& options, 
   return kOk;
 }
 
+ExitStatus GiveFeedback(Connection& connection, const FeedbackOptions& options, Format format) {
+  if ((options.verdict == "better") == options.node.empty()) {
+    std::cerr << (options.node.empty()
+                      ? "octoctl: 'better' needs the node that should have answered\n"
+                      : "octoctl: only 'better' goes with a node\n");
+    return kUsage;
+  }
+  v1::FeedbackRequest request;
+  request.set_trace_id(options.trace_id);
+  request.set_verdict(options.verdict == "right" ? v1::VERDICT_RIGHT : v1::VERDICT_WRONG);
+  request.set_better_node(options.node);
+  request.set_tenant(options.tenant);
+  v1::FeedbackResponse response;
+  const grpc::Status status =
+      connection.gateway().Feedback(connection.Context().get(), request, &response);
+  if (!status.ok()) return connection.Report(status);
+  if (!PrintStructured(response, format)) {
+    std::cout << "kept; it changes nothing until 'octoctl feedback promote'\n";
+  }
+  return kOk;
+}
+
 ExitStatus PromoteFeedback(Connection& connection, const FeedbackOptions& options, Format format) {
   v1::PromoteFeedbackRequest request;
   request.set_tenant(options.tenant);

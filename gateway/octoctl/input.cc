@@ -107,4 +107,23 @@ bool ParseLabelledQueries(const std::string& text, std::vector<v1::LabelledQuery
       error);
 }
 
+bool ParseReplayQueries(const std::string& text, std::vector<v1::ReplayQuery>& queries,
+                        std::string& error) {
+  return ForEachLine(
+      text,
+      [&](const std::string& line, std::string& problem) {
+        v1::ReplayQuery& query = queries.emplace_back();
+        if (line.front() != '{') {
+          query.set_query(line);
+          return true;
+        }
+        v1::LabelledQuery parsed;
+        if (!ParseJson(line, parsed, problem)) return false;
+        query.set_query(parsed.query());
+        query.set_node(parsed.node());
+        return true;
+      },
+      error);
+}
+
 }  // namespace octogate::octoctl

@@ -25,6 +25,11 @@ bool ParseQueries(const std::string& text, std::vector<std::string>& queries, st
 bool ParseLabelledQueries(const std::string& text, std::vector<v1::LabelledQuery>& queries,
                           std::string& error);
 
+// The same for queries whose node need not be known: the query itself, or a JSON object with
+// "query" and perhaps "node".
+bool ParseReplayQueries(const std::string& text, std::vector<v1::ReplayQuery>& queries,
+                        std::string& error);
+
 }  // namespace octogate::octoctl
 
 #endif  // OCTOGATE_GATEWAY_OCTOCTL_INPUT_H_

@@ -24,6 +24,8 @@ constexpr char kFooter[] =
     "  octoctl get nodes -o wide\n"
     "  octoctl view -o svg --out graph.svg\n"
     "  octoctl explain last\n"
+    "  octoctl replay --graph new.yaml\n"
+    "  octoctl feedback give TRACE better calculator\n"
     "\n"
     "Exit status: 0 success; 1 diff found differences; 2 wrong command line or unreadable file;\n"
     "3 input refused; 4 not found; 5 another version is applied than expected; 6 no answer in\n"
@@ -45,6 +47,7 @@ struct Flags {
   QueryOptions query;
   TokenOptions token;
   FeedbackOptions feedback;
+  ReplayOptions replay;
   std::string resource;
   std::string name;
   std::string out_file;
@@ -185,6 +188,8 @@ class CommandLine {
                           [&f](Connection& c) { return Route(c, f.query, f.format); });
     QueryArguments(route);
     route->add_flag("--all-heads", f.query.all_heads, "ask every head, also after one has decided");
+    route->add_flag("--explain", f.query.explain,
+                    "say which words and examples spoke for each head's choice");
 
     CLI::App* ask = Add("ask", "send a query and stream its answer",
                         [&f](Connection& c) { return Ask(c, f.query, f.format); });
@@ -202,6 +207,20 @@ class CommandLine {
                             [&f](Connection& c) { return Explain(c, f.name, f.format); });
     explain->add_option("trace", f.name, "id of the trace, or last")->required();
     OutputOption(explain);
+
+    CLI::App* replay = Add("replay", "decide recorded queries again by another graph, not applied",
+                           [&f](Connection& c) { return Replay(c, f.replay, f.format); });
+    CLI::Option_group* other = replay->add_option_group("other graph");
+    other->add_option("--graph", f.replay.graph, "its manifest; - is standard input");
+    other->add_option("--graph-version", f.replay.version, "a version that is kept");
+    other->require_option(1);
+    replay->add_option("--traces", f.replay.traces,
+                       "queries, one a line or as JSON lines {\"query\": …, \"node\": …} where the "
+                       "node is known; default: the gateway's traces");
+    replay->add_option("--tenant", f.replay.tenant, "only traces of this tenant");
+    replay->add_option("--limit", f.replay.limit, "traces at most, the newest; default: 1000");
+    replay->add_option("--changes", f.replay.changes, "changed queries shown; default: 100");
+    OutputOption(replay);
   }
 
   void TokenCommands() {
@@ -251,6 +270,16 @@ class CommandLine {
     list->add_option("--tenant", f.feedback.tenant, "only of this tenant");
     OutputOption(list);
 
+    CLI::App* give = Add(*feedback, "give", "say whether a query went to the right node",
+                         [&f](Connection& c) { return GiveFeedback(c, f.feedback, f.format); });
+    give->add_option("trace", f.feedback.trace_id, "the query's trace")->required();
+    give->add_option("verdict", f.feedback.verdict, "right, wrong, or better with a node")
+        ->required()
+        ->check(CLI::IsMember({"right", "wrong", "better"}).description(""));
+    give->add_option("node", f.feedback.node, "with better: the node that should have answered");
+    give->add_option("--tenant", f.feedback.tenant, "whose query it was");
+    OutputOption(give);
+
     CLI::App* promote =
         Add(*feedback, "promote", "make feedback with a better node learned examples of that node",
             [&f](Connection& c) { return PromoteFeedback(c, f.feedback, f.format); });
@@ -274,6 +303,7 @@ class CommandLine {
     sub->add_option("query", flags_.query.query, "the query; - is standard input")->required();
     sub->add_option("--node", flags_.query.node, "enter here instead of the graph's entry");
     sub->add_option("--tenant", flags_.query.tenant, "whose query this is");
+    sub->add_option("--session", flags_.query.session, "the conversation that it belongs to");
     OutputOption(sub);
   }
 

@@ -30,6 +30,17 @@ std::string Joined(const google::protobuf::RepeatedPtrField<std::string>& names)
   return text;
 }
 
+std::string KindName(v1::ModelKind kind) {
+  switch (kind) {
+    case v1::MODEL_KIND_CAUSAL:
+      return "causal";
+    case v1::MODEL_KIND_ENCODER:
+      return "encoder";
+    default:
+      return "?";
+  }
+}
+
 std::string ReadyReplicas(const v1::ModelStatus& status) {
   int ready = 0;
   for (const v1::ReplicaStatus& replica : status.replicas()) {
@@ -108,14 +119,14 @@ ExitStatus GetModelsWide(Connection& connection) {
   if (auto status = DescribeModels(connection, "", response); !status.ok()) {
     return connection.Report(status);
   }
-  Table table({"NAME", "FAMILY", "PARAMETERS", "CONTEXT", "REPLICAS", "NODES", "WEIGHTS", "KV",
-               "SEQUENCES", "STEP BY ROWS", "BACKEND"});
+  Table table({"NAME", "KIND", "FAMILY", "PARAMETERS", "CONTEXT", "REPLICAS", "NODES", "WEIGHTS",
+               "KV", "SEQUENCES", "STEP BY ROWS", "BACKEND"});
   for (const v1::ModelStatus& status : response.models()) {
     const v1::WorkerInfoResponse info = InfoOf(status).value_or(v1::WorkerInfoResponse());
-    table.Add({status.model().name(), info.family(), std::to_string(info.parameters()),
-               std::to_string(info.context_length()), ReadyReplicas(status), Joined(status.nodes()),
-               info.weight_format(), info.kv_dtype(), std::to_string(info.max_sequences()),
-               StepCosts(info), info.backend()});
+    table.Add({status.model().name(), KindName(info.kind()), info.family(),
+               std::to_string(info.parameters()), std::to_string(info.context_length()),
+               ReadyReplicas(status), Joined(status.nodes()), info.weight_format(), info.kv_dtype(),
+               std::to_string(info.max_sequences()), StepCosts(info), info.backend()});
   }
   table.Print(std::cout);
   return kOk;
@@ -130,14 +141,14 @@ ExitStatus GetModels(Connection& connection, Format format) {
       connection.gateway().ListModels(connection.Context().get(), {}, &response);
   if (!status.ok()) return connection.Report(status);
   if (PrintStructured(response, format)) return kOk;
-  Table table({"NAME", "FAMILY", "PARAMETERS", "CONTEXT", "REPLICAS", "NODES"});
+  Table table({"NAME", "KIND", "FAMILY", "PARAMETERS", "CONTEXT", "REPLICAS", "NODES"});
   for (const v1::ModelInfo& model : response.models()) {
     if (format == Format::kName) {
       std::cout << model.name() << "\n";
       continue;
     }
-    table.Add({model.name(), model.family(), std::to_string(model.parameters()),
-               std::to_string(model.context_length()),
+    table.Add({model.name(), KindName(model.kind()), model.family(),
+               std::to_string(model.parameters()), std::to_string(model.context_length()),
                std::to_string(model.replicas_ready()) + "/" + std::to_string(model.replicas()),
                Joined(model.nodes())});
   }

@@ -58,6 +58,14 @@ void SetBlockStyle(YAML::Node node) {
   }
 }
 
+std::string JsonToYaml(const std::string& json) {
+  YAML::Node node = YAML::Load(json);
+  SetBlockStyle(node);
+  YAML::Emitter emitter;
+  emitter << node;
+  return std::string(emitter.c_str()) + "\n";
+}
+
 }  // namespace
 
 std::string Printable(std::string_view text) {
@@ -117,18 +125,24 @@ std::string ToJson(const google::protobuf::Message& message) {
   return json;
 }
 
-std::string ToYaml(const google::protobuf::Message& message) {
-  YAML::Node node = YAML::Load(ToJson(message));
-  SetBlockStyle(node);
-  YAML::Emitter emitter;
-  emitter << node;
-  return std::string(emitter.c_str()) + "\n";
-}
+std::string ToYaml(const google::protobuf::Message& message) { return JsonToYaml(ToJson(message)); }
 
 bool PrintStructured(const google::protobuf::Message& message, Format format) {
   if (format == Format::kJson) std::cout << ToJson(message);
   if (format == Format::kYaml) std::cout << ToYaml(message);
   return format == Format::kJson || format == Format::kYaml;
+}
+
+bool PrintStructured(const google::protobuf::Message& message, std::string_view name,
+                     const google::protobuf::Message& extra, Format format) {
+  if (format != Format::kJson && format != Format::kYaml) return false;
+  std::string json = ToJson(message);
+  json.erase(json.find_last_of('}'));
+  while (!json.empty() && (json.back() == '\n' || json.back() == ' ')) json.pop_back();
+  if (json.back() != '{') json += ',';
+  json += "\n \"" + std::string(name) + "\": " + ToJson(extra) + "}\n";
+  std::cout << (format == Format::kJson ? json : JsonToYaml(json));
+  return true;
 }
 
 std::string Duration(int64_t microseconds) {

@@ -46,6 +46,10 @@ std::string ToYaml(const google::protobuf::Message& message);
 // did.
 bool PrintStructured(const google::protobuf::Message& message, Format format);
 
+// The same with one field more, `name`, which is not in the message's own type.
+bool PrintStructured(const google::protobuf::Message& message, std::string_view name,
+                     const google::protobuf::Message& extra, Format format);
+
 // "850 µs", "41 ms", "2.3 s".
 std::string Duration(int64_t microseconds);
 // "2026-01-31 14:05:09" in local time.

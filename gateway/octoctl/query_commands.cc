@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/octoctl/commands.h"
+#include "gateway/octoctl/explanation_view.h"
 #include "gateway/octoctl/trace_view.h"
 
 namespace octogate::octoctl {
@@ -23,6 +24,13 @@ void AddQuery(const QueryOptions& options, Request& request) {
   message.set_content(QueryText(options.query));
   request.set_node(options.node);
   request.set_tenant(options.tenant);
+  request.set_session(options.session);
+}
+
+void PrintWarnings(const v1::ExplainDecisionResponse& explanation) {
+  for (const std::string& warning : explanation.warnings()) {
+    std::cerr << "octoctl: warning: " << Printable(warning) << "\n";
+  }
 }
 
 // "shell 0.97 (lexical was 0.97 sure, 0.80 needed)": which node a router chose
@@ -105,14 +113,31 @@ ExitStatus Route(Connection& connection, const QueryOptions& options, Format for
     status = connection.gateway().Route(connection.Context().get(), request, &response);
   }
   if (!status.ok()) return connection.Report(status);
-  if (PrintStructured(response, format)) return kOk;
+  v1::ExplainDecisionResponse explanation;
+  if (options.explain) {
+    v1::ExplainDecisionRequest explain;
+    explain.set_query(request.messages(0).content());
+    explain.set_router(options.node);
+    explain.set_tenant(options.tenant);
+    const Progress progress("explaining");
+    status = connection.admin().ExplainDecision(connection.Context().get(), explain, &explanation);
+    if (!status.ok()) return connection.Report(status);
+  }
+  if (options.explain ? PrintStructured(response, "explanation", explanation, format)
+                      : PrintStructured(response, format)) {
+    return kOk;
+  }
   if (format == Format::kName) {
     std::cout << Printable(response.node()) << "\n";
     return kOk;
   }
+  PrintWarnings(explanation);
   const Style style = StandardOutputStyle();
-  for (const v1::Decision& decision : response.decisions()) {
-    PrintDecision(decision, style, std::cout);
+  for (int i = 0; i < response.decisions_size(); ++i) {
+    PrintDecision(response.decisions(i), style, std::cout);
+    if (i < explanation.decisions_size()) {
+      PrintExplanation(explanation.decisions(i), style, std::cout);
+    }
   }
   std::cout << "└─ would run " << style.cyan << OneLine(response.node(), 63) << style.reset
             << " with: " << OneLine(response.argument(), 200) << "\n";
@@ -150,14 +175,40 @@ ExitStatus Explain(Connection& connection, const std::string& trace_id, Format f
   const grpc::Status status =
       connection.admin().GetTrace(connection.Context().get(), request, &response);
   if (!status.ok()) return connection.Report(status);
-  if (PrintStructured(response, format)) return kOk;
+  v1::ExplainDecisionRequest explain;
+  explain.set_trace_id(response.trace().trace_id());
+  v1::ExplainDecisionResponse explanation;
+  grpc::Status explained;
+  {
+    const Progress progress("explaining");
+    explained =
+        connection.admin().ExplainDecision(connection.Context().get(), explain, &explanation);
+  }
+  // A trace without a decision has nothing to explain; the trace is worth seeing in any case.
+  if (!explained.ok() && explained.error_code() != grpc::StatusCode::FAILED_PRECONDITION) {
+    std::cerr << "octoctl: warning: no reasons can be given: "
+              << OneLine(explained.error_message(), 300) << "\n";
+  }
+  if (PrintStructured(response, "explanation", explanation, format)) return kOk;
+  PrintWarnings(explanation);
   const v1::Trace& trace = response.trace();
   const Style style = StandardOutputStyle();
   std::cout << style.bold << OneLine(trace.query(), 300) << style.reset << "\n"
             << style.dim << LocalTime(trace.started_at_ms()) << ", tenant "
             << OneLine(trace.tenant(), 63) << style.reset << "\n";
   TraceView view(style, std::cout);
-  for (const v1::TraceEvent& event : trace.events()) view.Add(event.event());
+  int next = 0;
+  for (const v1::TraceEvent& event : trace.events()) {
+    view.Add(event.event());
+    if (!event.event().has_decision() || next == explanation.decisions_size()) continue;
+    const v1::ExplainedDecision& decision = explanation.decisions(next);
+    if (decision.recorded_node().empty() ||
+        decision.decision().router() != event.event().decision().router()) {
+      continue;
+    }
+    ++next;
+    PrintExplanation(decision, style, std::cout);
+  }
   if (trace.code() != 0) {
     std::cout << "└─ " << style.red << "failed (" << trace.code() << "): " << style.reset
               << OneLine(trace.error(), 300) << " after " << Duration(trace.duration_us()) << "\n";

@@ -25,5 +25,7 @@ expect "json" get nodes -o j
 expect "learn forget evaluate" tokens ""
 expect "--examples --expected-version" tokens learn --ex
 expect "--set" tokens evaluate --s
-expect "list promote" feedback ""
+expect "give list promote" feedback ""
+expect "--explain" route --e
+expect "--graph --graph-version" replay --g
 octoctl completion zsh | head -n 1 | grep -qx '#compdef octoctl'

@@ -56,5 +56,22 @@ TEST(InputTest, SaysWhichLineIsWrong) {
   }
 }
 
+TEST(InputTest, AReplayedQueryMayHaveALabel) {
+  std::vector<v1::ReplayQuery> queries;
+  std::string error;
+  ASSERT_TRUE(ParseReplayQueries(
+      "play a\tsong\n{\"query\": \"2 + 2\", \"node\": \"sums\"}\n{\"query\": \"hello\"}\n", queries,
+      error))
+      << error;
+  ASSERT_EQ(queries.size(), 3);
+  EXPECT_EQ(queries[0].query(), "play a\tsong");
+  EXPECT_EQ(queries[0].node(), "");
+  EXPECT_EQ(queries[1].query(), "2 + 2");
+  EXPECT_EQ(queries[1].node(), "sums");
+  EXPECT_EQ(queries[2].node(), "");
+  EXPECT_FALSE(ParseReplayQueries("a\n{\"node\": \"sums\"}", queries, error));
+  EXPECT_THAT(error, StartsWith("line 2: "));
+}
+
 }  // namespace
 }  // namespace octogate::octoctl

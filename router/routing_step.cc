@@ -191,7 +191,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
                                       " sure of '", decision_.node(), "', ",
                                       TwoDigits(head.threshold), " needed"));
     const CausalHead* writer = nullptr;
-    if (head.causal != nullptr && head.causal->WritesArguments()) {
+    if (head.causal != nullptr && head.causal->WritesArgument(member)) {
       writer = head.causal.get();
     } else if (routing_.rewritten[member]) {
       writer = routing_.rewrite.get();

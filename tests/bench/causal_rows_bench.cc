@@ -46,18 +46,31 @@ T OrExit(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
-std::shared_ptr<gateway::ReplicaSet> LoadModel(const std::string& root, const std::string& path) {
-  gateway::InProcessWorkerOptions options;
-  options.model_root = root;
-  options.load.threads = 1;
-  gateway::InProcessWorker worker(options);
-  v1::Model model;
-  model.set_name(path);
-  model.set_path(path);
-  std::vector<std::unique_ptr<gateway::ModelClient>> clients;
-  clients.push_back(OrExit(worker.Load(model, absl::InfiniteFuture())));
-  return gateway::ReplicaSet::Create(path, std::move(clients), {});
-}
+// A model in this process, on one thread.
+class LocalModel {
+ public:
+  LocalModel(const std::string& root, const std::string& path) : worker_(OptionsOf(root)) {
+    v1::Model model;
+    model.set_name(path);
+    model.set_path(path);
+    std::vector<std::unique_ptr<gateway::ModelClient>> clients;
+    clients.push_back(OrExit(worker_.Load(model, absl::InfiniteFuture())));
+    replicas_ = gateway::ReplicaSet::Create(path, std::move(clients), {});
+  }
+
+  const std::shared_ptr<gateway::ReplicaSet>& replicas() const { return replicas_; }
+
+ private:
+  static gateway::InProcessWorkerOptions OptionsOf(const std::string& root) {
+    gateway::InProcessWorkerOptions options;
+    options.model_root = root;
+    options.load.threads = 1;
+    return options;
+  }
+
+  gateway::InProcessWorker worker_;
+  std::shared_ptr<gateway::ReplicaSet> replicas_;  // Goes before the worker, which waits for it.
+};
 
 // Every tenth intent.
 RoutingSuite Some(const RoutingSuite& whole) {
@@ -83,9 +96,10 @@ struct NamedHead {
 class Bench {
  public:
   Bench(const std::string& data, const std::filesystem::path& minilm, Report* report)
-      : suite_(Some(ReadRoutingSuite("clinc150", data))), report_(report) {
-    mini_ = LoadModel(std::string(OCTOGATE_DEPLOY) + "/models", "octogate-mini");
-    stories_ = LoadModel(data + "/stories260K", "hf");
+      : suite_(Some(ReadRoutingSuite("clinc150", data))),
+        report_(report),
+        mini_(std::string(OCTOGATE_DEPLOY) + "/models", "octogate-mini"),
+        stories_(data + "/stories260K", "hf") {
     v1::Head lexical;
     lexical.mutable_lexical();
     heads_.push_back({"lexical", lexical});
@@ -202,7 +216,8 @@ class Bench {
                                                        const router::RoutingSnapshot* previous) {
     const auto causal =
         [this](std::string_view name) -> absl::StatusOr<std::shared_ptr<router::CausalModel>> {
-      return std::make_shared<gateway::ReplicaCausalModel>(name == "stories" ? stories_ : mini_);
+      return std::make_shared<gateway::ReplicaCausalModel>(
+          (name == "stories" ? stories_ : mini_).replicas());
     };
     const auto embedding =
         [this](std::string_view) -> absl::StatusOr<std::shared_ptr<router::EmbeddingModel>> {
@@ -240,8 +255,8 @@ class Bench {
 
   const RoutingSuite suite_;
   Report* const report_;
-  std::shared_ptr<gateway::ReplicaSet> mini_;
-  std::shared_ptr<gateway::ReplicaSet> stories_;
+  LocalModel mini_;
+  LocalModel stories_;
   std::shared_ptr<CachedEncoder> encoder_;
   std::vector<NamedHead> heads_;
 };

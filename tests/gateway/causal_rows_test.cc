@@ -25,7 +25,8 @@ namespace {
 
 using testing::HasSubstr;
 
-// The model knows the tokens of `shell`, `calculator` and `clock`, but none of `music`, which is no member yet.
+// The model knows the tokens of `shell`, `calculator` and `clock`, but none of `music`, which is no
+// member yet.
 constexpr char kGraph[] = R"(
 apiVersion: octogate/v1
 kind: Graph

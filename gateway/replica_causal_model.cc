@@ -2,8 +2,11 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/cancellation.h"
+#include "common/status.h"
+#include "gateway/replica_embedding_model.h"
 #include "gateway/tenant.h"
 
 namespace octogate::gateway {
@@ -85,6 +88,12 @@ absl::StatusOr<std::vector<std::string>> ReplicaCausalModel::MissingTokens(
     }
   }
   return missing;
+}
+
+absl::StatusOr<std::string> ReplicaCausalModel::Fingerprint(absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const v1::WorkerInfoResponse info,
+                            AwaitInfo(*replicas_, "a head that learns", deadline));
+  return absl::StrCat(info.fingerprint(), "/", info.weight_format());
 }
 
 }  // namespace octogate::gateway

@@ -22,6 +22,7 @@ class ReplicaCausalModel final : public router::CausalModel {
                 OnMessage on_message, GenerateDone done) override;
   absl::StatusOr<std::vector<std::string>> MissingTokens(const std::vector<std::string>& tokens,
                                                          absl::Time deadline) override;
+  absl::StatusOr<std::string> Fingerprint(absl::Time deadline) override;
 
  private:
   const std::shared_ptr<ReplicaSet> replicas_;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
+#include "common/strings.h"
 #include "gateway/tenant.h"
 
 namespace octogate::gateway {
@@ -33,18 +34,22 @@ void ReplicaEmbeddingModel::Embed(const v1::WorkerEmbedRequest& request,
 }
 
 absl::StatusOr<std::string> ReplicaEmbeddingModel::Fingerprint(absl::Time deadline) {
+  absl::StatusOr<v1::WorkerInfoResponse> info = AwaitInfo(*replicas_, "an encoder head", deadline);
+  if (!info.ok()) return info.status();
+  return info->fingerprint();
+}
+
+absl::StatusOr<v1::WorkerInfoResponse> AwaitInfo(ReplicaSet& replicas, std::string_view needed_by,
+                                                 absl::Time deadline) {
   const absl::Time give_up = std::min(deadline, absl::Now() + kInfoWait);
   for (;;) {
-    if (const std::optional<v1::WorkerInfoResponse> info = replicas_->Info()) {
-      return info->fingerprint();
-    }
+    if (std::optional<v1::WorkerInfoResponse> info = replicas.Info()) return *std::move(info);
     if (absl::Now() >= give_up) {
-      return absl::UnavailableError(
-          absl::StrCat("no worker of the model \"", replicas_->model(),
-                       "\" answers, and an encoder head needs one when the graph is applied: ",
-                       replicas_->LastError()));
+      return absl::UnavailableError(absl::StrCat(
+          "no worker of the model \"", replicas.model(), "\" answers, and ", ToAbsl(needed_by),
+          " needs one when the graph is applied: ", replicas.LastError()));
     }
-    replicas_->Tick();
+    replicas.Tick();
     absl::SleepFor(absl::Milliseconds(2));
   }
 }

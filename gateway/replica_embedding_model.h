@@ -4,12 +4,18 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "gateway/replica_set.h"
 #include "router/embedding_model.h"
 
 namespace octogate::gateway {
+
+// What a replica says of itself. Asks again until one answers, for some seconds or until
+// `deadline`; then UNAVAILABLE, with `needed_by` in the message.
+absl::StatusOr<v1::WorkerInfoResponse> AwaitInfo(ReplicaSet& replicas, std::string_view needed_by,
+                                                 absl::Time deadline);
 
 class ReplicaEmbeddingModel final : public router::EmbeddingModel {
  public:

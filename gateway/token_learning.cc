@@ -47,7 +47,9 @@ absl::Status CheckLearnt(const std::string& name, const v1::Graph& graph) {
     if (!HasMember(router, name) && router.fallback() != name) continue;
     chosen = true;
     for (const v1::Head& head : router.heads()) {
-      if (head.has_lexical() || head.has_encoder()) return absl::OkStatus();
+      if (head.has_lexical() || head.has_encoder() || head.causal().learned_rows()) {
+        return absl::OkStatus();
+      }
     }
   }
   if (!chosen) {
@@ -56,8 +58,10 @@ absl::Status CheckLearnt(const std::string& name, const v1::Graph& graph) {
                      " is neither a member nor the fallback of a router; name a router whose "
                      "member it is to be"));
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "no router of the node ", Quoted(name), " has a lexical or encoder head, which could learn"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("no router of the node ", Quoted(name),
+                   " has a head that could learn: a lexical or encoder head, or a causal head with "
+                   "learnedRows"));
 }
 
 }  // namespace

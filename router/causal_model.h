@@ -41,6 +41,10 @@ class CausalModel {
   // may block until `deadline`. UNAVAILABLE where no replica can say.
   virtual absl::StatusOr<std::vector<std::string>> MissingTokens(
       const std::vector<std::string>& tokens, absl::Time deadline) = 0;
+
+  // Names the weights and how they are kept: models of equal fingerprints give equal hidden states.
+  // Called as MissingTokens.
+  virtual absl::StatusOr<std::string> Fingerprint(absl::Time deadline) = 0;
 };
 
 // Finds the models of a graph by name: NOT_FOUND for one that is not there.

@@ -183,6 +183,10 @@ class Validator {
     }
     if (!router.has_rewrite()) return;
     CheckCausal(path + ".rewrite.causal", router.rewrite().causal(), nodes);
+    if (router.rewrite().causal().learned_rows()) {
+      Problem(path + ".rewrite.causal.learnedRows",
+              "a rewrite is written after a token of the model's vocabulary; remove it");
+    }
     for (int i = 0; i < router.rewrite().members_size(); ++i) {
       const std::string& name = router.rewrite().members(i);
       if (name.empty() || members.contains(name) || Full()) continue;

@@ -10,6 +10,8 @@
 #include "common/status.h"
 #include "common/strings.h"
 #include "router/cascade_rules.h"
+#include "router/causal_rows.h"
+#include "router/causal_vectors.h"
 #include "router/encoder_ensemble.h"
 #include "router/lexical_learner.h"
 #include "router/routing_step.h"
@@ -108,12 +110,13 @@ class RoutingBuilder {
     routing->rewritten.assign(routing->members.size(), false);
     if (!node.router().has_rewrite()) return routing;
     const v1::Rewrite& rewrite = node.router().rewrite();
-    OCTOGATE_ASSIGN_OR_RETURN(routing->rewrite, BuildCausal(rewrite.causal(), *routing));
     const absl::flat_hash_set<std::string> names(rewrite.members().begin(),
                                                  rewrite.members().end());
     for (size_t i = 0; i < routing->members.size(); ++i) {
       routing->rewritten[i] = names.contains(routing->members[i]->name());
     }
+    OCTOGATE_ASSIGN_OR_RETURN(routing->rewrite,
+                              BuildCausal(rewrite.causal(), *routing, routing->rewritten));
     return routing;
   }
 
@@ -159,19 +162,26 @@ class RoutingBuilder {
   // Members with examples are trained together, with their descriptions. So a member that has come
   // with a description alone changes nothing for them: like all learned examples, it is learned
   // afterwards. Where no member has examples, all descriptions are trained together.
-  Lessons LessonsOf(const RouterRouting& routing) const {
+  //
+  // For a causal head, those with a token `in_vocabulary`, which need not be trained, are trained
+  // ones too.
+  Lessons LessonsOf(const RouterRouting& routing,
+                    const std::vector<bool>& in_vocabulary = {}) const {
     std::vector<NodeTexts> texts;
     bool any_examples = false;
     bool fallback_is_member = false;
     for (const v1::Node* member : routing.members) {
       texts.push_back(TextsOf(*member));
-      any_examples = any_examples || texts.back().has_examples;
+      any_examples = any_examples || texts.back().has_examples ||
+                     (!in_vocabulary.empty() && in_vocabulary[texts.size() - 1]);
       fallback_is_member = fallback_is_member || member == routing.fallback;
     }
     Lessons lessons;
     LearnedClasses& learned = lessons.learned;
     for (size_t i = 0; i < texts.size(); ++i) {
-      const bool trained = texts[i].has_examples || (!any_examples && !texts[i].examples.empty());
+      const bool known = !in_vocabulary.empty() && in_vocabulary[i];
+      const bool trained =
+          known || texts[i].has_examples || (!any_examples && !texts[i].examples.empty());
       std::vector<std::string> later = std::move(texts[i].learned);
       if (trained) {
         learned.trained.push_back(static_cast<int>(lessons.examples.classes.size()));
@@ -281,15 +291,8 @@ class RoutingBuilder {
     OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model->Fingerprint(deadline_));
     const Lessons lessons = LessonsOf(routing);
     const LearnedClasses& learned = lessons.learned;
-    std::vector<std::string_view> texts = EmbeddingClassifier::TextsOf(lessons.examples);
-    for (const LearnedClasses::Row& row : learned.rows) {
-      texts.insert(texts.end(), row.texts.begin(), row.texts.end());
-    }
-    // Kept in any case, for the next version.
-    OCTOGATE_ASSIGN_OR_RETURN(
-        const std::shared_ptr<const ExampleEmbeddings> embeddings,
-        ExampleEmbeddings::Make(texts, *model, deadline_, EmbeddingsBy(weights)));
-    used_.embeddings[weights].push_back(embeddings);
+    OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> embeddings,
+                              VectorsOf(lessons, weights, *model));
     *used = embeddings;
     *name = Fingerprint(settings, weights, lessons.examples);
     if (settings.ensemble()) {
@@ -347,17 +350,75 @@ class RoutingBuilder {
     return all;
   }
 
-  absl::StatusOr<std::shared_ptr<const CausalHead>> BuildCausal(const v1::CausalHead& settings,
-                                                                const RouterRouting& routing) {
+  // `writes_for` has the members that it writes for, where those are not all.
+  absl::StatusOr<std::shared_ptr<const CausalHead>> BuildCausal(
+      const v1::CausalHead& settings, const RouterRouting& routing,
+      const std::vector<bool>& writes_for = {}) {
     if (find_.causal == nullptr) {
       return absl::FailedPreconditionError("causal heads need a language model");
     }
     OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<CausalModel> model, find_.causal(settings.model()));
     std::vector<CausalHead::Member> members;
     for (const v1::Node* member : routing.members) {
-      members.push_back({member->name(), member->token()});
+      const bool needed = writes_for.empty() || writes_for[members.size()];
+      members.push_back({.name = member->name(), .token = member->token(), .needed = needed});
     }
-    return CausalHead::Create(settings, members, std::move(model), deadline_);
+    OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const CausalHead> head,
+                              CausalHead::Create(settings, members, std::move(model), deadline_));
+    if (!settings.learned_rows()) return head;
+    OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const CausalRows> rows, BuildRows(*head, routing));
+    return head->WithRows(std::move(rows));
+  }
+
+  absl::StatusOr<std::shared_ptr<const CausalRows>> BuildRows(const CausalHead& head,
+                                                              const RouterRouting& routing) {
+    CausalVectors& model = *head.vectors();
+    OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model.Fingerprint(deadline_));
+    const Lessons lessons = LessonsOf(routing, head.in_vocabulary());
+    const LearnedClasses& learned = lessons.learned;
+    OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> vectors,
+                              VectorsOf(lessons, weights, model));
+    std::vector<int> native(lessons.examples.classes.size(), CausalRows::kNoToken);
+    int tokens = 0;
+    for (size_t i = 0; i < learned.trained.size(); ++i) {
+      if (head.in_vocabulary()[i]) native[static_cast<size_t>(learned.trained[i])] = tokens++;
+    }
+    std::string bytes = weights;
+    for (const int place : native) absl::StrAppend(&bytes, ",", place);
+    AppendTexts(lessons.examples, &bytes);
+    const std::string name = Sha256Hex(bytes);
+    auto rows = Take(name, known_.causal, &used_.causal);
+    if (rows == nullptr) {
+      OCTOGATE_ASSIGN_OR_RETURN(rows, CausalRows::Train(std::move(native), model.token_values(),
+                                                        lessons.examples, *vectors, deadline_));
+      used_.causal[name] = rows;
+    }
+    if (learned.IsIdentity(lessons.examples.classes.size())) return rows;
+    const std::vector<std::string> chain = Fingerprints(name, learned);
+    std::vector<CausalRows::Row> fitted;
+    for (size_t i = 0; i < learned.rows.size(); ++i) {
+      fitted.push_back(Take(chain[i], known_.causal_rows, &used_.causal_rows));
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(
+        rows, CausalRows::Learn(*rows, lessons.examples, learned, *vectors, deadline_, &fitted));
+    for (size_t i = 0; i < fitted.size(); ++i) used_.causal_rows[chain[i]] = fitted[i];
+    return rows;
+  }
+
+  // Of all texts of the lessons by the model of that fingerprint. Kept in any case, for the next
+  // version.
+  absl::StatusOr<std::shared_ptr<const ExampleEmbeddings>> VectorsOf(const Lessons& lessons,
+                                                                     const std::string& weights,
+                                                                     EmbeddingModel& model) {
+    std::vector<std::string_view> texts = EmbeddingClassifier::TextsOf(lessons.examples);
+    for (const LearnedClasses::Row& row : lessons.learned.rows) {
+      texts.insert(texts.end(), row.texts.begin(), row.texts.end());
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(
+        std::shared_ptr<const ExampleEmbeddings> vectors,
+        ExampleEmbeddings::Make(texts, model, deadline_, EmbeddingsBy(weights)));
+    used_.embeddings[weights].push_back(vectors);
+    return vectors;
   }
 
   const RoutingSnapshot& snapshot_;

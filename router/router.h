@@ -19,6 +19,7 @@
 
 namespace octogate::router {
 
+class CausalRows;
 class EmbeddingClassifier;
 class EncoderEnsemble;
 class ExampleEmbeddings;
@@ -53,10 +54,10 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
  public:
   using Done = std::function<void(absl::StatusOr<v1::Decision>)>;
 
-  // Trains the lexical and encoder heads (deterministically: equal graphs give equal decisions) and
-  // finds the causal ones. Heads whose settings and examples, and vectors of examples whose model,
-  // are those of `previous` are taken from there, so that what a node learns trains nothing again
-  // but the row of its token (Node.learned_examples). `graph` is valid and has its defaults.
+  // Trains the lexical and encoder heads and the rows of causal ones (deterministically: equal
+  // graphs give equal decisions). Heads whose settings and examples, and vectors of examples whose
+  // model, are those of `previous` are taken from there, so that what a node learns trains nothing
+  // again but the row of its token (Node.learned_examples). `graph` is valid and has its defaults.
   // FAILED_PRECONDITION names every token that the vocabulary of a causal head's model lacks; other
   // errors of `find` and of models are passed on with the router's name. Blocks until `deadline` at
   // most.
@@ -94,9 +95,11 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
     // By what they were trained from.
     ByName<LexicalHead> lexical;
     ByName<EmbeddingClassifier> classifiers;
+    ByName<CausalRows> causal;
     // By that and what had been learned before.
     ByName<QuantizedColumn> lexical_rows;
     ByName<LinearRow> encoder_rows;
+    ByName<LinearRow> causal_rows;
     ByName<EncoderEnsemble> ensembles;
     // By names of heads and their settings.
     ByName<std::vector<double>> thresholds;

@@ -267,7 +267,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
   // Has the query rewritten for the member, where that is to be.
   void Write(const RouterRouting::Head& head, size_t member) {
     const CausalHead* writer = nullptr;
-    if (head.causal != nullptr && head.causal->WritesArguments()) {
+    if (head.causal != nullptr && head.causal->WritesArgument(member)) {
       writer = head.causal.get();
     } else if (routing_.rewritten[member]) {
       writer = routing_.rewrite.get();

@@ -173,6 +173,9 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
       const auto* begin = examples.entries.data() + examples.begin[example];
       const auto* end = examples.entries.data() + examples.begin[example + 1];
       loops.add_rows(begin, end, model.weights.data(), model.stride, gradient.data());
+      if (!training.offsets.empty()) {
+        for (size_t c = 0; c < classes; ++c) gradient[c] += training.offsets[example * classes + c];
+      }
       // Probabilities minus the wanted ones.
       const auto label = static_cast<size_t>(labels[example]);
       const float max = *std::max_element(gradient.data(), gradient.data() + classes);
@@ -184,6 +187,9 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
       if (gradient[label] > kKnown * sum) continue;
       for (size_t c = 0; c < classes; ++c) gradient[c] = gradient[c] / sum - wrong;
       gradient[label] += wrong - (1 - smoothing);
+      for (size_t c = 0; c < training.fixed.size(); ++c) {
+        if (training.fixed[c]) gradient[c] = 0;
+      }
       std::fill(gradient.begin() + static_cast<ptrdiff_t>(classes), gradient.end(), 0.0F);
       loops.update_rows(begin, end, gradient.data(), rate, model.stride, model.weights.data(),
                         squares.data());

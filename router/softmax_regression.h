@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -41,6 +42,11 @@ struct SoftmaxTraining {
   double learning_rate = 0.5;
   // Probability of the wrong classes together that training aims at, in [0, 1).
   double smoothing = 0;
+  // Logits that are added to those of each example, those of all classes one example behind the
+  // other. Empty: none.
+  std::span<const float> offsets = {};
+  // Of each class, whether its weights stay zero, so that its logit is the offset. Empty: none.
+  std::vector<bool> fixed = {};
 };
 
 // Trains on `examples` of the given `labels`, those of `selected` only, in an order that depends on

@@ -86,6 +86,8 @@ class ScriptedModel final : public CausalModel {
     return missing;
   }
 
+  absl::StatusOr<std::string> Fingerprint(absl::Time) override { return std::string("scripted"); }
+
  private:
   // Also called from such a thread, which asks for the argument of the token that it has scored.
   void Start(std::function<void()> answer) {

@@ -196,7 +196,13 @@ void EngineCore::Complete(ActiveRequest& request, int logit_row, SteadyTime now)
     End(request, std::move(event));
     return;
   }
-  if (request.answer->generated() == 0) request.first_token = now;
+  if (request.answer->generated() == 0) {
+    request.first_token = now;
+    if (request.request.hidden_state) {
+      event.hidden_state.resize(static_cast<size_t>(config_.hidden_size));
+      parts_.transformer->CopyLogitHidden(logit_row, event.hidden_state);
+    }
+  }
   absl::Status status = Advance(request, logit_row, event);
   if (!status.ok()) {
     End(request, FinishReason::kError, std::move(status));

@@ -58,6 +58,8 @@ struct GenerateRequest {
 
   // Scores of these tokens at the first position of the answer, reported with the first token.
   std::vector<int32_t> score_first_tokens;
+  // Whether the hidden state that the first token is chosen from is reported with it.
+  bool hidden_state = false;
 
   // Tokens of the answer that an earlier attempt has delivered already. The answer goes on after
   // them exactly as it would have then: they count for max_tokens, penalties, stop strings and the
@@ -120,6 +122,9 @@ struct GenerateEvent {
   std::vector<TokenLogprobs> logprobs;
   // With the first token, where score_first_tokens was given.
   TokenScores first_scores;
+  // With the first token, where hidden_state was set: the prompt's last row after the final norm,
+  // hidden_size values. The same bits whatever ran beside it.
+  std::vector<float> hidden_state;
 
   // kNone except in the last event of a request. The rest is filled in only there.
   FinishReason finish = FinishReason::kNone;

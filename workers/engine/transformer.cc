@@ -363,6 +363,14 @@ void Transformer::CopyLogits(int index, std::span<float> logits) {
       logits);
 }
 
+void Transformer::CopyLogitHidden(int index, std::span<float> hidden) {
+  assert(index >= 0 && index < logit_rows_);
+  // Rows with logits stand first.
+  backend_->Download(
+      selected_->data() + static_cast<size_t>(index) * static_cast<size_t>(config().hidden_size),
+      hidden);
+}
+
 void Transformer::KeepPath(kernels::KvCache& cache, std::span<const int32_t> pages,
                            int first_position, std::span<const int32_t> path) {
   backend_->MoveKv(cache, pages, first_position, path);

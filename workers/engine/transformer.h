@@ -98,6 +98,9 @@ class Transformer {
   };
   void RankLogits(int count, LargestLogits& largest);
   void CopyLogits(int index, std::span<float> logits);
+  // The hidden state, after the final norm, that such a row's logits were made of: hidden_size
+  // values.
+  void CopyLogitHidden(int index, std::span<float> hidden);
 
   // Leaves in the cache, of the rows of a tree that started at `first_position`, only `path`: a row
   // and its ancestors, ascending. Its i-th row then has position and slot first_position + i, as if

@@ -139,7 +139,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
 absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
     const v1::WorkerScoreRequest& request, absl::Time deadline,
     OnResult<v1::WorkerScoreResponse> on_result) {
-  if (request.tokens().empty()) {
+  if (request.tokens().empty() && !request.hidden_state()) {
     return absl::InvalidArgumentError("tokens is empty; name the tokens to score");
   }
   auto prompt = encoder_.Encode(request.prompt());
@@ -151,6 +151,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
   generation.prompt = *std::move(prompt);
   generation.max_tokens = 1;
   generation.score_first_tokens = *std::move(ids);
+  generation.hidden_state = request.hidden_state();
   generation.terms = FromProto(request.terms());
   generation.deadline = Bounded(deadline);
 
@@ -163,6 +164,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
                                       event.first_scores.logits.end());
       response->set_log_sum_exp(event.first_scores.log_sum_exp);
     }
+    response->mutable_hidden_state()->Add(event.hidden_state.begin(), event.hidden_state.end());
     if (event.finish == FinishReason::kNone) return;
     if (!event.status.ok()) return on_result(event.status);
     response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);

@@ -79,6 +79,7 @@ constexpr std::array kRules = {
     FieldRule{.field = "RouterNode.heads", .required = true, .min_items = 1, .max_items = 8},
     FieldRule{.field = "Head.threshold", .min = 0, .max = 1},
     FieldRule{.field = "Head.risk", .min = 0, .max = 1},
+    FieldRule{.field = "Head.coverage", .min = 0, .max = 1},
     FieldRule{.field = "LexicalHead.hash_bits", .min = 10, .max = 22},
     FieldRule{.field = "LexicalHead.epochs", .min = 1, .max = 1000},
     FieldRule{.field = "EncoderHead.model", .required = true, .form = TextForm::kModelName},

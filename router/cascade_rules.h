@@ -17,13 +17,15 @@ struct CascadeHead {
   const ExampleEmbeddings* embeddings = nullptr;
 };
 
-// When each head decides: its `threshold`, or the one that keeps its `risk` (decision_quality.h)
-// on held-out examples that no head before it took. Each head is trained anew without them: a
-// fifth of the examples or, of up to kFewHeldOut, all of them a fifth at a time. Examples of "none"
-// are among them: taking one is a wrong decision. Trains nothing where no head has `risk`.
+// When each head decides: its `threshold`, the one that keeps its `risk` or, for its `coverage`,
+// the probability from which a candidate is in its prediction set (decision_quality.h,
+// prediction_set.h), on held-out examples that no head before it took. Each head is trained anew
+// without them: a fifth of the examples or, of up to kFewHeldOut, all of them a fifth at a time.
+// Examples of "none" are among them: taking one is a wrong decision, and their label is the
+// candidate "none". Trains nothing where no head has `risk` or `coverage`.
 //
 // A causal head, which is not trained here, takes none of the held-out examples; INVALID_ARGUMENT
-// where it has `risk`. Other errors as LexicalHead::Train.
+// where it has `risk` or `coverage`. Other errors as LexicalHead::Train.
 absl::StatusOr<std::vector<double>> ChooseThresholds(const std::vector<CascadeHead>& heads,
                                                      const RoutingExamples& examples,
                                                      absl::Time deadline);

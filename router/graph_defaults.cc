@@ -15,7 +15,9 @@ void ApplyDefaults(v1::CausalHead* head) {
 
 void ApplyDefaults(v1::RouterNode* router) {
   for (v1::Head& head : *router->mutable_heads()) {
-    if (!head.has_threshold() && !head.has_risk()) head.set_threshold(0.5);
+    if (!head.has_threshold() && !head.has_risk() && !head.has_coverage()) {
+      head.set_threshold(0.5);
+    }
     if (head.has_causal()) ApplyDefaults(head.mutable_causal());
     if (head.has_lexical()) {
       v1::LexicalHead& lexical = *head.mutable_lexical();

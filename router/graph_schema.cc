@@ -111,6 +111,7 @@ constexpr std::array kRules = {
     FieldRule{.field = "RouterNode.hysteresis", .min = 0, .max = 1},
     FieldRule{.field = "Head.threshold", .min = 0, .max = 1},
     FieldRule{.field = "Head.risk", .min = 0, .max = 1},
+    FieldRule{.field = "Head.coverage", .min = 0, .max = 1},
     FieldRule{.field = "LexicalHead.hash_bits", .min = 10, .max = 22},
     FieldRule{.field = "LexicalHead.epochs", .min = 1, .max = 1000},
     FieldRule{.field = "EncoderHead.model", .required = true, .form = TextForm::kModelName},

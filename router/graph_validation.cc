@@ -171,11 +171,7 @@ class Validator {
     for (int i = 0; i < router.heads_size(); ++i) {
       const v1::Head& head = router.heads(i);
       const std::string head_path = absl::StrCat(path, ".heads[", i, "]");
-      if (head.has_risk() && (head.has_threshold() || head.has_causal())) {
-        Problem(head_path + ".risk", head.has_causal()
-                                         ? "a causal head has no held-out examples; set 'threshold'"
-                                         : "a head has either 'threshold' or 'risk'");
-      }
+      CheckWhenToDecide(head, head_path);
       if (head.has_encoder()) {
         CheckModelReference(head_path + ".encoder.model", head.encoder().model());
       }
@@ -194,6 +190,24 @@ class Validator {
               absl::StrCat(
                   "router '", node.name(), "' has no member ", Quoted(name),
                   Suggest(name, {router.members().begin(), router.members().end()}, "members")));
+    }
+  }
+
+  // At most one of `threshold`, `risk` and `coverage`.
+  void CheckWhenToDecide(const v1::Head& head, const std::string& path) {
+    if (head.has_causal() && (head.has_risk() || head.has_coverage())) {
+      Problem(path + (head.has_risk() ? ".risk" : ".coverage"),
+              "a causal head has no held-out examples; set 'threshold'");
+    } else if (head.has_coverage() && (head.has_threshold() || head.has_risk())) {
+      Problem(path + ".coverage",
+              absl::StrCat("a head has either 'coverage' or '",
+                           head.has_risk() ? "risk" : "threshold", "'; remove one"));
+    } else if (head.has_risk() && head.has_threshold()) {
+      Problem(path + ".risk", "a head has either 'threshold' or 'risk'; remove one");
+    } else if (head.has_coverage() && (head.coverage() <= 0 || head.coverage() >= 1)) {
+      Problem(path + ".coverage",
+              "no set, or only that of all nodes, covers so much; it must be above 0 and below 1, "
+              "e.g. 0.95");
     }
   }
 

@@ -92,6 +92,7 @@ class RoutingBuilder {
       learner.settings = &head;
       std::string name;
       RouterRouting::Head& built = routing->heads.emplace_back();
+      built.coverage = head.coverage();
       if (head.has_lexical()) {
         OCTOGATE_ASSIGN_OR_RETURN(built.lexical, BuildLexical(head.lexical(), *routing, &name));
       } else if (head.has_encoder()) {

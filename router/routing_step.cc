@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "common/strings.h"
 #include "router/argument_check.h"
+#include "router/prediction_set.h"
 
 namespace octogate::router {
 namespace {
@@ -20,6 +21,10 @@ namespace {
 constexpr int kNone = -1;
 constexpr int kFallback = -2;  // in place of a member
 constexpr size_t kMaxReportedScores = 8;
+// Of a prediction set, in HeadScore.set and in the reason.
+constexpr int kMaxReportedSet = 64;
+constexpr int kMaxNamesInReason = 4;
+constexpr char kNoneName[] = "<none>";
 
 int64_t MicrosecondsSince(int64_t start_nanos) {
   return (absl::GetCurrentTimeNanos() - start_nanos) / 1000;
@@ -29,6 +34,12 @@ int64_t MicrosecondsSince(int64_t start_nanos) {
 std::string TwoDigits(double probability) {
   constexpr double kRoundingError = 1e-3;
   return absl::StrFormat("%.2f", std::floor(probability * 100 + kRoundingError) / 100);
+}
+
+// The fewest held-out examples on which a prediction set of that coverage can leave anything out.
+int64_t ExamplesForCoverage(double coverage) {
+  constexpr double kRoundingError = 1e-6;
+  return static_cast<int64_t>(std::ceil(coverage / (1 - coverage) - kRoundingError));
 }
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
@@ -116,7 +127,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
 
   void AskNext() {
     for (; next_head_ < routing_.heads.size() && any_live_; ++next_head_) {
-      if (chosen_ != kNone && !options_.all_heads) break;
+      if (ended_ && !options_.all_heads) break;
       if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
       const RouterRouting::Head& head = routing_.heads[next_head_];
       const int64_t asked = absl::GetCurrentTimeNanos();
@@ -186,9 +197,19 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
       token.set_probability(probabilities[order[k]]);
     }
     const double confidence = probabilities[order.front()] * result->second;
-    best_confidence_ = std::max(best_confidence_, confidence);
-    if (chosen_ != kNone) return;
-    // Of the head that decides, or of the last one that could score.
+    if (!ended_) best_confidence_ = std::max(best_confidence_, confidence);
+    int chosen = confidence >= head.threshold ? static_cast<int>(order.front()) : kNone;
+    bool ends = chosen != kNone;
+    if (head.coverage > 0) {
+      const PredictionSet set =
+          PredictionSetOf(probabilities, result->second, live_, head.threshold);
+      ReportSet(set, result->second, probabilities, &score);
+      const SetOutcome outcome = OutcomeOf(set);
+      if (outcome != SetOutcome::kToken) chosen = kNone;
+      ends = outcome != SetOutcome::kOpen;
+    }
+    if (ended_) return;
+    // Of the head that ends the cascade, or of the last one that could score.
     fallback_confidence_ = 1 - result->second;
     if (session_ != kNone) {
       session_head_ = next_head_;
@@ -196,11 +217,50 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
                                 ? fallback_confidence_
                                 : probabilities[static_cast<size_t>(session_)] * result->second;
     }
-    if (confidence < head.threshold) return;
+    if (!ends) return;
+    ended_ = true;
     score.set_decided(true);
-    chosen_ = static_cast<int>(order.front());
+    if (chosen == kNone) return;
+    chosen_ = chosen;
     deciding_head_ = next_head_;
     decision_.set_probability(confidence);
+  }
+
+  // "<none>" has its place among the tokens by its probability.
+  void ReportSet(const PredictionSet& set, double live_probability,
+                 const std::vector<float>& probabilities, v1::HeadScore* score) const {
+    bool none = set.none;
+    const auto add = [score](const std::string& name) {
+      if (score->set_size() < kMaxReportedSet) score->add_set(name);
+    };
+    for (const size_t member : set.tokens) {
+      if (none && 1 - live_probability > probabilities[member] * live_probability) {
+        add(kNoneName);
+        none = false;
+      }
+      add(routing_.members[member]->name());
+    }
+    if (none) add(kNoneName);
+  }
+
+  // What the prediction set of the head is that was asked as the `h`-th one.
+  std::string SetSentence(int h) const {
+    const RouterRouting::Head& head = routing_.heads[static_cast<size_t>(h)];
+    const v1::HeadScore& score = decision_.heads(h);
+    std::string sentence =
+        absl::StrCat(score.head(), "'s prediction set of coverage ", head.coverage);
+    if (score.set_size() == 0) return sentence + " is empty";
+    for (int i = 0; i < std::min(kMaxNamesInReason, score.set_size()); ++i) {
+      absl::StrAppend(&sentence, i > 0 ? ", " : " holds ",
+                      score.set(i) == kNoneName ? "none of these" : Quoted(score.set(i)));
+    }
+    if (score.set_size() == 1) absl::StrAppend(&sentence, " alone");
+    if (score.set_size() > kMaxNamesInReason) absl::StrAppend(&sentence, " and more");
+    if (head.threshold == 0) {
+      absl::StrAppend(&sentence, ", all that there is: so high a coverage needs ",
+                      ExamplesForCoverage(head.coverage), " held-out examples at least");
+    }
+    return sentence;
   }
 
   void Decide() {
@@ -213,9 +273,11 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     decision_.set_node(routing_.members[member]->name());
     decision_.set_token(TokenOf(head, member));
     decision_.set_head(head.name());
-    decision_.set_reason(absl::StrCat(decision_.head(), " was ", TwoDigits(decision_.probability()),
-                                      " sure of '", decision_.node(), "', ",
-                                      TwoDigits(head.threshold), " needed"));
+    decision_.set_reason(head.coverage > 0 ? SetSentence(static_cast<int>(deciding_head_))
+                                           : absl::StrCat(decision_.head(), " was ",
+                                                          TwoDigits(decision_.probability()),
+                                                          " sure of '", decision_.node(), "', ",
+                                                          TwoDigits(head.threshold), " needed"));
     Write(head, member);
   }
 
@@ -294,7 +356,13 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
 
   void TakeFallback() {
     std::string why;
-    for (const v1::HeadScore& head : decision_.heads()) {
+    for (int h = 0; h < decision_.heads_size(); ++h) {
+      const v1::HeadScore& head = decision_.heads(h);
+      if (head.error().empty() && routing_.heads[static_cast<size_t>(h)].coverage > 0) {
+        absl::StrAppend(&why, why.empty() ? "" : ", ", SetSentence(h));
+        if (head.decided()) break;  // Others were asked for the sake of their scores alone.
+        continue;
+      }
       if (!head.error().empty()) {
         absl::StrAppend(&why, why.empty() ? "" : ", ", head.head(), " failed (", head.error(), ")");
         continue;
@@ -333,6 +401,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
   std::vector<bool> live_;
   bool any_live_ = false;
   size_t next_head_ = 0;
+  bool ended_ = false;  // Whether a head chose a member or the fallback.
   int chosen_ = kNone;
   int session_ = kNone;  // the member that the session is at, or kFallback
   std::optional<size_t> session_head_;

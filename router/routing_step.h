@@ -18,6 +18,8 @@ namespace octogate::router {
 struct RouterRouting {
   struct Head {
     double threshold = 0;
+    // Not 0: the head's prediction set decides, of all candidates from `threshold` on.
+    double coverage = 0;
     // Exactly one.
     std::shared_ptr<const LexicalHead> lexical;
     std::shared_ptr<const EncoderHead> encoder;

@@ -68,9 +68,13 @@ std::string Summary(const Node& node) {
       std::string heads;
       for (const auto& head : node.router().heads()) {
         char text[48];
-        std::snprintf(text, sizeof(text), head.has_risk() ? "%s%s, risk %.2g" : "%s%s ≥ %.2g",
-                      heads.empty() ? "" : ", then ", HeadName(head),
-                      head.has_risk() ? head.risk() : head.threshold());
+        const char* const format = head.has_coverage() ? "%s%s, coverage %.3g"
+                                   : head.has_risk()   ? "%s%s, risk %.2g"
+                                                       : "%s%s ≥ %.2g";
+        std::snprintf(text, sizeof(text), format, heads.empty() ? "" : ", then ", HeadName(head),
+                      head.has_coverage() ? head.coverage()
+                      : head.has_risk()   ? head.risk()
+                                          : head.threshold());
         heads += text;
       }
       return "router, " + heads;

@@ -156,13 +156,16 @@ ExitStatus DescribeNode(Connection& connection, const std::string& name, Format 
     line("Members", members);
     line("Fallback", node.router().fallback());
     for (const v1::Head& head : node.router().heads()) {
-      char threshold[16];
-      std::snprintf(threshold, sizeof(threshold), "%.3g",
-                    head.has_risk() ? head.risk() : head.threshold());
-      line("Head",
-           std::string(HeadName(head)) +
-               (head.has_risk() ? ", wrong at most in a share of " : ", from probability ") +
-               threshold);
+      char number[16];
+      std::snprintf(number, sizeof(number), "%.3g",
+                    head.has_coverage() ? head.coverage()
+                    : head.has_risk()   ? head.risk()
+                                        : head.threshold());
+      line("Head", std::string(HeadName(head)) +
+                       (head.has_coverage() ? ", by prediction sets of coverage "
+                        : head.has_risk()   ? ", wrong at most in a share of "
+                                            : ", from probability ") +
+                       number);
     }
   }
   for (const v1::ReplicaStatus& replica : status.replicas()) {

@@ -8,6 +8,7 @@ namespace octogate::octoctl {
 namespace {
 
 constexpr int kScoresShown = 3;
+constexpr int kSetShown = 8;
 
 std::string Probability(double value) {
   char text[16];
@@ -43,6 +44,14 @@ void PrintHead(const v1::HeadScore& head, const Style& style, std::ostream& out)
   out << "\n";
   if (!head.error().empty()) {
     out << "│      " << style.yellow << OneLine(head.error(), 160) << style.reset << "\n";
+  }
+  if (head.set_size() > 0) {
+    out << "│      set  ";
+    for (int i = 0; i < std::min(kSetShown, head.set_size()); ++i) {
+      out << (i > 0 ? ", " : "") << OneLine(head.set(i), 63);
+    }
+    if (head.set_size() > kSetShown) out << ", …";
+    out << "\n";
   }
   for (int i = 0; i < std::min(kScoresShown, head.scores_size()); ++i) {
     const v1::TokenScore& score = head.scores(i);

@@ -5,8 +5,8 @@
 // OCTOGATE_TEST_DATA names the evaluation data. The encoder, all-MiniLM-L6-v2, is looked for in the
 // folder that OCTOGATE_MINILM names, or where deploy/fetch-minilm.sh puts it. Arguments:
 // --suite=NAME measures that one only, --cache=FILE keeps vectors, --few=off leaves the curves of
-// 5, 8 and 64 examples per class out. Trains on the splits for training and chooses the threshold
-// of CLINC150 on its split for validation.
+// 5, 8 and 64 examples per class out, --cascades=off the cascades. Trains on the splits for
+// training and chooses the threshold of CLINC150 on its split for validation.
 
 #include <algorithm>
 #include <cstdlib>
@@ -214,6 +214,55 @@ void MeasureCascade(const RoutingSuite& suite, const router::RoutingSnapshot& tr
   }
 }
 
+// The prediction sets of one head: how often the right candidate is in them, how large they are
+// (names of 64 at most), and how many texts they decide.
+void MeasureCoverage(const RoutingSuite& suite, const std::string& name, v1::Head head,
+                     const router::RoutingSnapshot& trained,
+                     const std::shared_ptr<CachedEncoder>& encoder, Report* report) {
+  for (const double coverage : {0.9, 0.95, 0.99}) {
+    head.set_coverage(coverage);
+    const auto snapshot = BuildSnapshot(suite.train, {head}, encoder, &trained);
+    const auto answers = AskSets(*snapshot, TextsOf(suite.test));
+    double covered = 0;
+    double candidates = 0;
+    double decided = 0;
+    double decided_right = 0;
+    for (size_t i = 0; i < answers.size(); ++i) {
+      const std::vector<int>& set = answers[i].set;
+      const bool right = std::count(set.begin(), set.end(), suite.test[i].second) > 0;
+      covered += right ? 1 : 0;
+      candidates += static_cast<double>(set.size());
+      decided += answers[i].decided ? 1 : 0;
+      decided_right += answers[i].decided && right ? 1 : 0;
+    }
+    const auto count = static_cast<double>(answers.size());
+    const std::string at =
+        absl::StrCat(suite.name, ", ", name, ", coverage ", 100 * coverage, " %");
+    report->Add({.name = at + ", kept",
+                 .value = 100 * covered / count,
+                 .unit = "%",
+                 .aim = AtLeast(100 * coverage)});
+    report->Add({.name = at + ", mean set size", .value = candidates / count, .unit = ""});
+    report->Add({.name = at + ", decided", .value = 100 * decided / count, .unit = "%"});
+    report->Add({.name = at + ", right of those",
+                 .value = decided == 0 ? 0 : 100 * decided_right / decided,
+                 .unit = "%"});
+    if (suite.outside.empty()) continue;
+    const auto outside = AskSets(*snapshot, {suite.outside.begin(), suite.outside.end()});
+    double none = 0;
+    double taken = 0;
+    for (const SetAnswer& answer : outside) {
+      none += std::count(answer.set.begin(), answer.set.end(), -1) > 0 ? 1 : 0;
+      taken += answer.decided && answer.set.size() == 1 && answer.set[0] >= 0 ? 1 : 0;
+    }
+    const auto texts = static_cast<double>(outside.size());
+    report->Add({.name = at + ", kept for out of scope", .value = 100 * none / texts, .unit = "%"});
+    report->Add({.name = at + ", decided wrongly of out of scope",
+                 .value = 100 * taken / texts,
+                 .unit = "%"});
+  }
+}
+
 std::string ArgumentOr(int argc, char** argv, std::string_view name, std::string value) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
@@ -254,8 +303,15 @@ int Main(int argc, char** argv) {
     std::cerr << "  trained: " << absl::Now() - start << "\n";
     Compare(suite, suite.name, *snapshot, /*aims=*/true, &report);
     std::cerr << "  compared: " << absl::Now() - start << "\n";
-    MeasureCascade(suite, *snapshot, encoder, &report);
-    std::cerr << "  cascades: " << absl::Now() - start << "\n";
+    if (ArgumentOr(argc, argv, "cascades", "on") != "off") {
+      MeasureCascade(suite, *snapshot, encoder, &report);
+      std::cerr << "  cascades: " << absl::Now() - start << "\n";
+    }
+    if (suite.name == "clinc150" || suite.name == "mmlu_pro") {
+      MeasureCoverage(suite, "lexical", Lexical(), *snapshot, encoder, &report);
+      MeasureCoverage(suite, "encoder with ensemble", Encoder(true), *snapshot, encoder, &report);
+      std::cerr << "  coverage: " << absl::Now() - start << "\n";
+    }
     if (ArgumentOr(argc, argv, "few", "on") == "off") continue;
     for (const size_t count : {5, 8, 64}) {
       const RoutingSuite few = WithFewExamples(suite, count);

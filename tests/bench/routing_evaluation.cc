@@ -97,4 +97,16 @@ std::vector<CascadeAnswer> AskCascade(const router::RoutingSnapshot& snapshot,
   return answers;
 }
 
+std::vector<SetAnswer> AskSets(const router::RoutingSnapshot& snapshot,
+                               const std::vector<std::string_view>& texts) {
+  std::vector<SetAnswer> answers;
+  for (const std::string_view text : texts) {
+    const v1::Decision decision = Route(snapshot, text, /*all_heads=*/false);
+    SetAnswer& answer = answers.emplace_back();
+    answer.decided = decision.heads(0).decided();
+    for (const std::string& name : decision.heads(0).set()) answer.set.push_back(ClassOf(name));
+  }
+  return answers;
+}
+
 }  // namespace octogate::bench

@@ -37,6 +37,14 @@ struct CascadeAnswer {
 std::vector<CascadeAnswer> AskCascade(const router::RoutingSnapshot& snapshot,
                                       const std::vector<std::string_view>& texts);
 
+// What the first head's prediction set holds: classes, -1 for "none of these".
+struct SetAnswer {
+  std::vector<int> set;
+  bool decided = false;  // For the one class in it, or for the fallback.
+};
+std::vector<SetAnswer> AskSets(const router::RoutingSnapshot& snapshot,
+                               const std::vector<std::string_view>& texts);
+
 }  // namespace octogate::bench
 
 #endif  // OCTOGATE_TESTS_BENCH_ROUTING_EVALUATION_H_

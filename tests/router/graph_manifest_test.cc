@@ -104,6 +104,15 @@ TEST(GraphManifestTest, AThresholdOfZeroIsNoMissingThreshold) {
   EXPECT_EQ(manifest->graph.spec().nodes(0).router().heads(0).threshold(), 0);
 }
 
+TEST(GraphManifestTest, ACoverageStandsInForTheThreshold) {
+  const auto manifest =
+      ParseGraphManifest(absl::StrReplaceAll(kGood, {{"threshold: 0.8", "coverage: 0.95"}}), "g");
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  const v1::Head& head = manifest->graph.spec().nodes(0).router().heads(0);
+  EXPECT_EQ(head.coverage(), 0.95);
+  EXPECT_FALSE(head.has_threshold());
+}
+
 TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
   struct Case {
     std::string from, to, error;
@@ -127,6 +136,17 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
        "there is no node 'clac'; did you mean 'calc'?"},
       {"members: [shell, calc]", "members: [shell, calc, calc]", "a second member 'calc'"},
       {"threshold: 0.8", "threshold: 1.5", "g.yaml:15:24: 'threshold' is 1.5; it must be 0 to 1"},
+      {"threshold: 0.8", "threshold: 0.8\n            coverage: 0.9",
+       "g.yaml:16:23: a head has either 'coverage' or 'threshold'; remove one"},
+      {"threshold: 0.8", "coverage: 0.9\n            risk: 0.1",
+       "a head has either 'coverage' or 'risk'; remove one"},
+      {"threshold: 0.8", "threshold: 0.8\n            risk: 0.1",
+       "a head has either 'threshold' or 'risk'; remove one"},
+      {"threshold: 0.8", "coverage: 1", "it must be above 0 and below 1, e.g. 0.95"},
+      {"threshold: 0.8", "coverage: 0", "it must be above 0 and below 1, e.g. 0.95"},
+      {"threshold: 0.8", "coverage: 95", "'coverage' is 95; it must be 0 to 1"},
+      {"causal: {model", "coverage: 0.9\n            causal: {model",
+       "a causal head has no held-out examples; set 'threshold'"},
       {"threshold: 0.8", "threshold: high",
        "'threshold' must be a number, found the text 'high'; it must be 0 to 1"},
       {"threshold: 0.8", "threshold: .nan", "'threshold' must be a number, found the number .nan"},

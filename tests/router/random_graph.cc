@@ -45,7 +45,9 @@ void FillRouter(std::mt19937* random, int i, int nodes, v1::RouterNode* router) 
       if (Chance(random)) head.mutable_encoder()->set_epochs(1 + Below(random, 1000));
     } else {
       FillCausal(random, *router, head.mutable_causal());
+      continue;
     }
+    if (!head.has_threshold() && Chance(random)) head.set_coverage(0.5 + Fraction(random) / 4);
   }
   if (Chance(random)) {
     FillCausal(random, *router, router->mutable_rewrite()->mutable_causal());

@@ -56,6 +56,14 @@ TEST(GraphAsTextTest, UnfoldsEveryNodeOnce) {
             "      └─ on error, up to 2 times shell\n");
 }
 
+TEST(GraphAsTextTest, SaysWhenEachHeadDecides) {
+  v1::Graph graph = Example();
+  v1::Head& head = *graph.mutable_spec()->mutable_nodes(0)->mutable_router()->mutable_heads(0);
+  head.clear_threshold();
+  head.set_coverage(0.999);
+  EXPECT_THAT(GraphAsText(graph, {}), HasSubstr("router, lexical, coverage 0.999\n"));
+}
+
 TEST(GraphAsTextTest, NamesWhatIsMissingInsteadOfFailing) {
   EXPECT_THAT(GraphAsText(Parse("spec { entry: 'gone' }"), {}), HasSubstr("gone (missing)"));
 }

@@ -18,6 +18,12 @@ constexpr float kTiny = 1e-12F;
 constexpr float kSmallGradient = 1e-3F;
 constexpr size_t kDeadlineInterval = 512;
 
+bool HeavierFirst(const ClassLists::Item& a, const ClassLists::Item& b) {
+  const float x = std::abs(a.weight);
+  const float y = std::abs(b.weight);
+  return x != y ? x > y : a.index < b.index;
+}
+
 void Step(float gradient, float rate, float* weight, float* squares) {
   *squares += gradient * gradient;
   *weight -= rate * gradient / std::sqrt(*squares + kTiny);
@@ -62,15 +68,10 @@ ClassRows MeanRows(const SparseRows& examples, const std::vector<int>& labels,
 void ClassLists::Append(std::vector<Item>* list, size_t most) {
   if (list->size() > most) {
     std::nth_element(list->begin(), list->begin() + static_cast<ptrdiff_t>(most), list->end(),
-                     [](const Item& a, const Item& b) {
-                       const float x = std::abs(a.weight);
-                       const float y = std::abs(b.weight);
-                       return x != y ? x > y : a.index < b.index;
-                     });
+                     HeavierFirst);
     list->resize(most);
-    std::sort(list->begin(), list->end(),
-              [](const Item& a, const Item& b) { return a.index < b.index; });
   }
+  std::sort(list->begin(), list->end(), HeavierFirst);
   items.insert(items.end(), list->begin(), list->end());
   begin.push_back(items.size());
 }
@@ -126,9 +127,26 @@ absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>&
                              const std::vector<std::vector<uint32_t>>& candidates, size_t features,
                              const SoftmaxTraining& training, absl::Time deadline,
                              ClassRows* rows) {
+  // Rows are mostly read for features that an example lacks: these alone lie side by side, and most
+  // are passed over by a table that stays in the nearest cache.
+  constexpr size_t kFilter = size_t{1} << 14;
+  std::vector<uint8_t> filter(kFilter, 0);
+  std::vector<uint32_t> row_features;
+  std::vector<float> weights;
+  for (const SparseRows::Entry& entry : rows->entries) {
+    row_features.push_back(entry.feature);
+    weights.push_back(entry.value);
+  }
   std::vector<float> vector(features, 0);
-  std::vector<float> squares(rows->entries.size(), 0);
+  std::vector<float> squares(weights.size(), 0);
   std::vector<float> bias_squares(rows->classes(), 0);
+  // The weights that the example and a candidate share, candidate by candidate.
+  struct Shared {
+    size_t place;
+    float value;
+  };
+  std::vector<Shared> shared;
+  std::vector<size_t> shared_begin;
   std::vector<float> gradient;
   const auto rate = static_cast<float>(training.learning_rate);
   const auto smoothing = static_cast<float>(training.smoothing);
@@ -145,16 +163,25 @@ absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>&
       const uint32_t example = order[n];
       const auto* begin = examples.entries.data() + examples.begin[example];
       const auto* end = examples.entries.data() + examples.begin[example + 1];
-      for (const auto* entry = begin; entry != end; ++entry) vector[entry->feature] = entry->value;
+      for (const auto* entry = begin; entry != end; ++entry) {
+        vector[entry->feature] = entry->value;
+        filter[entry->feature % kFilter] = 1;
+      }
       const std::vector<uint32_t>& weighed = candidates[example];
       gradient.resize(weighed.size());
+      shared.clear();
+      shared_begin.assign(1, 0);
       float max = -INFINITY;
       for (size_t j = 0; j < weighed.size(); ++j) {
         const uint32_t c = weighed[j];
         float logit = rows->bias[c];
         for (size_t k = rows->begin[c]; k < rows->begin[c + 1]; ++k) {
-          logit += rows->entries[k].value * vector[rows->entries[k].feature];
+          const uint32_t feature = row_features[k];
+          if (filter[feature % kFilter] == 0 || vector[feature] == 0) continue;
+          logit += weights[k] * vector[feature];
+          shared.push_back({k, vector[feature]});
         }
+        shared_begin.push_back(shared.size());
         gradient[j] = logit;
         max = std::max(max, logit);
       }
@@ -167,16 +194,19 @@ absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>&
         const bool own = static_cast<int>(c) == labels[example];
         const float error = gradient[j] / sum - (own ? 1 - smoothing : wrong);
         if (std::abs(error) < kSmallGradient) continue;
-        for (size_t k = rows->begin[c]; k < rows->begin[c + 1]; ++k) {
-          SparseRows::Entry& entry = rows->entries[k];
-          const float value = vector[entry.feature];
-          if (value != 0) Step(value * error, rate, &entry.value, &squares[k]);
+        for (size_t s = shared_begin[j]; s < shared_begin[j + 1]; ++s) {
+          const auto [k, value] = shared[s];
+          Step(value * error, rate, &weights[k], &squares[k]);
         }
         Step(error, rate, &rows->bias[c], &bias_squares[c]);
       }
-      for (const auto* entry = begin; entry != end; ++entry) vector[entry->feature] = 0;
+      for (const auto* entry = begin; entry != end; ++entry) {
+        vector[entry->feature] = 0;
+        filter[entry->feature % kFilter] = 0;
+      }
     }
   }
+  for (size_t k = 0; k < weights.size(); ++k) rows->entries[k].value = weights[k];
   return absl::OkStatus();
 }
 

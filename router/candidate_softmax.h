@@ -36,8 +36,8 @@ struct ClassRows {
 ClassRows MeanRows(const SparseRows& examples, const std::vector<int>& labels,
                    const std::vector<uint32_t>& selected, size_t classes, float length);
 
-// Of each feature the classes that have it, with their weights: where they are more than `most`,
-// those of the largest weights, the first of equal ones. By class.
+// Of each feature the classes that have it, with their weights: those of the largest weights first,
+// of equal ones by class, and at most `most` of them.
 struct ClassLists {
   struct Item {
     uint32_t index;

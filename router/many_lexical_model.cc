@@ -18,6 +18,8 @@ constexpr float kMeanLength = 8;
 constexpr size_t kHeldOutInterval = 5;
 constexpr size_t kMaxHeldOut = 4000;
 constexpr size_t kMaxIdleScratch = 16;
+// Of each list a decision reads so much in any case.
+constexpr size_t kLeastRead = 12;
 // Classes that a feature leads to where candidates for training are looked for.
 constexpr size_t kMostForTraining = 128;
 
@@ -33,6 +35,7 @@ absl::StatusOr<std::shared_ptr<const ManyLexicalModel>> ManyLexicalModel::Train(
     absl::Time deadline, size_t most) {
   const std::shared_ptr<ManyLexicalModel> model(new ManyLexicalModel(hash_bits));
   model->classes_ = examples.classes.size();
+  if (most > kMost) model->max_read_ = SIZE_MAX;
   const auto none = static_cast<uint32_t>(model->classes_);
   Texts texts;
   for (size_t c = 0; c < examples.classes.size(); ++c) {
@@ -151,8 +154,6 @@ void ManyLexicalModel::Fold(const ClassRows& rows, const std::vector<std::string
       sums[item.index] = 0;
       seen[item.index] = false;
     }
-    std::sort(list.begin(), list.end(),
-              [](const auto& a, const auto& b) { return a.index < b.index; });
     lists_.Append(&list, most);
   }
   lists_.items.shrink_to_fit();
@@ -163,11 +164,16 @@ void ManyLexicalModel::Read(std::string_view text, Scratch* scratch) const {
   scratch->seen.resize(classes_, 0);
   scratch->touched.clear();
   vocabulary_.Read(text, &scratch->extractor, &scratch->rows);
+  // Of a long text less is read of each list, which has what matters most in front.
+  const size_t rows = scratch->rows.once.size() + scratch->rows.other.size();
+  const size_t most = std::max(kLeastRead, max_read_ / std::max<size_t>(rows, 1));
   float none = 0;
   const auto add = [&](uint32_t row, float factor) {
     none += factor * none_[row];
-    const ClassLists::Item* const end = lists_.items.data() + lists_.begin[row + 1];
-    for (const auto* item = lists_.items.data() + lists_.begin[row]; item != end; ++item) {
+    const size_t begin = lists_.begin[row];
+    const ClassLists::Item* const end =
+        lists_.items.data() + std::min(lists_.begin[row + 1], begin + most);
+    for (const auto* item = lists_.items.data() + begin; item != end; ++item) {
       if (scratch->seen[item->index] == 0) {
         scratch->seen[item->index] = 1;
         scratch->touched.push_back(item->index);

@@ -23,13 +23,16 @@ namespace octogate::router {
 
 // What a lexical head is of kManyClasses classes and more: the same features, a candidate softmax
 // (candidate_softmax.h), and for each word or run of characters the kMost classes that it says most
-// about. A decision reads those lists and so touches only classes that share a feature with the
-// text: its time depends on the text and on kMost, hardly on the number of classes.
+// about; fewer in a long text, which has many words. A decision reads those lists and so touches
+// only classes that share a feature with the text: its time depends on the text and on kMost,
+// hardly on the number of classes.
 //
 // Immutable and thread-safe once trained; the result depends on settings and examples alone.
 class ManyLexicalModel {
  public:
   static constexpr size_t kMost = 64;
+  // Of all lists together a decision reads about so much.
+  static constexpr size_t kMaxRead = 8192;
 
   // `most`: kMost, or more in a comparison with a model that leaves nothing out. Errors as
   // LexicalHead::Train.
@@ -73,7 +76,8 @@ class ManyLexicalModel {
 
   size_t classes_ = 0;  // Without "none".
   LexicalVocabulary vocabulary_;
-  ClassLists lists_;         // Of each row that the vocabulary reads.
+  ClassLists lists_;  // Of each row that the vocabulary reads.
+  size_t max_read_ = kMaxRead;
   std::vector<float> none_;  // The same of "none".
   std::vector<float> bias_;  // Of each class, then of "none".
   double temperature_ = 1;

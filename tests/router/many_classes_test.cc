@@ -175,10 +175,9 @@ TEST_F(ManyClassesTest, MeansListsAndCandidatesAreThoseOfPlainLoops) {
       all.resize(std::min(all.size(), most));
       for (const auto& [weight, c] : all) expected[f][c] = -weight;
       ASSERT_EQ(lists.begin[f + 1] - lists.begin[f], all.size());
-      size_t k = lists.begin[f];
-      for (const auto& [c, weight] : expected[f]) {
-        ASSERT_EQ(lists.items[k].index, c);
-        ASSERT_EQ(lists.items[k++].weight, weight);
+      for (size_t i = 0; i < all.size(); ++i) {
+        ASSERT_EQ(lists.items[lists.begin[f] + i].index, all[i].second);
+        ASSERT_EQ(lists.items[lists.begin[f] + i].weight, -all[i].first);
       }
     }
 

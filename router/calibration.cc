@@ -53,7 +53,7 @@ void ScoreLogits(std::span<const float> logits, const std::vector<bool>& live, d
 }
 
 void ScoreCandidates(std::vector<ClassLogit>* candidates, float none, size_t classes,
-                     double temperature, HeadScores* scores) {
+                     double temperature, double coverage, HeadScores* scores) {
   std::sort(candidates->begin(), candidates->end(),
             [](const ClassLogit& a, const ClassLogit& b) { return a.index < b.index; });
   scores->probabilities.assign(classes, 0);
@@ -67,12 +67,35 @@ void ScoreCandidates(std::vector<ClassLogit>* candidates, float none, size_t cla
     scores->candidates.push_back(candidate.index);
     sum += share;
   }
-  scores->live_probability = sum / (sum + std::exp((none - max) / temperature));
+  scores->live_probability = coverage * sum / (sum + std::exp((none - max) / temperature));
   if (!(sum > 0)) return;
   for (const ClassLogit& candidate : *candidates) {
     float& probability = scores->probabilities[candidate.index];
     probability = static_cast<float>(probability / sum);
   }
+}
+
+void CandidateCalibration::Add(const std::vector<ClassLogit>& candidates, float none, size_t label,
+                               size_t classes) {
+  std::vector<float> logits = {none};
+  int place = label == classes ? 0 : -1;
+  for (const ClassLogit& candidate : candidates) {
+    if (candidate.index == label) place = static_cast<int>(logits.size());
+    logits.push_back(candidate.logit);
+  }
+  if (label != classes) {
+    ++texts_;
+    if (place < 0) return;  // No temperature makes that right.
+    ++covered_;
+  }
+  logits_.push_back(std::move(logits));
+  labels_.push_back(place);
+}
+
+double CandidateCalibration::Temperature() const { return FitTemperature(logits_, labels_); }
+
+double CandidateCalibration::Coverage() const {
+  return texts_ == 0 ? 1 : static_cast<double>(covered_) / static_cast<double>(texts_ + 1);
 }
 
 // The best of a fixed grid. The loss is convex in 1 / temperature, so that along the grid it falls,

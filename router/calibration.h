@@ -32,13 +32,32 @@ void ScoreLogits(std::span<const float> logits, const std::vector<bool>& live, d
                  HeadScores* scores);
 
 // The same where only these of `classes` are weighed, all of them live, against "none". Sorts them
-// by class.
+// by class. `coverage` is the share of texts whose class is among those that are weighed: nothing
+// is surer than that.
 struct ClassLogit {
   uint32_t index = 0;
   float logit = 0;
 };
 void ScoreCandidates(std::vector<ClassLogit>* candidates, float none, size_t classes,
-                     double temperature, HeadScores* scores);
+                     double temperature, double coverage, HeadScores* scores);
+
+// Measures both on held-out texts.
+class CandidateCalibration {
+ public:
+  // A text of class `label`, of "none" where that is `classes`.
+  void Add(const std::vector<ClassLogit>& candidates, float none, size_t label, size_t classes);
+
+  double Temperature() const;
+  // One text more is assumed that was not covered: few texts must not look like certainty. 1 where
+  // there is none at all.
+  double Coverage() const;
+
+ private:
+  std::vector<std::vector<float>> logits_;
+  std::vector<int> labels_;
+  size_t texts_ = 0;    // Of a class.
+  size_t covered_ = 0;  // Those whose class was weighed.
+};
 
 // The temperature under which the labels are most probable: of each example the logits of whatever
 // it is weighed against, and the label's place among them.

@@ -152,7 +152,7 @@ absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>&
   const auto smoothing = static_cast<float>(training.smoothing);
   std::vector<uint32_t> order = selected;
   Random random(training.seed);
-  const int epochs = std::min(training.epochs, kMaxCandidateEpochs);
+  const int epochs = CandidateEpochs(training, selected.size());
   for (int epoch = 0; epoch < epochs; ++epoch) {
     Shuffle(&random, &order);
     for (size_t n = 0; n < order.size(); ++n) {

@@ -1,6 +1,7 @@
 #ifndef OCTOGATE_ROUTER_CANDIDATE_SOFTMAX_H_
 #define OCTOGATE_ROUTER_CANDIDATE_SOFTMAX_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -71,8 +72,11 @@ class CandidateFinder {
 
 // Trains `rows`, from what is in them, on the `selected` examples; candidates[i], which has
 // labels[i], is what example i is weighed against. In an order that depends on the seed alone, as
-// TrainSoftmax; DEADLINE_EXCEEDED once the deadline has passed. At most kMaxCandidateEpochs.
-inline constexpr int kMaxCandidateEpochs = 8;
+// TrainSoftmax, in CandidateEpochs epochs; DEADLINE_EXCEEDED once the deadline has passed.
+inline int CandidateEpochs(const SoftmaxTraining& training, size_t examples) {
+  constexpr size_t kManyExamples = 20'000;
+  return std::min(training.epochs, examples <= kManyExamples ? 8 : 5);
+}
 absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>& labels,
                              const std::vector<uint32_t>& selected,
                              const std::vector<std::vector<uint32_t>>& candidates, size_t features,

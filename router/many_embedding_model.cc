@@ -24,6 +24,8 @@ constexpr size_t kHeldOutInterval = 5;
 constexpr size_t kMaxHeldOut = 4000;
 // Members that may be drained at a time before others than the nearest are looked at.
 constexpr size_t kMaxPassedOver = 1024;
+// Of the index's searches, which find kCandidates.
+constexpr size_t kBreadth = 64;
 // What is added to a sum of squares before its root is taken.
 constexpr float kTiny = 1e-12F;
 // Gradients below this change next to nothing.
@@ -56,7 +58,7 @@ absl::Status TrainRows(const std::vector<const float*>& vectors, const std::vect
   const auto smoothing = static_cast<float>(training.smoothing);
   std::vector<uint32_t> order = selected;
   Random random(training.seed);
-  const int epochs = std::min(training.epochs, kMaxCandidateEpochs);
+  const int epochs = CandidateEpochs(training, selected.size());
   for (int epoch = 0; epoch < epochs; ++epoch) {
     Shuffle(&random, &order);
     for (size_t n = 0; n < order.size(); ++n) {
@@ -199,25 +201,18 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
   };
 
   OCTOGATE_RETURN_IF_ERROR(train(kept));
-  std::vector<std::vector<float>> logits;
-  std::vector<int> places;
+  CandidateCalibration calibration;
   for (const uint32_t i : left_out) {
     const std::span<const float> vector(vectors[i], dimension);
-    const auto label = static_cast<size_t>(labels[i]);
-    std::vector<float>& weighed = logits.emplace_back(1, model->Logit(none, vector));
-    int place = label == none ? 0 : -1;
+    std::vector<ClassLogit> weighed;
     for (const retrieval::VectorHit& hit : model->FindNearest(vector, live)) {
-      if (static_cast<size_t>(hit.id) == label) place = static_cast<int>(weighed.size());
-      weighed.push_back(model->Logit(static_cast<size_t>(hit.id), vector));
+      const auto c = static_cast<uint32_t>(hit.id);
+      weighed.push_back({c, model->Logit(c, vector)});
     }
-    // Its own class was none of those weighed, which no temperature makes right.
-    if (place < 0) {
-      place = static_cast<int>(weighed.size());
-      weighed.push_back(*std::min_element(weighed.begin(), weighed.end()));
-    }
-    places.push_back(place);
+    calibration.Add(weighed, model->Logit(none, vector), static_cast<size_t>(labels[i]), classes);
   }
-  model->temperature_ = FitTemperature(logits, places);
+  model->temperature_ = calibration.Temperature();
+  model->coverage_ = calibration.Coverage();
   OCTOGATE_RETURN_IF_ERROR(train(selected));
   return model;
 }
@@ -230,7 +225,8 @@ float ManyEmbeddingModel::Logit(size_t row, std::span<const float> vector) const
 std::vector<retrieval::VectorHit> ManyEmbeddingModel::FindNearest(
     std::span<const float> vector, const std::vector<bool>& live) const {
   const auto drained = static_cast<size_t>(std::count(live.begin(), live.end(), false));
-  auto hits = means_->Search(vector, kCandidates + std::min(drained, kMaxPassedOver));
+  auto hits = means_->Search(vector, kCandidates + std::min(drained, kMaxPassedOver),
+                             {.breadth = kBreadth});
   if (!hits.ok()) return {};
   return *std::move(hits);
 }
@@ -245,7 +241,7 @@ void ManyEmbeddingModel::ScoreThese(const std::vector<retrieval::VectorHit>& nea
     if (!live[c] || candidates.size() == kCandidates) continue;
     candidates.push_back({static_cast<uint32_t>(c), Logit(c, vector)});
   }
-  ScoreCandidates(&candidates, Logit(classes_, vector), classes_, temperature_, scores);
+  ScoreCandidates(&candidates, Logit(classes_, vector), classes_, temperature_, coverage_, scores);
 }
 
 void ManyEmbeddingModel::Score(std::span<const float> vector, const std::vector<bool>& live,

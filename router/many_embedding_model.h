@@ -66,6 +66,7 @@ class ManyEmbeddingModel {
   std::vector<float> weights_;                     // Of each class, then of "none".
   std::vector<float> bias_;
   double temperature_ = 1;
+  double coverage_ = 1;
 };
 
 }  // namespace octogate::router

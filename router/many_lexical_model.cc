@@ -84,31 +84,18 @@ absl::StatusOr<std::shared_ptr<const ManyLexicalModel>> ManyLexicalModel::Train(
   };
 
   OCTOGATE_RETURN_IF_ERROR(train(kept));
-  std::vector<std::vector<float>> logits;
-  std::vector<int> labels;
+  CandidateCalibration calibration;
   const std::vector<bool> live(model->classes_, true);
   Scratch scratch;
   for (const uint32_t i : left_out) {
-    const auto label = static_cast<uint32_t>(texts.labels[i]);
     model->Read(texts.all[i], &scratch);
     model->Choose(live, &scratch);
-    std::vector<float>& weighed = logits.emplace_back(1, scratch.none);
-    int place = label == none ? 0 : -1;
-    float least = scratch.none;
-    for (const ClassLogit& candidate : scratch.candidates) {
-      if (candidate.index == label) place = static_cast<int>(weighed.size());
-      weighed.push_back(candidate.logit);
-      least = std::min(least, candidate.logit);
-    }
-    // Its own class was none of those weighed: no temperature makes that right.
-    if (place < 0) {
-      place = static_cast<int>(weighed.size());
-      weighed.push_back(least);
-    }
-    labels.push_back(place);
+    calibration.Add(scratch.candidates, scratch.none, static_cast<size_t>(texts.labels[i]),
+                    model->classes_);
     Clear(&scratch);
   }
-  model->temperature_ = FitTemperature(logits, labels);
+  model->temperature_ = calibration.Temperature();
+  model->coverage_ = calibration.Coverage();
   OCTOGATE_RETURN_IF_ERROR(train(selected));
   return model;
 }
@@ -181,7 +168,20 @@ void ManyLexicalModel::Read(std::string_view text, Scratch* scratch) const {
       scratch->sums[item->index] += factor * item->weight;
     }
   };
-  for (const uint32_t row : scratch->rows.once) add(row, 1);
+  // Lists are all over the memory: where they begin, and then they, are asked for this many rows
+  // ahead.
+  constexpr size_t kAhead = 8;
+  const std::vector<uint32_t>& once = scratch->rows.once;
+  for (size_t i = 0; i < once.size(); ++i) {
+    if (i + 2 * kAhead < once.size()) __builtin_prefetch(&lists_.begin[once[i + 2 * kAhead]]);
+    if (i + kAhead < once.size()) {
+      const auto* const items = lists_.items.data() + lists_.begin[once[i + kAhead]];
+      __builtin_prefetch(items);
+      __builtin_prefetch(items + kLeastRead - 1);
+      __builtin_prefetch(&none_[once[i + kAhead]]);
+    }
+    add(once[i], 1);
+  }
   for (const GroupedRows::Row& row : scratch->rows.other) {
     add(row.row, LexicalVocabulary::Frequency(row.value));
   }
@@ -219,7 +219,7 @@ void ManyLexicalModel::Score(std::string_view text, const std::vector<bool>& liv
   std::unique_ptr<Scratch> scratch = TakeScratch();
   Read(text, scratch.get());
   Choose(live, scratch.get());
-  ScoreCandidates(&scratch->candidates, scratch->none, classes_, temperature_, scores);
+  ScoreCandidates(&scratch->candidates, scratch->none, classes_, temperature_, coverage_, scores);
   Clear(scratch.get());
   ReturnScratch(std::move(scratch));
 }

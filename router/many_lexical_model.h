@@ -81,6 +81,7 @@ class ManyLexicalModel {
   std::vector<float> none_;  // The same of "none".
   std::vector<float> bias_;  // Of each class, then of "none".
   double temperature_ = 1;
+  double coverage_ = 1;
 
   mutable absl::Mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> scratch_ ABSL_GUARDED_BY(mutex_);

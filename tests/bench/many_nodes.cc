@@ -43,6 +43,12 @@ double ResidentMemory() {
   return pages * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
 }
 
+// Progress, too: the larger routers take minutes.
+void Add(Report* report, const Figure& figure) {
+  std::cerr << "  " << figure.name << ": " << figure.value << " " << figure.unit << "\n";
+  report->Add(figure);
+}
+
 class Subjects {
  public:
   explicit Subjects(int nodes) : random_(17) {
@@ -123,6 +129,9 @@ v1::Graph GraphOf(int nodes, Subjects* subjects, bool encoder) {
     head.mutable_encoder()->set_model("words");
     head.mutable_encoder()->set_epochs(40);
     head.mutable_encoder()->set_seed(1);
+    v1::Model& words = *graph.mutable_spec()->add_models();
+    words.set_name("words");
+    words.set_path("words");
   } else {
     head.mutable_lexical()->set_hash_bits(16);
     head.mutable_lexical()->set_epochs(40);
@@ -151,9 +160,9 @@ void MeasureTimes(const RoutingSnapshot& snapshot, const std::vector<std::string
     }
   }
   std::sort(micros.begin(), micros.end());
-  report->Add(
+  Add(report,
       {.name = name + ", p50", .value = micros[micros.size() / 2], .unit = "us", .aim = aim});
-  report->Add({.name = name + ", p99", .value = micros[micros.size() * 99 / 100], .unit = "us"});
+  Add(report, {.name = name + ", p99", .value = micros[micros.size() * 99 / 100], .unit = "us"});
 }
 
 void MeasureHead(int nodes, bool encoder, Report* report) {
@@ -170,9 +179,9 @@ void MeasureHead(int nodes, bool encoder, Report* report) {
 
   auto start = std::chrono::steady_clock::now();
   const std::vector<router::GraphProblem> problems = router::ValidateGraph(graph);
-  report->Add({.name = head + ", validation", .value = Milliseconds(start), .unit = "ms"});
-  for (size_t i = 0; i < std::min<size_t>(problems.size(), 3); ++i) {
-    std::cerr << problems[i].path << ": " << problems[i].message << "\n";
+  Add(report, {.name = head + ", validation", .value = Milliseconds(start), .unit = "ms"});
+  for (const router::GraphProblem& problem : problems) {
+    if (!problem.warning) std::cerr << problem.path << ": " << problem.message << "\n";
   }
   const double before = ResidentMemory();
   const auto model = std::make_shared<WordVectors>();
@@ -188,8 +197,8 @@ void MeasureHead(int nodes, bool encoder, Report* report) {
     std::cerr << snapshot.status() << "\n";
     return;
   }
-  report->Add({.name = head + ", apply", .value = Milliseconds(start) / 1000, .unit = "s"});
-  report->Add(
+  Add(report, {.name = head + ", apply", .value = Milliseconds(start) / 1000, .unit = "s"});
+  Add(report,
       {.name = head + ", resident memory more", .value = ResidentMemory() - before, .unit = "MiB"});
 
   int right = 0;
@@ -202,8 +211,8 @@ void MeasureHead(int nodes, bool encoder, Report* report) {
       sure += best && !decision->fallback() ? 1 : 0;
     });
   }
-  report->Add({.name = head + ", best node right", .value = 100.0 * right / kQueries, .unit = "%"});
-  report->Add({.name = head + ", right and sure", .value = 100.0 * sure / kQueries, .unit = "%"});
+  Add(report, {.name = head + ", best node right", .value = 100.0 * right / kQueries, .unit = "%"});
+  Add(report, {.name = head + ", right and sure", .value = 100.0 * sure / kQueries, .unit = "%"});
 
   const Aim aim = AtMost(encoder ? 1000 : 50);
   for (const int words : {10, 350}) {

@@ -29,8 +29,8 @@ class ManyEmbeddingModel;
 // A trained classifier can learn further classes, one at a time, which leaves the logits of all
 // others and the temperature as they are, bit by bit.
 //
-// With kManyClasses classes and more it is a ManyEmbeddingModel, whose decisions cost about the
-// same for any number of them (many_embedding_model.h); it cannot learn further ones.
+// With kManyClasses classes and more it is a ManyEmbeddingModel (many_embedding_model.h), which
+// cannot learn further ones.
 //
 // Immutable and thread-safe once trained; the result depends on settings, examples and their
 // vectors alone.

@@ -24,8 +24,6 @@ constexpr size_t kHeldOutInterval = 5;
 constexpr size_t kMaxHeldOut = 4000;
 // Members that may be drained at a time before others than the nearest are looked at.
 constexpr size_t kMaxPassedOver = 1024;
-// Of the index's searches, which find kCandidates.
-constexpr size_t kBreadth = 64;
 // What is added to a sum of squares before its root is taken.
 constexpr float kTiny = 1e-12F;
 // Gradients below this change next to nothing.
@@ -163,9 +161,8 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
   const auto train = [&](const std::vector<uint32_t>& some) -> absl::Status {
     const std::vector<std::vector<float>> means =
         MeansOf(vectors, labels, some, classes, dimension);
-    OCTOGATE_ASSIGN_OR_RETURN(
-        model->means_,
-        retrieval::VectorIndex::Create({.dimension = dimension, .exact_up_to = kExactClasses}));
+    OCTOGATE_ASSIGN_OR_RETURN(model->means_,
+                              retrieval::VectorIndex::Create({.dimension = dimension}));
     Rows rows = {.dimension = dimension};
     rows.weights.assign((classes + 1) * dimension, 0);
     rows.bias.assign(classes + 1, 0);
@@ -225,8 +222,7 @@ float ManyEmbeddingModel::Logit(size_t row, std::span<const float> vector) const
 std::vector<retrieval::VectorHit> ManyEmbeddingModel::FindNearest(
     std::span<const float> vector, const std::vector<bool>& live) const {
   const auto drained = static_cast<size_t>(std::count(live.begin(), live.end(), false));
-  auto hits = means_->Search(vector, kCandidates + std::min(drained, kMaxPassedOver),
-                             {.breadth = kBreadth});
+  auto hits = means_->Search(vector, kCandidates + std::min(drained, kMaxPassedOver));
   if (!hits.ok()) return {};
   return *std::move(hits);
 }
@@ -247,13 +243,6 @@ void ManyEmbeddingModel::ScoreThese(const std::vector<retrieval::VectorHit>& nea
 void ManyEmbeddingModel::Score(std::span<const float> vector, const std::vector<bool>& live,
                                HeadScores* scores) const {
   ScoreThese(FindNearest(vector, live), vector, live, scores);
-}
-
-void ManyEmbeddingModel::ScoreExhaustively(std::span<const float> vector,
-                                           const std::vector<bool>& live,
-                                           HeadScores* scores) const {
-  const auto all = means_->Search(vector, classes_);
-  ScoreThese(all.ok() ? *all : std::vector<retrieval::VectorHit>(), vector, live, scores);
 }
 
 std::vector<float> ManyEmbeddingModel::Logits(std::span<const float> vector) const {

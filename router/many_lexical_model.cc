@@ -193,17 +193,23 @@ void ManyLexicalModel::Read(std::string_view text, Scratch* scratch) const {
 }
 
 void ManyLexicalModel::Choose(const std::vector<bool>& live, Scratch* scratch) {
+  const auto before = [](const ClassLogit& a, const ClassLogit& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.index < b.index;
+  };
+  // A heap with the last of them in front, which most of the many classes touched do not pass.
   std::vector<ClassLogit>& candidates = scratch->candidates;
   candidates.clear();
   for (const uint32_t c : scratch->touched) {
-    if (live[c]) candidates.push_back({c, scratch->sums[c]});
+    if (!live[c]) continue;
+    const ClassLogit candidate = {c, scratch->sums[c]};
+    if (candidates.size() == kCandidates) {
+      if (!before(candidate, candidates.front())) continue;
+      std::pop_heap(candidates.begin(), candidates.end(), before);
+      candidates.pop_back();
+    }
+    candidates.push_back(candidate);
+    std::push_heap(candidates.begin(), candidates.end(), before);
   }
-  if (candidates.size() <= kCandidates) return;
-  std::nth_element(candidates.begin(), candidates.begin() + kCandidates, candidates.end(),
-                   [](const ClassLogit& a, const ClassLogit& b) {
-                     return a.logit != b.logit ? a.logit > b.logit : a.index < b.index;
-                   });
-  candidates.resize(kCandidates);
 }
 
 void ManyLexicalModel::Clear(Scratch* scratch) {

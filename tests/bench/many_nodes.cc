@@ -225,8 +225,8 @@ void MeasureHead(int nodes, bool encoder, Report* report) {
 }  // namespace
 
 void MeasureManyNodes(int nodes, Report* report) {
-  MeasureHead(nodes, /*encoder=*/false, report);
   MeasureHead(nodes, /*encoder=*/true, report);
+  MeasureHead(nodes, /*encoder=*/false, report);
 }
 
 }  // namespace octogate::bench

@@ -334,8 +334,8 @@ TEST_F(ManyClassesTest, ALexicalHeadOfManyClassesIsDeterministicAndTakesAnyText)
             absl::StatusCode::kDeadlineExceeded);
 }
 
-TEST_F(ManyClassesTest, AnEncoderHeadDecidesAsOneThatComparesAll) {
-  const size_t classes = ManyEmbeddingModel::kExactClasses + 200;
+TEST_F(ManyClassesTest, AnEncoderHeadFindsTheRightClassAmongMany) {
+  const size_t classes = kManyClasses + 300;
   const RoutingExamples examples = Examples(classes, 3);
   WordVectors words;
   const auto embeddings = ExampleEmbeddings::Make(EmbeddingClassifier::TextsOf(examples), words,
@@ -345,23 +345,17 @@ TEST_F(ManyClassesTest, AnEncoderHeadDecidesAsOneThatComparesAll) {
       ManyEmbeddingModel::Train(kTraining, examples, **embeddings, absl::InfiniteFuture());
   ASSERT_TRUE(model.ok()) << model.status();
   std::vector<bool> live(classes, true);
-  int same = 0;
   int right = 0;
   HeadScores scores;
-  HeadScores all;
   constexpr int kTexts = 400;
   for (int i = 0; i < kTexts; ++i) {
     const size_t c = Below(classes);
     const std::vector<float> vector = WordVectors::Of(Text(c));
     (*model)->Score(vector, live, &scores);
     ASSERT_NO_FATAL_FAILURE(ExpectDistribution(scores, live));
-    (*model)->ScoreExhaustively(vector, live, &all);
-    same += Best(scores) == Best(all) ? 1 : 0;
     right += Best(scores) == c ? 1 : 0;
   }
-  RecordProperty("same", same);
   RecordProperty("right", right);
-  EXPECT_GE(same, 0.99 * kTexts);
   EXPECT_GE(right, 0.3 * kTexts);
   const std::vector<float> vector = WordVectors::Of(examples.classes[7][0]);
   (*model)->Score(vector, live, &scores);

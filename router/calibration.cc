@@ -14,46 +14,17 @@ namespace {
 constexpr size_t kManyExamples = 2000;
 constexpr int kFolds = 5;
 
-// Logits of held-out examples, by which the temperature is chosen.
-struct HeldOut {
-  std::vector<std::vector<float>> logits;
-  std::vector<int> labels;
-};
-
-double NegativeLogLikelihood(const HeldOut& held_out, double temperature) {
+double NegativeLogLikelihood(const std::vector<std::vector<float>>& all,
+                             const std::vector<int>& labels, double temperature) {
   double sum = 0;
-  for (size_t i = 0; i < held_out.labels.size(); ++i) {
-    const std::vector<float>& logits = held_out.logits[i];
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const std::vector<float>& logits = all[i];
     const double max = *std::max_element(logits.begin(), logits.end());
     double total = 0;
     for (const float logit : logits) total += std::exp((logit - max) / temperature);
-    sum += std::log(total) - (logits[held_out.labels[i]] - max) / temperature;
+    sum += std::log(total) - (logits[labels[i]] - max) / temperature;
   }
   return sum;
-}
-
-// The best of a fixed grid. The loss is convex in 1 / temperature, so that along the grid it falls,
-// then rises.
-double FitTemperature(const HeldOut& held_out) {
-  constexpr double kLowest = 0.2;
-  constexpr double kStep = 1.05;
-  constexpr int kSteps = 65;
-  std::array<double, kSteps + 1> grid;
-  grid[0] = kLowest;
-  for (int i = 1; i <= kSteps; ++i) grid[i] = grid[i - 1] * kStep;
-  if (held_out.labels.empty()) return grid.back();
-  int low = 0;
-  int high = kSteps;
-  while (low < high) {
-    const int middle = low + (high - low) / 2;
-    if (NegativeLogLikelihood(held_out, grid[middle + 1]) <
-        NegativeLogLikelihood(held_out, grid[middle])) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return grid[low];
 }
 
 }  // namespace
@@ -62,6 +33,7 @@ void ScoreLogits(std::span<const float> logits, const std::vector<bool>& live, d
                  HeadScores* scores) {
   const size_t classes = live.size();
   scores->probabilities.assign(classes, 0);
+  scores->candidates.clear();
   double max = logits[classes];
   for (size_t c = 0; c < classes; ++c) {
     if (live[c]) max = std::max<double>(max, logits[c]);
@@ -80,10 +52,82 @@ void ScoreLogits(std::span<const float> logits, const std::vector<bool>& live, d
   }
 }
 
+void ScoreCandidates(std::vector<ClassLogit>* candidates, float none, size_t classes,
+                     double temperature, double coverage, HeadScores* scores) {
+  std::sort(candidates->begin(), candidates->end(),
+            [](const ClassLogit& a, const ClassLogit& b) { return a.index < b.index; });
+  scores->probabilities.assign(classes, 0);
+  scores->candidates.clear();
+  double max = none;
+  for (const ClassLogit& candidate : *candidates) max = std::max<double>(max, candidate.logit);
+  double sum = 0;
+  for (const ClassLogit& candidate : *candidates) {
+    const auto share = static_cast<float>(std::exp((candidate.logit - max) / temperature));
+    scores->probabilities[candidate.index] = share;
+    scores->candidates.push_back(candidate.index);
+    sum += share;
+  }
+  scores->live_probability = coverage * sum / (sum + std::exp((none - max) / temperature));
+  if (!(sum > 0)) return;
+  for (const ClassLogit& candidate : *candidates) {
+    float& probability = scores->probabilities[candidate.index];
+    probability = static_cast<float>(probability / sum);
+  }
+}
+
+void CandidateCalibration::Add(const std::vector<ClassLogit>& candidates, float none, size_t label,
+                               size_t classes) {
+  std::vector<float> logits = {none};
+  int place = label == classes ? 0 : -1;
+  for (const ClassLogit& candidate : candidates) {
+    if (candidate.index == label) place = static_cast<int>(logits.size());
+    logits.push_back(candidate.logit);
+  }
+  if (label != classes) {
+    ++texts_;
+    if (place < 0) return;  // No temperature makes that right.
+    ++covered_;
+  }
+  logits_.push_back(std::move(logits));
+  labels_.push_back(place);
+}
+
+double CandidateCalibration::Temperature() const { return FitTemperature(logits_, labels_); }
+
+double CandidateCalibration::Coverage() const {
+  return texts_ == 0 ? 1 : static_cast<double>(covered_) / static_cast<double>(texts_ + 1);
+}
+
+// The best of a fixed grid. The loss is convex in 1 / temperature, so that along the grid it falls,
+// then rises.
+double FitTemperature(const std::vector<std::vector<float>>& logits,
+                      const std::vector<int>& labels) {
+  constexpr double kLowest = 0.2;
+  constexpr double kStep = 1.05;
+  constexpr int kSteps = 65;
+  std::array<double, kSteps + 1> grid;
+  grid[0] = kLowest;
+  for (int i = 1; i <= kSteps; ++i) grid[i] = grid[i - 1] * kStep;
+  if (labels.empty()) return grid.back();
+  int low = 0;
+  int high = kSteps;
+  while (low < high) {
+    const int middle = low + (high - low) / 2;
+    if (NegativeLogLikelihood(logits, labels, grid[middle + 1]) <
+        NegativeLogLikelihood(logits, labels, grid[middle])) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return grid[low];
+}
+
 absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
                                           const std::vector<int>& labels, const TrainOn& train,
                                           const LogitsOf& logits_of) {
-  HeldOut held_out;
+  std::vector<std::vector<float>> logits;
+  std::vector<int> left_out_labels;
   const int folds = selected.size() <= kManyExamples ? kFolds : 1;
   for (int fold = 0; fold < folds; ++fold) {
     std::vector<uint32_t> kept;
@@ -93,11 +137,11 @@ absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
     }
     OCTOGATE_ASSIGN_OR_RETURN(const LinearModel model, train(kept));
     for (const uint32_t i : left_out) {
-      held_out.logits.push_back(logits_of(model, i));
-      held_out.labels.push_back(labels[i]);
+      logits.push_back(logits_of(model, i));
+      left_out_labels.push_back(labels[i]);
     }
   }
-  return FitTemperature(held_out);
+  return FitTemperature(logits, left_out_labels);
 }
 
 }  // namespace octogate::router

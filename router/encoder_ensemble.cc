@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "common/status.h"
+#include "router/candidate_softmax.h"
 #include "router/held_out.h"
 
 namespace octogate::router {
@@ -19,6 +20,8 @@ constexpr double kLeast = 1e-6;
 // Neighbours never vote for most classes, which says little.
 constexpr float kNeighbourLeast = 0.02F;
 constexpr double kStart = 0.5;
+// Classes of all held-out examples together, where a head has kManyClasses or more.
+constexpr size_t kMaxOpinions = size_t{1} << 23;
 // Strength of the pull towards kStart, in examples.
 constexpr double kPrior = 2;
 
@@ -200,6 +203,7 @@ absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> EncoderEnsemble::Train(
     OCTOGATE_ASSIGN_OR_RETURN(const Parts parts,
                               TrainParts(settings, split.kept, embeddings, deadline));
     for (const auto& [text, label] : split.left_out) {
+      if (parts.classes >= kManyClasses && opinions.size() * parts.classes > kMaxOpinions) break;
       const float* vector = embeddings.Find(text);
       if (vector == nullptr) return absl::InternalError("an example has no vector");
       opinions.push_back(parts.Ask(text, {vector, embeddings.dimension()}));

@@ -35,6 +35,9 @@ std::array<double, 3> FitPoolWeights(const std::vector<Opinions>& opinions,
 // before, and words know names that the encoder has never seen. The weights are fitted to examples
 // that all three were not trained on, which calibrates the pool, too.
 //
+// Every class and every example counts in every decision, whose time is linear in both; with very
+// many classes the head without an ensemble is the one whose time is not (encoder_head.h).
+//
 // Immutable and thread-safe once trained; the result depends on settings, examples and their
 // vectors alone.
 class EncoderEnsemble {

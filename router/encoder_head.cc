@@ -9,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "router/background_queries.h"
+#include "router/candidate_softmax.h"
 #include "router/encoder_ensemble.h"
+#include "router/many_embedding_model.h"
 
 namespace octogate::router {
 namespace {
@@ -60,6 +62,14 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
   }
   const std::shared_ptr<EmbeddingClassifier> classifier(new EmbeddingClassifier());
   classifier->add_rows_ = FindAddRows();
+  classifier->dimension_ = embeddings.dimension();
+  if (examples.classes.size() >= kManyClasses) {
+    OCTOGATE_ASSIGN_OR_RETURN(
+        classifier->many_,
+        ManyEmbeddingModel::Train(TrainingOf(settings), examples, embeddings, deadline));
+    classifier->temperature_ = classifier->many_->temperature();
+    return classifier;
+  }
   const size_t classes = examples.classes.size();
   std::vector<int> labels;
   for (size_t c = 0; c < classes; ++c) {
@@ -108,10 +118,12 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
 
 void EmbeddingClassifier::Score(std::span<const float> vector, const std::vector<bool>& live,
                                 HeadScores* scores) const {
+  if (many_ != nullptr) return many_->Score(vector, live, scores);
   ScoreLogits(Logits(vector), live, temperature_, scores);
 }
 
 std::vector<float> EmbeddingClassifier::Logits(std::span<const float> vector) const {
+  if (many_ != nullptr) return many_->Logits(vector);
   SparseRows rows;
   rows.entries.reserve(vector.size());
   Append(vector, &rows);

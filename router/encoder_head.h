@@ -21,11 +21,16 @@
 
 namespace octogate::router {
 
+class ManyEmbeddingModel;
+
 // Scores classes of vectors: a linear softmax and a temperature, with a class "none" that is
 // learned from generic texts, as in the lexical head (lexical_head.h).
 //
 // A trained classifier can learn further classes, one at a time, which leaves the logits of all
 // others and the temperature as they are, bit by bit.
+//
+// With kManyClasses classes and more it is a ManyEmbeddingModel (many_embedding_model.h), which
+// cannot learn further ones.
 //
 // Immutable and thread-safe once trained; the result depends on settings, examples and their
 // vectors alone.
@@ -64,7 +69,7 @@ class EmbeddingClassifier {
   void Score(std::span<const float> vector, const std::vector<bool>& live,
              HeadScores* scores) const;
 
-  size_t dimension() const { return model_.features; }
+  size_t dimension() const { return dimension_; }
   double temperature() const { return temperature_; }
 
  private:
@@ -72,6 +77,9 @@ class EmbeddingClassifier {
 
   static SoftmaxTraining TrainingOf(const v1::EncoderHead& settings);
 
+  size_t dimension_ = 0;
+  std::shared_ptr<const ManyEmbeddingModel>
+      many_;  // Null with few classes; else there is no model.
   LinearModel model_;
   // Of each class, then of "none"; empty where they are the model's columns, in this order.
   std::vector<ClassColumns> columns_;

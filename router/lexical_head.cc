@@ -9,6 +9,8 @@
 #include "absl/status/status.h"
 #include "common/status.h"
 #include "router/background_queries.h"
+#include "router/candidate_softmax.h"
+#include "router/many_lexical_model.h"
 #include "router/softmax_regression.h"
 
 namespace octogate::router {
@@ -23,8 +25,10 @@ constexpr double kSmoothingPerClass = 0.001;
 constexpr double kMaxSmoothing = 0.2;
 constexpr size_t kMaxIdleScratch = 16;
 
-// Of each text from `first` on: whether one of the texts [0, own) is like it.
-std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first, size_t features) {
+}  // namespace
+
+std::vector<bool> LexicalHead::FindOnSubject(const SparseRows& rows, size_t own, size_t first,
+                                             size_t features) {
   // Of each feature, the texts from `first` on that have it: most features have none.
   struct Occurrence {
     size_t text;
@@ -53,8 +57,6 @@ std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first
   return found;
 }
 
-}  // namespace
-
 SoftmaxTraining LexicalHead::TrainingOf(const v1::LexicalHead& settings, size_t classes) {
   return {.epochs = settings.epochs(),
           .seed = settings.seed(),
@@ -68,6 +70,16 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
     const v1::LexicalHead& settings, const RoutingExamples& examples, absl::Time deadline) {
   if (examples.classes.empty()) {
     return absl::InvalidArgumentError("a lexical head needs at least one class");
+  }
+  if (examples.classes.size() >= kManyClasses) {
+    const std::shared_ptr<LexicalHead> head(new LexicalHead(LexicalVocabulary(/*hash_bits=*/1)));
+    head->classes_ = examples.classes.size();
+    OCTOGATE_ASSIGN_OR_RETURN(
+        head->many_,
+        ManyLexicalModel::Train(settings.hash_bits(), TrainingOf(settings, examples.classes.size()),
+                                examples, deadline));
+    head->temperature_ = head->many_->temperature();
+    return head;
   }
   const std::shared_ptr<LexicalHead> head(new LexicalHead(LexicalVocabulary(settings.hash_bits())));
   head->classes_ = examples.classes.size();
@@ -118,12 +130,14 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
 
 void LexicalHead::Score(std::string_view text, const std::vector<bool>& live,
                         Scores* scores) const {
+  if (many_ != nullptr) return many_->Score(text, live, scores);
   std::unique_ptr<Scratch> scratch = TakeScratch();
   ScoreLogits(ComputeLogits(text, scratch.get()), live, temperature_, scores);
   ReturnScratch(std::move(scratch));
 }
 
 std::vector<float> LexicalHead::Logits(std::string_view text) const {
+  if (many_ != nullptr) return many_->Logits(text);
   Scratch scratch;
   const std::span<const float> logits = ComputeLogits(text, &scratch);
   return {logits.begin(), logits.end()};

@@ -23,6 +23,8 @@
 
 namespace octogate::router {
 
+class ManyLexicalModel;
+
 // Scores classes of texts by their words, pairs of words and runs of characters
 // (lexical_vocabulary.h), a linear softmax (softmax_regression.h), of which decisions read weights
 // of 8 bits (quantized_model.h), and a temperature.
@@ -37,6 +39,9 @@ namespace octogate::router {
 // and the temperature as they are, bit by bit: a class gets a column of weights of its own, and
 // words that no class knew before count for it alone (lexical_learner.h).
 //
+// With kManyClasses classes and more it is a ManyLexicalModel, whose decisions cost about the same
+// for any number of them (many_lexical_model.h); it cannot learn further ones.
+//
 // Immutable and thread-safe once trained; the result depends on settings and examples alone.
 class LexicalHead {
  public:
@@ -46,8 +51,8 @@ class LexicalHead {
   static constexpr double kOnSubject = 0.35;
 
   // `settings` has its defaults. Time and memory are linear in the sizes of the examples, times the
-  // number of classes. RESOURCE_EXHAUSTED and DEADLINE_EXCEEDED as TrainSoftmax,
-  // INVALID_ARGUMENT without any class.
+  // number of classes where these are fewer than kManyClasses. RESOURCE_EXHAUSTED and
+  // DEADLINE_EXCEEDED as TrainSoftmax, INVALID_ARGUMENT without any class.
   static absl::StatusOr<std::shared_ptr<const LexicalHead>> Train(const v1::LexicalHead& settings,
                                                                   const RoutingExamples& examples,
                                                                   absl::Time deadline);
@@ -79,6 +84,11 @@ class LexicalHead {
 
   size_t classes() const { return classes_; }
 
+  // Of each text from `first` on: whether one of the texts [0, own) is like it. Linear in the size
+  // of all texts, times the number of those from `first` on.
+  static std::vector<bool> FindOnSubject(const SparseRows& rows, size_t own, size_t first,
+                                         size_t features);
+
  private:
   friend class LexicalLearner;
 
@@ -103,6 +113,7 @@ class LexicalHead {
   LexicalVocabulary vocabulary_;
   QuantizedModel model_;
   double temperature_ = 1;
+  std::shared_ptr<const ManyLexicalModel> many_;  // Null with few classes.
 
   mutable absl::Mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> scratch_ ABSL_GUARDED_BY(mutex_);

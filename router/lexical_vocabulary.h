@@ -67,6 +67,9 @@ class LexicalVocabulary {
   // The rows of Read, each as often as there, and its scale.
   std::vector<NamedRow> Name(std::string_view text, float* scale) const;
 
+  // What a row weighs in a text that has it once, before its length counts.
+  float ValueOf(uint32_t row) const;
+
   // What a count is worth: 1 + ln count.
   static float Frequency(uint32_t count);
 
@@ -91,8 +94,6 @@ class LexicalVocabulary {
   // Of a hash, whose lowest bit is always set.
   size_t SlotOf(uint64_t hash) const { return (hash >> 1) & (known_.size() - 1); }
   void CountDocuments(const std::vector<std::string_view>& texts);
-  // What a row weighs in a text that has it once.
-  float ValueOf(uint32_t row) const;
 
   int shift_;
   std::vector<Known> known_;        // A hash table with linear probing, at most half full.

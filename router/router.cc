@@ -1,5 +1,6 @@
 #include "router/router.h"
 
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/strings.h"
+#include "router/candidate_softmax.h"
 #include "router/cascade_rules.h"
 #include "router/causal_rows.h"
 #include "router/causal_vectors.h"
@@ -82,6 +84,7 @@ class RoutingBuilder {
     routing->node = &node;
     for (const std::string& name : node.router().members()) {
       OCTOGATE_ASSIGN_OR_RETURN(const v1::Node* member, Find(name));
+      routing->places.emplace(name, routing->members.size());
       routing->members.push_back(member);
     }
     OCTOGATE_ASSIGN_OR_RETURN(routing->fallback, Find(node.router().fallback()));
@@ -162,12 +165,20 @@ class RoutingBuilder {
 
   // Members with examples are trained together, with their descriptions. So a member that has come
   // with a description alone changes nothing for them: like all learned examples, it is learned
-  // afterwards. Where no member has examples, all descriptions are trained together.
-  //
+  // afterwards. Where no member has examples, all descriptions are trained together. Of very many
+  // members everything is: their heads cannot learn afterwards.
+  Lessons LessonsOf(const RouterRouting& routing) const {
+    if (routing.members.size() < kManyClasses) return SeparateLessonsOf(routing);
+    Lessons lessons = {.examples = AllExamplesOf(routing), .learned = {}};
+    lessons.learned.trained.resize(lessons.examples.classes.size());
+    std::iota(lessons.learned.trained.begin(), lessons.learned.trained.end(), 0);
+    return lessons;
+  }
+
   // For a causal head, those with a token `in_vocabulary`, which need not be trained, are trained
   // ones too.
-  Lessons LessonsOf(const RouterRouting& routing,
-                    const std::vector<bool>& in_vocabulary = {}) const {
+  Lessons SeparateLessonsOf(const RouterRouting& routing,
+                            const std::vector<bool>& in_vocabulary = {}) const {
     std::vector<NodeTexts> texts;
     bool any_examples = false;
     bool fallback_is_member = false;
@@ -212,9 +223,9 @@ class RoutingBuilder {
     return lessons;
   }
 
-  // All that LessonsOf has, to be trained together.
+  // All that SeparateLessonsOf has, to be trained together.
   RoutingExamples AllExamplesOf(const RouterRouting& routing) const {
-    Lessons lessons = LessonsOf(routing);
+    Lessons lessons = SeparateLessonsOf(routing);
     RoutingExamples together;
     together.none = std::move(lessons.examples.none);
     for (const int place : lessons.learned.trained) {
@@ -375,7 +386,7 @@ class RoutingBuilder {
                                                               const RouterRouting& routing) {
     CausalVectors& model = *head.vectors();
     OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model.Fingerprint(deadline_));
-    const Lessons lessons = LessonsOf(routing, head.in_vocabulary());
+    const Lessons lessons = SeparateLessonsOf(routing, head.in_vocabulary());
     const LearnedClasses& learned = lessons.learned;
     OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> vectors,
                               VectorsOf(lessons, weights, model));

@@ -85,10 +85,9 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     decision_.set_router(routing_.node->name());
     decision_.set_graph_version(snapshot_->version());
     live_.assign(routing_.members.size(), true);
-    if (!options_.excluded.empty()) {
-      for (size_t i = 0; i < live_.size(); ++i) {
-        live_[i] = !Contains(options_.excluded, routing_.members[i]->name());
-      }
+    for (const std::string& name : options_.excluded) {
+      const auto place = routing_.places.find(name);
+      if (place != routing_.places.end()) live_[place->second] = false;
     }
     any_live_ = std::find(live_.begin(), live_.end(), true) != live_.end();
     FindSession();
@@ -134,16 +133,21 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
       if (head.lexical != nullptr) {
         LexicalHead::Scores scores;
         head.lexical->Score(query_, live_, &scores);
-        Record(std::make_pair(&scores.probabilities, scores.live_probability), asked);
+        Record(std::make_pair(&scores.probabilities, scores.live_probability), asked,
+               &scores.candidates);
         continue;
       }
       // Of an encoder or a causal head: the cascade goes on when the model has answered.
       const auto take = [self = shared_from_this(), asked](const auto& scores) {
-        if (scores.ok()) AddUsage(scores->usage, &self->decision_);
+        const std::vector<uint32_t>* candidates = nullptr;
+        if (scores.ok()) {
+          AddUsage(scores->usage, &self->decision_);
+          if constexpr (requires { scores->candidates; }) candidates = &scores->candidates;
+        }
         self->Record(scores.ok() ? HeadResult(std::make_pair(&scores->probabilities,
                                                              scores->live_probability))
                                  : HeadResult(scores.status()),
-                     asked);
+                     asked, candidates);
         ++self->next_head_;
         self->AskNext();
       };
@@ -161,7 +165,9 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     return head.causal != nullptr ? head.causal->token(member) : routing_.members[member]->token();
   }
 
-  void Record(const HeadResult& result, int64_t asked_nanos) {
+  // `candidates`: the members that may have a probability, or nothing where all may.
+  void Record(const HeadResult& result, int64_t asked_nanos,
+              const std::vector<uint32_t>* candidates) {
     const RouterRouting::Head& head = routing_.heads[next_head_];
     v1::HeadScore& score = *decision_.add_heads();
     score.set_head(head.name());
@@ -176,7 +182,10 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     // The best ones in order, the earlier of two equal ones first.
     std::array<size_t, kMaxReportedScores> order;
     size_t reported = 0;
-    for (size_t i = 0; i < probabilities.size(); ++i) {
+    const bool all = candidates == nullptr || candidates->empty();
+    const size_t weighed = all ? probabilities.size() : candidates->size();
+    for (size_t w = 0; w < weighed; ++w) {
+      const size_t i = all ? w : (*candidates)[w];
       if (!live_[i]) continue;
       size_t place = reported;
       if (reported == order.size()) {

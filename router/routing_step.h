@@ -1,10 +1,12 @@
 #ifndef OCTOGATE_ROUTER_ROUTING_STEP_H_
 #define OCTOGATE_ROUTER_ROUTING_STEP_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/causal_head.h"
 #include "router/encoder_head.h"
@@ -34,7 +36,8 @@ struct RouterRouting {
   };
 
   const v1::Node* node = nullptr;
-  std::vector<const v1::Node*> members;  // Scores of every head are in this order.
+  std::vector<const v1::Node*> members;             // Scores of every head are in this order.
+  absl::flat_hash_map<std::string, size_t> places;  // Of members, by their names.
   const v1::Node* fallback = nullptr;
   std::vector<Head> heads;
   // Writes arguments for those members with rewritten[i]; may be null.

@@ -6,6 +6,9 @@
 // costs least, one that no example has the most, since it is taken apart into runs of characters;
 // "unknown words" are queries of such words alone, of the same syllables. A token is counted as 4.9
 // bytes of text.
+//
+//   route_bench                 everything
+//   route_bench --nodes=1000    only how a router with so many members fares (many_nodes.h)
 
 #include <algorithm>
 #include <chrono>
@@ -16,10 +19,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "router/lexical_head.h"
 #include "router/router.h"
 #include "tests/bench/causal_route.h"
+#include "tests/bench/many_nodes.h"
 #include "tests/bench/report.h"
 
 namespace octogate::router {
@@ -144,6 +150,20 @@ void MeasureTimes(int classes, bench::Report* report) {
 
 int Main(int argc, char** argv) {
   bench::Report report("route", argc, argv);
+  bool only = false;
+  for (int i = 1; i < argc; ++i) {
+    absl::string_view argument = argv[i];
+    int nodes = 0;
+    if (!absl::ConsumePrefix(&argument, "--nodes=")) continue;
+    only = true;
+    if (!absl::SimpleAtoi(argument, &nodes) || nodes < 1 || nodes > 16'000) {
+      std::cerr << "--nodes takes a number from 1 to 16000\n";
+      return 2;
+    }
+    bench::MeasureManyNodes(nodes, &report);
+  }
+  if (only) return report.Print();
+  for (const int nodes : {100, 1000, 10'000}) bench::MeasureManyNodes(nodes, &report);
   for (const int classes : {5, 20, 150}) MeasureTimes(classes, &report);
   bench::MeasureCausalHead(&report);
   return report.Print();

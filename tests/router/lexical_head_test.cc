@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "router/background_queries.h"
+#include "router/candidate_softmax.h"
 #include "tests/router/routing_data.h"
 
 namespace octogate::router {
@@ -116,10 +117,11 @@ TEST(LexicalHeadTest, OddExamplesAreNoProblem) {
 
 TEST(LexicalHeadTest, TooManyWeightsAreRefused) {
   RoutingExamples examples;
-  examples.classes.resize(4000);
+  examples.classes.resize(kManyClasses - 1);
   std::mt19937 random(1);
   for (auto& texts : examples.classes) {
-    for (int i = 0; i < 8; ++i) absl::StrAppend(&texts.emplace_back(), random(), random());
+    std::string& text = texts.emplace_back();
+    for (int i = 0; i < 200; ++i) absl::StrAppend(&text, random(), " ");
   }
   EXPECT_EQ(LexicalHead::Train(Settings(20), examples, absl::InfiniteFuture()).status().code(),
             absl::StatusCode::kResourceExhausted);

@@ -1,0 +1,37 @@
+// Which of the ranked columns are kept, and what they need beside them.
+#ifndef OCTOGATE_RETRIEVAL_SCHEMA_COLUMN_SELECTION_H_
+#define OCTOGATE_RETRIEVAL_SCHEMA_COLUMN_SELECTION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "retrieval/schema/column_ranking.h"
+
+namespace octogate::schema {
+
+inline constexpr size_t kMinimalColumns = 12;
+inline constexpr size_t kConservativeColumns = 24;
+
+struct SelectedColumn {
+  ColumnId id;
+  LinkReason reason = LinkReason::kLexical;
+  int ranked = -1;  // in Ranking::columns
+};
+
+struct ColumnSelection {
+  std::vector<SelectedColumn> columns;  // the most important first
+  std::vector<uint32_t> edges;          // positions in Catalog::edges
+  std::vector<uint32_t> disconnected;   // entries
+};
+
+// As many of the best columns as leave room for the primary keys of their tables and for both ends
+// of every join (key_closure.h), so that no more than `limit` are kept (but one and its keys always
+// are). Stops earlier where scores have become small beside the best.
+ColumnSelection SelectColumns(const LinkIndex& index, const Ranking& ranking, size_t limit,
+                              const std::function<bool(ColumnId)>& visible);
+
+}  // namespace octogate::schema
+
+#endif  // OCTOGATE_RETRIEVAL_SCHEMA_COLUMN_SELECTION_H_

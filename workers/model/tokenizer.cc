@@ -332,6 +332,16 @@ absl::StatusOr<std::string> Tokenizer::Token(int32_t id) const {
   return std::string(token);
 }
 
+absl::StatusOr<std::vector<std::string>> Tokenizer::TokenBytes() const {
+  std::vector<std::string> tokens(static_cast<size_t>(vocab_size()));
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    const std::string_view token = parts_->Spelling(id);
+    if (token.empty() || IsSpecial(id)) continue;
+    OCTOGATE_ASSIGN_OR_RETURN(tokens[static_cast<size_t>(id)], parts_->decoder.BytesOf(token));
+  }
+  return tokens;
+}
+
 bool Tokenizer::IsSpecial(int32_t id) const {
   const AddedToken* token = parts_->added.Find(id);
   return token != nullptr && token->special;

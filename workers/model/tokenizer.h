@@ -79,6 +79,10 @@ class Tokenizer {
   std::optional<int32_t> TokenId(std::string_view token) const;
   // The vocabulary spelling of `id`; NOT_FOUND if there is none.
   absl::StatusOr<std::string> Token(int32_t id) const;
+  // The bytes that each token adds to a text, by id; they need not be whole characters. Empty for
+  // special tokens and unused ids. What a decoder takes from the very beginning of a text (a blank)
+  // is not taken here. UNIMPLEMENTED where the decoder leaves no such bytes, as WordPiece's does.
+  absl::StatusOr<std::vector<std::string>> TokenBytes() const;
   // Whether `id` is an added token marked special. False for ids outside the vocabulary.
   bool IsSpecial(int32_t id) const;
   // One more than the largest id; there may be unused ids below it.

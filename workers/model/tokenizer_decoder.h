@@ -57,6 +57,10 @@ class TokenDecoder {
 
   const std::vector<decoder::Step>& steps() const { return steps_; }
 
+  // What `token`, not added, contributes to a text; see Tokenizer::TokenBytes. In
+  // tokenizer_token_bytes.cc.
+  absl::StatusOr<std::string> BytesOf(std::string_view token) const;
+
  private:
   absl::Status ParseStep(const JsonNode& node);
   std::vector<decoder::Step> steps_;

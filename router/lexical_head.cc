@@ -158,7 +158,11 @@ LexicalHead::Explanation LexicalHead::Explain(std::string_view text, size_t a, s
   };
   const std::vector<size_t> columns_a = columns_of(a);
   const std::vector<size_t> columns_b = columns_of(b);
-  const auto weight_of = [this](uint32_t row, const std::vector<size_t>& columns) {
+  float scale = 0;
+  std::vector<LexicalVocabulary::NamedRow> rows =
+      (many_ != nullptr ? many_->vocabulary() : vocabulary_).Name(text, &scale);
+  const auto weight_of = [&](uint32_t row, const std::vector<size_t>& columns) {
+    if (many_ != nullptr) return many_->WeightOf(row, columns.front(), rows.size());
     double weight = 0;
     for (const size_t c : columns) {
       const QuantizedModel::Block& block =
@@ -168,13 +172,13 @@ LexicalHead::Explanation LexicalHead::Explain(std::string_view text, size_t a, s
     return weight;
   };
   Explanation explanation;
-  for (const size_t c : columns_a) explanation.prior += model_.bias[c];
-  for (const size_t c : columns_b) explanation.prior -= model_.bias[c];
+  const std::vector<float>& bias = many_ != nullptr ? many_->bias() : model_.bias;
+  for (const size_t c : columns_a) explanation.prior += bias[c];
+  for (const size_t c : columns_b) explanation.prior -= bias[c];
   explanation.prior /= temperature_;
-  float scale = 0;
   // By name, since a run may come from several words, and kind.
   std::map<std::pair<int, std::string>, size_t> places;
-  for (LexicalVocabulary::NamedRow& row : vocabulary_.Name(text, &scale)) {
+  for (LexicalVocabulary::NamedRow& row : rows) {
     const auto [place, is_new] =
         places.try_emplace({row.kind, row.name}, explanation.features.size());
     if (is_new) explanation.features.push_back({.kind = row.kind, .text = std::move(row.name)});

@@ -69,7 +69,8 @@ class LexicalHead {
   // their logits over the temperature, which is the logarithm of the ratio of their probabilities,
   // is the sum of `prior` and all contributions, but for rounding. Features that occur more than
   // once, e.g. runs of characters in several words, are summed up. Largest contributions first,
-  // equal ones in the order of the text. Slow; not for every query.
+  // equal ones in the order of the text. With kManyClasses and more, the probability against that
+  // of "none" is lower by what the head has missed. Slow; not for every query.
   struct Feature {
     LexicalVocabulary::NamedRow::Kind kind;
     std::string text;

@@ -35,7 +35,7 @@ absl::StatusOr<std::shared_ptr<const ManyLexicalModel>> ManyLexicalModel::Train(
     absl::Time deadline, size_t most) {
   const std::shared_ptr<ManyLexicalModel> model(new ManyLexicalModel(hash_bits));
   model->classes_ = examples.classes.size();
-  if (most > kMost) model->max_read_ = SIZE_MAX;
+  if (most > kMost) model->max_read_ = size_t{1} << 40;
   const auto none = static_cast<uint32_t>(model->classes_);
   Texts texts;
   for (size_t c = 0; c < examples.classes.size(); ++c) {
@@ -146,14 +146,26 @@ void ManyLexicalModel::Fold(const ClassRows& rows, const std::vector<std::string
   lists_.items.shrink_to_fit();
 }
 
+size_t ManyLexicalModel::MostOf(size_t rows_read) const {
+  return std::max(kLeastRead, max_read_ / std::max<size_t>(rows_read, 1));
+}
+
+double ManyLexicalModel::WeightOf(uint32_t row, size_t place, size_t rows_read) const {
+  if (place == classes_) return none_[row];
+  const size_t begin = lists_.begin[row];
+  const size_t end = std::min(lists_.begin[row + 1], begin + std::min(MostOf(rows_read), classes_));
+  for (size_t k = begin; k < end; ++k) {
+    if (lists_.items[k].index == place) return lists_.items[k].weight;
+  }
+  return 0;
+}
+
 void ManyLexicalModel::Read(std::string_view text, Scratch* scratch) const {
   scratch->sums.resize(classes_, 0);
   scratch->seen.resize(classes_, 0);
   scratch->touched.clear();
   vocabulary_.Read(text, &scratch->extractor, &scratch->rows);
-  // Of a long text less is read of each list, which has what matters most in front.
-  const size_t rows = scratch->rows.once.size() + scratch->rows.other.size();
-  const size_t most = std::max(kLeastRead, max_read_ / std::max<size_t>(rows, 1));
+  const size_t most = MostOf(scratch->rows.once.size() + scratch->rows.other.size());
   float none = 0;
   const auto add = [&](uint32_t row, float factor) {
     none += factor * none_[row];

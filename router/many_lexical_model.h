@@ -47,6 +47,12 @@ class ManyLexicalModel {
   std::vector<float> Logits(std::string_view text) const;
 
   double temperature() const { return temperature_; }
+  const LexicalVocabulary& vocabulary() const { return vocabulary_; }
+  // Of each class, then of "none".
+  const std::vector<float>& bias() const { return bias_; }
+  // What a row weighs for a class (the number of classes stands for "none") in a text for which the
+  // vocabulary reads so many rows.
+  double WeightOf(uint32_t row, size_t place, size_t rows_read) const;
   // Of memory, without the vocabulary.
   size_t bytes() const;
 
@@ -67,6 +73,9 @@ class ManyLexicalModel {
   void Fold(const ClassRows& rows, const std::vector<std::string_view>& texts, size_t most);
   // The logits of the classes in scratch->touched, in scratch->sums; and that of "none".
   void Read(std::string_view text, Scratch* scratch) const;
+  // How much is read of each list for a text of so many rows: of a long one less, which takes what
+  // matters most, since that is in front.
+  size_t MostOf(size_t rows_read) const;
   // Puts the live ones of the largest logits into scratch->candidates.
   static void Choose(const std::vector<bool>& live, Scratch* scratch);
   static void Clear(Scratch* scratch);

@@ -328,7 +328,14 @@ TEST_F(ManyClassesTest, ALexicalHeadOfManyClassesIsDeterministicAndTakesAnyText)
     ASSERT_NO_FATAL_FAILURE(ExpectDistribution(x, live));
     ASSERT_EQ(x.probabilities, y.probabilities);
     ASSERT_EQ(x.live_probability, y.live_probability);
-    ASSERT_EQ((*a)->Logits(text), (*b)->Logits(text));
+    const std::vector<float> logits = (*a)->Logits(text);
+    ASSERT_EQ(logits, (*b)->Logits(text));
+    if (x.candidates.empty()) continue;
+    const size_t best = Best(x);
+    const LexicalHead::Explanation why = (*a)->Explain(text, best, kManyClasses);
+    double sum = why.prior;
+    for (const LexicalHead::Feature& feature : why.features) sum += feature.contribution;
+    ASSERT_NEAR(sum, (double{logits[best]} - logits[kManyClasses]) / (*a)->temperature(), 1e-2);
   }
   EXPECT_EQ(LexicalHead::Train(settings, examples, absl::InfinitePast()).status().code(),
             absl::StatusCode::kDeadlineExceeded);

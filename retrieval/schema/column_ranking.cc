@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "retrieval/schema/inferred_keys.h"
@@ -13,6 +14,7 @@ namespace {
 // for what the question leaves unsaid.
 constexpr size_t kTablesInFull = 8;
 constexpr size_t kLargestTableInFull = 400;
+constexpr float kTablesOfOneSubject = 20;
 // Weaker columns are counted, but neither chosen nor listed.
 constexpr size_t kMaxRanked = 4096;
 
@@ -116,9 +118,13 @@ Ranking RankColumns(const LinkIndex& index, const Visibility& visible,
       if (found->second[c] == 0 && seen) ranking.columns.push_back({.id = id});
     }
   }
+  // Among many tables the same column names come again and again: the more there are, the more a
+  // column's table says beside its own words.
+  const float tables_count = static_cast<float>(visible.num_entries) / kTablesOfOneSubject;
+  const float table_weight = weights.table * (1 + std::log10(std::max(tables_count, 1.0F)));
   for (RankedColumn& column : ranking.columns) {
     ScoreParts& parts = column.parts;
-    parts.table = weights.table * ranking.tables[column.id.entry];
+    parts.table = table_weight * ranking.tables[column.id.entry];
     parts.cue = weights.cue * CueOf(index.catalog().column(column.id), cues) *
                 ranking.tables[column.id.entry];
     column.score = parts.bm25 + parts.character + parts.dense + parts.value + parts.name +

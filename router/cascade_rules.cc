@@ -80,6 +80,7 @@ absl::StatusOr<std::vector<HeldOutAnswer>> AnswerHeldOut(const CascadeHead& head
                                                          const RoutingExamples& examples,
                                                          absl::Time deadline) {
   std::vector<HeldOutAnswer> answers;
+  const double none_importance = NoneImportance(examples);
   const int rounds = CountExamples(examples) <= kFewHeldOut ? kHeldOutParts : 1;
   for (int round = 0; round < rounds; ++round) {
     const HeldOutSplit split = HoldOut(examples, round);
@@ -87,7 +88,9 @@ absl::StatusOr<std::vector<HeldOutAnswer>> AnswerHeldOut(const CascadeHead& head
     HeadScores scores;
     for (const auto& [text, label] : split.left_out) {
       score(text, &scores);
-      answers.push_back(AnswerOf(scores, label));
+      HeldOutAnswer& answer = answers.emplace_back(AnswerOf(scores, label));
+      const bool none = static_cast<size_t>(label) == examples.classes.size();
+      if (none) answer.decision.importance = none_importance;
     }
   }
   return answers;

@@ -21,8 +21,9 @@ struct CascadeHead {
 // the probability from which a candidate is in its prediction set (decision_quality.h,
 // prediction_set.h), on held-out examples that no head before it took. Each head is trained anew
 // without them: a fifth of the examples or, of up to kFewHeldOut, all of them a fifth at a time.
-// Examples of "none" are among them: taking one is a wrong decision, and their label is the
-// candidate "none". Trains nothing where no head has `risk` or `coverage`.
+// Examples of "none" are among them: taking one is a wrong decision, which counts as NoneImportance
+// says (held_out.h), and their label is the candidate "none". Trains nothing where no head has
+// `risk` or `coverage`.
 //
 // A causal head, which is not trained here, takes none of the held-out examples; INVALID_ARGUMENT
 // where it has `risk` or `coverage`. Other errors as LexicalHead::Train.

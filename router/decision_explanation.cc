@@ -214,6 +214,8 @@ absl::StatusOr<v1::ExplainedDecision> RoutingSnapshot::Explain(std::string_view 
         AddPart("words", parts.parts[0], &explanation);
         AddPart("vector", parts.parts[1], &explanation);
         AddPart("examples", parts.parts[2], &explanation);
+        // Only where one of the two compared is "none of these".
+        if (parts.parts[3] != 0) AddPart("prior", parts.parts[3], &explanation);
         SetFeatures(parts.words, limit, &explanation);
       } else {
         const EmbeddingClassifier& classifier = *head.encoder->classifier();

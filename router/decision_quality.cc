@@ -23,13 +23,15 @@ double ThresholdForRisk(std::vector<ScoredDecision> decisions, double risk) {
             [](const auto& a, const auto& b) { return a.confidence > b.confidence; });
   double threshold = kNever;
   double wrong = 1;
+  double taken = 1;
   for (size_t i = 0; i < decisions.size(); ++i) {
-    wrong += decisions[i].right ? 0 : 1;
+    wrong += decisions[i].right ? 0 : decisions[i].importance;
+    taken += decisions[i].importance;
     // A threshold takes equal ones together.
     if (i + 1 < decisions.size() && decisions[i + 1].confidence == decisions[i].confidence) {
       continue;
     }
-    if (wrong <= risk * static_cast<double>(i + 2)) threshold = decisions[i].confidence;
+    if (wrong <= risk * taken) threshold = decisions[i].confidence;
   }
   return threshold;
 }

@@ -12,10 +12,12 @@ namespace octogate::router {
 struct ScoredDecision {
   double confidence = 0;  // In [0, 1].
   bool right = false;
+  double importance = 1;  // For how many decisions it stands.
 };
 
 // The mean distance of confidence and share of right decisions, over `bins` bins of confidence of
-// equal width, weighted by their decisions (Naeini, Cooper and Hauskrecht 2015). 0 for none.
+// equal width, weighted by their decisions, of which each is one here (Naeini, Cooper and
+// Hauskrecht 2015). 0 for none.
 double ExpectedCalibrationError(const std::vector<ScoredDecision>& decisions, int bins = 15);
 
 // The least threshold t such that of the decisions with confidence >= t a share of at most `risk`

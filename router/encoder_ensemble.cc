@@ -53,7 +53,7 @@ struct Loss {
 };
 
 Loss LossAt(const std::vector<Opinions>& opinions, const std::vector<int>& labels,
-            const Weights& weights) {
+            const std::vector<double>& importance, const Weights& weights) {
   Loss loss;
   for (size_t k = 0; k < kOpinions; ++k) {
     const double off = weights[k] - kStart;
@@ -78,12 +78,12 @@ Loss LossAt(const std::vector<Opinions>& opinions, const std::vector<int>& label
       }
     }
     const auto label = static_cast<size_t>(labels[i]);
-    loss.value += std::log(sum) + max - pooled[label];
+    loss.value += importance[i] * (std::log(sum) + max - pooled[label]);
     for (size_t k = 0; k < kOpinions; ++k) mean[k] /= sum;
     for (size_t k = 0; k < kOpinions; ++k) {
-      loss.gradient[k] += mean[k] - opinions[i][k][label];
+      loss.gradient[k] += importance[i] * (mean[k] - opinions[i][k][label]);
       for (size_t m = 0; m <= k; ++m) {
-        const double covariance = products[k][m] / sum - mean[k] * mean[m];
+        const double covariance = importance[i] * (products[k][m] / sum - mean[k] * mean[m]);
         loss.curvature[k][m] += covariance;
         if (m != k) loss.curvature[m][k] += covariance;
       }
@@ -121,13 +121,14 @@ Weights NewtonStep(Loss loss, const std::array<bool, kOpinions>& free) {
 
 }  // namespace
 
-std::array<double, 3> FitPoolWeights(const std::vector<Opinions>& opinions,
-                                     const std::vector<int>& labels) {
+std::array<double, 4> FitPoolWeights(const std::vector<Opinions>& opinions,
+                                     const std::vector<int>& labels,
+                                     const std::vector<double>& importance) {
   constexpr int kMaxSteps = 25;
   constexpr double kLeastGain = 1e-6;
   Weights weights;
   weights.fill(kStart);
-  Loss loss = LossAt(opinions, labels, weights);
+  Loss loss = LossAt(opinions, labels, importance, weights);
   for (int round = 0; round < kMaxSteps; ++round) {
     // A weight at its bound stays there while the loss would fall further below it.
     std::array<bool, kOpinions> free;
@@ -139,7 +140,7 @@ std::array<double, 3> FitPoolWeights(const std::vector<Opinions>& opinions,
       for (size_t k = 0; k < kOpinions; ++k) {
         next[k] = std::max(0.0, weights[k] - length * step[k]);
       }
-      Loss there = LossAt(opinions, labels, next);
+      Loss there = LossAt(opinions, labels, importance, next);
       if (there.value > loss.value - kLeastGain) continue;
       weights = next;
       loss = there;
@@ -160,6 +161,8 @@ Opinions EncoderEnsemble::Parts::Ask(std::string_view text, std::span<const floa
   opinions[1] = Logarithms(scores);
   opinions[2] = nearest->Shares(vector);
   for (float& share : opinions[2]) share = std::log(share + kNeighbourLeast);
+  opinions[3].assign(classes + 1, 0);
+  opinions[3].back() = 1;
   return opinions;
 }
 
@@ -197,6 +200,8 @@ absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> EncoderEnsemble::Train(
   const std::shared_ptr<EncoderEnsemble> ensemble(new EncoderEnsemble());
   std::vector<Opinions> opinions;
   std::vector<int> labels;
+  std::vector<double> importance;
+  const double none_importance = NoneImportance(examples);
   const int rounds = CountExamples(examples) <= kFewExamples ? kHeldOutParts : 1;
   for (int round = 0; round < rounds; ++round) {
     const HeldOutSplit split = HoldOut(examples, round);
@@ -208,9 +213,11 @@ absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> EncoderEnsemble::Train(
       if (vector == nullptr) return absl::InternalError("an example has no vector");
       opinions.push_back(parts.Ask(text, {vector, embeddings.dimension()}));
       labels.push_back(label);
+      const bool none = static_cast<size_t>(label) == examples.classes.size();
+      importance.push_back(none ? none_importance : 1);
     }
   }
-  ensemble->weights_ = FitPoolWeights(opinions, labels);
+  ensemble->weights_ = FitPoolWeights(opinions, labels, importance);
   OCTOGATE_ASSIGN_OR_RETURN(ensemble->parts_, TrainParts(settings, examples, embeddings, deadline));
   return ensemble;
 }

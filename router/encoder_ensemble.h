@@ -19,21 +19,25 @@
 
 namespace octogate::router {
 
-// Opinions about one text: for each, a log-probability of every class and, last, of "none".
-using Opinions = std::array<std::vector<float>, 3>;
+// Opinions about one text: for each, a log-probability of every class and, last, of "none". What
+// the last one says is the same of every text: 0 of classes and 1 of "none", so that its weight is
+// how much more often "none" is right than the others together would have it.
+using Opinions = std::array<std::vector<float>, 4>;
 
 // The weights w >= 0 under which softmax(sum over k of w[k] * opinions[k]) makes the labels most
-// probable (a logarithmic opinion pool: Genest and Zidek 1986). The loss is convex in w; found by
-// Newton's method with step halving. A slight pull towards the starting weights of 1/2 decides
-// where few examples do not.
-std::array<double, 3> FitPoolWeights(const std::vector<Opinions>& opinions,
-                                     const std::vector<int>& labels);
+// probable (a logarithmic opinion pool: Genest and Zidek 1986), the i-th counting `importance[i]`
+// times. The loss is convex in w; found by Newton's method with step halving. A slight pull towards
+// the starting weights of 1/2 decides where few examples do not.
+std::array<double, 4> FitPoolWeights(const std::vector<Opinions>& opinions,
+                                     const std::vector<int>& labels,
+                                     const std::vector<double>& importance);
 
 // What an encoder head says with `ensemble` set: the words of a text (lexical_head.h), its vector
 // (EmbeddingClassifier) and the nearest examples (nearest_examples.h), pooled. They err on
 // different texts: linear rows know what a subject is about, neighbours know questions asked
 // before, and words know names that the encoder has never seen. The weights are fitted to examples
-// that all three were not trained on, which calibrates the pool, too.
+// that all three were not trained on, which calibrates the pool, too; those of "none" count as
+// NoneImportance says (held_out.h).
 //
 // Every class and every example counts in every decision, whose time is linear in both; with very
 // many classes the head without an ensemble is the one whose time is not (encoder_head.h).
@@ -56,19 +60,19 @@ class EncoderEnsemble {
   void Score(std::string_view text, std::span<const float> vector, const std::vector<bool>& live,
              HeadScores* scores) const;
 
-  // Why class `a` is more probable than class `b` (the last one is "none"): what words, vector and
-  // neighbours add to the logarithm of the ratio of their probabilities, and what the words consist
-  // of. Slow; not for every query.
+  // Why class `a` is more probable than class `b` (the last one is "none"): what words, vector,
+  // neighbours and the weight of "none" as such add to the logarithm of the ratio of their
+  // probabilities, and what the words consist of. Slow; not for every query.
   struct Explanation {
-    std::array<double, 3> parts;
+    std::array<double, 4> parts;
     std::vector<LexicalHead::Feature> words;
   };
   Explanation Explain(std::string_view text, std::span<const float> vector, size_t a,
                       size_t b) const;
 
   size_t dimension() const { return parts_.classifier->dimension(); }
-  // Of words, vector and neighbours.
-  const std::array<double, 3>& weights() const { return weights_; }
+  // Of words, vector and neighbours, and of "none" as such.
+  const std::array<double, 4>& weights() const { return weights_; }
 
  private:
   struct Parts {
@@ -86,7 +90,7 @@ class EncoderEnsemble {
                                           const ExampleEmbeddings& embeddings, absl::Time deadline);
 
   Parts parts_;
-  std::array<double, 3> weights_{};
+  std::array<double, 4> weights_{};
 };
 
 }  // namespace octogate::router

@@ -23,8 +23,15 @@ struct HeldOutSplit {
 // Own examples and those of "none", without those built in.
 size_t CountExamples(const RoutingExamples& examples);
 
-// Leaves out every kHeldOutParts-th example from the `part`-th on; `part` is in [0, kHeldOutParts).
-// Together the parts leave out each example once.
+// How often an example of "none" counts where the others count once, so that those of "none" are a
+// tenth of all at least: a list of examples does not say how many queries are for no node, and
+// usually is mostly about the nodes. Between 1 and 25: few texts are not all there is to "none".
+double NoneImportance(const RoutingExamples& examples);
+
+// Leaves out a fifth of each class, the examples of one run: those that follow one another are
+// often of one author or one another's paraphrases, and would make one left out look known. `part`
+// is in [0, kHeldOutParts); together the parts leave out each example once. Which run it is changes
+// with the class, so that of many small classes one part has a fifth, too.
 HeldOutSplit HoldOut(const RoutingExamples& examples, int part);
 
 }  // namespace octogate::router

@@ -23,6 +23,7 @@ class DecisionQualityTest : public testing::Test {
       // Coarse, so that some are equal and some are at the borders of bins.
       decision.confidence = std::round(Uniform() * 30) / 30;
       decision.right = Uniform() < decision.confidence;
+      if (random_() % 4 == 0) decision.importance = 1 + 9 * Uniform();
     }
     return decisions;
   }
@@ -62,10 +63,11 @@ TEST_F(DecisionQualityTest, ThresholdForRiskIsTheLeastThatKeepsIt) {
       double taken = 1, wrong = 1;
       for (const ScoredDecision& decision : decisions) {
         if (decision.confidence < threshold) continue;
-        ++taken;
-        wrong += decision.right ? 0 : 1;
+        taken += decision.importance;
+        wrong += decision.right ? 0 : decision.importance;
       }
-      return wrong <= risk * taken;
+      // Sums of other orders.
+      return wrong <= risk * taken + 1e-9;
     };
     const double threshold = ThresholdForRisk(decisions, risk);
     if (threshold <= 1) {

@@ -107,41 +107,44 @@ TEST_F(EncoderEnsembleTest, PoolWeightsAreThoseOfLeastLoss) {
   for (int round = 0; round < 20; ++round) {
     std::vector<Opinions> opinions(200);
     std::vector<int> labels;
+    std::vector<double> importance;
     for (Opinions& opinion : opinions) {
       labels.push_back(static_cast<int>(random_() % 4));
-      for (size_t k = 0; k < 3; ++k) {
+      importance.push_back(1 + static_cast<double>(random_() % 5));
+      for (size_t k = 0; k < 4; ++k) {
         for (int c = 0; c < 4; ++c) opinion[k].push_back(Uniform() * 3);
-        // The first knows much, the second little, the third is wrong.
+        // The first knows much, the second little, the others are wrong.
         opinion[k][static_cast<size_t>(labels.back())] += k == 0 ? 2 : k == 1 ? 0.5F : -1;
       }
     }
-    const auto loss = [&](const std::array<double, 3>& weights) {
+    const auto loss = [&](const std::array<double, 4>& weights) {
       double value = 0;
       for (const double weight : weights) value += (weight - 0.5) * (weight - 0.5);
       for (size_t i = 0; i < labels.size(); ++i) {
         double sum = 0, label = 0;
         for (int c = 0; c < 4; ++c) {
           double logit = 0;
-          for (size_t k = 0; k < 3; ++k) logit += weights[k] * opinions[i][k][c];
+          for (size_t k = 0; k < 4; ++k) logit += weights[k] * opinions[i][k][c];
           sum += std::exp(logit);
           if (c == labels[i]) label = logit;
         }
-        value += std::log(sum) - label;
+        value += importance[i] * (std::log(sum) - label);
       }
       return value;
     };
-    const std::array<double, 3> best = FitPoolWeights(opinions, labels);
+    const std::array<double, 4> best = FitPoolWeights(opinions, labels, importance);
     const double least = loss(best);
-    for (size_t k = 0; k < 3; ++k) {
+    for (size_t k = 0; k < 4; ++k) {
       ASSERT_GE(best[k], 0);
       for (const double off : {-0.05, 0.05}) {
-        std::array<double, 3> other = best;
+        std::array<double, 4> other = best;
         other[k] = std::max(0.0, other[k] + off);
         ASSERT_GE(loss(other), least - 1e-3) << k << ", seed " << seed_;
       }
     }
     ASSERT_GT(best[0], best[1]) << "seed " << seed_;
     ASSERT_EQ(best[2], 0) << "seed " << seed_;
+    ASSERT_EQ(best[3], 0) << "seed " << seed_;
   }
 }
 
@@ -182,6 +185,43 @@ TEST_F(EncoderEnsembleTest, PartsHoldOutEachExampleOnce) {
     }
   }
   EXPECT_EQ(left_out, CountExamples(examples));
+}
+
+TEST_F(EncoderEnsembleTest, PartsAreRunsOfEachClassAndShareSmallClasses) {
+  RoutingExamples examples;
+  examples.classes.resize(50);
+  for (size_t c = 0; c < 50; ++c) {
+    const size_t count = c < 25 ? 1 : 20 + random_() % 20;
+    for (size_t i = 0; i < count; ++i) examples.classes[c].push_back(absl::StrCat(i));
+  }
+  for (int part = 0; part < kHeldOutParts; ++part) {
+    std::vector<std::vector<int>> places(50);
+    for (const auto& [text, label] : HoldOut(examples, part).left_out) {
+      places[static_cast<size_t>(label)].push_back(std::stoi(std::string(text)));
+    }
+    int small = 0;
+    for (size_t c = 0; c < 50; ++c) {
+      if (c < 25) small += static_cast<int>(places[c].size());
+      if (c < 25) continue;
+      const auto count = static_cast<double>(examples.classes[c].size());
+      ASSERT_NEAR(static_cast<double>(places[c].size()), count / kHeldOutParts, 1)
+          << "seed " << seed_;
+      ASSERT_EQ(places[c].back() - places[c].front() + 1, places[c].size()) << "seed " << seed_;
+    }
+    EXPECT_EQ(small, 25 / kHeldOutParts);
+  }
+}
+
+TEST_F(EncoderEnsembleTest, ExamplesOfNoneCountAsATenthOfAllAtLeast) {
+  RoutingExamples examples;
+  examples.classes = {std::vector<std::string>(180, "a"), std::vector<std::string>(180, "b")};
+  EXPECT_EQ(NoneImportance(examples), 1) << "without any";
+  examples.none.assign(10, "x");
+  EXPECT_DOUBLE_EQ(NoneImportance(examples), 4);
+  examples.none.assign(1, "x");
+  EXPECT_EQ(NoneImportance(examples), 25) << "one text is not all there is to none";
+  examples.none.assign(100, "x");
+  EXPECT_EQ(NoneImportance(examples), 1) << "they are enough";
 }
 
 TEST_F(EncoderEnsembleTest, ALowerRiskNeedsAHigherThreshold) {

@@ -188,7 +188,7 @@ bool GrammarMatcher::IsComplete() const {
   return grammar_->states_.Complete(state_);
 }
 
-std::string GrammarMatcher::ShortestCompletion() const {
+absl::StatusOr<std::string> GrammarMatcher::ShortestCompletion() const {
   absl::MutexLock lock(&grammar_->mutex_);
   return grammar_->states_.ShortestCompletion(state_);
 }

@@ -342,6 +342,13 @@ class NetworkBuilder {
            (!IsRule(edge.symbol) || Productive(edge.symbol - kFirstRule));
   }
 
+  // The edge that begins a shortest way. Joining the byte edges of one class keeps neither their
+  // order nor their number, so one of those is known by its target.
+  struct Shortest {
+    bool is_call = false;
+    uint32_t number = kInfinite;  // of the call among the state's, or the target
+  };
+
   RuleNetwork Assemble() const {
     RuleNetwork network;
     // States and rules in the order in which the root reaches them.
@@ -373,6 +380,7 @@ class NetworkBuilder {
       uint32_t target;
     };
     std::vector<Edge> byte_edges;
+    std::vector<Shortest> shortest;  // by state
     for (uint32_t i = 0; i < states.size(); ++i) {
       const auto [rule, state] = states[i];
       const uint32_t own = first_state_[rule] + state;
@@ -382,18 +390,18 @@ class NetworkBuilder {
                              .distance = distance_[own],
                              .first_call = static_cast<uint32_t>(network.calls.size())};
       uint32_t calls = 0;
+      shortest.emplace_back();
       for (uint32_t e = 0; e < edges.size(); ++e) {
         if (!Useful(rule, edges[e])) continue;
         const uint32_t target = add_state(rule, edges[e].target);
         if (IsRule(edges[e].symbol)) {
-          if (e == shortest_[own]) out.shortest = kInfinite - calls;  // see below
+          if (e == shortest_[own]) shortest.back() = {.is_call = true, .number = calls};
           ++calls;
           network.calls.push_back({add_rule(edges[e].symbol - kFirstRule), target});
         } else {
           byte_edges.push_back({i, edges[e].symbol, target});
           columns[edges[e].symbol].emplace_back(i, target);
-          // Edges of one class are joined below, which keeps neither order nor number.
-          if (e == shortest_[own]) out.shortest = target;
+          if (e == shortest_[own]) shortest.back() = {.is_call = false, .number = target};
         }
       }
       network.states.push_back(out);
@@ -422,17 +430,14 @@ class NetworkBuilder {
       for (const auto& [byte_class, target] : own) {
         network.byte_edges.push_back({byte_class, target});
       }
-      const auto [rule, original] = states[i];
-      const std::vector<AutomatonEdge>& edges = automata_[rule].edges[original];
-      const uint32_t shortest = shortest_[first_state_[rule] + original];
-      if (shortest < edges.size() && IsRule(edges[shortest].symbol)) {
-        state.shortest = static_cast<uint32_t>(own.size()) + (kInfinite - state.shortest);
-      } else if (!own.empty()) {
-        const uint32_t target = state.shortest;
-        state.shortest = static_cast<uint32_t>(
-            std::find_if(own.begin(), own.end(),
-                         [&](const auto& edge) { return edge.second == target; }) -
-            own.begin());
+      const Shortest& way = shortest[i];
+      if (way.is_call) {
+        state.shortest = static_cast<uint32_t>(own.size()) + way.number;
+      } else {
+        const auto edge = std::find_if(own.begin(), own.end(), [&](const auto& other) {
+          return other.second == way.number;
+        });
+        state.shortest = static_cast<uint32_t>(edge - own.begin());
       }
     }
     network.states.push_back({.first_byte_edge = static_cast<uint32_t>(network.byte_edges.size()),

@@ -42,16 +42,26 @@ const std::vector<std::string>& Keywords() {
   return *keywords;
 }
 
-bool IsKeyword(const std::string& lower) {
-  return std::binary_search(Keywords().begin(), Keywords().end(), lower);
+// Of these, what SQLite takes for a name wherever a table or a column can stand.
+bool IsNameInSqlite(const std::string& lower) {
+  static const auto* const names =
+      new std::set<std::string>{"action", "any",     "array", "database", "key",  "match",
+                                "plan",   "query",   "similar", "user",   "verbose", "view", "within"};
+  return names->count(lower) > 0;
 }
 
-// Whether a name needs no quotation marks.
-bool IsBare(std::string_view name, bool any_case) {
+bool IsKeyword(const std::string& lower, SqlDialect dialect) {
+  return std::binary_search(Keywords().begin(), Keywords().end(), lower) &&
+         !(dialect == SqlDialect::kSqlite && IsNameInSqlite(lower));
+}
+
+// Whether a name needs no quotation marks. PostgreSQL reads bare names as if in lower case.
+bool IsBare(std::string_view name, SqlDialect dialect) {
+  const bool any_case = dialect == SqlDialect::kSqlite;
   const std::string lower = absl::AsciiStrToLower({name.data(), name.size()});
   return (any_case || lower == name) && kNameStart.find(lower[0]) != kNameStart.npos &&
          lower.find_first_not_of(kNamePart.data(), 0, kNamePart.size()) == lower.npos &&
-         !IsKeyword(lower);
+         !IsKeyword(lower, dialect);
 }
 
 struct Spellings {
@@ -64,7 +74,7 @@ Spellings Spell(const std::vector<std::string>& names, SqlDialect dialect) {
   Spellings spellings;
   spellings.quoted.ignore_case = sqlite;
   for (const std::string& name : names) {
-    if (IsBare(name, /*any_case=*/sqlite)) spellings.bare.words.push_back(name);
+    if (IsBare(name, dialect)) spellings.bare.words.push_back(name);
     spellings.quoted.words.push_back(
         absl::StrCat("\"", absl::StrReplaceAll(name, {{"\"", "\"\""}}), "\""));
     if (!sqlite) continue;

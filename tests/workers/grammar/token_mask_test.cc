@@ -93,7 +93,7 @@ TEST(TokenMask, IsSoundAndCompleteForRandomGrammarsAndVocabularies) {
           if (!Has(mask, id)) continue;
           choices.push_back(id);
           const std::string longer = text + std::string(trie->bytes(id));
-          const std::string whole = longer + fork.ShortestCompletion();
+          const std::string whole = longer + fork.ShortestCompletion().value();
           if (whole.size() > 12) continue;
           ASSERT_TRUE(slow.Accepts(whole)) << longer << ": " << whole;
         }
@@ -161,7 +161,7 @@ TEST(Matcher, ForksGoTheirOwnWay) {
   EXPECT_TRUE(left.AcceptToken(0).ok());
   EXPECT_TRUE(left.ended());
   EXPECT_FALSE(matcher.IsComplete());
-  EXPECT_EQ(matcher.ShortestCompletion().size(), 1u);
+  EXPECT_EQ(matcher.ShortestCompletion().value().size(), 1u);
 }
 
 TEST(Matcher, TakesTokensBack) {

@@ -46,7 +46,8 @@ const std::vector<std::string>& Keywords() {
 bool IsNameInSqlite(const std::string& lower) {
   static const auto* const names =
       new std::set<std::string>{"action", "any",     "array", "database", "key",  "match",
-                                "plan",   "query",   "similar", "user",   "verbose", "view", "within"};
+                                "plan",   "query",   "similar", "user",   "verbose", "view", "virtual",
+                                "within"};
   return names->count(lower) > 0;
 }
 

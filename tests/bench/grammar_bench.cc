@@ -113,15 +113,19 @@ void Measure(const std::string& name, const Grammar& parsed, const Vocabulary& v
                .value = Percentile(first.masks, 50),
                .unit = "us",
                .aim = AtMost(50)});
-  report->Add({.name = name + ", mask, first, p99", .value = Percentile(first.masks, 99), .unit = "us"});
+  report->Add(
+      {.name = name + ", mask, first, p99", .value = Percentile(first.masks, 99), .unit = "us"});
   report->Add({.name = name + ", mask, first, most", .value = first.masks.back(), .unit = "us"});
   report->Add({.name = name + ", mask, again, p50",
                .value = Percentile(again.masks, 50),
                .unit = "us",
                .aim = AtMost(50)});
-  report->Add({.name = name + ", mask, again, p99", .value = Percentile(again.masks, 99), .unit = "us"});
-  report->Add({.name = name + ", step, first, p50", .value = Percentile(first.steps, 50), .unit = "us"});
-  report->Add({.name = name + ", step, first, p99", .value = Percentile(first.steps, 99), .unit = "us"});
+  report->Add(
+      {.name = name + ", mask, again, p99", .value = Percentile(again.masks, 99), .unit = "us"});
+  report->Add(
+      {.name = name + ", step, first, p50", .value = Percentile(first.steps, 50), .unit = "us"});
+  report->Add(
+      {.name = name + ", step, first, p99", .value = Percentile(first.steps, 99), .unit = "us"});
   const CompiledGrammar::Stats stats = grammar->stats();
   report->Add({.name = name + ", memory, states",
                .value = static_cast<double>(stats.state_bytes) / 1e6,

@@ -13,8 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using octogate::workers::ParseStates;
   using octogate::workers::StateId;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  const auto grammar =
-      octogate::workers::ParseGrammar(text, {.words = {{"w", {.words = {"ab", "b"}}}, {"none", {}}}});
+  const auto grammar = octogate::workers::ParseGrammar(
+      text, {.words = {{"w", {.words = {"ab", "b"}}}, {"none", {}}}});
   if (!grammar.ok()) return 0;
   const auto network = octogate::workers::BuildRuleNetwork(*grammar);
   if (!network.ok()) return 0;

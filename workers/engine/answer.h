@@ -61,12 +61,12 @@ class Answer {
   const int max_tokens_;
   Sampler sampler_;
   StopMatcher stop_matcher_;
-  std::optional<StreamDecoder> decoder_;  // none without a tokenizer
+  std::optional<StreamDecoder> decoder_;         // none without a tokenizer
   std::unique_ptr<TokenConstraint> constraint_;  // may be null
   absl::Status constraint_status_;               // of what it was told
   std::vector<uint64_t> mask_;                   // scratch
-  int length_ = 0;                        // tokens, generated_prefix included
-  std::vector<float> raw_logits_;         // scratch, where log-probabilities are wanted
+  int length_ = 0;                               // tokens, generated_prefix included
+  std::vector<float> raw_logits_;                // scratch, where log-probabilities are wanted
 };
 
 }  // namespace octogate::workers

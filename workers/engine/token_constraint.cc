@@ -29,9 +29,8 @@ absl::Status ApplyMask(std::span<const uint64_t> words, std::span<float> logits)
       "spells what has to come next, or the answer has ended without one that stops it");
 }
 
-absl::Status FillDraftTreeMasks(const TokenConstraint& constraint,
-                                std::span<const int32_t> parents, std::span<const int32_t> tokens,
-                                DraftTreeMasks& masks) {
+absl::Status FillDraftTreeMasks(const TokenConstraint& constraint, std::span<const int32_t> parents,
+                                std::span<const int32_t> tokens, DraftTreeMasks& masks) {
   if (parents.size() != tokens.size()) {
     return absl::InvalidArgumentError(absl::StrCat("a draft tree with ", tokens.size(),
                                                    " tokens but ", parents.size(), " parents"));
@@ -39,7 +38,9 @@ absl::Status FillDraftTreeMasks(const TokenConstraint& constraint,
   const size_t size = constraint.mask_words();
   masks.words.assign((tokens.size() + 1) * size, 0);
   masks.allowed.assign(tokens.size(), false);
-  const auto words = [&](size_t place) { return std::span(masks.words).subspan(place * size, size); };
+  const auto words = [&](size_t place) {
+    return std::span(masks.words).subspan(place * size, size);
+  };
   if (absl::Status status = constraint.FillMask(words(0)); !status.ok()) return status;
   std::vector<std::unique_ptr<TokenConstraint>> forks(tokens.size());
   for (size_t node = 0; node < tokens.size(); ++node) {

@@ -1,7 +1,7 @@
 // What an answer may be limited to, token by token, such as the texts of a grammar.
 //
-// The engine asks for a mask before it samples each token, and tells which one it took. A draft tree
-// is limited node by node in the same way.
+// The engine asks for a mask before it samples each token, and tells which one it took. A draft
+// tree is limited node by node in the same way.
 #ifndef OCTOGATE_WORKERS_ENGINE_TOKEN_CONSTRAINT_H_
 #define OCTOGATE_WORKERS_ENGINE_TOKEN_CONSTRAINT_H_
 
@@ -50,9 +50,8 @@ struct DraftTreeMasks {
 
 // Node i holds tokens[i] and follows node parents[i], which is before it, or, where that is -1, the
 // answer so far. INVALID_ARGUMENT for a malformed tree; otherwise fails as FillMask does.
-absl::Status FillDraftTreeMasks(const TokenConstraint& constraint,
-                                std::span<const int32_t> parents, std::span<const int32_t> tokens,
-                                DraftTreeMasks& masks);
+absl::Status FillDraftTreeMasks(const TokenConstraint& constraint, std::span<const int32_t> parents,
+                                std::span<const int32_t> tokens, DraftTreeMasks& masks);
 
 }  // namespace octogate::workers
 

@@ -27,7 +27,7 @@ constexpr int64_t kMaxCount = Grammar::kMaxRepetition;
 
 const std::set<std::string>& Annotations() {
   static const auto* const names = new std::set<std::string>{
-      "title", "description", "default",    "examples", "$schema", "$id",
+      "title", "description", "default",    "examples", "$schema",   "$id",
       "$defs", "definitions", "deprecated", "readOnly", "writeOnly", "$comment"};
   return *names;
 }
@@ -63,7 +63,8 @@ std::string OtherNames(const NameTree& tree) {
     absl::StrAppendFormat(&taken, "\\U%08x", static_cast<uint32_t>(c));
     absl::StrAppendFormat(&ways, "[\\U%08x] %s | ", static_cast<uint32_t>(c), OtherNames(*child));
   }
-  return absl::StrCat("(", ways, "[^\"\\\\\\x00-\\x1F", taken, "] plain*", tree.name ? ")" : " | \"\")");
+  return absl::StrCat("(", ways, "[^\"\\\\\\x00-\\x1F", taken, "] plain*",
+                      tree.name ? ")" : " | \"\")");
 }
 
 class SchemaWriter {
@@ -140,7 +141,8 @@ class SchemaWriter {
   // An expression for what the schema at `place` allows.
   absl::StatusOr<std::string> Convert(const Json& schema, const std::string& place, int nesting) {
     if (nesting > kMaxNesting || next_rule_ > Grammar::kMaxRules) {
-      return absl::ResourceExhaustedError(absl::StrCat("schema ", place, ": too deep or too large"));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("schema ", place, ": too deep or too large"));
     }
     if (schema.is_boolean()) {
       return schema.get<bool>() ? std::string("value") : AddNothing();
@@ -164,8 +166,7 @@ class SchemaWriter {
       std::vector<std::string> ways;
       for (size_t i = 0; i < parts.size(); ++i) {
         OCTOGATE_ASSIGN_OR_RETURN(
-            std::string way,
-            Convert(parts[i], absl::StrCat(place, "/", key, "/", i), nesting + 1));
+            std::string way, Convert(parts[i], absl::StrCat(place, "/", key, "/", i), nesting + 1));
         ways.push_back(std::move(way));
       }
       return AddRule(Join(ways));
@@ -207,7 +208,7 @@ class SchemaWriter {
     const Json& type = schema["type"];
     for (const Json& one : type.is_array() ? type : Json::array({type})) {
       const std::string name = one.is_string() ? one.get<std::string>() : "";
-      static const std::set<std::string> kKnown = {"object", "array",   "string", "number",
+      static const std::set<std::string> kKnown = {"object",  "array",   "string", "number",
                                                    "integer", "boolean", "null"};
       if (kKnown.count(name) == 0) return Error(place, "type names no JSON type");
       types.push_back(name);
@@ -232,9 +233,9 @@ class SchemaWriter {
     }
     std::vector<std::string> ways;
     for (const Json& value : values) {
-      const bool fits = types.empty() || std::any_of(types.begin(), types.end(), [&](const auto& t) {
-                          return HasType(value, t);
-                        });
+      const bool fits =
+          types.empty() ||
+          std::any_of(types.begin(), types.end(), [&](const auto& t) { return HasType(value, t); });
       if (fits) ways.push_back(Literal(value.dump()));
     }
     if (ways.empty()) return Error(place, "no value of enum has the type");
@@ -262,10 +263,11 @@ class SchemaWriter {
       } else if (type == "null") {
         ways.push_back("\"null\"");
       } else {
-        OCTOGATE_ASSIGN_OR_RETURN(std::string way, type == "object"   ? Object(schema, place, nesting)
-                                                   : type == "array"  ? Array(schema, place, nesting)
-                                                   : type == "string" ? String(schema, place)
-                                                                      : Number(schema, place, type));
+        OCTOGATE_ASSIGN_OR_RETURN(std::string way, type == "object" ? Object(schema, place, nesting)
+                                                   : type == "array" ? Array(schema, place, nesting)
+                                                   : type == "string"
+                                                       ? String(schema, place)
+                                                       : Number(schema, place, type));
         ways.push_back(std::move(way));
       }
     }
@@ -282,8 +284,9 @@ class SchemaWriter {
     const Json& bound = schema[exclusive ? "exclusiveMinimum" : "minimum"];
     if (bound == 0 && !exclusive) return std::string(type == "integer" ? "natural" : "unsigned");
     if (type == "integer" && bound == (exclusive ? 0 : 1)) return std::string("positive");
-    return Unsupported(place, "of the bounds of numbers only a minimum of 0 is supported, and of "
-                              "integers a minimum of 1");
+    return Unsupported(place,
+                       "of the bounds of numbers only a minimum of 0 is supported, and of "
+                       "integers a minimum of 1");
   }
 
   // The repetition of `minimum` and `maximum`, as {m,n}; empty where neither is there.
@@ -307,9 +310,8 @@ class SchemaWriter {
         return Unsupported(place, "a pattern beside minLength or maxLength is not supported");
       }
       if (!schema["pattern"].is_string()) return Error(place, "pattern is not a string");
-      OCTOGATE_ASSIGN_OR_RETURN(
-          const std::string pattern,
-          StringPatternNotation(schema["pattern"].get<std::string>(), place));
+      OCTOGATE_ASSIGN_OR_RETURN(const std::string pattern,
+                                StringPatternNotation(schema["pattern"].get<std::string>(), place));
       return absl::StrCat("\"\\\"\" ", pattern, " \"\\\"\"");
     }
     OCTOGATE_ASSIGN_OR_RETURN(const auto counts, Counts(schema, place, "minLength", "maxLength"));
@@ -333,7 +335,8 @@ class SchemaWriter {
     const std::string more =
         absl::StrCat("(\",\" ws ", item, " ws){", std::max<int64_t>(least - 1, 0), ",",
                      most < 0 ? "" : absl::StrCat(most - 1), "}");
-    return absl::StrCat(empty, empty.empty() ? "" : " | ", "\"[\" ws ", item, " ws ", more, " \"]\"");
+    return absl::StrCat(empty, empty.empty() ? "" : " | ", "\"[\" ws ", item, " ws ", more,
+                        " \"]\"");
   }
 
   absl::StatusOr<std::string> Object(const Json& schema, const std::string& place, int nesting) {
@@ -345,8 +348,9 @@ class SchemaWriter {
       for (const Json& name : schema["required"]) {
         if (!name.is_string()) return Error(place, "required is not a list of names");
         if (!properties.contains(name.get<std::string>())) {
-          return Unsupported(place, absl::StrCat("the required property \"", name.get<std::string>(),
-                                                 "\" is not among the properties"));
+          return Unsupported(place,
+                             absl::StrCat("the required property \"", name.get<std::string>(),
+                                          "\" is not among the properties"));
         }
         required.insert(name.get<std::string>());
       }
@@ -378,15 +382,14 @@ class SchemaWriter {
     // Backwards: what may follow when the first i properties are over, where one was there (`more`)
     // or none (`first`).
     std::string more = other.empty() ? "\"\"" : AddRule(absl::StrCat("(\",\" ws ", other, ")*"));
-    std::string first =
-        other.empty() ? "\"\"" : AddRule(absl::StrCat("(", other, " ", more, ")?"));
+    std::string first = other.empty() ? "\"\"" : AddRule(absl::StrCat("(", other, " ", more, ")?"));
     std::vector<std::pair<std::string, std::string>> members;  // name, expression
     for (const auto& [name, property] : properties.items()) {
       OCTOGATE_ASSIGN_OR_RETURN(
           const std::string value,
           Convert(property, absl::StrCat(place, "/properties/", name), nesting + 1));
-      members.emplace_back(
-          name, absl::StrCat(Literal(Json(name).dump()), " ws \":\" ws ", value, " ws"));
+      members.emplace_back(name,
+                           absl::StrCat(Literal(Json(name).dump()), " ws \":\" ws ", value, " ws"));
     }
     for (size_t i = members.size(); i-- > 0;) {
       const auto& [name, member] = members[i];
@@ -420,9 +423,8 @@ class SchemaWriter {
 
 absl::StatusOr<std::string> JsonSchemaNotation(std::string_view schema) {
   if (schema.size() > Grammar::kMaxTextBytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("the schema has ", schema.size(),
-                                                     " bytes; the limit is ",
-                                                     Grammar::kMaxTextBytes));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the schema has ", schema.size(), " bytes; the limit is ", Grammar::kMaxTextBytes));
   }
   try {
     const Json document = Json::parse(schema);

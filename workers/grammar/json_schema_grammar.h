@@ -4,7 +4,8 @@
 // anyOf; allOf of one schema; $ref within the document (recursive too), with $defs and definitions;
 //   of objects  properties, required, additionalProperties
 //   of arrays   items, minItems, maxItems
-//   of strings  minLength, maxLength (in characters); pattern (alone): literals, classes, ".", groups,
+//   of strings  minLength, maxLength (in characters); pattern (alone): literals, classes, ".",
+//   groups,
 //               | * + ? {m,n}, \d \w \s \D \W \S and escaped signs, "^" at its beginning and "$" at
 //               its end only; signs are written as they are, not as \u escapes
 //   of numbers  minimum 0; of integers also minimum 1 and exclusiveMinimum 0

@@ -79,12 +79,10 @@ class NetworkBuilder {
     }
     FindDistances();
     if (distance_[first_state_[grammar_.root]] == kInfinite) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("no text matches the grammar: its rule \"", Name(grammar_.root),
-                       "\" cannot be completed",
-                       automata_.size() > grammar_.rules.size()
-                           ? ", perhaps for want of words for a $name"
-                           : "; give its recursion a way out"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "no text matches the grammar: its rule \"", Name(grammar_.root), "\" cannot be completed",
+          automata_.size() > grammar_.rules.size() ? ", perhaps for want of words for a $name"
+                                                   : "; give its recursion a way out"));
     }
     return Assemble();
   }
@@ -153,9 +151,9 @@ class NetworkBuilder {
       }
     }
     OCTOGATE_ASSIGN_OR_RETURN(Automaton automaton, builder.Build(start, end));
-    OCTOGATE_ASSIGN_OR_RETURN(automata_[rule],
-                              LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule,
-                                                     RuleNetwork::kMaxStates));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        automata_[rule],
+        LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule, RuleNetwork::kMaxStates));
     built_[rule] = true;
     total_states_ += automata_[rule].size();
     if (total_states_ > RuleNetwork::kMaxStates) {
@@ -280,7 +278,7 @@ class NetworkBuilder {
     shortest_.assign(count, 0);
     struct Incoming {
       uint32_t source;
-      uint32_t edge;  // among its source's
+      uint32_t edge;   // among its source's
       uint32_t other;  // of a call: the target, for the lists by rule
     };
     std::vector<std::vector<Incoming>> by_target(count);
@@ -411,8 +409,8 @@ class NetworkBuilder {
     std::array<uint8_t, 256> class_of_symbol{};
     for (size_t byte = 0; byte < 256; ++byte) {
       const Symbol symbol = intervals_.Of(static_cast<uint8_t>(byte));
-      const auto [entry, added] = classes.try_emplace(
-          columns[symbol], static_cast<uint8_t>(network.class_bytes.size()));
+      const auto [entry, added] =
+          classes.try_emplace(columns[symbol], static_cast<uint8_t>(network.class_bytes.size()));
       if (added) network.class_bytes.push_back(static_cast<uint8_t>(byte));
       class_of_symbol[symbol] = entry->second;
       network.class_of_byte[byte] = entry->second;
@@ -434,9 +432,8 @@ class NetworkBuilder {
       if (way.is_call) {
         state.shortest = static_cast<uint32_t>(own.size()) + way.number;
       } else {
-        const auto edge = std::find_if(own.begin(), own.end(), [&](const auto& other) {
-          return other.second == way.number;
-        });
+        const auto edge = std::find_if(
+            own.begin(), own.end(), [&](const auto& other) { return other.second == way.number; });
         state.shortest = static_cast<uint32_t>(edge - own.begin());
       }
     }

@@ -134,8 +134,16 @@ class PatternReader {
     } else if (c == 'w' || c == 'W') {
       add({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}});
     } else if (c == 's' || c == 'S') {
-      add({{'\t', '\r'}, {' ', ' '}, {0xA0, 0xA0}, {0x1680, 0x1680}, {0x2000, 0x200A},
-           {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}});
+      add({{'\t', '\r'},
+           {' ', ' '},
+           {0xA0, 0xA0},
+           {0x1680, 0x1680},
+           {0x2000, 0x200A},
+           {0x2028, 0x2029},
+           {0x202F, 0x202F},
+           {0x205F, 0x205F},
+           {0x3000, 0x3000},
+           {0xFEFF, 0xFEFF}});
     } else if (static_cast<unsigned char>(c) < 0x80 && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z') &&
                !(c >= '0' && c <= '9')) {
       add({{static_cast<char32_t>(c), static_cast<char32_t>(c)}});

@@ -23,8 +23,8 @@ std::shared_ptr<const CompiledGrammar> Compile(const Engine& engine,
   EXPECT_TRUE(grammar.ok()) << grammar.status();
   auto bytes = engine.tokenizer()->TokenBytes();
   EXPECT_TRUE(bytes.ok()) << bytes.status();
-  auto trie = TokenTrie::Create(
-      {.bytes = *std::move(bytes), .end_ids = engine.config().eos_token_ids});
+  auto trie =
+      TokenTrie::Create({.bytes = *std::move(bytes), .end_ids = engine.config().eos_token_ids});
   EXPECT_TRUE(trie.ok()) << trie.status();
   auto compiled =
       CompiledGrammar::Compile(*grammar, std::make_shared<const TokenTrie>(*std::move(trie)));
@@ -108,12 +108,11 @@ TEST_F(GrammarEngine, WhatNoTokenSpellsIsAnError) {
   ASSERT_TRUE(grammar.ok());
   absl::Status status;
   absl::Notification ended;
-  const auto generation =
-      engine_->Submit(Request(*grammar, 1), [&](const GenerateEvent& event) {
-        if (event.finish == FinishReason::kNone) return;
-        status = event.status;
-        ended.Notify();
-      });
+  const auto generation = engine_->Submit(Request(*grammar, 1), [&](const GenerateEvent& event) {
+    if (event.finish == FinishReason::kNone) return;
+    status = event.status;
+    ended.Notify();
+  });
   ASSERT_TRUE(generation.ok()) << generation.status();
   ASSERT_TRUE(ended.WaitForNotificationWithTimeout(kLong));
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;

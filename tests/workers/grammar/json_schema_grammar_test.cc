@@ -42,7 +42,8 @@ TEST(JsonSchema, TypesAndConstants) {
   Check(R"({"type": "integer", "exclusiveMinimum": 0})", {"12"}, {"0", "-1"});
   Check(R"({"type": "number", "minimum": 0})", {"1.5e-3", "0"}, {"-1"});
   Check(R"({"type": ["null", "boolean"]})", {"null", "true"}, {"0"});
-  Check(R"({"enum": ["a\nb", 1, null, {"x": []}]})", {R"("a\nb")", "1", R"({"x":[]})"}, {"2", "\"a\""});
+  Check(R"({"enum": ["a\nb", 1, null, {"x": []}]})", {R"("a\nb")", "1", R"({"x":[]})"},
+        {"2", "\"a\""});
   Check(R"({"type": "string", "enum": ["a", 1]})", {"\"a\""}, {"1"});
   Check(R"({"const": "é"})", {"\"é\""}, {"\"e\""});
   Check(R"({"anyOf": [{"type": "null"}, {"const": 3}]})", {"3", "null"}, {"4"});
@@ -68,10 +69,12 @@ TEST(JsonSchema, Arrays) {
 TEST(JsonSchema, Objects) {
   const std::string properties =
       R"("properties": {"id": {"type": "integer"}, "name": {"type": "string"}, "ok": {"type": "boolean"}})";
-  Check(R"({"type": "object", "additionalProperties": false, "required": ["name"], )" + properties + "}",
-        {R"({"name": "x"})", R"({"id":1,"name":"x","ok":true})", R"({ "name" : "" , "ok" : false })"},
-        {"{}", R"({"id": 1})", R"({"name": "x", "more": 1})", R"({"name": 1})", R"({"name": "x",})",
-         R"({,"name": "x"})"});
+  Check(
+      R"({"type": "object", "additionalProperties": false, "required": ["name"], )" + properties +
+          "}",
+      {R"({"name": "x"})", R"({"id":1,"name":"x","ok":true})", R"({ "name" : "" , "ok" : false })"},
+      {"{}", R"({"id": 1})", R"({"name": "x", "more": 1})", R"({"name": 1})", R"({"name": "x",})",
+       R"({,"name": "x"})"});
   Check(R"({"type": "object", )" + properties + "}",
         {"{}", R"({"more": [1]})", R"({"id": 1, "i": "x", "idd": 2, "": 3})"},
         {R"({"id": "x"})", R"({"\u0069d": "x"})", R"({"name": "x", "id": "x"})"});
@@ -111,8 +114,8 @@ TEST(JsonSchema, WhatIsNotSupportedIsAnErrorWithItsPlace) {
 }
 
 TEST(JsonSchema, WhatNothingConformsToIsAnError) {
-  for (const char* schema : {"false", R"({"$ref": "#"})",
-                             R"({"type": "string", "minLength": 2, "maxLength": 1})"}) {
+  for (const char* schema :
+       {"false", R"({"$ref": "#"})", R"({"type": "string", "minLength": 2, "maxLength": 1})"}) {
     const auto grammar = JsonSchemaGrammar(schema);
     ASSERT_TRUE(grammar.ok()) << grammar.status();
     EXPECT_EQ(BuildRuleNetwork(*grammar).status().code(), absl::StatusCode::kInvalidArgument)

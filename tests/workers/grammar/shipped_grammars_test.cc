@@ -1,6 +1,7 @@
 // The grammars that come with the product describe what SQLite and a JSON library read.
 //
-// Gold queries of Spider and BIRD are read from OCTOGATE_TEST_DATA; without it that test is skipped.
+// Gold queries of Spider and BIRD are read from OCTOGATE_TEST_DATA; without it that test is
+// skipped.
 #include <sqlite3.h>
 
 #include <algorithm>
@@ -53,8 +54,8 @@ bool Accepts(ParseStates& states, std::string_view text) {
   return Read(states, text) == text.size() + 1;
 }
 
-// Some bytes that the grammar allows one after another, then the shortest end. Blanks and the insides
-// of long words are left soon, so that the text has structure.
+// Some bytes that the grammar allows one after another, then the shortest end. Blanks and the
+// insides of long words are left soon, so that the text has structure.
 std::string RandomText(ParseStates& states, std::mt19937& random, int steps) {
   states.BeginWork(UINT64_MAX, {});
   StateId state = states.start();
@@ -143,11 +144,13 @@ TEST(SqliteGrammar, GeneratesStatementsThatSqliteParses) {
   std::mt19937 random(seed);
   sqlite3* database = nullptr;
   ASSERT_EQ(sqlite3_open(":memory:", &database), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(database,
-                         "CREATE TABLE singer (id INTEGER, \"first name\" TEXT, \"order\" INTEGER, user, key);"
-                         "CREATE TABLE \"group\" (id INTEGER, title TEXT)",
-                         nullptr, nullptr, nullptr),
-            SQLITE_OK);
+  ASSERT_EQ(
+      sqlite3_exec(
+          database,
+          "CREATE TABLE singer (id INTEGER, \"first name\" TEXT, \"order\" INTEGER, user, key);"
+          "CREATE TABLE \"group\" (id INTEGER, title TEXT)",
+          nullptr, nullptr, nullptr),
+      SQLITE_OK);
   int failures = 0;
   int prepared = 0;
   for (const bool double_quoted : {false, true}) {
@@ -179,21 +182,25 @@ TEST(SqlGrammar, NamesOnlyWhatItIsGiven) {
     ParseStates states(&network, kStateBytes);
     for (const char* sql :
          {"SELECT name FROM singer", "select NAME, Age from Singer where age>3 and name = 'it''s'",
-          "SELECT T1.name FROM \"Group Of\" AS T1 JOIN singer s ON T1.age = s.age ORDER BY 1 DESC LIMIT 3;",
+          "SELECT T1.name FROM \"Group Of\" AS T1 JOIN singer s ON T1.age = s.age ORDER BY 1 DESC "
+          "LIMIT 3;",
           "SELECT \"order\" FROM singer", "SELECT max(age) AS oldest FROM singer ORDER BY oldest",
           "WITH a AS (SELECT age FROM singer) SELECT count(*) FROM a",
-          "SELECT CASE WHEN age > 3 THEN 'x' ELSE NULL END FROM singer GROUP BY name HAVING count(*) > 1",
+          "SELECT CASE WHEN age > 3 THEN 'x' ELSE NULL END FROM singer GROUP BY name HAVING "
+          "count(*) > 1",
           "SELECT name FROM singer UNION ALL SELECT name FROM singer WHERE age IN (1, 2)",
           "SELECT rank() OVER (PARTITION BY name ORDER BY age) FROM singer",
-          "SELECT name FROM singer WHERE age = (SELECT max(age) FROM singer) AND NOT EXISTS (SELECT 1)"}) {
+          "SELECT name FROM singer WHERE age = (SELECT max(age) FROM singer) AND NOT EXISTS "
+          "(SELECT 1)"}) {
       EXPECT_TRUE(Accepts(states, sql)) << sql << " up to " << Read(states, sql);
     }
     for (const char* sql :
          {"SELECT password FROM singer", "SELECT name FROM users", "SELECT order FROM singer",
           "SELECT name FROM singer WHERE secret = 1", "SELECT users.name FROM singer",
           "SELECT max(age) AS eldest FROM singer ORDER BY eldest", "DROP TABLE singer",
-          "SELECT name FROM singer; DELETE FROM singer", "SELECT name singer FROM", "SELECT name AS from FROM singer",
-          "PRAGMA table_info(singer)", "SELECT load_extension('x')", "SELECT name FROM singer -- and"}) {
+          "SELECT name FROM singer; DELETE FROM singer", "SELECT name singer FROM",
+          "SELECT name AS from FROM singer", "PRAGMA table_info(singer)",
+          "SELECT load_extension('x')", "SELECT name FROM singer -- and"}) {
       EXPECT_FALSE(Accepts(states, sql)) << sql;
     }
   }
@@ -250,7 +257,8 @@ double ReportShare(const char* set, const std::vector<GoldQuery>& queries,
     for (const nlohmann::json& column : schema["column_names_original"]) {
       if (column[0].get<int>() >= 0) own.columns.push_back(column[1].get<std::string>());
     }
-    if (dialect == SqlDialect::kPostgresql) {  // created without quotation marks, as far as possible
+    if (dialect ==
+        SqlDialect::kPostgresql) {  // created without quotation marks, as far as possible
       for (std::vector<std::string>* names : {&own.tables, &own.columns}) {
         for (size_t i = names->size(); i-- > 0;) {
           std::string name = (*names)[i];
@@ -307,9 +315,9 @@ TEST(SqlGrammar, ReadsGoldQueries) {
     spider.push_back({entry["db_id"], entry["query"]});
   }
   ASSERT_FALSE(spider.empty());
-  EXPECT_GT(ReportShare("Spider dev", spider, ReadJson(data / "spider/tables.json"),
-                        SqlDialect::kSqlite),
-            0.9);
+  EXPECT_GT(
+      ReportShare("Spider dev", spider, ReadJson(data / "spider/tables.json"), SqlDialect::kSqlite),
+      0.9);
   const nlohmann::json schemas = ReadJson(data / "bird-schemas/dev_tables.json");
   for (const auto& [file, dialect] :
        {std::pair("mini_dev_sqlite.json", SqlDialect::kSqlite),

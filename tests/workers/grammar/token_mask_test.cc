@@ -117,7 +117,8 @@ TEST(TokenMask, DoesNotDependOnTheMemoryThereIs) {
   SCOPED_TRACE(DescribeSeed(seed));
   std::mt19937 random(seed);
   const std::string text =
-      "root ::= value\nvalue ::= \"a\" value \"b\" | \"\xC3\xA9\" value \"\xC3\xAA\" | [ab]? value? "
+      "root ::= value\nvalue ::= \"a\" value \"b\" | \"\xC3\xA9\" value \"\xC3\xAA\" | [ab]? "
+      "value? "
       "| \"\"";
   for (int round = 0; round < 10; ++round) {
     const auto trie = RandomTrie(random);
@@ -213,7 +214,8 @@ TEST(Matcher, WhatMatchesNothingDoesNotCompile) {
 
 TEST(Matcher, LimitsAreErrorsAndNothingElse) {
   const auto trie = MakeTrie({"</s>", "(", ")"}, {0});
-  const auto grammar = Compile("root ::= \"(\" root \")\" | \"\"", trie, {.max_state_bytes = 50'000});
+  const auto grammar =
+      Compile("root ::= \"(\" root \")\" | \"\"", trie, {.max_state_bytes = 50'000});
   GrammarMatcher matcher(grammar);
   absl::Status status;
   int depth = 0;

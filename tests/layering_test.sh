@@ -13,7 +13,7 @@ forbid() {  # REASON PATTERN FOLDER…
 servers='grpc|google/protobuf|octogate/v1/|hiredis|faiss'
 
 forbid "kernels/ has the standard library only" "absl|nlohmann|common/|workers/|retrieval/|router/|gateway/|$servers" kernels
-forbid "workers/model and workers/engine need no server library" "$servers|spdlog|yaml-cpp|workers/server/" workers/model workers/engine
+forbid "workers/model, workers/engine and workers/grammar need no server library" "$servers|spdlog|yaml-cpp|workers/server/" workers/model workers/engine workers/grammar
 forbid "workers/ includes no higher layer" "router/|gateway/" workers
 forbid "retrieval/ includes common/ only" "kernels/|workers/|router/|gateway/" retrieval
 forbid "router/ includes retrieval/, common/ and proto/ only" "kernels/|workers/|gateway/" router

@@ -13,9 +13,11 @@ Answer::Answer(const GenerateRequest* request, std::span<const int32_t> eos_toke
       max_tokens_(max_tokens),
       sampler_(request->sampling, request->prompt),
       stop_matcher_(request->stop) {
+  if (request->constraint != nullptr) constraint_ = request->constraint->Fork();
   if (tokenizer != nullptr) decoder_.emplace(tokenizer, request->skip_special_tokens);
   for (int32_t id : request->generated_prefix) {
     sampler_.Append(id);
+    if (constraint_ != nullptr) constraint_status_.Update(constraint_->Accept(id));
     ++length_;
     Decode(id);  // has been delivered; what is still held back comes with the next tokens
   }
@@ -32,7 +34,7 @@ absl::Status Answer::CheckPrefix() const {
     return absl::InvalidArgumentError(
         "generated_prefix holds a stop string: that answer had ended");
   }
-  return absl::OkStatus();
+  return constraint_status_;
 }
 
 bool Answer::IsStopToken(int32_t id) const {
@@ -62,14 +64,27 @@ absl::Status Answer::Advance(std::span<float> logits, SamplerScratch& scratch,
   }
   const int logprobs = request_->sampling.logprobs;
   if (logprobs >= 0) raw_logits_.assign(logits.begin(), logits.end());
+  if (absl::Status status = Constrain(logits); !status.ok()) return status;
   const absl::StatusOr<int32_t> id = sampler_.Sample(logits, scratch);
   if (!id.ok()) return id.status();
+  if (constraint_ != nullptr) {
+    if (absl::Status status = constraint_->Accept(*id); !status.ok()) return status;
+  }
   if (logprobs >= 0) event.logprobs.push_back(ComputeLogprobs(raw_logits_, *id, logprobs));
   Accept(*id, event);
   return absl::OkStatus();
 }
 
+absl::Status Answer::Constrain(std::span<float> logits) {
+  if (constraint_ == nullptr) return absl::OkStatus();
+  mask_.resize(constraint_->mask_words());
+  if (absl::Status status = constraint_->FillMask(mask_); !status.ok()) return status;
+  return ApplyMask(mask_, logits);
+}
+
 int Answer::RankedCount() const {
+  // The largest logits need not be allowed ones.
+  if (constraint_ != nullptr) return 0;
   // Log-probabilities are made of the host's sums.
   if (request_->sampling.logprobs >= 0) return 0;
   if (generated() == 0 && !request_->score_first_tokens.empty()) return 0;

@@ -13,6 +13,7 @@
 #include "workers/engine/request.h"
 #include "workers/engine/sampler.h"
 #include "workers/engine/stop.h"
+#include "workers/engine/token_constraint.h"
 #include "workers/model/tokenizer.h"
 
 namespace octogate::workers {
@@ -26,7 +27,8 @@ class Answer {
   Answer(const GenerateRequest* request, std::span<const int32_t> eos_token_ids,
          const Tokenizer* tokenizer, int max_tokens);
 
-  // INVALID_ARGUMENT where generated_prefix holds what would have ended the answer.
+  // INVALID_ARGUMENT where generated_prefix holds what would have ended the answer or what its
+  // constraint does not allow.
   absl::Status CheckPrefix() const;
 
   // Chooses the next token from `logits`, which are overwritten, and fills in what is new in
@@ -47,6 +49,8 @@ class Answer {
 
  private:
   bool IsStopToken(int32_t id) const;
+  // Forbids what the request's constraint does not allow, if it has one.
+  absl::Status Constrain(std::span<float> logits);
   // The answer goes on with `id`.
   void Accept(int32_t id, GenerateEvent& event);
   // New text of the answer, cut at a stop string.
@@ -57,9 +61,12 @@ class Answer {
   const int max_tokens_;
   Sampler sampler_;
   StopMatcher stop_matcher_;
-  std::optional<StreamDecoder> decoder_;  // none without a tokenizer
-  int length_ = 0;                        // tokens, generated_prefix included
-  std::vector<float> raw_logits_;         // scratch, where log-probabilities are wanted
+  std::optional<StreamDecoder> decoder_;         // none without a tokenizer
+  std::unique_ptr<TokenConstraint> constraint_;  // may be null
+  absl::Status constraint_status_;               // of what it was told
+  std::vector<uint64_t> mask_;                   // scratch
+  int length_ = 0;                               // tokens, generated_prefix included
+  std::vector<float> raw_logits_;                // scratch, where log-probabilities are wanted
 };
 
 }  // namespace octogate::workers

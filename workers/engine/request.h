@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "workers/engine/sampling_parameters.h"
+#include "workers/engine/token_constraint.h"
 
 namespace octogate::workers {
 
@@ -55,6 +57,11 @@ struct GenerateRequest {
   // Checked before every step, while waiting too. Infinite: none.
   absl::Time deadline = absl::InfiniteFuture();
   ServiceTerms terms;
+
+  // Where not null, only tokens that it allows are sampled: a fork of it, which stands at the
+  // beginning of the answer, is asked before each. Where it allows none, or fails, the answer ends
+  // with that error. Log-probabilities are over all tokens all the same. Excludes ignore_eos.
+  std::shared_ptr<const TokenConstraint> constraint;
 
   // Scores of these tokens at the first position of the answer, reported with the first token.
   std::vector<int32_t> score_first_tokens;

@@ -73,6 +73,10 @@ absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits
   if (!request.stop.empty() && !limits.has_tokenizer) {
     return absl::InvalidArgumentError("stop strings need a tokenizer; this engine has none");
   }
+  if (request.constraint != nullptr && request.ignore_eos) {
+    return absl::InvalidArgumentError(
+        "ignore_eos excludes a constraint, which decides where the answer ends");
+  }
   if (request.max_tokens < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_tokens is ", request.max_tokens, "; it must be at least 1"));

@@ -252,7 +252,8 @@ void Trim(Automaton& automaton) {
   for (uint32_t state = 0; state < size; ++state) {
     if (!useful[state]) continue;
     for (const AutomatonEdge& edge : automaton.edges[state]) {
-      if (useful[edge.target]) kept.edges[index[state]].push_back({edge.symbol, index[edge.target]});
+      if (useful[edge.target])
+        kept.edges[index[state]].push_back({edge.symbol, index[edge.target]});
     }
     std::sort(kept.edges[index[state]].begin(), kept.edges[index[state]].end());
   }

@@ -159,8 +159,8 @@ absl::Status GrammarMatcher::AcceptToken(int32_t id) {
 
 absl::Status GrammarMatcher::Rollback(size_t count) {
   if (count > history_.size()) {
-    return absl::OutOfRangeError(absl::StrCat("only the last ", history_.size(),
-                                              " tokens are remembered, not ", count));
+    return absl::OutOfRangeError(
+        absl::StrCat("only the last ", history_.size(), " tokens are remembered, not ", count));
   }
   if (count == 0) return absl::OkStatus();
   absl::MutexLock lock(&grammar_->mutex_);
@@ -188,7 +188,7 @@ bool GrammarMatcher::IsComplete() const {
   return grammar_->states_.Complete(state_);
 }
 
-std::string GrammarMatcher::ShortestCompletion() const {
+absl::StatusOr<std::string> GrammarMatcher::ShortestCompletion() const {
   absl::MutexLock lock(&grammar_->mutex_);
   return grammar_->states_.ShortestCompletion(state_);
 }

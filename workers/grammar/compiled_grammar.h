@@ -111,12 +111,14 @@ class GrammarMatcher {
   // mask_words() of the grammar. RESOURCE_EXHAUSTED where a limit was reached.
   absl::Status FillMask(std::span<uint64_t> words) const;
 
+  size_t mask_words() const { return grammar_->mask_words(); }
+
   // Whether the text is a whole one of the grammar: exactly then it may end.
   bool IsComplete() const;
   // Whether an end-of-sequence token was accepted: nothing may follow it.
   bool ended() const { return ended_; }
-  // One of the shortest texts that make it complete.
-  std::string ShortestCompletion() const;
+  // One of the shortest texts that make it complete; RESOURCE_EXHAUSTED for one past 1 MiB.
+  absl::StatusOr<std::string> ShortestCompletion() const;
 
  private:
   GrammarMatcher(std::shared_ptr<const CompiledGrammar> grammar, StateId state, bool ended);

@@ -123,12 +123,12 @@ class Parser {
     if (!AtDefinition()) return Error("expected a rule: \"name ::= …\"");
     OCTOGATE_ASSIGN_OR_RETURN(const uint32_t index, RuleIndex(TakeName(), begin));
     if (grammar_.rules[index].line != 0) {
-      return ErrorAt(begin, absl::StrCat("the rule \"", grammar_.rules[index].name,
-                                         "\" is defined already in line ",
-                                         grammar_.rules[index].line));
+      return ErrorAt(begin,
+                     absl::StrCat("the rule \"", grammar_.rules[index].name,
+                                  "\" is defined already in line ", grammar_.rules[index].line));
     }
-    grammar_.rules[index].line =
-        static_cast<int>(1 + std::count(text_.begin(), text_.begin() + static_cast<long>(begin), '\n'));
+    grammar_.rules[index].line = static_cast<int>(
+        1 + std::count(text_.begin(), text_.begin() + static_cast<long>(begin), '\n'));
     SkipBlanks();
     at_ += 3;  // ::=
     OCTOGATE_ASSIGN_OR_RETURN(grammar_.rules[index].node, ParseAlternation(0));
@@ -210,8 +210,8 @@ class Parser {
             Grammar::kMaxWordBytes, " bytes; \"$", name, "\" is where that begins"));
       }
       if (word.empty() || !IsValidUtf8(word)) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "a word of \"$", name, "\" is ", word.empty() ? "empty" : "not valid UTF-8"));
+        return absl::InvalidArgumentError(absl::StrCat("a word of \"$", name, "\" is ",
+                                                       word.empty() ? "empty" : "not valid UTF-8"));
       }
     }
     const auto index = static_cast<uint32_t>(grammar_.words.size());
@@ -370,9 +370,8 @@ class Parser {
 
 absl::StatusOr<Grammar> ParseGrammar(std::string_view text, const GrammarOptions& options) {
   if (text.size() > Grammar::kMaxTextBytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("the grammar has ", text.size(),
-                                                     " bytes; the limit is ",
-                                                     Grammar::kMaxTextBytes));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the grammar has ", text.size(), " bytes; the limit is ", Grammar::kMaxTextBytes));
   }
   if (!IsValidUtf8(text)) return absl::InvalidArgumentError("the grammar is not valid UTF-8");
   return Parser(text, options).Parse();

@@ -11,10 +11,10 @@
 //   query  ::= "select"i ws $column      "…"i ignores the case of ASCII letters; $name stands for
 //                                        one of the words that GrammarOptions::words has for it
 //
-// Literals and classes know the escapes \n \r \t \\ \" \' \[ \] \^ \- \xHH \uHHHH \UHHHHHHHH, each a
-// character (\xHH is U+00HH). A rule goes on over the ends of lines, until the next "name ::=". The
-// text is UTF-8, and so is what a grammar generates. Rules may be recursive in every way, the left
-// one too, and ambiguous.
+// Literals and classes know the escapes \n \r \t \\ \" \' \[ \] \^ \- \xHH \uHHHH \UHHHHHHHH, each
+// a character (\xHH is U+00HH). A rule goes on over the ends of lines, until the next "name ::=".
+// The text is UTF-8, and so is what a grammar generates. Rules may be recursive in every way, the
+// left one too, and ambiguous.
 #ifndef OCTOGATE_WORKERS_GRAMMAR_GRAMMAR_H_
 #define OCTOGATE_WORKERS_GRAMMAR_GRAMMAR_H_
 

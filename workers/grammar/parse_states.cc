@@ -221,7 +221,7 @@ void ParseStates::Collect(std::span<const uint32_t> pins) {
   }
 }
 
-std::string ParseStates::ShortestCompletion(StateId state) const {
+absl::StatusOr<std::string> ParseStates::ShortestCompletion(StateId state) const {
   // The cost of what follows a rule, by rule and the state in which it began. Those that a state
   // waits with began in it or before it; within one state, costs are lowered until none changes.
   constexpr uint64_t kInfinite = std::numeric_limits<uint64_t>::max();
@@ -277,7 +277,11 @@ std::string ParseStates::ShortestCompletion(StateId state) const {
       item = candidate;
     }
   }
-  while (best != kInfinite) {
+  if (best > kMaxCompletionBytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the shortest way to complete the text has more than ", kMaxCompletionBytes, " bytes"));
+  }
+  for (;;) {
     // To the end of the item's rule; what is still to come after calls is stacked.
     std::vector<uint32_t> places = {item.place};
     while (!places.empty()) {

@@ -22,6 +22,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "workers/grammar/rule_network.h"
 
 namespace octogate::workers {
@@ -71,8 +72,10 @@ class ParseStates {
   std::span<const Item> Kernel(StateId state) const {
     return std::span(sets_[state].items).first(sets_[state].kernel);
   }
-  // One of the shortest texts that complete the text so far. `state` is not kDead.
-  std::string ShortestCompletion(StateId state) const;
+  // One of the shortest texts that complete the text so far; RESOURCE_EXHAUSTED where they have
+  // more than kMaxCompletionBytes. `state` is not kDead.
+  static constexpr size_t kMaxCompletionBytes = size_t{1} << 20;
+  absl::StatusOr<std::string> ShortestCompletion(StateId state) const;
 
   // OK, or why a call returned kFailed; until BeginWork.
   const absl::Status& status() const { return status_; }

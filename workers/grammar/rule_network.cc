@@ -79,12 +79,10 @@ class NetworkBuilder {
     }
     FindDistances();
     if (distance_[first_state_[grammar_.root]] == kInfinite) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("no text matches the grammar: its rule \"", Name(grammar_.root),
-                       "\" cannot be completed",
-                       automata_.size() > grammar_.rules.size()
-                           ? ", perhaps for want of words for a $name"
-                           : "; give its recursion a way out"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "no text matches the grammar: its rule \"", Name(grammar_.root), "\" cannot be completed",
+          automata_.size() > grammar_.rules.size() ? ", perhaps for want of words for a $name"
+                                                   : "; give its recursion a way out"));
     }
     return Assemble();
   }
@@ -153,9 +151,9 @@ class NetworkBuilder {
       }
     }
     OCTOGATE_ASSIGN_OR_RETURN(Automaton automaton, builder.Build(start, end));
-    OCTOGATE_ASSIGN_OR_RETURN(automata_[rule],
-                              LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule,
-                                                     RuleNetwork::kMaxStates));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        automata_[rule],
+        LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule, RuleNetwork::kMaxStates));
     built_[rule] = true;
     total_states_ += automata_[rule].size();
     if (total_states_ > RuleNetwork::kMaxStates) {
@@ -280,7 +278,7 @@ class NetworkBuilder {
     shortest_.assign(count, 0);
     struct Incoming {
       uint32_t source;
-      uint32_t edge;  // among its source's
+      uint32_t edge;   // among its source's
       uint32_t other;  // of a call: the target, for the lists by rule
     };
     std::vector<std::vector<Incoming>> by_target(count);
@@ -342,6 +340,13 @@ class NetworkBuilder {
            (!IsRule(edge.symbol) || Productive(edge.symbol - kFirstRule));
   }
 
+  // The edge that begins a shortest way. Joining the byte edges of one class keeps neither their
+  // order nor their number, so one of those is known by its target.
+  struct Shortest {
+    bool is_call = false;
+    uint32_t number = kInfinite;  // of the call among the state's, or the target
+  };
+
   RuleNetwork Assemble() const {
     RuleNetwork network;
     // States and rules in the order in which the root reaches them.
@@ -373,6 +378,7 @@ class NetworkBuilder {
       uint32_t target;
     };
     std::vector<Edge> byte_edges;
+    std::vector<Shortest> shortest;  // by state
     for (uint32_t i = 0; i < states.size(); ++i) {
       const auto [rule, state] = states[i];
       const uint32_t own = first_state_[rule] + state;
@@ -382,18 +388,18 @@ class NetworkBuilder {
                              .distance = distance_[own],
                              .first_call = static_cast<uint32_t>(network.calls.size())};
       uint32_t calls = 0;
+      shortest.emplace_back();
       for (uint32_t e = 0; e < edges.size(); ++e) {
         if (!Useful(rule, edges[e])) continue;
         const uint32_t target = add_state(rule, edges[e].target);
         if (IsRule(edges[e].symbol)) {
-          if (e == shortest_[own]) out.shortest = kInfinite - calls;  // see below
+          if (e == shortest_[own]) shortest.back() = {.is_call = true, .number = calls};
           ++calls;
           network.calls.push_back({add_rule(edges[e].symbol - kFirstRule), target});
         } else {
           byte_edges.push_back({i, edges[e].symbol, target});
           columns[edges[e].symbol].emplace_back(i, target);
-          // Edges of one class are joined below, which keeps neither order nor number.
-          if (e == shortest_[own]) out.shortest = target;
+          if (e == shortest_[own]) shortest.back() = {.is_call = false, .number = target};
         }
       }
       network.states.push_back(out);
@@ -403,8 +409,8 @@ class NetworkBuilder {
     std::array<uint8_t, 256> class_of_symbol{};
     for (size_t byte = 0; byte < 256; ++byte) {
       const Symbol symbol = intervals_.Of(static_cast<uint8_t>(byte));
-      const auto [entry, added] = classes.try_emplace(
-          columns[symbol], static_cast<uint8_t>(network.class_bytes.size()));
+      const auto [entry, added] =
+          classes.try_emplace(columns[symbol], static_cast<uint8_t>(network.class_bytes.size()));
       if (added) network.class_bytes.push_back(static_cast<uint8_t>(byte));
       class_of_symbol[symbol] = entry->second;
       network.class_of_byte[byte] = entry->second;
@@ -422,17 +428,13 @@ class NetworkBuilder {
       for (const auto& [byte_class, target] : own) {
         network.byte_edges.push_back({byte_class, target});
       }
-      const auto [rule, original] = states[i];
-      const std::vector<AutomatonEdge>& edges = automata_[rule].edges[original];
-      const uint32_t shortest = shortest_[first_state_[rule] + original];
-      if (shortest < edges.size() && IsRule(edges[shortest].symbol)) {
-        state.shortest = static_cast<uint32_t>(own.size()) + (kInfinite - state.shortest);
-      } else if (!own.empty()) {
-        const uint32_t target = state.shortest;
-        state.shortest = static_cast<uint32_t>(
-            std::find_if(own.begin(), own.end(),
-                         [&](const auto& edge) { return edge.second == target; }) -
-            own.begin());
+      const Shortest& way = shortest[i];
+      if (way.is_call) {
+        state.shortest = static_cast<uint32_t>(own.size()) + way.number;
+      } else {
+        const auto edge = std::find_if(
+            own.begin(), own.end(), [&](const auto& other) { return other.second == way.number; });
+        state.shortest = static_cast<uint32_t>(edge - own.begin());
       }
     }
     network.states.push_back({.first_byte_edge = static_cast<uint32_t>(network.byte_edges.size()),

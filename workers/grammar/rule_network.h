@@ -60,9 +60,9 @@ struct RuleNetwork {
   uint32_t state_count() const { return static_cast<uint32_t>(states.size() - 1); }
   size_t class_count() const { return class_bytes.size(); }
   std::span<const ByteEdge> byte_edges_of(uint32_t state) const {
-    return std::span(byte_edges).subspan(
-        states[state].first_byte_edge,
-        states[state + 1].first_byte_edge - states[state].first_byte_edge);
+    return std::span(byte_edges)
+        .subspan(states[state].first_byte_edge,
+                 states[state + 1].first_byte_edge - states[state].first_byte_edge);
   }
   std::span<const Call> calls_of(uint32_t state) const {
     return std::span(calls).subspan(states[state].first_call,

@@ -20,38 +20,213 @@ constexpr std::string_view kNamePart = "abcdefghijklmnopqrstuvwxyz_0123456789";
 
 // Words that either dialect reserves in some place: never bare names.
 const std::vector<std::string>& Keywords() {
-  static const auto* const keywords = new std::vector<std::string>{
-      "abort", "action", "add", "after", "all", "alter", "always", "analyse", "analyze", "and", "any", "array", "as",
-      "asc", "asymmetric", "attach", "authorization", "autoincrement", "before", "begin", "between", "binary", "both",
-      "by", "cascade", "case", "cast", "check", "collate", "collation", "column", "commit", "concurrently", "conflict",
-      "constraint", "create", "cross", "current", "current_catalog", "current_date", "current_role", "current_schema",
-      "current_time", "current_timestamp", "current_user", "database", "default", "deferrable", "deferred", "delete",
-      "desc", "detach", "distinct", "do", "drop", "each", "else", "end", "escape", "except", "exclude", "exclusive",
-      "exists", "explain", "fail", "false", "fetch", "filter", "first", "following", "for", "foreign", "freeze",
-      "from", "full", "generated", "glob", "grant", "group", "groups", "having", "if", "ignore", "ilike",
-      "immediate", "in", "index", "indexed", "initially", "inner", "insert", "instead", "intersect", "into", "is",
-      "isnull", "join", "key", "last", "lateral", "leading", "left", "like", "limit", "localtime", "localtimestamp",
-      "match", "materialized", "natural", "no", "not", "nothing", "notnull", "null", "nulls", "of", "offset", "on",
-      "only", "or", "order", "others", "outer", "over", "overlaps", "partition", "placing", "plan", "pragma",
-      "preceding", "primary", "query", "raise", "range", "recursive", "references", "regexp", "reindex", "release",
-      "rename", "replace", "restrict", "returning", "right", "rollback", "row", "rows", "savepoint", "select",
-      "session_user", "set", "similar", "some", "symmetric", "system_user", "table", "tablesample", "temp",
-      "temporary", "then", "ties", "to", "trailing", "transaction", "trigger", "true", "unbounded", "union", "unique",
-      "update", "user", "using", "vacuum", "values", "variadic", "verbose", "view", "virtual", "when", "where",
-      "window", "with", "within", "without"};
+  static const auto* const keywords = new std::vector<std::string>{"abort",
+                                                                   "action",
+                                                                   "add",
+                                                                   "after",
+                                                                   "all",
+                                                                   "alter",
+                                                                   "always",
+                                                                   "analyse",
+                                                                   "analyze",
+                                                                   "and",
+                                                                   "any",
+                                                                   "array",
+                                                                   "as",
+                                                                   "asc",
+                                                                   "asymmetric",
+                                                                   "attach",
+                                                                   "authorization",
+                                                                   "autoincrement",
+                                                                   "before",
+                                                                   "begin",
+                                                                   "between",
+                                                                   "binary",
+                                                                   "both",
+                                                                   "by",
+                                                                   "cascade",
+                                                                   "case",
+                                                                   "cast",
+                                                                   "check",
+                                                                   "collate",
+                                                                   "collation",
+                                                                   "column",
+                                                                   "commit",
+                                                                   "concurrently",
+                                                                   "conflict",
+                                                                   "constraint",
+                                                                   "create",
+                                                                   "cross",
+                                                                   "current",
+                                                                   "current_catalog",
+                                                                   "current_date",
+                                                                   "current_role",
+                                                                   "current_schema",
+                                                                   "current_time",
+                                                                   "current_timestamp",
+                                                                   "current_user",
+                                                                   "database",
+                                                                   "default",
+                                                                   "deferrable",
+                                                                   "deferred",
+                                                                   "delete",
+                                                                   "desc",
+                                                                   "detach",
+                                                                   "distinct",
+                                                                   "do",
+                                                                   "drop",
+                                                                   "each",
+                                                                   "else",
+                                                                   "end",
+                                                                   "escape",
+                                                                   "except",
+                                                                   "exclude",
+                                                                   "exclusive",
+                                                                   "exists",
+                                                                   "explain",
+                                                                   "fail",
+                                                                   "false",
+                                                                   "fetch",
+                                                                   "filter",
+                                                                   "first",
+                                                                   "following",
+                                                                   "for",
+                                                                   "foreign",
+                                                                   "freeze",
+                                                                   "from",
+                                                                   "full",
+                                                                   "generated",
+                                                                   "glob",
+                                                                   "grant",
+                                                                   "group",
+                                                                   "groups",
+                                                                   "having",
+                                                                   "if",
+                                                                   "ignore",
+                                                                   "ilike",
+                                                                   "immediate",
+                                                                   "in",
+                                                                   "index",
+                                                                   "indexed",
+                                                                   "initially",
+                                                                   "inner",
+                                                                   "insert",
+                                                                   "instead",
+                                                                   "intersect",
+                                                                   "into",
+                                                                   "is",
+                                                                   "isnull",
+                                                                   "join",
+                                                                   "key",
+                                                                   "last",
+                                                                   "lateral",
+                                                                   "leading",
+                                                                   "left",
+                                                                   "like",
+                                                                   "limit",
+                                                                   "localtime",
+                                                                   "localtimestamp",
+                                                                   "match",
+                                                                   "materialized",
+                                                                   "natural",
+                                                                   "no",
+                                                                   "not",
+                                                                   "nothing",
+                                                                   "notnull",
+                                                                   "null",
+                                                                   "nulls",
+                                                                   "of",
+                                                                   "offset",
+                                                                   "on",
+                                                                   "only",
+                                                                   "or",
+                                                                   "order",
+                                                                   "others",
+                                                                   "outer",
+                                                                   "over",
+                                                                   "overlaps",
+                                                                   "partition",
+                                                                   "placing",
+                                                                   "plan",
+                                                                   "pragma",
+                                                                   "preceding",
+                                                                   "primary",
+                                                                   "query",
+                                                                   "raise",
+                                                                   "range",
+                                                                   "recursive",
+                                                                   "references",
+                                                                   "regexp",
+                                                                   "reindex",
+                                                                   "release",
+                                                                   "rename",
+                                                                   "replace",
+                                                                   "restrict",
+                                                                   "returning",
+                                                                   "right",
+                                                                   "rollback",
+                                                                   "row",
+                                                                   "rows",
+                                                                   "savepoint",
+                                                                   "select",
+                                                                   "session_user",
+                                                                   "set",
+                                                                   "similar",
+                                                                   "some",
+                                                                   "symmetric",
+                                                                   "system_user",
+                                                                   "table",
+                                                                   "tablesample",
+                                                                   "temp",
+                                                                   "temporary",
+                                                                   "then",
+                                                                   "ties",
+                                                                   "to",
+                                                                   "trailing",
+                                                                   "transaction",
+                                                                   "trigger",
+                                                                   "true",
+                                                                   "unbounded",
+                                                                   "union",
+                                                                   "unique",
+                                                                   "update",
+                                                                   "user",
+                                                                   "using",
+                                                                   "vacuum",
+                                                                   "values",
+                                                                   "variadic",
+                                                                   "verbose",
+                                                                   "view",
+                                                                   "virtual",
+                                                                   "when",
+                                                                   "where",
+                                                                   "window",
+                                                                   "with",
+                                                                   "within",
+                                                                   "without"};
   return *keywords;
 }
 
-bool IsKeyword(const std::string& lower) {
-  return std::binary_search(Keywords().begin(), Keywords().end(), lower);
+// Of these, what SQLite takes for a name wherever a table or a column can stand.
+bool IsNameInSqlite(const std::string& lower) {
+  static const auto* const names = new std::set<std::string>{
+      "action", "any",     "array", "database", "key",  "match",   "plan",
+      "query",  "similar", "user",  "verbose",  "view", "virtual", "within"};
+  return names->count(lower) > 0;
 }
 
-// Whether a name needs no quotation marks.
-bool IsBare(std::string_view name, bool any_case) {
+bool IsKeyword(const std::string& lower, SqlDialect dialect) {
+  return std::binary_search(Keywords().begin(), Keywords().end(), lower) &&
+         !(dialect == SqlDialect::kSqlite && IsNameInSqlite(lower));
+}
+
+// Whether a name needs no quotation marks. PostgreSQL reads bare names as if in lower case.
+bool IsBare(std::string_view name, SqlDialect dialect) {
+  const bool any_case = dialect == SqlDialect::kSqlite;
   const std::string lower = absl::AsciiStrToLower({name.data(), name.size()});
   return (any_case || lower == name) && kNameStart.find(lower[0]) != kNameStart.npos &&
          lower.find_first_not_of(kNamePart.data(), 0, kNamePart.size()) == lower.npos &&
-         !IsKeyword(lower);
+         !IsKeyword(lower, dialect);
 }
 
 struct Spellings {
@@ -64,7 +239,7 @@ Spellings Spell(const std::vector<std::string>& names, SqlDialect dialect) {
   Spellings spellings;
   spellings.quoted.ignore_case = sqlite;
   for (const std::string& name : names) {
-    if (IsBare(name, /*any_case=*/sqlite)) spellings.bare.words.push_back(name);
+    if (IsBare(name, dialect)) spellings.bare.words.push_back(name);
     spellings.quoted.words.push_back(
         absl::StrCat("\"", absl::StrReplaceAll(name, {{"\"", "\"\""}}), "\""));
     if (!sqlite) continue;
@@ -78,10 +253,11 @@ Spellings Spell(const std::vector<std::string>& names, SqlDialect dialect) {
 absl::Status CheckNames(const std::vector<std::string>& names, std::string_view what) {
   for (const std::string& name : names) {
     if (name.empty() || name.size() > kMaxNameBytes || name.find('\0') != name.npos) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("among the ", std::string(what), " is one that is ",
-                       name.empty() ? "empty" : absl::StrCat("longer than ", kMaxNameBytes,
-                                                             " bytes or holds a zero byte")));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "among the ", std::string(what), " is one that is ",
+          name.empty()
+              ? "empty"
+              : absl::StrCat("longer than ", kMaxNameBytes, " bytes or holds a zero byte")));
     }
   }
   return absl::OkStatus();

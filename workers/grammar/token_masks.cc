@@ -37,7 +37,8 @@ TokenMasks::Tokens TokenMasks::Store(std::span<const uint64_t> words) const {
 }
 
 void TokenMasks::Add(const Tokens& tokens, std::span<uint64_t> words) {
-  for (const int32_t id : tokens.list) words[static_cast<size_t>(id) / 64] |= uint64_t{1} << id % 64;
+  for (const int32_t id : tokens.list)
+    words[static_cast<size_t>(id) / 64] |= uint64_t{1} << id % 64;
   for (size_t i = 0; i < tokens.words.size(); ++i) words[i] |= tokens.words[i];
 }
 

@@ -71,8 +71,8 @@ class TokenMasks {
   std::vector<std::unique_ptr<PlaceMask>> place_masks_;
   size_t place_count_ = 0;
   absl::flat_hash_map<StateId, Tokens> state_masks_;
-  size_t bytes_ = 0;        // of both
-  size_t state_bytes_ = 0;  // of the latter
+  size_t bytes_ = 0;           // of both
+  size_t state_bytes_ = 0;     // of the latter
   std::vector<StateId> path_;  // scratch: the state at each depth of the trie
   std::vector<uint64_t> place_words_;
 };

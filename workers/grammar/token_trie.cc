@@ -18,9 +18,9 @@ absl::StatusOr<TokenTrie> TokenTrie::Create(TokenVocabulary vocabulary) {
   const std::vector<std::string>& bytes = trie.vocabulary_.bytes;
   for (const int32_t id : trie.vocabulary_.end_ids) {
     if (id < 0 || static_cast<size_t>(id) >= bytes.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the end-of-sequence token ", id, " is not in the vocabulary of ",
-                       bytes.size(), " tokens"));
+      return absl::InvalidArgumentError(absl::StrCat("the end-of-sequence token ", id,
+                                                     " is not in the vocabulary of ", bytes.size(),
+                                                     " tokens"));
     }
   }
   std::vector<int32_t> order;

@@ -50,7 +50,9 @@ class TokenTrie {
   bool has_children(uint32_t node) const { return nodes_[node].skip > node + 1; }
   int max_depth() const { return max_depth_; }
 
-  std::string_view bytes(int32_t token) const { return vocabulary_.bytes[static_cast<size_t>(token)]; }
+  std::string_view bytes(int32_t token) const {
+    return vocabulary_.bytes[static_cast<size_t>(token)];
+  }
   int vocab_size() const { return static_cast<int>(vocabulary_.bytes.size()); }
   std::span<const int32_t> end_ids() const { return vocabulary_.end_ids; }
   bool IsEnd(int32_t token) const;

@@ -55,9 +55,9 @@ TEST(Notation, ItemsMeanWhatTheySay) {
 
 TEST(Notation, RepetitionsHaveBounds) {
   const std::pair<const char*, std::vector<bool>> cases[] = {
-      {"*", {true, true, true, true}},       {"+", {false, true, true, true}},
-      {"?", {true, true, false, false}},     {"{2}", {false, false, true, false}},
-      {"{2,}", {false, false, true, true}},  {"{ 1 , 2 }", {false, true, true, false}},
+      {"*", {true, true, true, true}},      {"+", {false, true, true, true}},
+      {"?", {true, true, false, false}},    {"{2}", {false, false, true, false}},
+      {"{2,}", {false, false, true, true}}, {"{ 1 , 2 }", {false, true, true, false}},
       {"{0}", {true, false, false, false}}, {"{2}*", {true, false, true, false}}};
   for (const auto& [operators, accepted] : cases) {
     for (size_t count = 0; count < accepted.size(); ++count) {

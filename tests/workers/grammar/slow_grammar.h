@@ -1,5 +1,5 @@
-// Random small grammars, and a slow recogniser of their texts that shares nothing with the one under
-// test: it tries every cut of a text, for every rule and span, until nothing changes.
+// Random small grammars, and a slow recogniser of their texts that shares nothing with the one
+// under test: it tries every cut of a text, for every rule and span, until nothing changes.
 #ifndef OCTOGATE_TESTS_WORKERS_GRAMMAR_SLOW_GRAMMAR_H_
 #define OCTOGATE_TESTS_WORKERS_GRAMMAR_SLOW_GRAMMAR_H_
 

@@ -93,7 +93,7 @@ TEST(TokenMask, IsSoundAndCompleteForRandomGrammarsAndVocabularies) {
           if (!Has(mask, id)) continue;
           choices.push_back(id);
           const std::string longer = text + std::string(trie->bytes(id));
-          const std::string whole = longer + fork.ShortestCompletion();
+          const std::string whole = longer + fork.ShortestCompletion().value();
           if (whole.size() > 12) continue;
           ASSERT_TRUE(slow.Accepts(whole)) << longer << ": " << whole;
         }
@@ -117,7 +117,8 @@ TEST(TokenMask, DoesNotDependOnTheMemoryThereIs) {
   SCOPED_TRACE(DescribeSeed(seed));
   std::mt19937 random(seed);
   const std::string text =
-      "root ::= value\nvalue ::= \"a\" value \"b\" | \"\xC3\xA9\" value \"\xC3\xAA\" | [ab]? value? "
+      "root ::= value\nvalue ::= \"a\" value \"b\" | \"\xC3\xA9\" value \"\xC3\xAA\" | [ab]? "
+      "value? "
       "| \"\"";
   for (int round = 0; round < 10; ++round) {
     const auto trie = RandomTrie(random);
@@ -161,7 +162,7 @@ TEST(Matcher, ForksGoTheirOwnWay) {
   EXPECT_TRUE(left.AcceptToken(0).ok());
   EXPECT_TRUE(left.ended());
   EXPECT_FALSE(matcher.IsComplete());
-  EXPECT_EQ(matcher.ShortestCompletion().size(), 1u);
+  EXPECT_EQ(matcher.ShortestCompletion().value().size(), 1u);
 }
 
 TEST(Matcher, TakesTokensBack) {
@@ -213,7 +214,8 @@ TEST(Matcher, WhatMatchesNothingDoesNotCompile) {
 
 TEST(Matcher, LimitsAreErrorsAndNothingElse) {
   const auto trie = MakeTrie({"</s>", "(", ")"}, {0});
-  const auto grammar = Compile("root ::= \"(\" root \")\" | \"\"", trie, {.max_state_bytes = 50'000});
+  const auto grammar =
+      Compile("root ::= \"(\" root \")\" | \"\"", trie, {.max_state_bytes = 50'000});
   GrammarMatcher matcher(grammar);
   absl::Status status;
   int depth = 0;

@@ -1,0 +1,176 @@
+// Answers limited to a grammar: what a mask costs per token, what compiling costs, and how much
+// memory both take, for the vocabularies of GPT-2 and Llama 3.
+//
+// Texts are real ones: gold queries of BIRD's mini-dev under the schema of their database, and the
+// entries of Spider's dev set as JSON. Every token of a text is one mask and one step; "first" is
+// a grammar that has seen nothing yet, "again" the same texts once more. Reads tokenizers/ and
+// text2sql/ in the folder OCTOGATE_TEST_DATA; without it nothing is measured.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+#include "tests/bench/report.h"
+#include "workers/grammar/compiled_grammar.h"
+#include "workers/grammar/sql_grammar.h"
+#include "workers/model/tokenizer.h"
+
+namespace octogate {
+namespace {
+
+using bench::AtMost;
+using Clock = std::chrono::steady_clock;
+using namespace workers;  // NOLINT: a benchmark of one library
+
+template <typename T>
+T OrExit(absl::StatusOr<T> value) {
+  if (value.ok()) return *std::move(value);
+  std::cerr << value.status() << "\n";
+  std::exit(1);
+}
+
+double MicrosecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+nlohmann::json ReadJson(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+double Percentile(std::vector<double>& times, size_t percent) {
+  std::sort(times.begin(), times.end());
+  return times[std::min(times.size() - 1, times.size() * percent / 100)];
+}
+
+struct Vocabulary {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::shared_ptr<const TokenTrie> trie;
+};
+
+Vocabulary Load(const std::filesystem::path& folder) {
+  Vocabulary vocabulary{.tokenizer = OrExit(Tokenizer::Load(folder.string()))};
+  TokenVocabulary tokens{.bytes = OrExit(vocabulary.tokenizer->TokenBytes())};
+  tokens.end_ids.push_back(vocabulary.tokenizer->eos_id().value_or(0));
+  vocabulary.trie = std::make_shared<const TokenTrie>(OrExit(TokenTrie::Create(std::move(tokens))));
+  return vocabulary;
+}
+
+struct Times {
+  std::vector<double> masks;
+  std::vector<double> steps;
+  int refused = 0;
+};
+
+// Follows every text to its end, or to where the grammar does not allow it.
+void Follow(const std::shared_ptr<const CompiledGrammar>& grammar,
+            const std::vector<std::vector<int32_t>>& texts, Times& times) {
+  std::vector<uint64_t> words(grammar->mask_words());
+  for (const std::vector<int32_t>& ids : texts) {
+    GrammarMatcher matcher(grammar);
+    for (const int32_t id : ids) {
+      auto start = Clock::now();
+      const absl::Status filled = matcher.FillMask(words);
+      times.masks.push_back(MicrosecondsSince(start));
+      if (!filled.ok()) OrExit<int>(filled);
+      start = Clock::now();
+      const bool accepted = matcher.AcceptToken(id).ok();
+      times.steps.push_back(MicrosecondsSince(start));
+      if (accepted) continue;
+      ++times.refused;
+      break;
+    }
+  }
+}
+
+void Measure(const std::string& name, const Grammar& parsed, const Vocabulary& vocabulary,
+             const std::vector<std::string>& texts, bench::Report* report) {
+  std::vector<std::vector<int32_t>> encoded;
+  for (const std::string& text : texts) {
+    encoded.push_back(OrExit(vocabulary.tokenizer->Encode(text, {.add_special_tokens = false})));
+  }
+  auto start = Clock::now();
+  const auto grammar = OrExit(CompiledGrammar::Compile(parsed, vocabulary.trie));
+  report->Add({.name = name + ", compile", .value = MicrosecondsSince(start) / 1e3, .unit = "ms"});
+  Times first;
+  Times again;
+  Follow(grammar, encoded, first);
+  Follow(grammar, encoded, again);
+  if (first.refused > 0) {
+    std::cerr << name << ": " << first.refused << " of " << texts.size()
+              << " texts are followed only in part\n";
+  }
+  report->Add({.name = name + ", mask, first, p50",
+               .value = Percentile(first.masks, 50),
+               .unit = "us",
+               .aim = AtMost(50)});
+  report->Add(
+      {.name = name + ", mask, first, p99", .value = Percentile(first.masks, 99), .unit = "us"});
+  report->Add({.name = name + ", mask, first, most", .value = first.masks.back(), .unit = "us"});
+  report->Add({.name = name + ", mask, again, p50",
+               .value = Percentile(again.masks, 50),
+               .unit = "us",
+               .aim = AtMost(50)});
+  report->Add(
+      {.name = name + ", mask, again, p99", .value = Percentile(again.masks, 99), .unit = "us"});
+  report->Add(
+      {.name = name + ", step, first, p50", .value = Percentile(first.steps, 50), .unit = "us"});
+  report->Add(
+      {.name = name + ", step, first, p99", .value = Percentile(first.steps, 99), .unit = "us"});
+  const CompiledGrammar::Stats stats = grammar->stats();
+  report->Add({.name = name + ", memory, states",
+               .value = static_cast<double>(stats.state_bytes) / 1e6,
+               .unit = "MB"});
+  report->Add({.name = name + ", memory, masks",
+               .value = static_cast<double>(stats.mask_bytes) / 1e6,
+               .unit = "MB"});
+}
+
+int Main(int argc, char** argv) {
+  bench::Report report("grammar", argc, argv);
+  const char* named = std::getenv("OCTOGATE_TEST_DATA");
+  if (named == nullptr) {
+    std::cerr << "OCTOGATE_TEST_DATA names no folder; nothing is measured.\n";
+    return report.Print();
+  }
+  const std::filesystem::path data(named);
+  const nlohmann::json entries = ReadJson(data / "text2sql/spider/dev.json");
+  std::vector<std::string> json_texts;
+  for (size_t i = 0; i < 40; ++i) json_texts.push_back(entries[i * 20].dump(i % 2 == 0 ? -1 : 2));
+
+  // The database with the most queries.
+  SqlGrammarOptions schema;
+  std::vector<std::string> queries;
+  const std::string database = "card_games";
+  for (const nlohmann::json& own : ReadJson(data / "text2sql/bird-schemas/dev_tables.json")) {
+    if (own["db_id"] != database) continue;
+    schema.tables = own["table_names_original"].get<std::vector<std::string>>();
+    for (const nlohmann::json& column : own["column_names_original"]) {
+      if (column[0].get<int>() >= 0) schema.columns.push_back(column[1].get<std::string>());
+    }
+  }
+  for (const nlohmann::json& entry :
+       ReadJson(data / "text2sql/bird-mini-dev/mini_dev_sqlite.json")) {
+    if (entry["db_id"] == database) queries.push_back(entry["SQL"].get<std::string>());
+  }
+  for (const char* name : {"gpt2", "llama3"}) {
+    const Vocabulary vocabulary = Load(data / "tokenizers" / name);
+    Measure(absl::StrCat("JSON, ", name), OrExit(JsonGrammar()), vocabulary, json_texts, &report);
+    Measure(absl::StrCat("SQL, ", name), OrExit(SqlGrammar(schema)), vocabulary, queries, &report);
+  }
+  return report.Print();
+}
+
+}  // namespace
+}  // namespace octogate
+
+int main(int argc, char** argv) { return octogate::Main(argc, argv); }

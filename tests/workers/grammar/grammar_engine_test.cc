@@ -1,0 +1,175 @@
+// An engine whose answers keep to a grammar.
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/workers/engine/fresh_seed.h"
+#include "tests/workers/engine/run_requests.h"
+#include "tests/workers/engine/test_models.h"
+#include "workers/grammar/grammar_constraint.h"
+#include "workers/grammar/sql_grammar.h"
+
+namespace octogate::workers {
+namespace {
+
+std::shared_ptr<const CompiledGrammar> Compile(const Engine& engine,
+                                               const absl::StatusOr<Grammar>& grammar) {
+  EXPECT_TRUE(grammar.ok()) << grammar.status();
+  auto bytes = engine.tokenizer()->TokenBytes();
+  EXPECT_TRUE(bytes.ok()) << bytes.status();
+  auto trie =
+      TokenTrie::Create({.bytes = *std::move(bytes), .end_ids = engine.config().eos_token_ids});
+  EXPECT_TRUE(trie.ok()) << trie.status();
+  auto compiled =
+      CompiledGrammar::Compile(*grammar, std::make_shared<const TokenTrie>(*std::move(trie)));
+  EXPECT_TRUE(compiled.ok()) << compiled.status();
+  return *std::move(compiled);
+}
+
+class GrammarEngine : public ::testing::Test {
+ protected:
+  GrammarEngine() : engine_(MakeEngine(FixturePath("llama3"), {.kv_tokens = 4096})) {}
+
+  GenerateRequest Request(const std::shared_ptr<const CompiledGrammar>& grammar, uint64_t seed) {
+    GenerateRequest request;
+    request.prompt = {1, 2, static_cast<int32_t>(3 + seed % 50)};
+    request.max_tokens = 40;
+    request.sampling.temperature = 1;
+    request.sampling.seed = seed;
+    request.constraint = std::make_shared<GrammarConstraint>(GrammarMatcher(grammar));
+    return request;
+  }
+
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(GrammarEngine, AnswersAreTextsOfTheGrammarInAnyBatch) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  const auto grammar = Compile(*engine_, JsonGrammar());
+  std::vector<GenerateRequest> requests;
+  for (uint32_t i = 0; i < 30; ++i) requests.push_back(Request(grammar, seed + i));
+  const std::vector<Outcome> alone = RunAll(*engine_, requests, /*together=*/false);
+  ExpectSameAnswers(RunAll(*engine_, requests, /*together=*/true), alone);
+  int stopped = 0;
+  for (const Outcome& outcome : alone) {
+    ASSERT_TRUE(outcome.finish == FinishReason::kStop || outcome.finish == FinishReason::kLength);
+    GrammarMatcher matcher(grammar);
+    for (const int32_t id : outcome.ids) {
+      const absl::Status status = matcher.AcceptToken(id);
+      ASSERT_TRUE(status.ok()) << status;
+    }
+    EXPECT_EQ(matcher.ended(), outcome.finish == FinishReason::kStop);
+    if (!matcher.ended()) continue;
+    ++stopped;
+    try {
+      [[maybe_unused]] const auto value = nlohmann::json::parse(outcome.text);
+    } catch (const nlohmann::json::out_of_range&) {
+    } catch (const nlohmann::json::exception& error) {
+      ADD_FAILURE() << outcome.text << ": " << error.what();
+    }
+  }
+  EXPECT_GT(stopped, 0);
+}
+
+TEST_F(GrammarEngine, AnswersGoOnWhereAnEarlierAttemptStopped) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  const auto grammar = Compile(*engine_, ParseGrammar("root ::= (\"ab\" | \"cd\"){40}"));
+  const GenerateRequest whole = Request(grammar, seed);
+  const std::vector<Outcome> first = RunAll(*engine_, {whole}, false);
+  ASSERT_GT(first[0].ids.size(), 5u);
+  GenerateRequest rest = whole;
+  rest.generated_prefix.assign(first[0].ids.begin(), first[0].ids.begin() + 5);
+  const std::vector<Outcome> second = RunAll(*engine_, {rest}, false);
+  EXPECT_EQ(second[0].ids, std::vector<int32_t>(first[0].ids.begin() + 5, first[0].ids.end()));
+
+  rest.generated_prefix = {first[0].ids[0], 0, 0, 0};
+  EXPECT_EQ(engine_->Submit(rest, [](const GenerateEvent&) {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  rest.generated_prefix.clear();
+  rest.ignore_eos = true;
+  EXPECT_EQ(engine_->Submit(rest, [](const GenerateEvent&) {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(GrammarEngine, WhatNoTokenSpellsIsAnError) {
+  // A vocabulary in which nothing has bytes.
+  auto trie = TokenTrie::Create({.bytes = std::vector<std::string>(10)});
+  ASSERT_TRUE(trie.ok());
+  const auto grammar = CompiledGrammar::Compile(
+      *ParseGrammar("root ::= \"a\""), std::make_shared<const TokenTrie>(*std::move(trie)));
+  ASSERT_TRUE(grammar.ok());
+  absl::Status status;
+  absl::Notification ended;
+  const auto generation = engine_->Submit(Request(*grammar, 1), [&](const GenerateEvent& event) {
+    if (event.finish == FinishReason::kNone) return;
+    status = event.status;
+    ended.Notify();
+  });
+  ASSERT_TRUE(generation.ok()) << generation.status();
+  ASSERT_TRUE(ended.WaitForNotificationWithTimeout(kLong));
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+}
+
+TEST_F(GrammarEngine, DraftTreesAreMaskedNodeByNode) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  const auto grammar = Compile(*engine_, JsonGrammar());
+  const GrammarConstraint constraint{GrammarMatcher(grammar)};
+  const int vocab_size = grammar->trie().vocab_size();
+  int allowed = 0;
+  for (int round = 0; round < 20; ++round) {
+    // A random tree; half of its tokens continue their parents.
+    std::vector<int32_t> parents;
+    std::vector<int32_t> tokens;
+    std::vector<std::vector<int32_t>> paths;
+    for (int32_t node = 0; node < 20; ++node) {
+      parents.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(node + 1)) - 1);
+      std::vector<int32_t> path;
+      if (parents.back() >= 0) path = paths[static_cast<size_t>(parents.back())];
+      GrammarMatcher matcher(grammar);
+      bool alive = true;
+      for (const int32_t id : path) alive = alive && matcher.AcceptToken(id).ok();
+      std::vector<uint64_t> mask(grammar->mask_words());
+      ASSERT_TRUE(matcher.FillMask(mask).ok());
+      auto token = static_cast<int32_t>(random() % static_cast<uint32_t>(vocab_size));
+      const int tries = random() % 2 == 0 ? vocab_size : 0;
+      for (int i = 0; i < tries && !IsAllowed(mask, token); ++i) token = (token + 1) % vocab_size;
+      tokens.push_back(token);
+      path.push_back(token);
+      paths.push_back(std::move(path));
+    }
+    DraftTreeMasks masks;
+    ASSERT_TRUE(FillDraftTreeMasks(constraint, parents, tokens, masks).ok());
+    const size_t size = grammar->mask_words();
+    for (size_t node = 0; node < tokens.size(); ++node) {
+      GrammarMatcher matcher(grammar);
+      bool alive = true;
+      for (const int32_t id : paths[node]) alive = alive && matcher.AcceptToken(id).ok();
+      ASSERT_EQ(masks.allowed[node], alive);
+      std::vector<uint64_t> expected(size);
+      if (alive) {
+        ASSERT_TRUE(matcher.FillMask(expected).ok());
+      }
+      ASSERT_TRUE(std::equal(expected.begin(), expected.end(),
+                             masks.words.begin() + static_cast<ptrdiff_t>((node + 1) * size)));
+      allowed += alive ? 1 : 0;
+    }
+  }
+  EXPECT_GT(allowed, 20);
+  DraftTreeMasks masks;
+  const std::vector<int32_t> itself = {0};
+  EXPECT_EQ(FillDraftTreeMasks(constraint, itself, itself, masks).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace octogate::workers

@@ -1,14 +1,19 @@
 // Recorded decisions explained and decided again by another graph, which is not applied.
+#include "gateway/traffic_replay.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
+#include "common/cancellation.h"
+#include "common/memory_store.h"
 #include "tests/gateway/test_gateway.h"
 
 namespace octogate::gateway {
@@ -292,6 +297,36 @@ TEST_F(TrafficReplayTest, CostsAreCountedByTheirPrices) {
   EXPECT_EQ(response.changed(), 0);
   EXPECT_EQ(response.before().worst_cost(), 0);
   EXPECT_DOUBLE_EQ(response.after().worst_cost(), 17 + 10) << "a token per byte, and the answer";
+}
+
+TEST(TrafficReplayCallTest, EndsWhenNobodyWaitsAnyMore) {
+  const std::unique_ptr<Store> memory = MakeMemoryStore();
+  router::GraphStore store(memory.get(), {});
+  GraphBuilder builder(/*loops=*/nullptr, /*loader=*/nullptr, {});
+  DrainList drained;
+  Metrics metrics;
+  GraphManager graphs(&store, &builder, &drained, &metrics);
+  TraceStore traces({});
+  FeedbackStore feedback(memory.get(), {});
+  v1::ReplayTrafficRequest request;
+  request.set_manifest(WithMusic());
+  request.add_queries()->set_query("what is 9 minus 3");
+  const absl::Time later = absl::Now() + absl::Minutes(5);
+  EXPECT_EQ(ReplayTraffic(request, later, nullptr, traces, &feedback, &graphs).status().code(),
+            absl::StatusCode::kFailedPrecondition)
+      << "no graph is applied";
+  v1::ApplyGraphRequest apply;
+  apply.set_manifest(kGraph);
+  ASSERT_TRUE(graphs.Apply(apply, later).ok());
+  EXPECT_TRUE(ReplayTraffic(request, later, nullptr, traces, &feedback, &graphs).ok());
+  const auto cancellation = std::make_shared<Cancellation>();
+  cancellation->Cancel();
+  EXPECT_EQ(ReplayTraffic(request, later, cancellation, traces, &feedback, &graphs).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(ReplayTraffic(request, absl::InfinitePast(), nullptr, traces, &feedback, &graphs)
+                .status()
+                .code(),
+            absl::StatusCode::kDeadlineExceeded);
 }
 
 }  // namespace

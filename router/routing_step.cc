@@ -115,8 +115,9 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
   void FindSession() {
     const std::string& name = options_.session_node;
     if (name.empty() || (!options_.stay && routing_.node->router().hysteresis() <= 0)) return;
-    for (size_t i = 0; i < live_.size(); ++i) {
-      if (live_[i] && routing_.members[i]->name() == name) session_ = static_cast<int>(i);
+    const auto place = routing_.places.find(name);
+    if (place != routing_.places.end() && live_[place->second]) {
+      session_ = static_cast<int>(place->second);
     }
     if (session_ == kNone && routing_.fallback->name() == name &&
         !Contains(options_.excluded, name)) {

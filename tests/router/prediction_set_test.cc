@@ -157,7 +157,9 @@ class SetCascadeTest : public PredictionSetTest {
     RouterRouting routing;
     routing.node = snapshot_->FindNode("main");
     for (int c = 0; c < kClasses; ++c) {
-      routing.members.push_back(snapshot_->FindNode(absl::StrCat("n", c)));
+      const std::string name = absl::StrCat("n", c);
+      routing.places.emplace(name, routing.members.size());
+      routing.members.push_back(snapshot_->FindNode(name));
     }
     routing.fallback = snapshot_->FindNode("sorry");
     routing.heads = std::move(heads);

@@ -14,7 +14,7 @@
 namespace octogate::gateway {
 namespace {
 
-// One for an evaluation or a replay, one for what waits for models, one for everything else.
+// An evaluation or a replay takes one at most.
 constexpr int kThreads = 3;
 constexpr size_t kMaxQueued = 64;
 constexpr int kDefaultTracesListed = 20;

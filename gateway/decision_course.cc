@@ -81,6 +81,7 @@ RecordedCourse CourseOf(const v1::Trace& trace) {
     }
     if (!event.event().has_decision()) continue;
     const v1::Decision& decision = event.event().decision();
+    if (!decision.members().empty()) break;  // Of a choice, at which courses of routers end.
     const std::string& expected =
         course.decisions.empty() ? course.entry : course.decisions.back()->node();
     if (decision.router() != expected) break;

@@ -45,7 +45,10 @@ absl::StatusOr<v1::FeedbackResponse> TakeFeedback(const v1::FeedbackRequest& req
   entry.set_query((*trace)->query());
   entry.set_graph_version((*trace)->graph_version());
   for (const v1::TraceEvent& event : (*trace)->events()) {
-    if (event.event().has_decision()) entry.set_node(event.event().decision().node());
+    // Choices decide, too; they have members.
+    if (event.event().has_decision() && event.event().decision().members().empty()) {
+      entry.set_node(event.event().decision().node());
+    }
   }
   OCTOGATE_RETURN_IF_ERROR(store->Add(std::move(entry), deadline));
   return v1::FeedbackResponse();

@@ -77,7 +77,7 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
     request.add_messages()->set_content(argument);
     DrainList drained;
     drained.SetAll(options_.excluded);
-    ChoiceDecision decision = DecideChoice(*graph_, node, argument, request,
+    ChoiceDecision decision = DecideChoice(*graph_, node, argument, argument, request,
                                            QueryBudget(&graph_->graph(), request), drained);
     if (!decision.status.ok()) {
       done_(Annotate(decision.status, absl::StrCat("node \"", node.node->name(), "\"")));

@@ -316,7 +316,8 @@ void Query::AnswerWhole(std::string output) {
 void Query::RunChoice() {
   const v1::Node& node = *step_->node->node;
   ChoiceDecision decision =
-      DecideChoice(*graph_, *step_->node, step_->input, request_, budget_, *environment_.drained);
+      DecideChoice(*graph_, *step_->node, IsToolResult() ? UserQuery() : step_->input, step_->input,
+                   request_, budget_, *environment_.drained);
   if (!decision.status.ok()) {
     LeaveNode(decision.status);
     return;

@@ -81,7 +81,15 @@ bool IsRight(const Outcome& outcome, const std::string& expected) {
 
 double WorstCost(const v1::Graph& graph, const std::string& name, const std::string& query) {
   const v1::Node* const node = router::FindNode(graph, name);
-  return node == nullptr ? 0 : router::MostCost(graph, *node, static_cast<int64_t>(query.size()));
+  if (node == nullptr) return 0;
+  double cost = router::MostCost(graph, *node, static_cast<int64_t>(query.size()));
+  // A choice of one call costs what its dearest member does, and nothing itself.
+  if (node->has_choice() && node->choice().max_calls() < 2) {
+    for (const std::string& member : node->choice().members()) {
+      cost = std::max(cost, WorstCost(graph, member, query));
+    }
+  }
+  return cost;
 }
 
 // What is known of where a query should have gone.
@@ -149,9 +157,10 @@ class Replay {
     response_.mutable_before();
     response_.mutable_after();
     if (without_graph_ > 0) {
-      response_.add_warnings(absl::StrCat("the versions that ", without_graph_,
-                                          " traces were decided by are gone: these traces are not "
-                                          "counted in the costs"));
+      response_.add_warnings(
+          absl::StrCat("the versions that ", without_graph_,
+                       " traces were decided by are gone or cannot be read: these are not "
+                       "counted in the costs"));
     }
     return std::move(response_);
   }

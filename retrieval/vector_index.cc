@@ -375,6 +375,7 @@ struct VectorIndex::State {
   std::vector<VectorHit> Search(const float* query, size_t k, const VectorSearch& search) const {
     const std::optional<std::vector<uint32_t>> allowed = Allowed(search.selector);
     const size_t candidates = allowed.has_value() ? allowed->size() : size();
+    k = std::min(k, candidates);
     if (graph != nullptr && candidates > options.exact_up_to) {
       // As many more are looked at as may not be found.
       const size_t breadth = std::max(std::min(search.breadth, kMaxBreadth), k);
@@ -382,7 +383,7 @@ struct VectorIndex::State {
       const auto wide = static_cast<size_t>(static_cast<double>(breadth) / share);
       if (wide <= candidates / 2) {
         std::vector<VectorHit> hits = SearchGraph(query, k, wide, allowed);
-        if (hits.size() >= std::min(k, candidates)) return hits;
+        if (hits.size() >= k) return hits;
       }
     }
     return allowed.has_value() ? SearchThese(query, k, *allowed) : SearchAll(query, k);

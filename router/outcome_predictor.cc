@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/status.h"
 #include "router/logistic_fit.h"
 #include "router/outcome_views.h"
@@ -167,6 +168,9 @@ class OutcomePredictor::Trainer {
       OCTOGATE_ASSIGN_OR_RETURN(const OutcomeViews views,
                                 OutcomeViews::Learn(table_, others, settings_, deadline_));
       for (const uint32_t q : held) {
+        if (absl::Now() >= deadline_) {
+          return absl::DeadlineExceededError("the time is over while outcomes are learned");
+        }
         views.Look(Row(q), &scratch, seen);
         TakeApart(seen.data(), predictor_.counts_, &apart);
         std::copy(apart.begin(), apart.end(),

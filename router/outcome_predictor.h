@@ -44,8 +44,8 @@ class OutcomePredictor {
   static constexpr size_t kMaxMembers = 32;
   static constexpr size_t kMaxDomains = 64;
 
-  // Time is linear in the size of the texts times the members. INVALID_ARGUMENT without any
-  // outcome, RESOURCE_EXHAUSTED beyond the bounds above, DEADLINE_EXCEEDED.
+  // Time grows with the square of the number of queries. INVALID_ARGUMENT without any outcome,
+  // RESOURCE_EXHAUSTED beyond the bounds above, DEADLINE_EXCEEDED.
   static absl::StatusOr<std::shared_ptr<const OutcomePredictor>> Train(
       const OutcomeSet& outcomes, absl::Time deadline, const OutcomeTraining& training = {});
 

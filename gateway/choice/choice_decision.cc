@@ -1,6 +1,7 @@
 #include "gateway/choice/choice_decision.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -88,8 +89,9 @@ std::string Reason(const v1::ChoiceNode& choice, const ChoiceDecision& decision,
 }  // namespace
 
 ChoiceDecision DecideChoice(const GraphState& graph, const NodeRuntime& node,
-                            std::string_view input, const v1::GenerateRequest& request,
-                            const QueryBudget& budget, const DrainList& drained) {
+                            std::string_view query, std::string_view input,
+                            const v1::GenerateRequest& request, const QueryBudget& budget,
+                            const DrainList& drained) {
   const absl::Time started = absl::Now();
   const v1::ChoiceNode& choice = node.node->choice();
   const LearnedChoice& learned = *node.choice;
@@ -100,7 +102,7 @@ ChoiceDecision DecideChoice(const GraphState& graph, const NodeRuntime& node,
   const double own = choice.has_tolerance() ? choice.tolerance() : choice.quality();
   decision.sure = by_quality && choice.sure() == own ? decision.goal.bound : choice.sure();
 
-  const std::vector<double> logits = learned.Logits(input);
+  const std::vector<double> logits = learned.Logits(query);
   const double conversation = static_cast<double>(budget.conversation_bytes());
   std::string refusal;
   bool all_drained = true;
@@ -142,14 +144,13 @@ ChoiceDecision DecideChoice(const GraphState& graph, const NodeRuntime& node,
     if (all_drained) {
       decision.status = absl::UnavailableError("all members are draining");
     } else if (fits) {
-      double least = 0;
-      for (size_t m = 0; m < decision.members.size(); ++m) {
-        const double cost = decision.members[m].cost;
-        if (m == 0 || cost < least) least = cost;
+      double least = std::numeric_limits<double>::infinity();
+      for (const router::MemberEstimate& candidate : decision.members) {
+        if (candidate.allowed) least = std::min(least, candidate.cost);
       }
       decision.status = absl::ResourceExhaustedError(
           absl::StrFormat("no member is expected to cost %.6g or less (budget); the cheapest one "
-                          "costs %.6g",
+                          "that may be asked costs %.6g",
                           decision.goal.bound, least));
     } else {
       decision.status =

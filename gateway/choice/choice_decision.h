@@ -30,10 +30,12 @@ struct ChoiceDecision {
 // else as stated. The request's quality, or else its tenant's, counts in place of the node's.
 // Members that are drained or that the budget has no room for, at their worst, are not chosen.
 //
-// `node` is a choice of the graph. Takes microseconds; does not block.
+// `node` is a choice of the graph; members are judged by `query`, and would be given `input`. Takes
+// microseconds; does not block.
 ChoiceDecision DecideChoice(const GraphState& graph, const NodeRuntime& node,
-                            std::string_view input, const v1::GenerateRequest& request,
-                            const QueryBudget& budget, const DrainList& drained);
+                            std::string_view query, std::string_view input,
+                            const v1::GenerateRequest& request, const QueryBudget& budget,
+                            const DrainList& drained);
 
 }  // namespace octogate::gateway
 

@@ -137,9 +137,14 @@ absl::StatusOr<router::OutcomeSet> ReadOutcomes(const std::filesystem::path& fil
   size_t number = 0;
   for (size_t begin = 0; begin < content.size();) {
     const size_t end = std::min(content.find('\n', begin), content.size());
+    ++number;
+    if (end - begin > limits.max_line_bytes) {
+      return absl::ResourceExhaustedError(at(
+          number,
+          absl::StrCat("the line is longer than the ", limits.max_line_bytes, " bytes allowed")));
+    }
     const std::string line = content.substr(begin, end - begin);
     begin = end + 1;
-    ++number;
     if (number % kLinesPerClockCheck == 0 && absl::Now() >= deadline) {
       return absl::DeadlineExceededError(at(number, "the time is over while it is being read"));
     }

@@ -18,6 +18,7 @@ namespace octogate::gateway {
 
 struct OutcomesLimits {
   uintmax_t max_file_bytes = uintmax_t{512} << 20;
+  size_t max_line_bytes = size_t{4} << 20;
   size_t max_query_bytes = size_t{64} << 10;
   size_t max_queries = 100'000;
   int64_t max_tokens = 1'000'000;

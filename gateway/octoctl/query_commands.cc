@@ -114,7 +114,8 @@ ExitStatus Route(Connection& connection, const QueryOptions& options, Format for
   }
   if (!status.ok()) return connection.Report(status);
   v1::ExplainDecisionResponse explanation;
-  if (options.explain) {
+  // Choices have members, and no reasons beside them.
+  if (options.explain && response.decisions_size() > 0 && response.decisions(0).members().empty()) {
     v1::ExplainDecisionRequest explain;
     explain.set_query(request.messages(0).content());
     explain.set_router(options.node);
@@ -135,7 +136,8 @@ ExitStatus Route(Connection& connection, const QueryOptions& options, Format for
   const Style style = StandardOutputStyle();
   for (int i = 0; i < response.decisions_size(); ++i) {
     PrintDecision(response.decisions(i), style, std::cout);
-    if (i < explanation.decisions_size()) {
+    if (i < explanation.decisions_size() &&
+        explanation.decisions(i).decision().router() == response.decisions(i).router()) {
       PrintExplanation(explanation.decisions(i), style, std::cout);
     }
   }

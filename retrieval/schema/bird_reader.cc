@@ -62,12 +62,17 @@ absl::StatusOr<Table> ReadTable(const JsonPlace& place) {
   OCTOGATE_ASSIGN_OR_RETURN(const std::optional<int64_t> rows, place.Integer("row_count"));
   table.rows = rows.value_or(-1);
   OCTOGATE_ASSIGN_OR_RETURN(const JsonPlace columns, place.Array("columns"));
+  if (columns.size() > kMaxColumnsPerTable) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(columns.path(), ": has more than ", kMaxColumnsPerTable, " columns"));
+  }
   for (size_t i = 0; i < columns.size(); ++i) {
     OCTOGATE_ASSIGN_OR_RETURN(Column column, ReadColumn(columns.Item(i), &table.foreign_keys));
     table.columns.push_back(std::move(column));
   }
   if (place.Has("primary_key")) {
     OCTOGATE_ASSIGN_OR_RETURN(const JsonPlace keys, place.Array("primary_key"));
+    if (keys.size() > kMaxColumnsPerTable) return keys.Error("has more columns than a table may");
     for (size_t i = 0; i < keys.size(); ++i) {
       OCTOGATE_ASSIGN_OR_RETURN(const std::string name, keys.Item(i).AsText());
       const int column = FindColumn(table, name);

@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
@@ -196,6 +197,19 @@ absl::StatusOr<std::shared_ptr<const Catalog>> Catalog::Assemble(
   return std::shared_ptr<const Catalog>(std::move(catalog));
 }
 
+namespace {
+
+// Equal hashes do not say so.
+bool SameColumns(const Table& a, const Table& b) {
+  return std::equal(a.columns.begin(), a.columns.end(), b.columns.begin(), b.columns.end(),
+                    [](const Column& x, const Column& y) {
+                      return absl::EqualsIgnoreCase(x.name, y.name) &&
+                             absl::EqualsIgnoreCase(x.type, y.type);
+                    });
+}
+
+}  // namespace
+
 void Catalog::GroupFamilies() {
   using Key = std::pair<std::string_view, uint64_t>;
   absl::flat_hash_map<Key, uint32_t> families;
@@ -204,7 +218,9 @@ void Catalog::GroupFamilies() {
     uint32_t position = static_cast<uint32_t>(entries_.size());
     if (options_.families && pattern.find('#') != std::string::npos) {
       const auto [family, is_new] = families.emplace(Key(pattern, table->signature), position);
-      position = family->second;
+      if (is_new || SameColumns(*entries_[family->second], table->table)) {
+        position = family->second;
+      }
     }
     if (position == entries_.size()) {
       entries_.push_back({.table = table});

@@ -72,7 +72,9 @@ class Selector {
   void AddPrimaryKey(uint32_t entry, const Add& add) const {
     const Table& table = *index_.catalog().entries()[entry];
     size_t parts = 0;
-    for (const Column& column : table.columns) parts += column.primary_key ? 1 : 0;
+    for (uint32_t c = 0; c < table.columns.size(); ++c) {
+      parts += table.columns[c].primary_key && visible_({entry, c}) ? 1 : 0;
+    }
     if (parts > kMaxKeyColumns) return;
     for (uint32_t c = 0; c < table.columns.size(); ++c) {
       if (table.columns[c].primary_key) add({entry, c}, LinkReason::kKey);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
@@ -237,11 +238,10 @@ class Parser {
     return absl::OkStatus();
   }
 
-  absl::Status ReadColumn(Table* table) {
+  absl::Status ReadColumn(Table* table, absl::flat_hash_set<std::string>* names) {
     Column column;
     OCTOGATE_ASSIGN_OR_RETURN(column.name, Identifier());
-    if (FindColumn(*table, column.name) >= 0 &&
-        table->columns[static_cast<size_t>(FindColumn(*table, column.name))].name == column.name) {
+    if (!names->insert(column.name).second) {
       return absl::InvalidArgumentError(absl::StrCat(Where(), ": the column ", Quoted(column.name),
                                                      " of ", Quoted(table->name),
                                                      " is there twice"));
@@ -278,10 +278,11 @@ class Parser {
     // CREATE TABLE … AS and PARTITION OF have no columns of their own.
     if (!Take("(")) return absl::OkStatus();
     std::vector<std::string> primary_key;
+    absl::flat_hash_set<std::string> names;  // of columns
     do {
       OCTOGATE_ASSIGN_OR_RETURN(const bool constraint, TableConstraint(&table, &primary_key));
       if (!constraint) {
-        OCTOGATE_RETURN_IF_ERROR(ReadColumn(&table));
+        OCTOGATE_RETURN_IF_ERROR(ReadColumn(&table, &names));
       } else {
         OCTOGATE_RETURN_IF_ERROR(SkipItem());
       }

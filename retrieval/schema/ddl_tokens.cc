@@ -12,6 +12,8 @@
 namespace octogate::schema {
 namespace {
 
+constexpr size_t kMaxTokens = 32'000'000;  // of 48 bytes each
+
 bool IsWordStart(char c) {
   return absl::ascii_isalpha(static_cast<unsigned char>(c)) || c == '_' ||
          static_cast<unsigned char>(c) >= 0x80;
@@ -28,6 +30,11 @@ class Tokenizer {
     while (at_ < text_.size()) {
       const absl::Status status = Next();
       if (!status.ok()) return status;
+      if (tokens_.size() > kMaxTokens) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat(ToAbsl(source_), ":", line_, ": more than ", kMaxTokens,
+                         " words and signs; dump the schema alone, without rows"));
+      }
     }
     tokens_.push_back({.kind = DdlToken::kEnd, .text = {}, .line = line_});
     return std::move(tokens_);

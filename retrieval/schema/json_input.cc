@@ -56,7 +56,7 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view
   } catch (const nlohmann::json::parse_error& error) {
     const size_t offset = error.byte > 0 ? error.byte - 1 : 0;
     const std::string what = error.what();
-    const size_t colon = what.rfind(": ");
+    const size_t colon = what.find(": ");
     return absl::InvalidArgumentError(absl::StrCat(
         At(source, text, offset),
         ": is not JSON: ", colon == std::string::npos ? what : what.substr(colon + 2)));

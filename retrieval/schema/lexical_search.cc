@@ -14,6 +14,7 @@
 namespace octogate::schema {
 namespace {
 
+constexpr size_t kMaxAlikeBytes = 64;  // longer ones are no words
 constexpr float kLeastSimilarity = 0.5F;
 constexpr float kAbbreviation = 0.6F;
 constexpr float kAcronym = 0.8F;
@@ -71,7 +72,7 @@ class Searcher {
   }
 
   LexicalMatches Run() {
-    shards_.resize(index_.shards().size());
+    shards_.resize(NumShards());
     for (size_t s = 0; s < shards_.size(); ++s) Count(s);
     for (size_t t = 0; t < query_.terms.size(); ++t) {
       column_idf_[t] = InverseDocumentFrequency(column_counts_[t], visible_.num_columns);
@@ -87,20 +88,32 @@ class Searcher {
 
  private:
   ColumnId IdOf(size_t s, uint32_t document) const {
-    const LexicalShard& shard = *index_.shards()[s];
+    const LexicalShard& shard = Shard(s);
     const uint32_t table = shard.table_of(document);
-    return {index_.entry(s, table), document - shard.first_document(table)};
+    return {EntryOf(s, table), document - shard.first_document(table)};
+  }
+
+  // The last one may be that of the tables that stand for others.
+  size_t NumShards() const { return index_.shards().size() + (visible_.others != nullptr ? 1 : 0); }
+  const LexicalShard& Shard(size_t s) const {
+    return s < index_.shards().size() ? *index_.shards()[s] : *visible_.others;
+  }
+  uint32_t EntryOf(size_t s, size_t table) const {
+    return s < index_.shards().size() ? index_.entry(s, table) : visible_.other_entries[table];
   }
 
   bool Sees(size_t s, uint32_t document) const {
-    return visible_.everything || visible_.columns[index_.catalog().number(IdOf(s, document))] != 0;
+    return visible_.everything ||
+           (SeesTable(s, Shard(s).table_of(document)) &&
+            visible_.columns[index_.catalog().number(IdOf(s, document))] != 0);
   }
   bool SeesTable(size_t s, uint32_t table) const {
-    return visible_.everything || visible_.tables[index_.entry(s, table)] != nullptr;
+    return visible_.everything ||
+           visible_.tables[EntryOf(s, table)] == Shard(s).tables()[table].get();
   }
 
   void AddAlike(size_t s, uint32_t vocabulary_term, uint64_t terms, float similarity) {
-    for (const Posting& posting : index_.shards()[s]->Columns(vocabulary_term)) {
+    for (const Posting& posting : Shard(s).Columns(vocabulary_term)) {
       if (posting.name_weight <= 0 || !Sees(s, posting.document)) continue;
       for (uint64_t left = terms; left != 0; left &= left - 1) {
         const auto term = static_cast<uint32_t>(__builtin_ctzll(left));
@@ -110,14 +123,14 @@ class Searcher {
   }
 
   void FindAlike(size_t s) {
-    const LexicalShard& shard = *index_.shards()[s];
+    const LexicalShard& shard = Shard(s);
     common_.assign(shard.num_terms(), 0);
     std::vector<uint32_t> touched;
     for (uint32_t t = 0; t < query_.terms.size(); ++t) {
       const std::string& stem = query_.terms[t].stem;
       const uint64_t bit = uint64_t{1} << t;
       if (shards_[s].terms[t] >= 0) AddAlike(s, static_cast<uint32_t>(shards_[s].terms[t]), bit, 1);
-      if (stem.size() < 3) continue;
+      if (stem.size() < 3 || stem.size() > kMaxAlikeBytes) continue;
       touched.clear();
       for (const uint32_t trigram : trigrams_[t]) {
         for (const uint32_t name : shard.NamesWithTrigram(trigram)) {
@@ -162,7 +175,7 @@ class Searcher {
   }
 
   void Count(size_t s) {
-    const LexicalShard& shard = *index_.shards()[s];
+    const LexicalShard& shard = Shard(s);
     for (size_t t = 0; t < query_.terms.size(); ++t) {
       const int term = shard.FindTerm(query_.terms[t].stem);
       shards_[s].terms[t] = term;
@@ -185,7 +198,7 @@ class Searcher {
   void CountValues() {
     for (size_t s = 0; s < shards_.size(); ++s) {
       for (const ValueCandidate& candidate : query_.candidates) {
-        for (const ValuePosting& posting : index_.shards()[s]->Values(candidate.hash)) {
+        for (const ValuePosting& posting : Shard(s).Values(candidate.hash)) {
           if (!Sees(s, posting.document)) continue;
           auto& counts = value_counts_[candidate.hash];
           ++(posting.value == ValuePosting::kName ? counts.second : counts.first);
@@ -205,7 +218,7 @@ class Searcher {
   }
 
   void Score(size_t s) {
-    const LexicalShard& shard = *index_.shards()[s];
+    const LexicalShard& shard = Shard(s);
     position_.assign(shard.num_documents(), 0);
     shard_matches_.clear();
     documents_.clear();
@@ -251,7 +264,7 @@ class Searcher {
     }
     for (size_t t = 0; t < tables.size(); ++t) {
       if (tables[t].terms == 0) continue;
-      tables[t].entry = index_.entry(s, t);
+      tables[t].entry = EntryOf(s, t);
       matches_.tables.push_back(tables[t]);
     }
   }
@@ -259,7 +272,7 @@ class Searcher {
   void ScoreValues(size_t s) {
     for (uint32_t c = 0; c < query_.candidates.size(); ++c) {
       const ValueCandidate& candidate = query_.candidates[c];
-      for (const ValuePosting& posting : index_.shards()[s]->Values(candidate.hash)) {
+      for (const ValuePosting& posting : Shard(s).Values(candidate.hash)) {
         if (!Sees(s, posting.document)) continue;
         ColumnMatch& match = MatchOf(posting.document);
         const auto [values, names] = value_counts_[candidate.hash];

@@ -135,7 +135,33 @@ absl::StatusOr<Visibility> LinkIndex::See(const Permissions& permissions) const 
       const auto last = first + static_cast<std::ptrdiff_t>(entries[e]->columns.size());
       if (std::find(first, last, 1) == last) seen.tables[e] = nullptr;
     }
+    std::vector<std::shared_ptr<const CatalogTable>> others;
+    for (uint32_t e = 0; e < entries.size(); ++e) {
+      if (seen.tables[e] == nullptr || seen.tables[e] == entries[e].table.get()) continue;
+      for (const auto& member : entries[e].members) {
+        if (member.get() != seen.tables[e]) continue;
+        others.push_back(member);
+        seen.other_entries.push_back(e);
+      }
+    }
+    if (!others.empty()) {
+      seen.others = std::make_shared<const LexicalShard>(std::move(others), weights_);
+    }
   }
+  const auto count = [&](const LexicalShard& shard, const std::vector<uint32_t>& entries_of) {
+    for (size_t t = 0; t < shard.tables().size(); ++t) {
+      const Entry& entry = entries[entries_of[t]];
+      if (seen.tables[entries_of[t]] != shard.tables()[t].get()) continue;
+      ++seen.num_entries;
+      seen.table_words += shard.table_length(t);
+      for (uint32_t c = 0; c < entry->columns.size(); ++c) {
+        if (seen.columns[entry.first_column + c] == 0) continue;
+        ++seen.num_columns;
+        seen.words += shard.length(shard.first_document(t) + c);
+      }
+    }
+  };
+  if (seen.others != nullptr) count(*seen.others, seen.other_entries);
   for (size_t s = 0; s < shards_.size(); ++s) {
     const LexicalShard& shard = *shards_[s];
     if (seen.everything) {
@@ -145,17 +171,7 @@ absl::StatusOr<Visibility> LinkIndex::See(const Permissions& permissions) const 
       seen.table_words += shard.total_table_length();
       continue;
     }
-    for (size_t t = 0; t < shard.tables().size(); ++t) {
-      const Entry& entry = entries[entries_of_[s][t]];
-      if (seen.tables[entries_of_[s][t]] == nullptr) continue;
-      ++seen.num_entries;
-      seen.table_words += shard.table_length(t);
-      for (uint32_t c = 0; c < entry->columns.size(); ++c) {
-        if (seen.columns[entry.first_column + c] == 0) continue;
-        ++seen.num_columns;
-        seen.words += shard.length(shard.first_document(t) + c);
-      }
-    }
+    count(shard, entries_of_[s]);
   }
   return seen;
 }

@@ -34,6 +34,10 @@ struct Visibility {
   std::vector<const CatalogTable*> tables;
   bool every_table = true;
   std::vector<std::string> table_names;  // those allowed otherwise, in lower case, ascending
+  // Of families whose indexed table may not be seen: those of `tables` in its place, and the entry
+  // of each. Null where there are none.
+  std::shared_ptr<const LexicalShard> others;
+  std::vector<uint32_t> other_entries;
   // How many columns, entries and words of theirs are visible.
   uint64_t num_columns = 0, num_entries = 0, words = 0, table_words = 0;
 

@@ -73,10 +73,6 @@ class Linking {
   const Table& TableOf(uint32_t entry) const {
     return visible_.everything ? *catalog_.entries()[entry] : visible_.tables[entry]->table;
   }
-  // Values and descriptions of another member than the one indexed are not those that matched.
-  bool IsIndexed(uint32_t entry) const {
-    return visible_.everything || visible_.tables[entry] == catalog_.entries()[entry].table.get();
-  }
 
   ColumnSelection Focused() const {
     size_t limit = request_.max_columns;
@@ -145,8 +141,7 @@ class Linking {
     for (size_t t = 0; t < query_.terms.size(); ++t) {
       if ((match.terms >> t & 1) != 0) column.matched_terms.push_back(query_.terms[t].word);
     }
-    if (!IsIndexed(selected.id.entry)) return column;
-    const Column& stored = catalog_.column(selected.id);
+    const Column& stored = TableOf(selected.id.entry).columns[selected.id.column];
     for (const ValueHit& hit : match.hits) {
       const std::string& value = stored.values[hit.value];
       const bool known =

@@ -1,6 +1,8 @@
 #include "retrieval/schema/schema.h"
 
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -70,6 +72,12 @@ void MergeDescriptions(const Schema& from, Schema* into) {
 }
 
 absl::StatusOr<std::string> ReadBoundedFile(const std::string& path) {
+  // A pipe would be waited for.
+  std::error_code error;
+  const std::filesystem::file_status found = std::filesystem::status(path, error);
+  if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is not a regular file"));
+  }
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened for reading"));
   const std::streamoff size = file.tellg();

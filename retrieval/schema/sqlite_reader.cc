@@ -67,7 +67,10 @@ class Reader {
       OCTOGATE_RETURN_IF_ERROR(ReadColumns(&schema_.tables[i]));
       if (kinds_[i] != "table") continue;
       OCTOGATE_RETURN_IF_ERROR(ReadForeignKeys(&schema_.tables[i]));
-      ReadAllValues(&schema_.tables[i]);
+    }
+    // Last, so that the rest does not lack what they take of the budget.
+    for (size_t i = 0; i < schema_.tables.size(); ++i) {
+      if (kinds_[i] == "table") ReadAllValues(&schema_.tables[i]);
     }
     return std::move(schema_);
   }
@@ -148,8 +151,10 @@ class Reader {
     const absl::Status status =
         Run(absl::StrCat("PRAGMA main.table_xinfo(", QuotedIdentifier(table->name), ")"),
             [&](sqlite3_stmt* row) {
-              if (sqlite3_column_int(row, 6) == 1) return absl::OkStatus();  // hidden
+              const int hidden = sqlite3_column_int(row, 6);  // 2: computed when it is read
+              if (hidden == 1) return absl::OkStatus();
               Column column;
+              column.values_truncated = hidden == 2;
               column.name = TextAt(row, 1);
               column.type = TextAt(row, 2);
               column.primary_key = sqlite3_column_int(row, 5) > 0;
@@ -188,7 +193,8 @@ class Reader {
   void ReadAllValues(Table* table) {
     if (options_.max_values_per_column == 0) return;
     for (Column& column : table->columns) {
-      if (column.sensitive) continue;
+      // The expression of a computed column is the file's: one call may take hours.
+      if (column.sensitive || column.values_truncated) continue;
       const TypeClass type = ClassOf(column.type);
       const bool text = type == TypeClass::kText || type == TypeClass::kUnknown;
       ReadValues(*table,

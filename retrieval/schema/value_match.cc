@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "common/utf8.h"
+#include "retrieval/schema/schema.h"
 #include "retrieval/schema/stable_hash.h"
 #include "retrieval/schema/words.h"
 
@@ -62,6 +64,7 @@ std::vector<ValueCandidate> ValueCandidates(std::string_view question, size_t ma
         absl::ascii_isupper(static_cast<unsigned char>(chunk[0])) && !sentence_start;
     const bool quoted = chunk.find_first_of("'\"`") == 0;
     for (const std::string& word : SplitWords(chunk)) {
+      if (stems.size() == max_words) break;
       stems.push_back(Stem(word));
       emphasized.push_back(capital || quoted);
       places.push_back({at, end});
@@ -77,7 +80,8 @@ std::vector<ValueCandidate> ValueCandidates(std::string_view question, size_t ma
       if (hash == 0) continue;
       const size_t begin = places[first].begin;
       const size_t end = places[first + count - 1].end;
-      std::string_view text = question.substr(begin, end - begin);
+      // A chunk may be as long as the question; a stored value is not.
+      std::string_view text = TruncateUtf8(question.substr(begin, end - begin), kMaxValueBytes);
       while (!text.empty() && absl::ascii_ispunct(static_cast<unsigned char>(text.front()))) {
         text.remove_prefix(1);
       }

@@ -5,9 +5,9 @@
 // a made-up warehouse are measured. "evidence" are BIRD's hints, which name columns: users have
 // none. Weights were chosen on KaggleDBQA alone.
 //
-//   linking_bench --suite=kaggledbqa             one suite only: kaggledbqa, spider, bird,
-//   warehouse linking_bench --weights=1,0.5,1,1,0.6,0.4,0.1  as LinkWeights has them linking_bench
-//   --misses=20                    what is missed at that many columns, on stderr
+//   linking_bench --suite=NAME   one only: kaggledbqa, spider, bird, warehouse
+//   linking_bench --weights=1,0.5,1,1,0.6,0.4,0.1   as LinkWeights has them
+//   linking_bench --misses=20    what is missed at that many columns, on stderr
 
 #include <algorithm>
 #include <chrono>

@@ -82,16 +82,14 @@ class VectorIndexTest : public testing::Test {
     }
   }
 
-  // In double, over a map, sorted whole.
+  // Over a map, sorted whole.
   template <typename Allow>
   static std::vector<int64_t> BruteForce(const std::map<int64_t, Vector>& all, const Vector& query,
                                          size_t k, Allow allow) {
-    std::vector<std::pair<double, int64_t>> scored;
+    std::vector<std::pair<float, int64_t>> scored;
     for (const auto& [id, vector] : all) {
       if (!allow(id)) continue;
-      double product = 0;
-      for (size_t i = 0; i < query.size(); ++i) product += double{query[i]} * double{vector[i]};
-      scored.emplace_back(-product, id);
+      scored.emplace_back(-PlainDotProduct(query.data(), vector.data(), query.size()), id);
     }
     std::sort(scored.begin(), scored.end());
     std::vector<int64_t> ids;

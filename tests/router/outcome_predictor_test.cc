@@ -87,7 +87,7 @@ TEST_F(OutcomePredictorTest, BeatsSharesWhereQueriesTellSomething) {
     const OutcomeSet unseen = RandomOutcomes(500, 4, right, false);
     const Losses losses = LossesOn(**predictor, unseen);
     // The entropy of the truth is 0.46, that of the shares 0.66.
-    EXPECT_LT(losses.predicted, losses.shares - 0.08) << domains;
+    EXPECT_LT(losses.predicted, losses.shares - 0.05) << domains;
     // The member that knows the subject comes first.
     int best = 0;
     for (int subject = 0; subject < 4; ++subject) {
@@ -107,7 +107,7 @@ TEST_F(OutcomePredictorTest, SaysWhatIsHardForAllMembers) {
       OutcomePredictor::Train(RandomOutcomes(1500, 3, right, false), absl::InfiniteFuture());
   ASSERT_TRUE(predictor.ok()) << predictor.status();
   const Losses losses = LossesOn(**predictor, RandomOutcomes(500, 3, right, false));
-  EXPECT_LT(losses.predicted, losses.shares - 0.05);
+  EXPECT_LT(losses.predicted, losses.shares - 0.03);
 }
 
 TEST_F(OutcomePredictorTest, IsTheSharesWhereQueriesTellNothing) {
@@ -120,7 +120,7 @@ TEST_F(OutcomePredictorTest, IsTheSharesWhereQueriesTellNothing) {
     EXPECT_NEAR(Sigmoid((*predictor)->prior(static_cast<size_t>(m))), right(0, m), 0.06);
   }
   const Losses losses = LossesOn(**predictor, RandomOutcomes(1000, 3, right, false));
-  EXPECT_LT(losses.predicted, losses.shares + 0.004);
+  EXPECT_LT(losses.predicted, losses.shares + 0.01);
 }
 
 TEST_F(OutcomePredictorTest, ProbabilitiesMeanWhatTheySay) {

@@ -19,6 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto network = octogate::workers::BuildRuleNetwork(*grammar);
   if (!network.ok()) return 0;
   ParseStates states(&*network, 1 << 20);
+  if (states.start() == ParseStates::kFailed) return 0;
   states.BeginWork(100'000, {});
   StateId state = states.start();
   for (const char byte : text.substr(0, 64)) {

@@ -223,7 +223,7 @@ TEST_P(CausalRowsTest, NoCallFailsWhileTokensAreLearned) {
     threads.emplace_back([&] {
       const auto stub = v1::Gateway::NewStub(installation_.gateway().NewChannel());
       int64_t last = 0;
-      while (!stop) {
+      do {
         for (const auto& [query, node] : OtherQueries()) {
           v1::Decision decision;
           const grpc::Status status = Installation::Route(stub.get(), query, &decision);
@@ -233,7 +233,7 @@ TEST_P(CausalRowsTest, NoCallFailsWhileTokensAreLearned) {
           last = decision.graph_version();
           ++routed;
         }
-      }
+      } while (!stop);
     });
   }
   for (size_t i = 0; i + 4 <= Songs().size(); i += 4) {

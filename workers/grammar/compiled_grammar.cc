@@ -34,13 +34,18 @@ absl::StatusOr<std::shared_ptr<const CompiledGrammar>> CompiledGrammar::Compile(
   OCTOGATE_ASSIGN_OR_RETURN(RuleNetwork network, BuildRuleNetwork(grammar));
   std::shared_ptr<CompiledGrammar> compiled(
       new CompiledGrammar(std::move(network), std::move(trie), options));
-  compiled->Precompute(options.precompute_work);
+  {
+    absl::MutexLock lock(&compiled->mutex_);
+    if (compiled->states_.start() == ParseStates::kFailed) return compiled->states_.status();
+  }
+  compiled->Precompute(options.precompute_work, options.max_mask_bytes);
   return compiled;
 }
 
-void CompiledGrammar::Precompute(uint64_t work) {
+void CompiledGrammar::Precompute(uint64_t work, size_t max_bytes) {
   absl::MutexLock lock(&mutex_);
-  for (uint32_t place = 0; place < network_.state_count() && work > 0; ++place) {
+  for (uint32_t place = 0; place < network_.state_count() && work > 0 && masks_.bytes() < max_bytes;
+       ++place) {
     if (states_.BeginWork(std::min(work, kMaxWork), pins_)) masks_.ForgetStates();
     // What is too much work now is done, or says so, when it is needed.
     if (!masks_.Prepare(place).ok()) return;
@@ -118,7 +123,7 @@ void GrammarMatcher::Advance(StateId state) {
 }
 
 absl::Status GrammarMatcher::AcceptBytes(std::string_view bytes) {
-  if (ended_ && !bytes.empty()) {
+  if (ended_) {
     return absl::InvalidArgumentError("the text has ended; nothing may follow");
   }
   absl::MutexLock lock(&grammar_->mutex_);

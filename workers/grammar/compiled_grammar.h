@@ -67,7 +67,7 @@ class CompiledGrammar {
   friend class GrammarMatcher;
   CompiledGrammar(RuleNetwork network, std::shared_ptr<const TokenTrie> trie,
                   const CompileOptions& options);
-  void Precompute(uint64_t work);
+  void Precompute(uint64_t work, size_t max_bytes);
   void BeginWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Pin(StateId state) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -127,8 +127,10 @@ class Parser {
                      absl::StrCat("the rule \"", grammar_.rules[index].name,
                                   "\" is defined already in line ", grammar_.rules[index].line));
     }
-    grammar_.rules[index].line = static_cast<int>(
-        1 + std::count(text_.begin(), text_.begin() + static_cast<long>(begin), '\n'));
+    line_ += static_cast<int>(std::count(text_.begin() + static_cast<ptrdiff_t>(line_at_),
+                                         text_.begin() + static_cast<ptrdiff_t>(begin), '\n'));
+    line_at_ = begin;
+    grammar_.rules[index].line = line_;
     SkipBlanks();
     at_ += 3;  // ::=
     OCTOGATE_ASSIGN_OR_RETURN(grammar_.rules[index].node, ParseAlternation(0));
@@ -358,6 +360,8 @@ class Parser {
   const std::string_view text_;
   const GrammarOptions& options_;
   size_t at_ = 0;
+  size_t line_at_ = 0;
+  int line_ = 1;  // at line_at_
   Grammar grammar_;
   std::vector<size_t> first_use_;  // of rules, in the text
   absl::flat_hash_map<std::string, uint32_t> rule_index_;

@@ -49,6 +49,28 @@ std::string Literal(std::string_view text) {
   return literal + "\"";
 }
 
+constexpr int kMaxJsonNesting = 512;
+
+// Copying and printing a JSON value recurse, so how deep it may be is decided first.
+bool IsDeeperThan(std::string_view text, int limit) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > limit) return true;
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 struct NameTree {
   bool name = false;
   std::map<char32_t, std::unique_ptr<NameTree>> next;
@@ -140,7 +162,8 @@ class SchemaWriter {
 
   // An expression for what the schema at `place` allows.
   absl::StatusOr<std::string> Convert(const Json& schema, const std::string& place, int nesting) {
-    if (nesting > kMaxNesting || next_rule_ > Grammar::kMaxRules) {
+    if (nesting > kMaxNesting || next_rule_ > Grammar::kMaxRules ||
+        rules_.size() > Grammar::kMaxTextBytes) {
       return absl::ResourceExhaustedError(
           absl::StrCat("schema ", place, ": too deep or too large"));
     }
@@ -368,6 +391,12 @@ class SchemaWriter {
           return Unsupported(place, absl::StrCat("additionalProperties beside a name of more than ",
                                                  kMaxNameBytes, " bytes is not supported"));
         }
+        // Other names are written without escapes, so they cannot be one that needs them.
+        if (std::any_of(name.begin(), name.end(), [](char c) {
+              return static_cast<unsigned char>(c) < 0x20 || c == '"' || c == '\\';
+            })) {
+          continue;
+        }
         NameTree* tree = &names;
         for (size_t at = 0; at < name.size();) {
           auto& next = tree->next[TakeCodePoint(name, &at)];
@@ -425,6 +454,10 @@ absl::StatusOr<std::string> JsonSchemaNotation(std::string_view schema) {
   if (schema.size() > Grammar::kMaxTextBytes) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "the schema has ", schema.size(), " bytes; the limit is ", Grammar::kMaxTextBytes));
+  }
+  if (IsDeeperThan(schema, kMaxJsonNesting)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the schema is nested deeper than ", kMaxJsonNesting));
   }
   try {
     const Json document = Json::parse(schema);

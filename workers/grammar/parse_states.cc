@@ -99,7 +99,10 @@ StateId ParseStates::Intern(std::vector<Item> seed) {
   const auto known = ids_.find(key);
   if (known != ids_.end()) return known->second;
 
-  if (bytes_ > max_bytes_) {
+  uint64_t calls = 0;
+  for (const Item& item : items) calls += network_->calls_of(item.place).size();
+  if (!Spend(calls)) return kFailed;
+  if (bytes_ > max_bytes_ || calls * sizeof(Waiting) > max_bytes_) {
     return Fail(absl::ResourceExhaustedError(
         absl::StrCat("the parser's states take more than ", max_bytes_,
                      " bytes; use a grammar with less nesting, or fewer sequences at a time")));

@@ -40,11 +40,6 @@ class TokenTrie {
 
   // Node 0 is the root. One more than there are, for where the tokens of the last end.
   std::span<const Node> nodes() const { return nodes_; }
-  uint32_t node_count() const { return static_cast<uint32_t>(nodes_.size() - 1); }
-  std::span<const int32_t> tokens_of(uint32_t node) const {
-    return std::span(tokens_).subspan(nodes_[node].first_token,
-                                      nodes_[node + 1].first_token - nodes_[node].first_token);
-  }
   // The i-th of all tokens, in the order of the nodes.
   int32_t token(uint32_t i) const { return tokens_[i]; }
   bool has_children(uint32_t node) const { return nodes_[node].skip > node + 1; }

@@ -78,6 +78,8 @@ TEST(JsonSchema, Objects) {
   Check(R"({"type": "object", )" + properties + "}",
         {"{}", R"({"more": [1]})", R"({"id": 1, "i": "x", "idd": 2, "": 3})"},
         {R"({"id": "x"})", R"({"\u0069d": "x"})", R"({"name": "x", "id": "x"})"});
+  Check(R"({"type": "object", "properties": {"a\"b": {}}})", {"{}", R"({"a":1})", R"({"a\"b":1})"},
+        {R"({"a"x":1})"});
   Check(R"({"type": "object", "additionalProperties": {"type": "null"}})",
         {"{}", R"({"a": null, "b": null})"}, {R"({"a": 1})"});
 }
@@ -110,6 +112,8 @@ TEST(JsonSchema, WhatIsNotSupportedIsAnErrorWithItsPlace) {
   std::string deep;
   for (int i = 0; i < 1000; ++i) deep += R"({"type":"array","items":)";
   EXPECT_EQ(JsonSchemaGrammar(deep + "{}" + std::string(1000, '}')).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(JsonSchemaGrammar("{\"const\": " + std::string(200'000, '[')).status().code(),
             absl::StatusCode::kResourceExhausted);
 }
 

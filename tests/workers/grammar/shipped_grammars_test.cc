@@ -64,7 +64,7 @@ std::string RandomText(ParseStates& states, std::mt19937& random, int steps) {
     std::vector<std::pair<uint8_t, StateId>> ways;
     for (int byte = 0; byte < 256; ++byte) {
       const StateId next = states.Next(state, static_cast<uint8_t>(byte));
-      if (next == ParseStates::kDead) continue;
+      if (next == ParseStates::kDead || next == ParseStates::kFailed) continue;
       const bool same = next == state;
       if (same && random() % 4 != 0) continue;
       ways.emplace_back(static_cast<uint8_t>(byte), next);

@@ -210,6 +210,10 @@ TEST(Matcher, WhatMatchesNothingDoesNotCompile) {
   ASSERT_TRUE(grammar.ok());
   EXPECT_EQ(CompiledGrammar::Compile(*grammar, MakeTrie({"a"}, {})).status().code(),
             absl::StatusCode::kInvalidArgument);
+  const auto ambiguous = ParseGrammar("root ::= n{20000} \"x\"\nn ::= \"aaaaaaaaa\" | \"\"\n");
+  ASSERT_TRUE(ambiguous.ok()) << ambiguous.status();
+  EXPECT_EQ(CompiledGrammar::Compile(*ambiguous, MakeTrie({"a"}, {0})).status().code(),
+            absl::StatusCode::kResourceExhausted);
 }
 
 TEST(Matcher, LimitsAreErrorsAndNothingElse) {

@@ -14,11 +14,12 @@
 #include <memory>
 #include <optional>
 #include <random>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/workers/engine/fresh_seed.h"
@@ -232,14 +233,21 @@ nlohmann::json ReadJson(const std::filesystem::path& path) {
   return nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
 }
 
-// Names that a query gives itself.
+// Names that a query gives itself: the words before and after each AS.
 std::vector<std::string> OwnNames(const std::string& sql) {
-  static const std::regex kAs("\\b[aA][sS]\\s+[`\"]?([A-Za-z_][A-Za-z0-9_]*)");
-  static const std::regex kCommon("([A-Za-z_][A-Za-z0-9_]*)\\s+[aA][sS]\\s*\\(");
+  std::vector<std::string> words;
+  bool in_word = false;
+  for (const char c : sql) {
+    const bool is_part = absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_';
+    if (is_part && !in_word) words.emplace_back();
+    if (is_part) words.back() += c;
+    in_word = is_part;
+  }
   std::vector<std::string> names;
-  for (const std::regex& pattern : {kAs, kCommon}) {
-    for (std::sregex_iterator at(sql.begin(), sql.end(), pattern), end; at != end; ++at) {
-      names.push_back((*at)[1].str());
+  for (size_t i = 1; i + 1 < words.size(); ++i) {
+    if (!absl::EqualsIgnoreCase(words[i], "as")) continue;
+    for (const std::string& name : {words[i - 1], words[i + 1]}) {
+      if (!absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) names.push_back(name);
     }
   }
   return names;

@@ -152,11 +152,15 @@ std::string GraphProblem(const VectorGraph& graph, const faiss::HNSW& empty) {
   }
   for (size_t row = 0; row < rows; ++row) {
     for (int32_t level = 0; level < graph.levels[row]; ++level) {
+      bool ended = false;  // FAISS takes the place before a link for one, too.
       for (int i = empty.cum_nneighbor_per_level[level];
            i < empty.cum_nneighbor_per_level[level + 1]; ++i) {
         const int32_t neighbor = graph.neighbors[offsets[row] + static_cast<size_t>(i)];
-        if (neighbor == -1) continue;
-        if (neighbor < 0 || static_cast<size_t>(neighbor) >= rows ||
+        if (neighbor == -1) {
+          ended = true;
+          continue;
+        }
+        if (ended || neighbor < 0 || static_cast<size_t>(neighbor) >= rows ||
             graph.levels[static_cast<size_t>(neighbor)] <= level) {
           return "its graph has links to where nothing is";
         }

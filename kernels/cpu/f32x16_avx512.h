@@ -174,8 +174,8 @@ class SubnormalsFlushed {
 inline Pair WidenFloat8Codes(const uint8_t* from) {
   const __m512i words =
       _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-  const __m512i halves = _mm512_and_si512(_mm512_slli_epi16(words, 7),
-                                          _mm512_set1_epi16(static_cast<short>(0xBFFF)));
+  const __m512i halves =
+      _mm512_and_si512(_mm512_slli_epi16(words, 7), _mm512_set1_epi16(static_cast<short>(0xBFFF)));
   return {{_mm512_cvtph_ps(_mm512_castsi512_si256(halves))},
           {_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1))}};
 }

@@ -75,8 +75,8 @@ class CausalRowsTest : public testing::TestWithParam<bool> {
     }
     for (size_t r = 0; r < kLearned; ++r) {
       learned_.trained.push_back(-1);
-      std::vector<std::string> texts = TextsOfSubject(kTrained + r, 20, &random_);
-      for (int i = 0; i < 4; ++i) {
+      std::vector<std::string> texts = TextsOfSubject(kTrained + r, 28, &random_);
+      for (int i = 0; i < 12; ++i) {
         tests_.emplace_back(texts.back(), kTrained + r);
         texts.pop_back();
       }

@@ -83,7 +83,7 @@ class CausalRowsTest : public testing::TestWithParam<bool> {
       learned_.rows.push_back({.place = kTrained + r, .texts = std::move(texts)});
     }
     for (size_t c = 0; c < kTrained; ++c) {
-      for (std::string& text : TextsOfSubject(c, 4, &random_)) tests_.emplace_back(text, c);
+      for (std::string& text : TextsOfSubject(c, 12, &random_)) tests_.emplace_back(text, c);
     }
     texts_ = EmbeddingClassifier::TextsOf(examples_);
     for (const LearnedClasses::Row& row : learned_.rows) {
@@ -147,10 +147,11 @@ class CausalRowsTest : public testing::TestWithParam<bool> {
 };
 
 TEST_P(CausalRowsTest, KnowsWhatItWasTrainedOnAndWhatItLearnedLater) {
-  EXPECT_GE(Accuracy(*trained_, kTrained, 0), 0.75);
+  // Guessing is right one time in six at most.
+  EXPECT_GE(Accuracy(*trained_, kTrained, 0), 0.6);
   const auto learned = Learn(learned_);
-  EXPECT_GE(Accuracy(*learned, kTrained + kLearned, kTrained), 0.75);
-  EXPECT_GE(Accuracy(*learned, kTrained + kLearned, 0), 0.75);
+  EXPECT_GE(Accuracy(*learned, kTrained + kLearned, kTrained), 0.6);
+  EXPECT_GE(Accuracy(*learned, kTrained + kLearned, 0), 0.6);
 }
 
 TEST_P(CausalRowsTest, LeavesTheOthersAsTheyAre) {

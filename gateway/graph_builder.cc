@@ -12,6 +12,7 @@
 #include "gateway/replica_embedding_model.h"
 #include "gateway/tools/tool.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "router/plan.h"
 
 namespace octogate::gateway {
 namespace {
@@ -111,6 +112,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
     const v1::Graph& graph, int64_t version, std::string manifest,
     const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
     std::vector<std::string>* warnings) {
+  if (graph.spec().catalogs_size() > 0) return absl::UnimplementedError("catalogs are not served");
   auto state = std::make_shared<GraphState>();
   state->manifest = std::move(manifest);
   OCTOGATE_RETURN_IF_ERROR(
@@ -123,10 +125,15 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
                                         deadline, &state->choices, &by_node));
+  absl::flat_hash_set<std::string> kept_outputs;
+  for (const v1::Edge& edge : state->graph().spec().edges()) {
+    for (std::string& name : router::OutputsOf(edge.input())) kept_outputs.insert(std::move(name));
+  }
   for (const v1::Node& node : state->graph().spec().nodes()) {
     auto runtime = std::make_unique<NodeRuntime>();
     runtime->node = &node;
     runtime->counters = CountersOf(node.name());
+    runtime->keeps_output = kept_outputs.contains(node.name());
     if (node.has_tool()) {
       OCTOGATE_ASSIGN_OR_RETURN(runtime->tool, MakeNodeTool(node.tool()));
     }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
+#include "common/strings.h"
 #include "common/utf8.h"
 #include "gateway/choice/choice_call.h"
 #include "gateway/choice/choice_decision.h"
@@ -179,7 +180,7 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   node->counters->in_flight.fetch_add(1, std::memory_order_relaxed);
   step_->intermediate = plan_.HasOpenEdge(v1::EDGE_CONDITION_SUCCESS);
   step_->hold = plan_.HasOpenEdge(v1::EDGE_CONDITION_LOW_CONFIDENCE);
-  step_->keep_output = step_->intermediate || step_->hold ||
+  step_->keep_output = step_->intermediate || node->keeps_output || step_->hold ||
                        plan_.HasOpenEdge(v1::EDGE_CONDITION_ERROR) ||
                        level_ == v1::EVENT_LEVEL_RESULT;
   if (!stopped_.ok()) {
@@ -464,6 +465,10 @@ void Query::OnModelDone(const absl::Status& status) {
 
 void Query::LeaveNode(const absl::Status& status) {
   if (!step_->announced) EmitNodeEntered("");
+  if (status.ok() && step_->node->keeps_output) {
+    // One byte more than an input may have is enough to be refused as one.
+    outputs_[step_->node->node->name()] = step_->output.substr(0, kMaxInputBytes + 1);
+  }
   // What has been streamed cannot be taken back, so nothing else can answer any more.
   const bool may_go_on = status.ok() || (!streamed_ && stopped_.ok());
   const router::NodeOutcome outcome = Outcome(status);
@@ -507,8 +512,16 @@ void Query::LeaveNode(const absl::Status& status) {
 
 std::string Query::EdgeInput(const v1::Edge& edge, const absl::Status& status) const {
   const std::string error = ErrorText(status);
-  return router::RenderEdgeInput(
-      edge, {.query = UserQuery(), .input = step_->input, .output = step_->output, .error = error});
+  return router::RenderEdgeInput(edge, {.query = UserQuery(),
+                                        .input = step_->input,
+                                        .output = step_->output,
+                                        .error = error,
+                                        .output_of = [this](std::string_view node) {
+                                          const auto output = outputs_.find(ToAbsl(node));
+                                          return output == outputs_.end()
+                                                     ? std::string_view()
+                                                     : std::string_view(output->second);
+                                        }});
 }
 
 router::NodeOutcome Query::Outcome(const absl::Status& status) const {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gateway/drain_list.h"
@@ -157,9 +158,10 @@ class Query : public std::enable_shared_from_this<Query> {
 
   std::shared_ptr<Query> self_;  // until done
   std::unique_ptr<TraceRecorder> recorder_;
-  std::unique_ptr<Step> step_;                                      // the present one
-  v1::Usage usage_;                                                 // of the nodes left
-  v1::Usage routing_usage_;                                         // of these, that of decisions
+  std::unique_ptr<Step> step_;                             // the present one
+  absl::flat_hash_map<std::string, std::string> outputs_;  // by node; those that edges ask for
+  v1::Usage usage_;                                        // of the nodes left
+  v1::Usage routing_usage_;                                // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node
   int refused_ = 0;                                                 // edges, by the budget
   bool streamed_ = false;  // the client has tokens of the present step

@@ -61,6 +61,22 @@ void ApplyDefaults(v1::ChoiceNode* choice) {
                                            : 1.0);
 }
 
+void ApplyDefaults(v1::LinkSettings* settings) {
+  if (settings->mode() == v1::LINK_MODE_UNSPECIFIED) settings->set_mode(v1::LINK_MODE_AUTO);
+  if (settings->recall() == v1::LINK_RECALL_UNSPECIFIED) {
+    settings->set_recall(v1::LINK_RECALL_CONSERVATIVE);
+  }
+  if (settings->token_budget() == 0) settings->set_token_budget(4096);
+  if (settings->style() == v1::LINK_STYLE_UNSPECIFIED) settings->set_style(v1::LINK_STYLE_DDL);
+}
+
+void ApplyDefaults(v1::SqlNode* sql) {
+  if (sql->max_rows() == 0) sql->set_max_rows(100);
+  if (sql->max_bytes() == 0) sql->set_max_bytes(64 << 10);
+  if (sql->timeout_ms() == 0) sql->set_timeout_ms(5000);
+  if (sql->format() == v1::ROW_FORMAT_UNSPECIFIED) sql->set_format(v1::ROW_FORMAT_TABLE);
+}
+
 }  // namespace
 
 void ApplyDefaults(v1::Graph* graph) {
@@ -68,6 +84,9 @@ void ApplyDefaults(v1::Graph* graph) {
   v1::GraphLimits& limits = *spec.mutable_limits();
   if (limits.max_steps() == 0) limits.set_max_steps(8);
   if (limits.timeout_ms() == 0) limits.set_timeout_ms(60'000);
+  for (v1::Catalog& catalog : *spec.mutable_catalogs()) {
+    if (!catalog.has_max_values()) catalog.set_max_values(1000);
+  }
   for (v1::Node& node : *spec.mutable_nodes()) {
     if (node.token().empty()) node.set_token(absl::StrCat("<fn:", node.name(), ">"));
     if (node.has_model() && node.model().max_tokens() == 0) {
@@ -80,6 +99,8 @@ void ApplyDefaults(v1::Graph* graph) {
     if (node.has_verify()) ApplyDefaults(node.mutable_verify());
     if (node.has_choice()) ApplyDefaults(node.mutable_choice());
     if (node.has_router()) ApplyDefaults(node.mutable_router());
+    if (node.has_retriever()) ApplyDefaults(node.mutable_retriever()->mutable_settings());
+    if (node.has_sql()) ApplyDefaults(node.mutable_sql());
   }
   for (v1::Edge& edge : *spec.mutable_edges()) {
     if (edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE) {

@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kPromptBytes = size_t{64} << 10;
 
+constexpr size_t kGrammarBytes = size_t{256} << 10;
+
 constexpr FieldRule kDefaultRule = {.field = ""};
 
 constexpr std::array kRules = {
@@ -26,6 +28,26 @@ constexpr std::array kRules = {
     FieldRule{.field = "GraphSpec.models", .max_items = 256},
     FieldRule{.field = "GraphSpec.nodes", .required = true, .min_items = 1, .max_items = 4096},
     FieldRule{.field = "GraphSpec.edges", .max_items = 16384},
+    FieldRule{.field = "GraphSpec.catalogs", .max_items = 64},
+    FieldRule{.field = "Catalog.name", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "Catalog.sqlite", .min_bytes = 1},
+    FieldRule{.field = "Catalog.ddl", .min_bytes = 1},
+    FieldRule{.field = "Catalog.spider", .min_bytes = 1},
+    FieldRule{.field = "Catalog.json", .min_bytes = 1},
+    FieldRule{.field = "Catalog.database", .max_bytes = 512},
+    FieldRule{.field = "Catalog.postgresql", .max_bytes = 256},
+    FieldRule{.field = "Catalog.encoder", .form = TextForm::kModelName},
+    FieldRule{.field = "Catalog.sensitive", .min_bytes = 1, .max_bytes = 1025},
+    FieldRule{.field = "Catalog.max_values", .min = 0, .max = 100'000},
+    FieldRule{.field = "Catalog.access", .max_items = 1024},
+    FieldRule{.field = "CatalogAccess.tenant", .required = true, .min_bytes = 1, .max_bytes = 256},
+    FieldRule{.field = "CatalogAccess.tables", .min_bytes = 1, .max_bytes = 512},
+    FieldRule{.field = "VisibleColumns.table", .required = true, .min_bytes = 1, .max_bytes = 512},
+    FieldRule{.field = "VisibleColumns.columns",
+              .required = true,
+              .min_bytes = 1,
+              .max_bytes = 512,
+              .min_items = 1},
     FieldRule{.field = "GraphLimits.max_steps", .min = 1, .max = 64},
     FieldRule{.field = "GraphLimits.timeout_ms", .min = 1, .max = 3'600'000},
     FieldRule{.field = "GraphLimits.max_calls", .min = 1, .max = 1024},
@@ -54,6 +76,17 @@ constexpr std::array kRules = {
     FieldRule{.field = "ModelNode.system", .max_bytes = kPromptBytes},
     FieldRule{.field = "ModelNode.max_tokens", .min = 1, .max = 32768},
     FieldRule{.field = "ModelNode.stop", .min_bytes = 1, .max_bytes = 256, .max_items = 16},
+    FieldRule{.field = "Grammar.json_schema", .min_bytes = 1, .max_bytes = kGrammarBytes},
+    FieldRule{.field = "Grammar.ebnf", .min_bytes = 1, .max_bytes = kGrammarBytes},
+    FieldRule{.field = "SqlGrammar.retriever", .form = TextForm::kNodeName},
+    FieldRule{.field = "SqlGrammar.catalog", .form = TextForm::kModelName},
+    FieldRule{.field = "RetrieverNode.catalog", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "LinkSettings.token_budget", .min = 64, .max = 1'000'000},
+    FieldRule{.field = "LinkSettings.max_columns", .min = 1, .max = 8192},
+    FieldRule{.field = "SqlNode.catalog", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "SqlNode.max_rows", .min = 1, .max = 100'000},
+    FieldRule{.field = "SqlNode.max_bytes", .min = 64, .max = 1 << 20},
+    FieldRule{.field = "SqlNode.timeout_ms", .min = 1, .max = 600'000},
     FieldRule{.field = "ToolNode.tool", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "ToolNode.parameters", .max_bytes = kPromptBytes, .max_items = 64},
     FieldRule{.field = "ModelNode.expected", .max_items = 64},

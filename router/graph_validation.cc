@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/strings.h"
+#include "router/catalog_validation.h"
 #include "router/choice_validation.h"
 #include "router/graph_cycles.h"
 #include "router/manifest_decoder.h"
@@ -31,6 +32,7 @@ class Validator {
 
   std::vector<GraphProblem> Run() {
     CheckModels();
+    CheckEncoders();
     CheckNames();
     CheckReference("spec.entry", spec_.entry());
     CheckSizes();
@@ -44,6 +46,9 @@ class Validator {
     }
     if (problems_.empty()) {
       for (GraphProblem& problem : CheckNodeBounds(graph_)) {
+        (problem.warning ? warnings_ : problems_).push_back(std::move(problem));
+      }
+      for (GraphProblem& problem : CheckCatalogs(graph_)) {
         (problem.warning ? warnings_ : problems_).push_back(std::move(problem));
       }
       for (GraphProblem& problem : CheckChoices(graph_)) {
@@ -90,6 +95,15 @@ class Validator {
                                    " 'path' and 'workers'; it needs exactly one of them"));
       }
       if (!model.workers().empty() && model.path().empty()) CheckRemoteOptions(model, path);
+    }
+  }
+
+  void CheckEncoders() {
+    for (int i = 0; i < spec_.catalogs_size(); ++i) {
+      const std::string& encoder = spec_.catalogs(i).encoder();
+      if (!encoder.empty()) {
+        CheckModelReference(absl::StrCat("spec.catalogs[", i, "].encoder"), encoder);
+      }
     }
   }
 
@@ -292,7 +306,11 @@ class Validator {
     }
     if (!known) return;
     const v1::Node& from = spec_.nodes(nodes_.at(edge.from()));
-    if (from.has_tool() && edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE) {
+    for (const std::string& name : OutputsOf(edge.input())) {
+      CheckReference(path + ".input", name);
+    }
+    const bool is_tool = from.has_tool() || from.has_retriever() || from.has_sql();
+    if (is_tool && edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE) {
       Warning(path, absl::StrCat("never taken: the confidence of the tool '", from.name(),
                                  "' is always 1"));
     }

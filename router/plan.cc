@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/strings.h"
@@ -81,6 +82,20 @@ const char* MeasureName(v1::ConfidenceMeasure measure) {
     default:
       return "mean";
   }
+}
+
+constexpr std::string_view kOutputEnd = ".output}";
+
+// The NODE of a text that begins with "{NODE.output}"; empty where it does not.
+std::string_view OutputAt(std::string_view text) {
+  size_t end = 1;
+  while (end < text.size() && (absl::ascii_isdigit(text[end]) || absl::ascii_islower(text[end]) ||
+                               text[end] == '-' || text[end] == '_')) {
+    ++end;
+  }
+  const bool matches = !text.empty() && text.front() == '{' && end > 1 &&
+                       text.substr(end, kOutputEnd.size()) == kOutputEnd;
+  return matches ? text.substr(1, end - 1) : std::string_view();
 }
 
 }  // namespace
@@ -245,14 +260,27 @@ std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values) {
     const auto* found =
         std::find_if(std::begin(placeholders), std::end(placeholders),
                      [&](const auto& p) { return text.substr(i, p.first.size()) == p.first; });
-    if (found == std::end(placeholders)) {
-      rendered.push_back(text[i++]);
-    } else {
+    if (found != std::end(placeholders)) {
       rendered.append(found->second);
       i += found->first.size();
+    } else if (const std::string_view node = OutputAt(text.substr(i)); !node.empty()) {
+      if (values.output_of != nullptr) rendered.append(values.output_of(node));
+      i += 1 + node.size() + kOutputEnd.size();
+    } else {
+      rendered.push_back(text[i++]);
     }
   }
   return rendered;
+}
+
+std::vector<std::string> OutputsOf(std::string_view input) {
+  std::vector<std::string> nodes;
+  for (size_t i = input.find('{'); i != std::string_view::npos; i = input.find('{', i + 1)) {
+    if (const std::string_view node = OutputAt(input.substr(i)); !node.empty()) {
+      nodes.emplace_back(node);
+    }
+  }
+  return nodes;
 }
 
 }  // namespace octogate::router

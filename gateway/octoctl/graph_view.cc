@@ -54,6 +54,10 @@ std::string Summary(const Node& node) {
       return "model " + node.model().model();
     case Node::kTool:
       return "tool " + node.tool().tool();
+    case Node::kRetriever:
+      return "links of " + node.retriever().catalog();
+    case Node::kSql:
+      return (node.sql().check_only() ? "check of SQL on " : "SQL on ") + node.sql().catalog();
     case Node::kReplay:
       return "replay of " + node.replay().recording();
     case Node::kVote:

@@ -92,6 +92,28 @@ void PrintJudged(const v1::Judged& judged, const Style& style, std::ostream& out
       << OneLine(judged.reason(), 160) << style.reset << "\n";
 }
 
+void PrintLinked(const v1::Linked& linked, const Style& style, std::ostream& out) {
+  constexpr int kShownTables = 12;
+  const v1::LinkSchemaResponse& link = linked.link();
+  const char* const scope = link.scope() == v1::LINK_SCOPE_FULL      ? "the whole schema"
+                            : link.scope() == v1::LINK_SCOPE_FOCUSED ? "what matches"
+                                                                     : "nothing matched; a part";
+  for (int i = 0; i < std::min(kShownTables, link.tables_size()); ++i) {
+    const v1::LinkedTable& table = link.tables(i);
+    out << "│      " << style.cyan << OneLine(table.name(), 63) << style.reset << style.dim << "  "
+        << table.columns_size() << (table.columns_size() == 1 ? " column" : " columns")
+        << style.reset << "\n";
+  }
+  if (link.tables_size() > kShownTables) {
+    out << "│      and " << link.tables_size() - kShownTables << " more tables\n";
+  }
+  out << "│    " << scope << style.dim << "  " << link.rendered_tokens() << " tokens";
+  if (link.full_tokens() > 0) out << " of " << link.full_tokens();
+  out << ", catalog " << OneLine(link.catalog_version(), 16);
+  if (link.source_changed()) out << ", whose file has changed since";
+  out << style.reset << "\n";
+}
+
 }  // namespace
 
 void PrintDecision(const v1::Decision& decision, const Style& style, std::ostream& out) {
@@ -174,6 +196,9 @@ void TraceView::Add(const v1::GenerateResponse& event) {
       break;
     case v1::GenerateResponse::kJudged:
       PrintJudged(event.judged(), style_, out_);
+      break;
+    case v1::GenerateResponse::kLinked:
+      PrintLinked(event.linked(), style_, out_);
       break;
     case v1::GenerateResponse::kFinished:
       out_ << "└─ answer from " << style_.cyan << OneLine(event.finished().node(), 63)

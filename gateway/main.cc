@@ -18,7 +18,9 @@
 #include "common/file_store.h"
 #include "common/status.h"
 #include "gateway/in_process_model_client.h"
+#include "gateway/manifest_files.h"
 #include "gateway/server.h"
+#include "router/graph_manifest.h"
 #include "workers/engine/device.h"
 #include "workers/server/termination.h"
 
@@ -140,18 +142,19 @@ void Define(CLI::App& app, Flags& flags) {
   app.footer(kExamples);
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
+absl::StatusOr<std::string> ReadManifest(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (!file || !(text << file.rdbuf())) {
     return absl::NotFoundError("cannot read the manifest " + path);
   }
-  return text.str();
+  return InlineFiles(text.str(), path, std::filesystem::path(path).parent_path().string(),
+                     router::kMaxManifestBytes);
 }
 
 absl::Status ApplyFile(const std::string& path, GraphManager* graphs) {
   v1::ApplyGraphRequest request;
-  OCTOGATE_ASSIGN_OR_RETURN(*request.mutable_manifest(), ReadFile(path));
+  OCTOGATE_ASSIGN_OR_RETURN(*request.mutable_manifest(), ReadManifest(path));
   request.set_source(path);
   OCTOGATE_ASSIGN_OR_RETURN(const v1::ApplyGraphResponse response,
                             graphs->Apply(request, absl::Now() + AdminService::kMaxCallTime));

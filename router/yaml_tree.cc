@@ -63,7 +63,9 @@ class TreeBuilder final : public YAML::EventHandler {
       throw Refused{{node.position, "anchors (&name) are not supported; write the value out"}};
     }
     if (!tag.empty() && tag != "?" && tag != "!") {
-      throw Refused{{node.position, absl::StrCat("the tag ", Quoted(tag), " is not supported")}};
+      throw Refused{{node.position,
+                     absl::StrCat("the tag ", Quoted(tag), " is not supported",
+                                  tag == "!file" ? " here; octoctl apply -f puts files in" : "")}};
     }
     if (++count_ > kMaxYamlNodes) {
       throw Refused{

@@ -12,14 +12,6 @@
 namespace octogate::octoctl {
 namespace {
 
-constexpr size_t kMaxManifestBytes = 4 << 20;
-
-bool ReadManifest(const std::string& file, std::string& text) {
-  return ReadInput(file, kMaxManifestBytes, text);
-}
-
-std::string SourceName(const std::string& file) { return file == "-" ? "stdin" : file; }
-
 std::string Cost(double cost) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.6g", cost);

@@ -8,6 +8,8 @@
 #include <iostream>
 #include <utility>
 
+#include "gateway/manifest_files.h"
+
 namespace octogate::octoctl {
 namespace {
 
@@ -64,6 +66,22 @@ bool ReadInput(const std::string& file, size_t max_bytes, std::string& text) {
       return false;
     }
   }
+  return true;
+}
+
+std::string SourceName(const std::string& file) { return file == "-" ? "stdin" : file; }
+
+bool ReadManifest(const std::string& file, std::string& text) {
+  constexpr size_t kMaxManifestBytes = 4 << 20;
+  std::string raw;
+  if (!ReadInput(file, kMaxManifestBytes, raw)) return false;
+  absl::StatusOr<std::string> whole = gateway::InlineFiles(
+      raw, SourceName(file), std::filesystem::path(file).parent_path().string(), kMaxManifestBytes);
+  if (!whole.ok()) {
+    std::cerr << "octoctl: " << whole.status().message() << "\n";
+    return false;
+  }
+  text = *std::move(whole);
   return true;
 }
 

@@ -15,6 +15,13 @@ namespace octogate::octoctl {
 // has more than `max_bytes`.
 bool ReadInput(const std::string& file, size_t max_bytes, std::string& text);
 
+// What the gateway's messages call a file.
+std::string SourceName(const std::string& file);
+
+// The same for a manifest, with the files that it refers to as `!file PATH` in their places
+// (manifest_files.h); paths are relative to the manifest's folder, or to the present one for "-".
+bool ReadManifest(const std::string& file, std::string& text);
+
 // The queries in `text`, one a line; empty lines are left out. A line is the query itself, or where
 // it begins with '{' a JSON object {"query": …}. False, with a message in `error`, for a line that
 // is neither.

@@ -73,8 +73,8 @@ ExitStatus Replay(Connection& connection, const ReplayOptions& options, Format f
   request.set_limit(options.limit);
   request.set_changes_limit(options.changes);
   if (!options.graph.empty()) {
-    if (!ReadInput(options.graph, kMaxInputBytes, *request.mutable_manifest())) return kUsage;
-    request.set_source(options.graph == "-" ? "standard input" : options.graph);
+    if (!ReadManifest(options.graph, *request.mutable_manifest())) return kUsage;
+    request.set_source(SourceName(options.graph));
   }
   if (!options.traces.empty()) {
     std::string text;

@@ -32,7 +32,7 @@ spec:
   nodes:
     - name: main
       router:
-        members: [talk, sum, careful, draft, fragile]
+        members: [talk, sum, careful, draft, fragile, opening]
         fallback: talk
         heads:
           - threshold: 0.5
@@ -58,12 +58,22 @@ spec:
     - name: fragile
       description: the node named fragile
       model: {model: stub}
+    - name: opening
+      description: the node named opening
+      model: {model: stub}
+    - name: middle
+      model: {model: stub, system: middle}
+    - name: closing
+      model: {model: stub, system: closing}
     - name: rescue
       tool: {tool: reply, parameters: {text: "rescued"}}
   edges:
     - {from: careful, to: second, on: lowConfidence, below: 0.5, input: "stub echo=1"}
     - {from: draft, to: polish, on: success, input: "stub echo=1 {output}"}
     - {from: fragile, to: rescue, on: error}
+    - {from: opening, to: middle, on: success, input: "stub tokens=1 text=m"}
+    - {from: middle, to: closing, on: success,
+       input: "stub echo=1 {opening.output}/{output}/{polish.output}/{opening.output}"}
 )";
 
 class QueryTest : public testing::Test {
@@ -128,6 +138,11 @@ TEST_F(QueryTest, SuccessHandsTheOutputOn) {
   const Answer answer = gateway_.Generate(Ask("stub tokens=2 text=%", "draft"));
   EXPECT_EQ(answer.text(), "polish|stub echo=1 12");
   EXPECT_EQ(answer.events.back().finished().node(), "polish");
+}
+
+TEST_F(QueryTest, EdgesAskForTheOutputsOfEarlierNodes) {
+  const Answer answer = gateway_.Generate(Ask("stub tokens=2 text=%", "opening"));
+  EXPECT_EQ(answer.text(), "closing|stub echo=1 12/m//12");
 }
 
 TEST_F(QueryTest, ErrorsTakeTheirEdgeUnlessTheClientHasTokens) {
@@ -247,7 +262,7 @@ TEST_F(QueryTest, EmbedsAndListsModels) {
   ASSERT_EQ(models.models_size(), 1);
   EXPECT_EQ(models.models(0).replicas_ready(), 1);
   EXPECT_EQ(models.models(0).family(), "stub");
-  EXPECT_EQ(models.models(0).nodes_size(), 6);
+  EXPECT_EQ(models.models(0).nodes_size(), 9);
 }
 
 }  // namespace

@@ -197,11 +197,11 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
       {"path: octogate-mini}", "workers: ['h:1'], maxSequences: 2}", "--max-sequences instead"},
       {"path: octogate-mini}", "workers: ['h:1'], maxContext: 64}", "--max-context instead"},
       {"tool: {tool: reply}", "tool: {tool: reply}\n      model: {model: mini}",
-       "'model' beside 'tool'; a node has exactly one of 'model', 'router', 'tool', 'replay', "
-       "'vote', 'verify' or 'choice'"},
+       "'model' beside 'tool'; a node has exactly one of 'model', 'router', 'tool', 'retriever', "
+       "'replay', 'vote', 'verify', 'choice' or 'sql'"},
       {"      tool: {tool: reply}\n", "",
-       "a node needs exactly one of 'model', 'router', 'tool', 'replay', 'vote', "
-       "'verify' or 'choice'"},
+       "a node needs exactly one of 'model', 'router', 'tool', 'retriever', 'replay', 'vote', "
+       "'verify', 'choice' or 'sql'"},
       {"name: sorry", "name: calc",
        "g.yaml:23:13: a second node 'calc'; names of nodes are unique"},
       {"on: error,", "on: error, below: 0.2,", "'below' goes with 'on: lowConfidence' only"},
@@ -216,6 +216,9 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
       {"[find files, 'it''s']", "[&a find, *a]", "anchors (&name) are not supported"},
       {"[find files, 'it''s']", "[*a]", "g.yaml:19:"},
       {"[find files, 'it''s']", "[!!str x]", "tag"},
+      {"[find files, 'it''s']", "[!file x]", "octoctl apply -f puts files in"},
+      {"input: \"{error}\"", "input: \"{shel.output}\"",
+       "there is no node 'shel'; did you mean 'shell'?"},
       {"[find files, 'it''s']", "[a", "not valid YAML"},
       {"[find files, 'it''s']", "['']", "'examples' must not be empty"},
       {"[find files, 'it''s']", "[\xff]", "g.yaml:19:18: not valid UTF-8"},

@@ -114,6 +114,18 @@ TEST(PlanTest, RendersInputsInOnePass) {
             "{output}|in|out{error}|e|{other}|{");
 }
 
+TEST(PlanTest, PutsOutputsOfEarlierNodesIntoInputs) {
+  v1::Edge edge;
+  edge.set_input("{link.output}|{a-b_1.output}|{none.output}|{.output}|{Link.output}|{link.input}");
+  const auto output_of = [](std::string_view node) -> std::string_view {
+    return node == "link" ? "{query}" : node == "a-b_1" ? "second" : "";
+  };
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q", .output_of = output_of}),
+            "{query}|second||{.output}|{Link.output}|{link.input}");
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q"}), "|||{.output}|{Link.output}|{link.input}");
+  EXPECT_EQ(OutputsOf(edge.input()), (std::vector<std::string>{"link", "a-b_1", "none"}));
+}
+
 // Whatever nodes do, every query ends within the bound.
 TEST(PlanPropertyTest, EveryWalkEndsWithinTheBound) {
   const unsigned seed = std::random_device{}();

@@ -127,7 +127,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
                                         deadline, &state->choices, &by_node));
   absl::flat_hash_set<std::string> kept_outputs;
   for (const v1::Edge& edge : state->graph().spec().edges()) {
-    for (std::string& name : router::OutputsOf(edge.input())) kept_outputs.insert(std::move(name));
+    for (std::string& name : router::NodesNamedIn(edge.input())) kept_outputs.insert(std::move(name));
   }
   for (const v1::Node& node : state->graph().spec().nodes()) {
     auto runtime = std::make_unique<NodeRuntime>();

@@ -64,6 +64,15 @@ std::string ErrorText(const absl::Status& status) {
                       kMaxErrorBytes);
 }
 
+// The map's value, or nothing. The map outlives the function.
+std::function<std::string_view(std::string_view)> Lookup(
+    const absl::flat_hash_map<std::string, std::string>& values) {
+  return [&values](std::string_view key) {
+    const auto value = values.find(ToAbsl(key));
+    return value == values.end() ? std::string_view() : std::string_view(value->second);
+  };
+}
+
 absl::Status WithPrefix(const absl::Status& status, const std::string& prefix) {
   absl::Status result(status.code(), absl::StrCat(prefix, status.message()));
   status.ForEachPayload(
@@ -465,9 +474,11 @@ void Query::OnModelDone(const absl::Status& status) {
 
 void Query::LeaveNode(const absl::Status& status) {
   if (!step_->announced) EmitNodeEntered("");
-  if (status.ok() && step_->node->keeps_output) {
+  if (step_->node->keeps_output) {
+    const std::string& name = step_->node->node->name();
+    errors_[name] = ErrorText(status);
     // One byte more than an input may have is enough to be refused as one.
-    outputs_[step_->node->node->name()] = step_->output.substr(0, kMaxInputBytes + 1);
+    if (status.ok()) outputs_[name] = step_->output.substr(0, kMaxInputBytes + 1);
   }
   // What has been streamed cannot be taken back, so nothing else can answer any more.
   const bool may_go_on = status.ok() || (!streamed_ && stopped_.ok());
@@ -516,12 +527,8 @@ std::string Query::EdgeInput(const v1::Edge& edge, const absl::Status& status) c
                                         .input = step_->input,
                                         .output = step_->output,
                                         .error = error,
-                                        .output_of = [this](std::string_view node) {
-                                          const auto output = outputs_.find(ToAbsl(node));
-                                          return output == outputs_.end()
-                                                     ? std::string_view()
-                                                     : std::string_view(output->second);
-                                        }});
+                                        .output_of = Lookup(outputs_),
+                                        .error_of = Lookup(errors_)});
 }
 
 router::NodeOutcome Query::Outcome(const absl::Status& status) const {

@@ -158,10 +158,11 @@ class Query : public std::enable_shared_from_this<Query> {
 
   std::shared_ptr<Query> self_;  // until done
   std::unique_ptr<TraceRecorder> recorder_;
-  std::unique_ptr<Step> step_;                             // the present one
-  absl::flat_hash_map<std::string, std::string> outputs_;  // by node; those that edges ask for
-  v1::Usage usage_;                                        // of the nodes left
-  v1::Usage routing_usage_;                                // of these, that of decisions
+  std::unique_ptr<Step> step_;  // the present one
+  // The last output and error by node, of nodes that edges name; of one that succeeded, "".
+  absl::flat_hash_map<std::string, std::string> outputs_, errors_;
+  v1::Usage usage_;                                                 // of the nodes left
+  v1::Usage routing_usage_;                                         // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node
   int refused_ = 0;                                                 // edges, by the budget
   bool streamed_ = false;  // the client has tokens of the present step

@@ -306,7 +306,7 @@ class Validator {
     }
     if (!known) return;
     const v1::Node& from = spec_.nodes(nodes_.at(edge.from()));
-    for (const std::string& name : OutputsOf(edge.input())) {
+    for (const std::string& name : NodesNamedIn(edge.input())) {
       CheckReference(path + ".input", name);
     }
     const bool is_tool = from.has_tool() || from.has_retriever() || from.has_sql();

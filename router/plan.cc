@@ -84,18 +84,25 @@ const char* MeasureName(v1::ConfidenceMeasure measure) {
   }
 }
 
-constexpr std::string_view kOutputEnd = ".output}";
+// A "{NODE.output}" or "{NODE.error}" that a text begins with.
+struct Reference {
+  std::string_view node;  // empty: it begins with neither
+  bool error = false;
+  size_t size = 0;  // of all of it
+};
 
-// The NODE of a text that begins with "{NODE.output}"; empty where it does not.
-std::string_view OutputAt(std::string_view text) {
+Reference ReferenceAt(std::string_view text) {
+  if (text.empty() || text.front() != '{') return {};
   size_t end = 1;
   while (end < text.size() && (absl::ascii_isdigit(text[end]) || absl::ascii_islower(text[end]) ||
                                text[end] == '-' || text[end] == '_')) {
     ++end;
   }
-  const bool matches = !text.empty() && text.front() == '{' && end > 1 &&
-                       text.substr(end, kOutputEnd.size()) == kOutputEnd;
-  return matches ? text.substr(1, end - 1) : std::string_view();
+  const std::string_view node = text.substr(1, end - 1);
+  for (const std::string_view what : {".output}", ".error}"}) {
+    if (text.substr(end, what.size()) == what) return {node, what == ".error}", end + what.size()};
+  }
+  return {};
 }
 
 }  // namespace
@@ -263,9 +270,10 @@ std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values) {
     if (found != std::end(placeholders)) {
       rendered.append(found->second);
       i += found->first.size();
-    } else if (const std::string_view node = OutputAt(text.substr(i)); !node.empty()) {
-      if (values.output_of != nullptr) rendered.append(values.output_of(node));
-      i += 1 + node.size() + kOutputEnd.size();
+    } else if (const Reference reference = ReferenceAt(text.substr(i)); !reference.node.empty()) {
+      const auto& value_of = reference.error ? values.error_of : values.output_of;
+      if (value_of != nullptr) rendered.append(value_of(reference.node));
+      i += reference.size;
     } else {
       rendered.push_back(text[i++]);
     }
@@ -273,12 +281,11 @@ std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values) {
   return rendered;
 }
 
-std::vector<std::string> OutputsOf(std::string_view input) {
+std::vector<std::string> NodesNamedIn(std::string_view input) {
   std::vector<std::string> nodes;
   for (size_t i = input.find('{'); i != std::string_view::npos; i = input.find('{', i + 1)) {
-    if (const std::string_view node = OutputAt(input.substr(i)); !node.empty()) {
-      nodes.emplace_back(node);
-    }
+    const std::string_view node = ReferenceAt(input.substr(i)).node;
+    if (!node.empty()) nodes.emplace_back(node);
   }
   return nodes;
 }

@@ -32,7 +32,7 @@ spec:
   nodes:
     - name: main
       router:
-        members: [talk, sum, careful, draft, fragile, opening]
+        members: [talk, sum, careful, draft, fragile, opening, doubtful]
         fallback: talk
         heads:
           - threshold: 0.5
@@ -61,6 +61,9 @@ spec:
     - name: opening
       description: the node named opening
       model: {model: stub}
+    - name: doubtful
+      description: the node named doubtful
+      model: {model: stub}
     - name: middle
       model: {model: stub, system: middle}
     - name: closing
@@ -71,6 +74,7 @@ spec:
     - {from: careful, to: second, on: lowConfidence, below: 0.5, input: "stub echo=1"}
     - {from: draft, to: polish, on: success, input: "stub echo=1 {output}"}
     - {from: fragile, to: rescue, on: error}
+    - {from: doubtful, to: closing, on: error, input: "stub echo=1 [{doubtful.output}]{doubtful.error}"}
     - {from: opening, to: middle, on: success, input: "stub tokens=1 text=m"}
     - {from: middle, to: closing, on: success,
        input: "stub echo=1 {opening.output}/{output}/{polish.output}/{opening.output}"}
@@ -143,6 +147,9 @@ TEST_F(QueryTest, SuccessHandsTheOutputOn) {
 TEST_F(QueryTest, EdgesAskForTheOutputsOfEarlierNodes) {
   const Answer answer = gateway_.Generate(Ask("stub tokens=2 text=%", "opening"));
   EXPECT_EQ(answer.text(), "closing|stub echo=1 12/m//12");
+
+  const Answer failed = gateway_.Generate(Ask("stub fail_after=0 code=13", "doubtful"));
+  EXPECT_THAT(failed.text(), testing::MatchesRegex("closing.stub echo=1 \\[\\].+"));
 }
 
 TEST_F(QueryTest, ErrorsTakeTheirEdgeUnlessTheClientHasTokens) {
@@ -262,7 +269,7 @@ TEST_F(QueryTest, EmbedsAndListsModels) {
   ASSERT_EQ(models.models_size(), 1);
   EXPECT_EQ(models.models(0).replicas_ready(), 1);
   EXPECT_EQ(models.models(0).family(), "stub");
-  EXPECT_EQ(models.models(0).nodes_size(), 9);
+  EXPECT_EQ(models.models(0).nodes_size(), 10);
 }
 
 }  // namespace

@@ -116,14 +116,19 @@ TEST(PlanTest, RendersInputsInOnePass) {
 
 TEST(PlanTest, PutsOutputsOfEarlierNodesIntoInputs) {
   v1::Edge edge;
-  edge.set_input("{link.output}|{a-b_1.output}|{none.output}|{.output}|{Link.output}|{link.input}");
+  edge.set_input(
+      "{link.output}|{a-b_1.output}|{none.output}|{.output}|{Link.output}|{link.input}|{run."
+      "error}");
   const auto output_of = [](std::string_view node) -> std::string_view {
     return node == "link" ? "{query}" : node == "a-b_1" ? "second" : "";
   };
-  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q", .output_of = output_of}),
-            "{query}|second||{.output}|{Link.output}|{link.input}");
-  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q"}), "|||{.output}|{Link.output}|{link.input}");
-  EXPECT_EQ(OutputsOf(edge.input()), (std::vector<std::string>{"link", "a-b_1", "none"}));
+  const auto error_of = [](std::string_view node) -> std::string_view {
+    return node == "run" ? "no such column" : "";
+  };
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q", .output_of = output_of, .error_of = error_of}),
+            "{query}|second||{.output}|{Link.output}|{link.input}|no such column");
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q"}), "|||{.output}|{Link.output}|{link.input}|");
+  EXPECT_EQ(NodesNamedIn(edge.input()), (std::vector<std::string>{"link", "a-b_1", "none", "run"}));
 }
 
 // Whatever nodes do, every query ends within the bound.

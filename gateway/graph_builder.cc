@@ -125,15 +125,15 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
                                         deadline, &state->choices, &by_node));
-  absl::flat_hash_set<std::string> kept_outputs;
+  absl::flat_hash_set<std::string> named;
   for (const v1::Edge& edge : state->graph().spec().edges()) {
-    for (std::string& name : router::NodesNamedIn(edge.input())) kept_outputs.insert(std::move(name));
+    for (std::string& name : router::NodesNamedIn(edge.input())) named.insert(std::move(name));
   }
   for (const v1::Node& node : state->graph().spec().nodes()) {
     auto runtime = std::make_unique<NodeRuntime>();
     runtime->node = &node;
     runtime->counters = CountersOf(node.name());
-    runtime->keeps_output = kept_outputs.contains(node.name());
+    runtime->keeps_texts = named.contains(node.name());
     if (node.has_tool()) {
       OCTOGATE_ASSIGN_OR_RETURN(runtime->tool, MakeNodeTool(node.tool()));
     }

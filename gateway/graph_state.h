@@ -52,7 +52,7 @@ struct NodeCounters {
 struct NodeRuntime {
   const v1::Node* node;
   std::shared_ptr<NodeCounters> counters;
-  bool keeps_output = false;  // an edge somewhere asks for it
+  bool keeps_texts = false;  // an edge somewhere names the node
   std::unique_ptr<const Tool> tool;             // of a tool node
   std::shared_ptr<ReplicaSet> replicas;         // of a model node
   std::shared_ptr<ModelClient> replay;          // of a replay node

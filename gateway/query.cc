@@ -64,15 +64,6 @@ std::string ErrorText(const absl::Status& status) {
                       kMaxErrorBytes);
 }
 
-// The map's value, or nothing. The map outlives the function.
-std::function<std::string_view(std::string_view)> Lookup(
-    const absl::flat_hash_map<std::string, std::string>& values) {
-  return [&values](std::string_view key) {
-    const auto value = values.find(ToAbsl(key));
-    return value == values.end() ? std::string_view() : std::string_view(value->second);
-  };
-}
-
 absl::Status WithPrefix(const absl::Status& status, const std::string& prefix) {
   absl::Status result(status.code(), absl::StrCat(prefix, status.message()));
   status.ForEachPayload(
@@ -189,7 +180,7 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   node->counters->in_flight.fetch_add(1, std::memory_order_relaxed);
   step_->intermediate = plan_.HasOpenEdge(v1::EDGE_CONDITION_SUCCESS);
   step_->hold = plan_.HasOpenEdge(v1::EDGE_CONDITION_LOW_CONFIDENCE);
-  step_->keep_output = step_->intermediate || node->keeps_output || step_->hold ||
+  step_->keep_output = step_->intermediate || node->keeps_texts || step_->hold ||
                        plan_.HasOpenEdge(v1::EDGE_CONDITION_ERROR) ||
                        level_ == v1::EVENT_LEVEL_RESULT;
   if (!stopped_.ok()) {
@@ -474,11 +465,11 @@ void Query::OnModelDone(const absl::Status& status) {
 
 void Query::LeaveNode(const absl::Status& status) {
   if (!step_->announced) EmitNodeEntered("");
-  if (step_->node->keeps_output) {
-    const std::string& name = step_->node->node->name();
-    errors_[name] = ErrorText(status);
+  if (step_->node->keeps_texts) {
+    router::NodeTexts& texts = texts_[step_->node->node->name()];
+    texts = {.input = step_->input, .error = ErrorText(status)};
     // One byte more than an input may have is enough to be refused as one.
-    if (status.ok()) outputs_[name] = step_->output.substr(0, kMaxInputBytes + 1);
+    if (status.ok()) texts.output = step_->output.substr(0, kMaxInputBytes + 1);
   }
   // What has been streamed cannot be taken back, so nothing else can answer any more.
   const bool may_go_on = status.ok() || (!streamed_ && stopped_.ok());
@@ -527,8 +518,10 @@ std::string Query::EdgeInput(const v1::Edge& edge, const absl::Status& status) c
                                         .input = step_->input,
                                         .output = step_->output,
                                         .error = error,
-                                        .output_of = Lookup(outputs_),
-                                        .error_of = Lookup(errors_)});
+                                        .texts_of = [this](std::string_view node) {
+                                          const auto texts = texts_.find(ToAbsl(node));
+                                          return texts == texts_.end() ? nullptr : &texts->second;
+                                        }});
 }
 
 router::NodeOutcome Query::Outcome(const absl::Status& status) const {

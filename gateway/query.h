@@ -158,9 +158,8 @@ class Query : public std::enable_shared_from_this<Query> {
 
   std::shared_ptr<Query> self_;  // until done
   std::unique_ptr<TraceRecorder> recorder_;
-  std::unique_ptr<Step> step_;  // the present one
-  // The last output and error by node, of nodes that edges name; of one that succeeded, "".
-  absl::flat_hash_map<std::string, std::string> outputs_, errors_;
+  std::unique_ptr<Step> step_;                                      // the present one
+  absl::flat_hash_map<std::string, router::NodeTexts> texts_;       // of nodes that edges name
   v1::Usage usage_;                                                 // of the nodes left
   v1::Usage routing_usage_;                                         // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node

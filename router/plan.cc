@@ -84,10 +84,10 @@ const char* MeasureName(v1::ConfidenceMeasure measure) {
   }
 }
 
-// A "{NODE.output}" or "{NODE.error}" that a text begins with.
+// A "{NODE.input}", "{NODE.output}" or "{NODE.error}" that a text begins with.
 struct Reference {
-  std::string_view node;  // empty: it begins with neither
-  bool error = false;
+  std::string_view node;  // empty: it begins with none of them
+  std::string NodeTexts::*text = nullptr;
   size_t size = 0;  // of all of it
 };
 
@@ -98,9 +98,13 @@ Reference ReferenceAt(std::string_view text) {
                                text[end] == '-' || text[end] == '_')) {
     ++end;
   }
-  const std::string_view node = text.substr(1, end - 1);
-  for (const std::string_view what : {".output}", ".error}"}) {
-    if (text.substr(end, what.size()) == what) return {node, what == ".error}", end + what.size()};
+  const std::pair<std::string_view, std::string NodeTexts::*> texts[] = {
+      {".input}", &NodeTexts::input},
+      {".output}", &NodeTexts::output},
+      {".error}", &NodeTexts::error}};
+  for (const auto& [name, member] : texts) {
+    if (text.substr(end, name.size()) != name) continue;
+    return {text.substr(1, end - 1), member, end + name.size()};
   }
   return {};
 }
@@ -271,8 +275,9 @@ std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values) {
       rendered.append(found->second);
       i += found->first.size();
     } else if (const Reference reference = ReferenceAt(text.substr(i)); !reference.node.empty()) {
-      const auto& value_of = reference.error ? values.error_of : values.output_of;
-      if (value_of != nullptr) rendered.append(value_of(reference.node));
+      const NodeTexts* const node =
+          values.texts_of == nullptr ? nullptr : values.texts_of(reference.node);
+      if (node != nullptr) rendered.append(node->*reference.text);
       i += reference.size;
     } else {
       rendered.push_back(text[i++]);

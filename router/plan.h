@@ -103,20 +103,28 @@ int WorstCaseSteps(const v1::Graph& graph);
 // The same for the sum of a weight, not negative, over the nodes that are entered. At most INT_MAX.
 double WorstCaseSum(const v1::Graph& graph, const std::function<double(const v1::Node&)>& weight);
 
-// The input that an edge gives to the next node: {query}, {input}, {output}, {error}, {NODE.output}
-// and {NODE.error} in `edge.input` replaced, by one pass: braces in the values are not looked at.
+// What a node was given last in a query, what it made of that, and why it failed; of the latter two
+// one is empty.
+struct NodeTexts {
+  std::string input;
+  std::string output;
+  std::string error;
+};
+
+// The input that an edge gives to the next node: {query}, {input}, {output}, {error} and, of any
+// node that has run before, {NODE.input}, {NODE.output} and {NODE.error} in `edge.input` replaced,
+// by one pass: braces in the values are not looked at.
 struct EdgeInput {
   std::string_view query;   // The user's query.
   std::string_view input;   // What the node left was given.
   std::string_view output;  // What it produced; empty if it failed.
   std::string_view error;   // Why it failed; empty if it did not.
-  // What a node last produced in this query, and why it last failed; null: nothing.
-  std::function<std::string_view(std::string_view node)> output_of;
-  std::function<std::string_view(std::string_view node)> error_of;
+  // Null, or returning null: a node that has not run.
+  std::function<const NodeTexts*(std::string_view node)> texts_of;
 };
 std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values);
 
-// The nodes that the text of an `Edge.input` names as {NODE.output} or {NODE.error}.
+// The nodes that the text of an `Edge.input` names as {NODE.input}, {NODE.output} or {NODE.error}.
 std::vector<std::string> NodesNamedIn(std::string_view input);
 
 }  // namespace octogate::router

@@ -114,20 +114,18 @@ TEST(PlanTest, RendersInputsInOnePass) {
             "{output}|in|out{error}|e|{other}|{");
 }
 
-TEST(PlanTest, PutsOutputsOfEarlierNodesIntoInputs) {
+TEST(PlanTest, PutsTextsOfEarlierNodesIntoInputs) {
   v1::Edge edge;
   edge.set_input(
-      "{link.output}|{a-b_1.output}|{none.output}|{.output}|{Link.output}|{link.input}|{run."
-      "error}");
-  const auto output_of = [](std::string_view node) -> std::string_view {
-    return node == "link" ? "{query}" : node == "a-b_1" ? "second" : "";
+      "{link.output}|{a-b_1.input}|{none.output}|{.output}|{Link.output}|{run.error}|{run.x}");
+  const NodeTexts link = {.input = "i", .output = "{query}"};
+  const NodeTexts other = {.input = "second", .error = "no such column"};
+  const auto texts_of = [&](std::string_view node) -> const NodeTexts* {
+    return node == "link" ? &link : node == "a-b_1" || node == "run" ? &other : nullptr;
   };
-  const auto error_of = [](std::string_view node) -> std::string_view {
-    return node == "run" ? "no such column" : "";
-  };
-  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q", .output_of = output_of, .error_of = error_of}),
-            "{query}|second||{.output}|{Link.output}|{link.input}|no such column");
-  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q"}), "|||{.output}|{Link.output}|{link.input}|");
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q", .texts_of = texts_of}),
+            "{query}|second||{.output}|{Link.output}|no such column|{run.x}");
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q"}), "|||{.output}|{Link.output}||{run.x}");
   EXPECT_EQ(NodesNamedIn(edge.input()), (std::vector<std::string>{"link", "a-b_1", "none", "run"}));
 }
 

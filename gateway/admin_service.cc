@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "gateway/catalog/catalog_admin.h"
 #include "gateway/decision_explanation.h"
 #include "gateway/feedback.h"
 #include "gateway/token_evaluation.h"
@@ -29,8 +30,13 @@ using RawService = v1::Admin::WithRawMethod_ApplyGraph<v1::Admin::WithRawMethod_
                             v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
                                 v1::Admin::WithRawMethod_ExplainDecision<
                                     v1::Admin::WithRawMethod_ReplayTraffic<
-                                        v1::Admin::WithRawMethod_GetServerInfo<
-                                            v1::Admin::Service>>>>>>>>>>>>>>>>>>;
+                                        v1::Admin::WithRawMethod_PutCatalog<
+                                            v1::Admin::WithRawMethod_ListCatalogs<
+                                                v1::Admin::WithRawMethod_GetCatalog<
+                                                    v1::Admin::WithRawMethod_RefreshCatalog<
+                                                        v1::Admin::WithRawMethod_GetServerInfo<
+                                                            v1::Admin::
+                                                                Service>>>>>>>>>>>>>>>>>>>>>>;
 
 // A handler that runs `method` on the pool.
 template <typename Request, typename Response, typename Method>
@@ -182,6 +188,29 @@ struct AdminService::Methods {
                      },
                      done);
                }),
+        put_catalog(&service, &RawService::RequestPutCatalog,
+                    OnPool<v1::PutCatalogRequest, v1::PutCatalogResponse>(
+                        &admin->pool_,
+                        [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                          return PutCatalog(request, deadline, graphs);
+                        })),
+        list_catalogs(
+            &service, &RawService::RequestListCatalogs,
+            OnPool<v1::ListCatalogsRequest, v1::ListCatalogsResponse>(
+                &admin->pool_, [graphs = admin->graphs_](
+                                   const auto&, absl::Time) { return ListCatalogs(*graphs); })),
+        get_catalog(&service, &RawService::RequestGetCatalog,
+                    OnPool<v1::GetCatalogRequest, v1::GetCatalogResponse>(
+                        &admin->pool_,
+                        [graphs = admin->graphs_](const auto& request, absl::Time) {
+                          return GetCatalog(request, *graphs);
+                        })),
+        refresh_catalog(&service, &RawService::RequestRefreshCatalog,
+                        OnPool<v1::RefreshCatalogRequest, v1::RefreshCatalogResponse>(
+                            &admin->pool_,
+                            [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                              return RefreshCatalog(request, deadline, *graphs);
+                            })),
         get_server_info(
             &service, &RawService::RequestGetServerInfo,
             [admin](const auto&, absl::Time, const std::shared_ptr<Cancellation>&,
@@ -213,6 +242,10 @@ struct AdminService::Methods {
   Method<v1::ListTracesRequest, v1::ListTracesResponse> list_traces;
   Method<v1::ExplainDecisionRequest, v1::ExplainDecisionResponse> explain;
   Method<v1::ReplayTrafficRequest, v1::ReplayTrafficResponse> replay;
+  Method<v1::PutCatalogRequest, v1::PutCatalogResponse> put_catalog;
+  Method<v1::ListCatalogsRequest, v1::ListCatalogsResponse> list_catalogs;
+  Method<v1::GetCatalogRequest, v1::GetCatalogResponse> get_catalog;
+  Method<v1::RefreshCatalogRequest, v1::RefreshCatalogResponse> refresh_catalog;
   Method<v1::GetServerInfoRequest, v1::GetServerInfoResponse> get_server_info;
 };
 
@@ -286,6 +319,10 @@ void AdminService::Serve(EventLoops* loops) {
   methods_->list_traces.Serve(loops, kLoop);
   methods_->explain.Serve(loops, kLoop);
   methods_->replay.Serve(loops, kLoop);
+  methods_->put_catalog.Serve(loops, kLoop);
+  methods_->list_catalogs.Serve(loops, kLoop);
+  methods_->get_catalog.Serve(loops, kLoop);
+  methods_->refresh_catalog.Serve(loops, kLoop);
   methods_->get_server_info.Serve(loops, kLoop);
 }
 

@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
+#include "common/strings.h"
+#include "gateway/catalog/linking.h"
 #include "gateway/choice/choice_decision.h"
 #include "gateway/generate_call.h"
 #include "gateway/tenant.h"
@@ -25,6 +27,9 @@ constexpr int kMaxRouters = 64;
 constexpr int kFeedbackThreads = 1;
 constexpr size_t kMaxQueuedFeedback = 64;
 constexpr absl::Duration kMaxFeedbackTime = absl::Seconds(10);
+
+constexpr int kLinkThreads = 2;
+constexpr size_t kMaxQueuedLinks = 64;
 
 // The decisions of one Route, one router after the other. Keeps itself alive.
 class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
@@ -122,7 +127,13 @@ GatewayService::GatewayService(const QueryEnvironment& environment, Admission* a
                 [this](const v1::FeedbackRequest& request, absl::Time deadline,
                        const std::shared_ptr<Cancellation>&,
                        auto done) { Feedback(request, deadline, std::move(done)); }),
-      feedback_threads_(kFeedbackThreads, kMaxQueuedFeedback) {}
+      link_schema_(&grpc_service_, &RawService::RequestLinkSchema,
+                   [this](const v1::LinkSchemaRequest& request, absl::Time deadline,
+                          std::shared_ptr<Cancellation> cancellation, auto done) {
+                     LinkSchema(request, deadline, std::move(cancellation), std::move(done));
+                   }),
+      feedback_threads_(kFeedbackThreads, kMaxQueuedFeedback),
+      link_threads_(kLinkThreads, kMaxQueuedLinks) {}
 
 GatewayService::~GatewayService() = default;
 
@@ -134,6 +145,7 @@ void GatewayService::Serve(EventLoops* loops) {
     embed_.Serve(loops, loop);
     list_models_.Serve(loops, loop);
     feedback_.Serve(loops, loop);
+    link_schema_.Serve(loops, loop);
   }
 }
 
@@ -242,6 +254,35 @@ void GatewayService::Feedback(const v1::FeedbackRequest& request, absl::Time dea
   if (!feedback_threads_.Submit(take)) {
     done(absl::ResourceExhaustedError("too much feedback is waiting to be stored"));
   }
+}
+
+void GatewayService::LinkSchema(const v1::LinkSchemaRequest& request, absl::Time deadline,
+                                std::shared_ptr<Cancellation> cancellation,
+                                std::function<void(absl::StatusOr<v1::LinkSchemaResponse>)> done) {
+  const std::shared_ptr<const GraphState> graph = graph_();
+  if (graph == nullptr) {
+    done(NoGraph());
+    return;
+  }
+  const auto known = graph->catalogs.find(request.catalog());
+  if (known == graph->catalogs.end()) {
+    done(absl::NotFoundError(
+        absl::StrCat("catalog: the graph has no catalog ", Quoted(request.catalog()))));
+    return;
+  }
+  const absl::Time limit =
+      absl::Now() + absl::Milliseconds(graph->graph().spec().limits().timeout_ms());
+  const bool submitted = link_threads_.Submit(
+      [metrics = environment_.metrics, catalog = known->second, request, done, start = absl::Now(),
+       deadline = std::min(deadline, limit), cancellation = std::move(cancellation)] {
+        absl::StatusOr<v1::LinkSchemaResponse> link =
+            LinkCatalog(*catalog, request, TenantOf(request), deadline, cancellation.get());
+        metrics->OnLink(link.status().code(), absl::Now() - start);
+        done(std::move(link));
+      });
+  if (submitted) return;
+  environment_.metrics->OnLink(absl::StatusCode::kResourceExhausted, absl::ZeroDuration());
+  done(absl::ResourceExhaustedError("too many links are waiting; try again later"));
 }
 
 void GatewayService::ListModels(std::function<void(absl::StatusOr<v1::ListModelsResponse>)> done) {

@@ -23,9 +23,10 @@ class GenerateCall;
 // Thread safety: all methods may be called from any thread.
 class GatewayService {
  public:
-  using RawService = v1::Gateway::WithRawMethod_Generate<v1::Gateway::WithRawMethod_Route<
-      v1::Gateway::WithRawMethod_Embed<v1::Gateway::WithRawMethod_ListModels<
-          v1::Gateway::WithRawMethod_Feedback<v1::Gateway::Service>>>>>;
+  using RawService = v1::Gateway::WithRawMethod_Generate<
+      v1::Gateway::WithRawMethod_Route<v1::Gateway::WithRawMethod_Embed<
+          v1::Gateway::WithRawMethod_ListModels<v1::Gateway::WithRawMethod_Feedback<
+              v1::Gateway::WithRawMethod_LinkSchema<v1::Gateway::Service>>>>>>;
   // The applied graph, or null if there is none yet.
   using GraphSource = std::function<std::shared_ptr<const GraphState>()>;
   // Takes a user's feedback (feedback.h). May block.
@@ -63,6 +64,9 @@ class GatewayService {
   void ListModels(std::function<void(absl::StatusOr<v1::ListModelsResponse>)> done);
   void Feedback(const v1::FeedbackRequest& request, absl::Time deadline,
                 std::function<void(absl::StatusOr<v1::FeedbackResponse>)> done);
+  void LinkSchema(const v1::LinkSchemaRequest& request, absl::Time deadline,
+                  std::shared_ptr<Cancellation> cancellation,
+                  std::function<void(absl::StatusOr<v1::LinkSchemaResponse>)> done);
 
   const QueryEnvironment environment_;
   Admission* const admission_;
@@ -74,7 +78,9 @@ class GatewayService {
   UnaryMethod<RawService, v1::EmbedRequest, v1::EmbedResponse> embed_;
   UnaryMethod<RawService, v1::ListModelsRequest, v1::ListModelsResponse> list_models_;
   UnaryMethod<RawService, v1::FeedbackRequest, v1::FeedbackResponse> feedback_;
+  UnaryMethod<RawService, v1::LinkSchemaRequest, v1::LinkSchemaResponse> link_schema_;
   workers::BlockingPool feedback_threads_;  // for calls that wait for storage
+  workers::BlockingPool link_threads_;      // for calls that compute
 
   absl::Mutex mutex_;
   absl::flat_hash_set<GenerateCall*> calls_ ABSL_GUARDED_BY(mutex_);  // whose query has begun

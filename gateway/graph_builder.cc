@@ -23,6 +23,17 @@ absl::StatusOr<std::unique_ptr<Tool>> MakeNodeTool(const v1::ToolNode& node) {
   return MakeTool(node.tool(), ToolParameters(node.parameters().begin(), node.parameters().end()));
 }
 
+// UNIMPLEMENTED for a graph with nodes that are valid and that nothing runs.
+absl::Status CheckServed(const v1::Graph& graph) {
+  for (const v1::Node& node : graph.spec().nodes()) {
+    const bool served = !node.has_sql() && !node.model().grammar().has_sql();
+    if (served) continue;
+    return absl::UnimplementedError(
+        absl::StrCat("node \"", node.name(), "\": SQL nodes and grammars are not served"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::vector<router::GraphProblem> CheckTools(const v1::Graph& graph) {
@@ -112,7 +123,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
     const v1::Graph& graph, int64_t version, std::string manifest,
     const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
     std::vector<std::string>* warnings) {
-  if (graph.spec().catalogs_size() > 0) return absl::UnimplementedError("catalogs are not served");
+  OCTOGATE_RETURN_IF_ERROR(CheckServed(graph));
   auto state = std::make_shared<GraphState>();
   state->manifest = std::move(manifest);
   OCTOGATE_RETURN_IF_ERROR(
@@ -121,6 +132,10 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
       state->recordings,
       ReadRecordings(state->graph(), options_.model_root,
                      previous == nullptr ? nullptr : &previous->recordings, deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(
+      state->catalogs,
+      ReadCatalogs(state->graph(), options_.model_root,
+                   previous == nullptr ? nullptr : &previous->catalogs, deadline, warnings));
   LearnedChoices by_node;
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
@@ -142,14 +157,22 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
                                         node.replay().keep_time(), loops_);
     }
     if (node.has_choice()) runtime->choice = by_node.at(node.name());
+    if (node.has_retriever()) runtime->catalog = state->catalogs.at(node.retriever().catalog());
     if (node.has_model()) runtime->replicas = state->models.at(node.model().model());
     state->nodes.emplace(node.name(), std::move(runtime));
   }
   return state;
 }
 
-absl::Status GraphBuilder::CheckRecordings(const v1::Graph& graph, absl::Time deadline) const {
+absl::Status GraphBuilder::CheckFiles(const v1::Graph& graph, const GraphState* previous,
+                                      absl::Time deadline,
+                                      std::vector<std::string>* warnings) const {
+  OCTOGATE_RETURN_IF_ERROR(CheckServed(graph));
   OCTOGATE_RETURN_IF_ERROR(ReadRecordings(graph, options_.model_root, nullptr, deadline).status());
+  OCTOGATE_RETURN_IF_ERROR(ReadCatalogs(graph, options_.model_root,
+                                        previous == nullptr ? nullptr : &previous->catalogs,
+                                        deadline, warnings)
+                               .status());
   LearnedChoices choices;
   LearnedChoices by_node;
   return LearnChoices(graph, options_.model_root, nullptr, deadline, &choices, &by_node);

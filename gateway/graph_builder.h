@@ -29,7 +29,7 @@ using ModelLoader = std::function<absl::StatusOr<std::unique_ptr<ModelClient>>(
     const v1::Model& model, absl::Time deadline)>;
 
 struct GraphBuilderOptions {
-  // Where the paths of recordings start.
+  // Where the paths of recordings and catalogs start.
   std::string model_root = ".";
   ReplicaSetOptions replicas;
   // How long remote replicas may take to say that they are there; a model without any is a
@@ -47,8 +47,8 @@ class GraphBuilder {
   // FAILED_PRECONDITION then.
   GraphBuilder(EventLoops* loops, ModelLoader loader, const GraphBuilderOptions& options);
 
-  // Blocks until everything is ready. Models and heads that `previous` (may be null) has, equally
-  // configured, are taken from there. Remarks are added to `warnings`.
+  // Blocks until everything is ready. Models, heads and catalogs that `previous` (may be null) has,
+  // equally configured, are taken from there. Remarks are added to `warnings`.
   absl::StatusOr<std::shared_ptr<const GraphState>> Build(
       const v1::Graph& graph, int64_t version, std::string manifest,
       const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
@@ -60,9 +60,11 @@ class GraphBuilder {
       const v1::Graph& graph, int64_t version, const std::shared_ptr<const GraphState>& previous,
       absl::Time deadline, std::vector<std::string>* warnings);
 
-  // Whether the graph's recordings and outcomes can be read, for graphs that are not going to be
-  // built.
-  absl::Status CheckRecordings(const v1::Graph& graph, absl::Time deadline) const;
+  // Whether the graph's recordings, outcomes and catalogs can be read, for graphs that are not
+  // going to be built; catalogs that `previous` (may be null) has, equally configured, are not read
+  // again. Remarks are added to `warnings`.
+  absl::Status CheckFiles(const v1::Graph& graph, const GraphState* previous, absl::Time deadline,
+                          std::vector<std::string>* warnings) const;
 
  private:
   // Fills `state->models` with those models that `needed` names, or all where it is null, and

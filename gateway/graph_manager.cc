@@ -164,7 +164,10 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::ApplyManifest(const std::st
   const bool changed = before == nullptr || response.changes_size() > 0;
   response.set_version(changed ? applied + 1 : applied);
   *response.mutable_bounds() = BoundsOf(manifest.graph);
-  if (dry_run) OCTOGATE_RETURN_IF_ERROR(builder_->CheckRecordings(manifest.graph, deadline));
+  if (dry_run) {
+    OCTOGATE_RETURN_IF_ERROR(
+        builder_->CheckFiles(manifest.graph, before.get(), deadline, &manifest.warnings));
+  }
   if (changed && !dry_run) {
     OCTOGATE_ASSIGN_OR_RETURN(
         std::shared_ptr<const GraphState> prepared,

@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "gateway/catalog/catalog_set.h"
 #include "gateway/choice/learned_choice.h"
 #include "gateway/model_client.h"
 #include "gateway/replay/recording_set.h"
@@ -52,11 +53,12 @@ struct NodeCounters {
 struct NodeRuntime {
   const v1::Node* node;
   std::shared_ptr<NodeCounters> counters;
-  bool keeps_texts = false;  // an edge somewhere names the node
-  std::unique_ptr<const Tool> tool;             // of a tool node
-  std::shared_ptr<ReplicaSet> replicas;         // of a model node
-  std::shared_ptr<ModelClient> replay;          // of a replay node
-  std::shared_ptr<const LearnedChoice> choice;  // of a choice node
+  bool keeps_texts = false;                      // an edge somewhere names the node
+  std::unique_ptr<const Tool> tool;              // of a tool node
+  std::shared_ptr<ReplicaSet> replicas;          // of a model node
+  std::shared_ptr<ModelClient> replay;           // of a replay node
+  std::shared_ptr<const LearnedChoice> choice;   // of a choice node
+  std::shared_ptr<const CatalogHandle> catalog;  // of a retriever node
 };
 
 // Immutable. Every query holds the version that it started on until it has ended; what no version
@@ -68,6 +70,7 @@ struct GraphState {
   absl::flat_hash_map<std::string, std::shared_ptr<ReplicaSet>> models;
   RecordingSet recordings;
   LearnedChoices choices;
+  CatalogSet catalogs;
 
   const v1::Graph& graph() const { return routing->graph(); }
   int64_t version() const { return routing->version(); }

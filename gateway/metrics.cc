@@ -33,6 +33,11 @@ namespace {
 constexpr int kCodes = 17;
 constexpr std::array<std::string_view, 3> kRefusals = {"queue", "tenant", "deadline"};
 
+size_t IndexOf(absl::StatusCode code) {
+  const int index = static_cast<int>(code);
+  return static_cast<size_t>(index < kCodes ? index : static_cast<int>(absl::StatusCode::kUnknown));
+}
+
 // Seconds, from what a router needs to what a long answer takes.
 const prometheus::Histogram::BucketBoundaries kRouteBuckets = {
     10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.1, 0.5, 1};
@@ -142,6 +147,8 @@ struct Metrics::Series {
   prometheus::Counter* prompt_tokens = nullptr;
   prometheus::Counter* completion_tokens = nullptr;
   prometheus::Counter* cached_tokens = nullptr;
+  std::array<prometheus::Counter*, kCodes> links{};
+  prometheus::Histogram* link = nullptr;
   prometheus::Counter* applied = nullptr;
   prometheus::Counter* apply_failures = nullptr;
   prometheus::Gauge* version = nullptr;
@@ -197,6 +204,19 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
                                 .Help("Prompt tokens that workers found in their prefix caches")
                                 .Register(registry)
                                 .Add({});
+  auto& links = prometheus::BuildCounter()
+                    .Name("octogate_links_total")
+                    .Help("Links of catalogs that have ended, by canonical code")
+                    .Register(registry);
+  for (int code = 0; code < kCodes; ++code) {
+    series_->links[code] =
+        &links.Add({{"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
+  }
+  series_->link = &prometheus::BuildHistogram()
+                       .Name("octogate_link_duration_seconds")
+                       .Help("Time of links of catalogs, the wait for a thread included")
+                       .Register(registry)
+                       .Add({}, kQueryBuckets);
   auto& applies = prometheus::BuildCounter()
                       .Name("octogate_graph_applies_total")
                       .Help("Applications of graphs, by outcome")
@@ -218,9 +238,7 @@ void Metrics::OnQueryStarted() { series_->in_flight->Increment(); }
 
 void Metrics::OnQueryDone(absl::StatusCode code, absl::Duration duration) {
   series_->in_flight->Decrement();
-  const int index = static_cast<int>(code);
-  series_->queries[index < kCodes ? index : static_cast<int>(absl::StatusCode::kUnknown)]
-      ->Increment();
+  series_->queries[IndexOf(code)]->Increment();
   series_->duration->Observe(absl::ToDoubleSeconds(duration));
 }
 
@@ -246,6 +264,11 @@ void Metrics::OnTokens(const v1::Usage& usage) {
   add(usage.prompt_tokens(), series_->prompt_tokens);
   add(usage.completion_tokens(), series_->completion_tokens);
   add(usage.cached_tokens(), series_->cached_tokens);
+}
+
+void Metrics::OnLink(absl::StatusCode code, absl::Duration duration) {
+  series_->links[IndexOf(code)]->Increment();
+  series_->link->Observe(absl::ToDoubleSeconds(duration));
 }
 
 void Metrics::OnGraphApplied(int64_t version) {

@@ -35,6 +35,8 @@ class Metrics {
   // The first token of a model node.
   void OnFirstToken(absl::Duration since_entered);
   void OnTokens(const v1::Usage& usage);
+  // A link of a catalog, of a retriever node or a client, has ended.
+  void OnLink(absl::StatusCode code, absl::Duration duration);
   // A graph was applied, or its application failed.
   void OnGraphApplied(int64_t version);
   void OnGraphRefused();

@@ -10,6 +10,7 @@
 #include "common/cancellation.h"
 #include "common/strings.h"
 #include "common/utf8.h"
+#include "gateway/catalog/linking.h"
 #include "gateway/choice/choice_call.h"
 #include "gateway/choice/choice_decision.h"
 #include "gateway/judging/answer_measures.h"
@@ -199,6 +200,9 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   } else if (node->node->has_tool()) {
     EmitNodeEntered("");
     RunTool();
+  } else if (node->node->has_retriever()) {
+    EmitNodeEntered("");
+    RunRetriever();
   } else if (const std::string why = budget_.WhyNot(*next->node, step_->input.size());
              !why.empty()) {
     LeaveNode(absl::ResourceExhaustedError(absl::StrCat("not begun: ", why)));
@@ -294,6 +298,40 @@ void Query::OnToolOutput(absl::StatusOr<std::string> output) {
     return;
   }
   AnswerWhole(*std::move(output));
+  LeaveNode(absl::OkStatus());
+}
+
+void Query::RunRetriever() {
+  const bool submitted = environment_.tool_threads->Submit(
+      [self = shared_from_this(), catalog = step_->node->catalog,
+       request = RetrieverRequest(step_->node->node->retriever(), step_->input)] {
+        absl::StatusOr<v1::LinkSchemaResponse> link = LinkCatalog(
+            *catalog, request, self->request_.tenant(), self->deadline_, /*cancellation=*/nullptr);
+        self->serializer_.Run(
+            [self, link = std::move(link)]() mutable { self->OnLinked(std::move(link)); });
+      });
+  if (!submitted) LeaveNode(absl::ResourceExhaustedError("too many links are waiting"));
+}
+
+void Query::OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link) {
+  const absl::Status status = stopped_.ok() ? link.status() : stopped_;
+  environment_.metrics->OnLink(status.code(), absl::Now() - step_->entered);
+  if (!status.ok()) {
+    LeaveNode(status);
+    return;
+  }
+  const std::string& name = step_->node->node->name();
+  links_[name] = AllowedIn(*link);
+  std::string text = std::move(*link->mutable_rendered());
+  link->clear_rendered();
+  if (AllEvents() || recorder_ != nullptr) {
+    v1::GenerateResponse event;
+    event.mutable_linked()->set_node(name);
+    *event.mutable_linked()->mutable_link() = *std::move(link);
+    Record(event);
+    if (AllEvents()) Send(event);
+  }
+  AnswerWhole(std::move(text));
   LeaveNode(absl::OkStatus());
 }
 
@@ -582,7 +620,8 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   NodeCounters& counters = *step_->node->counters;
   counters.in_flight.fetch_sub(1, std::memory_order_relaxed);
   if (!status.ok()) counters.errors.fetch_add(1, std::memory_order_relaxed);
-  if (status.ok() && !step_->node->node->has_router() && !step_->node->node->has_tool()) {
+  const v1::Node& node = *step_->node->node;
+  if (status.ok() && !node.has_router() && !node.has_tool() && !node.has_retriever()) {
     counters.answers.Add(absl::Now() - step_->entered);
   }
   AddUsage(step_->usage, &usage_);
@@ -590,7 +629,7 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   if (!AllEvents() && recorder_ == nullptr) return;
   v1::GenerateResponse event;
   v1::NodeLeft& left = *event.mutable_node_left();
-  left.set_node(step_->node->node->name());
+  left.set_node(node.name());
   left.set_code(static_cast<int>(status.code()));
   left.set_error(ErrorText(status));
   left.set_confidence(step_->measures.mean());

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "gateway/catalog/link_messages.h"
 #include "gateway/drain_list.h"
 #include "gateway/graph_state.h"
 #include "gateway/judging/judged_answer.h"
@@ -112,6 +113,8 @@ class Query : public std::enable_shared_from_this<Query> {
   void OnDecision(absl::StatusOr<v1::Decision> decision);
   void RunTool();
   void OnToolOutput(absl::StatusOr<std::string> output);
+  void RunRetriever();
+  void OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link);
   // The present step's answer, which comes all at once.
   void AnswerWhole(std::string output);
   void RunModel();
@@ -160,6 +163,8 @@ class Query : public std::enable_shared_from_this<Query> {
   std::unique_ptr<TraceRecorder> recorder_;
   std::unique_ptr<Step> step_;                                      // the present one
   absl::flat_hash_map<std::string, router::NodeTexts> texts_;       // of nodes that edges name
+  // What the last link of each retriever, by name, allows.
+  absl::flat_hash_map<std::string, AllowedIdentifiers> links_;
   v1::Usage usage_;                                                 // of the nodes left
   v1::Usage routing_usage_;                                         // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node

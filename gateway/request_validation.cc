@@ -95,6 +95,21 @@ absl::Status CheckTenant(const std::string& tenant) {
   return CheckLength("tenant", tenant, Limits::kMaxTenantBytes);
 }
 
+// Zeros are defaults.
+absl::Status CheckLinkSettings(const v1::LinkSettings& settings) {
+  const auto check = [](const std::string& field, bool valid) {
+    return valid ? absl::OkStatus() : Invalid(field, "is not one of the values there are");
+  };
+  OCTOGATE_RETURN_IF_ERROR(check("settings.mode", v1::LinkMode_IsValid(settings.mode())));
+  OCTOGATE_RETURN_IF_ERROR(check("settings.recall", v1::LinkRecall_IsValid(settings.recall())));
+  OCTOGATE_RETURN_IF_ERROR(check("settings.style", v1::LinkStyle_IsValid(settings.style())));
+  if (settings.token_budget() != 0) {
+    OCTOGATE_RETURN_IF_ERROR(CheckRange("settings.token_budget", settings.token_budget(),
+                                        Limits::kMinTokenBudget, Limits::kMaxTokenBudget));
+  }
+  return CheckRange("settings.max_columns", settings.max_columns(), 0, Limits::kMaxLinkedColumns);
+}
+
 // From 1 to `max`.
 absl::Status CheckCount(const std::string& field, int count, int max) {
   if (count >= 1 && count <= max) return absl::OkStatus();
@@ -173,6 +188,17 @@ absl::Status ValidateRequest(const v1::FeedbackRequest& request) {
   if (!request.better_node().empty() && request.verdict() != v1::VERDICT_WRONG) {
     return Invalid("better_node", "only what went wrong has a better node");
   }
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::LinkSchemaRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckRequired("catalog", request.catalog(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckRequired("question", request.question(), Limits::kMaxQuestionBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("evidence", request.evidence(), Limits::kMaxQuestionBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLinkSettings(request.settings()));
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckRange("max_dropped", request.max_dropped(), 0, Limits::kMaxDropped));
   return CheckTenant(request.tenant());
 }
 
@@ -322,6 +348,29 @@ absl::Status ValidateRequest(const v1::ReplayTrafficRequest& request) {
   OCTOGATE_RETURN_IF_ERROR(
       CheckRange("changes_limit", request.changes_limit(), 0, Limits::kMaxListed));
   return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::PutCatalogRequest& request) {
+  // What a catalog may be is checked as part of the graph.
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckRequired("catalog.name", request.catalog().name(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(
+      CheckTotal("catalog", request.catalog().ByteSizeLong(), Limits::kMaxManifestBytes));
+  return CheckNotNegative("expected_version", request.expected_version());
+}
+
+absl::Status ValidateRequest(const v1::ListCatalogsRequest&) { return absl::OkStatus(); }
+
+absl::Status ValidateRequest(const v1::GetCatalogRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckRequired("name", request.name(), Limits::kMaxNameBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("table", request.table(), Limits::kMaxTableBytes));
+  OCTOGATE_RETURN_IF_ERROR(CheckNotNegative("offset", request.offset()));
+  OCTOGATE_RETURN_IF_ERROR(CheckListed(request.limit()));
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::RefreshCatalogRequest& request) {
+  return CheckRequired("name", request.name(), Limits::kMaxNameBytes);
 }
 
 absl::Status ValidateRequest(const v1::GetServerInfoRequest&) { return absl::OkStatus(); }

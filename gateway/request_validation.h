@@ -35,6 +35,12 @@ struct RequestLimits {
   static constexpr int kMaxExplained = 100;
   static constexpr int kMaxCalls = 1024;
   static constexpr double kMaxCost = 1e9;
+  static constexpr size_t kMaxQuestionBytes = size_t{64} << 10;  // and of its evidence
+  static constexpr int kMaxDropped = 1000;
+  static constexpr int kMinTokenBudget = 64;
+  static constexpr int kMaxTokenBudget = 1'000'000;
+  static constexpr int kMaxLinkedColumns = 8192;
+  static constexpr size_t kMaxTableBytes = 512;
 };
 
 absl::Status ValidateRequest(const v1::GenerateRequest& request);
@@ -42,6 +48,7 @@ absl::Status ValidateRequest(const v1::RouteRequest& request);
 absl::Status ValidateRequest(const v1::EmbedRequest& request);
 absl::Status ValidateRequest(const v1::ListModelsRequest& request);
 absl::Status ValidateRequest(const v1::FeedbackRequest& request);
+absl::Status ValidateRequest(const v1::LinkSchemaRequest& request);
 
 absl::Status ValidateRequest(const v1::ApplyGraphRequest& request);
 absl::Status ValidateRequest(const v1::GetGraphRequest& request);
@@ -60,6 +67,10 @@ absl::Status ValidateRequest(const v1::GetTraceRequest& request);
 absl::Status ValidateRequest(const v1::ListTracesRequest& request);
 absl::Status ValidateRequest(const v1::ExplainDecisionRequest& request);
 absl::Status ValidateRequest(const v1::ReplayTrafficRequest& request);
+absl::Status ValidateRequest(const v1::PutCatalogRequest& request);
+absl::Status ValidateRequest(const v1::ListCatalogsRequest& request);
+absl::Status ValidateRequest(const v1::GetCatalogRequest& request);
+absl::Status ValidateRequest(const v1::RefreshCatalogRequest& request);
 absl::Status ValidateRequest(const v1::GetServerInfoRequest& request);
 
 absl::Status ValidateRequest(const grpc::health::v1::HealthCheckRequest& request);

@@ -130,6 +130,17 @@ void TraceRecorder::Record(absl::Duration since_start, const v1::GenerateRespons
     std::string& argument = *added.mutable_event()->mutable_decision()->mutable_argument();
     argument = std::string(TruncateUtf8(argument, room));
     text_bytes_ += argument.size();
+  } else if (event.has_linked()) {
+    v1::LinkSchemaResponse& link = *added.mutable_event()->mutable_linked()->mutable_link();
+    link.clear_allowed_identifiers();  // The tables say them, too.
+    if (link.ByteSizeLong() > room) {
+      link.clear_tables();
+      link.clear_joins();
+      link.clear_disconnected();
+      link.clear_dropped();
+      link.clear_truncated_values();
+    }
+    text_bytes_ += std::min(room, link.ByteSizeLong());
   }
 }
 

@@ -11,7 +11,7 @@
 #include "common/status.h"
 #include "common/strings.h"
 #include "gateway/choice/outcomes_file.h"
-#include "gateway/replay/recording.h"
+#include "gateway/model_root.h"
 #include "router/logistic_fit.h"
 #include "router/node_bounds.h"
 #include "router/routing_examples.h"

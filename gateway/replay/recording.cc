@@ -231,27 +231,4 @@ const RecordedAnswer* Recording::Find(std::string_view query) const {
   return found == answers_.end() ? nullptr : &found->second;
 }
 
-absl::StatusOr<std::filesystem::path> ResolveBelow(const std::filesystem::path& root,
-                                                   std::string_view path) {
-  const std::filesystem::path relative(path);
-  if (path.empty() || path.find('\0') != std::string_view::npos || relative.is_absolute()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Quoted(path), " must be a path below the gateway's --model-root"));
-  }
-  std::error_code error;
-  const std::filesystem::path base = std::filesystem::canonical(root, error);
-  if (error) return absl::NotFoundError(absl::StrCat("there is no folder --model-root"));
-  const std::filesystem::path file = std::filesystem::weakly_canonical(base / relative, error);
-  const auto [end, rest] = std::mismatch(base.begin(), base.end(), file.begin(), file.end());
-  if (error || end != base.end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Quoted(path), " leads out of the gateway's --model-root"));
-  }
-  if (!std::filesystem::is_regular_file(file, error)) {
-    return absl::NotFoundError(
-        absl::StrCat("there is no file ", Quoted(path), " below the ", "gateway's --model-root"));
-  }
-  return file;
-}
-
 }  // namespace octogate::gateway

@@ -67,11 +67,6 @@ class Recording {
   absl::flat_hash_map<std::string, RecordedAnswer> answers_;
 };
 
-// Where `path` lies below `root`. INVALID_ARGUMENT for a path that is absolute or leads out of the
-// root, through a symbolic link too; NOT_FOUND where there is no such file.
-absl::StatusOr<std::filesystem::path> ResolveBelow(const std::filesystem::path& root,
-                                                   std::string_view path);
-
 }  // namespace octogate::gateway
 
 #endif  // OCTOGATE_GATEWAY_REPLAY_RECORDING_H_

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
+#include "gateway/model_root.h"
 
 namespace octogate::gateway {
 namespace {

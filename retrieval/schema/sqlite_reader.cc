@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
 #include "retrieval/schema/inferred_keys.h"
@@ -34,10 +35,12 @@ using Statement = std::unique_ptr<sqlite3_stmt, FinalizeStatement>;
 struct StepBudget {
   uint64_t column = 0;
   uint64_t file = 0;
+  absl::Time deadline;
 
   static int Spend(void* self) {
     auto* budget = static_cast<StepBudget*>(self);
     if (budget->column < kStepsPerCheck || budget->file < kStepsPerCheck) return 1;
+    if (absl::Now() >= budget->deadline) return 1;
     budget->column -= kStepsPerCheck;
     budget->file -= kStepsPerCheck;
     return 0;
@@ -60,6 +63,17 @@ class Reader {
       : path_(std::move(path)), options_(options) {}
 
   absl::StatusOr<Schema> Read() {
+    const absl::Status status = ReadAll();
+    // Whatever the late statement was about.
+    if (absl::Now() >= options_.deadline) {
+      return absl::DeadlineExceededError(absl::StrCat(path_, ": reading it took too long"));
+    }
+    if (!status.ok()) return status;
+    return std::move(schema_);
+  }
+
+ private:
+  absl::Status ReadAll() {
     OCTOGATE_RETURN_IF_ERROR(Open());
     schema_.name = std::filesystem::path(path_).stem().string();
     OCTOGATE_RETURN_IF_ERROR(ReadTables());
@@ -70,12 +84,12 @@ class Reader {
     }
     // Last, so that the rest does not lack what they take of the budget.
     for (size_t i = 0; i < schema_.tables.size(); ++i) {
+      if (absl::Now() >= options_.deadline) break;
       if (kinds_[i] == "table") ReadAllValues(&schema_.tables[i]);
     }
-    return std::move(schema_);
+    return absl::OkStatus();
   }
 
- private:
   absl::Status Error(std::string_view doing) const {
     return absl::InvalidArgumentError(
         absl::StrCat(path_, ": ", ToAbsl(doing), ": ", sqlite3_errmsg(database_.get())));
@@ -101,6 +115,7 @@ class Reader {
     sqlite3_busy_timeout(db, 1000);
     budget_.file = options_.max_steps;
     budget_.column = options_.max_steps;
+    budget_.deadline = options_.deadline;
     sqlite3_progress_handler(db, kStepsPerCheck, &StepBudget::Spend, &budget_);
     return Run("PRAGMA cell_size_check = ON", [](sqlite3_stmt*) { return absl::OkStatus(); });
   }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "retrieval/schema/schema.h"
 
 namespace octogate::schema {
@@ -23,10 +24,11 @@ struct SqliteReaderOptions {
   uint64_t max_steps_per_column = 20'000'000;
   uint64_t max_steps = 1'000'000'000;
   bool guess_sensitive = true;  // see CatalogOptions; such columns are not read
+  absl::Time deadline = absl::InfiniteFuture();
 };
 
 // The schema's name is the file's, without folder and extension. NOT_FOUND for no such file,
-// INVALID_ARGUMENT for one that is no SQLite database or a damaged one.
+// INVALID_ARGUMENT for one that is no SQLite database or a damaged one, DEADLINE_EXCEEDED.
 absl::StatusOr<Schema> ReadSqliteSchema(const std::string& path,
                                         const SqliteReaderOptions& options = {});
 

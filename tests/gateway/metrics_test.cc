@@ -26,6 +26,18 @@ TEST(MetricsTest, CountsTokensAndNoNegativeNumberOfAPeer) {
   EXPECT_THAT(text, HasSubstr("octogate_cached_prompt_tokens_total 64\n"));
 }
 
+TEST(MetricsTest, CountsLinksByCode) {
+  Metrics metrics;
+  metrics.OnLink(absl::StatusCode::kOk, absl::Milliseconds(2));
+  metrics.OnLink(absl::StatusCode::kOk, absl::Milliseconds(20));
+  metrics.OnLink(absl::StatusCode::kPermissionDenied, absl::ZeroDuration());
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("octogate_links_total{code=\"OK\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_links_total{code=\"PERMISSION_DENIED\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_link_duration_seconds_count 3\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_link_duration_seconds_bucket{le=\"0.0025\"} 2\n"));
+}
+
 TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
   Metrics metrics;
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_")));

@@ -85,5 +85,24 @@ TEST(TraceRecorder, JoinsTokensAndBoundsText) {
   EXPECT_EQ(trace.graph_version(), 3);
 }
 
+TEST(TraceRecorder, OfALongLinkTheTablesAreLeftOut) {
+  TraceRecorder recorder("id", absl::UnixEpoch(), "query", "tenant", 3);
+  v1::GenerateResponse linked;
+  linked.mutable_linked()->set_node("n");
+  v1::LinkSchemaResponse& link = *linked.mutable_linked()->mutable_link();
+  link.set_catalog_version("v");
+  link.add_tables()->set_name("short");
+  recorder.Record(absl::ZeroDuration(), linked);
+  link.add_tables()->set_name(std::string(TraceRecorder::kMaxTextBytes, 'x'));
+  for (int i = 0; i < 2; ++i) recorder.Record(absl::ZeroDuration(), linked);
+  const v1::Trace trace = recorder.Finish(absl::Milliseconds(1), absl::OkStatus());
+  ASSERT_EQ(trace.events_size(), 3);
+  EXPECT_EQ(trace.events(0).event().linked().link().tables_size(), 1);
+  for (int i = 1; i < 3; ++i) {
+    EXPECT_EQ(trace.events(i).event().linked().link().tables_size(), 0);
+    EXPECT_EQ(trace.events(i).event().linked().link().catalog_version(), "v");
+  }
+}
+
 }  // namespace
 }  // namespace octogate::gateway

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "gateway/model_root.h"
 
 namespace octogate::gateway {
 namespace {

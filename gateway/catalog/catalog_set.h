@@ -1,0 +1,99 @@
+// The catalogs of a graph. Each holds the present snapshot of its database's schema.
+#ifndef OCTOGATE_GATEWAY_CATALOG_CATALOG_SET_H_
+#define OCTOGATE_GATEWAY_CATALOG_CATALOG_SET_H_
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gateway/catalog/catalog_source.h"
+#include "octogate/v1/graph.pb.h"
+#include "retrieval/schema/catalog.h"
+#include "retrieval/schema/link_index.h"
+
+namespace octogate::gateway {
+
+// A catalog as it was read once. Immutable and thread-safe; whoever works with one keeps it.
+struct CatalogSnapshot {
+  std::shared_ptr<const schema::Catalog> catalog;
+  std::shared_ptr<const schema::LinkIndex> index;
+  // By the tenants of the catalog's `access`; everything for "*" where it has none.
+  std::map<std::string, schema::Visibility, std::less<>> visible;
+  absl::Time read;
+  std::vector<FileStamp> stamps;
+  std::vector<std::string> warnings;  // what was left out, and why; at most schema::kMaxWarnings
+  size_t num_values = 0;              // distinct ones of columns that links look at
+
+  // Whether the files are not as they were. Costs a look at each.
+  bool SourceChanged() const { return HaveChanged(stamps); }
+};
+
+// What a refresh has changed: names of tables, ascending.
+struct CatalogChanges {
+  std::shared_ptr<const CatalogSnapshot> before, after;
+  std::vector<std::string> added, removed, changed;
+};
+
+// Thread safety: all methods may be called from any thread.
+class CatalogHandle {
+ public:
+  // Reads a catalog of a valid graph below `root`. Tables that `similar` (may be null) has equally
+  // are taken from there, with what is indexed of them. Errors are those of ReadCatalogSource and
+  // of schema::Catalog; INVALID_ARGUMENT for an `access` to what is not there, RESOURCE_EXHAUSTED
+  // for too many entries of it. Waits until `deadline` at the latest where the source can be left.
+  static absl::StatusOr<std::shared_ptr<CatalogHandle>> Read(const v1::Catalog& spec,
+                                                             std::filesystem::path root,
+                                                             const CatalogSnapshot* similar,
+                                                             absl::Time deadline);
+
+  const v1::Catalog& spec() const { return spec_; }
+  std::shared_ptr<const CatalogSnapshot> snapshot() const;
+
+  // What the tenant may see of a snapshot of this catalog; valid as long as that is.
+  // PERMISSION_DENIED for one that the catalog's `access` has no entry for.
+  absl::StatusOr<const schema::Visibility*> VisibleTo(const CatalogSnapshot& snapshot,
+                                                      std::string_view tenant) const;
+
+  // Reads the files again and swaps in what was found; where that fails the present snapshot stays.
+  // One refresh at a time: others wait until their deadline.
+  absl::StatusOr<CatalogChanges> Refresh(absl::Time deadline);
+
+ private:
+  CatalogHandle(const v1::Catalog& spec, std::filesystem::path root)
+      : spec_(spec), root_(std::move(root)) {}
+
+  absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> ReadSnapshot(
+      const CatalogSnapshot* similar, absl::Time deadline) const;
+  absl::Status WorkOutVisibility(CatalogSnapshot* snapshot) const;
+
+  const v1::Catalog spec_;
+  const std::filesystem::path root_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const CatalogSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
+  bool refreshing_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// By name.
+using CatalogSet = absl::flat_hash_map<std::string, std::shared_ptr<CatalogHandle>>;
+
+// The catalogs of a valid graph. One that `previous` (may be null) has with an equal message is
+// taken from there as it is, with the snapshot that it has by now; others are read. Errors are
+// those of CatalogHandle::Read after the catalog's name; UNIMPLEMENTED for one with `encoder`. What
+// was left out of those that are read is added to `warnings`, the first of each catalog with a
+// count.
+absl::StatusOr<CatalogSet> ReadCatalogs(const v1::Graph& graph, const std::filesystem::path& root,
+                                        const CatalogSet* previous, absl::Time deadline,
+                                        std::vector<std::string>* warnings);
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_CATALOG_CATALOG_SET_H_

@@ -1,0 +1,30 @@
+// Links of schemas as the contract has them.
+#ifndef OCTOGATE_GATEWAY_CATALOG_LINK_MESSAGES_H_
+#define OCTOGATE_GATEWAY_CATALOG_LINK_MESSAGES_H_
+
+#include <string>
+#include <vector>
+
+#include "octogate/v1/gateway.pb.h"
+#include "octogate/v1/graph.pb.h"
+#include "retrieval/schema/linker.h"
+
+namespace octogate::gateway {
+
+// A request's settings; those that are not set are those of LinkSettings' comments. With every
+// other field as the request of schema::Link has it by default.
+schema::LinkRequest LinkRequestOf(const v1::LinkSettings& settings);
+
+// All of it but source_changed, which a link does not know. Texts are moved.
+v1::LinkSchemaResponse LinkMessage(schema::LinkResult result);
+
+// What SQL that follows from a link may name, each ascending and once.
+struct AllowedIdentifiers {
+  std::vector<std::string> tables;  // Members of families included.
+  std::vector<std::string> columns;
+};
+AllowedIdentifiers AllowedIn(const v1::LinkSchemaResponse& link);
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_CATALOG_LINK_MESSAGES_H_

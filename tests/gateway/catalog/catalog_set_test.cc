@@ -1,0 +1,469 @@
+// The catalogs of a graph: what they are read from, what stays when they are read again, and who
+// may see what.
+#include "gateway/catalog/catalog_set.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gateway/catalog/catalog_access.h"
+#include "gateway/catalog/catalog_info.h"
+#include "gateway/catalog/link_messages.h"
+#include "gateway/catalog/linking.h"
+#include "google/protobuf/text_format.h"
+#include "retrieval/schema/linker.h"
+#include "retrieval/schema/sqlite_reader.h"
+#include "tests/gateway/catalog/test_database.h"
+
+namespace octogate::gateway {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+
+v1::Catalog CatalogOf(const std::string& text) {
+  v1::Catalog catalog;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &catalog)) << text;
+  if (catalog.name().empty()) catalog.set_name("shop");
+  if (!catalog.has_max_values()) catalog.set_max_values(1000);
+  return catalog;
+}
+
+absl::Time Soon() { return absl::Now() + absl::Minutes(5); }
+
+class CatalogSetTest : public testing::Test {
+ protected:
+  CatalogSetTest() { folder_.MakeShop("shop.sqlite"); }
+
+  absl::StatusOr<std::shared_ptr<CatalogHandle>> Read(const std::string& text) const {
+    return CatalogHandle::Read(CatalogOf(text), folder_.path(), nullptr, Soon());
+  }
+  std::shared_ptr<CatalogHandle> ReadOrFail(const std::string& text) const {
+    auto catalog = Read(text);
+    EXPECT_TRUE(catalog.ok()) << catalog.status();
+    return catalog.ok() ? *std::move(catalog) : nullptr;
+  }
+
+  const TestFolder folder_;
+};
+
+const schema::CatalogTable* Find(const CatalogSnapshot& snapshot, const std::string& table) {
+  const int entry = snapshot.catalog->FindEntry(table);
+  return entry < 0 ? nullptr : snapshot.catalog->entries()[static_cast<size_t>(entry)].table.get();
+}
+
+std::vector<std::string> TablesIn(const v1::LinkSchemaResponse& link) {
+  std::vector<std::string> names;
+  for (const v1::LinkedTable& table : link.tables()) names.push_back(table.name());
+  return names;
+}
+
+TEST_F(CatalogSetTest, ReadsEveryKindOfSource) {
+  EXPECT_EQ(ReadOrFail("sqlite: 'shop.sqlite'")->snapshot()->catalog->num_tables(), 6);
+  folder_.Write("shop.sql", "CREATE TABLE t (a INT, b TEXT); CREATE TABLE u (c INT);");
+  EXPECT_EQ(ReadOrFail("ddl: 'shop.sql'")->snapshot()->catalog->num_tables(), 2);
+  folder_.Write("shop.json", R"({"name": "s", "tables": [
+      {"name": "t", "columns": [{"name": "a", "values": ["x"]}]}]})");
+  EXPECT_EQ(ReadOrFail("json: 'shop.json'")->snapshot()->num_values, 1);
+}
+
+constexpr char kTwoDatabases[] = R"([
+  {"db_id": "one", "table_names_original": ["t"], "table_names": ["t"],
+   "column_names_original": [[-1, "*"], [0, "a"]], "column_names": [[-1, "*"], [0, "a"]],
+   "column_types": ["text", "number"], "primary_keys": [], "foreign_keys": []},
+  {"db_id": "two", "table_names_original": ["u"], "table_names": ["u"],
+   "column_names_original": [[-1, "*"], [0, "b"]], "column_names": [[-1, "*"], [0, "b"]],
+   "column_types": ["text", "number"], "primary_keys": [], "foreign_keys": []}])";
+
+TEST_F(CatalogSetTest, OfSeveralDatabasesOneIsNamed) {
+  folder_.Write("tables.json", kTwoDatabases);
+  const auto two = ReadOrFail("spider: 'tables.json' database: 'two'");
+  EXPECT_NE(Find(*two->snapshot(), "u"), nullptr);
+  EXPECT_EQ(Find(*two->snapshot(), "t"), nullptr);
+  const absl::Status unnamed = Read("spider: 'tables.json'").status();
+  EXPECT_EQ(unnamed.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(unnamed.message(), AllOf(HasSubstr("'one', 'two'"), HasSubstr("'database'")));
+  const absl::Status unknown = Read("spider: 'tables.json' database: 'three'").status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(unknown.message(), HasSubstr("'one', 'two'"));
+}
+
+TEST_F(CatalogSetTest, DescriptionsAreMerged) {
+  std::filesystem::create_directories(folder_.path() / "described");
+  folder_.Write(
+      "described/salaries.csv",
+      "original_column_name,column_name,column_description,data_format,value_description\n"
+      "monthly_pay,wage,gross wage of a month,real,in euro\n");
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite' descriptions: 'described'");
+  const schema::Table& salaries = Find(*catalog->snapshot(), "salaries")->table;
+  EXPECT_EQ(salaries.columns[2].alias, "wage");
+  EXPECT_EQ(salaries.columns[2].description, "gross wage of a month");
+  EXPECT_EQ(salaries.columns[2].value_description, "in euro");
+}
+
+TEST_F(CatalogSetTest, PathsStayBelowTheRoot) {
+  const TestFolder outside;
+  outside.MakeShop("other.sqlite");
+  std::filesystem::create_symlink(outside.path() / "other.sqlite", folder_.path() / "link.sqlite");
+  std::filesystem::create_directory_symlink(outside.path(), folder_.path() / "elsewhere");
+  const std::string above = "../" + outside.path().filename().string();
+  const std::vector<std::string> hostile = {(outside.path() / "other.sqlite").string(),
+                                            above + "/other.sqlite",
+                                            "x/../" + above + "/other.sqlite",
+                                            "link.sqlite",
+                                            "elsewhere/other.sqlite",
+                                            "/etc/passwd",
+                                            std::string("shop.sqlite\0x", 13)};
+  for (const std::string& path : hostile) {
+    v1::Catalog catalog = CatalogOf("");
+    for (int kind = 0; kind < 4; ++kind) {
+      if (kind == 0) catalog.set_sqlite(path);
+      if (kind == 1) catalog.set_ddl(path);
+      if (kind == 2) catalog.set_spider(path);
+      if (kind == 3) catalog.set_json(path);
+      EXPECT_EQ(CatalogHandle::Read(catalog, folder_.path(), nullptr, Soon()).status().code(),
+                absl::StatusCode::kInvalidArgument)
+          << path;
+    }
+  }
+  EXPECT_EQ(Read("sqlite: 'shop.sqlite' descriptions: 'elsewhere'").status().code(),
+            absl::StatusCode::kInvalidArgument);
+  // A folder inside, with a file that is not.
+  std::filesystem::create_directories(folder_.path() / "described");
+  outside.Write("secret.csv", "original_column_name,column_description\nid,secret\n");
+  std::filesystem::create_symlink(outside.path() / "secret.csv",
+                                  folder_.path() / "described" / "salaries.csv");
+  EXPECT_EQ(Read("sqlite: 'shop.sqlite' descriptions: 'described'").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(CatalogSetTest, WhatIsMissingOrBrokenIsNamed) {
+  EXPECT_THAT(Read("sqlite: 'none.sqlite'").status().message(), HasSubstr("'none.sqlite'"));
+  EXPECT_EQ(Read("sqlite: 'none.sqlite'").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Read("sqlite: '.'").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Read("sqlite: 'shop.sqlite' descriptions: 'none'").status().code(),
+            absl::StatusCode::kNotFound);
+  folder_.Write("broken.sqlite", "this is no database, however long it may be");
+  EXPECT_THAT(Read("sqlite: 'broken.sqlite'").status().message(), HasSubstr("broken.sqlite"));
+  EXPECT_EQ(Read("sqlite: 'shop.sqlite' sensitive: 'orders.nothing'").status().code(),
+            absl::StatusCode::kInvalidArgument);
+  const auto access = Read("sqlite: 'shop.sqlite' access {tenant: 'a' tables: 'nothing'}");
+  EXPECT_EQ(access.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(access.status().message(), AllOf(HasSubstr("'nothing'"), HasSubstr("'a'")));
+}
+
+TEST_F(CatalogSetTest, AGraphsErrorsAndRemarksNameTheCatalog) {
+  v1::Graph graph;
+  *graph.mutable_spec()->add_catalogs() = CatalogOf("name: 'one' sqlite: 'none.sqlite'");
+  std::vector<std::string> warnings;
+  auto catalogs = ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings);
+  EXPECT_THAT(catalogs.status().message(), AllOf(HasSubstr("'one'"), HasSubstr("'none.sqlite'")));
+  std::string ddl = "CREATE TABLE t (a INT";
+  for (int i = 0; i < 20; ++i) ddl += absl::StrCat(", FOREIGN KEY (a) REFERENCES gone", i, " (x)");
+  folder_.Write("keys.sql", ddl + ");");
+  *graph.mutable_spec()->mutable_catalogs(0) = CatalogOf("name: 'one' ddl: 'keys.sql'");
+  catalogs = ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings);
+  ASSERT_TRUE(catalogs.ok()) << catalogs.status();
+  ASSERT_THAT(warnings, SizeIs(4));
+  EXPECT_THAT(warnings[0], AllOf(HasSubstr("'one'"), HasSubstr("gone0")));
+  EXPECT_THAT(warnings[3], HasSubstr("17 more"));
+  EXPECT_THAT(catalogs->at("one")->snapshot()->warnings, SizeIs(20));
+}
+
+TEST_F(CatalogSetTest, AnEncoderIsRefusedRatherThanLeftOut) {
+  v1::Graph graph;
+  *graph.mutable_spec()->add_catalogs() = CatalogOf("sqlite: 'shop.sqlite' encoder: 'mini'");
+  std::vector<std::string> warnings;
+  EXPECT_EQ(ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings).status().code(),
+            absl::StatusCode::kUnimplemented);
+}
+
+TEST_F(CatalogSetTest, ValuesOfSensitiveColumnsAreNotKept) {
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite' sensitive: 'salaries.employee'");
+  const schema::Table& salaries = Find(*catalog->snapshot(), "salaries")->table;
+  EXPECT_TRUE(salaries.columns[1].sensitive);
+  EXPECT_THAT(salaries.columns[1].values, IsEmpty());
+  const schema::Table& customers = Find(*catalog->snapshot(), "customers")->table;
+  EXPECT_THAT(customers.columns[1].values, Contains("Ann Chu"));
+  EXPECT_THAT(customers.columns[3].values, IsEmpty());  // email, by its name
+  EXPECT_EQ(ReadOrFail("sqlite: 'shop.sqlite' max_values: 0")->snapshot()->num_values, 0);
+}
+
+TEST_F(CatalogSetTest, ReadingEndsAtTheDeadline) {
+  EXPECT_EQ(CatalogHandle::Read(CatalogOf("sqlite: 'shop.sqlite'"), folder_.path(), nullptr,
+                                absl::Now() - absl::Seconds(1))
+                .status()
+                .code(),
+            absl::StatusCode::kDeadlineExceeded);
+  // Inside of a database, too, where a scan for values would take far longer.
+  folder_.Execute("large.sqlite", R"sql(
+      CREATE TABLE t (a TEXT);
+      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+      INSERT INTO t SELECT 'same' FROM n;)sql");
+  schema::SqliteReaderOptions options;
+  options.deadline = absl::Now();
+  EXPECT_EQ(
+      schema::ReadSqliteSchema((folder_.path() / "large.sqlite").string(), options).status().code(),
+      absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(CatalogSetTest, AnEqualCatalogOfTheVersionBeforeIsTakenOver) {
+  v1::Graph graph;
+  *graph.mutable_spec()->add_catalogs() = CatalogOf("name: 'a' sqlite: 'shop.sqlite'");
+  *graph.mutable_spec()->add_catalogs() = CatalogOf("name: 'b' sqlite: 'shop.sqlite'");
+  std::vector<std::string> warnings;
+  const auto before = ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings);
+  ASSERT_TRUE(before.ok()) << before.status();
+  folder_.Execute("shop.sqlite", "CREATE TABLE news (headline TEXT)");
+  graph.mutable_spec()->mutable_catalogs(1)->add_sensitive("orders.placed_on");
+  const auto after = ReadCatalogs(graph, folder_.path(), &*before, Soon(), &warnings);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->at("a"), before->at("a"));
+  EXPECT_NE(after->at("b"), before->at("b"));
+  const auto old_b = before->at("b")->snapshot();
+  const auto new_b = after->at("b")->snapshot();
+  EXPECT_NE(Find(*new_b, "news"), nullptr);
+  EXPECT_EQ(Find(*new_b, "customers"), Find(*old_b, "customers"));
+  EXPECT_NE(Find(*new_b, "orders"), Find(*old_b, "orders"));
+}
+
+TEST_F(CatalogSetTest, ARefreshSaysWhatChangedAndKeepsTheRest) {
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite'");
+  const auto before = catalog->snapshot();
+  EXPECT_FALSE(before->SourceChanged());
+  folder_.Execute("shop.sqlite", R"sql(
+      CREATE TABLE news (headline TEXT);
+      DROP TABLE salaries;
+      DROP TABLE visits_2023;
+      INSERT INTO products VALUES (3, 'teapot', 8.0);)sql");
+  EXPECT_TRUE(before->SourceChanged());
+  EXPECT_TRUE(CatalogInfoOf(*catalog, {}).source_changed());
+  const auto changes = catalog->Refresh(Soon());
+  ASSERT_TRUE(changes.ok()) << changes.status();
+  EXPECT_THAT(changes->added, ElementsAre("news"));
+  EXPECT_THAT(changes->removed, ElementsAre("salaries", "visits_2023"));
+  EXPECT_THAT(changes->changed, ElementsAre("products"));
+  EXPECT_EQ(changes->before, before);
+  EXPECT_EQ(changes->after, catalog->snapshot());
+  EXPECT_FALSE(changes->after->SourceChanged());
+  EXPECT_EQ(Find(*changes->after, "customers"), Find(*before, "customers"));
+  EXPECT_NE(Find(*changes->after, "products"), Find(*before, "products"));
+  EXPECT_NE(changes->after->catalog->version(), before->catalog->version());
+  // The same as reading it for the first time.
+  EXPECT_EQ(changes->after->catalog->version(),
+            ReadOrFail("sqlite: 'shop.sqlite'")->snapshot()->catalog->version());
+
+  const auto nothing = catalog->Refresh(Soon());
+  ASSERT_TRUE(nothing.ok()) << nothing.status();
+  EXPECT_THAT(nothing->added, IsEmpty());
+  EXPECT_THAT(nothing->removed, IsEmpty());
+  EXPECT_THAT(nothing->changed, IsEmpty());
+  EXPECT_EQ(nothing->after->catalog->version(), changes->after->catalog->version());
+}
+
+TEST_F(CatalogSetTest, ARefreshThatFailsLeavesTheSnapshot) {
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite' access {tenant: 'a' tables: 'salaries'}");
+  const auto before = catalog->snapshot();
+  // Rights to a table that is gone would silently be rights to nothing, or to its successor.
+  folder_.Execute("shop.sqlite", "DROP TABLE salaries");
+  EXPECT_EQ(catalog->Refresh(Soon()).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(catalog->snapshot(), before);
+  std::filesystem::remove(folder_.path() / "shop.sqlite");
+  EXPECT_TRUE(before->SourceChanged());
+  EXPECT_EQ(catalog->Refresh(Soon()).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(catalog->snapshot(), before);
+}
+
+TEST_F(CatalogSetTest, WhatIsInTheLogOfWritesCountsAsAChange) {
+  folder_.Execute("shop.sqlite", "PRAGMA journal_mode = WAL");
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite'");
+  EXPECT_FALSE(catalog->snapshot()->SourceChanged());
+  sqlite3* writer = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_.path() / "shop.sqlite").c_str(), &writer), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(writer, "CREATE TABLE news (headline TEXT)", nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  EXPECT_TRUE(catalog->snapshot()->SourceChanged());
+  const auto changes = catalog->Refresh(Soon());
+  ASSERT_TRUE(changes.ok()) << changes.status();
+  EXPECT_THAT(changes->added, ElementsAre("news"));
+  sqlite3_close(writer);
+}
+
+TEST_F(CatalogSetTest, AChangedDescriptionCountsAsAChange) {
+  std::filesystem::create_directories(folder_.path() / "described");
+  folder_.Write("described/salaries.csv", "original_column_name,column_description\nid,number\n");
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite' descriptions: 'described'");
+  EXPECT_FALSE(catalog->snapshot()->SourceChanged());
+  folder_.Write("described/salaries.csv", "original_column_name,column_description\nid,a number\n");
+  EXPECT_TRUE(catalog->snapshot()->SourceChanged());
+}
+
+TEST_F(CatalogSetTest, TenantsSeeWhatTheirEntryAllows) {
+  const auto catalog = ReadOrFail(R"(
+    sqlite: 'shop.sqlite'
+    access {tenant: 'accounting'}
+    access {tenant: 'sales' tables: 'customers' tables: 'orders'
+            columns {table: 'customers' columns: 'id' columns: 'country'}}
+    access {tenant: '*' tables: 'products'})");
+  v1::LinkSchemaRequest request;
+  request.set_question("what is the monthly pay of employees, and the price of products?");
+  const auto link = [&](const std::string& tenant) {
+    const auto linked = LinkCatalog(*catalog, request, tenant, Soon(), nullptr);
+    EXPECT_TRUE(linked.ok()) << linked.status();
+    return *linked;
+  };
+  EXPECT_THAT(TablesIn(link("accounting")), Contains("salaries"));
+  EXPECT_THAT(TablesIn(link("sales")), Not(Contains("salaries")));
+  EXPECT_THAT(TablesIn(link("somebody")), ElementsAre("products"));
+  EXPECT_THAT(TablesIn(link("*")), ElementsAre("products"));
+  for (const char* tenant : {"sales", "somebody"}) {
+    EXPECT_THAT(link(tenant).DebugString(), Not(HasSubstr("salar"))) << tenant;
+    EXPECT_THAT(link(tenant).DebugString(), Not(HasSubstr("full_name"))) << tenant;
+  }
+}
+
+TEST_F(CatalogSetTest, WithoutAnEntryATenantIsTurnedAway) {
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite' access {tenant: 'sales'}");
+  v1::LinkSchemaRequest request;
+  request.set_question("how many orders?");
+  const absl::Status status = LinkCatalog(*catalog, request, "other", Soon(), nullptr).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("'shop'"), HasSubstr("'other'")));
+  EXPECT_TRUE(LinkCatalog(*catalog, request, "sales", Soon(), nullptr).ok());
+  v1::GetCatalogRequest get;
+  get.set_tenant("other");
+  EXPECT_EQ(CatalogPage(*catalog, get, {}).status().code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(CatalogSetTest, APageIsWhatTheTenantSees) {
+  const auto catalog = ReadOrFail(R"(
+    sqlite: 'shop.sqlite'
+    access {tenant: 'sales' tables: 'customers' tables: 'orders' tables: 'visits_2023'
+            columns {table: 'orders' columns: 'id' columns: 'placed_on'}})");
+  v1::GetCatalogRequest request;
+  request.set_tenant("sales");
+  auto page = CatalogPage(*catalog, request, {});
+  ASSERT_TRUE(page.ok()) << page.status();
+  ASSERT_EQ(page->tables_size(), 3);
+  EXPECT_EQ(page->tables(0).name(), "customers");
+  // The key from orders.customer_id, which is not seen, would tell of it.
+  EXPECT_EQ(page->tables(0).keys_size(), 0);
+  EXPECT_EQ(page->tables(1).columns_size(), 2);
+  EXPECT_EQ(page->tables(2).name(), "visits_2023");
+  EXPECT_THAT(page->tables(2).family_members(), ElementsAre("visits_2023"));
+  for (const char* hidden : {"salaries", "visits_2024", "nothing"}) {
+    request.set_table(hidden);
+    EXPECT_EQ(CatalogPage(*catalog, request, {}).status().code(), absl::StatusCode::kNotFound)
+        << hidden;
+  }
+  request.set_table("VISITS_2023");
+  page = CatalogPage(*catalog, request, {});
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_EQ(page->tables(0).name(), "visits_2023");
+}
+
+TEST_F(CatalogSetTest, PagesTogetherAreTheWhole) {
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite'");
+  v1::GetCatalogRequest request;
+  const auto whole = CatalogPage(*catalog, request, {});
+  ASSERT_TRUE(whole.ok());
+  EXPECT_FALSE(whole->more());
+  ASSERT_EQ(whole->tables_size(), 5);  // two of them one family
+  EXPECT_EQ(whole->info().tables(), 6);
+  EXPECT_EQ(whole->info().entries(), 5);
+  EXPECT_EQ(whole->info().declared_keys(), 2);
+  EXPECT_EQ(whole->info().source(), "sqlite shop.sqlite");
+  EXPECT_EQ(whole->info().database(), "sqlite");
+  std::vector<std::string> names;
+  for (bool more = true; more;) {
+    request.set_offset(static_cast<int64_t>(names.size()));
+    request.set_limit(2);
+    const auto page = CatalogPage(*catalog, request, {});
+    ASSERT_TRUE(page.ok());
+    for (const auto& table : page->tables()) names.push_back(table.name());
+    more = page->more();
+    ASSERT_LE(names.size(), 5);
+  }
+  EXPECT_THAT(names, ElementsAre("customers", "orders", "products", "salaries", "visits_2024"));
+}
+
+// What the library finds, in the contract's words, whatever is asked for.
+TEST_F(CatalogSetTest, MessagesSayWhatTheLibraryFound) {
+  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite'");
+  const auto snapshot = catalog->snapshot();
+  const auto everything = snapshot->index->See({});
+  ASSERT_TRUE(everything.ok());
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  std::mt19937 random(seed);
+  const std::vector<std::string> words = {"orders", "of",  "Norway",   "price",  "lamp", "salary",
+                                          "when",   "who", "customer", "visits", "zzz",  "2024"};
+  for (int run = 0; run < 100; ++run) {
+    v1::LinkSchemaRequest request;
+    for (unsigned i = 0; i < 1 + random() % 5; ++i) {
+      *request.mutable_question() += words[random() % words.size()] + " ";
+    }
+    v1::LinkSettings& settings = *request.mutable_settings();
+    settings.set_mode(static_cast<v1::LinkMode>(random() % 3));
+    settings.set_recall(static_cast<v1::LinkRecall>(random() % 3));
+    settings.set_style(static_cast<v1::LinkStyle>(random() % 3));
+    if (random() % 2 == 0) settings.set_token_budget(64 + static_cast<int>(random() % 200));
+    settings.set_max_columns(static_cast<int>(random() % 10));
+    request.set_max_dropped(static_cast<int>(random() % 5));
+    const auto message = LinkCatalog(*catalog, request, "anybody", Soon(), nullptr);
+    ASSERT_TRUE(message.ok()) << message.status();
+
+    schema::LinkRequest wanted;
+    wanted.question = request.question();
+    if (settings.mode() == v1::LINK_MODE_FOCUSED) wanted.mode = schema::LinkMode::kFocused;
+    if (settings.recall() == v1::LINK_RECALL_MINIMAL) wanted.recall = schema::Recall::kMinimal;
+    if (settings.style() == v1::LINK_STYLE_LIST) wanted.style = schema::RenderStyle::kList;
+    if (settings.token_budget() > 0) {
+      wanted.token_budget = static_cast<size_t>(settings.token_budget());
+    }
+    wanted.max_columns = static_cast<size_t>(settings.max_columns());
+    wanted.max_dropped = static_cast<size_t>(request.max_dropped());
+    const auto result = schema::Link(*snapshot->index, *everything, wanted);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(message->rendered(), result->rendered);
+    EXPECT_EQ(message->catalog_version(), result->catalog_version);
+    EXPECT_EQ(message->num_dropped(), static_cast<int64_t>(result->num_dropped));
+    EXPECT_EQ(message->joins_size(), static_cast<int>(result->joins.size()));
+    ASSERT_EQ(message->tables_size(), static_cast<int>(result->tables.size()));
+    for (int t = 0; t < message->tables_size(); ++t) {
+      const schema::LinkedTable& table = result->tables[static_cast<size_t>(t)];
+      EXPECT_EQ(message->tables(t).name(), table.name);
+      ASSERT_EQ(message->tables(t).columns_size(), static_cast<int>(table.columns.size()));
+      for (int c = 0; c < message->tables(t).columns_size(); ++c) {
+        const v1::LinkedColumn& column = message->tables(t).columns(c);
+        const schema::LinkedColumn& found = table.columns[static_cast<size_t>(c)];
+        EXPECT_EQ(column.name(), found.name);
+        EXPECT_EQ(column.score(), found.score);
+        const v1::LinkScoreParts& parts = column.parts();
+        EXPECT_NEAR(parts.words() + parts.characters() + parts.dense() + parts.value() +
+                        parts.name() + parts.table() + parts.cue(),
+                    column.score(), 1e-4);
+        EXPECT_NE(column.reason(), v1::LINK_REASON_UNSPECIFIED);
+      }
+    }
+    const AllowedIdentifiers allowed = AllowedIn(*message);
+    std::vector<std::string> together = allowed.tables;
+    together.insert(together.end(), allowed.columns.begin(), allowed.columns.end());
+    std::sort(together.begin(), together.end());
+    together.erase(std::unique(together.begin(), together.end()), together.end());
+    EXPECT_EQ(together, result->allowed_identifiers);
+  }
+}
+
+}  // namespace
+}  // namespace octogate::gateway

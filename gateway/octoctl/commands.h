@@ -110,6 +110,32 @@ struct ReplayOptions {
 };
 ExitStatus Replay(Connection& connection, const ReplayOptions& options, Format format);
 
+// catalog_commands.cc
+struct CatalogOptions {
+  std::string name;
+  std::string table;   // get, describe
+  std::string tenant;  // get, describe, link
+  // add: paths below the gateway's --model-root, one of the first four
+  std::string sqlite, ddl, spider, json;
+  std::string database, descriptions, encoder, postgresql;
+  std::vector<std::string> sensitive;
+  std::optional<int> max_values;
+  bool dry_run = false;
+  int64_t expected_version = 0;
+  // link
+  std::string question, evidence, style;
+  int budget = 0;
+  int max_columns = 0;
+  bool focused = false;
+  bool minimal = false;
+  bool text = false;  // print what a model would be given
+};
+ExitStatus AddCatalog(Connection& connection, const CatalogOptions& options, Format format);
+ExitStatus GetCatalogs(Connection& connection, const CatalogOptions& options, Format format);
+ExitStatus DescribeCatalog(Connection& connection, const CatalogOptions& options, Format format);
+ExitStatus RefreshCatalog(Connection& connection, const CatalogOptions& options, Format format);
+ExitStatus LinkQuestion(Connection& connection, const CatalogOptions& options, Format format);
+
 // completion.cc
 ExitStatus Completion(const std::string& shell);
 

@@ -13,7 +13,7 @@ _octoctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --server|--timeout|-o|--output|--examples|--set|--router|--graph|--traces|--session) ((i++)) ;;
+      --server|--timeout|-o|--output|--examples|--set|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style) ((i++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
     esac
@@ -25,7 +25,7 @@ _octoctl() {
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
       case $command in
-        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback view version completion --server --timeout --help --version' ;;
+        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback catalog view version completion --server --timeout --help --version' ;;
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
@@ -44,6 +44,14 @@ _octoctl() {
             give) words="$(octoctl --timeout 1 get traces -o name 2>/dev/null) right wrong better --tenant -o" ;;
             list) words='--tenant -o' ;;
             promote) words="$(octoctl --timeout 1 feedback list -o name 2>/dev/null) --node --tenant --dry-run --expected-version -o" ;;
+          esac ;;
+        catalog)
+          case $second in
+            '') words='add get describe refresh link' ;;
+            add) words='--sqlite --ddl --spider --json --database --descriptions --encoder --postgresql --sensitive --max-values --dry-run --expected-version -o' ;;
+            get|describe) words="$(octoctl --timeout 1 catalog get -o name 2>/dev/null) --tenant -o" ;;
+            refresh) words="$(octoctl --timeout 1 catalog get -o name 2>/dev/null) -o" ;;
+            link) words="$(octoctl --timeout 1 catalog get -o name 2>/dev/null) --evidence --budget --max-columns --style --focused --minimal --text --tenant -o" ;;
           esac ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;

@@ -26,10 +26,20 @@ constexpr char kFooter[] =
     "  octoctl explain last\n"
     "  octoctl replay --graph new.yaml\n"
     "  octoctl feedback give TRACE better calculator\n"
+    "  octoctl catalog link shop \"which customers are from Norway\"\n"
     "\n"
     "Exit status: 0 success; 1 diff found differences; 2 wrong command line or unreadable file;\n"
     "3 input refused; 4 not found; 5 another version is applied than expected; 6 no answer in\n"
     "time; 7 limit reached or not permitted; 10 anything else.";
+
+constexpr char kCatalogFooter[] =
+    "Examples:\n"
+    "  octoctl catalog add shop --sqlite shop.sqlite --sensitive customers.notes\n"
+    "  octoctl catalog add flights --spider tables.json --database flight_2\n"
+    "  octoctl catalog get shop orders\n"
+    "  octoctl catalog get shop -o json > shop.json\n"
+    "  octoctl catalog link shop --focused \"which customers are from Norway\"\n"
+    "  octoctl catalog refresh shop";
 
 std::string DefaultServer() {
   const char* server = std::getenv("OCTOGATE_SERVER");  // NOLINT(concurrency-mt-unsafe)
@@ -48,6 +58,7 @@ struct Flags {
   TokenOptions token;
   FeedbackOptions feedback;
   ReplayOptions replay;
+  CatalogOptions catalog;
   std::string resource;
   std::string name;
   std::string out_file;
@@ -78,6 +89,7 @@ class CommandLine {
     QueryCommands();
     TokenCommands();
     FeedbackCommands();
+    CatalogCommands();
   }
 
  private:
@@ -290,6 +302,78 @@ class CommandLine {
     promote->add_option("--expected-version", f.feedback.expected_version,
                         "fail unless this version is applied");
     OutputOption(promote);
+  }
+
+  void CatalogCommands() {
+    Flags& f = flags_;
+    CatalogOptions& o = f.catalog;
+    CLI::App* catalog =
+        app_.add_subcommand("catalog", "databases whose schemas questions are linked with");
+    catalog->require_subcommand(1);
+    catalog->fallthrough();
+    catalog->footer(kCatalogFooter);
+
+    CLI::App* add = Add(*catalog, "add", "add a catalog to the graph, or replace it",
+                        [&f](Connection& c) { return AddCatalog(c, f.catalog, f.format); });
+    add->add_option("name", o.name, "the catalog's name")->required();
+    CLI::Option_group* source =
+        add->add_option_group("source", "one path below the gateway's --model-root");
+    source->add_option("--sqlite", o.sqlite, "a SQLite database");
+    source->add_option("--ddl", o.ddl, "a file of CREATE TABLE statements");
+    source->add_option("--spider", o.spider, "a tables.json of Spider or BIRD");
+    source->add_option("--json", o.json, "a file that 'catalog get -o json' has written");
+    source->require_option(1);
+    add->add_option("--database", o.database, "which database of a file that has several");
+    add->add_option("--descriptions", o.descriptions,
+                    "a folder with a CSV file per table, as BIRD describes columns");
+    add->add_option("--encoder", o.encoder, "a model of the graph whose vectors count");
+    add->add_option("--postgresql", o.postgresql,
+                    "the gateway's environment variable with a connection string");
+    add->add_option("--sensitive", o.sensitive,
+                    "table.column whose values are never read; repeat it")
+        ->allow_extra_args(false);
+    add->add_option("--max-values", o.max_values, "distinct values kept of a column");
+    add->add_flag("--dry-run", o.dry_run, "validate, read and compare only");
+    add->add_option("--expected-version", o.expected_version,
+                    "fail unless this version is applied");
+    OutputOption(add);
+
+    CLI::App* get = Add(*catalog, "get", "list catalogs, a catalog's tables, or a table's columns",
+                        [&f](Connection& c) { return GetCatalogs(c, f.catalog, f.format); });
+    CatalogArguments(get, /*needs_name=*/false);
+
+    CLI::App* describe =
+        Add(*catalog, "describe", "show everything about a catalog or a table",
+            [&f](Connection& c) { return DescribeCatalog(c, f.catalog, f.format); });
+    CatalogArguments(describe, /*needs_name=*/true);
+
+    CLI::App* refresh = Add(*catalog, "refresh", "read a catalog's files again",
+                            [&f](Connection& c) { return RefreshCatalog(c, f.catalog, f.format); });
+    refresh->add_option("name", o.name, "the catalog's name")->required();
+    OutputOption(refresh);
+
+    CLI::App* link = Add(*catalog, "link", "show which tables and columns a question needs",
+                         [&f](Connection& c) { return LinkQuestion(c, f.catalog, f.format); });
+    link->add_option("name", o.name, "the catalog's name")->required();
+    link->add_option("question", o.question, "the question")->required();
+    link->add_option("--evidence", o.evidence, "what is known beside the question");
+    link->add_option("--budget", o.budget, "tokens of the text at most");
+    link->add_option("--max-columns", o.max_columns, "columns at most");
+    link->add_option("--style", o.style, "of the text: ddl or list")
+        ->check(CLI::IsMember({"ddl", "list"}).description(""));
+    link->add_flag("--focused", o.focused, "even where the whole schema fits into the budget");
+    link->add_flag("--minimal", o.minimal, "few columns: each costs");
+    link->add_flag("--text", o.text, "print the text that a model would be given");
+    link->add_option("--tenant", o.tenant, "whose question this is");
+    OutputOption(link);
+  }
+
+  void CatalogArguments(CLI::App* sub, bool needs_name) {
+    CatalogOptions& o = flags_.catalog;
+    sub->add_option("name", o.name, "the catalog's name")->required(needs_name);
+    sub->add_option("table", o.table, "only this table");
+    sub->add_option("--tenant", o.tenant, "as this tenant sees it");
+    OutputOption(sub);
   }
 
   void ChangeOptions(CLI::App* sub) {

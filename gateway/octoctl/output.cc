@@ -133,6 +133,10 @@ bool PrintStructured(const google::protobuf::Message& message, Format format) {
   return format == Format::kJson || format == Format::kYaml;
 }
 
+void PrintJson(const std::string& json, Format format) {
+  std::cout << (format == Format::kYaml ? JsonToYaml(json) : json);
+}
+
 bool PrintStructured(const google::protobuf::Message& message, std::string_view name,
                      const google::protobuf::Message& extra, Format format) {
   if (format != Format::kJson && format != Format::kYaml) return false;

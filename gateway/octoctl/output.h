@@ -46,7 +46,10 @@ std::string ToYaml(const google::protobuf::Message& message);
 // did.
 bool PrintStructured(const google::protobuf::Message& message, Format format);
 
-// The same with one field more, `name`, which is not in the message's own type.
+// Prints JSON text to standard output, as YAML where `format` is that.
+void PrintJson(const std::string& json, Format format);
+
+// The same as PrintStructured with one field more, `name`, which is not in the message's own type.
 bool PrintStructured(const google::protobuf::Message& message, std::string_view name,
                      const google::protobuf::Message& extra, Format format);
 

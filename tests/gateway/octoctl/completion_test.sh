@@ -27,5 +27,9 @@ expect "--examples --expected-version" tokens learn --ex
 expect "--set" tokens evaluate --s
 expect "give list promote" feedback ""
 expect "--explain" route --e
+expect "catalog" cat
+expect "add get describe refresh link" catalog ""
+expect "--sqlite --spider --sensitive" catalog add --s
+expect "--evidence" catalog link --ev
 expect "--graph --graph-version" replay --g
 octoctl completion zsh | head -n 1 | grep -qx '#compdef octoctl'

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
+#include "gateway/node_grammar.h"
 #include "gateway/node_status.h"
 #include "router/graph_diff.h"
 #include "router/graph_manifest.h"
@@ -155,7 +156,7 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::ApplyManifest(const std::st
                                                                    bool dry_run,
                                                                    absl::Time deadline) {
   OCTOGATE_ASSIGN_OR_RETURN(router::GraphManifest manifest,
-                            router::ParseGraphManifest(text, source, {CheckTools}));
+                            router::ParseGraphManifest(text, source, {CheckTools, CheckGrammars}));
   const std::shared_ptr<const GraphState> before = state();
   v1::ApplyGraphResponse response;
   SetChanges(router::DiffGraphs(before == nullptr ? v1::Graph() : before->graph(), manifest.graph),
@@ -265,7 +266,7 @@ absl::StatusOr<v1::DiffGraphResponse> GraphManager::Diff(const v1::DiffGraphRequ
   } else {
     OCTOGATE_ASSIGN_OR_RETURN(
         router::GraphManifest manifest,
-        router::ParseGraphManifest(request.manifest(), SourceOf(request.source()), {CheckTools}));
+        router::ParseGraphManifest(request.manifest(), SourceOf(request.source()), {CheckTools, CheckGrammars}));
     after = std::move(manifest.graph);
   }
   v1::DiffGraphResponse response;
@@ -284,7 +285,7 @@ absl::StatusOr<std::shared_ptr<const router::RoutingSnapshot>> GraphManager::Pre
     graph = std::move(stored.graph);
   } else {
     OCTOGATE_ASSIGN_OR_RETURN(router::GraphManifest parsed,
-                              router::ParseGraphManifest(manifest, SourceOf(source), {CheckTools}));
+                              router::ParseGraphManifest(manifest, SourceOf(source), {CheckTools, CheckGrammars}));
     graph = std::move(parsed.graph);
     for (std::string& warning : parsed.warnings) warnings->push_back(std::move(warning));
   }

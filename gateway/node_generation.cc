@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "gateway/node_grammar.h"
 #include "gateway/tenant.h"
 
 namespace octogate::gateway {
@@ -35,6 +36,7 @@ std::shared_ptr<v1::WorkerGenerateRequest> WorkerRequest(const v1::Node& node,
   *worker_request->mutable_stop() = model.stop();
   worker_request->mutable_stop()->MergeFrom(request.stop());
   worker_request->set_top_logprobs(request.top_logprobs());
+  SetGrammar(model, request, worker_request.get());
   *worker_request->mutable_terms() = ServiceTermsOf(request.tenant());
   return worker_request;
 }

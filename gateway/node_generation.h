@@ -15,7 +15,8 @@ namespace octogate::gateway {
 
 // The request to a worker for a model or replay node that is given `input`: the node's system
 // message, the conversation before the query, and the input as the user's last message. Limits and
-// sampling are the lower or later ones of the node and of the client's request.
+// sampling are the lower or later ones of the node and of the client's request; the grammar is as
+// SetGrammar (node_grammar.h) says.
 std::shared_ptr<v1::WorkerGenerateRequest> WorkerRequest(const v1::Node& node,
                                                          const v1::GenerateRequest& request,
                                                          const std::string& input);

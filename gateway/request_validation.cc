@@ -91,6 +91,23 @@ absl::Status CheckSampling(const v1::SamplingParameters& sampling) {
   return CheckRange("sampling.frequency_penalty", sampling.frequency_penalty(), -2, 2);
 }
 
+absl::Status CheckGrammar(const v1::Grammar& grammar) {
+  switch (grammar.kind_case()) {
+    case v1::Grammar::kJson:
+      return absl::OkStatus();
+    case v1::Grammar::kJsonSchema:
+      return CheckRequired("grammar.json_schema", grammar.json_schema(), Limits::kMaxGrammarBytes);
+    case v1::Grammar::kEbnf:
+      return CheckRequired("grammar.ebnf", grammar.ebnf(), Limits::kMaxGrammarBytes);
+    case v1::Grammar::kSql:
+      return Invalid("grammar.sql",
+                     "only a model node of the graph has it; ask with a JSON Schema or rules");
+    case v1::Grammar::KIND_NOT_SET:
+      break;
+  }
+  return Invalid("grammar", "one of json, json_schema and ebnf is required");
+}
+
 absl::Status CheckTenant(const std::string& tenant) {
   return CheckLength("tenant", tenant, Limits::kMaxTenantBytes);
 }
@@ -157,6 +174,7 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request) {
     OCTOGATE_RETURN_IF_ERROR(CheckRange("quality", request.quality(), 0, 1));
   }
   OCTOGATE_RETURN_IF_ERROR(CheckLength("session", request.session(), Limits::kMaxSessionBytes));
+  if (request.has_grammar()) OCTOGATE_RETURN_IF_ERROR(CheckGrammar(request.grammar()));
   return CheckTenant(request.tenant());
 }
 

@@ -32,6 +32,7 @@ struct RequestLimits {
   static constexpr size_t kMaxLabelledQueryBytes = size_t{64} << 10;
   static constexpr size_t kMaxLabelledBytes = size_t{2} << 20;  // over all queries
   static constexpr size_t kMaxSessionBytes = 256;
+  static constexpr size_t kMaxGrammarBytes = size_t{256} << 10;
   static constexpr int kMaxExplained = 100;
   static constexpr int kMaxCalls = 1024;
   static constexpr double kMaxCost = 1e9;

@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "common/status.h"
 #include "gateway/feedback.h"
+#include "gateway/node_grammar.h"
 
 namespace octogate::gateway {
 namespace {
@@ -56,7 +57,7 @@ void Configure(const ServerOptions& options, const std::string& address, int* po
 
 router::GraphStoreOptions StoreOptions() {
   router::GraphStoreOptions options;
-  options.checks = {CheckTools};
+  options.checks = {CheckTools, CheckGrammars};
   return options;
 }
 

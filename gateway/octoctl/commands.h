@@ -65,6 +65,9 @@ struct QueryOptions {
   std::optional<double> quality;      // ask
   std::optional<double> temperature;  // ask
   std::optional<uint64_t> seed;       // ask
+  bool json = false;                  // ask
+  std::string json_schema;            // ask: a file; "-" is standard input
+  std::string grammar;                // ask: likewise
 };
 ExitStatus Route(Connection& connection, const QueryOptions& options, Format format);
 ExitStatus Ask(Connection& connection, const QueryOptions& options, Format format);

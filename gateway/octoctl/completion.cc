@@ -13,14 +13,14 @@ _octoctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --server|--timeout|-o|--output|--examples|--set|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style) ((i++)) ;;
+      --server|--timeout|-o|--output|--examples|--set|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style|--json-schema|--grammar) ((i++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
     esac
   done
   local words=''
   case $prev in
-    -f|--filename|--out|--examples|--set|--graph|--traces) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    -f|--filename|--out|--examples|--set|--graph|--traces|--json-schema|--grammar) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --router) words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
@@ -56,7 +56,7 @@ _octoctl() {
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;
         route) words='--node --all-heads --explain --tenant --session -o' ;;
-        ask) words='--trace --node --max-tokens --temperature --seed --tenant --session -o' ;;
+        ask) words='--trace --node --max-tokens --temperature --seed --json --json-schema --grammar --tenant --session -o' ;;
         replay) words='--graph --graph-version --traces --tenant --limit --changes -o' ;;
         view) words='-o --out --graph-version' ;;
         completion) words='bash zsh' ;;

@@ -61,8 +61,8 @@ bool ReadInput(const std::string& file, size_t max_bytes, std::string& text) {
   while (in.read(block, sizeof(block)) || in.gcount() > 0) {
     text.append(block, static_cast<size_t>(in.gcount()));
     if (text.size() > max_bytes) {
-      std::cerr << "octoctl: '" << file << "' has more than " << (max_bytes >> 20)
-                << " MiB, which is more than the gateway takes\n";
+      std::cerr << "octoctl: '" << file << "' has more than " << (max_bytes >> 10)
+                << " KiB, which is more than the gateway takes\n";
       return false;
     }
   }

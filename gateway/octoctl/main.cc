@@ -214,6 +214,17 @@ class CommandLine {
                     "how probably right answers have to be, 0 to 1, where a node chooses by that");
     ask->add_option("--temperature", f.query.temperature, "0 is greedy; default: the node's");
     ask->add_option("--seed", f.query.seed, "makes sampled answers repeatable");
+    CLI::Option_group* grammar = ask->add_option_group("what answers of models are limited to");
+    grammar->add_flag("--json", f.query.json, "any JSON text");
+    grammar->add_option("--json-schema", f.query.json_schema,
+                        "JSON that conforms to the JSON Schema in this file; - is standard input");
+    grammar->add_option("--grammar", f.query.grammar,
+                        "a text of the grammar in this file, in the notation of GBNF");
+    grammar->require_option(0, 1);
+    ask->footer("Examples:\n"
+                "  octoctl ask 'Weather in Paris as JSON' --json\n"
+                "  octoctl ask 'Weather in Paris' --node small --json-schema weather.schema.json\n"
+                "  octoctl ask 'Is 7 a prime number?' --grammar yes-no.gbnf");
 
     CLI::App* explain = Add("explain", "draw the steps that a past query took",
                             [&f](Connection& c) { return Explain(c, f.name, f.format); });

@@ -5,10 +5,13 @@
 
 #include "gateway/octoctl/commands.h"
 #include "gateway/octoctl/explanation_view.h"
+#include "gateway/octoctl/input.h"
 #include "gateway/octoctl/trace_view.h"
 
 namespace octogate::octoctl {
 namespace {
+
+constexpr size_t kMaxGrammarBytes = size_t{256} << 10;
 
 std::string QueryText(const std::string& argument) {
   if (argument != "-") return argument;
@@ -100,6 +103,16 @@ class AnswerPrinter {
   bool ended_line_ = true;
 };
 
+// What the answer is limited to. False, and said so, where a file cannot be read.
+bool AddGrammar(const QueryOptions& options, v1::GenerateRequest& request) {
+  if (options.json) request.mutable_grammar()->mutable_json();
+  const bool schema = !options.json_schema.empty();
+  if (!schema && options.grammar.empty()) return true;
+  v1::Grammar& grammar = *request.mutable_grammar();
+  return ReadInput(schema ? options.json_schema : options.grammar, kMaxGrammarBytes,
+                   schema ? *grammar.mutable_json_schema() : *grammar.mutable_ebnf());
+}
+
 }  // namespace
 
 ExitStatus Route(Connection& connection, const QueryOptions& options, Format format) {
@@ -154,6 +167,7 @@ ExitStatus Ask(Connection& connection, const QueryOptions& options, Format forma
   if (options.max_cost) request.set_max_cost(*options.max_cost);
   if (options.quality) request.set_quality(*options.quality);
   if (options.temperature) request.mutable_sampling()->set_temperature(*options.temperature);
+  if (!AddGrammar(options, request)) return kUsage;
   if (options.seed) request.mutable_sampling()->set_seed(*options.seed);
   const auto context = connection.Context();
   AnswerPrinter printer(format, options.trace, request.messages(0).content());

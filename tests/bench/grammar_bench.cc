@@ -3,8 +3,14 @@
 //
 // Texts are real ones: gold queries of BIRD's mini-dev under the schema of their database, and the
 // entries of Spider's dev set as JSON. Every token of a text is one mask and one step; "first" is
-// a grammar that has seen nothing yet, "again" the same texts once more. Reads tokenizers/ and
-// text2sql/ in the folder OCTOGATE_TEST_DATA; without it nothing is measured.
+// a grammar that has seen nothing yet, "again" the same texts once more. Texts that a grammar does
+// not hold are shown with the place: two of the queries refer to a table or a column that they have
+// made themselves, by more than a letter, which the grammar of a schema cannot know.
+//
+// "hostile" are grammars made to take long, followed with random tokens: "most" is how long a mask
+// or a step of theirs can hold up everything else.
+//
+// Reads tokenizers/ and text2sql/ in the folder OCTOGATE_TEST_DATA; without it nothing is measured.
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +19,7 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,7 +67,9 @@ struct Vocabulary {
 Vocabulary Load(const std::filesystem::path& folder) {
   Vocabulary vocabulary{.tokenizer = OrExit(Tokenizer::Load(folder.string()))};
   TokenVocabulary tokens{.bytes = OrExit(vocabulary.tokenizer->TokenBytes())};
-  tokens.end_ids.push_back(vocabulary.tokenizer->eos_id().value_or(0));
+  for (const char* end : {"<|endoftext|>", "<|end_of_text|>"}) {
+    if (const auto id = vocabulary.tokenizer->TokenId(end)) tokens.end_ids.push_back(*id);
+  }
   vocabulary.trie = std::make_shared<const TokenTrie>(OrExit(TokenTrie::Create(std::move(tokens))));
   return vocabulary;
 }
@@ -69,24 +78,29 @@ struct Times {
   std::vector<double> masks;
   std::vector<double> steps;
   int refused = 0;
+  std::vector<std::string> refused_texts;
 };
 
 // Follows every text to its end, or to where the grammar does not allow it.
-void Follow(const std::shared_ptr<const CompiledGrammar>& grammar,
+void Follow(const std::shared_ptr<const CompiledGrammar>& grammar, const Tokenizer& tokenizer,
             const std::vector<std::vector<int32_t>>& texts, Times& times) {
   std::vector<uint64_t> words(grammar->mask_words());
   for (const std::vector<int32_t>& ids : texts) {
     GrammarMatcher matcher(grammar);
-    for (const int32_t id : ids) {
+    for (size_t i = 0; i < ids.size(); ++i) {
       auto start = Clock::now();
       const absl::Status filled = matcher.FillMask(words);
       times.masks.push_back(MicrosecondsSince(start));
       if (!filled.ok()) OrExit<int>(filled);
       start = Clock::now();
-      const bool accepted = matcher.AcceptToken(id).ok();
+      const bool accepted = matcher.AcceptToken(ids[i]).ok();
       times.steps.push_back(MicrosecondsSince(start));
       if (accepted) continue;
       ++times.refused;
+      const auto split = ids.begin() + static_cast<ptrdiff_t>(i);
+      times.refused_texts.push_back(
+          absl::StrCat(tokenizer.Decode(std::vector<int32_t>(ids.begin(), split), false), " <HERE> ",
+                       tokenizer.Decode(std::vector<int32_t>(split, ids.end()), false)));
       break;
     }
   }
@@ -103,11 +117,12 @@ void Measure(const std::string& name, const Grammar& parsed, const Vocabulary& v
   report->Add({.name = name + ", compile", .value = MicrosecondsSince(start) / 1e3, .unit = "ms"});
   Times first;
   Times again;
-  Follow(grammar, encoded, first);
-  Follow(grammar, encoded, again);
+  Follow(grammar, *vocabulary.tokenizer, encoded, first);
+  Follow(grammar, *vocabulary.tokenizer, encoded, again);
   if (first.refused > 0) {
     std::cerr << name << ": " << first.refused << " of " << texts.size()
               << " texts are followed only in part\n";
+    for (const std::string& text : first.refused_texts) std::cerr << "  " << text << "\n";
   }
   report->Add({.name = name + ", mask, first, p50",
                .value = Percentile(first.masks, 50),
@@ -133,6 +148,55 @@ void Measure(const std::string& name, const Grammar& parsed, const Vocabulary& v
   report->Add({.name = name + ", memory, masks",
                .value = static_cast<double>(stats.mask_bytes) / 1e6,
                .unit = "MB"});
+}
+
+// Texts of printable characters, read in so many ways at once.
+std::string ManyWays(int ways, int tail) {
+  std::string text = "root ::= ";
+  for (int i = 0; i < ways; ++i) absl::StrAppend(&text, i == 0 ? "" : " | ", "r", i);
+  for (int i = 0; i < ways; ++i) {
+    absl::StrAppend(&text, "\nr", i, " ::= [ -~]* [", std::string(1, static_cast<char>('a' + i % 26)),
+                    "-z] [ -~]{", tail + i, "}");
+  }
+  return text;
+}
+
+void MeasureHostile(const std::string& name, const std::string& notation,
+                    const Vocabulary& vocabulary, bench::Report* report) {
+  auto start = Clock::now();
+  const auto parsed = ParseGrammar(notation);
+  const auto grammar = parsed.ok() ? CompiledGrammar::Compile(*parsed, vocabulary.trie)
+                                   : absl::StatusOr<std::shared_ptr<const CompiledGrammar>>(
+                                         parsed.status());
+  const std::string title = absl::StrCat("hostile: ", name);
+  report->Add({.name = title + ", compile", .value = MicrosecondsSince(start) / 1e3, .unit = "ms"});
+  if (!grammar.ok()) {
+    std::cerr << title << ": " << grammar.status() << "\n";
+    return;
+  }
+  std::mt19937 random(1);
+  double most = 0;
+  absl::Status status;
+  int tokens = 0;
+  GrammarMatcher matcher(*grammar);
+  std::vector<uint64_t> words((*grammar)->mask_words());
+  for (; status.ok() && tokens < 300; ++tokens) {
+    start = Clock::now();
+    status = matcher.FillMask(words);
+    most = std::max(most, MicrosecondsSince(start));
+    if (!status.ok()) break;
+    std::vector<int32_t> allowed;
+    for (int32_t id = 0; id < vocabulary.trie->vocab_size(); ++id) {
+      if ((words[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0) allowed.push_back(id);
+    }
+    if (allowed.empty()) break;
+    start = Clock::now();
+    status = matcher.AcceptToken(allowed[random() % allowed.size()]);
+    most = std::max(most, MicrosecondsSince(start));
+  }
+  std::cerr << title << ": " << tokens << " tokens, then "
+            << (status.ok() ? "the end" : std::string(status.message())) << "\n";
+  report->Add({.name = title + ", most", .value = most / 1e3, .unit = "ms", .aim = AtMost(50)});
 }
 
 int Main(int argc, char** argv) {
@@ -167,6 +231,15 @@ int Main(int argc, char** argv) {
     Measure(absl::StrCat("JSON, ", name), OrExit(JsonGrammar()), vocabulary, json_texts, &report);
     Measure(absl::StrCat("SQL, ", name), OrExit(SqlGrammar(schema)), vocabulary, queries, &report);
   }
+  const Vocabulary vocabulary = Load(data / "tokenizers/llama3");
+  MeasureHostile("ambiguous recursion", "root ::= root root | root root root | [a-z ] | \"\"",
+                 vocabulary, &report);
+  MeasureHostile("100 ways", ManyWays(100, 300), vocabulary, &report);
+  MeasureHostile("2000 ways", ManyWays(2000, 20), vocabulary, &report);
+  MeasureHostile("long tail", "root ::= [ -~]* [a-z] [ -~]{20000}", vocabulary, &report);
+  MeasureHostile("nested", "root ::= \"(\" root \")\" | (a | b)* \na ::= (b | [a-z ])*\nb ::= "
+                 "(a | [a-f ])* [a-z]", vocabulary, &report);
+  MeasureHostile("repetition", "root ::= ([a-z ]{0,300} [a-f]){0,300}", vocabulary, &report);
   return report.Print();
 }
 

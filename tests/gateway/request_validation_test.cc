@@ -48,6 +48,21 @@ TEST(RequestValidation, AcceptsWhatTheContractAllows) {
   });
 }
 
+TEST(RequestValidation, GrammarsOfRequestsAreWhatARequestCanSay) {
+  ExpectValid([](auto& r) { r.mutable_grammar()->mutable_json(); });
+  ExpectValid([](auto& r) { r.mutable_grammar()->set_json_schema("{}"); });
+  ExpectValid([](auto& r) { r.mutable_grammar()->set_ebnf(std::string(256 << 10, ' ')); });
+  ExpectInvalid("grammar", [](auto& r) { r.mutable_grammar(); });
+  ExpectInvalid("grammar.sql", [](auto& r) { r.mutable_grammar()->mutable_sql(); });
+  ExpectInvalid("grammar.ebnf", [](auto& r) { r.mutable_grammar()->set_ebnf(""); });
+  ExpectInvalid("grammar.ebnf", [](auto& r) {
+    r.mutable_grammar()->set_ebnf(std::string((256 << 10) + 1, ' '));
+  });
+  ExpectInvalid("grammar.json_schema", [](auto& r) {
+    r.mutable_grammar()->set_json_schema(std::string((256 << 10) + 1, ' '));
+  });
+}
+
 TEST(RequestValidation, NamesTheFieldThatIsWrong) {
   ExpectInvalid("messages", [](auto& r) { r.clear_messages(); });
   ExpectInvalid("messages", [](auto& r) {

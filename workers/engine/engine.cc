@@ -140,11 +140,13 @@ Engine::Engine(std::unique_ptr<EngineLoop> loop) : loop_(std::move(loop)) {}
 Engine::~Engine() = default;
 
 absl::StatusOr<std::shared_ptr<Generation>> Engine::Submit(GenerateRequest request,
-                                                           EventCallback callback) {
+                                                           EventCallback callback,
+                                                           std::shared_ptr<Generation> generation) {
   return loop_->Submit(
       std::move(request), ActiveRequest::Kind::kGenerate,
       [callback = std::move(callback)](const GenerateEvent& event,
-                                       std::span<const float> /*embedding*/) { callback(event); });
+                                       std::span<const float> /*embedding*/) { callback(event); },
+      std::move(generation));
 }
 
 absl::StatusOr<TokenScores> Engine::NextTokenLogits(std::vector<int32_t> prompt,

@@ -61,9 +61,11 @@ class Engine {
   // OUT_OF_RANGE for a prompt that leaves no room for an answer in the context,
   // RESOURCE_EXHAUSTED for a full queue (with a hint, see common/status.h) or a request that the
   // whole KV cache could not hold (without), DEADLINE_EXCEEDED for a deadline in the past,
-  // UNAVAILABLE when draining.
-  absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerateRequest request,
-                                                     EventCallback callback);
+  // UNAVAILABLE when draining. `generation` is what is returned, for a caller that has handed one
+  // out already; null: a new one.
+  absl::StatusOr<std::shared_ptr<Generation>> Submit(
+      GenerateRequest request, EventCallback callback,
+      std::shared_ptr<Generation> generation = nullptr);
 
   // The logits of `ids` right after `prompt`. Waits, at most until `deadline`; must not be called
   // from a callback. Runs beside other requests, under the same refusals.

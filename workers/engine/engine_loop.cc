@@ -67,11 +67,11 @@ EngineLoop::~EngineLoop() {
   thread_.join();
 }
 
-absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Submit(GenerateRequest request,
-                                                               ActiveRequest::Kind kind,
-                                                               ActiveRequest::Sink sink) {
+absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Submit(
+    GenerateRequest request, ActiveRequest::Kind kind, ActiveRequest::Sink sink,
+    std::shared_ptr<Generation> generation) {
   absl::StatusOr<std::shared_ptr<Generation>> result =
-      Accept(std::move(request), kind, std::move(sink));
+      Accept(std::move(request), kind, std::move(sink), std::move(generation));
   if (!result.ok()) {
     absl::MutexLock lock(&mutex_);
     ++stats_.requests_refused;
@@ -97,9 +97,9 @@ EngineStats EngineLoop::stats() const {
   return stats;
 }
 
-absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(GenerateRequest request,
-                                                               ActiveRequest::Kind kind,
-                                                               ActiveRequest::Sink sink) {
+absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(
+    GenerateRequest request, ActiveRequest::Kind kind, ActiveRequest::Sink sink,
+    std::shared_ptr<Generation> generation) {
   const RequestLimits limits{.vocab_size = parts_.checkpoint->config().vocab_size,
                              .context = context_,
                              .generates = kind == ActiveRequest::Kind::kGenerate,
@@ -127,7 +127,7 @@ absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(GenerateRequest r
                            parts_.tokenizer.get(), std::min(active->request.max_tokens, room));
     if (absl::Status status = active->answer->CheckPrefix(); !status.ok()) return status;
   }
-  auto generation = std::make_shared<Generation>();
+  if (generation == nullptr) generation = std::make_shared<Generation>();
   active->generation = generation;
 
   absl::MutexLock lock(&mutex_);

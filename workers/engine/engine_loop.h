@@ -51,9 +51,9 @@ class EngineLoop {
   EngineLoop& operator=(const EngineLoop&) = delete;
 
   // Queues a request; see Engine::Submit.
-  absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerateRequest request,
-                                                     ActiveRequest::Kind kind,
-                                                     ActiveRequest::Sink sink);
+  absl::StatusOr<std::shared_ptr<Generation>> Submit(
+      GenerateRequest request, ActiveRequest::Kind kind, ActiveRequest::Sink sink,
+      std::shared_ptr<Generation> generation = nullptr);
   // See Engine::Drain.
   absl::Status Drain(absl::Time deadline);
 
@@ -72,7 +72,8 @@ class EngineLoop {
 
   absl::StatusOr<std::shared_ptr<Generation>> Accept(GenerateRequest request,
                                                      ActiveRequest::Kind kind,
-                                                     ActiveRequest::Sink sink);
+                                                     ActiveRequest::Sink sink,
+                                                     std::shared_ptr<Generation> generation);
   absl::Status QueueFull() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
   void Publish();

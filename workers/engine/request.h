@@ -60,7 +60,8 @@ struct GenerateRequest {
 
   // Where not null, only tokens that it allows are sampled: a fork of it, which stands at the
   // beginning of the answer, is asked before each. Where it allows none, or fails, the answer ends
-  // with that error. Log-probabilities are over all tokens all the same. Excludes ignore_eos.
+  // with that error. Log-probabilities are over all tokens all the same: the model's own. Excludes
+  // ignore_eos and sampling.allowed_first_tokens.
   std::shared_ptr<const TokenConstraint> constraint;
 
   // Scores of these tokens at the first position of the answer, reported with the first token.

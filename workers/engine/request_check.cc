@@ -77,6 +77,10 @@ absl::Status ValidateRequest(const GenerateRequest& request, const RequestLimits
     return absl::InvalidArgumentError(
         "ignore_eos excludes a constraint, which decides where the answer ends");
   }
+  if (request.constraint != nullptr && !request.sampling.allowed_first_tokens.empty()) {
+    return absl::InvalidArgumentError(
+        "allowed_first_tokens excludes a constraint, which decides what comes first");
+  }
   if (request.max_tokens < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_tokens is ", request.max_tokens, "; it must be at least 1"));

@@ -53,9 +53,11 @@ absl::Status FillDraftTreeMasks(const TokenConstraint& constraint, std::span<con
     // The mask of a parent that may not stand there is empty.
     if (!IsAllowed(words(above), tokens[node])) continue;
     forks[node] = parent < 0 ? constraint.Fork() : forks[above - 1]->Fork();
-    if (absl::Status status = forks[node]->Accept(tokens[node]); !status.ok()) return status;
-    if (absl::Status status = forks[node]->FillMask(words(node + 1)); !status.ok()) return status;
-    masks.allowed[node] = true;
+    if (forks[node]->Accept(tokens[node]).ok() && forks[node]->FillMask(words(node + 1)).ok()) {
+      masks.allowed[node] = true;
+    } else {
+      std::fill(words(node + 1).begin(), words(node + 1).end(), 0);
+    }
   }
   return absl::OkStatus();
 }

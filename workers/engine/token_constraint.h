@@ -43,13 +43,17 @@ absl::Status ApplyMask(std::span<const uint64_t> words, std::span<float> logits)
 // What may come after each node of a draft tree.
 struct DraftTreeMasks {
   std::vector<uint64_t> words;  // [1 + nodes][mask_words]; the first are for before the tree
-  // By node: whether it may stand there, its ancestors included. The masks of others are empty: a
-  // verifier that samples under the masks never reaches them, and need not compute them.
+  // By node: whether it is worth being verified. Those that may not stand where they are, and those
+  // below them, are not; nor are those for which the constraint failed, such as at a limit: what a
+  // draft needs that is never sampled is no error of the answer. The masks of others are empty. A
+  // verifier goes on with allowed nodes only; where it samples another one's token, the answer has
+  // that token, and the pass ends there.
   std::vector<bool> allowed;
 };
 
 // Node i holds tokens[i] and follows node parents[i], which is before it, or, where that is -1, the
-// answer so far. INVALID_ARGUMENT for a malformed tree; otherwise fails as FillMask does.
+// answer so far. INVALID_ARGUMENT for a malformed tree; fails as FillMask does where the mask before
+// the tree cannot be had.
 absl::Status FillDraftTreeMasks(const TokenConstraint& constraint, std::span<const int32_t> parents,
                                 std::span<const int32_t> tokens, DraftTreeMasks& masks);
 

@@ -16,6 +16,11 @@ absl::Status TooLarge(size_t max_states) {
                    " states; use smaller repetitions or fewer words"));
 }
 
+absl::Status TooMuchWork() {
+  return absl::ResourceExhaustedError(
+      "the rules of the grammar take too much work; use fewer or smaller repetitions");
+}
+
 // A partition of 0 … size-1 that is refined by splitting off marked elements.
 class Partition {
  public:
@@ -103,6 +108,12 @@ uint32_t AutomatonBuilder::AddState() {
   return static_cast<uint32_t>(edges_.size() - 1);
 }
 
+bool AutomatonBuilder::Spend(uint64_t work) {
+  if (work > budget_->building) return false;
+  budget_->building -= work;
+  return true;
+}
+
 void AutomatonBuilder::AddAutomaton(uint32_t from, const Automaton& part, uint32_t to) {
   const auto offset = static_cast<uint32_t>(edges_.size());
   for (uint32_t state = 0; state < part.size(); ++state) {
@@ -156,6 +167,7 @@ absl::StatusOr<Automaton> AutomatonBuilder::WithoutEmptyEdges(uint32_t start, ui
     edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
     edge_count += edges.size() + closure.size();
     if (edge_count > 32 * max_states_) return TooLarge(max_states_);
+    if (!Spend(edges.size() + closure.size())) return TooMuchWork();
     result.edges.push_back(std::move(edges));
     result.final.push_back(std::binary_search(closure.begin(), closure.end(), final));
   }
@@ -165,6 +177,7 @@ absl::StatusOr<Automaton> AutomatonBuilder::WithoutEmptyEdges(uint32_t start, ui
 
 absl::StatusOr<Automaton> AutomatonBuilder::Build(uint32_t start, uint32_t final) {
   if (full()) return TooLarge(max_states_);
+  if (!Spend(edges_.size())) return TooMuchWork();
   Automaton result;
   absl::flat_hash_map<std::vector<uint32_t>, uint32_t> index;
   std::vector<std::vector<uint32_t>> sets;
@@ -178,7 +191,9 @@ absl::StatusOr<Automaton> AutomatonBuilder::Build(uint32_t start, uint32_t final
   number(std::move(first));
   // Determinising may take exponential time; then the nondeterministic automaton has to do.
   size_t work = 0;
-  const size_t max_work = std::clamp<size_t>(256 * edges_.size(), 1'000'000, 32 * max_states_);
+  const size_t max_work =
+      std::min<uint64_t>(budget_->determinising,
+                         std::clamp<size_t>(256 * edges_.size(), 1'000'000, 32 * max_states_));
   std::vector<std::pair<Symbol, uint32_t>> steps;
   for (size_t i = 0; i < sets.size(); ++i) {
     const std::vector<uint32_t> set = sets[i];
@@ -189,7 +204,10 @@ absl::StatusOr<Automaton> AutomatonBuilder::Build(uint32_t start, uint32_t final
     std::sort(steps.begin(), steps.end());
     steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
     work += set.size() + steps.size();
-    if (work > max_work) return WithoutEmptyEdges(start, final);
+    if (work > max_work) {
+      budget_->determinising -= max_work;
+      return WithoutEmptyEdges(start, final);
+    }
     std::vector<AutomatonEdge> edges;
     for (size_t begin = 0; begin < steps.size();) {
       size_t end = begin;
@@ -205,6 +223,7 @@ absl::StatusOr<Automaton> AutomatonBuilder::Build(uint32_t start, uint32_t final
     result.edges.push_back(std::move(edges));
     result.final.push_back(std::binary_search(set.begin(), set.end(), final));
   }
+  budget_->determinising -= std::min<uint64_t>(budget_->determinising, work);
   Trim(result);
   return Minimize(result);
 }
@@ -317,7 +336,7 @@ Automaton Minimize(const Automaton& automaton) {
 }
 
 absl::StatusOr<Automaton> LoopInsteadOfRecursion(Automaton automaton, Symbol self,
-                                                 size_t max_states) {
+                                                 size_t max_states, AutomatonBudget* budget) {
   const auto is_self = [self](const AutomatonEdge& edge) { return edge.symbol == self; };
   // What follows a call at the beginning.
   std::vector<uint32_t> after_first;
@@ -327,7 +346,7 @@ absl::StatusOr<Automaton> LoopInsteadOfRecursion(Automaton automaton, Symbol sel
   const auto ends = [&](uint32_t state) {
     return automaton.final[state] && automaton.edges[state].empty();
   };
-  AutomatonBuilder builder(max_states);
+  AutomatonBuilder builder(max_states, budget);
   const uint32_t start = builder.AddState();
   const uint32_t final = builder.AddState();
   const uint32_t offset = 2;

@@ -34,11 +34,19 @@ struct Automaton {
   uint32_t size() const { return static_cast<uint32_t>(edges.size()); }
 };
 
+// Work that all builders of a grammar together may do, in states and edges handled: 100 million are
+// some tenths of a second.
+struct AutomatonBudget {
+  uint64_t determinising = 64'000'000;  // when it is used up, automata stay nondeterministic
+  uint64_t building = 32'000'000;       // when it is used up, building fails
+};
+
 // Under construction: nondeterministic, with edges that read nothing.
 class AutomatonBuilder {
  public:
-  // `max_states` bounds what is built, determinised or not.
-  explicit AutomatonBuilder(size_t max_states) : max_states_(max_states) {}
+  // `max_states` bounds what is built, determinised or not. `budget` must outlive the builder.
+  AutomatonBuilder(size_t max_states, AutomatonBudget* budget)
+      : max_states_(max_states), budget_(budget) {}
 
   uint32_t AddState();
   void AddEdge(uint32_t from, Symbol symbol, uint32_t to) { edges_[from].push_back({symbol, to}); }
@@ -50,7 +58,7 @@ class AutomatonBuilder {
 
   // The least deterministic automaton of the same language; where that would be too large, the
   // nondeterministic one without empty edges. States from which `final` cannot be reached are
-  // left out. RESOURCE_EXHAUSTED past `max_states`.
+  // left out. RESOURCE_EXHAUSTED past `max_states` or the budget.
   absl::StatusOr<Automaton> Build(uint32_t start, uint32_t final);
 
  private:
@@ -58,7 +66,10 @@ class AutomatonBuilder {
   void Close(std::vector<uint32_t>& states);
   absl::StatusOr<Automaton> WithoutEmptyEdges(uint32_t start, uint32_t final);
 
+  bool Spend(uint64_t work);
+
   const size_t max_states_;
+  AutomatonBudget* const budget_;
   std::vector<std::vector<AutomatonEdge>> edges_;
   std::vector<std::vector<uint32_t>> empty_;
   std::vector<uint32_t> mark_;  // of Close: the last round in which a state was seen
@@ -75,7 +86,7 @@ Automaton Minimize(const Automaton& automaton);
 // Where the rule `self` calls itself only first or only last on some way, that call becomes a loop:
 // A -> A x | y is y x*, and A -> x A | y is x* y. Same language.
 absl::StatusOr<Automaton> LoopInsteadOfRecursion(Automaton automaton, Symbol self,
-                                                 size_t max_states);
+                                                 size_t max_states, AutomatonBudget* budget);
 
 }  // namespace octogate::workers
 

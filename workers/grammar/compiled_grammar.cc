@@ -10,9 +10,6 @@
 namespace octogate::workers {
 namespace {
 
-// Of one call: some seconds, which only grammars of a hostile kind come near.
-constexpr uint64_t kMaxWork = 50'000'000;
-
 std::string Quoted(std::string_view bytes) {
   return absl::StrCat("\"", absl::CHexEscape({bytes.data(), bytes.size()}), "\"");
 }
@@ -23,6 +20,7 @@ CompiledGrammar::CompiledGrammar(RuleNetwork network, std::shared_ptr<const Toke
                                  const CompileOptions& options)
     : network_(std::move(network)),
       trie_(std::move(trie)),
+      step_work_(options.step_work),
       states_(&network_, options.max_state_bytes),
       masks_(&network_, trie_.get(), &states_, options.max_mask_bytes) {
   absl::MutexLock lock(&mutex_);
@@ -38,7 +36,7 @@ absl::StatusOr<std::shared_ptr<const CompiledGrammar>> CompiledGrammar::Compile(
     absl::MutexLock lock(&compiled->mutex_);
     if (compiled->states_.start() == ParseStates::kFailed) return compiled->states_.status();
   }
-  compiled->Precompute(options.precompute_work, options.max_mask_bytes);
+  compiled->Precompute(options.precompute_work, options.max_mask_bytes / 2);
   return compiled;
 }
 
@@ -46,15 +44,15 @@ void CompiledGrammar::Precompute(uint64_t work, size_t max_bytes) {
   absl::MutexLock lock(&mutex_);
   for (uint32_t place = 0; place < network_.state_count() && work > 0 && masks_.bytes() < max_bytes;
        ++place) {
-    if (states_.BeginWork(std::min(work, kMaxWork), pins_)) masks_.ForgetStates();
+    if (states_.BeginWork(std::min(work, step_work_), pins_)) masks_.ForgetStates();
     // What is too much work now is done, or says so, when it is needed.
-    if (!masks_.Prepare(place).ok()) return;
-    work -= std::min(work, states_.work());
+    masks_.Prepare(place).IgnoreError();
+    work -= std::min(work, states_.work() + 1);
   }
 }
 
 void CompiledGrammar::BeginWork() const {
-  if (states_.BeginWork(kMaxWork, pins_)) masks_.ForgetStates();
+  if (states_.BeginWork(step_work_, pins_)) masks_.ForgetStates();
 }
 
 void CompiledGrammar::Pin(StateId state) const {
@@ -64,7 +62,8 @@ void CompiledGrammar::Pin(StateId state) const {
 
 CompiledGrammar::Stats CompiledGrammar::stats() const {
   absl::MutexLock lock(&mutex_);
-  return {.parse_states = states_.state_count(),
+  return {.network_bytes = network_.bytes(),
+          .parse_states = states_.state_count(),
           .state_bytes = states_.bytes(),
           .place_masks = masks_.places(),
           .mask_bytes = masks_.bytes()};

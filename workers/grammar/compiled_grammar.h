@@ -38,9 +38,12 @@ struct CompileOptions {
   // Bounds, approximate, on what is kept while matching.
   size_t max_state_bytes = size_t{64} << 20;
   size_t max_mask_bytes = size_t{128} << 20;
-  // Work on masks before the first is needed; masks that it does not suffice for are computed when
-  // they are. In items and nodes handled: 10 million are some tenths of a second.
+  // Work, in items and nodes handled, of which a million takes from 5 to 40 ms. On masks before the
+  // first is needed; those that it does not suffice for are computed when they are.
   uint64_t precompute_work = 20'000'000;
+  // Of one mask or one token; what needs more is RESOURCE_EXHAUSTED. A matcher holds up what waits
+  // for it, such as all sequences of a batch, at most so long.
+  uint64_t step_work = 2'000'000;
 };
 
 class CompiledGrammar {
@@ -52,10 +55,12 @@ class CompiledGrammar {
       const CompileOptions& options = {});
 
   const TokenTrie& trie() const { return *trie_; }
+  const std::shared_ptr<const TokenTrie>& shared_trie() const { return trie_; }
   const RuleNetwork& network() const { return network_; }
   size_t mask_words() const { return mask_words_; }
 
   struct Stats {
+    size_t network_bytes = 0;
     size_t parse_states = 0;
     size_t state_bytes = 0;
     size_t place_masks = 0;  // of network().state_count()
@@ -73,6 +78,7 @@ class CompiledGrammar {
 
   const RuleNetwork network_;
   const std::shared_ptr<const TokenTrie> trie_;
+  const uint64_t step_work_;
   size_t mask_words_ = 0;
   mutable absl::Mutex mutex_;
   mutable ParseStates states_ ABSL_GUARDED_BY(mutex_);

@@ -41,11 +41,13 @@ class Parser {
                                 "\" is used but not defined; add a line \"", grammar_.rules[i].name,
                                 " ::= …\""));
     }
-    const auto root = rule_index_.find(options_.root);
+    if (options_.root.empty() && !grammar_.rules.empty()) return std::move(grammar_);
+    const auto root = rule_index_.find(options_.root.empty() ? "root" : options_.root);
     if (root == rule_index_.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("the grammar has no rule \"", options_.root,
+      const std::string name = options_.root.empty() ? "root" : options_.root;
+      return absl::InvalidArgumentError(absl::StrCat("the grammar has no rule \"", name,
                                                      "\", where it would start; add a line \"",
-                                                     options_.root, " ::= …\""));
+                                                     name, " ::= …\""));
     }
     grammar_.root = root->second;
     return std::move(grammar_);

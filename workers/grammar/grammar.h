@@ -40,7 +40,7 @@ struct WordList {
 struct GrammarOptions {
   // By name, without the dollar sign. A list without words matches nothing.
   std::map<std::string, WordList, std::less<>> words;
-  std::string root = "root";
+  std::string root = "root";  // the rule that is the whole; empty: the first
 };
 
 struct Grammar {

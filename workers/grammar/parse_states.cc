@@ -75,7 +75,8 @@ StateId ParseStates::Intern(std::vector<Item> seed) {
         for (const Waiting& next : waiting) add(next.item);
       }
     }
-    for (const RuleNetwork::Call& call : network_->calls_of(item.place)) {
+    const std::span<const RuleNetwork::Call> calls = network_->calls_of(item.place);
+    for (const RuleNetwork::Call& call : calls) {
       if (network_->rules[call.rule].nullable) add({call.target, item.origin});
     }
     if (items.size() > kMaxItems) {
@@ -83,7 +84,7 @@ StateId ParseStates::Intern(std::vector<Item> seed) {
           "the grammar is too ambiguous: there are too many ways to read the text so far; make its "
           "rules exclude each other"));
     }
-    if (!Spend(1)) return kFailed;
+    if (!Spend(1 + calls.size())) return kFailed;
   }
   // Items at a dead end have done their work.
   std::erase_if(items, [&](const Item& item) {
@@ -140,7 +141,7 @@ void ParseStates::Predict(Set& set, StateId id) {
   };
   for (size_t i = 0; i < set.items.size(); ++i) {
     const Item item = set.items[i];
-    ++work_;
+    work_ += 1 + network_->calls_of(item.place).size();
     for (const RuleNetwork::Call& call : network_->calls_of(item.place)) {
       const RuleNetwork::Rule& rule = network_->rules[call.rule];
       set.waiting.push_back({call.rule, {call.target, item.origin}});
@@ -158,12 +159,15 @@ void ParseStates::Predict(Set& set, StateId id) {
 
 StateId ParseStates::ComputeNext(StateId state, uint8_t byte_class) {
   std::vector<Item> items;
+  uint64_t edges = sets_[state].items.size();
   for (const Item& item : sets_[state].items) {
-    for (const RuleNetwork::ByteEdge& edge : network_->byte_edges_of(item.place)) {
+    const std::span<const RuleNetwork::ByteEdge> edges_of = network_->byte_edges_of(item.place);
+    edges += edges_of.size();
+    for (const RuleNetwork::ByteEdge& edge : edges_of) {
       if (edge.byte_class == byte_class) items.push_back({edge.target, item.origin});
     }
   }
-  work_ += sets_[state].items.size();
+  if (!Spend(edges / 4)) return kFailed;
   const StateId next = Intern(std::move(items));
   if (next != kFailed) next_[state * class_count_ + byte_class] = next;
   return next;
@@ -176,6 +180,7 @@ StateId ParseStates::After(uint32_t rule, StateId origin) {
   if (known != after_.end()) return known->second;
   std::vector<Item> items;
   for (const Waiting& waiting : WaitingFor(origin, rule)) items.push_back(waiting.item);
+  if (!Spend(1 + items.size())) return kFailed;
   const StateId state = Intern(std::move(items));
   if (state != kFailed) {
     after_.emplace(key, state);
@@ -188,8 +193,10 @@ bool ParseStates::BeginWork(uint64_t max_work, std::span<const uint32_t> pins) {
   status_ = absl::OkStatus();
   work_ = 0;
   max_work_ = max_work;
-  if (bytes_ <= max_bytes_ / 2) return false;
+  if (bytes_ <= std::max(max_bytes_ / 2, collect_at_)) return false;
   Collect(pins);
+  // Where much is needed, the next time is not before a part of the rest is used.
+  collect_at_ = bytes_ + (max_bytes_ - std::min(bytes_, max_bytes_)) / 4;
   return true;
 }
 

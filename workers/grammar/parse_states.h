@@ -131,6 +131,7 @@ class ParseStates {
   absl::flat_hash_map<uint64_t, StateId> after_;             // by rule and origin
   StateId start_ = kDead;
   size_t bytes_ = 0;
+  size_t collect_at_ = 0;
   uint64_t work_ = 0;
   uint64_t max_work_ = UINT64_MAX;
   absl::Status status_;

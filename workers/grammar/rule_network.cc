@@ -139,7 +139,7 @@ class NetworkBuilder {
   }
 
   absl::Status BuildRule(uint32_t rule) {
-    AutomatonBuilder builder(RuleNetwork::kMaxStates);
+    AutomatonBuilder builder(RuleNetwork::kMaxStates, &budget_);
     const uint32_t start = builder.AddState();
     const uint32_t end = builder.AddState();
     if (rule < grammar_.rules.size()) {
@@ -153,7 +153,8 @@ class NetworkBuilder {
     OCTOGATE_ASSIGN_OR_RETURN(Automaton automaton, builder.Build(start, end));
     OCTOGATE_ASSIGN_OR_RETURN(
         automata_[rule],
-        LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule, RuleNetwork::kMaxStates));
+        LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule, RuleNetwork::kMaxStates,
+                               &budget_));
     built_[rule] = true;
     total_states_ += automata_[rule].size();
     if (total_states_ > RuleNetwork::kMaxStates) {
@@ -450,6 +451,7 @@ class NetworkBuilder {
   }
 
   const Grammar& grammar_;
+  AutomatonBudget budget_;
   const ByteIntervals intervals_;
   std::vector<Automaton> automata_;
   std::vector<bool> built_;

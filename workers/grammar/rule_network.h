@@ -59,6 +59,11 @@ struct RuleNetwork {
 
   uint32_t state_count() const { return static_cast<uint32_t>(states.size() - 1); }
   size_t class_count() const { return class_bytes.size(); }
+  // Of memory, about.
+  size_t bytes() const {
+    return states.size() * sizeof(State) + byte_edges.size() * sizeof(ByteEdge) +
+           calls.size() * sizeof(Call) + rules.size() * sizeof(Rule);
+  }
   std::span<const ByteEdge> byte_edges_of(uint32_t state) const {
     return std::span(byte_edges)
         .subspan(states[state].first_byte_edge,

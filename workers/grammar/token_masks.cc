@@ -98,6 +98,9 @@ absl::Status TokenMasks::Fill(StateId state, std::span<uint64_t> words) {
     OCTOGATE_RETURN_IF_ERROR(Prepare(item.place));
     const PlaceMask& mask = *place_masks_[item.place];
     Add(mask.allowed, words);
+    if (!states_->Spend(1 + (mask.allowed.list.size() + mask.allowed.words.size()) / 8)) {
+      return states_->status();
+    }
     if (mask.exits.empty()) continue;
     const StateId after = states_->After(network_->states[item.place].rule, item.origin);
     if (after == ParseStates::kFailed) return states_->status();

@@ -6,8 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/status.h"
 #include "workers/engine/format_names.h"
 #include "workers/engine/request.h"
+#include "workers/grammar/grammar_constraint.h"
 
 namespace octogate::workers {
 namespace {
@@ -93,13 +95,26 @@ v1::WorkerGenerateResponse ToMessage(const GenerateEvent& event, const Tokenizer
   return message;
 }
 
+absl::StatusOr<TokenTrie> MakeTrie(const LoadedModel& model) {
+  absl::StatusOr<std::vector<std::string>> bytes = model.tokenizer->TokenBytes();
+  if (!bytes.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the model cannot keep to a grammar: ", bytes.status().message()));
+  }
+  // The model may have more rows than its tokenizer has tokens; they spell nothing.
+  bytes->resize(std::max(bytes->size(), static_cast<size_t>(model.config().vocab_size)));
+  return TokenTrie::Create(
+      {.bytes = *std::move(bytes), .end_ids = model.config().eos_token_ids});
+}
+
 }  // namespace
 
 ModelService::ModelService(std::string name, std::unique_ptr<LoadedModel> model)
     : name_(std::move(name)),
       model_(std::move(model)),
       fingerprint_(model_->checkpoint->ComputeFingerprint().ToHex()),
-      encoder_(model_.get()) {}
+      encoder_(model_.get()),
+      grammars_([this] { return MakeTrie(*model_); }) {}
 
 absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
     const v1::WorkerGenerateRequest& request, absl::Time deadline, OnMessage on_message,
@@ -126,14 +141,35 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
   generation.skip_special_tokens = !request.keep_special_tokens();
   generation.deadline = Bounded(deadline);
 
-  return model_->engine->Submit(
-      std::move(generation),
-      [tokenizer = model_->tokenizer, with_logprobs = request.top_logprobs() > 0,
-       on_message = std::move(on_message),
-       on_done = std::move(on_done)](const GenerateEvent& event) {
-        on_message(ToMessage(event, *tokenizer, with_logprobs));
-        if (event.finish != FinishReason::kNone) on_done(event.status);
+  Engine::EventCallback on_event = [tokenizer = model_->tokenizer,
+                                    with_logprobs = request.top_logprobs() > 0,
+                                    on_message = std::move(on_message),
+                                    on_done](const GenerateEvent& event) {
+    on_message(ToMessage(event, *tokenizer, with_logprobs));
+    if (event.finish != FinishReason::kNone) on_done(event.status);
+  };
+  if (!request.has_grammar()) {
+    return model_->engine->Submit(std::move(generation), std::move(on_event));
+  }
+  if (!generation.sampling.allowed_first_tokens.empty()) {
+    return absl::InvalidArgumentError(
+        "grammar and first_token_choices exclude each other: both say what comes first");
+  }
+  auto handle = std::make_shared<Generation>();
+  const absl::Time grammar_deadline = generation.deadline;
+  grammars_.Get(
+      request.grammar(), grammar_deadline,
+      [this, handle, on_done = std::move(on_done), on_event = std::move(on_event),
+       generation = std::make_shared<GenerateRequest>(std::move(generation))](
+          absl::StatusOr<GrammarCache::Compiled> grammar) {
+        if (!grammar.ok()) return on_done(Annotate(grammar.status(), "grammar"));
+        generation->constraint = std::make_shared<GrammarConstraint>(
+            GrammarMatcher(*std::move(grammar)), generation->stop_token_ids);
+        const auto submitted =
+            model_->engine->Submit(std::move(*generation), std::move(on_event), handle);
+        if (!submitted.ok()) on_done(submitted.status());
       });
+  return handle;
 }
 
 absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(

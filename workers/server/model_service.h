@@ -17,6 +17,7 @@
 #include "common/cancellation.h"
 #include "octogate/v1/worker.pb.h"
 #include "workers/engine/model_runner.h"
+#include "workers/server/grammar_cache.h"
 #include "workers/server/prompt_encoder.h"
 #include "workers/server/served_model.h"
 
@@ -28,6 +29,8 @@ class ModelService final : public ServedModel {
   ModelService(std::string name, std::unique_ptr<LoadedModel> model);
 
   // An error is returned, and no callback called, as Engine::Submit and PromptEncoder::Encode say.
+  // A request with a grammar that has to be compiled starts when that is done; what is wrong with
+  // it then comes to `on_done`: GrammarCache::Get's errors, and Engine::Submit's.
   absl::StatusOr<std::shared_ptr<Generation>> Generate(const v1::WorkerGenerateRequest& request,
                                                        absl::Time deadline, OnMessage on_message,
                                                        OnDone on_done) override;
@@ -44,6 +47,7 @@ class ModelService final : public ServedModel {
   uint64_t memory_bytes() const override;
 
   const LoadedModel& model() const { return *model_; }
+  const GrammarCache& grammars() const { return grammars_; }
 
  private:
   const std::string name_;
@@ -51,6 +55,7 @@ class ModelService final : public ServedModel {
   const std::string fingerprint_;
   const PromptEncoder encoder_;
   std::atomic<bool> draining_{false};
+  GrammarCache grammars_;  // last: what waits for a grammar uses everything above
 };
 
 }  // namespace octogate::workers

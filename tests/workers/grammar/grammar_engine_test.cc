@@ -1,6 +1,7 @@
 // An engine whose answers keep to a grammar.
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <utility>
@@ -94,9 +95,94 @@ TEST_F(GrammarEngine, AnswersGoOnWhereAnEarlierAttemptStopped) {
   EXPECT_EQ(engine_->Submit(rest, [](const GenerateEvent&) {}).status().code(),
             absl::StatusCode::kInvalidArgument);
   rest.generated_prefix.clear();
+  rest.sampling.allowed_first_tokens = {5};
+  EXPECT_EQ(engine_->Submit(rest, [](const GenerateEvent&) {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  rest.sampling.allowed_first_tokens.clear();
   rest.ignore_eos = true;
   EXPECT_EQ(engine_->Submit(rest, [](const GenerateEvent&) {}).status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(GrammarEngine, AnswersAreTheSameWherePagesAreTakenAway) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  const auto grammar = Compile(*engine_, ParseGrammar("root ::= (\"[\" root \"]\" | [a-z]){20,}"));
+  std::vector<GenerateRequest> requests;
+  for (uint32_t i = 0; i < 8; ++i) requests.push_back(Request(grammar, seed + i));
+  for (GenerateRequest& request : requests) request.sampling.logprobs = 0;
+  const std::vector<Outcome> expected = RunAll(*engine_, requests, /*together=*/false);
+  // Computed again, and copied to the swap space and back.
+  for (const uint64_t swap_bytes : {uint64_t{0}, uint64_t{64} << 20}) {
+    SCOPED_TRACE(swap_bytes);
+    const auto tight = MakeEngine(FixturePath("llama3"), {.max_sequences = 8,
+                                                          .max_rows_per_step = 19,
+                                                          .page_size = 5,
+                                                          .kv_tokens = 120,
+                                                          .swap_bytes = swap_bytes});
+    ASSERT_NE(tight, nullptr);
+    ExpectSameAnswers(RunAll(*tight, requests, /*together=*/true), expected);
+    EXPECT_GT(tight->stats().preemptions, 0u);
+  }
+}
+
+TEST_F(GrammarEngine, AnAnswerThatNeedsTooMuchWorkEndsAlone) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  const auto normal = Compile(*engine_, JsonGrammar());
+  // Within the first tokens, a mask takes more items than may be handled.
+  std::string many = "root ::= r0";
+  for (int i = 1; i < 1000; ++i) many += " | r" + std::to_string(i);
+  for (int i = 0; i < 1000; ++i) {
+    many += "\nr" + std::to_string(i) + " ::= [ -~]* [" + std::string(1, 'a' + i % 26) +
+            "-z] [ -~]{" + std::to_string(20 + i % 7) + "}";
+  }
+  const auto compiled = CompiledGrammar::Compile(
+      *ParseGrammar(many), normal->shared_trie(), {.precompute_work = 0, .step_work = 100'000});
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  const auto hostile = *compiled;
+  std::vector<GenerateRequest> requests;
+  for (uint32_t i = 0; i < 4; ++i) requests.push_back(Request(normal, seed + i));
+  const std::vector<Outcome> expected = RunAll(*engine_, requests, /*together=*/false);
+  for (uint32_t i = 0; i < 4; ++i) {
+    requests.insert(requests.begin() + 2 * i, Request(hostile, seed + i));
+  }
+  const std::vector<Outcome> outcomes = RunAll(*engine_, requests, /*together=*/true);
+  std::vector<Outcome> neighbours;
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    if (i % 2 == 0) {
+      EXPECT_EQ(outcomes[i].finish, FinishReason::kError);
+      EXPECT_EQ(outcomes[i].last_events, 1);
+    } else {
+      neighbours.push_back(outcomes[i]);
+    }
+  }
+  ExpectSameAnswers(neighbours, expected);
+}
+
+TEST_F(GrammarEngine, StopTokensEndAnswersWhereTheyMayEnd) {
+  const auto grammar = Compile(*engine_, ParseGrammar("root ::= [a-z]{2}"));
+  const int32_t letter = *engine_->tokenizer()->TokenId("q");
+  const int32_t special = engine_->tokenizer()->bos_id().value();
+  GrammarConstraint constraint(GrammarMatcher(grammar), {letter, special});
+  std::vector<uint64_t> mask(constraint.mask_words());
+  ASSERT_TRUE(constraint.FillMask(mask).ok());
+  EXPECT_FALSE(IsAllowed(mask, letter)) << "the text is not complete";
+  EXPECT_FALSE(IsAllowed(mask, special));
+  EXPECT_FALSE(constraint.Accept(letter).ok());
+  for (const char* text : {"a", "b"}) {
+    ASSERT_TRUE(constraint.Accept(*engine_->tokenizer()->TokenId(text)).ok());
+  }
+  ASSERT_TRUE(constraint.FillMask(mask).ok());
+  for (const int32_t id : {letter, special, engine_->config().eos_token_ids[0]}) {
+    EXPECT_TRUE(IsAllowed(mask, id)) << id;
+    const auto fork = constraint.Fork();
+    ASSERT_TRUE(fork->Accept(id).ok());
+    ASSERT_TRUE(fork->FillMask(mask).ok());
+    EXPECT_EQ(std::count(mask.begin(), mask.end(), uint64_t{0}), std::ssize(mask));
+    EXPECT_FALSE(fork->Accept(letter).ok());
+    ASSERT_TRUE(constraint.FillMask(mask).ok());
+  }
 }
 
 TEST_F(GrammarEngine, WhatNoTokenSpellsIsAnError) {
@@ -166,6 +252,17 @@ TEST_F(GrammarEngine, DraftTreesAreMaskedNodeByNode) {
   }
   EXPECT_GT(allowed, 20);
   DraftTreeMasks masks;
+  // A draft that comes to a limit is not verified, and no error.
+  const auto nested = CompiledGrammar::Compile(*ParseGrammar("root ::= \"(\" root \")\" | \"\""),
+                                               grammar->shared_trie(), {.max_state_bytes = 20'000});
+  ASSERT_TRUE(nested.ok()) << nested.status();
+  const int32_t open = *engine_->tokenizer()->TokenId("(");
+  const std::vector<int32_t> deep(2000, open);
+  std::vector<int32_t> chain(deep.size());
+  std::iota(chain.begin(), chain.end(), -1);
+  ASSERT_TRUE(FillDraftTreeMasks(GrammarConstraint(GrammarMatcher(*nested)), chain, deep, masks).ok());
+  EXPECT_TRUE(masks.allowed.front());
+  EXPECT_FALSE(masks.allowed.back());
   const std::vector<int32_t> itself = {0};
   EXPECT_EQ(FillDraftTreeMasks(constraint, itself, itself, masks).code(),
             absl::StatusCode::kInvalidArgument);

@@ -12,6 +12,7 @@
 #include "gateway/replica_embedding_model.h"
 #include "gateway/tools/tool.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "router/node_bounds.h"
 #include "router/plan.h"
 
 namespace octogate::gateway {
@@ -23,15 +24,14 @@ absl::StatusOr<std::unique_ptr<Tool>> MakeNodeTool(const v1::ToolNode& node) {
   return MakeTool(node.tool(), ToolParameters(node.parameters().begin(), node.parameters().end()));
 }
 
-// UNIMPLEMENTED for a graph with nodes that are valid and that nothing runs.
-absl::Status CheckServed(const v1::Graph& graph) {
-  for (const v1::Node& node : graph.spec().nodes()) {
-    const bool served = !node.has_sql() && !node.model().grammar().has_sql();
-    if (served) continue;
-    return absl::UnimplementedError(
-        absl::StrCat("node \"", node.name(), "\": SQL nodes and grammars are not served"));
+// The name of the catalog that the node of a valid graph uses; empty: none.
+std::string CatalogOf(const v1::Graph& graph, const v1::Node& node) {
+  const v1::SqlGrammar& grammar = node.model().grammar().sql();
+  if (!grammar.retriever().empty()) {
+    return router::FindNode(graph, grammar.retriever())->retriever().catalog();
   }
-  return absl::OkStatus();
+  if (!grammar.catalog().empty()) return grammar.catalog();
+  return node.has_sql() ? node.sql().catalog() : node.retriever().catalog();
 }
 
 }  // namespace
@@ -123,7 +123,6 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
     const v1::Graph& graph, int64_t version, std::string manifest,
     const std::shared_ptr<const GraphState>& previous, absl::Time deadline,
     std::vector<std::string>* warnings) {
-  OCTOGATE_RETURN_IF_ERROR(CheckServed(graph));
   auto state = std::make_shared<GraphState>();
   state->manifest = std::move(manifest);
   OCTOGATE_RETURN_IF_ERROR(
@@ -157,7 +156,9 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
                                         node.replay().keep_time(), loops_);
     }
     if (node.has_choice()) runtime->choice = by_node.at(node.name());
-    if (node.has_retriever()) runtime->catalog = state->catalogs.at(node.retriever().catalog());
+    if (const std::string catalog = CatalogOf(graph, node); !catalog.empty()) {
+      runtime->catalog = state->catalogs.at(catalog);
+    }
     if (node.has_model()) runtime->replicas = state->models.at(node.model().model());
     state->nodes.emplace(node.name(), std::move(runtime));
   }
@@ -167,7 +168,6 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
 absl::Status GraphBuilder::CheckFiles(const v1::Graph& graph, const GraphState* previous,
                                       absl::Time deadline,
                                       std::vector<std::string>* warnings) const {
-  OCTOGATE_RETURN_IF_ERROR(CheckServed(graph));
   OCTOGATE_RETURN_IF_ERROR(ReadRecordings(graph, options_.model_root, nullptr, deadline).status());
   OCTOGATE_RETURN_IF_ERROR(ReadCatalogs(graph, options_.model_root,
                                         previous == nullptr ? nullptr : &previous->catalogs,

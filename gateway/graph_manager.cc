@@ -266,7 +266,8 @@ absl::StatusOr<v1::DiffGraphResponse> GraphManager::Diff(const v1::DiffGraphRequ
   } else {
     OCTOGATE_ASSIGN_OR_RETURN(
         router::GraphManifest manifest,
-        router::ParseGraphManifest(request.manifest(), SourceOf(request.source()), {CheckTools, CheckGrammars}));
+        router::ParseGraphManifest(request.manifest(), SourceOf(request.source()),
+                                   {CheckTools, CheckGrammars}));
     after = std::move(manifest.graph);
   }
   v1::DiffGraphResponse response;
@@ -284,8 +285,9 @@ absl::StatusOr<std::shared_ptr<const router::RoutingSnapshot>> GraphManager::Pre
     OCTOGATE_ASSIGN_OR_RETURN(router::StoredGraph stored, store_->Get(version, deadline));
     graph = std::move(stored.graph);
   } else {
-    OCTOGATE_ASSIGN_OR_RETURN(router::GraphManifest parsed,
-                              router::ParseGraphManifest(manifest, SourceOf(source), {CheckTools, CheckGrammars}));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        router::GraphManifest parsed,
+        router::ParseGraphManifest(manifest, SourceOf(source), {CheckTools, CheckGrammars}));
     graph = std::move(parsed.graph);
     for (std::string& warning : parsed.warnings) warnings->push_back(std::move(warning));
   }

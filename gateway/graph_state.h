@@ -58,7 +58,7 @@ struct NodeRuntime {
   std::shared_ptr<ReplicaSet> replicas;          // of a model node
   std::shared_ptr<ModelClient> replay;           // of a replay node
   std::shared_ptr<const LearnedChoice> choice;   // of a choice node
-  std::shared_ptr<const CatalogHandle> catalog;  // of a retriever node
+  std::shared_ptr<const CatalogHandle> catalog;  // of one that uses a catalog
 };
 
 // Immutable. Every query holds the version that it started on until it has ended; what no version

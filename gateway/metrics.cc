@@ -148,6 +148,8 @@ struct Metrics::Series {
   prometheus::Counter* completion_tokens = nullptr;
   prometheus::Counter* cached_tokens = nullptr;
   std::array<prometheus::Counter*, kCodes> links{};
+  std::array<prometheus::Counter*, kCodes> statements{};
+  prometheus::Histogram* statement = nullptr;
   prometheus::Histogram* link = nullptr;
   prometheus::Counter* applied = nullptr;
   prometheus::Counter* apply_failures = nullptr;
@@ -212,11 +214,24 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
     series_->links[code] =
         &links.Add({{"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
   }
+  auto& statements = prometheus::BuildCounter()
+                         .Name("octogate_sql_statements_total")
+                         .Help("SQL statements that nodes have run or checked, by status code")
+                         .Register(registry);
+  for (int code = 0; code < kCodes; ++code) {
+    series_->statements[code] =
+        &statements.Add({{"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}});
+  }
   series_->link = &prometheus::BuildHistogram()
                        .Name("octogate_link_duration_seconds")
                        .Help("Time of links of catalogs, the wait for a thread included")
                        .Register(registry)
                        .Add({}, kQueryBuckets);
+  series_->statement = &prometheus::BuildHistogram()
+                            .Name("octogate_sql_statement_duration_seconds")
+                            .Help("Time of SQL statements, the wait for a thread included")
+                            .Register(registry)
+                            .Add({}, kQueryBuckets);
   auto& applies = prometheus::BuildCounter()
                       .Name("octogate_graph_applies_total")
                       .Help("Applications of graphs, by outcome")
@@ -269,6 +284,11 @@ void Metrics::OnTokens(const v1::Usage& usage) {
 void Metrics::OnLink(absl::StatusCode code, absl::Duration duration) {
   series_->links[IndexOf(code)]->Increment();
   series_->link->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void Metrics::OnSqlStatement(absl::StatusCode code, absl::Duration duration) {
+  series_->statements[IndexOf(code)]->Increment();
+  series_->statement->Observe(absl::ToDoubleSeconds(duration));
 }
 
 void Metrics::OnGraphApplied(int64_t version) {

@@ -37,6 +37,8 @@ class Metrics {
   void OnTokens(const v1::Usage& usage);
   // A link of a catalog, of a retriever node or a client, has ended.
   void OnLink(absl::StatusCode code, absl::Duration duration);
+  // A SQL node has run or checked a statement.
+  void OnSqlStatement(absl::StatusCode code, absl::Duration duration);
   // A graph was applied, or its application failed.
   void OnGraphApplied(int64_t version);
   void OnGraphRefused();

@@ -2,15 +2,16 @@
 
 #include <utility>
 
+#include "common/status_macros.h"
 #include "gateway/node_grammar.h"
 #include "gateway/tenant.h"
 
 namespace octogate::gateway {
 
-std::shared_ptr<v1::WorkerGenerateRequest> WorkerRequest(const v1::Node& node,
-                                                         const v1::GenerateRequest& request,
-                                                         const std::string& input) {
-  const v1::ModelNode& model = node.model();
+absl::StatusOr<std::shared_ptr<v1::WorkerGenerateRequest>> WorkerRequest(
+    const NodeRuntime& node, const v1::GenerateRequest& request, const std::string& input,
+    const LinkedNames& links) {
+  const v1::ModelNode& model = node.node->model();
   auto worker_request = std::make_shared<v1::WorkerGenerateRequest>();
   v1::WorkerConversation& conversation = *worker_request->mutable_prompt()->mutable_conversation();
   if (!model.system().empty()) {
@@ -36,7 +37,7 @@ std::shared_ptr<v1::WorkerGenerateRequest> WorkerRequest(const v1::Node& node,
   *worker_request->mutable_stop() = model.stop();
   worker_request->mutable_stop()->MergeFrom(request.stop());
   worker_request->set_top_logprobs(request.top_logprobs());
-  SetGrammar(model, request, worker_request.get());
+  OCTOGATE_RETURN_IF_ERROR(SetGrammar(node, request, links, worker_request.get()));
   *worker_request->mutable_terms() = ServiceTermsOf(request.tenant());
   return worker_request;
 }

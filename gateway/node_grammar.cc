@@ -3,6 +3,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "common/strings.h"
+#include "gateway/catalog/catalog_set.h"
 #include "workers/grammar/rule_network.h"
 #include "workers/server/worker_grammar.h"
 
@@ -11,7 +13,7 @@ namespace {
 
 using Kind = v1::Grammar::KindCase;
 
-// Without the kind where that is SQL.
+// Of a grammar that is not one of SQL.
 v1::WorkerGrammar WorkerGrammarOf(const v1::Grammar& grammar) {
   v1::WorkerGrammar worker_grammar;
   switch (grammar.kind_case()) {
@@ -36,27 +38,58 @@ absl::Status CheckGrammar(const v1::WorkerGrammar& grammar) {
   return workers::BuildRuleNetwork(parsed).status();
 }
 
+absl::StatusOr<AllowedIdentifiers> NamesOf(const CatalogHandle& catalog,
+                                           const std::string& tenant) {
+  const std::shared_ptr<const CatalogSnapshot> snapshot = catalog.snapshot();
+  OCTOGATE_ASSIGN_OR_RETURN(const schema::Visibility* const visible,
+                            catalog.VisibleTo(*snapshot, tenant));
+  if (snapshot->catalog->num_columns() > kMaxGrammarColumns) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("catalog ", Quoted(catalog.spec().name()), " has ",
+                     snapshot->catalog->num_columns(), " columns, more than the ",
+                     kMaxGrammarColumns, " of a grammar; link first, and name the retriever"));
+  }
+  return AllowedIn(*snapshot->catalog, *visible);
+}
+
+absl::StatusOr<v1::WorkerSqlGrammar> SqlGrammarOf(const v1::SqlGrammar& grammar,
+                                                  const CatalogHandle& catalog,
+                                                  const std::string& tenant,
+                                                  const LinkedNames& links) {
+  AllowedIdentifiers names;
+  if (grammar.retriever().empty()) {
+    OCTOGATE_ASSIGN_OR_RETURN(names, NamesOf(catalog, tenant));
+  } else if (const auto link = links.find(grammar.retriever()); link != links.end()) {
+    names = link->second;
+  } else {
+    return absl::FailedPreconditionError(
+        absl::StrCat("its grammar follows the links of the retriever ", Quoted(grammar.retriever()),
+                     ", which the query has not passed; enter the graph before it"));
+  }
+  v1::WorkerSqlGrammar sql;
+  const v1::SqlDialect own =
+      catalog.spec().postgresql().empty() ? v1::SQL_DIALECT_SQLITE : v1::SQL_DIALECT_POSTGRESQL;
+  sql.set_dialect(grammar.dialect() == v1::SQL_DIALECT_UNSPECIFIED ? own : grammar.dialect());
+  sql.mutable_tables()->Assign(names.tables.begin(), names.tables.end());
+  sql.mutable_columns()->Assign(names.columns.begin(), names.columns.end());
+  return sql;
+}
+
 }  // namespace
 
-void SetGrammar(const v1::ModelNode& node, const v1::GenerateRequest& request,
-                v1::WorkerGenerateRequest* worker_request) {
+absl::Status SetGrammar(const NodeRuntime& node, const v1::GenerateRequest& request,
+                        const LinkedNames& links, v1::WorkerGenerateRequest* worker_request) {
+  const v1::ModelNode& model = node.node->model();
   if (request.has_grammar()) {
     *worker_request->mutable_grammar() = WorkerGrammarOf(request.grammar());
-  } else if (node.has_grammar()) {
-    *worker_request->mutable_grammar() = WorkerGrammarOf(node.grammar());
+  } else if (model.grammar().has_sql()) {
+    OCTOGATE_ASSIGN_OR_RETURN(
+        *worker_request->mutable_grammar()->mutable_sql(),
+        SqlGrammarOf(model.grammar().sql(), *node.catalog, request.tenant(), links));
+  } else if (model.has_grammar()) {
+    *worker_request->mutable_grammar() = WorkerGrammarOf(model.grammar());
   }
-}
-
-bool NeedsSqlIdentifiers(const v1::ModelNode& node, const v1::GenerateRequest& request) {
-  return !request.has_grammar() && node.grammar().has_sql();
-}
-
-void SetSqlGrammar(const v1::SqlGrammar& grammar, v1::SqlDialect dialect,
-                   const SqlIdentifiers& identifiers, v1::WorkerGenerateRequest* worker_request) {
-  v1::WorkerSqlGrammar& sql = *worker_request->mutable_grammar()->mutable_sql();
-  sql.set_dialect(grammar.dialect() == v1::SQL_DIALECT_UNSPECIFIED ? dialect : grammar.dialect());
-  sql.mutable_tables()->Assign(identifiers.tables.begin(), identifiers.tables.end());
-  sql.mutable_columns()->Assign(identifiers.columns.begin(), identifiers.columns.end());
+  return absl::OkStatus();
 }
 
 std::vector<router::GraphProblem> CheckGrammars(const v1::Graph& graph) {

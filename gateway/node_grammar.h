@@ -2,9 +2,12 @@
 #ifndef OCTOGATE_GATEWAY_NODE_GRAMMAR_H_
 #define OCTOGATE_GATEWAY_NODE_GRAMMAR_H_
 
-#include <string>
+#include <cstddef>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "gateway/catalog/link_messages.h"
+#include "gateway/graph_state.h"
 #include "octogate/v1/gateway.pb.h"
 #include "octogate/v1/graph.pb.h"
 #include "octogate/v1/worker.pb.h"
@@ -12,24 +15,13 @@
 
 namespace octogate::gateway {
 
-// What SQL may name, as the database spells it.
-struct SqlIdentifiers {
-  std::vector<std::string> tables;
-  std::vector<std::string> columns;
-};
-
-// The grammar of a request to a model node's worker: the client's, else the node's; none: not set.
-// Of one of SQL the kind is not set, since its identifiers are not known here: a worker refuses it
-// until SetSqlGrammar has been called.
-void SetGrammar(const v1::ModelNode& node, const v1::GenerateRequest& request,
-                v1::WorkerGenerateRequest* worker_request);
-
-// Whether SetGrammar leaves identifiers to be set.
-bool NeedsSqlIdentifiers(const v1::ModelNode& node, const v1::GenerateRequest& request);
-
-// Sets them. The dialect is the grammar's own or, where it names none, `dialect`, the catalog's.
-void SetSqlGrammar(const v1::SqlGrammar& grammar, v1::SqlDialect dialect,
-                   const SqlIdentifiers& identifiers, v1::WorkerGenerateRequest* worker_request);
+// The grammar of a model node's answers, for its worker: the client's, else the node's; none: not
+// set. SQL may name what `links`, those of the query, allow, or all of the catalog that the tenant
+// may see. FAILED_PRECONDITION where the query has not passed the retriever; RESOURCE_EXHAUSTED for
+// a catalog of more than kMaxGrammarColumns columns, PERMISSION_DENIED as of a link.
+absl::Status SetGrammar(const NodeRuntime& node, const v1::GenerateRequest& request,
+                        const LinkedNames& links, v1::WorkerGenerateRequest* worker_request);
+inline constexpr size_t kMaxGrammarColumns = 20'000;
 
 // A GraphCheck: the grammars of model nodes are well-formed and match some text.
 std::vector<router::GraphProblem> CheckGrammars(const v1::Graph& graph);

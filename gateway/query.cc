@@ -11,6 +11,7 @@
 #include "common/strings.h"
 #include "common/utf8.h"
 #include "gateway/catalog/linking.h"
+#include "gateway/catalog/sql_run.h"
 #include "gateway/choice/choice_call.h"
 #include "gateway/choice/choice_decision.h"
 #include "gateway/judging/answer_measures.h"
@@ -203,6 +204,9 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   } else if (node->node->has_retriever()) {
     EmitNodeEntered("");
     RunRetriever();
+  } else if (node->node->has_sql()) {
+    EmitNodeEntered("");
+    RunSql();
   } else if (const std::string why = budget_.WhyNot(*next->node, step_->input.size());
              !why.empty()) {
     LeaveNode(absl::ResourceExhaustedError(absl::StrCat("not begun: ", why)));
@@ -335,6 +339,23 @@ void Query::OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link) {
   LeaveNode(absl::OkStatus());
 }
 
+void Query::RunSql() {
+  step_->cancellation = std::make_shared<Cancellation>();
+  const bool submitted =
+      environment_.tool_threads->Submit([self = shared_from_this(), node = step_->node,
+                                         input = step_->input, cancellation = step_->cancellation] {
+        absl::StatusOr<std::string> answer =
+            gateway::RunSql(node->node->sql(), *node->catalog, input, self->request_.tenant(),
+                            self->deadline_, cancellation);
+        self->serializer_.Run([self, answer = std::move(answer)]() mutable {
+          self->environment_.metrics->OnSqlStatement(answer.status().code(),
+                                                     absl::Now() - self->step_->entered);
+          self->OnToolOutput(std::move(answer));
+        });
+      });
+  if (!submitted) LeaveNode(absl::ResourceExhaustedError("too many SQL statements are waiting"));
+}
+
 void Query::AnswerWhole(std::string output) {
   step_->output = std::move(output);
   const bool to_client = !step_->intermediate && level_ != v1::EVENT_LEVEL_RESULT;
@@ -385,7 +406,8 @@ JudgingContext Query::JudgingContextOf() const {
           .query = UserQuery(),
           .input = step_->input,
           .deadline = deadline_,
-          .drained = environment_.drained};
+          .drained = environment_.drained,
+          .links = links_};
 }
 
 JudgedCallback Query::JudgedCallbackOf() {
@@ -426,7 +448,12 @@ void Query::OnJudged(JudgedAnswer answer) {
 
 void Query::RunModel() {
   const std::shared_ptr<Query> self = shared_from_this();
-  auto request = WorkerRequest(*step_->node->node, request_, step_->input);
+  auto made = WorkerRequest(*step_->node, request_, step_->input, links_);
+  if (!made.ok()) {
+    LeaveNode(made.status());
+    return;
+  }
+  std::shared_ptr<v1::WorkerGenerateRequest> request = *std::move(made);
   // Measures may need more than the client wants to see.
   int logprobs = request_.top_logprobs();
   if (plan_.HasOpenMeasure(v1::CONFIDENCE_MEASURE_MINIMUM)) {

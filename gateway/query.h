@@ -114,6 +114,7 @@ class Query : public std::enable_shared_from_this<Query> {
   void RunTool();
   void OnToolOutput(absl::StatusOr<std::string> output);
   void RunRetriever();
+  void RunSql();
   void OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link);
   // The present step's answer, which comes all at once.
   void AnswerWhole(std::string output);
@@ -161,10 +162,10 @@ class Query : public std::enable_shared_from_this<Query> {
 
   std::shared_ptr<Query> self_;  // until done
   std::unique_ptr<TraceRecorder> recorder_;
-  std::unique_ptr<Step> step_;                                      // the present one
-  absl::flat_hash_map<std::string, router::NodeTexts> texts_;       // of nodes that edges name
+  std::unique_ptr<Step> step_;                                 // the present one
+  absl::flat_hash_map<std::string, router::NodeTexts> texts_;  // of nodes that edges name
   // What the last link of each retriever, by name, allows.
-  absl::flat_hash_map<std::string, AllowedIdentifiers> links_;
+  LinkedNames links_;
   v1::Usage usage_;                                                 // of the nodes left
   v1::Usage routing_usage_;                                         // of these, that of decisions
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node

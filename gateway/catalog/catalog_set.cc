@@ -9,6 +9,7 @@
 #include "common/status.h"
 #include "common/strings.h"
 #include "gateway/catalog/catalog_access.h"
+#include "gateway/catalog/sql_run.h"
 #include "google/protobuf/util/message_differencer.h"
 
 namespace octogate::gateway {
@@ -67,6 +68,7 @@ absl::StatusOr<std::shared_ptr<CatalogHandle>> CatalogHandle::Read(const v1::Cat
   std::shared_ptr<CatalogHandle> handle(new CatalogHandle(spec, std::move(root)));
   OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const CatalogSnapshot> snapshot,
                             handle->ReadSnapshot(similar, deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(handle->database_, OpenDatabase(spec, handle->root_));
   absl::MutexLock lock(&handle->mutex_);
   handle->snapshot_ = std::move(snapshot);
   return handle;

@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "gateway/catalog/catalog_source.h"
+#include "gateway/sql/sql_database.h"
 #include "octogate/v1/graph.pb.h"
 #include "retrieval/schema/catalog.h"
 #include "retrieval/schema/link_index.h"
@@ -63,6 +64,9 @@ class CatalogHandle {
   absl::StatusOr<const schema::Visibility*> VisibleTo(const CatalogSnapshot& snapshot,
                                                       std::string_view tenant) const;
 
+  // What SQL nodes read; null where the catalog has no data.
+  SqlDatabase* database() const { return database_.get(); }
+
   // Reads the files again and swaps in what was found; where that fails the present snapshot stays.
   // One refresh at a time: others wait until their deadline.
   absl::StatusOr<CatalogChanges> Refresh(absl::Time deadline);
@@ -77,6 +81,7 @@ class CatalogHandle {
 
   const v1::Catalog spec_;
   const std::filesystem::path root_;
+  std::unique_ptr<SqlDatabase> database_;  // set before anybody has the handle
   mutable absl::Mutex mutex_;
   std::shared_ptr<const CatalogSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
   bool refreshing_ ABSL_GUARDED_BY(mutex_) = false;

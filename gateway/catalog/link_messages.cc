@@ -127,4 +127,25 @@ AllowedIdentifiers AllowedIn(const v1::LinkSchemaResponse& link) {
   return {.tables = {tables.begin(), tables.end()}, .columns = {columns.begin(), columns.end()}};
 }
 
+AllowedIdentifiers AllowedIn(const schema::Catalog& catalog, const schema::Visibility& visible) {
+  std::set<std::string> tables;
+  std::set<std::string> columns;
+  for (uint32_t e = 0; e < catalog.entries().size(); ++e) {
+    const schema::Entry& entry = catalog.entries()[e];
+    const schema::CatalogTable* const table =
+        visible.everything ? entry.table.get() : visible.tables[e];
+    if (table == nullptr) continue;
+    tables.insert(table->table.name);
+    for (const auto& member : entry.members) {
+      if (visible.AllowsMember(member->table.name)) tables.insert(member->table.name);
+    }
+    for (uint32_t c = 0; c < entry->columns.size(); ++c) {
+      if (visible.everything || visible.columns[catalog.number({e, c})] != 0) {
+        columns.insert(entry->columns[c].name);
+      }
+    }
+  }
+  return {.tables = {tables.begin(), tables.end()}, .columns = {columns.begin(), columns.end()}};
+}
+
 }  // namespace octogate::gateway

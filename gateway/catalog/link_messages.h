@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "octogate/v1/gateway.pb.h"
 #include "octogate/v1/graph.pb.h"
 #include "retrieval/schema/linker.h"
@@ -24,6 +25,11 @@ struct AllowedIdentifiers {
   std::vector<std::string> columns;
 };
 AllowedIdentifiers AllowedIn(const v1::LinkSchemaResponse& link);
+// The same of all that is visible of a catalog.
+AllowedIdentifiers AllowedIn(const schema::Catalog& catalog, const schema::Visibility& visible);
+
+// What the last links of a query allow, by the names of their retrievers.
+using LinkedNames = absl::flat_hash_map<std::string, AllowedIdentifiers>;
 
 }  // namespace octogate::gateway
 

@@ -59,14 +59,18 @@ class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<C
   // All that follows runs in serializer_.
   void Ask(int member, absl::Time deadline) {
     const NodeRuntime& node = *context_.graph->FindNode(choice_.members(member));
-    auto request = WorkerRequest(*node.node, *context_.request, context_.input);
-    request->set_top_logprobs(0);
     const auto m = static_cast<size_t>(member);
-    call_ = StartMemberCall(
-        node, std::move(request), deadline, [self = shared_from_this(), m](MemberAnswer answer) {
-          self->serializer_.Run(
-              [self, m, answer = std::move(answer)]() mutable { self->OnAnswer(m, answer); });
-        });
+    const auto done = [self = shared_from_this(), m](MemberAnswer answer) {
+      self->serializer_.Run(
+          [self, m, answer = std::move(answer)]() mutable { self->OnAnswer(m, answer); });
+    };
+    auto request = WorkerRequest(node, *context_.request, context_.input, context_.links);
+    if (!request.ok()) {
+      done({.status = request.status()});
+      return;
+    }
+    (*request)->set_top_logprobs(0);
+    call_ = StartMemberCall(node, *std::move(request), deadline, done);
   }
 
   void OnAnswer(size_t member, MemberAnswer& answer) {

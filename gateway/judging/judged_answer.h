@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "gateway/catalog/link_messages.h"
 #include "gateway/drain_list.h"
 #include "gateway/graph_state.h"
 #include "octogate/v1/gateway.pb.h"
@@ -34,6 +35,7 @@ struct JudgingContext {
   std::string input;  // Of the node.
   absl::Time deadline;
   const DrainList* drained = nullptr;  // Outlives the call.
+  LinkedNames links;                   // Of the query so far.
 };
 
 }  // namespace octogate::gateway

@@ -72,10 +72,14 @@ class VerifyCall final : public ModelCall, public std::enable_shared_from_this<V
                         });
       return;
     }
-    auto request = WorkerRequest(*answerer_.node, *context_.request, context_.input);
-    request->set_top_logprobs(0);
+    auto request = WorkerRequest(answerer_, *context_.request, context_.input, context_.links);
+    if (!request.ok()) {
+      OnMember({.status = request.status()});
+      return;
+    }
+    (*request)->set_top_logprobs(0);
     call_ = StartMemberCall(
-        answerer_, std::move(request), deadline, [self = shared_from_this()](MemberAnswer answer) {
+        answerer_, *std::move(request), deadline, [self = shared_from_this()](MemberAnswer answer) {
           self->serializer_.Run(
               [self, answer = std::move(answer)]() mutable { self->OnMember(std::move(answer)); });
         });
@@ -116,9 +120,13 @@ class VerifyCall final : public ModelCall, public std::enable_shared_from_this<V
     v1::GenerateRequest alone;
     alone.add_messages()->set_role("user");
     alone.set_tenant(context_.request->tenant());
-    auto request = WorkerRequest(*judge_.node, alone, input);
-    request->set_top_logprobs(verify_.judgement() == v1::JUDGEMENT_PROBABILITY ? 1 : 0);
-    call_ = StartMemberCall(judge_, std::move(request), context_.deadline,
+    auto request = WorkerRequest(judge_, alone, input, context_.links);
+    if (!request.ok()) {
+      OnJudgement({.status = request.status()});
+      return;
+    }
+    (*request)->set_top_logprobs(verify_.judgement() == v1::JUDGEMENT_PROBABILITY ? 1 : 0);
+    call_ = StartMemberCall(judge_, *std::move(request), context_.deadline,
                             [self = shared_from_this()](MemberAnswer answer) {
                               self->serializer_.Run([self, answer = std::move(answer)]() mutable {
                                 self->OnJudgement(answer);

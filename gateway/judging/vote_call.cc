@@ -78,19 +78,22 @@ class VoteCall final : public ModelCall, public std::enable_shared_from_this<Vot
       });
     };
     if (context_.drained->Contains(node.name())) {
-      MemberAnswer answer;
-      answer.status =
-          absl::UnavailableError(absl::StrCat("node \"", node.name(), "\" is draining"));
-      done(std::move(answer));
+      done({.status =
+                absl::UnavailableError(absl::StrCat("node \"", node.name(), "\" is draining"))});
       return;
     }
-    auto request = WorkerRequest(node, *context_.request, context_.input);
-    request->set_top_logprobs(0);
-    if (ballot.sample > 0 && request->sampling().has_seed()) {
-      request->mutable_sampling()->set_seed(request->sampling().seed() +
-                                            static_cast<uint64_t>(ballot.sample));
+    auto request = WorkerRequest(*ballot.node, *context_.request, context_.input, context_.links);
+    if (!request.ok()) {
+      done({.status = request.status()});
+      return;
     }
-    ballot.call = StartMemberCall(*ballot.node, std::move(request), deadline, done);
+    v1::WorkerGenerateRequest& worker_request = **request;
+    worker_request.set_top_logprobs(0);
+    if (ballot.sample > 0 && worker_request.sampling().has_seed()) {
+      worker_request.mutable_sampling()->set_seed(worker_request.sampling().seed() +
+                                                  static_cast<uint64_t>(ballot.sample));
+    }
+    ballot.call = StartMemberCall(*ballot.node, *std::move(request), deadline, done);
   }
 
   void OnBallot(size_t i, MemberAnswer answer) {

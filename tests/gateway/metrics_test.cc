@@ -38,6 +38,14 @@ TEST(MetricsTest, CountsLinksByCode) {
   EXPECT_THAT(text, HasSubstr("octogate_link_duration_seconds_bucket{le=\"0.0025\"} 2\n"));
 }
 
+TEST(MetricsTest, CountsStatementsByCode) {
+  Metrics metrics;
+  metrics.OnSqlStatement(absl::StatusCode::kInvalidArgument, absl::Milliseconds(2));
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("octogate_sql_statements_total{code=\"INVALID_ARGUMENT\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_sql_statement_duration_seconds_count 1\n"));
+}
+
 TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
   Metrics metrics;
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_")));

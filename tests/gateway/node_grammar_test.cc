@@ -143,27 +143,5 @@ TEST_F(NodeGrammarTest, AGraphWithAWrongGrammarIsNotApplied) {
   EXPECT_THAT(status.error_message(), HasSubstr("test.yaml:25:44: no text matches"));
 }
 
-TEST(SqlGrammarOfNodes, IsRefusedUntilItsIdentifiersAreKnown) {
-  v1::Node node;
-  v1::SqlGrammar& sql = *node.mutable_model()->mutable_grammar()->mutable_sql();
-  sql.set_retriever("linker");
-  v1::GenerateRequest request = Ask("How many singers?");
-  ASSERT_TRUE(NeedsSqlIdentifiers(node.model(), request));
-  const auto worker_request = WorkerRequest(node, request, "How many singers?");
-  EXPECT_TRUE(worker_request->has_grammar()) << "a worker must not answer without";
-  EXPECT_EQ(worker_request->grammar().kind_case(), v1::WorkerGrammar::KIND_NOT_SET);
-  SetSqlGrammar(sql, v1::SQL_DIALECT_POSTGRESQL,
-                {.tables = {"singer"}, .columns = {"id", "name"}}, worker_request.get());
-  EXPECT_EQ(worker_request->grammar().sql().dialect(), v1::SQL_DIALECT_POSTGRESQL);
-  EXPECT_THAT(worker_request->grammar().sql().tables(), ElementsAre("singer"));
-  EXPECT_THAT(worker_request->grammar().sql().columns(), ElementsAre("id", "name"));
-  sql.set_dialect(v1::SQL_DIALECT_SQLITE);
-  SetSqlGrammar(sql, v1::SQL_DIALECT_POSTGRESQL, {}, worker_request.get());
-  EXPECT_EQ(worker_request->grammar().sql().dialect(), v1::SQL_DIALECT_SQLITE);
-  EXPECT_EQ(worker_request->grammar().sql().tables_size(), 0);
-  request.mutable_grammar()->mutable_json();
-  EXPECT_FALSE(NeedsSqlIdentifiers(node.model(), request));
-}
-
 }  // namespace
 }  // namespace octogate::gateway

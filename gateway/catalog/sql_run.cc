@@ -1,6 +1,7 @@
 #include "gateway/catalog/sql_run.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "common/strings.h"
 #include "gateway/catalog/catalog_access.h"
 #include "gateway/model_root.h"
+#include "gateway/sql/postgresql_database.h"
 #include "gateway/sql/row_text.h"
 #include "gateway/sql/sqlite_database.h"
 #include "gateway/sql/statement_text.h"
@@ -60,6 +62,15 @@ RowText Render(const SqlResult& result, const v1::SqlNode& node) {
 
 absl::StatusOr<std::unique_ptr<SqlDatabase>> OpenDatabase(const v1::Catalog& catalog,
                                                           const std::filesystem::path& root) {
+  if (!catalog.postgresql().empty()) {
+    const char* const connection = std::getenv(catalog.postgresql().c_str());
+    if (connection == nullptr) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the gateway's environment has no variable ", Quoted(catalog.postgresql()),
+          "; set it to a connection string of PostgreSQL and start the gateway again"));
+    }
+    return OpenPostgresqlDatabase({.connection = connection});
+  }
   if (!catalog.has_sqlite()) return nullptr;
   OCTOGATE_ASSIGN_OR_RETURN(const std::filesystem::path file, ResolveBelow(root, catalog.sqlite()));
   return OpenSqliteDatabase({.path = file.string()});

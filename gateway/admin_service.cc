@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gateway/catalog/catalog_admin.h"
 #include "gateway/decision_explanation.h"
@@ -18,6 +19,8 @@ namespace {
 // An evaluation or a replay takes one at most.
 constexpr int kThreads = 3;
 constexpr size_t kMaxQueued = 64;
+// Explanations may have to build a version and to ask models: one at a time, beside the pool.
+constexpr size_t kMaxWaitingExplanations = 16;
 constexpr int kDefaultTracesListed = 20;
 
 using RawService = v1::Admin::WithRawMethod_ApplyGraph<v1::Admin::WithRawMethod_GetGraph<
@@ -173,8 +176,11 @@ struct AdminService::Methods {
                     done(ExplainDecision(request, deadline, cancellation, *admin->traces_,
                                          admin->graphs_));
                   };
-                  if (!admin->pool_.Submit(run)) {
-                    done(absl::ResourceExhaustedError("too many calls to Admin are waiting"));
+                  if (!admin->explanations_.Submit(run)) {
+                    done(absl::ResourceExhaustedError(
+                        absl::StrCat(kMaxWaitingExplanations,
+                                     " decisions wait to be explained; try again when some have "
+                                     "been")));
                   }
                 }),
         replay(&service, &RawService::RequestReplayTraffic,
@@ -257,6 +263,7 @@ AdminService::AdminService(GraphManager* graphs, TraceStore* traces, FeedbackSto
       backend_(std::move(backend)),
       started_(absl::Now()),
       pool_(kThreads, kMaxQueued),
+      explanations_(1, kMaxWaitingExplanations),
       methods_(std::make_unique<Methods>(this)) {}
 
 AdminService::~AdminService() = default;

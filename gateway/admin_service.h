@@ -55,7 +55,8 @@ class AdminService {
   const std::function<std::string()> backend_;
   const absl::Time started_;
   std::atomic<bool> evaluating_ = false;
-  workers::BlockingPool pool_;  // for calls that wait for models or storage
+  workers::BlockingPool pool_;          // for calls that wait for models or storage
+  workers::BlockingPool explanations_;  // so that they never have all of its threads
   std::unique_ptr<Methods> methods_;
 };
 

@@ -143,6 +143,12 @@ struct Metrics::Series {
   prometheus::Gauge* in_flight = nullptr;
   prometheus::Histogram* duration = nullptr;
   prometheus::Histogram* route = nullptr;
+  prometheus::Counter* sessions_kept = nullptr;
+  struct Outcomes {
+    prometheus::Counter* answered = nullptr;
+    prometheus::Counter* failed = nullptr;
+  };
+  std::array<Outcomes, 3> judged;  // By Judging.
   prometheus::Histogram* first_token = nullptr;
   prometheus::Counter* prompt_tokens = nullptr;
   prometheus::Counter* completion_tokens = nullptr;
@@ -189,6 +195,27 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
                         .Help("Time of routing decisions")
                         .Register(registry)
                         .Add({}, kRouteBuckets);
+  series_->sessions_kept =
+      &prometheus::BuildCounter()
+           .Name("octogate_sessions_kept_total")
+           .Help(
+               "Decisions by which a conversation stayed where the scores alone would have moved "
+               "it")
+           .Register(registry)
+           .Add({});
+  constexpr std::array<std::array<const char*, 2>, 3> kJudging = {{
+      {"octogate_choices_total", "Decisions of choice nodes, by outcome"},
+      {"octogate_votes_total", "Votes of vote nodes, by outcome"},
+      {"octogate_verifications_total", "Verifications of verify nodes, by outcome"},
+  }};
+  for (size_t kind = 0; kind < kJudging.size(); ++kind) {
+    auto& family = prometheus::BuildCounter()
+                       .Name(kJudging[kind][0])
+                       .Help(kJudging[kind][1])
+                       .Register(registry);
+    series_->judged[kind] = {.answered = &family.Add({{"outcome", "answered"}}),
+                             .failed = &family.Add({{"outcome", "failed"}})};
+  }
   series_->first_token = &prometheus::BuildHistogram()
                               .Name("octogate_first_token_seconds")
                               .Help("Time from a model node's begin to its first token")
@@ -265,6 +292,13 @@ void Metrics::OnQueryRefused(std::string_view reason) {
 
 void Metrics::OnRoute(absl::Duration duration) {
   series_->route->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void Metrics::OnSessionKept() { series_->sessions_kept->Increment(); }
+
+void Metrics::OnJudged(Judging kind, const absl::Status& status) {
+  const Series::Outcomes& outcomes = series_->judged[static_cast<size_t>(kind)];
+  (status.ok() ? outcomes.answered : outcomes.failed)->Increment();
 }
 
 void Metrics::OnFirstToken(absl::Duration since_entered) {

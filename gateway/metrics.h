@@ -32,6 +32,11 @@ class Metrics {
   void OnQueryRefused(std::string_view reason);
   // Routing of one router node.
   void OnRoute(absl::Duration duration);
+  // A conversation stayed at its session's node, although the scores alone would have moved it.
+  void OnSessionKept();
+  // A choice, vote or verify node has decided, with what status.
+  enum class Judging { kChoice, kVote, kVerification };
+  void OnJudged(Judging kind, const absl::Status& status);
   // The first token of a model node.
   void OnFirstToken(absl::Duration since_entered);
   void OnTokens(const v1::Usage& usage);

@@ -246,6 +246,7 @@ void Query::OnDecision(absl::StatusOr<v1::Decision> decision) {
     return;
   }
   environment_.metrics->OnRoute(absl::Microseconds(decision->duration_us()));
+  if (!decision->kept_from().empty()) environment_.metrics->OnSessionKept();
   absl::StatusOr<router::PlanStep> next = plan_.HandOver(decision->node());
   // A tool's result goes on as it came: what was made of the user's query has been answered.
   if (IsToolResult()) decision->set_argument(step_->input);
@@ -378,6 +379,9 @@ void Query::RunChoice() {
   ChoiceDecision decision =
       DecideChoice(*graph_, *step_->node, IsToolResult() ? UserQuery() : step_->input, step_->input,
                    request_, budget_, *environment_.drained);
+  if (!decision.status.ok() || router::HandsOver(node)) {
+    environment_.metrics->OnJudged(Metrics::Judging::kChoice, decision.status);
+  }
   if (!decision.status.ok()) {
     LeaveNode(decision.status);
     return;
@@ -442,6 +446,11 @@ void Query::OnJudged(JudgedAnswer answer) {
     if (AllEvents()) Send(event);
   }
   if (!stopped_.ok()) answer.status = stopped_;
+  const v1::Node& node = *step_->node->node;
+  environment_.metrics->OnJudged(node.has_choice() ? Metrics::Judging::kChoice
+                                 : node.has_vote() ? Metrics::Judging::kVote
+                                                   : Metrics::Judging::kVerification,
+                                 answer.status);
   if (answer.status.ok()) AnswerWhole(std::move(answer.text));
   LeaveNode(answer.status);
 }

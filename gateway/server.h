@@ -75,6 +75,7 @@ class Server {
   // The same as port() where Admin has none of its own.
   int admin_port() const { return admin_port_; }
   GraphManager& graphs() { return graphs_; }
+  const Metrics& metrics() const { return metrics_; }
 
   // Waits until there is a restored graph, or the store is known to have none. False: not until
   // the deadline.

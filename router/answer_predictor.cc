@@ -18,6 +18,8 @@ constexpr int kOften = 20;
 // Strengths of the penalties that draw offsets towards 0, as rows of p (1 - p).
 constexpr double kOffsetPenalty = 8;
 constexpr double kPairPenalty = 15;
+// Of so many pairs, half the pull is towards what is known without them.
+constexpr double kFewPairRows = 1000;
 // Pairs of answers that rules are fitted to at most.
 constexpr size_t kMaxPairRows = 400'000;
 
@@ -172,8 +174,14 @@ double AnswerPredictor::Apply(const PairRule& rule, size_t first, size_t second,
   return logit;
 }
 
-void AnswerPredictor::Fit(const PairRows& rows, size_t members, PairRule* rule) {
-  rule->weights = FitLogistic(rows.rows, {.strength = 5, .towards = {}, .signed_weights = {}});
+void AnswerPredictor::Fit(const PairRows& rows, size_t members, std::vector<double> towards,
+                          PairRule* rule) {
+  // With many rows next to nothing is drawn there: it would cost accuracy (answers_bench
+  // --validate).
+  const double few = kFewPairRows / (kFewPairRows + static_cast<double>(rows.rows.size()));
+  for (double& weight : towards) weight *= few;
+  rule->weights =
+      FitLogistic(rows.rows, {.strength = 5, .towards = std::move(towards), .signed_weights = {}});
   std::vector<OffsetStep> steps(members * members, OffsetStep(kPairPenalty));
   const size_t n = rows.rows.dimension;
   for (size_t i = 0; i < rows.pairs.size(); ++i) {
@@ -221,8 +229,13 @@ void AnswerPredictor::LearnPairs(const OutcomeSet& outcomes, const std::vector<f
   });
   if (agree.rows.size() == 0 && disagree.rows.size() == 0) return;
   knows_pairs_ = true;
-  Fit(agree, members_, &agree_);
-  Fit(disagree, members_, &disagree_);
+  // What is not known of pairs is what is known of the first answer alone; of equal ones, and where
+  // there is no answer yet, of both alike, so that which one is asked first makes no difference.
+  const std::vector<double> alone = {scale_[0], scale_[1], scale_[2], scale_[3], 0, 0, 0};
+  const std::vector<double> alike = {scale_[0],     scale_[1] / 2, scale_[2] / 2, scale_[3] / 2,
+                                     scale_[1] / 2, scale_[2] / 2, scale_[3] / 2};
+  Fit(agree, members_, alike, &agree_);
+  Fit(disagree, members_, alone, &disagree_);
   PairRows asked(2);
   PairRows pairs(2);
   each([&](const GivenAnswer& a, bool right_a, const GivenAnswer& b, bool right_b) {
@@ -232,8 +245,8 @@ void AnswerPredictor::LearnPairs(const OutcomeSet& outcomes, const std::vector<f
     if (!a.answer.empty()) asked.Add(pair, {static_cast<float>(OfAnswer(a)), logit}, right);
     pairs.Add(pair, {static_cast<float>(a.query_logit), logit}, right);
   });
-  Fit(asked, members_, &if_asked_);
-  Fit(pairs, members_, &of_pair_);
+  Fit(asked, members_, {0, 0.5, 0.5}, &if_asked_);
+  Fit(pairs, members_, {0, 0.5, 0.5}, &of_pair_);
 }
 
 AnswerPredictor::Verdict AnswerPredictor::OfTwo(const GivenAnswer& first,

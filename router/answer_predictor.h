@@ -26,8 +26,9 @@ struct GivenAnswer {
 // Says how probably an answer is right once it is there: by its length (long answers of a model are
 // right less often), by what it says (a member may be given to one letter), and by what another
 // member says. All of it is learned from outcomes, on top of what was predicted for the query
-// without them, and drawn towards no influence where there are few. Outcomes without answers or
-// lengths teach nothing of that kind.
+// without them, and drawn towards no influence where there are few: of a pair of answers, towards
+// what is known of the first one alone. Outcomes without answers or lengths teach nothing of that
+// kind.
 //
 // Immutable and thread-safe once trained; deterministic. Probabilities are given as log-odds.
 class AnswerPredictor {
@@ -80,7 +81,9 @@ class AnswerPredictor {
   void LearnAnswers(const OutcomeSet& outcomes, const std::vector<float>& held_out);
   void FitScale(const OutcomeSet& outcomes, const std::vector<float>& held_out);
   void LearnPairs(const OutcomeSet& outcomes, const std::vector<float>& held_out);
-  static void Fit(const PairRows& rows, size_t members, PairRule* rule);
+  // Few rows change little of `towards`, the weights of a rule that has seen none.
+  static void Fit(const PairRows& rows, size_t members, std::vector<double> towards,
+                  PairRule* rule);
 
   size_t members_ = 0;
   std::vector<Length> lengths_;  // Of each member; without outcomes all offsets are 0.

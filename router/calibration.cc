@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "router/held_out.h"
 
 namespace octogate::router {
 namespace {
@@ -136,7 +137,10 @@ absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
       (k % kFolds == static_cast<size_t>(fold) ? left_out : kept).push_back(selected[k]);
     }
     OCTOGATE_ASSIGN_OR_RETURN(const LinearModel model, train(kept));
-    for (const uint32_t i : left_out) {
+    const size_t most = kMaxHeldOutLogits / static_cast<size_t>(folds) / (model.classes + 1);
+    const size_t step = StepThrough(left_out.size(), most);
+    for (size_t k = 0; k < left_out.size(); k += step) {
+      const uint32_t i = left_out[k];
       logits.push_back(logits_of(model, i));
       left_out_labels.push_back(labels[i]);
     }

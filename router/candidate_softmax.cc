@@ -6,14 +6,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/status.h"
 #include "router/exponential.h"
+#include "router/held_out.h"
 #include "router/random_order.h"
 
 namespace octogate::router {
 namespace {
 
-// What is added to a sum of squares before its root is taken.
-constexpr float kTiny = 1e-12F;
 // Gradients below this change next to nothing.
 constexpr float kSmallGradient = 1e-3F;
 constexpr size_t kDeadlineInterval = 512;
@@ -22,11 +22,6 @@ bool HeavierFirst(const ClassLists::Item& a, const ClassLists::Item& b) {
   const float x = std::abs(a.weight);
   const float y = std::abs(b.weight);
   return x != y ? x > y : a.index < b.index;
-}
-
-void Step(float gradient, float rate, float* weight, float* squares) {
-  *squares += gradient * gradient;
-  *weight -= rate * gradient / std::sqrt(*squares + kTiny);
 }
 
 }  // namespace
@@ -122,6 +117,53 @@ void CandidateFinder::Find(const SparseRows::Entry* begin, const SparseRows::Ent
   for (const uint32_t c : touched_) sums_[c] = 0;
 }
 
+CandidateSplit HoldOutForCalibration(const std::vector<uint32_t>& selected) {
+  constexpr size_t kInterval = 5;
+  constexpr size_t kMost = 4000;
+  const size_t step = std::max(kInterval, StepThrough(selected.size(), kMost));
+  CandidateSplit split;
+  for (size_t k = 0; k < selected.size(); ++k) {
+    (k % step == 0 ? split.left_out : split.kept).push_back(selected[k]);
+  }
+  return split;
+}
+
+absl::Status TrainOnCandidates(const std::vector<int>& labels,
+                               const std::vector<uint32_t>& selected,
+                               const std::vector<std::vector<uint32_t>>& candidates,
+                               const SoftmaxTraining& training, absl::Time deadline,
+                               const CandidateRows& rows) {
+  std::vector<float> shares;
+  const auto smoothing = static_cast<float>(training.smoothing);
+  std::vector<uint32_t> order = selected;
+  Random random(training.seed);
+  const int epochs = CandidateEpochs(training, selected.size());
+  for (int epoch = 0; epoch < epochs; ++epoch) {
+    Shuffle(&random, &order);
+    for (size_t n = 0; n < order.size(); ++n) {
+      if (n % kDeadlineInterval == 0 && absl::Now() >= deadline) {
+        return absl::DeadlineExceededError(
+            absl::StrCat("trained ", epoch, " of ", epochs, " epochs before the deadline"));
+      }
+      const uint32_t example = order[n];
+      const std::vector<uint32_t>& weighed = candidates[example];
+      shares.clear();
+      rows.append_logits(example, weighed, &shares);
+      const float max = *std::max_element(shares.begin(), shares.end());
+      float sum = 0;
+      for (float& share : shares) sum += share = Exponential(share - max);
+      const float wrong =
+          weighed.size() < 2 ? 0 : smoothing / static_cast<float>(weighed.size() - 1);
+      for (size_t j = 0; j < weighed.size(); ++j) {
+        const bool own = static_cast<int>(weighed[j]) == labels[example];
+        const float error = shares[j] / sum - (own ? 1 - smoothing : wrong);
+        if (std::abs(error) >= kSmallGradient) rows.step(j, weighed[j], error);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>& labels,
                              const std::vector<uint32_t>& selected,
                              const std::vector<std::vector<uint32_t>>& candidates, size_t features,
@@ -147,65 +189,43 @@ absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>&
   };
   std::vector<Shared> shared;
   std::vector<size_t> shared_begin;
-  std::vector<float> gradient;
   const auto rate = static_cast<float>(training.learning_rate);
-  const auto smoothing = static_cast<float>(training.smoothing);
-  std::vector<uint32_t> order = selected;
-  Random random(training.seed);
-  const int epochs = CandidateEpochs(training, selected.size());
-  for (int epoch = 0; epoch < epochs; ++epoch) {
-    Shuffle(&random, &order);
-    for (size_t n = 0; n < order.size(); ++n) {
-      if (n % kDeadlineInterval == 0 && absl::Now() >= deadline) {
-        return absl::DeadlineExceededError(
-            absl::StrCat("trained ", epoch, " of ", epochs, " epochs before the deadline"));
-      }
-      const uint32_t example = order[n];
-      const auto* begin = examples.entries.data() + examples.begin[example];
-      const auto* end = examples.entries.data() + examples.begin[example + 1];
-      for (const auto* entry = begin; entry != end; ++entry) {
-        vector[entry->feature] = entry->value;
-        filter[entry->feature % kFilter] = 1;
-      }
-      const std::vector<uint32_t>& weighed = candidates[example];
-      gradient.resize(weighed.size());
-      shared.clear();
-      shared_begin.assign(1, 0);
-      float max = -INFINITY;
-      for (size_t j = 0; j < weighed.size(); ++j) {
-        const uint32_t c = weighed[j];
-        float logit = rows->bias[c];
-        for (size_t k = rows->begin[c]; k < rows->begin[c + 1]; ++k) {
-          const uint32_t feature = row_features[k];
-          if (filter[feature % kFilter] == 0 || vector[feature] == 0) continue;
-          logit += weights[k] * vector[feature];
-          shared.push_back({k, vector[feature]});
-        }
-        shared_begin.push_back(shared.size());
-        gradient[j] = logit;
-        max = std::max(max, logit);
-      }
-      float sum = 0;
-      for (float& value : gradient) sum += value = Exponential(value - max);
-      const float wrong =
-          weighed.size() < 2 ? 0 : smoothing / static_cast<float>(weighed.size() - 1);
-      for (size_t j = 0; j < weighed.size(); ++j) {
-        const uint32_t c = weighed[j];
-        const bool own = static_cast<int>(c) == labels[example];
-        const float error = gradient[j] / sum - (own ? 1 - smoothing : wrong);
-        if (std::abs(error) < kSmallGradient) continue;
-        for (size_t s = shared_begin[j]; s < shared_begin[j + 1]; ++s) {
-          const auto [k, value] = shared[s];
-          Step(value * error, rate, &weights[k], &squares[k]);
-        }
-        Step(error, rate, &rows->bias[c], &bias_squares[c]);
-      }
-      for (const auto* entry = begin; entry != end; ++entry) {
-        vector[entry->feature] = 0;
-        filter[entry->feature % kFilter] = 0;
-      }
+  const auto append_logits = [&](uint32_t example, const std::vector<uint32_t>& weighed,
+                                 std::vector<float>* logits) {
+    const auto* begin = examples.entries.data() + examples.begin[example];
+    const auto* end = examples.entries.data() + examples.begin[example + 1];
+    for (const auto* entry = begin; entry != end; ++entry) {
+      vector[entry->feature] = entry->value;
+      filter[entry->feature % kFilter] = 1;
     }
-  }
+    shared.clear();
+    shared_begin.assign(1, 0);
+    for (const uint32_t c : weighed) {
+      float logit = rows->bias[c];
+      for (size_t k = rows->begin[c]; k < rows->begin[c + 1]; ++k) {
+        const uint32_t feature = row_features[k];
+        if (filter[feature % kFilter] == 0 || vector[feature] == 0) continue;
+        logit += weights[k] * vector[feature];
+        shared.push_back({k, vector[feature]});
+      }
+      shared_begin.push_back(shared.size());
+      logits->push_back(logit);
+    }
+    for (const auto* entry = begin; entry != end; ++entry) {
+      vector[entry->feature] = 0;
+      filter[entry->feature % kFilter] = 0;
+    }
+  };
+  const auto step = [&](size_t j, uint32_t c, float error) {
+    for (size_t s = shared_begin[j]; s < shared_begin[j + 1]; ++s) {
+      const auto [k, value] = shared[s];
+      AdagradStep(value * error, rate, &weights[k], &squares[k]);
+    }
+    AdagradStep(error, rate, &rows->bias[c], &bias_squares[c]);
+  };
+  OCTOGATE_RETURN_IF_ERROR(
+      TrainOnCandidates(labels, selected, candidates, training, deadline,
+                        {.append_logits = std::cref(append_logits), .step = std::cref(step)}));
   for (size_t k = 0; k < weights.size(); ++k) rows->entries[k].value = weights[k];
   return absl::OkStatus();
 }

@@ -2,8 +2,10 @@
 #define OCTOGATE_ROUTER_CANDIDATE_SOFTMAX_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -70,13 +72,48 @@ class CandidateFinder {
   std::vector<uint32_t> touched_;
 };
 
-// Trains `rows`, from what is in them, on the `selected` examples; candidates[i], which has
-// labels[i], is what example i is weighed against. In an order that depends on the seed alone, as
-// TrainSoftmax, in CandidateEpochs epochs; DEADLINE_EXCEEDED once the deadline has passed.
 inline int CandidateEpochs(const SoftmaxTraining& training, size_t examples) {
   constexpr size_t kManyExamples = 20'000;
   return std::min(training.epochs, examples <= kManyExamples ? 8 : 5);
 }
+
+// Which of the `selected` examples calibration holds out: every fifth, or fewer of very many,
+// spread over all classes. The others are kept for training.
+struct CandidateSplit {
+  std::vector<uint32_t> kept;
+  std::vector<uint32_t> left_out;
+};
+CandidateSplit HoldOutForCalibration(const std::vector<uint32_t>& selected);
+
+// A softmax over the candidates of one example at a time, whatever its rows are made of.
+struct CandidateRows {
+  // Appends the logits of the example's candidates, in their order. Steps that follow are about
+  // this example.
+  std::function<void(uint32_t example, const std::vector<uint32_t>& candidates,
+                     std::vector<float>* logits)>
+      append_logits;
+  // Moves the row of the j-th candidate, `row`, and its bias by Adagrad; `error` is the slope of
+  // the loss in its logit.
+  std::function<void(size_t j, uint32_t row, float error)> step;
+};
+
+// One step of Adagrad.
+inline void AdagradStep(float gradient, float rate, float* weight, float* squares) {
+  constexpr float kTiny = 1e-12F;  // So that no root of 0 is divided by.
+  *squares += gradient * gradient;
+  *weight -= rate * gradient / std::sqrt(*squares + kTiny);
+}
+
+// Trains rows on the `selected` examples; candidates[i], which has labels[i], is what example i is
+// weighed against. In an order that depends on the seed alone, as TrainSoftmax, in CandidateEpochs
+// epochs; DEADLINE_EXCEEDED once the deadline has passed.
+absl::Status TrainOnCandidates(const std::vector<int>& labels,
+                               const std::vector<uint32_t>& selected,
+                               const std::vector<std::vector<uint32_t>>& candidates,
+                               const SoftmaxTraining& training, absl::Time deadline,
+                               const CandidateRows& rows);
+
+// The same of sparse rows, from what is in them.
 absl::Status TrainCandidates(const SparseRows& examples, const std::vector<int>& labels,
                              const std::vector<uint32_t>& selected,
                              const std::vector<std::vector<uint32_t>>& candidates, size_t features,

@@ -77,6 +77,24 @@ std::vector<int> LabelsOf(const RoutingExamples& examples, size_t texts) {
   return labels;
 }
 
+// Eight columns of a model side by side, with that of one class. What is computed from them has the
+// same bits as what is computed from the whole model.
+struct ColumnsOfPlace {
+  int place = -1;
+  std::vector<float> weights;
+
+  void Take(const LinearModel& model, int wanted) {
+    if (place == wanted) return;
+    place = wanted;
+    const size_t first = static_cast<size_t>(place) / kLanes * kLanes;
+    weights.clear();
+    for (size_t f = 0; f < model.features; ++f) {
+      const float* row = model.weights.data() + f * model.stride + first;
+      weights.insert(weights.end(), row, row + kLanes);
+    }
+  }
+};
+
 // Whether a text that is built in, `i`, is close to one of [begin, end).
 bool IsOnSubject(const SparseRows& points, size_t i, size_t begin, size_t end, size_t hidden) {
   const auto point = [&](size_t k) { return &points.entries[points.begin[k]]; };
@@ -101,20 +119,18 @@ void CausalRows::AppendPoint(const float* vector, SparseRows* points) const {
   points->begin.push_back(points->entries.size());
 }
 
-void CausalRows::AppendFixedLogits(const float* vector, std::vector<float>* logits) const {
+float CausalRows::FixedLogit(const float* vector, size_t place) const {
   const float* tokens = vector + hidden_;
-  for (const int place : native_) logits->push_back(place == kNoToken ? 0 : tokens[place]);
-  logits->push_back(token_values_ == 0 ? 0 : tokens[token_values_ - 1]);
+  if (place == native_.size()) return token_values_ == 0 ? 0 : tokens[token_values_ - 1];
+  return native_[place] == kNoToken ? 0 : tokens[native_[place]];
 }
 
-std::vector<float> CausalRows::TrainedLogits(const float* vector,
-                                             const SparseRows::Entry* point) const {
-  std::vector<float> logits = model_.bias;
-  add_rows_(point, point + hidden_, model_.weights.data(), model_.stride, logits.data());
-  logits.resize(model_.classes);
-  std::vector<float> fixed;
-  AppendFixedLogits(vector, &fixed);
-  for (size_t c = 0; c < logits.size(); ++c) logits[c] += fixed[c];
+std::vector<float> CausalRows::LogitsBy(const LinearModel& model, const float* vector,
+                                        const SparseRows::Entry* point) const {
+  std::vector<float> logits = model.bias;
+  add_rows_(point, point + hidden_, model.weights.data(), model.stride, logits.data());
+  logits.resize(model.classes);
+  for (size_t c = 0; c < logits.size(); ++c) logits[c] += FixedLogit(vector, c);
   return logits;
 }
 
@@ -157,11 +173,11 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Train(
   const size_t background = texts.size() - BackgroundQueries().size();
   const size_t own = background - examples.none.size();
   SparseRows points;
-  std::vector<float> offsets;
+  std::vector<const float*> vector_of;
   for (const std::string_view text : texts) {
     OCTOGATE_ASSIGN_OR_RETURN(const float* vector, VectorOf(text, vectors));
     rows->AppendPoint(vector, &points);
-    rows->AppendFixedLogits(vector, &offsets);
+    vector_of.push_back(vector);
   }
   std::vector<uint32_t> all;
   for (size_t i = 0; i < texts.size(); ++i) {
@@ -173,7 +189,9 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Train(
       .epochs = kEpochs, .seed = kSeed, .learning_rate = kLearningRate, .smoothing = kSmoothing};
   bool any_row = false;
   if (token_values > 0) {
-    training.offsets = offsets;
+    training.add_offsets = [&](uint32_t i, float* logits) {
+      for (size_t c = 0; c <= classes; ++c) logits[c] += rows->FixedLogit(vector_of[i], c);
+    };
     for (const int place : rows->native_) {
       training.fixed.push_back(place != kNoToken);
       any_row = any_row || place == kNoToken;
@@ -186,12 +204,7 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Train(
     return TrainSoftmax(points, labels, some, hidden, classes + 1, training, deadline);
   };
   const auto logits_of = [&](const LinearModel& model, uint32_t i) {
-    std::vector<float> logits = model.bias;
-    const auto* point = &points.entries[points.begin[i]];
-    rows->add_rows_(point, point + hidden, model.weights.data(), model.stride, logits.data());
-    logits.resize(model.classes);
-    for (size_t c = 0; c < logits.size(); ++c) logits[c] += offsets[i * logits.size() + c];
-    return logits;
+    return rows->LogitsBy(model, vector_of[i], &points.entries[points.begin[i]]);
   };
   if (token_values == 0) {
     OCTOGATE_ASSIGN_OR_RETURN(rows->temperature_,
@@ -227,8 +240,8 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Learn(
 
   // The texts so far, and the logits of the rows so far.
   SparseRows points;
-  std::vector<std::vector<float>> logits;  // Of the trained classes and "none".
-  std::vector<SummedLogits> sums;          // Of all rows.
+  std::vector<const float*> vector_of;
+  std::vector<SummedLogits> sums;  // Of all rows.
   std::vector<int> labels;
   size_t background = 0;
   size_t background_end = 0;
@@ -236,20 +249,31 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Learn(
   const auto add = [&](std::string_view text) -> absl::Status {
     OCTOGATE_ASSIGN_OR_RETURN(const float* vector, VectorOf(text, vectors));
     trained.AppendPoint(vector, &points);
-    logits.push_back(trained.TrainedLogits(vector, point(points.size() - 1)));
-    sums.emplace_back(logits.back());
+    vector_of.push_back(vector);
+    sums.emplace_back(trained.LogitsBy(trained.model_, vector, point(points.size() - 1)));
     return absl::OkStatus();
   };
   const auto trained_place = [&](size_t r) {
     const size_t place = learned.rows[r].place;
     return place == learned.trained.size() ? static_cast<int>(classes) : learned.trained[place];
   };
+  // What the trained rows say of class or "none" `place`; nothing of a class that was not trained.
+  ColumnsOfPlace columns;
+  const auto logit_of_place = [&](int place, size_t i) {
+    if (place < 0) return SummedLogits::kNoLogit;
+    columns.Take(trained.model_, place);
+    const auto c = static_cast<size_t>(place);
+    float logits[kLanes];
+    std::copy_n(trained.model_.bias.data() + c / kLanes * kLanes, kLanes, logits);
+    trained.add_rows_(point(i), point(i) + hidden, columns.weights.data(), kLanes, logits);
+    return logits[c % kLanes] + trained.FixedLogit(vector_of[i], c);
+  };
   // Adds row r to the sums of the texts from `first` on.
   const auto count = [&](size_t r, size_t first) {
     const int place = trained_place(r);
     for (size_t i = first; i < points.size(); ++i) {
       const float logit = LogitOf(*(*rows)[r], point(i));
-      const float before = place < 0 ? SummedLogits::kNoLogit : logits[i][place];
+      const float before = logit_of_place(place, i);
       sums[i].Change(before, place < 0 ? logit : before + logit);
     }
   };
@@ -268,7 +292,7 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Learn(
     size_t owned = 0;
     for (size_t i = 0; i < points.size(); ++i) {
       own[i] = i >= first || (place >= 0 && labels[i] == place);
-      margins[i] = sums[i].MarginOf(place < 0 ? SummedLogits::kNoLogit : logits[i][place]);
+      margins[i] = sums[i].MarginOf(logit_of_place(place, i));
       if (!own[i] && i >= background && i < background_end &&
           IsOnSubject(points, i, first, points.size(), hidden)) {
         continue;
@@ -316,7 +340,7 @@ std::vector<float> CausalRows::Logits(std::span<const float> vector) const {
   SparseRows points;
   points.entries.reserve(hidden_);
   AppendPoint(vector.data(), &points);
-  std::vector<float> logits = TrainedLogits(vector.data(), points.entries.data());
+  std::vector<float> logits = LogitsBy(model_, vector.data(), points.entries.data());
   if (columns_.empty()) return logits;
   std::vector<float> learned = learned_.bias;
   add_rows_(points.entries.data(), points.entries.data() + hidden_, learned_.weights.data(),

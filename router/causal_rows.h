@@ -32,6 +32,10 @@ namespace octogate::router {
 // Rows of classes with examples are trained together; further ones are learned one at a time, which
 // leaves the logits of all others and the temperature as they are, bit by bit.
 //
+// Training and learning take, beside the vectors, two more times the memory of their hidden states
+// and at most kMaxHeldOutLogits logits; ExampleEmbeddings bounds the vectors. Nothing grows with
+// texts times classes.
+//
 // Immutable and thread-safe; depends on the examples and their vectors alone.
 class CausalRows {
  public:
@@ -70,9 +74,12 @@ class CausalRows {
 
   // x of a vector, as the trainer takes it.
   void AppendPoint(const float* vector, SparseRows* points) const;
-  // Logits of the trained classes, then of "none".
-  std::vector<float> TrainedLogits(const float* vector, const SparseRows::Entry* point) const;
-  void AppendFixedLogits(const float* vector, std::vector<float>* logits) const;
+  // Logits of the trained classes, then of "none", with `model` in place of model_.
+  std::vector<float> LogitsBy(const LinearModel& model, const float* vector,
+                              const SparseRows::Entry* point) const;
+  // What is added to the logit of a trained class, or of "none" behind them: what the model says
+  // itself.
+  float FixedLogit(const float* vector, size_t place) const;
 
   size_t hidden_ = 0;
   size_t token_values_ = 0;

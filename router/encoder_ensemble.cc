@@ -20,8 +20,6 @@ constexpr double kLeast = 1e-6;
 // Neighbours never vote for most classes, which says little.
 constexpr float kNeighbourLeast = 0.02F;
 constexpr double kStart = 0.5;
-// Classes of all held-out examples together, where a head has kManyClasses or more.
-constexpr size_t kMaxOpinions = size_t{1} << 23;
 // Strength of the pull towards kStart, in examples.
 constexpr double kPrior = 2;
 
@@ -151,6 +149,31 @@ std::array<double, 4> FitPoolWeights(const std::vector<Opinions>& opinions,
   return weights;
 }
 
+std::vector<ChosenHeldOut> ChooseHeldOut(
+    const std::vector<std::pair<std::string_view, int>>& left_out, size_t classes, int rounds) {
+  // Those of "none" come last.
+  const auto first_none = std::find_if(
+      left_out.begin(), left_out.end(),
+      [classes](const auto& example) { return static_cast<size_t>(example.second) == classes; });
+  const auto own = static_cast<size_t>(first_none - left_out.begin());
+  const size_t most = kMaxOpinions / static_cast<size_t>(rounds) / (classes + 1);
+  std::vector<ChosenHeldOut> chosen;
+  const auto choose = [&chosen](size_t begin, size_t end, size_t at_most) {
+    const size_t step = StepThrough(end - begin, at_most);
+    const size_t before = chosen.size();
+    for (size_t i = begin; i < end; i += step) chosen.push_back({.place = i});
+    for (size_t k = before; k < chosen.size(); ++k) {
+      chosen[k].stands_for =
+          static_cast<double>(end - begin) / static_cast<double>(chosen.size() - before);
+    }
+  };
+  const bool all = classes < kManyClasses;
+  const size_t most_none = std::max<size_t>(1, most / 5);
+  choose(0, own, all ? own : most - std::min(most, std::min(most_none, left_out.size() - own)));
+  choose(own, left_out.size(), all ? left_out.size() : most_none);
+  return chosen;
+}
+
 Opinions EncoderEnsemble::Parts::Ask(std::string_view text, std::span<const float> vector) const {
   const std::vector<bool> all(classes, true);
   Opinions opinions;
@@ -207,14 +230,14 @@ absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> EncoderEnsemble::Train(
     const HeldOutSplit split = HoldOut(examples, round);
     OCTOGATE_ASSIGN_OR_RETURN(const Parts parts,
                               TrainParts(settings, split.kept, embeddings, deadline));
-    for (const auto& [text, label] : split.left_out) {
-      if (parts.classes >= kManyClasses && opinions.size() * parts.classes > kMaxOpinions) break;
+    for (const auto& [i, stands_for] : ChooseHeldOut(split.left_out, parts.classes, rounds)) {
+      const auto& [text, label] = split.left_out[i];
       const float* vector = embeddings.Find(text);
       if (vector == nullptr) return absl::InternalError("an example has no vector");
       opinions.push_back(parts.Ask(text, {vector, embeddings.dimension()}));
       labels.push_back(label);
       const bool none = static_cast<size_t>(label) == examples.classes.size();
-      importance.push_back(none ? none_importance : 1);
+      importance.push_back(stands_for * (none ? none_importance : 1));
     }
   }
   ensemble->weights_ = FitPoolWeights(opinions, labels, importance);

@@ -32,6 +32,20 @@ std::array<double, 4> FitPoolWeights(const std::vector<Opinions>& opinions,
                                      const std::vector<int>& labels,
                                      const std::vector<double>& importance);
 
+// Classes of all held-out examples together that pool weights are fitted to, where a head has
+// kManyClasses or more.
+inline constexpr size_t kMaxOpinions = size_t{1} << 23;
+
+// Which of the examples left out in one of `rounds` (HeldOutSplit::left_out) are asked about, and
+// for how many of their kind each stands: all where there are fewer than kManyClasses, else about
+// as many as kMaxOpinions allows, a fifth of them for "none" at most, spread over all classes.
+struct ChosenHeldOut {
+  size_t place = 0;
+  double stands_for = 1;
+};
+std::vector<ChosenHeldOut> ChooseHeldOut(
+    const std::vector<std::pair<std::string_view, int>>& left_out, size_t classes, int rounds);
+
 // What an encoder head says with `ensemble` set: the words of a text (lexical_head.h), its vector
 // (EmbeddingClassifier) and the nearest examples (nearest_examples.h), pooled. They err on
 // different texts: linear rows know what a subject is about, neighbours know questions asked

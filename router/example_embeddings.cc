@@ -43,6 +43,17 @@ absl::StatusOr<std::shared_ptr<const ExampleEmbeddings>> ExampleEmbeddings::Make
     if (is_new && FindAmong(known, text) == nullptr) unknown.push_back(text);
   }
   if (!known.empty()) result->dimension_ = known.front()->dimension();
+  const auto make_room = [&]() -> absl::Status {
+    const size_t count = result->places_.size();
+    if (result->dimension_ > 0 && count > kMaxValues / result->dimension_) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          count, " examples with vectors of ", result->dimension_, " values are more than the ",
+          kMaxValues / result->dimension_, " that there is room for; give the members fewer ",
+          "examples, or the head a model of shorter vectors"));
+    }
+    result->values_.resize(count * result->dimension_);
+    return absl::OkStatus();
+  };
 
   const auto place = [&](std::string_view text, const float* from) {
     const size_t at = result->places_.at(ToAbsl(text)) * result->dimension_;
@@ -64,7 +75,7 @@ absl::StatusOr<std::shared_ptr<const ExampleEmbeddings>> ExampleEmbeddings::Make
         return absl::InternalError(absl::StrCat("the model's vectors have ", result->dimension_,
                                                 " and ", size, " values"));
       }
-      result->values_.resize(result->places_.size() * result->dimension_);
+      OCTOGATE_RETURN_IF_ERROR(make_room());
       place(unknown[first + i], embedding.values().data());
     }
     return absl::OkStatus();
@@ -93,7 +104,7 @@ absl::StatusOr<std::shared_ptr<const ExampleEmbeddings>> ExampleEmbeddings::Make
     under_way.erase(under_way.begin());
   }
   OCTOGATE_RETURN_IF_ERROR(status);
-  result->values_.resize(result->places_.size() * result->dimension_);
+  OCTOGATE_RETURN_IF_ERROR(make_room());
   for (const std::string_view text : texts) {
     if (const float* vector = FindAmong(known, text)) place(text, vector);
   }

@@ -22,10 +22,13 @@ class ExampleEmbeddings {
  public:
   // Embeds those of `texts` that are not among `known`, vectors by the same model; equal ones once.
   // Blocks until `deadline` at most. Errors of the model are passed on; INTERNAL where its vectors
-  // differ in length.
+  // differ in length, INVALID_ARGUMENT where all have more than kMaxValues values.
   static absl::StatusOr<std::shared_ptr<const ExampleEmbeddings>> Make(
       const std::vector<std::string_view>& texts, EmbeddingModel& model, absl::Time deadline,
       const std::vector<std::shared_ptr<const ExampleEmbeddings>>& known);
+
+  // 1 GiB.
+  static constexpr size_t kMaxValues = size_t{1} << 28;
 
   // The vector of one of the texts; null for another.
   const float* Find(std::string_view text) const;

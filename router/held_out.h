@@ -1,6 +1,7 @@
 #ifndef OCTOGATE_ROUTER_HELD_OUT_H_
 #define OCTOGATE_ROUTER_HELD_OUT_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <string_view>
 #include <utility>
@@ -19,6 +20,12 @@ struct HeldOutSplit {
   // Text and class, classes.size() for "none". Views of the examples split.
   std::vector<std::pair<std::string_view, int>> left_out;
 };
+
+// The step by which at most `most` of `count` examples are met, spread over all of them: those of
+// one class follow one another.
+inline size_t StepThrough(size_t count, size_t most) {
+  return std::max<size_t>(1, (count + std::max<size_t>(most, 1) - 1) / std::max<size_t>(most, 1));
+}
 
 // Own examples and those of "none", without those built in.
 size_t CountExamples(const RoutingExamples& examples);

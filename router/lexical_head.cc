@@ -23,7 +23,6 @@ constexpr double kLearningRate = 0.15;
 // MMLU-Pro.
 constexpr double kSmoothingPerClass = 0.001;
 constexpr double kMaxSmoothing = 0.2;
-constexpr size_t kMaxIdleScratch = 16;
 
 }  // namespace
 
@@ -131,9 +130,9 @@ absl::StatusOr<std::shared_ptr<const LexicalHead>> LexicalHead::Train(
 void LexicalHead::Score(std::string_view text, const std::vector<bool>& live,
                         Scores* scores) const {
   if (many_ != nullptr) return many_->Score(text, live, scores);
-  std::unique_ptr<Scratch> scratch = TakeScratch();
+  std::unique_ptr<Scratch> scratch = scratch_.Take();
   ScoreLogits(ComputeLogits(text, scratch.get()), live, temperature_, scores);
-  ReturnScratch(std::move(scratch));
+  scratch_.Return(std::move(scratch));
 }
 
 std::vector<float> LexicalHead::Logits(std::string_view text) const {
@@ -202,23 +201,6 @@ std::span<const float> LexicalHead::ComputeLogits(std::string_view text, Scratch
   if (columns_.empty()) return std::span<const float>(columns).first(classes_ + 1);
   CombineColumns(columns, columns_, &scratch->combined);
   return scratch->combined;
-}
-
-std::unique_ptr<LexicalHead::Scratch> LexicalHead::TakeScratch() const {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!scratch_.empty()) {
-      std::unique_ptr<Scratch> scratch = std::move(scratch_.back());
-      scratch_.pop_back();
-      return scratch;
-    }
-  }
-  return std::make_unique<Scratch>();
-}
-
-void LexicalHead::ReturnScratch(std::unique_ptr<Scratch> scratch) const {
-  absl::MutexLock lock(&mutex_);
-  if (scratch_.size() < kMaxIdleScratch) scratch_.push_back(std::move(scratch));
 }
 
 }  // namespace octogate::router

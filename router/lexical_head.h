@@ -9,9 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/calibration.h"
@@ -19,6 +17,7 @@
 #include "router/lexical_vocabulary.h"
 #include "router/quantized_model.h"
 #include "router/routing_examples.h"
+#include "router/scratch_pool.h"
 #include "router/softmax_row.h"
 
 namespace octogate::router {
@@ -105,9 +104,6 @@ class LexicalHead {
   static SoftmaxTraining TrainingOf(const v1::LexicalHead& settings, size_t classes);
   std::span<const float> ComputeLogits(std::string_view text, Scratch* scratch) const;
 
-  std::unique_ptr<Scratch> TakeScratch() const;
-  void ReturnScratch(std::unique_ptr<Scratch> scratch) const;
-
   size_t classes_ = 0;  // Without "none".
   // Of each class, then of "none"; empty where they are the model's columns, in this order.
   std::vector<ClassColumns> columns_;
@@ -116,8 +112,7 @@ class LexicalHead {
   double temperature_ = 1;
   std::shared_ptr<const ManyLexicalModel> many_;  // Null with few classes.
 
-  mutable absl::Mutex mutex_;
-  mutable std::vector<std::unique_ptr<Scratch>> scratch_ ABSL_GUARDED_BY(mutex_);
+  mutable ScratchPool<Scratch> scratch_;
 };
 
 }  // namespace octogate::router

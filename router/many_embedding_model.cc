@@ -5,35 +5,19 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
 #include "retrieval/dot_product.h"
 #include "router/background_queries.h"
 #include "router/encoder_head.h"
-#include "router/exponential.h"
-#include "router/random_order.h"
 
 namespace octogate::router {
 namespace {
 
 // Of a class's mean before it is trained.
 constexpr float kMeanLength = 10;
-// Every fifth example is held out, up to so many.
-constexpr size_t kHeldOutInterval = 5;
-constexpr size_t kMaxHeldOut = 4000;
 // Members that may be drained at a time before others than the nearest are looked at.
 constexpr size_t kMaxPassedOver = 1024;
-// What is added to a sum of squares before its root is taken.
-constexpr float kTiny = 1e-12F;
-// Gradients below this change next to nothing.
-constexpr float kSmallGradient = 1e-3F;
-constexpr size_t kDeadlineInterval = 512;
-
-void Step(float gradient, float rate, float* weight, float* squares) {
-  *squares += gradient * gradient;
-  *weight -= rate * gradient / std::sqrt(*squares + kTiny);
-}
 
 // The dense rows of classes, and of "none" behind them.
 struct Rows {
@@ -51,45 +35,25 @@ absl::Status TrainRows(const std::vector<const float*>& vectors, const std::vect
   const size_t dimension = rows->dimension;
   std::vector<float> squares(rows->weights.size(), 0);
   std::vector<float> bias_squares(rows->bias.size(), 0);
-  std::vector<float> shares;
+  const float* vector = nullptr;
   const auto rate = static_cast<float>(training.learning_rate);
-  const auto smoothing = static_cast<float>(training.smoothing);
-  std::vector<uint32_t> order = selected;
-  Random random(training.seed);
-  const int epochs = CandidateEpochs(training, selected.size());
-  for (int epoch = 0; epoch < epochs; ++epoch) {
-    Shuffle(&random, &order);
-    for (size_t n = 0; n < order.size(); ++n) {
-      if (n % kDeadlineInterval == 0 && absl::Now() >= deadline) {
-        return absl::DeadlineExceededError(
-            absl::StrCat("trained ", epoch, " of ", epochs, " epochs before the deadline"));
-      }
-      const float* const vector = vectors[order[n]];
-      const std::vector<uint32_t>& weighed = candidates[order[n]];
-      shares.clear();
-      for (const uint32_t c : weighed) {
-        shares.push_back(rows->bias[c] + dot(vector, &rows->weights[c * dimension], dimension));
-      }
-      const float max = *std::max_element(shares.begin(), shares.end());
-      float sum = 0;
-      for (float& share : shares) sum += share = Exponential(share - max);
-      const float wrong =
-          weighed.size() < 2 ? 0 : smoothing / static_cast<float>(weighed.size() - 1);
-      for (size_t j = 0; j < weighed.size(); ++j) {
-        const uint32_t c = weighed[j];
-        const bool own = static_cast<int>(c) == labels[order[n]];
-        const float error = shares[j] / sum - (own ? 1 - smoothing : wrong);
-        if (std::abs(error) < kSmallGradient) continue;
-        float* const weights = &rows->weights[c * dimension];
-        float* const row_squares = &squares[c * dimension];
-        for (size_t k = 0; k < dimension; ++k) {
-          Step(error * vector[k], rate, &weights[k], &row_squares[k]);
-        }
-        Step(error, rate, &rows->bias[c], &bias_squares[c]);
-      }
+  const auto append_logits = [&](uint32_t example, const std::vector<uint32_t>& weighed,
+                                 std::vector<float>* logits) {
+    vector = vectors[example];
+    for (const uint32_t c : weighed) {
+      logits->push_back(rows->bias[c] + dot(vector, &rows->weights[c * dimension], dimension));
     }
-  }
-  return absl::OkStatus();
+  };
+  const auto step = [&](size_t, uint32_t c, float error) {
+    float* const weights = &rows->weights[c * dimension];
+    float* const row_squares = &squares[c * dimension];
+    for (size_t k = 0; k < dimension; ++k) {
+      AdagradStep(error * vector[k], rate, &weights[k], &row_squares[k]);
+    }
+    AdagradStep(error, rate, &rows->bias[c], &bias_squares[c]);
+  };
+  return TrainOnCandidates(labels, selected, candidates, training, deadline,
+                           {.append_logits = append_logits, .step = step});
 }
 
 // The means of the classes' selected vectors, of unit length; an empty one of a class without.
@@ -141,8 +105,6 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
   }
   const retrieval::DotProductFunction dot = retrieval::FindDotProduct();
   std::vector<uint32_t> selected;
-  std::vector<uint32_t> kept;
-  std::vector<uint32_t> left_out;
   for (uint32_t i = 0; i < texts.size(); ++i) {
     const auto near = [&](const float* other) {
       return dot(vectors[i], other, dimension) > EmbeddingClassifier::kOnSubject;
@@ -151,10 +113,9 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
         std::any_of(vectors.begin(), vectors.begin() + static_cast<ptrdiff_t>(own), near)) {
       continue;
     }
-    (selected.size() % kHeldOutInterval == 0 && left_out.size() < kMaxHeldOut ? left_out : kept)
-        .push_back(i);
     selected.push_back(i);
   }
+  const CandidateSplit split = HoldOutForCalibration(selected);
 
   std::vector<std::vector<uint32_t>> candidates(texts.size());
   const std::vector<bool> live(classes, true);
@@ -197,9 +158,9 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
     return absl::OkStatus();
   };
 
-  OCTOGATE_RETURN_IF_ERROR(train(kept));
+  OCTOGATE_RETURN_IF_ERROR(train(split.kept));
   CandidateCalibration calibration;
-  for (const uint32_t i : left_out) {
+  for (const uint32_t i : split.left_out) {
     const std::span<const float> vector(vectors[i], dimension);
     std::vector<ClassLogit> weighed;
     for (const retrieval::VectorHit& hit : model->FindNearest(vector, live)) {

@@ -14,10 +14,6 @@ namespace {
 
 // Of the mean of a class's examples before it is trained.
 constexpr float kMeanLength = 8;
-// Every fifth example is held out, up to so many.
-constexpr size_t kHeldOutInterval = 5;
-constexpr size_t kMaxHeldOut = 4000;
-constexpr size_t kMaxIdleScratch = 16;
 // Of each list a decision reads so much in any case.
 constexpr size_t kLeastRead = 12;
 // Classes that a feature leads to where candidates for training are looked for.
@@ -52,14 +48,11 @@ absl::StatusOr<std::shared_ptr<const ManyLexicalModel>> ManyLexicalModel::Train(
   const size_t features = model->vocabulary_.rows();
   const std::vector<bool> on_subject = LexicalHead::FindOnSubject(rows, own, background, features);
   std::vector<uint32_t> selected;
-  std::vector<uint32_t> kept;
-  std::vector<uint32_t> left_out;
   for (uint32_t i = 0; i < texts.all.size(); ++i) {
     if (i >= background && on_subject[i - background]) continue;
-    (selected.size() % kHeldOutInterval == 0 && left_out.size() < kMaxHeldOut ? left_out : kept)
-        .push_back(i);
     selected.push_back(i);
   }
+  const CandidateSplit split = HoldOutForCalibration(selected);
   std::vector<std::vector<uint32_t>> candidates(texts.all.size());
   const auto train = [&](const std::vector<uint32_t>& some) -> absl::Status {
     ClassRows trained = MeanRows(rows, texts.labels, some, model->classes_ + 1, kMeanLength);
@@ -83,11 +76,11 @@ absl::StatusOr<std::shared_ptr<const ManyLexicalModel>> ManyLexicalModel::Train(
     return absl::OkStatus();
   };
 
-  OCTOGATE_RETURN_IF_ERROR(train(kept));
+  OCTOGATE_RETURN_IF_ERROR(train(split.kept));
   CandidateCalibration calibration;
   const std::vector<bool> live(model->classes_, true);
   Scratch scratch;
-  for (const uint32_t i : left_out) {
+  for (const uint32_t i : split.left_out) {
     model->Read(texts.all[i], &scratch);
     model->Choose(live, &scratch);
     calibration.Add(scratch.candidates, scratch.none, static_cast<size_t>(texts.labels[i]),
@@ -234,12 +227,12 @@ void ManyLexicalModel::Clear(Scratch* scratch) {
 
 void ManyLexicalModel::Score(std::string_view text, const std::vector<bool>& live,
                              HeadScores* scores) const {
-  std::unique_ptr<Scratch> scratch = TakeScratch();
+  std::unique_ptr<Scratch> scratch = scratch_.Take();
   Read(text, scratch.get());
   Choose(live, scratch.get());
   ScoreCandidates(&scratch->candidates, scratch->none, classes_, temperature_, coverage_, scores);
   Clear(scratch.get());
-  ReturnScratch(std::move(scratch));
+  scratch_.Return(std::move(scratch));
 }
 
 std::vector<float> ManyLexicalModel::Logits(std::string_view text) const {
@@ -255,23 +248,6 @@ size_t ManyLexicalModel::bytes() const {
   return lists_.items.capacity() * sizeof(ClassLists::Item) +
          lists_.begin.capacity() * sizeof(size_t) +
          (none_.capacity() + bias_.capacity()) * sizeof(float);
-}
-
-std::unique_ptr<ManyLexicalModel::Scratch> ManyLexicalModel::TakeScratch() const {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!scratch_.empty()) {
-      std::unique_ptr<Scratch> scratch = std::move(scratch_.back());
-      scratch_.pop_back();
-      return scratch;
-    }
-  }
-  return std::make_unique<Scratch>();
-}
-
-void ManyLexicalModel::ReturnScratch(std::unique_ptr<Scratch> scratch) const {
-  absl::MutexLock lock(&mutex_);
-  if (scratch_.size() < kMaxIdleScratch) scratch_.push_back(std::move(scratch));
 }
 
 }  // namespace octogate::router

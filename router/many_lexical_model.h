@@ -7,9 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "router/calibration.h"
 #include "router/candidate_softmax.h"
@@ -17,6 +15,7 @@
 #include "router/lexical_vocabulary.h"
 #include "router/quantized_model.h"
 #include "router/routing_examples.h"
+#include "router/scratch_pool.h"
 #include "router/softmax_regression.h"
 
 namespace octogate::router {
@@ -80,9 +79,6 @@ class ManyLexicalModel {
   static void Choose(const std::vector<bool>& live, Scratch* scratch);
   static void Clear(Scratch* scratch);
 
-  std::unique_ptr<Scratch> TakeScratch() const;
-  void ReturnScratch(std::unique_ptr<Scratch> scratch) const;
-
   size_t classes_ = 0;  // Without "none".
   LexicalVocabulary vocabulary_;
   ClassLists lists_;  // Of each row that the vocabulary reads.
@@ -92,8 +88,7 @@ class ManyLexicalModel {
   double temperature_ = 1;
   double coverage_ = 1;
 
-  mutable absl::Mutex mutex_;
-  mutable std::vector<std::unique_ptr<Scratch>> scratch_ ABSL_GUARDED_BY(mutex_);
+  mutable ScratchPool<Scratch> scratch_;
 };
 
 }  // namespace octogate::router

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/strings.h"
@@ -88,6 +89,7 @@ class RoutingBuilder {
       routing->members.push_back(member);
     }
     OCTOGATE_ASSIGN_OR_RETURN(routing->fallback, Find(node.router().fallback()));
+    OCTOGATE_RETURN_IF_ERROR(FindBelow(*routing));
     std::vector<CascadeHead> cascade;
     std::string trained;  // The names of the heads that learn.
     for (const v1::Head& head : node.router().heads()) {
@@ -137,24 +139,57 @@ class RoutingBuilder {
     std::vector<std::string> learned;
     bool has_examples = false;  // not descriptions alone
   };
-  NodeTexts TextsOf(const v1::Node& root) const {
+  static NodeTexts TextsOf(const std::vector<const v1::Node*>& nodes) {
     NodeTexts texts;
-    absl::flat_hash_set<const v1::Node*> seen = {&root};
-    std::vector<const v1::Node*> open = {&root};
-    while (!open.empty()) {
-      const v1::Node& node = *open.back();
-      open.pop_back();
-      if (!node.description().empty()) texts.examples.push_back(node.description());
-      texts.examples.insert(texts.examples.end(), node.examples().begin(), node.examples().end());
-      texts.learned.insert(texts.learned.end(), node.learned_examples().begin(),
-                           node.learned_examples().end());
-      texts.has_examples = texts.has_examples || node.examples_size() > 0;
-      for (const std::string& name : node.router().members()) {
-        const v1::Node* member = snapshot_.FindNode(name);
-        if (member != nullptr && seen.insert(member).second) open.push_back(member);
-      }
+    for (const v1::Node* node : nodes) {
+      if (!node->description().empty()) texts.examples.push_back(node->description());
+      texts.examples.insert(texts.examples.end(), node->examples().begin(), node->examples().end());
+      texts.learned.insert(texts.learned.end(), node->learned_examples().begin(),
+                           node->learned_examples().end());
+      texts.has_examples = texts.has_examples || node->examples_size() > 0;
     }
     return texts;
+  }
+
+  // Finds the nodes whose texts are those of each member: itself and all below it. A node below
+  // many sub-routers is there many times, so that a small graph may mean very many texts.
+  absl::Status FindBelow(const RouterRouting& routing) {
+    below_.clear();
+    size_t texts = 0;
+    size_t bytes = 0;
+    const auto count = [&](const auto& some) {
+      texts += static_cast<size_t>(some.size());
+      for (const std::string& text : some) bytes += text.size();
+    };
+    for (const v1::Node* root : routing.members) {
+      std::vector<const v1::Node*>& nodes = below_.emplace_back();
+      absl::flat_hash_set<const v1::Node*> seen = {root};
+      std::vector<const v1::Node*> open = {root};
+      while (!open.empty()) {
+        const v1::Node& node = *open.back();
+        open.pop_back();
+        nodes.push_back(&node);
+        ++texts;
+        bytes += node.description().size();
+        count(node.examples());
+        count(node.learned_examples());
+        if (texts > kMaxRouterTexts || bytes > kMaxRouterTextBytes) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              "its members and the nodes below them have more than ", kMaxRouterTexts,
+              " examples and descriptions, or ", kMaxRouterTextBytes >> 20,
+              " MiB of them, where a node counts for every member that leads to it; give them "
+              "fewer examples, or let fewer of its sub-routers lead to the same nodes"));
+        }
+        if (absl::Now() >= deadline_) {
+          return absl::DeadlineExceededError("looked for its members' examples until the deadline");
+        }
+        for (const std::string& name : node.router().members()) {
+          const v1::Node* member = snapshot_.FindNode(name);
+          if (member != nullptr && seen.insert(member).second) open.push_back(member);
+        }
+      }
+    }
+    return absl::OkStatus();
   }
 
   // What a router's heads learn, and when.
@@ -183,7 +218,7 @@ class RoutingBuilder {
     bool any_examples = false;
     bool fallback_is_member = false;
     for (const v1::Node* member : routing.members) {
-      texts.push_back(TextsOf(*member));
+      texts.push_back(TextsOf(below_[texts.size()]));
       any_examples = any_examples || texts.back().has_examples ||
                      (!in_vocabulary.empty() && in_vocabulary[texts.size() - 1]);
       fallback_is_member = fallback_is_member || member == routing.fallback;
@@ -438,6 +473,8 @@ class RoutingBuilder {
   const absl::Time deadline_;
   const RoutingSnapshot::Trained known_;
   RoutingSnapshot::Trained& used_;
+  // Of each member of the router that is built.
+  std::vector<std::vector<const v1::Node*>> below_;
 };
 
 RoutingSnapshot::RoutingSnapshot(v1::Graph graph, int64_t version)

@@ -1,6 +1,7 @@
 #ifndef OCTOGATE_ROUTER_ROUTER_H_
 #define OCTOGATE_ROUTER_ROUTER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -48,6 +49,11 @@ struct RouteOptions {
   CallContext context;
 };
 
+// Texts that a router's heads learn at most, with those of the nodes below its sub-routers: a node
+// counts for each member that leads to it, and as one text at least.
+inline constexpr size_t kMaxRouterTexts = 200'000;
+inline constexpr size_t kMaxRouterTextBytes = size_t{64} << 20;
+
 // What one version of a graph needs to decide: its routers with trained heads. Immutable, so that
 // any number of queries use it while the next version is built beside it.
 class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
@@ -58,6 +64,8 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
   // graphs give equal decisions). Heads whose settings and examples, and vectors of examples whose
   // model, are those of `previous` are taken from there, so that what a node learns trains nothing
   // again but the row of its token (Node.learned_examples). `graph` is valid and has its defaults.
+  // INVALID_ARGUMENT where a router has more texts to learn than kMaxRouterTexts or
+  // kMaxRouterTextBytes; nothing is copied before that is known.
   // FAILED_PRECONDITION names every token that the vocabulary of a causal head's model lacks; other
   // errors of `find` and of models are passed on with the router's name. Blocks until `deadline` at
   // most.

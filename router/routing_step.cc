@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "common/strings.h"
 #include "router/argument_check.h"
+#include "router/candidate_softmax.h"
 #include "router/prediction_set.h"
 
 namespace octogate::router {
@@ -208,7 +209,9 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     }
     const double confidence = probabilities[order.front()] * result->second;
     if (!ended_) best_confidence_ = std::max(best_confidence_, confidence);
-    int chosen = confidence >= head.threshold ? static_cast<int>(order.front()) : kNone;
+    // A head that knows nothing of the query gives all members 0: the first is not the best then.
+    const bool known = probabilities[order.front()] > 0;
+    int chosen = known && confidence >= head.threshold ? static_cast<int>(order.front()) : kNone;
     bool ends = chosen != kNone;
     if (head.coverage > 0) {
       const PredictionSet set =
@@ -216,7 +219,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
       ReportSet(set, result->second, probabilities, &score);
       const SetOutcome outcome = OutcomeOf(set);
       if (outcome != SetOutcome::kToken) chosen = kNone;
-      ends = outcome != SetOutcome::kOpen;
+      ends = outcome == SetOutcome::kFallback || chosen != kNone;
     }
     if (ended_) return;
     // Of the head that ends the cascade, or of the last one that could score.
@@ -267,8 +270,17 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     if (score.set_size() == 1) absl::StrAppend(&sentence, " alone");
     if (score.set_size() > kMaxNamesInReason) absl::StrAppend(&sentence, " and more");
     if (head.threshold == 0) {
-      absl::StrAppend(&sentence, ", all that there is: so high a coverage needs ",
-                      ExamplesForCoverage(head.coverage), " held-out examples at least");
+      const int64_t examples = ExamplesForCoverage(head.coverage);
+      if (routing_.members.size() < kManyClasses) {
+        absl::StrAppend(&sentence, ", all that there is: so high a coverage needs ", examples,
+                        " held-out examples at least");
+      } else {
+        // Too few examples, or too many whose own member got no probability at all.
+        absl::StrAppend(&sentence, ", all that there is: of ", routing_.members.size(),
+                        " members this head weighs ", kCandidates,
+                        " for each query, and the right one has to be among them that often, on ",
+                        examples, " held-out examples at least; lower the coverage");
+      }
     }
     return sentence;
   }
@@ -378,6 +390,10 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
         continue;
       }
       const v1::TokenScore& best = head.scores(0);
+      if (!(best.probability() > 0)) {
+        absl::StrAppend(&why, why.empty() ? "" : ", ", head.head(), " knew nothing of the query");
+        continue;
+      }
       absl::StrAppend(&why, why.empty() ? "" : ", ", head.head(), " was ",
                       TwoDigits(best.probability() * head.live_probability()), " sure of '",
                       best.node(), "' (", TwoDigits(head.threshold()), " needed)");

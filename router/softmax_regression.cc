@@ -173,9 +173,7 @@ absl::StatusOr<LinearModel> TrainSoftmax(const SparseRows& examples, const std::
       const auto* begin = examples.entries.data() + examples.begin[example];
       const auto* end = examples.entries.data() + examples.begin[example + 1];
       loops.add_rows(begin, end, model.weights.data(), model.stride, gradient.data());
-      if (!training.offsets.empty()) {
-        for (size_t c = 0; c < classes; ++c) gradient[c] += training.offsets[example * classes + c];
-      }
+      if (training.add_offsets != nullptr) training.add_offsets(example, gradient.data());
       // Probabilities minus the wanted ones.
       const auto label = static_cast<size_t>(labels[example]);
       const float max = *std::max_element(gradient.data(), gradient.data() + classes);

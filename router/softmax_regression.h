@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -42,10 +42,9 @@ struct SoftmaxTraining {
   double learning_rate = 0.5;
   // Probability of the wrong classes together that training aims at, in [0, 1).
   double smoothing = 0;
-  // Logits that are added to those of each example, those of all classes one example behind the
-  // other. Empty: none.
-  std::span<const float> offsets = {};
-  // Of each class, whether its weights stay zero, so that its logit is the offset. Empty: none.
+  // Adds to the logits of an example, one of each class, what is not learned. Empty: nothing.
+  std::function<void(uint32_t example, float* logits)> add_offsets = nullptr;
+  // Of each class, whether its weights stay zero, so that its logit is what is added. Empty: none.
   std::vector<bool> fixed = {};
 };
 

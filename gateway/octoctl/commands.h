@@ -87,6 +87,15 @@ ExitStatus LearnToken(Connection& connection, const TokenOptions& options, Forma
 ExitStatus ForgetToken(Connection& connection, const TokenOptions& options, Format format);
 ExitStatus EvaluateTokens(Connection& connection, const TokenOptions& options, Format format);
 
+// bench_commands.cc
+struct BenchOptions {
+  std::vector<std::string> suites;  // labelled queries; "-" is standard input
+  std::string router;
+  std::string tenant;
+  int calls = 1000;  // of Route that are timed, for each suite
+};
+ExitStatus BenchRoute(Connection& connection, const BenchOptions& options, Format format);
+
 // feedback_commands.cc
 struct FeedbackOptions {
   std::string trace_id;  // give

@@ -13,19 +13,19 @@ _octoctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --server|--timeout|-o|--output|--examples|--set|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style|--json-schema|--grammar) ((i++)) ;;
+      --server|--timeout|-o|--output|--examples|--set|--suite|--calls|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style|--json-schema|--grammar) ((i++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
     esac
   done
   local words=''
   case $prev in
-    -f|--filename|--out|--examples|--set|--graph|--traces|--json-schema|--grammar) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    -f|--filename|--out|--examples|--set|--suite|--graph|--traces|--json-schema|--grammar) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --router) words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
       case $command in
-        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback catalog view version completion --server --timeout --help --version' ;;
+        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback bench catalog view version completion --server --timeout --help --version' ;;
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
@@ -45,6 +45,7 @@ _octoctl() {
             list) words='--tenant -o' ;;
             promote) words="$(octoctl --timeout 1 feedback list -o name 2>/dev/null) --node --tenant --dry-run --expected-version -o" ;;
           esac ;;
+        bench) [[ -z $second ]] && words='route' || words='--suite --router --calls --tenant -o' ;;
         catalog)
           case $second in
             '') words='add get describe refresh link' ;;

@@ -27,6 +27,7 @@ constexpr char kFooter[] =
     "  octoctl replay --graph new.yaml\n"
     "  octoctl feedback give TRACE better calculator\n"
     "  octoctl catalog link shop \"which customers are from Norway\"\n"
+    "  octoctl bench route --suite labelled.tsv\n"
     "\n"
     "Exit status: 0 success; 1 diff found differences; 2 wrong command line or unreadable file;\n"
     "3 input refused; 4 not found; 5 another version is applied than expected; 6 no answer in\n"
@@ -59,6 +60,7 @@ struct Flags {
   FeedbackOptions feedback;
   ReplayOptions replay;
   CatalogOptions catalog;
+  BenchOptions bench;
   std::string resource;
   std::string name;
   std::string out_file;
@@ -90,6 +92,7 @@ class CommandLine {
     TokenCommands();
     FeedbackCommands();
     CatalogCommands();
+    BenchCommands();
   }
 
  private:
@@ -385,6 +388,39 @@ class CommandLine {
     sub->add_option("table", o.table, "only this table");
     sub->add_option("--tenant", o.tenant, "as this tenant sees it");
     OutputOption(sub);
+  }
+
+  void BenchCommands() {
+    Flags& f = flags_;
+    CLI::App* bench = app_.add_subcommand("bench", "measure what is applied");
+    bench->require_subcommand(1);
+    bench->fallthrough();
+
+    CLI::App* route = Add(*bench, "route", "measure a router on labelled queries, and its time",
+                          [&f](Connection& c) { return BenchRoute(c, f.bench, f.format); });
+    route
+        ->add_option(
+            "--suite", f.bench.suites,
+            "files as for 'tokens evaluate --set': lines of NODE, a tabulator and a query, "
+            "or JSON lines {\"node\": …, \"query\": …}; a node that is no member stands "
+            "for out of scope")
+        ->required();
+    route->add_option("--router", f.bench.router, "default: the graph's entry");
+    route->add_option("--tenant", f.bench.tenant, "whose queries these are, for limits");
+    route->add_option("--calls", f.bench.calls, "calls of Route that are timed, for each suite")
+        ->check(CLI::Range(1, 1'000'000))
+        ->capture_default_str();
+    OutputOption(route);
+    route->footer(
+        "Examples:\n"
+        "  octoctl bench route --suite labelled.tsv\n"
+        "  octoctl bench route --suite chat.tsv --suite sql.jsonl --router inner\n"
+        "  octoctl bench route --suite labelled.tsv -o json > before.json\n"
+        "\n"
+        "ACCURACY, CALIBRATION ERROR and RECALL (of the queries out of scope) are of every query,\n"
+        "drained nodes included. ROUTE is a whole call as this client sees it, one after the\n"
+        "other; DECISION the gateway's own part, and TOKENS what encoder and causal heads read\n"
+        "and write: the mean of a query.");
   }
 
   void ChangeOptions(CLI::App* sub) {

@@ -46,6 +46,22 @@ TEST(MetricsTest, CountsStatementsByCode) {
   EXPECT_THAT(text, HasSubstr("octogate_sql_statement_duration_seconds_count 1\n"));
 }
 
+TEST(MetricsTest, CountsWhatJudgesByKindAndOutcome) {
+  Metrics metrics;
+  metrics.OnJudged(Metrics::Judging::kChoice, absl::OkStatus());
+  metrics.OnJudged(Metrics::Judging::kVote, absl::OkStatus());
+  metrics.OnJudged(Metrics::Judging::kVote, absl::OkStatus());
+  metrics.OnJudged(Metrics::Judging::kVerification, absl::UnavailableError("gone"));
+  metrics.OnSessionKept();
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("octogate_choices_total{outcome=\"answered\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_choices_total{outcome=\"failed\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_votes_total{outcome=\"answered\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_verifications_total{outcome=\"answered\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_verifications_total{outcome=\"failed\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_sessions_kept_total 1\n"));
+}
+
 TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
   Metrics metrics;
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_")));

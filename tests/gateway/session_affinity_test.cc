@@ -86,6 +86,7 @@ TEST_F(SessionAffinityTest, AConversationStaysAndSaysWhereItWouldHaveGone) {
   EXPECT_EQ(Say("t", "what is 2 plus 3"), "sums") << "another session";
   EXPECT_EQ(Say("t", "find large files"), "files") << "the inner router has no hysteresis";
   EXPECT_EQ(Say("s", "find large files"), "music");
+  EXPECT_THAT(gateway_.server().metrics().Text(), HasSubstr("octogate_sessions_kept_total 2\n"));
 }
 
 TEST_F(SessionAffinityTest, TwoTenantsWithOneNameHaveTwoSessions) {

@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -256,6 +258,36 @@ TEST_F(TrafficReplayTest, ATraceIsExplainedByItsOwnVersion) {
   // By another version where one asks for it: its entry has another name.
   request.set_graph_version(2);
   EXPECT_EQ(Explain(request, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+// However many want an explanation at once, what cannot be had is refused with what to do, and
+// other calls get through.
+TEST_F(TrafficReplayTest, ManyExplanationsAtOnceHoldUpNothingElse) {
+  constexpr int kCallers = 60;
+  std::atomic<int> explained = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < kCallers; ++i) {
+    callers.emplace_back([&] {
+      v1::ExplainDecisionRequest request;
+      request.set_query("find the large files");
+      v1::ExplainDecisionResponse response;
+      const grpc::Status status = Explain(request, &response);
+      if (status.ok()) {
+        ++explained;
+      } else {
+        EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+        EXPECT_THAT(status.error_message(),
+                    HasSubstr("16 decisions wait to be explained; try again when some have been"));
+      }
+    });
+  }
+  EXPECT_TRUE(gateway_.Apply(WithMusic()).ok());
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_GE(explained, 1);
+  v1::ExplainDecisionRequest request;
+  request.set_query("find the large files");
+  v1::ExplainDecisionResponse response;
+  EXPECT_TRUE(Explain(request, &response).ok());
 }
 
 TEST_F(TrafficReplayTest, AQueryIsExplainedWithoutATrace) {

@@ -172,6 +172,50 @@ TEST_F(EncoderEnsembleTest, LearnsAndIsDeterministic) {
             absl::StatusCode::kDeadlineExceeded);
 }
 
+// Pool weights of very many classes are fitted to examples of all kinds.
+TEST_F(EncoderEnsembleTest, HeldOutExamplesAskedAboutAreSpreadOverClassesAndNone) {
+  for (int iteration = 0; iteration < 30; ++iteration) {
+    const size_t classes = iteration % 3 == 0 ? 3 + random_() % 500 : 512 + random_() % 9500;
+    const int rounds = iteration % 2 == 0 ? 1 : kHeldOutParts;
+    std::vector<std::pair<std::string_view, int>> left_out;
+    for (size_t c = 0; c < classes; ++c) {
+      for (size_t i = random_() % 4; i > 0; --i) left_out.emplace_back("", static_cast<int>(c));
+    }
+    const size_t own = left_out.size();
+    for (size_t i = random_() % 3000; i > 0; --i) {
+      left_out.emplace_back("", static_cast<int>(classes));
+    }
+    const auto chosen = ChooseHeldOut(left_out, classes, rounds);
+    double stands_for_own = 0, stands_for_none = 0;
+    size_t last = 0;
+    for (size_t k = 0; k < chosen.size(); ++k) {
+      ASSERT_LT(chosen[k].place, left_out.size());
+      if (k > 0) {
+        ASSERT_GT(chosen[k].place, last) << "each once; seed " << seed_;
+      }
+      last = chosen[k].place;
+      (last < own ? stands_for_own : stands_for_none) += chosen[k].stands_for;
+    }
+    ASSERT_NEAR(stands_for_own, own, 1e-6 * own) << "seed " << seed_;
+    ASSERT_NEAR(stands_for_none, left_out.size() - own, 1e-6 * left_out.size()) << "seed " << seed_;
+    if (classes < 512) {
+      ASSERT_EQ(chosen.size(), left_out.size());
+      continue;
+    }
+    ASSERT_LE(chosen.size() * (classes + 1) * static_cast<size_t>(rounds), kMaxOpinions);
+    // No stretch of the classes is left out.
+    const size_t most = kMaxOpinions / static_cast<size_t>(rounds) / (classes + 1);
+    const size_t gap = own / (most / 2) + 2;
+    size_t before = 0;
+    for (const ChosenHeldOut& one : chosen) {
+      if (one.place >= own) break;
+      ASSERT_LE(one.place - before, gap) << "seed " << seed_;
+      before = one.place;
+    }
+    ASSERT_LE(own - before, gap) << "seed " << seed_;
+  }
+}
+
 TEST_F(EncoderEnsembleTest, PartsHoldOutEachExampleOnce) {
   const RoutingExamples examples = Subjects(7);
   size_t left_out = 0;

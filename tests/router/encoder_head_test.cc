@@ -64,6 +64,34 @@ class EncoderHeadTest : public testing::Test {
   std::shared_ptr<BagOfWordsModel> model_ = std::make_shared<BagOfWordsModel>();
 };
 
+// 70,000 texts of 4,096 values: refused when the first vectors have come, before there is room
+// made.
+TEST_F(EncoderHeadTest, VectorsOfVeryManyExamplesAreRefused) {
+  class LongVectors final : public EmbeddingModel {
+   public:
+    void Embed(const v1::WorkerEmbedRequest& request, const CallContext&, EmbedDone done) override {
+      ++calls;
+      v1::WorkerEmbedResponse response;
+      for (int i = 0; i < request.inputs_size(); ++i) {
+        response.add_embeddings()->mutable_values()->Resize(4096, 0.1F);
+      }
+      done(std::move(response));
+    }
+    absl::StatusOr<std::string> Fingerprint(absl::Time) override { return "long"; }
+    int calls = 0;
+  };
+  std::vector<std::string> texts;
+  for (int i = 0; i < 70'000; ++i) texts.push_back(absl::StrCat("text ", i));
+  LongVectors model;
+  const absl::Status status =
+      ExampleEmbeddings::Make({texts.begin(), texts.end()}, model, absl::InfiniteFuture(), {})
+          .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("70000 examples with vectors of 4096 values are more "
+                                          "than the 65536 that there is room for"));
+  EXPECT_LT(model.calls, 10);
+}
+
 TEST_F(EncoderHeadTest, LearnsFromAFewExamples) {
   const auto classifier = Train(FilesAndSums());
   const auto files = Score(classifier, "list old files");

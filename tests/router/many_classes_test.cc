@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <random>
 #include <set>
@@ -25,8 +26,7 @@
 namespace octogate::router {
 namespace {
 
-constexpr SoftmaxTraining kTraining = {
-    .epochs = 5, .seed = 1, .learning_rate = 0.15, .smoothing = 0.1};
+const SoftmaxTraining kTraining = {.epochs = 5, .seed = 1, .learning_rate = 0.15, .smoothing = 0.1};
 
 class ManyClassesTest : public testing::Test {
  protected:
@@ -201,6 +201,31 @@ TEST_F(ManyClassesTest, MeansListsAndCandidatesAreThoseOfPlainLoops) {
       finder.Find(rows.entries.data() + rows.begin[i], rows.entries.data() + rows.begin[i + 1],
                   count, &found);
       ASSERT_EQ(found, wanted);
+    }
+  }
+}
+
+// Every class is held out of, however many there are.
+TEST_F(ManyClassesTest, HeldOutExamplesAreSpreadOverAll) {
+  for (int round = 0; round < 50; ++round) {
+    std::vector<uint32_t> selected;
+    const size_t count = 1 + Below(round < 25 ? 500 : 60'000);
+    for (uint32_t i = 0; selected.size() < count; ++i) {
+      if (Below(10) != 0) selected.push_back(i);
+    }
+    const CandidateSplit split = HoldOutForCalibration(selected);
+    std::vector<uint32_t> all;
+    std::merge(split.kept.begin(), split.kept.end(), split.left_out.begin(), split.left_out.end(),
+               std::back_inserter(all));
+    ASSERT_EQ(all, selected);
+    ASSERT_GE(split.left_out.size(), 1);
+    ASSERT_LE(split.left_out.size(), std::min<size_t>(4000, selected.size() / 5 + 1));
+    // The most that may be between two of them, and behind the last.
+    const size_t gap = std::max<size_t>(5, selected.size() / 2000 + 1);
+    size_t since = 0;
+    for (const uint32_t i : selected) {
+      since = std::binary_search(split.left_out.begin(), split.left_out.end(), i) ? 0 : since + 1;
+      ASSERT_LT(since, gap);
     }
   }
 }
@@ -460,6 +485,55 @@ TEST_F(ManyClassesTest, ARouterOfManyMembersRoutesLearnsAndDrains) {
   const v1::Decision drained = route(known, {"n9"});
   for (const v1::TokenScore& score : drained.heads(0).scores()) EXPECT_NE(score.node(), "n9");
   EXPECT_TRUE(route("明日の天気は").fallback());
+
+  // Even where any confidence will do, nothing known of a query is no reason to take the first.
+  graph.mutable_spec()->mutable_nodes(0)->mutable_router()->mutable_heads(0)->set_threshold(0);
+  const auto eager = RoutingSnapshot::Build(graph, 2, {}, absl::InfiniteFuture(), snapshot->get());
+  ASSERT_TRUE(eager.ok()) << eager.status();
+  const auto route_eagerly = [&](const std::string& query) {
+    v1::Decision result;
+    (*eager)->Route("main", query, {},
+                    [&](absl::StatusOr<v1::Decision> decision) { result = *decision; });
+    return result;
+  };
+  EXPECT_EQ(route_eagerly(known).node(), "n9");
+  const v1::Decision nothing = route_eagerly("明日の天気は");
+  EXPECT_TRUE(nothing.fallback());
+  EXPECT_EQ(nothing.reason(),
+            "lexical knew nothing of the query, so the fallback 'other' takes it");
+}
+
+// A coverage that cannot be had says why that is, which is not the same as with few members.
+TEST_F(ManyClassesTest, ACoverageBeyondWhatIsWeighedIsNamed) {
+  v1::Graph graph;
+  graph.mutable_metadata()->set_name("many");
+  v1::Node& main = *graph.mutable_spec()->add_nodes();
+  main.set_name("main");
+  main.mutable_router()->set_fallback("other");
+  v1::Head& head = *main.mutable_router()->add_heads();
+  head.set_coverage(0.999);
+  head.mutable_lexical()->set_hash_bits(12);
+  head.mutable_lexical()->set_epochs(2);
+  head.mutable_lexical()->set_seed(1);
+  for (size_t c = 0; c < kManyClasses; ++c) {
+    v1::Node& node = *graph.mutable_spec()->add_nodes();
+    node.set_name(absl::StrCat("n", c));
+    node.mutable_tool()->set_tool("reply");
+    graph.mutable_spec()->mutable_nodes(0)->mutable_router()->add_members(node.name());
+    node.add_examples(Text(c));
+  }
+  v1::Node& other = *graph.mutable_spec()->add_nodes();
+  other.set_name("other");
+  other.mutable_tool()->set_tool("reply");
+  const auto snapshot = RoutingSnapshot::Build(graph, 1, {}, absl::InfiniteFuture());
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  v1::Decision result;
+  (*snapshot)->Route("main", graph.spec().nodes(7).examples(0), {},
+                     [&](absl::StatusOr<v1::Decision> decision) { result = *decision; });
+  EXPECT_TRUE(result.fallback());
+  EXPECT_THAT(result.reason(),
+              testing::HasSubstr("of 512 members this head weighs 32 for each query, and the right "
+                                 "one has to be among them that often, on 999 held-out examples"));
 }
 
 }  // namespace

@@ -246,6 +246,32 @@ TEST_F(OutcomePredictorTest, AgreementAndLengthRaiseTheProbabilityOfAnAnswer) {
   EXPECT_TRUE(answers.OfTwo(given(0, "", 10), given(1, "C", 100)).second);
 }
 
+// Two queries on which both answered say little of pairs: what is known of each member stays.
+TEST_F(OutcomePredictorTest, FewPairsLeaveWhatIsKnownOfTheFirst) {
+  SCOPED_TRACE(seed_);
+  OutcomeSet outcomes = RandomOutcomes(
+      600, 2, [](int, int member) { return member == 0 ? 0.95 : 0.9; }, false);
+  for (size_t q = 0; q < 2; ++q) {
+    for (MemberOutcome& outcome : outcomes.queries[q].members) {
+      outcome.has_answer = true;
+      outcome.answer = q == 0 ? "same" : outcome.correct ? "right" : "wrong";
+    }
+  }
+  const auto predictor = OutcomePredictor::Train(outcomes, absl::InfiniteFuture());
+  ASSERT_TRUE(predictor.ok()) << predictor.status();
+  const AnswerPredictor answers(outcomes, **predictor);
+  const std::vector<double> logits = (*predictor)->Logits(RandomQuery(1));
+  const GivenAnswer first = {.member = 0, .answer = "x", .query_logit = logits[0]};
+  const GivenAnswer same = {.member = 1, .answer = "x", .query_logit = logits[1]};
+  const GivenAnswer other = {.member = 1, .answer = "y", .query_logit = logits[1]};
+  const double alone = Sigmoid(answers.OfAnswer(first));
+  ASSERT_GT(alone, 0.85);
+  EXPECT_NEAR(Sigmoid(answers.OfTwo(first, same).logit), alone, 0.1);
+  EXPECT_NEAR(Sigmoid(answers.OfTwo(first, other).logit), alone, 0.1);
+  EXPECT_NEAR(Sigmoid(answers.IfAsked(0, answers.OfAnswer(first), 1, logits[1])), alone, 0.1);
+  EXPECT_NEAR(Sigmoid(answers.OfPair(0, logits[0], 1, logits[1])), Sigmoid(logits[0]), 0.1);
+}
+
 TEST_F(OutcomePredictorTest, LogisticFitsHaveNoSlopeLeft) {
   SCOPED_TRACE(seed_);
   for (int round = 0; round < 20; ++round) {

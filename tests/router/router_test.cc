@@ -252,6 +252,66 @@ TEST_F(RouterTest, LoadsOctopusThroughTheGraph) {
   EXPECT_EQ(model_->score_request.prompt().template_().query(), "2+3");
 }
 
+// 600 sub-routers lead to one node with 400 examples: few lines, but 240,000 texts to learn.
+TEST_F(RouterTest, TextsBelowSubRoutersAreCountedBeforeTheyAreCopied) {
+  v1::Graph graph;
+  graph.mutable_metadata()->set_name("wide");
+  const auto add = [&](const std::string& name) {
+    v1::Node* node = graph.mutable_spec()->add_nodes();
+    node->set_name(name);
+    return node;
+  };
+  v1::Node* shared = add("shared");
+  shared->mutable_tool()->set_tool("reply");
+  for (int i = 0; i < 400; ++i) shared->add_examples(absl::StrCat("example ", i));
+  const auto make_router = [&](const std::string& name) {
+    v1::Node* node = add(name);
+    node->mutable_router()->set_fallback("shared");
+    node->mutable_router()->add_heads()->mutable_lexical()->set_hash_bits(4);
+    return node;
+  };
+  std::vector<std::string> names;
+  for (int i = 0; i < 600; ++i) {
+    names.push_back(absl::StrCat("r", i));
+    make_router(names.back())->mutable_router()->add_members("shared");
+  }
+  v1::Node* main = make_router("main");
+  for (const std::string& name : names) main->mutable_router()->add_members(name);
+  const absl::Status status = RoutingSnapshot::Build(graph, 1, {}, absl::InfiniteFuture()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("router 'main': its members and the nodes below them "
+                                          "have more than 200000 examples and descriptions"));
+  EXPECT_THAT(status.message(), HasSubstr("give them fewer examples, or let fewer"));
+  EXPECT_EQ(RoutingSnapshot::Build(graph, 1, {}, absl::InfinitePast()).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+// A few texts of very many bytes are as much.
+TEST_F(RouterTest, BytesBelowSubRoutersAreCountedToo) {
+  v1::Graph graph;
+  graph.mutable_metadata()->set_name("long");
+  v1::Node* shared = graph.mutable_spec()->add_nodes();
+  shared->set_name("shared");
+  shared->mutable_tool()->set_tool("reply");
+  for (int i = 0; i < 5; ++i) shared->add_examples(std::string(1 << 20, 'a'));
+  std::vector<std::string> names;
+  for (int i = 0; i <= 14; ++i) {
+    v1::Node* node = graph.mutable_spec()->add_nodes();
+    node->set_name(absl::StrCat("r", i));
+    node->mutable_router()->set_fallback("shared");
+    node->mutable_router()->add_heads()->mutable_lexical()->set_hash_bits(4);
+    if (i == 0) continue;
+    node->mutable_router()->add_members("shared");
+    names.push_back(node->name());
+  }
+  for (const std::string& name : names) {
+    graph.mutable_spec()->mutable_nodes(1)->mutable_router()->add_members(name);
+  }
+  const absl::Status status = RoutingSnapshot::Build(graph, 1, {}, absl::InfiniteFuture()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("or 64 MiB of them"));
+}
+
 TEST_F(RouterTest, EqualGraphsDecideEqually) {
   const auto first = *Build();
   const auto second = *Build();

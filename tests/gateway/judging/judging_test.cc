@@ -120,6 +120,8 @@ TEST_F(JudgingTest, EnoughAgreementSavesCalls) {
   const Answer answer = gateway_.Generate(Ask("q"));
   EXPECT_EQ(answer.text(), "It must be (B)");
   EXPECT_EQ(answer.events.back().finished().calls(), 2);
+  EXPECT_THAT(gateway_.server().metrics().Text(),
+              HasSubstr("octogate_votes_total{outcome=\"answered\"} 1\n"));
 }
 
 TEST_F(JudgingTest, ExpectedAccuracyWeighs) {

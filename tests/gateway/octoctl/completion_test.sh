@@ -26,6 +26,8 @@ expect "learn forget evaluate" tokens ""
 expect "--examples --expected-version" tokens learn --ex
 expect "--set" tokens evaluate --s
 expect "give list promote" feedback ""
+expect "route" bench ""
+expect "--suite" bench route --s
 expect "--explain" route --e
 expect "catalog" cat
 expect "add get describe refresh link" catalog ""

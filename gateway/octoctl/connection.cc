@@ -20,6 +20,8 @@ std::string Hint(const grpc::Status& status, const std::string& server) {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return "give it more time with --timeout SECONDS";
     case grpc::StatusCode::NOT_FOUND:
+      // The message says it itself.
+      if (status.error_message().find("see octoctl") != std::string::npos) return "";
       return "see what there is with 'octoctl get nodes', 'octoctl get models', 'octoctl get "
              "versions' or 'octoctl get traces'";
     case grpc::StatusCode::ABORTED:

@@ -224,10 +224,11 @@ class CommandLine {
     grammar->add_option("--grammar", f.query.grammar,
                         "a text of the grammar in this file, in the notation of GBNF");
     grammar->require_option(0, 1);
-    ask->footer("Examples:\n"
-                "  octoctl ask 'Weather in Paris as JSON' --json\n"
-                "  octoctl ask 'Weather in Paris' --node small --json-schema weather.schema.json\n"
-                "  octoctl ask 'Is 7 a prime number?' --grammar yes-no.gbnf");
+    ask->footer(
+        "Examples:\n"
+        "  octoctl ask 'Weather in Paris as JSON' --json\n"
+        "  octoctl ask 'Weather in Paris' --node small --json-schema weather.schema.json\n"
+        "  octoctl ask 'Is 7 a prime number?' --grammar yes-no.gbnf");
 
     CLI::App* explain = Add("explain", "draw the steps that a past query took",
                             [&f](Connection& c) { return Explain(c, f.name, f.format); });

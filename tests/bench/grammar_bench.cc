@@ -98,9 +98,9 @@ void Follow(const std::shared_ptr<const CompiledGrammar>& grammar, const Tokeniz
       if (accepted) continue;
       ++times.refused;
       const auto split = ids.begin() + static_cast<ptrdiff_t>(i);
-      times.refused_texts.push_back(
-          absl::StrCat(tokenizer.Decode(std::vector<int32_t>(ids.begin(), split), false), " <HERE> ",
-                       tokenizer.Decode(std::vector<int32_t>(split, ids.end()), false)));
+      times.refused_texts.push_back(absl::StrCat(
+          tokenizer.Decode(std::vector<int32_t>(ids.begin(), split), false), " <HERE> ",
+          tokenizer.Decode(std::vector<int32_t>(split, ids.end()), false)));
       break;
     }
   }
@@ -155,8 +155,8 @@ std::string ManyWays(int ways, int tail) {
   std::string text = "root ::= ";
   for (int i = 0; i < ways; ++i) absl::StrAppend(&text, i == 0 ? "" : " | ", "r", i);
   for (int i = 0; i < ways; ++i) {
-    absl::StrAppend(&text, "\nr", i, " ::= [ -~]* [", std::string(1, static_cast<char>('a' + i % 26)),
-                    "-z] [ -~]{", tail + i, "}");
+    absl::StrAppend(&text, "\nr", i, " ::= [ -~]* [",
+                    std::string(1, static_cast<char>('a' + i % 26)), "-z] [ -~]{", tail + i, "}");
   }
   return text;
 }
@@ -165,9 +165,9 @@ void MeasureHostile(const std::string& name, const std::string& notation,
                     const Vocabulary& vocabulary, bench::Report* report) {
   auto start = Clock::now();
   const auto parsed = ParseGrammar(notation);
-  const auto grammar = parsed.ok() ? CompiledGrammar::Compile(*parsed, vocabulary.trie)
-                                   : absl::StatusOr<std::shared_ptr<const CompiledGrammar>>(
-                                         parsed.status());
+  const auto grammar =
+      parsed.ok() ? CompiledGrammar::Compile(*parsed, vocabulary.trie)
+                  : absl::StatusOr<std::shared_ptr<const CompiledGrammar>>(parsed.status());
   const std::string title = absl::StrCat("hostile: ", name);
   report->Add({.name = title + ", compile", .value = MicrosecondsSince(start) / 1e3, .unit = "ms"});
   if (!grammar.ok()) {
@@ -237,8 +237,10 @@ int Main(int argc, char** argv) {
   MeasureHostile("100 ways", ManyWays(100, 300), vocabulary, &report);
   MeasureHostile("2000 ways", ManyWays(2000, 20), vocabulary, &report);
   MeasureHostile("long tail", "root ::= [ -~]* [a-z] [ -~]{20000}", vocabulary, &report);
-  MeasureHostile("nested", "root ::= \"(\" root \")\" | (a | b)* \na ::= (b | [a-z ])*\nb ::= "
-                 "(a | [a-f ])* [a-z]", vocabulary, &report);
+  MeasureHostile("nested",
+                 "root ::= \"(\" root \")\" | (a | b)* \na ::= (b | [a-z ])*\nb ::= "
+                 "(a | [a-f ])* [a-z]",
+                 vocabulary, &report);
   MeasureHostile("repetition", "root ::= ([a-z ]{0,300} [a-f]){0,300}", vocabulary, &report);
   return report.Print();
 }

@@ -55,9 +55,8 @@ TEST(RequestValidation, GrammarsOfRequestsAreWhatARequestCanSay) {
   ExpectInvalid("grammar", [](auto& r) { r.mutable_grammar(); });
   ExpectInvalid("grammar.sql", [](auto& r) { r.mutable_grammar()->mutable_sql(); });
   ExpectInvalid("grammar.ebnf", [](auto& r) { r.mutable_grammar()->set_ebnf(""); });
-  ExpectInvalid("grammar.ebnf", [](auto& r) {
-    r.mutable_grammar()->set_ebnf(std::string((256 << 10) + 1, ' '));
-  });
+  ExpectInvalid("grammar.ebnf",
+                [](auto& r) { r.mutable_grammar()->set_ebnf(std::string((256 << 10) + 1, ' ')); });
   ExpectInvalid("grammar.json_schema", [](auto& r) {
     r.mutable_grammar()->set_json_schema(std::string((256 << 10) + 1, ' '));
   });

@@ -52,8 +52,8 @@ struct DraftTreeMasks {
 };
 
 // Node i holds tokens[i] and follows node parents[i], which is before it, or, where that is -1, the
-// answer so far. INVALID_ARGUMENT for a malformed tree; fails as FillMask does where the mask before
-// the tree cannot be had.
+// answer so far. INVALID_ARGUMENT for a malformed tree; fails as FillMask does where the mask
+// before the tree cannot be had.
 absl::Status FillDraftTreeMasks(const TokenConstraint& constraint, std::span<const int32_t> parents,
                                 std::span<const int32_t> tokens, DraftTreeMasks& masks);
 

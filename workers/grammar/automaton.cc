@@ -191,9 +191,8 @@ absl::StatusOr<Automaton> AutomatonBuilder::Build(uint32_t start, uint32_t final
   number(std::move(first));
   // Determinising may take exponential time; then the nondeterministic automaton has to do.
   size_t work = 0;
-  const size_t max_work =
-      std::min<uint64_t>(budget_->determinising,
-                         std::clamp<size_t>(256 * edges_.size(), 1'000'000, 32 * max_states_));
+  const size_t max_work = std::min<uint64_t>(
+      budget_->determinising, std::clamp<size_t>(256 * edges_.size(), 1'000'000, 32 * max_states_));
   std::vector<std::pair<Symbol, uint32_t>> steps;
   for (size_t i = 0; i < sets.size(); ++i) {
     const std::vector<uint32_t> set = sets[i];

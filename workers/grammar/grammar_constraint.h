@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-
 #include "workers/engine/token_constraint.h"
 #include "workers/grammar/compiled_grammar.h"
 

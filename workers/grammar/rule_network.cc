@@ -151,10 +151,9 @@ class NetworkBuilder {
       }
     }
     OCTOGATE_ASSIGN_OR_RETURN(Automaton automaton, builder.Build(start, end));
-    OCTOGATE_ASSIGN_OR_RETURN(
-        automata_[rule],
-        LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule, RuleNetwork::kMaxStates,
-                               &budget_));
+    OCTOGATE_ASSIGN_OR_RETURN(automata_[rule],
+                              LoopInsteadOfRecursion(std::move(automaton), kFirstRule + rule,
+                                                     RuleNetwork::kMaxStates, &budget_));
     built_[rule] = true;
     total_states_ += automata_[rule].size();
     if (total_states_ > RuleNetwork::kMaxStates) {

@@ -148,9 +148,9 @@ void GrammarCache::EndOverdue() {
   {
     absl::MutexLock lock(&mutex_);
     for (auto& [key, entry] : entries_) {
-      const auto late = std::stable_partition(
-          entry.waiters.begin(), entry.waiters.end(),
-          [now](const Waiter& waiter) { return waiter.deadline > now; });
+      const auto late =
+          std::stable_partition(entry.waiters.begin(), entry.waiters.end(),
+                                [now](const Waiter& waiter) { return waiter.deadline > now; });
       std::move(late, entry.waiters.end(), std::back_inserter(overdue));
       entry.waiters.erase(late, entry.waiters.end());
     }
@@ -194,8 +194,8 @@ size_t GrammarCache::MakeRoom() {
   size_t entries = 0;
   for (Known& grammar : known) {
     grammar.bytes = BytesOf(*grammar.grammar) + grammar.key.size();
-    const bool fits = idle_bytes + grammar.bytes <= options_.max_idle_bytes &&
-                      entries < options_.max_entries;
+    const bool fits =
+        idle_bytes + grammar.bytes <= options_.max_idle_bytes && entries < options_.max_entries;
     if (fits || !grammar.idle) {
       bytes += grammar.bytes;
       ++entries;

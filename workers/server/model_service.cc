@@ -103,8 +103,7 @@ absl::StatusOr<TokenTrie> MakeTrie(const LoadedModel& model) {
   }
   // The model may have more rows than its tokenizer has tokens; they spell nothing.
   bytes->resize(std::max(bytes->size(), static_cast<size_t>(model.config().vocab_size)));
-  return TokenTrie::Create(
-      {.bytes = *std::move(bytes), .end_ids = model.config().eos_token_ids});
+  return TokenTrie::Create({.bytes = *std::move(bytes), .end_ids = model.config().eos_token_ids});
 }
 
 }  // namespace
@@ -141,13 +140,12 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
   generation.skip_special_tokens = !request.keep_special_tokens();
   generation.deadline = Bounded(deadline);
 
-  Engine::EventCallback on_event = [tokenizer = model_->tokenizer,
-                                    with_logprobs = request.top_logprobs() > 0,
-                                    on_message = std::move(on_message),
-                                    on_done](const GenerateEvent& event) {
-    on_message(ToMessage(event, *tokenizer, with_logprobs));
-    if (event.finish != FinishReason::kNone) on_done(event.status);
-  };
+  Engine::EventCallback on_event =
+      [tokenizer = model_->tokenizer, with_logprobs = request.top_logprobs() > 0,
+       on_message = std::move(on_message), on_done](const GenerateEvent& event) {
+        on_message(ToMessage(event, *tokenizer, with_logprobs));
+        if (event.finish != FinishReason::kNone) on_done(event.status);
+      };
   if (!request.has_grammar()) {
     return model_->engine->Submit(std::move(generation), std::move(on_event));
   }
@@ -157,18 +155,17 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
   }
   auto handle = std::make_shared<Generation>();
   const absl::Time grammar_deadline = generation.deadline;
-  grammars_.Get(
-      request.grammar(), grammar_deadline,
-      [this, handle, on_done = std::move(on_done), on_event = std::move(on_event),
-       generation = std::make_shared<GenerateRequest>(std::move(generation))](
-          absl::StatusOr<GrammarCache::Compiled> grammar) {
-        if (!grammar.ok()) return on_done(Annotate(grammar.status(), "grammar"));
-        generation->constraint = std::make_shared<GrammarConstraint>(
-            GrammarMatcher(*std::move(grammar)), generation->stop_token_ids);
-        const auto submitted =
-            model_->engine->Submit(std::move(*generation), std::move(on_event), handle);
-        if (!submitted.ok()) on_done(submitted.status());
-      });
+  grammars_.Get(request.grammar(), grammar_deadline,
+                [this, handle, on_done = std::move(on_done), on_event = std::move(on_event),
+                 generation = std::make_shared<GenerateRequest>(std::move(generation))](
+                    absl::StatusOr<GrammarCache::Compiled> grammar) {
+                  if (!grammar.ok()) return on_done(Annotate(grammar.status(), "grammar"));
+                  generation->constraint = std::make_shared<GrammarConstraint>(
+                      GrammarMatcher(*std::move(grammar)), generation->stop_token_ids);
+                  const auto submitted =
+                      model_->engine->Submit(std::move(*generation), std::move(on_event), handle);
+                  if (!submitted.ok()) on_done(submitted.status());
+                });
   return handle;
 }
 

@@ -12,8 +12,8 @@
 
 namespace octogate::workers {
 
-inline constexpr size_t kMaxGrammarBytes = size_t{256} << 10;   // of a schema, of rules
-inline constexpr size_t kMaxSqlNameBytes = size_t{1} << 20;     // of all tables and columns
+inline constexpr size_t kMaxGrammarBytes = size_t{256} << 10;  // of a schema, of rules
+inline constexpr size_t kMaxSqlNameBytes = size_t{1} << 20;    // of all tables and columns
 
 // Reads a grammar. INVALID_ARGUMENT for one that says nothing or is malformed, with the line and
 // column or the place in the schema, and for what of JSON Schema is not supported;

@@ -137,8 +137,8 @@ TEST_F(GrammarEngine, AnAnswerThatNeedsTooMuchWorkEndsAlone) {
     many += "\nr" + std::to_string(i) + " ::= [ -~]* [" + std::string(1, 'a' + i % 26) +
             "-z] [ -~]{" + std::to_string(20 + i % 7) + "}";
   }
-  const auto compiled = CompiledGrammar::Compile(
-      *ParseGrammar(many), normal->shared_trie(), {.precompute_work = 0, .step_work = 100'000});
+  const auto compiled = CompiledGrammar::Compile(*ParseGrammar(many), normal->shared_trie(),
+                                                 {.precompute_work = 0, .step_work = 100'000});
   ASSERT_TRUE(compiled.ok()) << compiled.status();
   const auto hostile = *compiled;
   std::vector<GenerateRequest> requests;
@@ -260,7 +260,8 @@ TEST_F(GrammarEngine, DraftTreesAreMaskedNodeByNode) {
   const std::vector<int32_t> deep(2000, open);
   std::vector<int32_t> chain(deep.size());
   std::iota(chain.begin(), chain.end(), -1);
-  ASSERT_TRUE(FillDraftTreeMasks(GrammarConstraint(GrammarMatcher(*nested)), chain, deep, masks).ok());
+  ASSERT_TRUE(
+      FillDraftTreeMasks(GrammarConstraint(GrammarMatcher(*nested)), chain, deep, masks).ok());
   EXPECT_TRUE(masks.allowed.front());
   EXPECT_FALSE(masks.allowed.back());
   const std::vector<int32_t> itself = {0};

@@ -104,8 +104,8 @@ class WorkerServerGrammarTest : public WorkerServerTest {
     return *compiled;
   }
 
-  // Ends that the model comes upon by chance: to it all tokens are much alike, and one that ends the
-  // answer is rare.
+  // Ends that the model comes upon by chance: to it all tokens are much alike, and one that ends
+  // the answer is rare.
   std::vector<std::string> ManyStopTokens() const {
     std::vector<std::string> tokens;
     for (int32_t id = 0; id < Model().tokenizer->vocab_size() && tokens.size() < 60; ++id) {
@@ -224,7 +224,8 @@ TEST_F(WorkerServerGrammarTest, AnswersAreTheSameAloneAndTogether) {
   v1::WorkerGrammar schema;
   schema.set_json_schema(kSchema);
   std::vector<v1::WorkerGenerateRequest> requests;
-  for (const v1::WorkerGrammar& grammar : {Json(), schema, Rules("answer ::= [a-z ]{5,30} \".\"")}) {
+  for (const v1::WorkerGrammar& grammar :
+       {Json(), schema, Rules("answer ::= [a-z ]{5,30} \".\"")}) {
     for (int i = 0; i < 2; ++i) requests.push_back(Request(grammar, 25, 1));
   }
   requests.push_back(WorkerServerTest::Request("without", 25));
@@ -327,8 +328,9 @@ std::string TooManyWays() {
   std::string text = "answer ::= r0";
   for (int i = 1; i < 3000; ++i) text += " | r" + std::to_string(i);
   for (int i = 0; i < 3000; ++i) {
-    text += "\nr" + std::to_string(i) + " ::= [ -~]* [" + std::string(1, static_cast<char>('a' + i % 26)) +
-            "-z] [ -~]{" + std::to_string(20 + i % 7) + "}";
+    text += "\nr" + std::to_string(i) + " ::= [ -~]* [" +
+            std::string(1, static_cast<char>('a' + i % 26)) + "-z] [ -~]{" +
+            std::to_string(20 + i % 7) + "}";
   }
   return text;
 }
@@ -345,7 +347,8 @@ TEST_F(WorkerServerGrammarTest, HostileGrammarsHurtThemselvesOnly) {
   std::vector<Answer> answers(3);
   std::vector<std::thread> threads;
   for (size_t i = 0; i < hostile.size(); ++i) {
-    threads.emplace_back([&, i] { hostile_answers[i] = Generate(Request(Rules(hostile[i]), 200, 1)); });
+    threads.emplace_back(
+        [&, i] { hostile_answers[i] = Generate(Request(Rules(hostile[i]), 200, 1)); });
   }
   for (Answer& answer : answers) threads.emplace_back([&] { answer = Generate(normal); });
   for (std::thread& thread : threads) thread.join();
@@ -368,9 +371,8 @@ TEST_F(WorkerServerGrammarTest, AGrammarIsCompiledOnceForAll) {
   const auto& service = static_cast<const ModelService&>(server_->model());
   std::vector<std::thread> threads;
   for (int i = 0; i < 6; ++i) {
-    threads.emplace_back([&, request = Request(Json(), 5)] {
-      EXPECT_TRUE(Generate(request).status.ok());
-    });
+    threads.emplace_back(
+        [&, request = Request(Json(), 5)] { EXPECT_TRUE(Generate(request).status.ok()); });
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(service.grammars().stats().compiled, 1u);

@@ -298,6 +298,11 @@ void Catalog::ResolveKeys() {
       for (KeyEdge& edge : edges) {
         edge.group = edges.size() > 1 ? group : 0;
         if (edge.from != edge.to) edges_.push_back(edge);
+        if (edge.group == 0) continue;
+        std::vector<ColumnId>& columns =
+            composite_keys_[{edge.from.entry, edge.to.entry, edge.group}];
+        columns.push_back(edge.from);
+        columns.push_back(edge.to);
       }
     }
   }

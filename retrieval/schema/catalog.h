@@ -7,12 +7,14 @@
 #ifndef OCTOGATE_RETRIEVAL_SCHEMA_CATALOG_H_
 #define OCTOGATE_RETRIEVAL_SCHEMA_CATALOG_H_
 
+#include <algorithm>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -104,6 +106,17 @@ class Catalog {
   // The entry that is or holds the table, by its exact name or in any case; -1.
   int FindEntry(std::string_view table_name) const;
 
+  // Whether every column of the edge's key may be used: of a key of several columns one that may
+  // not takes the others with it.
+  template <typename Usable>
+  bool IsUsable(const KeyEdge& edge, const Usable& usable) const {
+    if (!usable(edge.from) || !usable(edge.to)) return false;
+    if (edge.group == 0) return true;
+    const auto key = composite_keys_.find({edge.from.entry, edge.to.entry, edge.group});
+    return key == composite_keys_.end() ||
+           std::all_of(key->second.begin(), key->second.end(), usable);
+  }
+
   const Column& column(ColumnId id) const { return entries_[id.entry]->columns[id.column]; }
   uint32_t number(ColumnId id) const { return entries_[id.entry].first_column + id.column; }
 
@@ -121,6 +134,9 @@ class Catalog {
   std::vector<std::shared_ptr<const CatalogTable>> tables_;  // by name
   std::vector<Entry> entries_;
   std::vector<KeyEdge> edges_;
+  // All columns of each key of several, by its entries and group.
+  absl::flat_hash_map<std::tuple<uint32_t, uint32_t, uint32_t>, std::vector<ColumnId>>
+      composite_keys_;
   absl::flat_hash_map<std::string, uint32_t> entry_by_name_;
   absl::flat_hash_map<std::string, uint32_t> entry_by_folded_name_;
   std::vector<std::string> warnings_;

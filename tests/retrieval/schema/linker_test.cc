@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <string>
 #include <utility>
@@ -268,6 +269,45 @@ TEST(Linker, ShowsOfAFamilyOnlyMembersThatAreAllowed) {
     EXPECT_THAT(Everything(some), Not(HasSubstr("20240103")));
     EXPECT_THAT(some.rendered, Not(HasSubstr("Town 03")));
     EXPECT_THAT(some.rendered, Not(HasSubstr("day 03")));
+  }
+}
+
+// A key of several columns is shown whole or not at all: half of one is a wrong join, and tells of
+// what is hidden.
+TEST(Linker, ShowsNoPartOfAKeyOfSeveralColumns) {
+  const auto index = LinkIndex::Build(
+      MakeCatalog({.name = "s",
+                   .tables = {{.name = "lines",
+                               .columns = {{.name = "shop", .type = "int"},
+                                           {.name = "number", .type = "int"},
+                                           {.name = "amount", .type = "int"}},
+                               .foreign_keys = {{{"shop", "number"}, "receipts", {}}}},
+                              {.name = "receipts",
+                               .columns = {{.name = "branch", .type = "int", .primary_key = true},
+                                           {.name = "running", .type = "int", .primary_key = true},
+                                           {.name = "cashier", .type = "text"}}}}}));
+  for (const RenderStyle style : {RenderStyle::kDdl, RenderStyle::kList}) {
+    for (const LinkMode mode : {LinkMode::kAuto, LinkMode::kFocused}) {
+      const LinkRequest request{.question = "amount of the lines of receipts by cashier and shop",
+                                .mode = mode,
+                                .style = style};
+      EXPECT_EQ(LinkOrDie(*index, request).joins.size(), 2U);
+      for (const auto& [table, columns] : std::map<std::string, std::vector<std::string>>{
+               {"lines", {"shop", "amount"}}, {"receipts", {"running", "cashier"}}}) {
+        const LinkResult result = LinkOrDie(*index, request, {.columns = {{table, columns}}});
+        EXPECT_TRUE(result.joins.empty());
+        EXPECT_THAT(result.rendered, Not(HasSubstr("FOREIGN")));
+        EXPECT_THAT(result.rendered, Not(HasSubstr("Foreign_keys")));
+        EXPECT_EQ(result.tables.size(), 2U);
+      }
+      // Nor where the budget ends within it.
+      for (size_t budget = 1; budget < 80; ++budget) {
+        LinkRequest small = request;
+        small.mode = LinkMode::kFocused;
+        small.token_budget = budget;
+        EXPECT_NE(LinkOrDie(*index, small).joins.size(), 1U);
+      }
+    }
   }
 }
 

@@ -324,6 +324,12 @@ absl::StatusOr<LinkResult> Link(const LinkIndex& index, const Visibility& visibl
           absl::StrCat("the question or its evidence is not valid UTF-8 at byte ", bad));
     }
   }
+  const Catalog* const vectors = options.dense == nullptr ? nullptr : options.dense->catalog();
+  if (vectors != nullptr && vectors != &index.catalog()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the vectors are of the catalog ", vectors->version(), ", the index is of ",
+                     index.catalog().version(), "; build both from the same catalog"));
+  }
   return Linking(index, visible, request, options).Run();
 }
 

@@ -34,9 +34,18 @@ struct CatalogOptions {
   bool operator==(const CatalogOptions&) const = default;
 };
 
+// What kind of values a column has, as bits: for questions that ask for one (word_senses.h).
+enum ColumnKind : uint8_t {
+  kTimeColumn = 1,
+  kNumberColumn = 2,
+  kNameColumn = 4,  // of people and things
+  kPrimaryKeyColumn = 8,
+};
+
 // One table and what is derived from it alone.
 struct CatalogTable {
   Table table;
+  std::vector<uint8_t> column_kinds;          // ColumnKind
   std::vector<uint64_t> column_fingerprints;  // of name, type, alias, descriptions, values
   uint64_t fingerprint = 0;                   // of all of it
   // For families: the name with digits as "#", and names and types of the columns.
@@ -118,6 +127,8 @@ class Catalog {
   }
 
   const Column& column(ColumnId id) const { return entries_[id.entry]->columns[id.column]; }
+  // ColumnKind bits. Side by side for all columns: reading many columns themselves takes longer.
+  uint8_t kind(ColumnId id) const { return kinds_[number(id)]; }
   uint32_t number(ColumnId id) const { return entries_[id.entry].first_column + id.column; }
 
  private:
@@ -133,6 +144,7 @@ class Catalog {
   CatalogOptions options_;
   std::vector<std::shared_ptr<const CatalogTable>> tables_;  // by name
   std::vector<Entry> entries_;
+  std::vector<uint8_t> kinds_;  // by number
   std::vector<KeyEdge> edges_;
   // All columns of each key of several, by its entries and group.
   absl::flat_hash_map<std::tuple<uint32_t, uint32_t, uint32_t>, std::vector<ColumnId>>

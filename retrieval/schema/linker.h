@@ -52,6 +52,7 @@ struct LinkWeights {
   float name = 0.6;   // the whole name in the question
   float table = 0.4;  // of the column's table
   float cue = 0.1;    // the question's kind and the column's (word_senses.h)
+  float prior = 0.3;  // how often columns like it are read at all; in ScoreParts beside the cue
 };
 
 struct LinkRequest {

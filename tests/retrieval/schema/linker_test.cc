@@ -344,6 +344,48 @@ TEST(Linker, TakesDenseHitsIntoAccountUnlessTheyAreHidden) {
   EXPECT_THAT(Everything(result), Not(HasSubstr("full_name")));
 }
 
+// Every word of the question is in many tables and many columns; together they are in one table.
+TEST(Linker, OfManyTablesFindsTheOneThatHasAllWordsOfTheQuestion) {
+  const uint64_t seed = NewSeed();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  const std::vector<std::string> sources = {"crm", "erp", "web", "billing", "support", "finance"};
+  const std::vector<std::string> things = {"customer", "invoice",  "product",  "campaign",
+                                           "ticket",   "supplier", "contract", "device"};
+  const std::vector<std::string> aspects = {"summary", "snapshot", "history", "forecast",
+                                            "target",  "quality",  "audit"};
+  const std::vector<std::string> fields = {"currency", "margin",   "discount", "browser",
+                                           "severity", "capacity", "revenue",  "timezone"};
+  const auto pick = [&](const auto& items) { return items[random() % items.size()]; };
+  Schema schema{.name = "warehouse"};
+  for (const std::string& source : sources) {
+    for (const std::string& thing : things) {
+      for (const std::string& aspect : aspects) {
+        Table table{.name = absl::StrCat(source, "_", thing, "_", aspect)};
+        for (const std::string& field : fields) {
+          table.columns.push_back({.name = absl::StrCat(pick(things), "_", field)});
+        }
+        schema.tables.push_back(std::move(table));
+      }
+    }
+  }
+  const auto index = LinkIndex::Build(MakeCatalog(std::move(schema)));
+  int found = 0;
+  for (int round = 0; round < 50; ++round) {
+    const std::string source = pick(sources), thing = pick(things), aspect = pick(aspects);
+    const LinkResult result =
+        LinkOrDie(*index, {.question = absl::StrCat("What is the ", pick(fields), " in the ",
+                                                    source, " ", aspect, " of each ", thing, "?")});
+    found += std::any_of(result.tables.begin(), result.tables.end(),
+                         [&](const LinkedTable& table) {
+                           return table.name == absl::StrCat(source, "_", thing, "_", aspect);
+                         })
+                 ? 1
+                 : 0;
+  }
+  EXPECT_GE(found, 45);
+}
+
 TEST(Linker, RefusesBadQuestions) {
   const auto index = LinkIndex::Build(MakeCatalog(Shop()));
   const auto visible = index->See({});

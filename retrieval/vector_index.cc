@@ -468,6 +468,12 @@ size_t VectorIndex::Remove(std::span<const int64_t> ids) {
   return count;
 }
 
+std::span<const float> VectorIndex::Vector(int64_t id) const {
+  const auto place = state_->places.find(id);
+  if (place == state_->places.end()) return {};
+  return {state_->rows[place->second], state_->rows.dimension};
+}
+
 absl::StatusOr<std::vector<VectorHit>> VectorIndex::Search(std::span<const float> query, size_t k,
                                                            const VectorSearch& search) const {
   if (query.size() != dimension()) {

@@ -90,6 +90,10 @@ class VectorIndex {
   absl::StatusOr<std::vector<VectorHit>> Search(std::span<const float> query, size_t k,
                                                 const VectorSearch& search = {}) const;
 
+  // The vector of this id, or nothing where it cannot be found. Valid until the next call that is
+  // not const.
+  std::span<const float> Vector(int64_t id) const;
+
   // Writes the index to a file, in the place of one that is there: a reader sees the old one or the
   // new one, whole. Errors of the file system as their codes.
   absl::Status Save(const std::string& path) const;

@@ -117,7 +117,7 @@ absl::StatusOr<std::vector<Schema>> ParseBirdMetadata(std::string_view text,
 }
 
 absl::StatusOr<std::vector<Schema>> ReadBirdMetadata(const std::string& path) {
-  OCTOGATE_ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path));
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path, kMaxJsonBytes));
   return ParseBirdMetadata(text, path);
 }
 

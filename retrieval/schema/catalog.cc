@@ -64,6 +64,18 @@ uint64_t FingerprintOf(const Column& column) {
   return hash.value();
 }
 
+uint8_t KindOf(const Column& column) {
+  const TypeClass type = ClassOf(column.type);
+  const std::string& name = column.name;
+  const bool names =
+      name.size() >= 4 && (absl::StrContains(name, "ame") || absl::StrContains(name, "itle") ||
+                           absl::StrContains(name, "NAME"));
+  return static_cast<uint8_t>((type == TypeClass::kTime ? kTimeColumn : 0) |
+                              (type == TypeClass::kNumber ? kNumberColumn : 0) |
+                              (names ? kNameColumn : 0) |
+                              (column.primary_key ? kPrimaryKeyColumn : 0));
+}
+
 absl::StatusOr<std::shared_ptr<const CatalogTable>> Normalize(Table table,
                                                               const CatalogOptions& options) {
   OCTOGATE_RETURN_IF_ERROR(CheckName(table.name, "a table"));
@@ -91,6 +103,7 @@ absl::StatusOr<std::shared_ptr<const CatalogTable>> Normalize(Table table,
     column.value_description = CleanDescription(column.value_description);
     if (options.guess_sensitive && IsSensitiveName(column.name)) column.sensitive = true;
     CleanValues(options, &column);
+    result->column_kinds.push_back(KindOf(column));
     result->column_fingerprints.push_back(FingerprintOf(column));
     all.Add(result->column_fingerprints.back());
     signature.Add(absl::AsciiStrToLower(column.name)).Add(absl::AsciiStrToLower(column.type));
@@ -235,6 +248,7 @@ void Catalog::GroupFamilies() {
     Entry& entry = entries_[i];
     entry.first_column = static_cast<uint32_t>(num_columns_);
     num_columns_ += entry->columns.size();
+    kinds_.insert(kinds_.end(), entry.table->column_kinds.begin(), entry.table->column_kinds.end());
     const auto add = [&](const CatalogTable& table) {
       entry_by_name_.emplace(table.table.name, i);
       entry_by_folded_name_.emplace(absl::AsciiStrToLower(table.table.name), i);
@@ -298,6 +312,11 @@ void Catalog::ResolveKeys() {
       for (KeyEdge& edge : edges) {
         edge.group = edges.size() > 1 ? group : 0;
         if (edge.from != edge.to) edges_.push_back(edge);
+        if (edge.group == 0) continue;
+        std::vector<ColumnId>& columns =
+            composite_keys_[{edge.from.entry, edge.to.entry, edge.group}];
+        columns.push_back(edge.from);
+        columns.push_back(edge.to);
       }
     }
   }

@@ -7,12 +7,14 @@
 #ifndef OCTOGATE_RETRIEVAL_SCHEMA_CATALOG_H_
 #define OCTOGATE_RETRIEVAL_SCHEMA_CATALOG_H_
 
+#include <algorithm>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -32,9 +34,18 @@ struct CatalogOptions {
   bool operator==(const CatalogOptions&) const = default;
 };
 
+// What kind of values a column has, as bits: for questions that ask for one (word_senses.h).
+enum ColumnKind : uint8_t {
+  kTimeColumn = 1,
+  kNumberColumn = 2,
+  kNameColumn = 4,  // of people and things
+  kPrimaryKeyColumn = 8,
+};
+
 // One table and what is derived from it alone.
 struct CatalogTable {
   Table table;
+  std::vector<uint8_t> column_kinds;          // ColumnKind
   std::vector<uint64_t> column_fingerprints;  // of name, type, alias, descriptions, values
   uint64_t fingerprint = 0;                   // of all of it
   // For families: the name with digits as "#", and names and types of the columns.
@@ -104,7 +115,20 @@ class Catalog {
   // The entry that is or holds the table, by its exact name or in any case; -1.
   int FindEntry(std::string_view table_name) const;
 
+  // Whether every column of the edge's key may be used: of a key of several columns one that may
+  // not takes the others with it.
+  template <typename Usable>
+  bool IsUsable(const KeyEdge& edge, const Usable& usable) const {
+    if (!usable(edge.from) || !usable(edge.to)) return false;
+    if (edge.group == 0) return true;
+    const auto key = composite_keys_.find({edge.from.entry, edge.to.entry, edge.group});
+    return key == composite_keys_.end() ||
+           std::all_of(key->second.begin(), key->second.end(), usable);
+  }
+
   const Column& column(ColumnId id) const { return entries_[id.entry]->columns[id.column]; }
+  // ColumnKind bits. Side by side for all columns: reading many columns themselves takes longer.
+  uint8_t kind(ColumnId id) const { return kinds_[number(id)]; }
   uint32_t number(ColumnId id) const { return entries_[id.entry].first_column + id.column; }
 
  private:
@@ -120,7 +144,11 @@ class Catalog {
   CatalogOptions options_;
   std::vector<std::shared_ptr<const CatalogTable>> tables_;  // by name
   std::vector<Entry> entries_;
+  std::vector<uint8_t> kinds_;  // by number
   std::vector<KeyEdge> edges_;
+  // All columns of each key of several, by its entries and group.
+  absl::flat_hash_map<std::tuple<uint32_t, uint32_t, uint32_t>, std::vector<ColumnId>>
+      composite_keys_;
   absl::flat_hash_map<std::string, uint32_t> entry_by_name_;
   absl::flat_hash_map<std::string, uint32_t> entry_by_folded_name_;
   std::vector<std::string> warnings_;

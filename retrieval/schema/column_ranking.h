@@ -2,9 +2,9 @@
 #ifndef OCTOGATE_RETRIEVAL_SCHEMA_COLUMN_RANKING_H_
 #define OCTOGATE_RETRIEVAL_SCHEMA_COLUMN_RANKING_H_
 
+#include <cstddef>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "retrieval/schema/lexical_search.h"
 #include "retrieval/schema/linker.h"
 #include "retrieval/schema/word_senses.h"
@@ -19,9 +19,8 @@ struct RankedColumn {
 };
 
 struct Ranking {
-  std::vector<RankedColumn> columns;            // best first, ties by id
-  absl::flat_hash_map<uint32_t, float> tables;  // scores of entries, of at most 1
-  size_t num_left_out = 0;                      // matched, but too weak to be ranked
+  std::vector<RankedColumn> columns;  // best first, ties by id
+  size_t num_left_out = 0;            // matched, but too weak to be ranked
 };
 
 // Each part is divided by its largest before it is weighted, so that parts are comparable. Tables

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
+#include "retrieval/schema/schema.h"
 
 namespace octogate::schema {
 namespace {
@@ -44,6 +45,11 @@ size_t FindTooDeep(std::string_view text) {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view source) {
+  if (text.size() > kMaxJsonBytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(ToAbsl(source), ": has ", text.size(),
+                                                     " bytes of JSON; at most ", kMaxJsonBytes,
+                                                     " are read; split it into several schemas"));
+  }
   if (const size_t bad = FindInvalidUtf8(text); bad != std::string_view::npos) {
     return absl::InvalidArgumentError(absl::StrCat(At(source, text, bad), ": is not valid UTF-8"));
   }

@@ -16,7 +16,7 @@
 namespace octogate::schema {
 
 // INVALID_ARGUMENT with `source`, line and column for what is not JSON, is not UTF-8 or nests
-// deeper than 64 levels.
+// deeper than 64 levels; RESOURCE_EXHAUSTED past kMaxJsonBytes.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view source);
 
 // A value and where it stands, for messages: "tables.json: [3].column_names[0]".

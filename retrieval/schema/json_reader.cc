@@ -93,7 +93,7 @@ absl::StatusOr<Schema> ParseJsonSchema(std::string_view text, std::string_view s
 }
 
 absl::StatusOr<Schema> ReadJsonSchema(const std::string& path) {
-  OCTOGATE_ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path));
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path, kMaxJsonBytes));
   return ParseJsonSchema(text, path);
 }
 

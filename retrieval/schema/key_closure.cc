@@ -21,7 +21,7 @@ class Graph {
 
   bool Usable(uint32_t edge) const {
     const KeyEdge& key = index_.catalog().edges()[edge];
-    return key.from.entry != key.to.entry && usable_(key.from) && usable_(key.to);
+    return key.from.entry != key.to.entry && index_.catalog().IsUsable(key, usable_);
   }
 
   // The neighbours with the least weight of an edge to each, ascending.

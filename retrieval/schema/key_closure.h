@@ -28,7 +28,7 @@ struct KeyClosure {
 };
 
 // `terminals`: entries, the most important first, none twice; those past kMaxTerminals are taken
-// as they are. An edge counts if `usable` says so for both its columns (what is visible).
+// as they are. An edge counts if `usable` says so for all columns of its key (what is visible).
 KeyClosure CloseKeys(const LinkIndex& index, const std::vector<uint32_t>& terminals,
                      const std::function<bool(ColumnId)>& usable);
 

@@ -61,7 +61,9 @@ struct Alike {
 // What is known of one shard between the two passes.
 struct ShardMatches {
   std::array<int, kMaxQueryTerms> terms;
-  std::vector<Alike> alike;  // by document and term
+  std::vector<Alike> alike;  // by term; of each term every document once
+  // Of candidates that are values or names here, those columns.
+  std::vector<std::pair<uint32_t, std::span<const ValuePosting>>> values;
 };
 
 class Searcher {
@@ -78,6 +80,8 @@ class Searcher {
       column_idf_[t] = InverseDocumentFrequency(column_counts_[t], visible_.num_columns);
       alike_idf_[t] = InverseDocumentFrequency(alike_counts_[t], visible_.num_columns);
       table_idf_[t] = InverseDocumentFrequency(table_counts_[t], visible_.num_entries);
+      // Where it is common it says little, whether in names, texts or tables.
+      matches_.term_weights.push_back(std::min({column_idf_[t], alike_idf_[t], table_idf_[t]}));
     }
     CountValues();
     for (size_t s = 0; s < shards_.size(); ++s) Score(s);
@@ -117,7 +121,7 @@ class Searcher {
       if (posting.name_weight <= 0 || !Sees(s, posting.document)) continue;
       for (uint64_t left = terms; left != 0; left &= left - 1) {
         const auto term = static_cast<uint32_t>(__builtin_ctzll(left));
-        shards_[s].alike.push_back({posting.document, term, similarity});
+        alike_[term].emplace_back(posting.document, similarity);
       }
     }
   }
@@ -160,18 +164,27 @@ class Searcher {
       const int term = shard.FindTerm(probe.stem);
       if (term >= 0) AddAlike(s, static_cast<uint32_t>(term), probe.terms, probe.similarity);
     }
-    // The best of each document and term.
-    std::vector<Alike>& alike = shards_[s].alike;
-    std::sort(alike.begin(), alike.end(), [](const Alike& a, const Alike& b) {
-      if (a.document != b.document) return a.document < b.document;
-      if (a.term != b.term) return a.term < b.term;
-      return a.similarity > b.similarity;
-    });
-    alike.erase(std::unique(alike.begin(), alike.end(),
-                            [](const Alike& a, const Alike& b) {
-                              return a.document == b.document && a.term == b.term;
-                            }),
-                alike.end());
+    KeepTheBest(s);
+  }
+
+  // Of each document and term the best.
+  void KeepTheBest(size_t s) {
+    position_.assign(Shard(s).num_documents(), 0);
+    std::vector<Alike>& kept = shards_[s].alike;
+    for (uint32_t t = 0; t < query_.terms.size(); ++t) {
+      const size_t first = kept.size();
+      for (const auto& [document, similarity] : alike_[t]) {
+        uint32_t& at = position_[document];
+        if (at == 0) {
+          kept.push_back({document, t, similarity});
+          at = static_cast<uint32_t>(kept.size());
+        } else {
+          kept[at - 1].similarity = std::max(kept[at - 1].similarity, similarity);
+        }
+      }
+      for (size_t i = first; i < kept.size(); ++i) position_[kept[i].document] = 0;
+      alike_[t].clear();
+    }
   }
 
   void Count(size_t s) {
@@ -197,10 +210,13 @@ class Searcher {
   // In how many columns each candidate is a value, or a name.
   void CountValues() {
     for (size_t s = 0; s < shards_.size(); ++s) {
-      for (const ValueCandidate& candidate : query_.candidates) {
-        for (const ValuePosting& posting : Shard(s).Values(candidate.hash)) {
+      for (uint32_t c = 0; c < query_.candidates.size(); ++c) {
+        const std::span<const ValuePosting> postings = Shard(s).Values(query_.candidates[c].hash);
+        if (postings.empty()) continue;
+        shards_[s].values.emplace_back(c, postings);
+        for (const ValuePosting& posting : postings) {
           if (!Sees(s, posting.document)) continue;
-          auto& counts = value_counts_[candidate.hash];
+          auto& counts = value_counts_[query_.candidates[c].hash];
           ++(posting.value == ValuePosting::kName ? counts.second : counts.first);
         }
       }
@@ -243,6 +259,7 @@ class Searcher {
         match.bm25 += bm25(column_idf_[t], posting.weight,
                            static_cast<float>(shard.length(posting.document)), average);
         match.terms |= bit;
+        match.words |= bit;
       }
       for (const Posting& posting : shard.Tables(static_cast<uint32_t>(term))) {
         if (!SeesTable(s, posting.document)) continue;
@@ -270,9 +287,9 @@ class Searcher {
   }
 
   void ScoreValues(size_t s) {
-    for (uint32_t c = 0; c < query_.candidates.size(); ++c) {
+    for (const auto& [c, postings] : shards_[s].values) {
       const ValueCandidate& candidate = query_.candidates[c];
-      for (const ValuePosting& posting : Shard(s).Values(candidate.hash)) {
+      for (const ValuePosting& posting : postings) {
         if (!Sees(s, posting.document)) continue;
         ColumnMatch& match = MatchOf(posting.document);
         const auto [values, names] = value_counts_[candidate.hash];
@@ -300,6 +317,8 @@ class Searcher {
   std::array<uint64_t, kMaxQueryTerms> column_counts_{}, alike_counts_{}, table_counts_{};
   std::array<float, kMaxQueryTerms> column_idf_{}, alike_idf_{}, table_idf_{};
   absl::flat_hash_map<uint64_t, std::pair<uint32_t, uint32_t>> value_counts_;  // values, names
+  // Documents of a shard with a word like each term, with repetitions.
+  std::array<std::vector<std::pair<uint32_t, float>>, kMaxQueryTerms> alike_;
   std::vector<uint16_t> common_;    // trigrams, by term of a shard's vocabulary
   std::vector<uint32_t> position_;  // of a shard's documents in shard_matches_, from 1
   std::vector<ColumnMatch> shard_matches_;

@@ -47,6 +47,7 @@ struct ColumnMatch {
   float value = 0;
   float name = 0;      // the whole name stands in the question
   uint64_t terms = 0;  // bits of Query::terms
+  uint64_t words = 0;  // of them those that are in it as they are, not in another form
   std::vector<ValueHit> hits;
 };
 
@@ -59,6 +60,7 @@ struct TableMatch {
 struct LexicalMatches {
   std::vector<ColumnMatch> columns;  // in no order; those without any match are left out
   std::vector<TableMatch> tables;    // by entry
+  std::vector<float> term_weights;   // of each of Query::terms: the rarer, the more
 };
 
 LexicalMatches Search(const LinkIndex& index, const Visibility& visible, const Query& query);

@@ -113,8 +113,8 @@ class Linking {
       }
     }
     for (uint32_t i = 0; i < catalog_.edges().size(); ++i) {
-      const KeyEdge& edge = catalog_.edges()[i];
-      if (Sees(edge.from) && Sees(edge.to)) all.edges.push_back(i);
+      const auto sees = [this](ColumnId id) { return Sees(id); };
+      if (catalog_.IsUsable(catalog_.edges()[i], sees)) all.edges.push_back(i);
     }
     Take(all);
     SchemaText text = RenderWithin(texts_, joins_, request_.style, SIZE_MAX, options_.count_tokens);
@@ -190,7 +190,8 @@ class Linking {
                         .left_column = from->second.second,
                         .right_table = to->second.first,
                         .right_column = to->second.second,
-                        .kind = edge.kind});
+                        .kind = edge.kind,
+                        .group = edge.group});
     }
     disconnected_ = selection.disconnected;
   }
@@ -219,11 +220,7 @@ class Linking {
     const auto shows = [&](size_t table, size_t column) {
       return texts_[table].columns[column].rank < text.columns;
     };
-    for (const TextJoin& join : joins_) {
-      if (!shows(join.left_table, join.left_column) ||
-          !shows(join.right_table, join.right_column)) {
-        continue;
-      }
+    for (const TextJoin& join : ShownJoins(texts_, joins_, text.columns)) {
       const auto name = [&](size_t table, size_t column) {
         return absl::StrCat(result_.tables[table].name, ".",
                             result_.tables[table].columns[column].name);
@@ -326,6 +323,12 @@ absl::StatusOr<LinkResult> Link(const LinkIndex& index, const Visibility& visibl
       return absl::InvalidArgumentError(
           absl::StrCat("the question or its evidence is not valid UTF-8 at byte ", bad));
     }
+  }
+  const Catalog* const vectors = options.dense == nullptr ? nullptr : options.dense->catalog();
+  if (vectors != nullptr && vectors != &index.catalog()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the vectors are of the catalog ", vectors->version(), ", the index is of ",
+                     index.catalog().version(), "; build both from the same catalog"));
   }
   return Linking(index, visible, request, options).Run();
 }

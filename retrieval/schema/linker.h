@@ -30,6 +30,8 @@ class DenseColumns {
   };
   // The nearest columns among the visible ones, at most `limit`, each once, in any order.
   virtual std::vector<Hit> Nearest(const Visibility& visible, size_t limit) const = 0;
+  // Whose columns these are: another catalog is not linked with them. Null: not checked.
+  virtual const Catalog* catalog() const { return nullptr; }
 };
 
 enum class LinkMode {
@@ -50,6 +52,7 @@ struct LinkWeights {
   float name = 0.6;   // the whole name in the question
   float table = 0.4;  // of the column's table
   float cue = 0.1;    // the question's kind and the column's (word_senses.h)
+  float prior = 0.3;  // how often columns like it are read at all; in ScoreParts beside the cue
 };
 
 struct LinkRequest {
@@ -140,7 +143,8 @@ struct LinkResult {
   std::vector<std::string> allowed_identifiers;
 };
 
-// INVALID_ARGUMENT for a question that is empty, not UTF-8 or longer than 64 KiB.
+// INVALID_ARGUMENT for a question that is empty, not UTF-8 or longer than 64 KiB;
+// FAILED_PRECONDITION for vectors of another catalog than that of `index`.
 absl::StatusOr<LinkResult> Link(const LinkIndex& index, const Visibility& visible,
                                 const LinkRequest& request, const LinkOptions& options = {});
 

@@ -71,7 +71,7 @@ void MergeDescriptions(const Schema& from, Schema* into) {
   }
 }
 
-absl::StatusOr<std::string> ReadBoundedFile(const std::string& path) {
+absl::StatusOr<std::string> ReadBoundedFile(const std::string& path, size_t max_bytes) {
   // A pipe would be waited for.
   std::error_code error;
   const std::filesystem::file_status found = std::filesystem::status(path, error);
@@ -82,9 +82,9 @@ absl::StatusOr<std::string> ReadBoundedFile(const std::string& path) {
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened for reading"));
   const std::streamoff size = file.tellg();
   if (size < 0) return absl::InvalidArgumentError(absl::StrCat(path, ": is not a regular file"));
-  if (static_cast<uint64_t>(size) > kMaxFileBytes) {
+  if (static_cast<uint64_t>(size) > max_bytes) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(path, ": has ", size, " bytes; at most ", kMaxFileBytes, " are read"));
+        absl::StrCat(path, ": has ", size, " bytes; at most ", max_bytes, " are read"));
   }
   std::string content(static_cast<size_t>(size), '\0');
   file.seekg(0);

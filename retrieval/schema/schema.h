@@ -22,6 +22,8 @@ namespace octogate::schema {
 // Bounds of what is read. Longer names, more tables or columns are errors; longer descriptions are
 // cut; longer values are not kept.
 inline constexpr size_t kMaxFileBytes = size_t{512} << 20;
+// Parsed JSON takes some sixteen times its text.
+inline constexpr size_t kMaxJsonBytes = size_t{64} << 20;
 inline constexpr size_t kMaxTables = 200'000;
 inline constexpr size_t kMaxColumns = 4'000'000;
 inline constexpr size_t kMaxColumnsPerTable = 8192;
@@ -81,8 +83,9 @@ void Warn(std::string warning, Schema* schema);
 // `into` that have the same names (in any case) and lack them. Keys and columns of `into` stay.
 void MergeDescriptions(const Schema& from, Schema* into);
 
-// The whole file; NOT_FOUND, RESOURCE_EXHAUSTED past kMaxFileBytes, with its path.
-absl::StatusOr<std::string> ReadBoundedFile(const std::string& path);
+// The whole file; NOT_FOUND, RESOURCE_EXHAUSTED past `max_bytes`, with its path.
+absl::StatusOr<std::string> ReadBoundedFile(const std::string& path,
+                                            size_t max_bytes = kMaxFileBytes);
 
 // INVALID_ARGUMENT with the place unless the name is 1 to kMaxNameBytes of valid UTF-8 without
 // control characters.

@@ -1,6 +1,7 @@
 #include "retrieval/schema/schema_text.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -83,10 +84,6 @@ class Writer {
   static Detail DetailOf(const TextColumn& column, const Extent& extent) {
     return column.rank < extent.in_detail ? static_cast<Detail>(extent.detail + 1) : extent.detail;
   }
-  bool Shows(const TextJoin& join, const Extent& extent) const {
-    return Shows(tables_[join.left_table].columns[join.left_column], extent) &&
-           Shows(tables_[join.right_table].columns[join.right_column], extent);
-  }
   std::string NameOf(size_t table, size_t column) const {
     return absl::StrCat(QuotedIfNeeded(tables_[table].table->name), ".",
                         QuotedIfNeeded(tables_[table].columns[column].column->name));
@@ -111,6 +108,7 @@ class Writer {
   }
 
   std::string Ddl(const Extent& extent) const {
+    const std::vector<TextJoin> joins = ShownJoins(tables_, joins_, extent.columns);
     std::string text;
     for (size_t t = 0; t < tables_.size(); ++t) {
       const TextTable& table = tables_[t];
@@ -136,8 +134,8 @@ class Writer {
         lines.emplace_back(absl::StrCat("PRIMARY KEY (", absl::StrJoin(key, ", "), ")"), "");
       }
       std::vector<std::string> inferred;
-      for (const TextJoin& join : joins_) {
-        if (join.left_table != t || !Shows(join, extent)) continue;
+      for (const TextJoin& join : joins) {
+        if (join.left_table != t) continue;
         const TextTable& other = tables_[join.right_table];
         const std::string left = QuotedIfNeeded(table.columns[join.left_column].column->name);
         const std::string right = QuotedIfNeeded(other.columns[join.right_column].column->name);
@@ -182,8 +180,7 @@ class Writer {
                       "]", remark.empty() ? "" : " # ", remark, "\n");
     }
     std::vector<std::string> joins;
-    for (const TextJoin& join : joins_) {
-      if (!Shows(join, extent)) continue;
+    for (const TextJoin& join : ShownJoins(tables_, joins_, extent.columns)) {
       joins.push_back(absl::StrCat(NameOf(join.left_table, join.left_column), " = ",
                                    NameOf(join.right_table, join.right_column)));
     }
@@ -199,6 +196,29 @@ class Writer {
 };
 
 }  // namespace
+
+std::vector<TextJoin> ShownJoins(const std::vector<TextTable>& tables,
+                                 const std::vector<TextJoin>& joins, uint32_t columns) {
+  using Group = std::tuple<size_t, size_t, uint32_t>;
+  const auto group_of = [](const TextJoin& join) {
+    return Group(join.left_table, join.right_table, join.group);
+  };
+  const auto shows = [&](const TextJoin& join) {
+    return tables[join.left_table].columns[join.left_column].rank < columns &&
+           tables[join.right_table].columns[join.right_column].rank < columns;
+  };
+  std::vector<Group> broken;
+  for (const TextJoin& join : joins) {
+    if (join.group != 0 && !shows(join)) broken.push_back(group_of(join));
+  }
+  std::sort(broken.begin(), broken.end());
+  std::vector<TextJoin> shown;
+  for (const TextJoin& join : joins) {
+    const bool whole = !std::binary_search(broken.begin(), broken.end(), group_of(join));
+    if (shows(join) && whole) shown.push_back(join);
+  }
+  return shown;
+}
 
 size_t CountOrEstimate(const CountTokens& count, std::string_view text) {
   return count ? count(text) : (text.size() + 3) / 4;

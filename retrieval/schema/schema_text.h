@@ -32,7 +32,12 @@ struct TextJoin {
   size_t left_table = 0, left_column = 0;  // positions in what is given
   size_t right_table = 0, right_column = 0;
   KeyKind kind = KeyKind::kDeclared;
+  uint32_t group = 0;  // as of KeyEdge: those of one are shown together or not at all
 };
+
+// Those whose columns are all of a lower rank than `columns`, with all of their groups' joins.
+std::vector<TextJoin> ShownJoins(const std::vector<TextTable>& tables,
+                                 const std::vector<TextJoin>& joins, uint32_t columns);
 
 struct SchemaText {
   std::string text;

@@ -155,7 +155,7 @@ absl::StatusOr<std::vector<Schema>> ParseSpiderTables(std::string_view text,
 }
 
 absl::StatusOr<std::vector<Schema>> ReadSpiderTables(const std::string& path) {
-  OCTOGATE_ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path));
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string text, ReadBoundedFile(path, kMaxJsonBytes));
   return ParseSpiderTables(text, path);
 }
 

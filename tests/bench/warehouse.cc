@@ -1,5 +1,6 @@
 #include "tests/bench/warehouse.h"
 
+#include <algorithm>
 #include <iterator>
 #include <random>
 #include <utility>
@@ -112,11 +113,18 @@ Warehouse MakeWarehouse(size_t columns, double shards, size_t questions, uint64_
   for (size_t i = 0; i < questions; ++i) {
     const Made& about = made[random() % made.size()];
     const auto& [qualifier, field] = about.fields[random() % about.fields.size()];
+    const auto fits = [&](const Made& other) {
+      return other.source == about.source && other.aspect == about.aspect &&
+             std::minmax(other.entity, other.second) == std::minmax(about.entity, about.second) &&
+             std::find(other.fields.begin(), other.fields.end(), std::pair(qualifier, field)) !=
+                 other.fields.end();
+    };
     warehouse.questions.push_back(
-        {absl::StrCat("What is the ", qualifier, " ", field, " in the ", about.source, " ",
-                      about.aspect, " of each ", about.entity, " and ", about.second,
-                      " during January 2024?"),
-         about.table.name});
+        {.question = absl::StrCat("What is the ", qualifier, " ", field, " in the ", about.source,
+                                  " ", about.aspect, " of each ", about.entity, " and ",
+                                  about.second, " during January 2024?"),
+         .table = about.table.name,
+         .fitting = static_cast<size_t>(std::count_if(made.begin(), made.end(), fits))});
   }
   return warehouse;
 }

@@ -15,6 +15,9 @@ namespace octogate::bench {
 struct WarehouseQuestion {
   std::string question;
   std::string table;  // that it is about; of a family any member
+  // Tables (families as one) that it fits: their names have all its words of names, and one of
+  // their columns has its words of columns. No linker can tell these from each other.
+  size_t fitting = 0;
 };
 
 struct Warehouse {

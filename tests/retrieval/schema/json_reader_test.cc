@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <string>
 
 namespace octogate::schema {
@@ -46,6 +49,19 @@ TEST(JsonReader, NamesThePlaceOfAnError) {
   EXPECT_THAT(ErrorOf(R"({"tables": [{"name": "t", "columns": [{"name": "a\u0000"}]}]})"),
               HasSubstr("control characters"));
   EXPECT_THAT(ErrorOf(std::string(100'000, '[')), HasSubstr("nests deeper than 64"));
+}
+
+TEST(JsonReader, RefusesWhatWouldTakeTooMuchMemory) {
+  // Sparse: the size is looked at before anything is read.
+  char path[] = "/tmp/json_reader_test.XXXXXX";
+  const int file = mkstemp(path);
+  ASSERT_GE(file, 0);
+  ASSERT_EQ(ftruncate(file, static_cast<off_t>(kMaxJsonBytes) + 1), 0);
+  close(file);
+  EXPECT_EQ(ReadJsonSchema(path).status().code(), absl::StatusCode::kResourceExhausted);
+  std::filesystem::remove(path);
+  const std::string text(kMaxJsonBytes + 1, ' ');
+  EXPECT_EQ(ParseJsonSchema(text, "s.json").status().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(JsonReader, SaysThatAFileIsNotThere) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <string>
 #include <utility>
@@ -271,6 +272,45 @@ TEST(Linker, ShowsOfAFamilyOnlyMembersThatAreAllowed) {
   }
 }
 
+// A key of several columns is shown whole or not at all: half of one is a wrong join, and tells of
+// what is hidden.
+TEST(Linker, ShowsNoPartOfAKeyOfSeveralColumns) {
+  const auto index = LinkIndex::Build(
+      MakeCatalog({.name = "s",
+                   .tables = {{.name = "lines",
+                               .columns = {{.name = "shop", .type = "int"},
+                                           {.name = "number", .type = "int"},
+                                           {.name = "amount", .type = "int"}},
+                               .foreign_keys = {{{"shop", "number"}, "receipts", {}}}},
+                              {.name = "receipts",
+                               .columns = {{.name = "branch", .type = "int", .primary_key = true},
+                                           {.name = "running", .type = "int", .primary_key = true},
+                                           {.name = "cashier", .type = "text"}}}}}));
+  for (const RenderStyle style : {RenderStyle::kDdl, RenderStyle::kList}) {
+    for (const LinkMode mode : {LinkMode::kAuto, LinkMode::kFocused}) {
+      const LinkRequest request{.question = "amount of the lines of receipts by cashier and shop",
+                                .mode = mode,
+                                .style = style};
+      EXPECT_EQ(LinkOrDie(*index, request).joins.size(), 2U);
+      for (const auto& [table, columns] : std::map<std::string, std::vector<std::string>>{
+               {"lines", {"shop", "amount"}}, {"receipts", {"running", "cashier"}}}) {
+        const LinkResult result = LinkOrDie(*index, request, {.columns = {{table, columns}}});
+        EXPECT_TRUE(result.joins.empty());
+        EXPECT_THAT(result.rendered, Not(HasSubstr("FOREIGN")));
+        EXPECT_THAT(result.rendered, Not(HasSubstr("Foreign_keys")));
+        EXPECT_EQ(result.tables.size(), 2U);
+      }
+      // Nor where the budget ends within it.
+      for (size_t budget = 1; budget < 80; ++budget) {
+        LinkRequest small = request;
+        small.mode = LinkMode::kFocused;
+        small.token_budget = budget;
+        EXPECT_NE(LinkOrDie(*index, small).joins.size(), 1U);
+      }
+    }
+  }
+}
+
 TEST(Linker, NeverShowsValuesOfSensitiveColumns) {
   const auto index = LinkIndex::Build(MakeCatalog(Shop()));
   for (const LinkMode mode : {LinkMode::kAuto, LinkMode::kFocused}) {
@@ -302,6 +342,48 @@ TEST(Linker, TakesDenseHitsIntoAccountUnlessTheyAreHidden) {
   EXPECT_EQ(result.mode, LinkResult::kFocused);
   EXPECT_THAT(ColumnsOf(result), Contains("reviews.stars"));
   EXPECT_THAT(Everything(result), Not(HasSubstr("full_name")));
+}
+
+// Every word of the question is in many tables and many columns; together they are in one table.
+TEST(Linker, OfManyTablesFindsTheOneThatHasAllWordsOfTheQuestion) {
+  const uint64_t seed = NewSeed();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  const std::vector<std::string> sources = {"crm", "erp", "web", "billing", "support", "finance"};
+  const std::vector<std::string> things = {"customer", "invoice",  "product",  "campaign",
+                                           "ticket",   "supplier", "contract", "device"};
+  const std::vector<std::string> aspects = {"summary", "snapshot", "history", "forecast",
+                                            "target",  "quality",  "audit"};
+  const std::vector<std::string> fields = {"currency", "margin",   "discount", "browser",
+                                           "severity", "capacity", "revenue",  "timezone"};
+  const auto pick = [&](const auto& items) { return items[random() % items.size()]; };
+  Schema schema{.name = "warehouse"};
+  for (const std::string& source : sources) {
+    for (const std::string& thing : things) {
+      for (const std::string& aspect : aspects) {
+        Table table{.name = absl::StrCat(source, "_", thing, "_", aspect)};
+        for (const std::string& field : fields) {
+          table.columns.push_back({.name = absl::StrCat(pick(things), "_", field)});
+        }
+        schema.tables.push_back(std::move(table));
+      }
+    }
+  }
+  const auto index = LinkIndex::Build(MakeCatalog(std::move(schema)));
+  int found = 0;
+  for (int round = 0; round < 50; ++round) {
+    const std::string source = pick(sources), thing = pick(things), aspect = pick(aspects);
+    const LinkResult result =
+        LinkOrDie(*index, {.question = absl::StrCat("What is the ", pick(fields), " in the ",
+                                                    source, " ", aspect, " of each ", thing, "?")});
+    found += std::any_of(result.tables.begin(), result.tables.end(),
+                         [&](const LinkedTable& table) {
+                           return table.name == absl::StrCat(source, "_", thing, "_", aspect);
+                         })
+                 ? 1
+                 : 0;
+  }
+  EXPECT_GE(found, 45);
 }
 
 TEST(Linker, RefusesBadQuestions) {

@@ -62,6 +62,16 @@ HostWeight::HostWeight(const HostMatrix& matrix)
   bytes = static_cast<size_t>(rows) * row_bytes_;
 }
 
+std::unique_ptr<HostWeight> HostWeight::Copy(const HostMatrix& matrix) {
+  std::unique_ptr<HostWeight> weight(new (std::nothrow) HostWeight(matrix));
+  if (weight == nullptr) return nullptr;
+  weight->owned_ = AllocateHost<uint8_t>(weight->bytes);
+  if (weight->owned_ == nullptr) return nullptr;
+  if (weight->bytes > 0) std::memcpy(weight->owned_.get(), matrix.data, weight->bytes);
+  weight->data_ = weight->owned_.get();
+  return weight;
+}
+
 std::unique_ptr<HostWeight> HostWeight::MakeBf16(const HostMatrix& matrix) {
   HostMatrix rounded = matrix;
   HostArray<uint8_t> owned;

@@ -142,8 +142,12 @@ class ReferenceBackend final : public Backend {
 
   std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
     if (IsQuantized(format)) return QuantizedWeight::Make(matrix, format);
-    if (format == WeightFormat::kBf16) return HostWeight::MakeBf16(matrix);
-    return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
+    if (format == WeightFormat::kBf16 && matrix.dtype != DType::kBF16) {
+      return HostWeight::MakeBf16(matrix);
+    }
+    auto weight = HostWeight::Copy(matrix);
+    if (weight != nullptr) weight->format = format;
+    return weight;
   }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {

@@ -118,12 +118,16 @@ class Transformer {
   struct Layer {
     BufferPtr input_norm, post_attention_norm;
     BufferPtr q_norm, k_norm;  // null without
-    WeightPtr qkv;             // [q + 2 kv, h], or null and
+    // Projections of the same input as one matrix, [q + 2 kv, h], or null and each by itself: where
+    // heads are normed, and where the checkpoint has them in different types.
+    WeightPtr qkv;
+    BufferPtr qkv_bias;
     WeightPtr q, k, v;
-    BufferPtr q_bias, k_bias, v_bias;  // null without; qkv_bias where qkv
+    BufferPtr q_bias, k_bias, v_bias;  // all biases are null without
     WeightPtr o;
     BufferPtr o_bias;
     WeightPtr gate_up;  // [2 m, h], or null and
+    BufferPtr gate_up_bias;
     WeightPtr gate, up;
     BufferPtr gate_bias, up_bias;
     WeightPtr down;

@@ -28,6 +28,16 @@ class HostBuffer final : public Buffer {
   size_t size_;
 };
 
+class OwnedBlock final : public HostBlock {
+ public:
+  OwnedBlock(HostArray<std::byte> data, size_t size) : data_(std::move(data)), size_(size) {}
+  std::span<std::byte> bytes() override { return {data_.get(), size_}; }
+
+ private:
+  HostArray<std::byte> data_;
+  size_t size_;
+};
+
 }  // namespace
 
 void FreeDeleter::operator()(void* memory) const { std::free(memory); }
@@ -51,6 +61,12 @@ std::unique_ptr<Buffer> MakeHostBuffer(size_t floats) {
   HostArray<float> data = AllocateHost<float>(floats);
   if (data == nullptr) return nullptr;
   return std::unique_ptr<Buffer>(new (std::nothrow) HostBuffer(std::move(data), floats));
+}
+
+std::unique_ptr<HostBlock> MakeHostBlock(size_t bytes) {
+  HostArray<std::byte> data = AllocateHost<std::byte>(bytes);
+  if (data == nullptr) return nullptr;
+  return std::unique_ptr<HostBlock>(new (std::nothrow) OwnedBlock(std::move(data), bytes));
 }
 
 HostWeight::HostWeight(const HostMatrix& matrix)

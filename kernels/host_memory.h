@@ -30,6 +30,9 @@ HostArray<T> AllocateHost(size_t count) {
 // Null where memory cannot be had.
 std::unique_ptr<Buffer> MakeHostBuffer(size_t floats);
 
+// Null where memory cannot be had.
+std::unique_ptr<HostBlock> MakeHostBlock(size_t bytes);
+
 // A dense matrix of floating-point numbers: the checkpoint's bytes in place, or
 // numbers of its own.
 class HostWeight final : public Weight {

@@ -262,6 +262,9 @@ class ReferenceBackend final : public Backend {
   void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) override {
     UploadHostPage(from, static_cast<HostKvCache&>(cache), page);
   }
+  std::unique_ptr<HostBlock> AllocateHostBlock(size_t bytes) override {
+    return MakeHostBlock(bytes);
+  }
 
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
                  std::span<const SequenceRows> sequences, const float* q, int q_stride,

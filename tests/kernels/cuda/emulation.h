@@ -28,8 +28,12 @@
 
 namespace octogate::kernels::cuda::emulation {
 
-// Work is done when the call that asks for it returns.
-struct Stream {};
+// Work is done when the call that asks for it returns; in a stream of copies no
+// sooner than something waits for it, so that what does not wait is found out.
+struct CopyQueue;
+struct Stream {
+  CopyQueue* copies = nullptr;  // of a stream of copies
+};
 
 struct GridSize {
   unsigned x = 1;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/run_requests.h"
@@ -36,23 +37,29 @@ std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int vocab_size
   return requests;
 }
 
+// Null where no GPU answers, except in the emulation.
+std::unique_ptr<kernels::Backend> MakeDevice(std::string* problem) {
+  std::unique_ptr<kernels::Backend> backend = kernels::cuda::MakeBackend({}, problem);
+#ifdef OCTOGATE_CUDA_EMULATED
+  EXPECT_NE(backend, nullptr) << *problem;
+#endif
+  return backend;
+}
+
 TEST(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));
   std::mt19937 random(seed);
   std::string problem;
-  std::unique_ptr<kernels::Backend> backend = kernels::cuda::MakeBackend({}, &problem);
-#ifdef OCTOGATE_CUDA_EMULATED
-  ASSERT_NE(backend, nullptr) << problem;
-#else
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
   if (backend == nullptr) GTEST_SKIP() << problem;
-#endif
   const auto folder = FixturePath("llama");
   EngineOptions options;
   options.max_sequences = 4;
   options.max_rows_per_step = 16;
   options.page_size = 4;
   options.kv_tokens = 160;
+  options.kv_dtype = kernels::DType::kF32;
   const auto expected = MakeEngine(folder, options);
   ASSERT_NE(expected, nullptr);
   const auto checkpoint = OpenCheckpoint(folder);
@@ -63,6 +70,50 @@ TEST(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   const auto answers = RunAll(**engine, requests, true);
   ExpectSameAnswers(answers, RunAll(*expected, requests, false));
   EXPECT_GT(kernels::cuda::StepCountersOf(counted).replayed, 0u);
+}
+
+// Pages that leave the device while its kernels go on, and come back before they are read.
+TEST(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  if (backend == nullptr) GTEST_SKIP() << problem;
+  const auto folder = FixturePath("llama");
+  EngineOptions options;
+  options.max_sequences = 4;
+  options.max_rows_per_step = 16;
+  options.page_size = 4;
+  options.kv_tokens = 48;
+  options.share_prefixes = false;
+  options.kv_dtype = kernels::DType::kF32;
+  const auto checkpoint = OpenCheckpoint(folder);
+  auto requests = RandomRequests(random, checkpoint->config().vocab_size);
+  for (GenerateRequest& request : requests) request.max_tokens = 20;
+  const auto expected = MakeEngine(folder, options);
+  ASSERT_NE(expected, nullptr);
+  options.swap_bytes = uint64_t{1} << 20;
+  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend), options);
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  ExpectSameAnswers(RunAll(**engine, requests, true), RunAll(*expected, requests, false));
+  EXPECT_GT((*engine)->stats().preemptions_saved, 0u);
+  EXPECT_GT((*engine)->stats().restored_tokens, 0u);
+}
+
+TEST(CudaEngineTest, KeysAndValuesAreInBf16WhereNothingElseIsAskedFor) {
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  if (backend == nullptr) GTEST_SKIP() << problem;
+  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
+  const EngineOptions options{.kv_tokens = 64};
+  const auto device = Engine::Create(checkpoint, nullptr, std::move(backend), options);
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_EQ((*device)->stats().kv_dtype, kernels::DType::kBF16);
+  const auto cpu = Engine::Create(checkpoint, nullptr, kernels::MakeCpuBackend(), options);
+  ASSERT_TRUE(cpu.ok()) << cpu.status();
+  EXPECT_EQ((*cpu)->stats().kv_dtype, kernels::DType::kF32);
+  EXPECT_EQ((*device)->stats().kv_bytes * 2, (*cpu)->stats().kv_bytes);
 }
 
 }  // namespace

@@ -36,6 +36,7 @@
 #include <string>
 
 #include "kernels/dtype.h"
+#include "kernels/logit_edit.h"
 #include "kernels/weight_format.h"
 
 namespace octogate::kernels {
@@ -279,6 +280,10 @@ class Backend {
   // out[i] = x[rows[i]]; x is [*, columns].
   virtual void GatherRows(const float* x, std::span<const int32_t> rows, int columns,
                           float* out) = 0;
+
+  // logits[row, id] = Edited(logits[row, id], edit) for each edit, in float and in
+  // that order; logits are [*, columns]. No two edits name the same logit.
+  virtual void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) = 0;
 
   // Of each row of logits [rows, columns]: the k largest values and where they
   // are, largest first, equal ones in order of index (a NaN is less than

@@ -69,6 +69,14 @@ std::unique_ptr<HostBlock> MakeHostBlock(size_t bytes) {
   return std::unique_ptr<HostBlock>(new (std::nothrow) OwnedBlock(std::move(data), bytes));
 }
 
+void EditHostLogits(std::span<const LogitEdit> edits, int columns, float* logits) {
+  for (const LogitEdit& edit : edits) {
+    float& logit = logits[static_cast<size_t>(edit.row) * static_cast<size_t>(columns) +
+                          static_cast<size_t>(edit.id)];
+    logit = Edited(logit, edit);
+  }
+}
+
 HostWeight::HostWeight(const HostMatrix& matrix)
     : data_(static_cast<const uint8_t*>(matrix.data)),
       dtype_(matrix.dtype),

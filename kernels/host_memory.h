@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "kernels/backend.h"
 
@@ -32,6 +33,9 @@ std::unique_ptr<Buffer> MakeHostBuffer(size_t floats);
 
 // Null where memory cannot be had.
 std::unique_ptr<HostBlock> MakeHostBlock(size_t bytes);
+
+// Backend::EditLogits.
+void EditHostLogits(std::span<const LogitEdit> edits, int columns, float* logits);
 
 // A dense matrix of floating-point numbers: the checkpoint's bytes in place, or
 // numbers of its own.

@@ -277,6 +277,10 @@ class CpuBackend final : public Backend {
     for (const int32_t row : rows) out = std::copy_n(x + Offset(row, columns), columns, out);
   }
 
+  void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) override {
+    EditHostLogits(edits, columns, logits);
+  }
+
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
             std::span<float> values, std::span<float> log_sum_exp) override {
     CpuTopK(kernels_, pool_, logits, rows, columns, k, ids, values, log_sum_exp);

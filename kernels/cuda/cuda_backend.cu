@@ -348,6 +348,14 @@ class CudaBackend final : public Backend {
     LaunchGatherRows(stream_, x, device_rows, static_cast<int>(rows.size()), columns, out);
   }
 
+  void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) override {
+    UseDevice(device_);
+    if (edits.empty()) return;
+    const LogitEdit* device_edits = nullptr;
+    Place(Table{StepStaging::Kind::kEdits, edits, &device_edits});
+    LaunchEditLogits(stream_, device_edits, static_cast<int>(edits.size()), columns, logits);
+  }
+
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
             std::span<float> values, std::span<float> log_sum_exp) override {
     assert(k >= 0 && k <= columns);

@@ -134,9 +134,10 @@ class StepStaging {
     kPages,
     kPaths,
     kNarrowTiles,
-    kWideTiles
+    kWideTiles,
+    kEdits
   };
-  static constexpr size_t kKinds = 9;
+  static constexpr size_t kKinds = 10;
 
   // Null where memory cannot be had.
   static std::unique_ptr<StepStaging> Make(Stream stream, size_t bytes);

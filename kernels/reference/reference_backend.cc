@@ -302,6 +302,10 @@ class ReferenceBackend final : public Backend {
     }
   }
 
+  void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) override {
+    EditHostLogits(edits, columns, logits);
+  }
+
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
             std::span<float> values, std::span<float> log_sum_exp) override {
     assert(k >= 0 && k <= columns);

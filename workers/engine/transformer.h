@@ -96,7 +96,8 @@ class Transformer {
     std::vector<float> logits;
     std::vector<float> log_sum_exp;  // [logit rows]
   };
-  void RankLogits(int count, LargestLogits& largest);
+  // They are edited first, and stay so.
+  void RankLogits(std::span<const kernels::LogitEdit> edits, int count, LargestLogits& largest);
   void CopyLogits(int index, std::span<float> logits);
   // The hidden state, after the final norm, that such a row's logits were made of: hidden_size
   // values.

@@ -1,6 +1,7 @@
 // Whole answers on the CUDA backend, which ranks logits on the device and hands over whole rows
 // only where a sampler needs them: with F32 weights and keys the tokens that the CPU chooses, for
 // all kinds of sampling at once. Emulated, or on the GPU where one answers.
+#include <cmath>
 #include <memory>
 #include <random>
 #include <string>
@@ -31,7 +32,13 @@ std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int vocab_size
     if (i == 2) sampling.top_p = 0.7f;
     if (i == 4) sampling.min_p = 0.3f;
     if (i == 5) sampling.logprobs = 2;
-    if (i == 6) sampling.repetition_penalty = 1.3f;
+    if (i == 6 || i == 7) sampling.repetition_penalty = 1.3f;
+    if (i == 7 || i == 8) {
+      sampling.top_k = 9;
+      sampling.presence_penalty = 0.5f;
+      sampling.frequency_penalty = 0.3f;
+      sampling.logit_bias = {{request.prompt[0], 1.5f}, {0, -INFINITY}};
+    }
     requests.push_back(std::move(request));
   }
   return requests;

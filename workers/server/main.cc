@@ -66,6 +66,8 @@ void Define(CLI::App& app, Flags& flags) {
                  "compute threads where the CPU serves; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_flag("--pin-threads", flags.load.pin_threads,
+               "keep each compute thread on a CPU of its own; for machines that do nothing else");
   app.add_option("--max-sequences", flags.load.engine.max_sequences,
                  "sequences that run at the same time")
       ->check(CLI::Range(1, 4096))

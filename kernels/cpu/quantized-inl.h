@@ -50,8 +50,9 @@ inline void FinishOutput(float dot, const float* bias, int n, bool accumulate, f
   *y = accumulate ? *y + dot : dot;
 }
 
-// Bytes of a panel's codes, and scales, to be asked for before they are read: several
-// streams at once are more than what the processor fetches ahead by itself.
+// How far ahead of those that are read a panel's codes, in bytes, and scales, in
+// numbers, are asked for: several streams at once are more than what the processor
+// fetches ahead by itself.
 inline constexpr size_t kCodesAhead = 2048;
 inline constexpr size_t kScalesAhead = 256;
 

@@ -2,6 +2,8 @@
 // graph runs the launches that it was made of, whatever has become of its log.
 // A stream of copies carries them out when they have to have been.
 
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -14,9 +16,12 @@
 namespace octogate::kernels::cuda {
 namespace {
 
+std::atomic<uint64_t> allocations{0};
+
 // The least alignment that kernels may count on; no more, so that
 // AddressSanitizer finds what reads behind the end.
 void* AllocatePoisoned(size_t bytes) {
+  ++allocations;
   void* memory = std::aligned_alloc(16, (bytes + 15) / 16 * 16 + 16);
   if (memory != nullptr) std::memset(memory, 0xFF, (bytes + 15) / 16 * 16 + 16);
   return memory;
@@ -38,6 +43,8 @@ struct CopyQueue {
     }
   }
 };
+
+uint64_t Allocations() { return allocations; }
 
 }  // namespace emulation
 

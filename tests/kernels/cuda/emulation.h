@@ -51,6 +51,9 @@ void Seed(uint64_t seed);
 // Launches so far, of this host thread.
 uint64_t Launches();
 
+// Pieces of the device's and of pinned memory that have been taken so far.
+uint64_t Allocations();
+
 // The state of the running thread, for emulated_device.h.
 struct Index3 {
   int x = 0;

@@ -11,6 +11,9 @@
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#ifdef OCTOGATE_CUDA_EMULATED
+#include "tests/kernels/cuda/emulation.h"
+#endif
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/run_requests.h"
 #include "tests/workers/engine/test_models.h"
@@ -107,6 +110,31 @@ TEST(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
   EXPECT_GT((*engine)->stats().preemptions_saved, 0u);
   EXPECT_GT((*engine)->stats().restored_tokens, 0u);
 }
+
+#ifdef OCTOGATE_CUDA_EMULATED
+TEST(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  ASSERT_NE(backend, nullptr);
+  const auto folder = FixturePath("llama");
+  const auto checkpoint = OpenCheckpoint(folder);
+  const auto requests = RandomRequests(random, checkpoint->config().vocab_size);
+  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend),
+                               {.max_sequences = 4,
+                                .max_rows_per_step = 16,
+                                .page_size = 4,
+                                .kv_tokens = 48,
+                                .swap_bytes = uint64_t{1} << 20});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  const uint64_t before = kernels::cuda::emulation::Allocations();
+  EXPECT_GT(before, 0u);
+  RunAll(**engine, requests, true);
+  EXPECT_EQ(kernels::cuda::emulation::Allocations(), before);
+}
+#endif
 
 TEST(CudaEngineTest, KeysAndValuesAreInBf16WhereNothingElseIsAskedFor) {
   std::string problem;

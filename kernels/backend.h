@@ -36,6 +36,7 @@
 #include <string>
 
 #include "kernels/dtype.h"
+#include "kernels/logit_edit.h"
 #include "kernels/weight_format.h"
 
 namespace octogate::kernels {
@@ -73,6 +74,13 @@ class Buffer {
   virtual ~Buffer() = default;
   virtual float* data() = 0;
   virtual size_t size() const = 0;  // in floats
+};
+
+// Memory of the host for bytes, owned. Contents start undefined.
+class HostBlock {
+ public:
+  virtual ~HostBlock() = default;
+  virtual std::span<std::byte> bytes() = 0;
 };
 
 // Keys and values of all layers in pages of `page_size` positions. A page id
@@ -185,6 +193,8 @@ class Backend {
     return LoadWeight(matrix, WeightFormat::kStored);
   }
   virtual std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) = 0;
+  // How keys and values are best kept where nobody asks for a type.
+  virtual DType DefaultKvDType() const { return DType::kF32; }
 
   // Between host and backend memory; both wait until the copy is done.
   virtual void Upload(std::span<const float> from, float* to) = 0;
@@ -240,9 +250,18 @@ class Backend {
 
   // What a page holds in all layers, as bytes that mean something only to caches
   // of the same shape and kind of backend. `to` and `from` have page_bytes().
-  // Both wait until the copy is done.
+  //
+  // Later operations find and leave the page as if the copy had been done when it
+  // was called, and copies take effect in the order of their calls. But a device
+  // may go on copying beside them: the cache and the host's memory have to stay,
+  // and what was downloaded cannot be read, until FinishPageCopies returns.
+  // Synchronize does not wait for copies.
   virtual void DownloadPage(const KvCache& cache, int32_t page, std::span<std::byte> to) = 0;
   virtual void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) = 0;
+  virtual void FinishPageCopies() {}
+  // Memory that pages are copied to and from fastest, and beside other operations;
+  // copies to any other may wait. Null where it cannot be had.
+  virtual std::unique_ptr<HostBlock> AllocateHostBlock(size_t bytes) = 0;
 
   // out[r] = softmax(scale * q[r] K^T) V over the positions that row r sees,
   // heads side by side; q is [rows, q_stride], out is [rows, heads * head_dim].
@@ -261,6 +280,10 @@ class Backend {
   // out[i] = x[rows[i]]; x is [*, columns].
   virtual void GatherRows(const float* x, std::span<const int32_t> rows, int columns,
                           float* out) = 0;
+
+  // logits[row, id] = Edited(logits[row, id], edit) for each edit, in float and in
+  // that order; logits are [*, columns]. No two edits name the same logit.
+  virtual void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) = 0;
 
   // Of each row of logits [rows, columns]: the k largest values and where they
   // are, largest first, equal ones in order of index (a NaN is less than

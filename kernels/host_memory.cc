@@ -28,6 +28,16 @@ class HostBuffer final : public Buffer {
   size_t size_;
 };
 
+class OwnedBlock final : public HostBlock {
+ public:
+  OwnedBlock(HostArray<std::byte> data, size_t size) : data_(std::move(data)), size_(size) {}
+  std::span<std::byte> bytes() override { return {data_.get(), size_}; }
+
+ private:
+  HostArray<std::byte> data_;
+  size_t size_;
+};
+
 }  // namespace
 
 void FreeDeleter::operator()(void* memory) const { std::free(memory); }
@@ -53,6 +63,20 @@ std::unique_ptr<Buffer> MakeHostBuffer(size_t floats) {
   return std::unique_ptr<Buffer>(new (std::nothrow) HostBuffer(std::move(data), floats));
 }
 
+std::unique_ptr<HostBlock> MakeHostBlock(size_t bytes) {
+  HostArray<std::byte> data = AllocateHost<std::byte>(bytes);
+  if (data == nullptr) return nullptr;
+  return std::unique_ptr<HostBlock>(new (std::nothrow) OwnedBlock(std::move(data), bytes));
+}
+
+void EditHostLogits(std::span<const LogitEdit> edits, int columns, float* logits) {
+  for (const LogitEdit& edit : edits) {
+    float& logit = logits[static_cast<size_t>(edit.row) * static_cast<size_t>(columns) +
+                          static_cast<size_t>(edit.id)];
+    logit = Edited(logit, edit);
+  }
+}
+
 HostWeight::HostWeight(const HostMatrix& matrix)
     : data_(static_cast<const uint8_t*>(matrix.data)),
       dtype_(matrix.dtype),
@@ -60,6 +84,16 @@ HostWeight::HostWeight(const HostMatrix& matrix)
   rows = matrix.rows;
   cols = matrix.cols;
   bytes = static_cast<size_t>(rows) * row_bytes_;
+}
+
+std::unique_ptr<HostWeight> HostWeight::Copy(const HostMatrix& matrix) {
+  std::unique_ptr<HostWeight> weight(new (std::nothrow) HostWeight(matrix));
+  if (weight == nullptr) return nullptr;
+  weight->owned_ = AllocateHost<uint8_t>(weight->bytes);
+  if (weight->owned_ == nullptr) return nullptr;
+  if (weight->bytes > 0) std::memcpy(weight->owned_.get(), matrix.data, weight->bytes);
+  weight->data_ = weight->owned_.get();
+  return weight;
 }
 
 std::unique_ptr<HostWeight> HostWeight::MakeBf16(const HostMatrix& matrix) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "kernels/backend.h"
 
@@ -30,11 +31,19 @@ HostArray<T> AllocateHost(size_t count) {
 // Null where memory cannot be had.
 std::unique_ptr<Buffer> MakeHostBuffer(size_t floats);
 
-// A dense matrix of floating-point numbers: the checkpoint's bytes in place
-// (kStored), or numbers of its own (kBf16).
+// Null where memory cannot be had.
+std::unique_ptr<HostBlock> MakeHostBlock(size_t bytes);
+
+// Backend::EditLogits.
+void EditHostLogits(std::span<const LogitEdit> edits, int columns, float* logits);
+
+// A dense matrix of floating-point numbers: the checkpoint's bytes in place, or
+// numbers of its own.
 class HostWeight final : public Weight {
  public:
   explicit HostWeight(const HostMatrix& matrix);
+  // Of its own, as they are. Null where memory cannot be had.
+  static std::unique_ptr<HostWeight> Copy(const HostMatrix& matrix);
   // Rounded to BF16; the bytes in place where they are that already. Null where
   // memory cannot be had.
   static std::unique_ptr<HostWeight> MakeBf16(const HostMatrix& matrix);

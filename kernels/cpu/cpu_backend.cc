@@ -252,6 +252,9 @@ class CpuBackend final : public Backend {
   void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) override {
     UploadHostPage(from, static_cast<HostKvCache&>(cache), page);
   }
+  std::unique_ptr<HostBlock> AllocateHostBlock(size_t bytes) override {
+    return MakeHostBlock(bytes);
+  }
 
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
                  std::span<const SequenceRows> sequences, const float* q, int q_stride,
@@ -272,6 +275,10 @@ class CpuBackend final : public Backend {
 
   void GatherRows(const float* x, std::span<const int32_t> rows, int columns, float* out) override {
     for (const int32_t row : rows) out = std::copy_n(x + Offset(row, columns), columns, out);
+  }
+
+  void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) override {
+    EditHostLogits(edits, columns, logits);
   }
 
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,

@@ -50,6 +50,12 @@ inline void FinishOutput(float dot, const float* bias, int n, bool accumulate, f
   *y = accumulate ? *y + dot : dot;
 }
 
+// How far ahead of those that are read a panel's codes, in bytes, and scales, in
+// numbers, are asked for: several streams at once are more than what the processor
+// fetches ahead by itself.
+inline constexpr size_t kCodesAhead = 2048;
+inline constexpr size_t kScalesAhead = 256;
+
 // Outputs of X rows of x and W panels.
 template <WeightFormat F, int X, int W>
 inline void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
@@ -80,7 +86,10 @@ inline void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
     }
     for (int step = 0; step < kSteps; ++step) {
       Codes loaded[W];
-      for (int w = 0; w < W; ++w) loaded[w] = LoadCodes(codes[w] + step * 64);
+      for (int w = 0; w < W; ++w) {
+        loaded[w] = LoadCodes(codes[w] + step * 64);
+        __builtin_prefetch(codes[w] + step * 64 + kCodesAhead);
+      }
       for (int i = 0; i < X; ++i) {
         const int8_t* from =
             x + (static_cast<size_t>(i) * groups + g) * kQuantizationGroup + step * 4;
@@ -102,6 +111,7 @@ inline void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
       F32x16 scale;
       if constexpr (HasGroupScales(F)) {
         scale = Widen<DType::kF16>(scales[w]);
+        __builtin_prefetch(scales[w] + kScalesAhead);
         scales[w] += kPanelOutputs;
       }
       for (int i = 0; i < X; ++i) {

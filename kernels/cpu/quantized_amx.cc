@@ -51,6 +51,7 @@ void Unpack(const uint8_t* from, int groups, int8_t* to) {
     for (int g = 0; g < groups; ++g, from += kInt4GroupBytes, to += kInt8GroupBytes) {
       for (int i = 0; i < kGroupRows / 2; ++i) {
         const __m512i both = _mm512_loadu_si512(from + i * 64);
+        __builtin_prefetch(from + i * 64 + kSliceGroups * kInt4GroupBytes);  // the next slice
         const __m512i first = _mm512_and_si512(both, low);
         const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
         _mm512_store_si512(to + i * 64, _mm512_sub_epi8(first, zero));

@@ -16,6 +16,7 @@
 #include "kernels/cuda/matmul_exact.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/page_copies.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/step_rows.h"
@@ -31,6 +32,8 @@ namespace {
 constexpr size_t kWorkspaceBytes = size_t{128} << 20;
 constexpr size_t kStagingBytes = size_t{8} << 20;
 constexpr size_t kResultBytes = size_t{1} << 20;
+// A dozen pages of today's models that are on their way to the host.
+constexpr size_t kPageRingBytes = size_t{32} << 20;
 // Thread blocks that keep a multiprocessor busy.
 constexpr int kBlocksPerMultiprocessor = 8;
 
@@ -42,6 +45,16 @@ class DeviceBuffer final : public Buffer {
 
  private:
   DeviceMemory memory_;
+  size_t size_;
+};
+
+class PinnedBlock final : public HostBlock {
+ public:
+  PinnedBlock(PinnedMemory memory, size_t size) : memory_(std::move(memory)), size_(size) {}
+  std::span<std::byte> bytes() override { return {static_cast<std::byte*>(memory_.get()), size_}; }
+
+ private:
+  PinnedMemory memory_;
   size_t size_;
 };
 
@@ -89,12 +102,14 @@ void RankOnHost(std::span<const float> row, int k, int32_t* ids, float* values) 
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(const Options& options, const DeviceInfo& info, Stream stream)
+  CudaBackend(const Options& options, const DeviceInfo& info, Stream stream, Stream copies)
       : device_(options.device),
         input_rounding_(options.input_rounding),
         exact_attention_(options.exact_attention),
         info_(info),
         stream_(stream),
+        copies_(copies),
+        page_copies_(PageCopies::Make(stream, copies, kPageRingBytes)),
         staging_(Staging::Make(stream, kStagingBytes)),
         step_staging_(StepStaging::Make(stream, kStagingBytes)),
         graphs_(options.step_graphs) {
@@ -106,12 +121,15 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override {
     UseDevice(device_);
     cuda::Synchronize(stream_);
+    cuda::Synchronize(copies_);
+    page_copies_ = nullptr;
     CloseStream(stream_);
+    CloseStream(copies_);
   }
 
   bool HasMemory() const {
-    return staging_ != nullptr && step_staging_ != nullptr && workspace_memory_ != nullptr &&
-           results_memory_ != nullptr && host_results_ != nullptr;
+    return page_copies_ != nullptr && staging_ != nullptr && step_staging_ != nullptr &&
+           workspace_memory_ != nullptr && results_memory_ != nullptr && host_results_ != nullptr;
   }
 
   std::string Describe() const override {
@@ -136,6 +154,8 @@ class CudaBackend final : public Backend {
     StartStep();
     return DeviceWeight::Load(stream_.handle, matrix, format, kWorkspaceBytes);
   }
+
+  DType DefaultKvDType() const override { return DType::kBF16; }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
     UseDevice(device_);
@@ -279,14 +299,22 @@ class CudaBackend final : public Backend {
   void DownloadPage(const KvCache& cache, int32_t page, std::span<std::byte> to) override {
     UseDevice(device_);
     StartStep();
-    CopyToHost(stream_, static_cast<const DeviceKvCache&>(cache).page(page), to.size(), to.data());
-    cuda::Synchronize(stream_);
+    page_copies_->Download(static_cast<const DeviceKvCache&>(cache).page(page), to);
   }
   void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) override {
     UseDevice(device_);
     StartStep();
-    CopyToDevice(stream_, from.data(), from.size(), static_cast<DeviceKvCache&>(cache).page(page));
-    cuda::Synchronize(stream_);
+    page_copies_->Upload(from, static_cast<DeviceKvCache&>(cache).page(page));
+  }
+  void FinishPageCopies() override {
+    UseDevice(device_);
+    page_copies_->Finish();
+  }
+  std::unique_ptr<HostBlock> AllocateHostBlock(size_t bytes) override {
+    UseDevice(device_);
+    PinnedMemory memory = AllocatePinned(bytes);
+    if (memory == nullptr) return nullptr;
+    return std::unique_ptr<HostBlock>(new (std::nothrow) PinnedBlock(std::move(memory), bytes));
   }
 
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
@@ -318,6 +346,14 @@ class CudaBackend final : public Backend {
     const int32_t* device_rows = nullptr;
     Place(Table{StepStaging::Kind::kGathered, rows, &device_rows});
     LaunchGatherRows(stream_, x, device_rows, static_cast<int>(rows.size()), columns, out);
+  }
+
+  void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) override {
+    UseDevice(device_);
+    if (edits.empty()) return;
+    const LogitEdit* device_edits = nullptr;
+    Place(Table{StepStaging::Kind::kEdits, edits, &device_edits});
+    LaunchEditLogits(stream_, device_edits, static_cast<int>(edits.size()), columns, logits);
   }
 
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
@@ -440,6 +476,8 @@ class CudaBackend final : public Backend {
   const bool exact_attention_;
   const DeviceInfo info_;
   Stream stream_;  // with a log inside a step
+  Stream copies_;
+  std::unique_ptr<PageCopies> page_copies_;
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<StepStaging> step_staging_;
   LaunchLog log_;
@@ -474,13 +512,19 @@ std::unique_ptr<Backend> MakeBackend(const Options& options, std::string* proble
     return nullptr;
   }
   Stream stream{};
+  Stream copies{};
   if (!OpenStream(device, &stream, problem)) return nullptr;
+  if (!OpenCopyStream(device, &copies, problem)) {
+    CloseStream(stream);
+    return nullptr;
+  }
   auto backend =
-      std::unique_ptr<CudaBackend>(new (std::nothrow) CudaBackend(options, info, stream));
+      std::unique_ptr<CudaBackend>(new (std::nothrow) CudaBackend(options, info, stream, copies));
   if (backend != nullptr && backend->HasMemory()) return backend;
-  *problem = "device " + std::to_string(device) + " (" + info.name + ") has not the " +
-             std::to_string((kWorkspaceBytes + 2 * kStagingBytes + kResultBytes) >> 20) +
-             " MiB that the backend begins with";
+  *problem =
+      "device " + std::to_string(device) + " (" + info.name + ") has not the " +
+      std::to_string((kWorkspaceBytes + 2 * kStagingBytes + kResultBytes + kPageRingBytes) >> 20) +
+      " MiB that the backend begins with";
   return nullptr;
 }
 

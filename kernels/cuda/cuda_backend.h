@@ -1,7 +1,8 @@
 // The backend for NVIDIA GPUs of compute capability 8.0 and newer.
 //
-// One stream carries all work in the order of the calls; a call returns as soon
-// as its work is queued, except those that hand results to the host. Inside a step
+// One stream carries all work in the order of the calls, and a second one copies
+// pages beside it (page_copies.h); a call returns as soon as its work is queued,
+// except those that hand results to the host. Inside a step
 // (Backend::BeginStep) kernels are put off and started together, as a CUDA graph
 // where the same step has come before (step_graphs.h), and the step's tables go to
 // the device in one copy. Memory is

@@ -33,4 +33,10 @@ void LaunchGatherRows(Stream stream, const float* x, const int32_t* rows, int co
          rows, count, out);
 }
 
+void LaunchEditLogits(Stream stream, const LogitEdit* edits, int count, int columns,
+                      float* logits) {
+  Launch(stream, RowGrid(1, count), kElementwiseThreads, 0, EditLogitsKernel, edits, count, columns,
+         logits);
+}
+
 }  // namespace octogate::kernels::cuda

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/elementary.h"
+#include "kernels/logit_edit.h"
 
 namespace octogate::kernels::cuda {
 
@@ -44,6 +45,16 @@ OCTOGATE_KERNEL void GatherRowsKernel(const float* x, int columns, const int32_t
   for (int64_t r = BlockY(); r < count; r += GridY()) {
     out[r * columns + c] = x[static_cast<int64_t>(rows[r]) * columns + c];
   }
+}
+
+// One thread for each edit.
+OCTOGATE_KERNEL void EditLogitsKernel(const LogitEdit* edits, int count, int columns,
+                                      float* logits) {
+  const int i = Column();
+  if (i >= count) return;
+  const LogitEdit edit = edits[i];
+  float* const logit = logits + static_cast<int64_t>(edit.row) * columns + edit.id;
+  *logit = Edited(*logit, edit);
 }
 
 }  // namespace octogate::kernels::cuda

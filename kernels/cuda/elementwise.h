@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"
+#include "kernels/logit_edit.h"
 
 namespace octogate::kernels::cuda {
 
@@ -19,6 +20,9 @@ void LaunchGeluMul(Stream stream, const float* gate_up, int rows, int columns,
 // out[i] = x[rows[i]].
 void LaunchGatherRows(Stream stream, const float* x, const int32_t* rows, int count, int columns,
                       float* out);
+
+// Backend::EditLogits.
+void LaunchEditLogits(Stream stream, const LogitEdit* edits, int count, int columns, float* logits);
 
 }  // namespace octogate::kernels::cuda
 

@@ -60,6 +60,10 @@ bool OpenStream(int device, Stream* stream, std::string* problem) {
   return false;
 }
 
+bool OpenCopyStream(int device, Stream* stream, std::string* problem) {
+  return OpenStream(device, stream, problem);
+}
+
 void UseDevice(int device) { CheckCuda(cudaSetDevice(device), "choosing the device"); }
 void CloseStream(Stream stream) { cudaStreamDestroy(stream.handle); }
 void Synchronize(Stream stream) {
@@ -114,6 +118,10 @@ void WaitFor(DeviceEvent& event) {
   CheckCuda(cudaEventSynchronize(event.event), "waiting for the device");
 }
 
+void WaitInStream(Stream stream, DeviceEvent& event) {
+  CheckCuda(cudaStreamWaitEvent(stream.handle, event.event, 0), "ordering two streams");
+}
+
 size_t FreeDeviceBytes() {
   size_t free = 0;
   size_t total = 0;
@@ -128,6 +136,10 @@ void CopyToDevice(Stream stream, const void* from, size_t bytes, void* to) {
 void CopyToHost(Stream stream, const void* from, size_t bytes, void* to) {
   CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream.handle),
             "copying from the device");
+}
+void CopyOnDevice(Stream stream, const void* from, size_t bytes, void* to) {
+  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream.handle),
+            "copying on the device");
 }
 
 }  // namespace octogate::kernels::cuda

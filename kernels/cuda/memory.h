@@ -32,6 +32,8 @@ std::vector<DeviceInfo> ListDevices(std::string* problem);
 // long as they are used. False, with a reason in `problem`, where it does not
 // answer.
 bool OpenStream(int device, Stream* stream, std::string* problem);
+// The same for a stream of copies beside another one's kernels.
+bool OpenCopyStream(int device, Stream* stream, std::string* problem);
 void UseDevice(int device);
 void CloseStream(Stream stream);
 void Synchronize(Stream stream);
@@ -55,6 +57,7 @@ size_t FreeDeviceBytes();
 // In the stream's order. The host's memory is pinned, or the call waits.
 void CopyToDevice(Stream stream, const void* from, size_t bytes, void* to);
 void CopyToHost(Stream stream, const void* from, size_t bytes, void* to);
+void CopyOnDevice(Stream stream, const void* from, size_t bytes, void* to);
 
 // When the device has come to a point of a stream.
 struct DeviceEvent;
@@ -66,6 +69,8 @@ Event MakeEvent();  // null where there is no memory
 void Record(Stream stream, DeviceEvent& event);
 // Until what was queued before the last Record is done; at once without one.
 void WaitFor(DeviceEvent& event);
+// The same for what is queued in `stream` from now on; the call does not wait.
+void WaitInStream(Stream stream, DeviceEvent& event);
 
 // Memory for what a kernel leaves for the next one; valid until the next
 // operation of the backend.
@@ -129,9 +134,10 @@ class StepStaging {
     kPages,
     kPaths,
     kNarrowTiles,
-    kWideTiles
+    kWideTiles,
+    kEdits
   };
-  static constexpr size_t kKinds = 9;
+  static constexpr size_t kKinds = 10;
 
   // Null where memory cannot be had.
   static std::unique_ptr<StepStaging> Make(Stream stream, size_t bytes);

@@ -142,8 +142,12 @@ class ReferenceBackend final : public Backend {
 
   std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
     if (IsQuantized(format)) return QuantizedWeight::Make(matrix, format);
-    if (format == WeightFormat::kBf16) return HostWeight::MakeBf16(matrix);
-    return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
+    if (format == WeightFormat::kBf16 && matrix.dtype != DType::kBF16) {
+      return HostWeight::MakeBf16(matrix);
+    }
+    auto weight = HostWeight::Copy(matrix);
+    if (weight != nullptr) weight->format = format;
+    return weight;
   }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
@@ -258,6 +262,9 @@ class ReferenceBackend final : public Backend {
   void UploadPage(std::span<const std::byte> from, KvCache& cache, int32_t page) override {
     UploadHostPage(from, static_cast<HostKvCache&>(cache), page);
   }
+  std::unique_ptr<HostBlock> AllocateHostBlock(size_t bytes) override {
+    return MakeHostBlock(bytes);
+  }
 
   void Attention(const AttentionShape& shape, const KvCache& cache, int layer,
                  std::span<const SequenceRows> sequences, const float* q, int q_stride,
@@ -293,6 +300,10 @@ class ReferenceBackend final : public Backend {
     for (const int32_t row : rows) {
       out = std::copy_n(x + Offset(row, columns), columns, out);
     }
+  }
+
+  void EditLogits(std::span<const LogitEdit> edits, int columns, float* logits) override {
+    EditHostLogits(edits, columns, logits);
   }
 
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,

@@ -84,10 +84,10 @@ if sanitizer=$(command -v compute-sanitizer || ls "$(dirname "$nvcc")/compute-sa
       run "$tool $test" "$sanitizer" --tool "$tool" --error-exitcode 1 "$build/bin/$test" \
         "--gtest_filter=-*SameBits*:*Maximum*"
     done
-    run "$tool cuda_device_tensor_attention_test" "$sanitizer" --tool "$tool" --error-exitcode 1 \
-      "$build/bin/cuda_device_tensor_attention_test"
-    run "$tool cuda_device_engine_test" "$sanitizer" --tool "$tool" --error-exitcode 1 \
-      "$build/bin/cuda_device_engine_test"
+    for test in tensor_attention page_copy engine; do
+      run "$tool cuda_device_${test}_test" "$sanitizer" --tool "$tool" --error-exitcode 1 \
+        "$build/bin/cuda_device_${test}_test"
+    done
   done
 else
   results+=("compute-sanitizer|NOT RUN: not installed|0")

@@ -99,6 +99,15 @@ bool Answer::AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch,
   return true;
 }
 
+absl::Status Answer::AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
+                                   GenerateEvent& event) {
+  if (absl::Status status = CheckEditedLogits(logits); !status.ok()) return status;
+  const absl::StatusOr<int32_t> id = sampler_.SampleEdited(logits, scratch);
+  if (!id.ok()) return id.status();
+  Accept(*id, event);
+  return absl::OkStatus();
+}
+
 void Answer::Accept(int32_t id, GenerateEvent& event) {
   sampler_.Append(id);
   ++length_;

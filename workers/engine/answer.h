@@ -36,10 +36,16 @@ class Answer {
   // alone, and ends it.
   absl::Status Advance(std::span<float> logits, SamplerScratch& scratch, GenerateEvent& event);
 
-  // The same from the largest logits alone: with how many it may be possible, 0 where all are
-  // needed; and whether it was. Where it was not, nothing has happened.
+  // The same from the largest logits alone, after the edits that AppendEdits asks for: with how
+  // many it may be possible, 0 where all are needed as they are; and whether it was. Where it was
+  // not, nothing has happened, and AdvanceEdited chooses from all the edited ones.
   int RankedCount() const;
+  void AppendEdits(int32_t row, std::vector<kernels::LogitEdit>& edits) const {
+    sampler_.AppendEdits(row, edits);
+  }
   bool AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch, GenerateEvent& event);
+  absl::Status AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
+                             GenerateEvent& event);
 
   // The text that was held back, for an answer that is ended from outside.
   std::string Flush();

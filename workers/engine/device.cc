@@ -30,8 +30,9 @@ absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
     }
     chosen.no_gpu = std::move(problem);
   }
-  chosen.backend =
-      kernels::MakeCpuBackend({.threads = options.threads, .activations = options.activations});
+  chosen.backend = kernels::MakeCpuBackend({.threads = options.threads,
+                                            .activations = options.activations,
+                                            .pin_threads = options.pin_threads});
   if (chosen.backend != nullptr) return chosen;
   return absl::ResourceExhaustedError(
       absl::StrCat("the CPU backend cannot start with ", options.threads, " threads"));

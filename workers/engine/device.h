@@ -28,6 +28,9 @@ struct DeviceOptions {
   int threads = 0;  // of the CPU backend; 0: one per core
   // Of the CPU backend; a GPU rounds what it multiplies as kernels/cuda/matmul_layout.h says.
   kernels::Activations activations = kernels::Activations::kF32;
+  // Each compute thread of the CPU backend stays on a CPU of its own. Faster where nothing else
+  // wants these CPUs, slower where something does.
+  bool pin_threads = false;
 };
 
 struct ChosenBackend {

@@ -64,7 +64,11 @@ std::unique_ptr<SwapSpace> MakeSwapSpace(kernels::Backend& backend, kernels::KvC
                   std::span<std::byte> to) { backend->DownloadPage(*cache, page, to); },
        .in = [backend = &backend, cache = &cache](
                  std::span<const std::byte> from,
-                 int32_t page) { backend->UploadPage(from, *cache, page); }});
+                 int32_t page) { backend->UploadPage(from, *cache, page); },
+       .finish = backend.FreeBytes() ? [backend = &backend] { backend->FinishPageCopies(); }
+                                     : std::function<void()>(),
+       .allocate = [backend =
+                        &backend](size_t bytes) { return backend->AllocateHostBlock(bytes); }});
   if (swap != nullptr && options.step_cost_time > absl::ZeroDuration()) swap->Measure();
   return swap;
 }
@@ -74,11 +78,14 @@ std::unique_ptr<SwapSpace> MakeSwapSpace(kernels::Backend& backend, kernels::KvC
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Checkpoint> checkpoint,
                                                        std::shared_ptr<const Tokenizer> tokenizer,
                                                        std::unique_ptr<kernels::Backend> backend,
-                                                       const EngineOptions& options) {
-  if (absl::Status status = ValidateEngineOptions(options); !status.ok()) return status;
+                                                       const EngineOptions& requested) {
+  if (absl::Status status = ValidateEngineOptions(requested); !status.ok()) return status;
   if (checkpoint == nullptr || backend == nullptr) {
     return absl::InvalidArgumentError("an engine needs a checkpoint and a backend");
   }
+  EngineOptions options = requested;
+  const kernels::DType kv_dtype = options.kv_dtype.value_or(backend->DefaultKvDType());
+  options.kv_dtype = kv_dtype;
   const ModelConfig& config = checkpoint->config();
   if (config.head_dim > kernels::kMaxHeadDim) {
     return absl::UnimplementedError(
@@ -104,7 +111,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
                                        TransformerLimitsOf(options), options.weight_format);
   if (!transformer.ok()) return transformer.status();
   parts.transformer = *std::move(transformer);
-  auto cache = parts.transformer->CreateKvCache(*pages, options.page_size, options.kv_dtype);
+  auto cache = parts.transformer->CreateKvCache(*pages, options.page_size, kv_dtype);
   if (!cache.ok()) return cache.status();
   parts.cache = *std::move(cache);
   parts.step_cost =
@@ -125,7 +132,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
   stats.pages_total = *pages;
   stats.page_size = options.page_size;
   stats.max_sequences = options.max_sequences;
-  stats.kv_dtype = options.kv_dtype;
+  stats.kv_dtype = kv_dtype;
   stats.context = static_cast<int>(
       std::min<int64_t>(LongestContext(config, options), int64_t{*pages} * options.page_size));
   stats.weight_bytes = demand.weight_bytes;

@@ -107,7 +107,9 @@ void EngineCore::BuildStep(SteadyTime now) {
   step_sequences_.clear();
   logit_rows_.clear();
   hidden_rows_.clear();
+  edits_.clear();
   ranked_count_ = 0;
+  const bool may_rank = parts_.transformer->logits_are_far();
   size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
@@ -123,9 +125,13 @@ void EngineCore::BuildStep(SteadyTime now) {
       for (int i = 0; i < rows.row_count; ++i) hidden_rows_.push_back(first_row + i);
     } else if (rows.completes()) {
       logit_rows_.push_back(first_row + rows.row_count - 1);
-      const int count = request.answer ? request.answer->RankedCount() : 0;
+      const int count = may_rank && request.answer ? request.answer->RankedCount() : 0;
       ranked_count_ = std::max(ranked_count_, count);
-      if (count == 0) ++rows_needing_all;
+      if (count == 0) {
+        ++rows_needing_all;
+      } else {
+        request.answer->AppendEdits(static_cast<int32_t>(logit_rows_.size()) - 1, edits_);
+      }
     }
 
     const int repeated = std::clamp(request.most_computed - rows.first_position, 0, rows.row_count);
@@ -139,7 +145,7 @@ void EngineCore::BuildStep(SteadyTime now) {
   ranked_count_ = std::min(ranked_count_, config_.vocab_size);
   // Most are better copied together.
   const bool copy_all = 2 * rows_needing_all > logit_rows_.size();
-  if (copy_all || !parts_.transformer->logits_are_far()) ranked_count_ = 0;
+  if (copy_all) ranked_count_ = 0;
   const size_t rows_here = ranked_count_ > 0 ? 1 : logit_rows_.size();
   logits_.resize(rows_here * static_cast<size_t>(config_.vocab_size));
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
@@ -175,6 +181,7 @@ absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, Generate
                               largest_.log_sum_exp[static_cast<size_t>(logit_row)],
                               config_.vocab_size};
     if (request.answer->AdvanceRanked(ranked, sampler_scratch_, event)) return absl::OkStatus();
+    return request.answer->AdvanceEdited(Logits(logit_row), sampler_scratch_, event);
   }
   return request.answer->Advance(Logits(logit_row), sampler_scratch_, event);
 }
@@ -238,7 +245,7 @@ void EngineCore::ComputeStep() {
                                .hidden_rows = hidden_rows_},
                               *parts_.cache,
                               ranked_count_ > 0 ? std::span<float>() : std::span(logits_), hidden_);
-  if (ranked_count_ > 0) parts_.transformer->RankLogits(ranked_count_, largest_);
+  if (ranked_count_ > 0) parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
   ++counters_.steps;

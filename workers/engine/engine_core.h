@@ -122,6 +122,7 @@ class EngineCore {
   std::vector<int32_t> hidden_rows_;
   int ranked_count_ = 0;       // logits of each row that the transformer ranks; 0: all are copied
   std::vector<float> logits_;  // of all rows, or of one where they are ranked
+  std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked
   Transformer::LargestLogits largest_;
   std::vector<float> hidden_;
   SamplerScratch sampler_scratch_;

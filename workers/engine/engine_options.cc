@@ -71,7 +71,7 @@ MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& o
   demand.page_size = options.page_size;
   demand.page_bytes = uint64_t{2} * static_cast<uint64_t>(config.num_layers) *
                       static_cast<uint64_t>(config.num_kv_heads) *
-                      kernels::KvHeadBytes(options.kv_dtype, config.head_dim) *
+                      kernels::KvHeadBytes(*options.kv_dtype, config.head_dim) *
                       static_cast<uint64_t>(options.page_size);
   demand.flexible = options.kv_tokens == 0;
   demand.pages = demand.flexible ? options.max_sequences * CeilDiv(context, options.page_size)

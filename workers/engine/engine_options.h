@@ -3,6 +3,7 @@
 #define OCTOGATE_WORKERS_ENGINE_ENGINE_OPTIONS_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -50,8 +51,9 @@ struct EngineOptions {
   // How the matrices are kept, the embedding excepted; other than stored costs precision
   // (Engine::weight_report says how much) and saves memory and time.
   kernels::WeightFormat weight_format = kernels::WeightFormat::kStored;
-  // How keys and values are kept; 8 bits cost precision.
-  kernels::DType kv_dtype = kernels::DType::kF32;
+  // How keys and values are kept; 8 bits cost precision. Without one: F32 on a CPU, BF16 on a GPU,
+  // whose tensor cores attend to nothing wider (kernels::Backend::DefaultKvDType).
+  std::optional<kernels::DType> kv_dtype;
   // Host memory for what preempted sequences have computed: copied there and back where that is
   // measured to take less time than to compute it again; where nothing is measured
   // (step_cost_time), whenever there is room. 0: it is computed again. Where the KV cache itself is
@@ -72,7 +74,8 @@ int LongestContext(const ModelConfig& config, const EngineOptions& options);
 
 TransformerLimits TransformerLimitsOf(const EngineOptions& options);
 
-// Weights, activations, the KV cache and the swap space that the options ask for.
+// Weights, activations, the KV cache and the swap space that the options ask for; kv_dtype is
+// there.
 MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options);
 
 }  // namespace octogate::workers

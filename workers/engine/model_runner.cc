@@ -37,8 +37,10 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
     return chat_template.status();  // there is one, and it is broken
   }
 
-  absl::StatusOr<ChosenBackend> chosen = ChooseBackend(
-      {.device = options.device, .threads = options.threads, .activations = options.activations});
+  absl::StatusOr<ChosenBackend> chosen = ChooseBackend({.device = options.device,
+                                                        .threads = options.threads,
+                                                        .activations = options.activations,
+                                                        .pin_threads = options.pin_threads});
   if (!chosen.ok()) return chosen.status();
   model->no_gpu = std::move(chosen->no_gpu);
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(

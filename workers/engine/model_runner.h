@@ -26,6 +26,7 @@ struct LoadOptions {
   Device device = Device::kCpu;
   int threads = 0;  // of the CPU backend; 0: one per core
   kernels::Activations activations = kernels::Activations::kF32;  // of the CPU backend
+  bool pin_threads = false;                                       // DeviceOptions::pin_threads
 };
 
 // Thread safety: const once loaded, and the engine is thread-safe.

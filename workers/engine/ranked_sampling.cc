@@ -86,7 +86,7 @@ int Sampler::RankedCount() const {
   // Room for tokens that tie with the last one kept; and what most nuclei fit in.
   constexpr int kTies = 8;
   constexpr int kNucleus = 64;
-  if (counts_needed_ || !parameters_.logit_bias.empty()) return 0;
+  if (biases_repeat_) return 0;  // their sum depends on the order
   if (length_ == 0 && !parameters_.allowed_first_tokens.empty()) return 0;
   if (parameters_.temperature == 0) return 1;
   if (parameters_.top_k > RankedLogits::kMaxCount - kTies) return 0;

@@ -57,17 +57,22 @@ TokenScores ComputeScores(std::span<const float> logits, std::span<const int32_t
   return scores;
 }
 
-absl::Status CheckLogits(std::span<const float> logits) {
-  bool any = false;
+absl::Status CheckEditedLogits(std::span<const float> logits) {
   for (size_t id = 0; id < logits.size(); ++id) {
     // NaN fails the comparison.
     if (!(logits[id] < std::numeric_limits<float>::infinity())) {
       return absl::DataLossError(absl::StrCat("the model's logit of token ", id, " is ", logits[id],
                                               "; its weights or their scale are broken"));
     }
-    any |= logits[id] > kForbidden;
   }
-  if (any) return absl::OkStatus();
+  return absl::OkStatus();
+}
+
+absl::Status CheckLogits(std::span<const float> logits) {
+  if (absl::Status status = CheckEditedLogits(logits); !status.ok()) return status;
+  if (std::any_of(logits.begin(), logits.end(), [](float logit) { return logit > kForbidden; })) {
+    return absl::OkStatus();
+  }
   return absl::DataLossError("the model's logits are all -infinity; its weights are broken");
 }
 
@@ -77,6 +82,10 @@ Sampler::Sampler(const SamplingParameters& parameters, std::span<const int32_t> 
   counts_needed_ =
       repetition || parameters_.presence_penalty != 0 || parameters_.frequency_penalty != 0;
   if (repetition) prompt_tokens_.insert(prompt.begin(), prompt.end());
+  absl::flat_hash_set<int32_t> biased;
+  for (const LogitBias& bias : parameters_.logit_bias) {
+    if (!biased.insert(bias.id).second) biases_repeat_ = true;
+  }
 }
 
 void Sampler::Append(int32_t id) {
@@ -106,6 +115,33 @@ void Sampler::AdjustLogits(std::span<float> logits) const {
   }
 }
 
+void Sampler::AppendEdits(int32_t row, std::vector<kernels::LogitEdit>& edits) const {
+  const size_t first = edits.size();
+  absl::flat_hash_map<int32_t, size_t> places;  // of tokens that have a bias
+  for (const LogitBias& bias : parameters_.logit_bias) {
+    places[bias.id] = edits.size();
+    edits.push_back({.row = row, .id = bias.id, .add = bias.bias});
+  }
+  const size_t biased = edits.size();
+  // A token stands in one of the prompt's and the answer's, or in both.
+  const auto edit_of = [&](int32_t id) -> kernels::LogitEdit& {
+    if (biased > first) {
+      if (const auto place = places.find(id); place != places.end()) return edits[place->second];
+    }
+    edits.push_back({.row = row, .id = id});
+    return edits.back();
+  };
+  for (int32_t id : prompt_tokens_) {
+    if (!counts_.contains(id)) edit_of(id).penalty = parameters_.repetition_penalty;
+  }
+  for (const auto& [id, count] : counts_) {
+    kernels::LogitEdit& edit = edit_of(id);
+    edit.penalty = parameters_.repetition_penalty;
+    edit.subtract =
+        parameters_.presence_penalty + parameters_.frequency_penalty * static_cast<float>(count);
+  }
+}
+
 absl::StatusOr<int32_t> Sampler::Sample(std::span<float> logits, SamplerScratch& scratch) const {
   if (length_ == 0 && !parameters_.allowed_first_tokens.empty()) {
     // Tokens that are allowed keep their logits, everything else is forbidden.
@@ -118,6 +154,11 @@ absl::StatusOr<int32_t> Sampler::Sample(std::span<float> logits, SamplerScratch&
     for (const Candidate& c : kept) logits[static_cast<size_t>(c.id)] = c.logit;
   }
   AdjustLogits(logits);
+  return SampleEdited(logits, scratch);
+}
+
+absl::StatusOr<int32_t> Sampler::SampleEdited(std::span<float> logits,
+                                              SamplerScratch& scratch) const {
   const int32_t best = ArgMax(logits);
   const float best_logit = logits[static_cast<size_t>(best)];
   if (!(best_logit > kForbidden) || !std::isfinite(best_logit)) {

@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/logit_edit.h"
 #include "workers/engine/request.h"
 #include "workers/engine/sampling_parameters.h"
 
@@ -28,6 +29,9 @@ TokenScores ComputeScores(std::span<const float> logits, std::span<const int32_t
 // OK where every logit is a number below +infinity and one at least is above -infinity; otherwise
 // DATA_LOSS: the weights are broken.
 absl::Status CheckLogits(std::span<const float> logits);
+// The same of logits that a sampler has edited: that none is above -infinity may be its doing, and
+// is no error here.
+absl::Status CheckEditedLogits(std::span<const float> logits);
 
 // Of a row of logits that stays on a device: the largest, best first and of equals
 // the lower id first, and log(sum(exp)) of all, as Backend::TopK gives them.
@@ -62,8 +66,14 @@ class Sampler {
   // leave no token.
   absl::StatusOr<int32_t> Sample(std::span<float> logits, SamplerScratch& scratch) const;
 
-  // With how many of the largest logits SampleRanked may be able to choose the next token; 0: it
-  // needs all logits. At most RankedLogits::kMaxCount.
+  // What biases and penalties make of the logits of row `row` of a step, to be done where they are
+  // before they are ranked. Only where RankedCount() is not 0.
+  void AppendEdits(int32_t row, std::vector<kernels::LogitEdit>& edits) const;
+  // Sample from logits that have been edited so and have passed CheckEditedLogits.
+  absl::StatusOr<int32_t> SampleEdited(std::span<float> logits, SamplerScratch& scratch) const;
+
+  // With how many of the largest edited logits SampleRanked may be able to choose the next token;
+  // 0: it needs all logits, as they are. At most RankedLogits::kMaxCount.
   int RankedCount() const;
   // What Sample would choose from all logits, where the largest decide it; otherwise nothing, also
   // where CheckLogits or Sample would fail. Only where RankedCount() is not 0.
@@ -82,6 +92,7 @@ class Sampler {
   absl::flat_hash_map<int32_t, int> counts_;  // of tokens in the answer, where penalties need them
   absl::flat_hash_set<int32_t> prompt_tokens_;
   bool counts_needed_ = false;
+  bool biases_repeat_ = false;  // an id stands in logit_bias twice
 };
 
 }  // namespace octogate::workers

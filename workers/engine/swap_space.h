@@ -4,8 +4,10 @@
 // back are those that went, so that nothing depends on whether a sequence was swapped or computed
 // again.
 //
-// The memory is reserved when the space is made and never grows; the system commits what is
-// written to. Copies are timed, so that whoever preempts can tell what the next one will take.
+// The memory is reserved when the space is made and never grows; where it is ordinary memory the
+// system commits what is written to. Copies are timed, so that whoever preempts can tell what the
+// next one will take. Copies that go on beside other work are timed when they are made for that
+// (Measure), to their end, and count for what they would take if nothing else went on.
 //
 // Not thread-safe; outlives what it has saved.
 #ifndef OCTOGATE_WORKERS_ENGINE_SWAP_SPACE_H_
@@ -19,16 +21,20 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "kernels/host_memory.h"
+#include "kernels/backend.h"
 
 namespace octogate::workers {
 
 class SwapSpace {
  public:
-  // How a page is copied. Both return when it is done.
+  // How a page is copied, in the order of the calls.
   struct Copier {
     std::function<void(int32_t page, std::span<std::byte> to)> out;
     std::function<void(std::span<const std::byte> from, int32_t page)> in;
+    // Returns when all copies are done; empty where each is when it returns.
+    std::function<void()> finish = nullptr;
+    // The memory that pages are saved in, null where it cannot be had; empty for ordinary memory.
+    std::function<std::unique_ptr<kernels::HostBlock>(size_t bytes)> allocate = nullptr;
   };
 
   // The contents of pages, in order. Its destruction gives the room back.
@@ -49,6 +55,8 @@ class SwapSpace {
   // Room for as many pages of `page_bytes` as `bytes` hold. Null where the memory cannot be had.
   static std::unique_ptr<SwapSpace> Make(size_t page_bytes, uint64_t bytes, Copier copier);
 
+  ~SwapSpace();
+
   // Copies pages out. Null, and nothing is copied, where there is no room for all of them.
   std::unique_ptr<Saved> Save(std::span<const int32_t> pages);
   // Copies what was saved, from its page `first` on, into `pages`.
@@ -62,7 +70,7 @@ class SwapSpace {
 
   uint64_t total_bytes() const { return total_slots_ * page_bytes_; }
   uint64_t used_bytes() const { return (total_slots_ - free_.size()) * page_bytes_; }
-  // That Save and Restore have taken altogether.
+  // That the caller has waited in Save and Restore altogether.
   absl::Duration time() const { return time_; }
 
  private:
@@ -74,12 +82,13 @@ class SwapSpace {
     double per_page() const { return pages > 0 ? seconds / pages : 0; }
   };
 
-  SwapSpace(size_t page_bytes, size_t slots, kernels::HostArray<std::byte> memory, Copier copier);
+  SwapSpace(size_t page_bytes, size_t slots, std::unique_ptr<kernels::HostBlock> memory,
+            Copier copier);
   std::span<std::byte> Slot(int32_t slot) const;
 
   const size_t page_bytes_;
   const size_t total_slots_;
-  const kernels::HostArray<std::byte> memory_;
+  const std::unique_ptr<kernels::HostBlock> memory_;
   const Copier copier_;
   std::vector<int32_t> free_;  // a stack: memory that was used last is committed and in the caches
   Pace out_;

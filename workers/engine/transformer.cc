@@ -1,5 +1,6 @@
 #include "workers/engine/transformer.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 #include <utility>
@@ -28,6 +29,11 @@ bool HasTiedHead(const ModelWeights& weights) {
 // Whether one weight is both the embedding and the head.
 bool SharesEmbedding(const ModelWeights& weights, kernels::WeightFormat format) {
   return HasTiedHead(weights) && format == kernels::WeightFormat::kStored;
+}
+
+bool SameType(std::span<const WeightView> views) {
+  return std::all_of(views.begin(), views.end(),
+                     [&](const WeightView& view) { return view.dtype == views[0].dtype; });
 }
 
 const float* DataOrNull(const std::unique_ptr<kernels::Buffer>& buffer) {
@@ -96,9 +102,11 @@ absl::Status Transformer::LoadWeights() {
   const kernels::WeightFormat format = weight_report_.format;
   WeightLoader loader(backend_, format);
   std::string prefix;
-  const auto matrix = [&](const char* name, const WeightView& view, WeightPtr& weight,
-                          int64_t rows = 0) {
-    loader.Matrix(absl::StrCat(prefix, name), view, weight, rows);
+  const auto matrix = [&](const char* name, const WeightView& view, WeightPtr& weight) {
+    loader.Matrix(absl::StrCat(prefix, name), view, weight);
+  };
+  const auto joined = [&](const char* name, std::span<const WeightView> views, WeightPtr& weight) {
+    loader.JoinedMatrix(absl::StrCat(prefix, name), views, weight);
   };
   const auto vector = [&](const WeightView& view, BufferPtr& buffer) {
     loader.Vector(view, buffer);
@@ -120,29 +128,34 @@ absl::Status Transformer::LoadWeights() {
     vector(from.post_attention_norm, to.post_attention_norm);
     vector(from.q_norm, to.q_norm);
     vector(from.k_norm, to.k_norm);
-    vector(from.q_bias, to.q_bias);
-    vector(from.k_bias, to.k_bias);
-    vector(from.v_bias, to.v_bias);
-    vector(from.o_bias, to.o_bias);
-    vector(from.gate_bias, to.gate_bias);
-    vector(from.up_bias, to.up_bias);
-    vector(from.down_bias, to.down_bias);
-    // Parts of one matrix are multiplied at once where nothing has to happen between them.
-    if (config.fused_qkv && !config.qkv_bias && !config.qk_norm) {
-      matrix("qkv_proj", from.q_proj, to.qkv, QkvWidth(config));
+    const WeightView qkv[] = {from.q_proj, from.k_proj, from.v_proj};
+    const WeightView qkv_bias[] = {from.q_bias, from.k_bias, from.v_bias};
+    if (!config.qk_norm && SameType(qkv)) {
+      joined("qkv_proj", qkv, to.qkv);
+      loader.JoinedVector(qkv_bias, to.qkv_bias);
     } else {
       matrix("q_proj", from.q_proj, to.q);
       matrix("k_proj", from.k_proj, to.k);
       matrix("v_proj", from.v_proj, to.v);
+      vector(from.q_bias, to.q_bias);
+      vector(from.k_bias, to.k_bias);
+      vector(from.v_bias, to.v_bias);
     }
     matrix("o_proj", from.o_proj, to.o);
-    if (config.fused_gate_up && !config.mlp_bias) {
-      matrix("gate_up_proj", from.gate_proj, to.gate_up, 2 * int64_t{config.intermediate_size});
+    vector(from.o_bias, to.o_bias);
+    const WeightView gate_up[] = {from.gate_proj, from.up_proj};
+    const WeightView gate_up_bias[] = {from.gate_bias, from.up_bias};
+    if (SameType(gate_up)) {
+      joined("gate_up_proj", gate_up, to.gate_up);
+      loader.JoinedVector(gate_up_bias, to.gate_up_bias);
     } else {
       matrix("gate_proj", from.gate_proj, to.gate);
       matrix("up_proj", from.up_proj, to.up);
+      vector(from.gate_bias, to.gate_bias);
+      vector(from.up_bias, to.up_bias);
     }
     matrix("down_proj", from.down_proj, to.down);
+    vector(from.down_bias, to.down_bias);
   }
   weight_report_ = loader.report();
   return loader.status();
@@ -239,7 +252,7 @@ void Transformer::ProjectQkv(const Layer& layer, int rows,
   const ModelConfig& config = checkpoint_->config();
   const float* in = normed_->data();
   if (layer.qkv) {
-    backend_->MatMul(*layer.qkv, nullptr, in, rows, false, q_, q_stride_);
+    backend_->MatMul(*layer.qkv, DataOrNull(layer.qkv_bias), in, rows, false, q_, q_stride_);
   } else {
     backend_->MatMul(*layer.q, DataOrNull(layer.q_bias), in, rows, false, q_, q_stride_);
     backend_->MatMul(*layer.k, DataOrNull(layer.k_bias), in, rows, false, k_, kv_stride_);
@@ -263,7 +276,8 @@ void Transformer::FinishLayer(const Layer& layer, int rows, const float* attenti
                     config.rms_norm_eps, normed_->data());
   float* gate_up = gate_up_->data();
   if (layer.gate_up) {
-    backend_->MatMul(*layer.gate_up, nullptr, normed_->data(), rows, false, gate_up, 2 * width);
+    backend_->MatMul(*layer.gate_up, DataOrNull(layer.gate_up_bias), normed_->data(), rows, false,
+                     gate_up, 2 * width);
   } else {
     backend_->MatMul(*layer.gate, DataOrNull(layer.gate_bias), normed_->data(), rows, false,
                      gate_up, 2 * width);
@@ -347,11 +361,13 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
   backend_->Synchronize();
 }
 
-void Transformer::RankLogits(int count, LargestLogits& largest) {
+void Transformer::RankLogits(std::span<const kernels::LogitEdit> edits, int count,
+                             LargestLogits& largest) {
   const auto rows = static_cast<size_t>(logit_rows_);
   largest.ids.resize(rows * static_cast<size_t>(count));
   largest.logits.resize(rows * static_cast<size_t>(count));
   largest.log_sum_exp.resize(rows);
+  backend_->EditLogits(edits, config().vocab_size, logits_->data());
   backend_->TopK(logits_->data(), logit_rows_, config().vocab_size, count, largest.ids,
                  largest.logits, largest.log_sum_exp);
 }

@@ -96,7 +96,8 @@ class Transformer {
     std::vector<float> logits;
     std::vector<float> log_sum_exp;  // [logit rows]
   };
-  void RankLogits(int count, LargestLogits& largest);
+  // They are edited first, and stay so.
+  void RankLogits(std::span<const kernels::LogitEdit> edits, int count, LargestLogits& largest);
   void CopyLogits(int index, std::span<float> logits);
   // The hidden state, after the final norm, that such a row's logits were made of: hidden_size
   // values.
@@ -118,12 +119,16 @@ class Transformer {
   struct Layer {
     BufferPtr input_norm, post_attention_norm;
     BufferPtr q_norm, k_norm;  // null without
-    WeightPtr qkv;             // [q + 2 kv, h], or null and
+    // Projections of the same input as one matrix, [q + 2 kv, h], or null and each by itself: where
+    // heads are normed, and where the checkpoint has them in different types.
+    WeightPtr qkv;
+    BufferPtr qkv_bias;
     WeightPtr q, k, v;
-    BufferPtr q_bias, k_bias, v_bias;  // null without; qkv_bias where qkv
+    BufferPtr q_bias, k_bias, v_bias;  // all biases are null without
     WeightPtr o;
     BufferPtr o_bias;
     WeightPtr gate_up;  // [2 m, h], or null and
+    BufferPtr gate_up_bias;
     WeightPtr gate, up;
     BufferPtr gate_bias, up_bias;
     WeightPtr down;

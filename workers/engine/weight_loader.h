@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -47,13 +48,18 @@ class WeightLoader {
   WeightLoader(kernels::Backend* backend, kernels::WeightFormat format)
       : backend_(*backend), report_{.format = format} {}
 
-  // A matrix of `rows` rows (0: those of the view, else adjacent ones behind it, too) in the format
-  // of the loader. It counts in the report, under `name`.
-  void Matrix(std::string_view name, const WeightView& view, WeightPtr& weight, int64_t rows = 0);
+  // A matrix in the format of the loader. It counts in the report, under `name`.
+  void Matrix(std::string_view name, const WeightView& view, WeightPtr& weight);
+  // Matrices of the same type and columns as one, the rows of each below those of the one before:
+  // what they make of an input is then one product, with the same bits. Where they do not lie side
+  // by side in the checkpoint, host memory is taken for as long as the call lasts.
+  void JoinedMatrix(std::string_view name, std::span<const WeightView> views, WeightPtr& weight);
   // A table to look up rows in, as stored; where `multiplied`, to multiply with, too.
   void Table(const WeightView& view, WeightPtr& weight, bool multiplied = false);
   // Widened to float; null for an empty view.
-  void Vector(const WeightView& view, BufferPtr& buffer);
+  void Vector(const WeightView& view, BufferPtr& buffer) { JoinedVector({&view, 1}, buffer); }
+  // Vectors one behind the other; all of them are there, or none.
+  void JoinedVector(std::span<const WeightView> views, BufferPtr& buffer);
   // What the table stands for, should it be read as a matrix.
   void Count(const kernels::Weight& table) { report_.bytes += table.bytes; }
 
@@ -63,8 +69,7 @@ class WeightLoader {
 
  private:
   // To multiply with, in the format `as`; without one, to look rows up.
-  void Load(const WeightView& view, int64_t rows, std::optional<kernels::WeightFormat> as,
-            WeightPtr& weight);
+  void Load(const WeightView& view, std::optional<kernels::WeightFormat> as, WeightPtr& weight);
 
   kernels::Backend& backend_;
   WeightReport report_;

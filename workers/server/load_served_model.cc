@@ -29,7 +29,8 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadServedModel(std::string name,
                                                .memory_limit_bytes = engine.memory_limit_bytes},
                                    .device = {.device = options.device,
                                               .threads = options.threads,
-                                              .activations = options.activations}};
+                                              .activations = options.activations,
+                                              .pin_threads = options.pin_threads}};
   OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<LoadedEncoder> model, LoadEncoder(directory, encoder));
   OCTOGATE_RETURN_IF_ERROR(model->WarmUp(deadline));
   return std::make_unique<EncoderService>(std::move(name), std::move(model));

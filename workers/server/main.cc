@@ -29,6 +29,7 @@ struct Flags {
   std::string listen = "127.0.0.1:7071";
   std::string device = "auto";
   double grace_seconds = 30;
+  std::string kv_dtype;
   double memory_limit_gib = 0;
   double swap_gib = 0;
   double step_cost_seconds = 1;
@@ -41,12 +42,6 @@ constexpr char kExamples[] =
     "  octogate-worker --model /models/llama --listen 0.0.0.0:7071 --threads 8\n"
     "\n"
     "Exit status: 0 after a clean end, 1 where the model cannot be served, 2 for wrong flags.";
-
-std::map<std::string, kernels::DType> KvDtypes() {
-  std::map<std::string, kernels::DType> types;
-  for (const char* name : {"f32", "f16", "bf16", "fp8", "int8"}) types[name] = *ParseKvDtype(name);
-  return types;
-}
 
 const std::map<std::string, kernels::Activations> kActivations = {
     {"f32", kernels::Activations::kF32}, {"bf16", kernels::Activations::kBF16}};
@@ -71,6 +66,8 @@ void Define(CLI::App& app, Flags& flags) {
                  "compute threads where the CPU serves; 0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_flag("--pin-threads", flags.load.pin_threads,
+               "keep each compute thread on a CPU of its own; for machines that do nothing else");
   app.add_option("--max-sequences", flags.load.engine.max_sequences,
                  "sequences that run at the same time")
       ->check(CLI::Range(1, 4096))
@@ -92,10 +89,12 @@ void Define(CLI::App& app, Flags& flags) {
                  "costs precision and lets AMX read prompts many times faster")
       ->transform(CLI::CheckedTransformer(kActivations, CLI::ignore_case).description(""))
       ->default_str("f32");
-  app.add_option("--kv-dtype", flags.load.engine.kv_dtype,
-                 "how keys and values are kept: f32, f16, bf16, fp8 or int8")
-      ->transform(CLI::CheckedTransformer(KvDtypes(), CLI::ignore_case).description(""))
-      ->default_str("f32");
+  app.add_option(
+         "--kv-dtype", flags.kv_dtype,
+         "how keys and values are kept: f32, f16, bf16, fp8 or int8 (default: f32 where the "
+         "CPU serves, bf16 on a GPU)")
+      ->transform(
+          CLI::IsMember({"f32", "f16", "bf16", "fp8", "int8"}, CLI::ignore_case).description(""));
   app.add_option("--memory-limit", flags.memory_limit_gib,
                  "GiB for weights, KV cache, activations and swap space; 0: what is available")
       ->check(CLI::Range(0.0, 1e6))
@@ -136,6 +135,7 @@ int Serve(Flags flags) {
   if (flags.name.empty()) flags.name = folder.filename().string();
   flags.load.engine.memory_limit_bytes =
       static_cast<uint64_t>(flags.memory_limit_gib * (uint64_t{1} << 30));
+  flags.load.engine.kv_dtype = ParseKvDtype(flags.kv_dtype);
   flags.load.engine.swap_bytes = static_cast<uint64_t>(flags.swap_gib * (uint64_t{1} << 30));
   flags.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
   // Every running sequence has a row.

@@ -539,6 +539,32 @@ TEST_F(CudaBackendTest, StepsAreTheirOperations) {
   EXPECT_GE(counters.captured, 1u);
 }
 
+TEST_F(CudaBackendTest, EditedLogits) {
+  for (int trial = 0; trial < 20; ++trial) {
+    const int columns = random_.Int(1, 900);
+    const int rows = random_.Int(1, 4);
+    const Floats logits = Random(int64_t{rows} * columns, 3);
+    std::vector<LogitEdit> edits;
+    for (int32_t row = 0; row < rows; ++row) {
+      for (int32_t id = random_.Int(0, 9); id < columns; id += random_.Int(1, 9)) {
+        LogitEdit edit{.row = row, .id = id};
+        if (random_.Int(0, 1) == 1) edit.add = random_.Int(0, 5) == 0 ? -INFINITY : 0.7f;
+        if (random_.Int(0, 1) == 1) edit.penalty = 1.3f;
+        if (random_.Int(0, 1) == 1) edit.subtract = 0.1f * static_cast<float>(random_.Int(-9, 9));
+        edits.push_back(edit);
+      }
+    }
+    ASSERT_TRUE(Same([&](Backend& backend) {
+      DeviceFloats device(backend, logits);
+      backend.EditLogits(edits, columns, device.data());
+      return device.Get();
+    })) << edits.size()
+        << " edits";
+  }
+  const float logit = -0.0f;
+  EXPECT_TRUE(SameBits(Floats{Edited(logit, {})}, Floats{logit}));
+}
+
 TEST_F(CudaBackendTest, TopK) {
   for (int trial = 0; trial < 24; ++trial) {
     constexpr int kColumns[] = {1, 17, 256, 700, 4096, 9000};

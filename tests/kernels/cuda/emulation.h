@@ -28,8 +28,12 @@
 
 namespace octogate::kernels::cuda::emulation {
 
-// Work is done when the call that asks for it returns.
-struct Stream {};
+// Work is done when the call that asks for it returns; in a stream of copies no
+// sooner than something waits for it, so that what does not wait is found out.
+struct CopyQueue;
+struct Stream {
+  CopyQueue* copies = nullptr;  // of a stream of copies
+};
 
 struct GridSize {
   unsigned x = 1;
@@ -46,6 +50,9 @@ void Seed(uint64_t seed);
 
 // Launches so far, of this host thread.
 uint64_t Launches();
+
+// Pieces of the device's and of pinned memory that have been taken so far.
+uint64_t Allocations();
 
 // The state of the running thread, for emulated_device.h.
 struct Index3 {

@@ -1,6 +1,7 @@
 // Whole answers on the CUDA backend, which ranks logits on the device and hands over whole rows
 // only where a sampler needs them: with F32 weights and keys the tokens that the CPU chooses, for
 // all kinds of sampling at once. Emulated, or on the GPU where one answers.
+#include <cmath>
 #include <memory>
 #include <random>
 #include <string>
@@ -8,7 +9,11 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#ifdef OCTOGATE_CUDA_EMULATED
+#include "tests/kernels/cuda/emulation.h"
+#endif
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/run_requests.h"
 #include "tests/workers/engine/test_models.h"
@@ -30,10 +35,25 @@ std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int vocab_size
     if (i == 2) sampling.top_p = 0.7f;
     if (i == 4) sampling.min_p = 0.3f;
     if (i == 5) sampling.logprobs = 2;
-    if (i == 6) sampling.repetition_penalty = 1.3f;
+    if (i == 6 || i == 7) sampling.repetition_penalty = 1.3f;
+    if (i == 7 || i == 8) {
+      sampling.top_k = 9;
+      sampling.presence_penalty = 0.5f;
+      sampling.frequency_penalty = 0.3f;
+      sampling.logit_bias = {{request.prompt[0], 1.5f}, {0, -INFINITY}};
+    }
     requests.push_back(std::move(request));
   }
   return requests;
+}
+
+// Null where no GPU answers, except in the emulation.
+std::unique_ptr<kernels::Backend> MakeDevice(std::string* problem) {
+  std::unique_ptr<kernels::Backend> backend = kernels::cuda::MakeBackend({}, problem);
+#ifdef OCTOGATE_CUDA_EMULATED
+  EXPECT_NE(backend, nullptr) << *problem;
+#endif
+  return backend;
 }
 
 TEST(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
@@ -41,18 +61,15 @@ TEST(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   SCOPED_TRACE(DescribeSeed(seed));
   std::mt19937 random(seed);
   std::string problem;
-  std::unique_ptr<kernels::Backend> backend = kernels::cuda::MakeBackend({}, &problem);
-#ifdef OCTOGATE_CUDA_EMULATED
-  ASSERT_NE(backend, nullptr) << problem;
-#else
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
   if (backend == nullptr) GTEST_SKIP() << problem;
-#endif
   const auto folder = FixturePath("llama");
   EngineOptions options;
   options.max_sequences = 4;
   options.max_rows_per_step = 16;
   options.page_size = 4;
   options.kv_tokens = 160;
+  options.kv_dtype = kernels::DType::kF32;
   const auto expected = MakeEngine(folder, options);
   ASSERT_NE(expected, nullptr);
   const auto checkpoint = OpenCheckpoint(folder);
@@ -63,6 +80,75 @@ TEST(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   const auto answers = RunAll(**engine, requests, true);
   ExpectSameAnswers(answers, RunAll(*expected, requests, false));
   EXPECT_GT(kernels::cuda::StepCountersOf(counted).replayed, 0u);
+}
+
+// Pages that leave the device while its kernels go on, and come back before they are read.
+TEST(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  if (backend == nullptr) GTEST_SKIP() << problem;
+  const auto folder = FixturePath("llama");
+  EngineOptions options;
+  options.max_sequences = 4;
+  options.max_rows_per_step = 16;
+  options.page_size = 4;
+  options.kv_tokens = 48;
+  options.share_prefixes = false;
+  options.kv_dtype = kernels::DType::kF32;
+  const auto checkpoint = OpenCheckpoint(folder);
+  auto requests = RandomRequests(random, checkpoint->config().vocab_size);
+  for (GenerateRequest& request : requests) request.max_tokens = 20;
+  const auto expected = MakeEngine(folder, options);
+  ASSERT_NE(expected, nullptr);
+  options.swap_bytes = uint64_t{1} << 20;
+  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend), options);
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  ExpectSameAnswers(RunAll(**engine, requests, true), RunAll(*expected, requests, false));
+  EXPECT_GT((*engine)->stats().preemptions_saved, 0u);
+  EXPECT_GT((*engine)->stats().restored_tokens, 0u);
+}
+
+#ifdef OCTOGATE_CUDA_EMULATED
+TEST(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  ASSERT_NE(backend, nullptr);
+  const auto folder = FixturePath("llama");
+  const auto checkpoint = OpenCheckpoint(folder);
+  const auto requests = RandomRequests(random, checkpoint->config().vocab_size);
+  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend),
+                               {.max_sequences = 4,
+                                .max_rows_per_step = 16,
+                                .page_size = 4,
+                                .kv_tokens = 48,
+                                .swap_bytes = uint64_t{1} << 20});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  const uint64_t before = kernels::cuda::emulation::Allocations();
+  EXPECT_GT(before, 0u);
+  RunAll(**engine, requests, true);
+  EXPECT_EQ(kernels::cuda::emulation::Allocations(), before);
+}
+#endif
+
+TEST(CudaEngineTest, KeysAndValuesAreInBf16WhereNothingElseIsAskedFor) {
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  if (backend == nullptr) GTEST_SKIP() << problem;
+  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
+  const EngineOptions options{.kv_tokens = 64};
+  const auto device = Engine::Create(checkpoint, nullptr, std::move(backend), options);
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_EQ((*device)->stats().kv_dtype, kernels::DType::kBF16);
+  const auto cpu = Engine::Create(checkpoint, nullptr, kernels::MakeCpuBackend(), options);
+  ASSERT_TRUE(cpu.ok()) << cpu.status();
+  EXPECT_EQ((*cpu)->stats().kv_dtype, kernels::DType::kF32);
+  EXPECT_EQ((*device)->stats().kv_bytes * 2, (*cpu)->stats().kv_bytes);
 }
 
 }  // namespace

@@ -1,7 +1,12 @@
 // The choice between the CPU and a GPU, on machines with and without one.
 #include "workers/engine/device.h"
 
+#include <sched.h>
+
+#include <chrono>
+#include <filesystem>
 #include <string>
+#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -25,6 +30,33 @@ TEST(DeviceTest, TheCpuIsTakenWhereItIsAskedFor) {
   ASSERT_TRUE(chosen.ok()) << chosen.status();
   EXPECT_THAT(chosen->backend->Describe(), StartsWith("cpu-"));
   EXPECT_EQ(chosen->no_gpu, "");
+}
+
+// Threads of this process that may run on one CPU alone.
+int PinnedThreads() {
+  int pinned = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    cpu_set_t allowed;
+    const pid_t id = static_cast<pid_t>(std::stol(task.path().filename().string()));
+    if (sched_getaffinity(id, sizeof(allowed), &allowed) != 0) continue;  // it has ended
+    pinned += CPU_COUNT(&allowed) == 1 ? 1 : 0;
+  }
+  return pinned;
+}
+
+TEST(DeviceTest, ThreadsAreBoundToCpusWhereThatIsAskedFor) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one CPU";
+  const int before = PinnedThreads();
+  const auto free = ChooseBackend({.device = Device::kCpu, .threads = 3});
+  ASSERT_TRUE(free.ok()) << free.status();
+  EXPECT_EQ(PinnedThreads(), before);
+  const auto pinned = ChooseBackend({.device = Device::kCpu, .threads = 3, .pin_threads = true});
+  ASSERT_TRUE(pinned.ok()) << pinned.status();
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  while (PinnedThreads() < before + 2 && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::yield();  // they bind themselves when they start
+  }
+  EXPECT_EQ(PinnedThreads(), before + 2) << "all but the caller";
 }
 
 TEST(DeviceTest, AGpuIsTakenWhereOneAnswers) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -243,22 +244,51 @@ TEST(RankedSamplingTest, ChoosesWhatSampleChooses) {
     }
     logits[static_cast<size_t>(draw(0, static_cast<int>(logits.size()) - 1))] = 31;
     const auto vocab_size = static_cast<int>(logits.size());
-    Sampler sampler(parameters, {});
+    const auto any_id = [&] { return draw(0, vocab_size - 1); };
+    std::vector<int32_t> prompt;
+    std::vector<int32_t> answer;
+    if (draw(0, 1) == 1) {
+      constexpr float kPenalties[] = {1, 1.3f, 0.7f};
+      parameters.repetition_penalty = kPenalties[draw(0, 2)];
+      parameters.presence_penalty = static_cast<float>(draw(-1, 2)) * 0.7f;
+      parameters.frequency_penalty = static_cast<float>(draw(-1, 2)) * 0.3f;
+      for (int i = draw(0, 40); i > 0; --i) prompt.push_back(any_id());
+      for (int i = draw(0, 40); i > 0; --i) answer.push_back(any_id());
+      std::set<int32_t> biased;
+      for (int i = draw(0, 10); i > 0; --i) biased.insert(any_id());
+      for (const int32_t id : biased) {
+        parameters.logit_bias.push_back({id, draw(0, 3) == 0 ? -kInfinity : normal(random)});
+      }
+    }
+    Sampler sampler(parameters, prompt);
+    for (const int32_t id : answer) sampler.Append(id);
     const int count = std::min(sampler.RankedCount(), vocab_size);
     if (count == 0) continue;
+    std::vector<kernels::LogitEdit> edits;
+    sampler.AppendEdits(0, edits);
+    std::vector<float> edited = logits;
+    kernels::MakeReferenceBackend()->EditLogits(edits, vocab_size, edited.data());
     // A device may have ranked more, for another row of the step.
-    const Largest largest(logits, std::min(vocab_size, count + draw(0, 1) * draw(0, 100)));
+    const Largest largest(edited, std::min(vocab_size, count + draw(0, 1) * draw(0, 100)));
     for (uint64_t s = 0; s < 5; ++s) {
       parameters.seed = s;
-      const Sampler seeded(parameters, {});
+      Sampler seeded(parameters, prompt);
+      for (const int32_t id : answer) seeded.Append(id);
       SamplerScratch scratch;
+      std::vector<float> all = logits;
+      const auto expected = seeded.Sample(all, scratch);
+      all = edited;
+      const auto from_edited = seeded.SampleEdited(all, scratch);
+      ASSERT_EQ(from_edited.ok(), expected.ok());
+      if (!expected.ok()) continue;
+      ASSERT_EQ(*from_edited, *expected);
       ++asked;
       const auto id = seeded.SampleRanked(largest.ranked(vocab_size), scratch);
       if (!id) continue;
       ++decided;
-      ASSERT_EQ(*id, SampleOnce(parameters, logits))
-          << "temperature " << parameters.temperature << " top_k " << parameters.top_k << " top_p "
-          << parameters.top_p << " min_p " << parameters.min_p << " of " << vocab_size;
+      ASSERT_EQ(*id, *expected) << "temperature " << parameters.temperature << " top_k "
+                                << parameters.top_k << " top_p " << parameters.top_p << " min_p "
+                                << parameters.min_p << " of " << vocab_size;
     }
   }
   EXPECT_GT(decided, asked / 3);
@@ -286,11 +316,12 @@ TEST(RankedSamplingTest, DecidesTheUsualCases) {
 
 TEST(RankedSamplingTest, NeedsAllLogitsWhereTheyMatter) {
   EXPECT_EQ(Sampler({.temperature = 1}, {}).RankedCount(), 0);
-  EXPECT_EQ(Sampler({.presence_penalty = 1}, {}).RankedCount(), 0);
   EXPECT_EQ(Sampler({.temperature = 1, .top_k = 5000}, {}).RankedCount(), 0);
   SamplingParameters biased;
-  biased.logit_bias = {{1, 2}};
-  EXPECT_EQ(Sampler(biased, {}).RankedCount(), 0);
+  biased.logit_bias = {{1, 2}, {3, 4}};
+  EXPECT_EQ(Sampler(biased, {}).RankedCount(), 1);
+  biased.logit_bias.push_back({1, 2});
+  EXPECT_EQ(Sampler(biased, {}).RankedCount(), 0) << "the sum of biases depends on their order";
   SamplingParameters first;
   first.allowed_first_tokens = {1};
   Sampler begins(first, {});

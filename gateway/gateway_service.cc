@@ -274,9 +274,10 @@ void GatewayService::LinkSchema(const v1::LinkSchemaRequest& request, absl::Time
       absl::Now() + absl::Milliseconds(graph->graph().spec().limits().timeout_ms());
   const bool submitted = link_threads_.Submit(
       [metrics = environment_.metrics, catalog = known->second, request, done, start = absl::Now(),
-       deadline = std::min(deadline, limit), cancellation = std::move(cancellation)] {
-        absl::StatusOr<v1::LinkSchemaResponse> link =
-            LinkCatalog(*catalog, request, TenantOf(request), deadline, cancellation.get());
+       context = router::CallContext{.deadline = std::min(deadline, limit),
+                                     .cancellation = std::move(cancellation),
+                                     .tenant = TenantOf(request)}] {
+        absl::StatusOr<v1::LinkSchemaResponse> link = LinkCatalog(*catalog, request, context);
         metrics->OnLink(link.status().code(), absl::Now() - start);
         done(std::move(link));
       });

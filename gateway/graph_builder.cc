@@ -131,10 +131,21 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
       state->recordings,
       ReadRecordings(state->graph(), options_.model_root,
                      previous == nullptr ? nullptr : &previous->recordings, deadline));
+  const CatalogModels models = {
+      .find =
+          [&](std::string_view name) -> absl::StatusOr<std::shared_ptr<router::EmbeddingModel>> {
+        return std::make_shared<ReplicaEmbeddingModel>(state->models.at(std::string(name)));
+      },
+      .is_unchanged =
+          [&](const std::string& name) {
+            if (previous == nullptr) return false;
+            const auto known = previous->models.find(name);
+            return known != previous->models.end() && known->second == state->models.at(name);
+          }};
   OCTOGATE_ASSIGN_OR_RETURN(
-      state->catalogs,
-      ReadCatalogs(state->graph(), options_.model_root,
-                   previous == nullptr ? nullptr : &previous->catalogs, deadline, warnings));
+      state->catalogs, ReadCatalogs(state->graph(), options_.model_root,
+                                    previous == nullptr ? nullptr : &previous->catalogs, &models,
+                                    deadline, warnings));
   LearnedChoices by_node;
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
@@ -171,7 +182,7 @@ absl::Status GraphBuilder::CheckFiles(const v1::Graph& graph, const GraphState* 
   OCTOGATE_RETURN_IF_ERROR(ReadRecordings(graph, options_.model_root, nullptr, deadline).status());
   OCTOGATE_RETURN_IF_ERROR(ReadCatalogs(graph, options_.model_root,
                                         previous == nullptr ? nullptr : &previous->catalogs,
-                                        deadline, warnings)
+                                        /*models=*/nullptr, deadline, warnings)
                                .status());
   LearnedChoices choices;
   LearnedChoices by_node;

@@ -94,7 +94,7 @@ struct Query::Step {
   v1::Usage usage;
   bool announced = false;
   std::shared_ptr<ModelCall> call;             // of a model, vote or verifier
-  std::shared_ptr<Cancellation> cancellation;  // of a router
+  std::shared_ptr<Cancellation> cancellation;  // of a router or retriever
 };
 
 Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
@@ -307,11 +307,14 @@ void Query::OnToolOutput(absl::StatusOr<std::string> output) {
 }
 
 void Query::RunRetriever() {
+  step_->cancellation = std::make_shared<Cancellation>();
   const bool submitted = environment_.tool_threads->Submit(
       [self = shared_from_this(), catalog = step_->node->catalog,
-       request = RetrieverRequest(step_->node->node->retriever(), step_->input)] {
-        absl::StatusOr<v1::LinkSchemaResponse> link = LinkCatalog(
-            *catalog, request, self->request_.tenant(), self->deadline_, /*cancellation=*/nullptr);
+       request = RetrieverRequest(step_->node->node->retriever(), step_->input),
+       context = router::CallContext{.deadline = deadline_,
+                                     .cancellation = step_->cancellation,
+                                     .tenant = request_.tenant()}] {
+        absl::StatusOr<v1::LinkSchemaResponse> link = LinkCatalog(*catalog, request, context);
         self->serializer_.Run(
             [self, link = std::move(link)]() mutable { self->OnLinked(std::move(link)); });
       });

@@ -34,7 +34,8 @@ void ReplicaEmbeddingModel::Embed(const v1::WorkerEmbedRequest& request,
 }
 
 absl::StatusOr<std::string> ReplicaEmbeddingModel::Fingerprint(absl::Time deadline) {
-  absl::StatusOr<v1::WorkerInfoResponse> info = AwaitInfo(*replicas_, "an encoder head", deadline);
+  absl::StatusOr<v1::WorkerInfoResponse> info =
+      AwaitInfo(*replicas_, "what embeds with it", deadline);
   if (!info.ok()) return info.status();
   return info->fingerprint();
 }

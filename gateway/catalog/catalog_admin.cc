@@ -106,6 +106,9 @@ absl::StatusOr<v1::RefreshCatalogResponse> RefreshCatalog(const v1::RefreshCatal
            [&](std::string name) { response.add_removed(std::move(name)); });
   AddNames(std::move(changes->changed),
            [&](std::string name) { response.add_changed(std::move(name)); });
+  if (const auto& dense = changes->after->dense; dense != nullptr) {
+    response.set_embedded(static_cast<int64_t>(dense->num_embedded()));
+  }
   response.set_duration_us(absl::ToInt64Microseconds(absl::Now() - start));
   return response;
 }

@@ -111,6 +111,9 @@ v1::CatalogInfo CatalogInfoOf(const CatalogHandle& catalog, const v1::Graph& gra
   info.set_declared_keys(declared);
   info.set_inferred_keys(static_cast<int64_t>(content.edges().size()) - declared);
   info.set_values(static_cast<int64_t>(snapshot->num_values));
+  if (snapshot->dense != nullptr) {
+    info.set_vectors(static_cast<int64_t>(snapshot->dense->num_texts()));
+  }
   info.set_read_unix_ms(absl::ToUnixMillis(snapshot->read));
   info.set_source_changed(snapshot->SourceChanged());
   for (const std::string& warning : snapshot->warnings) info.add_warnings(warning);

@@ -9,6 +9,7 @@
 #include "common/status.h"
 #include "common/strings.h"
 #include "gateway/catalog/catalog_access.h"
+#include "gateway/catalog/catalog_encoder.h"
 #include "gateway/catalog/sql_run.h"
 #include "google/protobuf/util/message_differencer.h"
 
@@ -61,11 +62,11 @@ void AddWarnings(const std::string& catalog, const std::vector<std::string>& fou
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<CatalogHandle>> CatalogHandle::Read(const v1::Catalog& spec,
-                                                                   std::filesystem::path root,
-                                                                   const CatalogSnapshot* similar,
-                                                                   absl::Time deadline) {
-  std::shared_ptr<CatalogHandle> handle(new CatalogHandle(spec, std::move(root)));
+absl::StatusOr<std::shared_ptr<CatalogHandle>> CatalogHandle::Read(
+    const v1::Catalog& spec, std::filesystem::path root, const CatalogSnapshot* similar,
+    std::shared_ptr<router::EmbeddingModel> encoder, absl::Time deadline) {
+  std::shared_ptr<CatalogHandle> handle(
+      new CatalogHandle(spec, std::move(root), std::move(encoder)));
   OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const CatalogSnapshot> snapshot,
                             handle->ReadSnapshot(similar, deadline));
   OCTOGATE_ASSIGN_OR_RETURN(handle->database_, OpenDatabase(spec, handle->root_));
@@ -146,6 +147,7 @@ absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> CatalogHandle::ReadSnapsh
     }
   }
   OCTOGATE_RETURN_IF_ERROR(WorkOutVisibility(snapshot.get()));
+  OCTOGATE_RETURN_IF_ERROR(EmbedColumns(similar, deadline, snapshot.get()));
   if (absl::Now() >= deadline) {
     return absl::DeadlineExceededError("indexing the schema took too long");
   }
@@ -174,31 +176,50 @@ absl::Status CatalogHandle::WorkOutVisibility(CatalogSnapshot* snapshot) const {
   return absl::OkStatus();
 }
 
+absl::Status CatalogHandle::EmbedColumns(const CatalogSnapshot* similar, absl::Time deadline,
+                                         CatalogSnapshot* snapshot) const {
+  if (encoder_ == nullptr) return absl::OkStatus();
+  const auto annotated = [this](const absl::Status& status) {
+    return Annotate(status, absl::StrCat("its encoder ", Quoted(spec_.encoder())));
+  };
+  const absl::StatusOr<schema::TextEncoder> encoder = MakeTextEncoder(encoder_, deadline);
+  if (!encoder.ok()) return annotated(encoder.status());
+  absl::StatusOr<std::shared_ptr<const schema::DenseIndex>> dense = schema::DenseIndex::Build(
+      snapshot->catalog, *encoder, similar == nullptr ? nullptr : similar->dense.get(),
+      /*known=*/nullptr, {}, deadline);
+  if (!dense.ok()) return annotated(dense.status());
+  snapshot->dense = *std::move(dense);
+  snapshot->encoder = encoder_;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CatalogSet> ReadCatalogs(const v1::Graph& graph, const std::filesystem::path& root,
-                                        const CatalogSet* previous, absl::Time deadline,
-                                        std::vector<std::string>* warnings) {
+                                        const CatalogSet* previous, const CatalogModels* models,
+                                        absl::Time deadline, std::vector<std::string>* warnings) {
   CatalogSet catalogs;
   size_t columns = 0;
   for (const v1::Catalog& spec : graph.spec().catalogs()) {
     const std::string where = absl::StrCat("catalog ", Quoted(spec.name()));
-    if (!spec.encoder().empty()) {
-      return absl::UnimplementedError(
-          absl::StrCat(where, ": links by the vectors of an 'encoder' are not served; remove it"));
-    }
+    const bool embeds = models != nullptr && !spec.encoder().empty();
     std::shared_ptr<CatalogHandle> handle;
     std::shared_ptr<const CatalogSnapshot> similar;
     if (previous != nullptr) {
       const auto known = previous->find(spec.name());
       if (known != previous->end()) {
         similar = known->second->snapshot();
-        if (google::protobuf::util::MessageDifferencer::Equals(known->second->spec(), spec)) {
+        if (google::protobuf::util::MessageDifferencer::Equals(known->second->spec(), spec) &&
+            (!embeds || models->is_unchanged(spec.encoder()))) {
           handle = known->second;
         }
       }
     }
     if (handle == nullptr) {
+      std::shared_ptr<router::EmbeddingModel> encoder;
+      if (embeds) {
+        OCTOGATE_ASSIGN_OR_RETURN(encoder, models->find(spec.encoder()));
+      }
       absl::StatusOr<std::shared_ptr<CatalogHandle>> read =
-          CatalogHandle::Read(spec, root, similar.get(), deadline);
+          CatalogHandle::Read(spec, root, similar.get(), std::move(encoder), deadline);
       if (!read.ok()) return Annotate(read.status(), where);
       handle = *std::move(read);
       AddWarnings(spec.name(), handle->snapshot()->warnings, warnings);

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,7 +20,9 @@
 #include "gateway/sql/sql_database.h"
 #include "octogate/v1/graph.pb.h"
 #include "retrieval/schema/catalog.h"
+#include "retrieval/schema/dense_index.h"
 #include "retrieval/schema/link_index.h"
+#include "router/embedding_model.h"
 
 namespace octogate::gateway {
 
@@ -29,6 +32,9 @@ struct CatalogSnapshot {
   std::shared_ptr<const schema::LinkIndex> index;
   // By the tenants of the catalog's `access`; everything for "*" where it has none.
   std::map<std::string, schema::Visibility, std::less<>> visible;
+  // Vectors of the columns, and what embeds questions as they were; null without `encoder`.
+  std::shared_ptr<const schema::DenseIndex> dense;
+  std::shared_ptr<router::EmbeddingModel> encoder;
   absl::Time read;
   std::vector<FileStamp> stamps;
   std::vector<std::string> warnings;  // what was left out, and why; at most schema::kMaxWarnings
@@ -48,13 +54,14 @@ struct CatalogChanges {
 class CatalogHandle {
  public:
   // Reads a catalog of a valid graph below `root`. Tables that `similar` (may be null) has equally
-  // are taken from there, with what is indexed of them. Errors are those of ReadCatalogSource and
-  // of schema::Catalog; INVALID_ARGUMENT for an `access` to what is not there, RESOURCE_EXHAUSTED
-  // for too many entries of it. Waits until `deadline` at the latest where the source can be left.
-  static absl::StatusOr<std::shared_ptr<CatalogHandle>> Read(const v1::Catalog& spec,
-                                                             std::filesystem::path root,
-                                                             const CatalogSnapshot* similar,
-                                                             absl::Time deadline);
+  // are taken from there, with what is indexed of them. `encoder`, which embeds the columns, is
+  // null for a catalog without, or where vectors are of no use. Errors are those of
+  // ReadCatalogSource and of schema::Catalog; INVALID_ARGUMENT for an `access` to what is not
+  // there, RESOURCE_EXHAUSTED for too many entries of it; those of the encoder. Waits until
+  // `deadline` at the latest where the source can be left.
+  static absl::StatusOr<std::shared_ptr<CatalogHandle>> Read(
+      const v1::Catalog& spec, std::filesystem::path root, const CatalogSnapshot* similar,
+      std::shared_ptr<router::EmbeddingModel> encoder, absl::Time deadline);
 
   const v1::Catalog& spec() const { return spec_; }
   std::shared_ptr<const CatalogSnapshot> snapshot() const;
@@ -72,16 +79,20 @@ class CatalogHandle {
   absl::StatusOr<CatalogChanges> Refresh(absl::Time deadline);
 
  private:
-  CatalogHandle(const v1::Catalog& spec, std::filesystem::path root)
-      : spec_(spec), root_(std::move(root)) {}
+  CatalogHandle(const v1::Catalog& spec, std::filesystem::path root,
+                std::shared_ptr<router::EmbeddingModel> encoder)
+      : spec_(spec), root_(std::move(root)), encoder_(std::move(encoder)) {}
 
   absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> ReadSnapshot(
       const CatalogSnapshot* similar, absl::Time deadline) const;
   absl::Status WorkOutVisibility(CatalogSnapshot* snapshot) const;
+  absl::Status EmbedColumns(const CatalogSnapshot* similar, absl::Time deadline,
+                            CatalogSnapshot* snapshot) const;
 
   const v1::Catalog spec_;
   const std::filesystem::path root_;
-  std::unique_ptr<SqlDatabase> database_;  // set before anybody has the handle
+  const std::shared_ptr<router::EmbeddingModel> encoder_;  // null: by words alone
+  std::unique_ptr<SqlDatabase> database_;                  // set before anybody has the handle
   mutable absl::Mutex mutex_;
   std::shared_ptr<const CatalogSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
   bool refreshing_ ABSL_GUARDED_BY(mutex_) = false;
@@ -90,14 +101,21 @@ class CatalogHandle {
 // By name.
 using CatalogSet = absl::flat_hash_map<std::string, std::shared_ptr<CatalogHandle>>;
 
-// The catalogs of a valid graph. One that `previous` (may be null) has with an equal message is
-// taken from there as it is, with the snapshot that it has by now; others are read. Errors are
-// those of CatalogHandle::Read after the catalog's name; UNIMPLEMENTED for one with `encoder`. What
-// was left out of those that are read is added to `warnings`, the first of each catalog with a
-// count.
+// What catalogs embed with.
+struct CatalogModels {
+  router::FindEmbeddingModel find;
+  // Whether a model is the same as of the previous version of the graph, replicas included.
+  std::function<bool(const std::string& model)> is_unchanged;
+};
+
+// The catalogs of a valid graph. One that `previous` (may be null) has with an equal message, and
+// whose encoder is unchanged, is taken from there as it is, with the snapshot that it has by now;
+// others are read. `models` is null for a graph that is read for its errors only: nothing is
+// embedded then. Errors are those of CatalogHandle::Read after the catalog's name. What was left
+// out of those that are read is added to `warnings`, the first of each catalog with a count.
 absl::StatusOr<CatalogSet> ReadCatalogs(const v1::Graph& graph, const std::filesystem::path& root,
-                                        const CatalogSet* previous, absl::Time deadline,
-                                        std::vector<std::string>* warnings);
+                                        const CatalogSet* previous, const CatalogModels* models,
+                                        absl::Time deadline, std::vector<std::string>* warnings);
 
 }  // namespace octogate::gateway
 

@@ -41,12 +41,16 @@ v1::Catalog CatalogOf(const std::string& text) {
 
 absl::Time Soon() { return absl::Now() + absl::Minutes(5); }
 
+router::CallContext For(const std::string& tenant) {
+  return {.deadline = Soon(), .cancellation = nullptr, .tenant = tenant};
+}
+
 class CatalogSetTest : public testing::Test {
  protected:
   CatalogSetTest() { folder_.MakeShop("shop.sqlite"); }
 
   absl::StatusOr<std::shared_ptr<CatalogHandle>> Read(const std::string& text) const {
-    return CatalogHandle::Read(CatalogOf(text), folder_.path(), nullptr, Soon());
+    return CatalogHandle::Read(CatalogOf(text), folder_.path(), nullptr, nullptr, Soon());
   }
   std::shared_ptr<CatalogHandle> ReadOrFail(const std::string& text) const {
     auto catalog = Read(text);
@@ -131,8 +135,9 @@ TEST_F(CatalogSetTest, PathsStayBelowTheRoot) {
       if (kind == 1) catalog.set_ddl(path);
       if (kind == 2) catalog.set_spider(path);
       if (kind == 3) catalog.set_json(path);
-      EXPECT_EQ(CatalogHandle::Read(catalog, folder_.path(), nullptr, Soon()).status().code(),
-                absl::StatusCode::kInvalidArgument)
+      EXPECT_EQ(
+          CatalogHandle::Read(catalog, folder_.path(), nullptr, nullptr, Soon()).status().code(),
+          absl::StatusCode::kInvalidArgument)
           << path;
     }
   }
@@ -166,13 +171,13 @@ TEST_F(CatalogSetTest, AGraphsErrorsAndRemarksNameTheCatalog) {
   v1::Graph graph;
   *graph.mutable_spec()->add_catalogs() = CatalogOf("name: 'one' sqlite: 'none.sqlite'");
   std::vector<std::string> warnings;
-  auto catalogs = ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings);
+  auto catalogs = ReadCatalogs(graph, folder_.path(), nullptr, nullptr, Soon(), &warnings);
   EXPECT_THAT(catalogs.status().message(), AllOf(HasSubstr("'one'"), HasSubstr("'none.sqlite'")));
   std::string ddl = "CREATE TABLE t (a INT";
   for (int i = 0; i < 20; ++i) ddl += absl::StrCat(", FOREIGN KEY (a) REFERENCES gone", i, " (x)");
   folder_.Write("keys.sql", ddl + ");");
   *graph.mutable_spec()->mutable_catalogs(0) = CatalogOf("name: 'one' ddl: 'keys.sql'");
-  catalogs = ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings);
+  catalogs = ReadCatalogs(graph, folder_.path(), nullptr, nullptr, Soon(), &warnings);
   ASSERT_TRUE(catalogs.ok()) << catalogs.status();
   ASSERT_THAT(warnings, SizeIs(4));
   EXPECT_THAT(warnings[0], AllOf(HasSubstr("'one'"), HasSubstr("gone0")));
@@ -180,12 +185,92 @@ TEST_F(CatalogSetTest, AGraphsErrorsAndRemarksNameTheCatalog) {
   EXPECT_THAT(catalogs->at("one")->snapshot()->warnings, SizeIs(20));
 }
 
-TEST_F(CatalogSetTest, AnEncoderIsRefusedRatherThanLeftOut) {
+// A model whose vectors count letters: whatever else, texts of equal letters are near.
+class LetterCounter final : public router::EmbeddingModel {
+ public:
+  void Embed(const v1::WorkerEmbedRequest& request, const router::CallContext& context,
+             EmbedDone done) override {
+    tenant_ = context.tenant;
+    if (fails) {
+      done(absl::UnavailableError("it sleeps"));
+      return;
+    }
+    v1::WorkerEmbedResponse response;
+    for (const std::string& text : request.inputs()) {
+      std::vector<float> counts(26, 0.01F);
+      for (const char c : text) {
+        if (c >= 'a' && c <= 'z') ++counts[static_cast<size_t>(c - 'a')];
+      }
+      *response.add_embeddings()->mutable_values() = {counts.begin(), counts.end()};
+      ++embedded;
+    }
+    done(std::move(response));
+  }
+  absl::StatusOr<std::string> Fingerprint(absl::Time) override { return fingerprint; }
+
+  std::string fingerprint = "letters";
+  bool fails = false;
+  int embedded = 0;
+  std::string tenant_;
+};
+
+TEST_F(CatalogSetTest, VectorsOfAnEncoderCountAndAreKept) {
+  const auto model = std::make_shared<LetterCounter>();
+  bool unchanged = true;
+  const CatalogModels models = {
+      .find = [&](std::string_view) { return std::shared_ptr<router::EmbeddingModel>(model); },
+      .is_unchanged = [&](const std::string&) { return unchanged; }};
   v1::Graph graph;
-  *graph.mutable_spec()->add_catalogs() = CatalogOf("sqlite: 'shop.sqlite' encoder: 'mini'");
+  *graph.mutable_spec()->add_catalogs() = CatalogOf("sqlite: 'shop.sqlite' encoder: 'letters'");
   std::vector<std::string> warnings;
-  EXPECT_EQ(ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings).status().code(),
-            absl::StatusCode::kUnimplemented);
+  // For its errors only: nothing is embedded.
+  ASSERT_TRUE(ReadCatalogs(graph, folder_.path(), nullptr, nullptr, Soon(), &warnings).ok());
+  EXPECT_EQ(model->embedded, 0);
+  const auto set = ReadCatalogs(graph, folder_.path(), nullptr, &models, Soon(), &warnings);
+  ASSERT_TRUE(set.ok()) << set.status();
+  const std::shared_ptr<CatalogHandle> catalog = set->at("shop");
+  EXPECT_EQ(CatalogInfoOf(*catalog, graph).vectors(), model->embedded - 1);  // one for its size
+  v1::LinkSchemaRequest request;
+  request.set_question("yltnohm ypa");  // No word of the schema, but letters of "monthly pay".
+  request.mutable_settings()->set_mode(v1::LINK_MODE_FOCUSED);
+  const auto link = LinkCatalog(*catalog, request, For("boss"));
+  ASSERT_TRUE(link.ok()) << link.status();
+  EXPECT_EQ(model->tenant_, "boss");
+  float dense = 0;
+  for (const v1::LinkedTable& table : link->tables()) {
+    for (const v1::LinkedColumn& column : table.columns()) dense += column.parts().dense();
+  }
+  EXPECT_GT(dense, 0);
+
+  // What has not changed is not embedded again.
+  int before = model->embedded;
+  folder_.Execute("shop.sqlite", "CREATE TABLE news (headline TEXT)");
+  const auto changes = catalog->Refresh(Soon());
+  ASSERT_TRUE(changes.ok()) << changes.status();
+  EXPECT_EQ(changes->after->dense->num_embedded(), 1);
+  EXPECT_EQ(model->embedded, before + 2);
+  const auto same = ReadCatalogs(graph, folder_.path(), &*set, &models, Soon(), &warnings);
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ(same->at("shop"), catalog);
+  // Another model of that name is asked anew, for everything where its weights are others.
+  unchanged = false;
+  before = model->embedded;
+  const auto moved = ReadCatalogs(graph, folder_.path(), &*set, &models, Soon(), &warnings);
+  ASSERT_TRUE(moved.ok()) << moved.status();
+  EXPECT_NE(moved->at("shop"), catalog);
+  EXPECT_EQ(model->embedded, before + 1);
+  model->fingerprint = "others";
+  before = model->embedded;
+  ASSERT_TRUE(ReadCatalogs(graph, folder_.path(), &*set, &models, Soon(), &warnings).ok());
+  EXPECT_GT(model->embedded, before + 10);
+
+  // Without the question's vector there is no link, rather than another one.
+  model->fails = true;
+  const absl::Status failed = LinkCatalog(*catalog, request, For("boss")).status();
+  EXPECT_EQ(failed.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(failed.message(), AllOf(HasSubstr("'shop'"), HasSubstr("it sleeps")));
+  EXPECT_EQ(catalog->Refresh(Soon()).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(catalog->snapshot(), changes->after);
 }
 
 TEST_F(CatalogSetTest, ValuesOfSensitiveColumnsAreNotKept) {
@@ -201,7 +286,7 @@ TEST_F(CatalogSetTest, ValuesOfSensitiveColumnsAreNotKept) {
 
 TEST_F(CatalogSetTest, ReadingEndsAtTheDeadline) {
   EXPECT_EQ(CatalogHandle::Read(CatalogOf("sqlite: 'shop.sqlite'"), folder_.path(), nullptr,
-                                absl::Now() - absl::Seconds(1))
+                                nullptr, absl::Now() - absl::Seconds(1))
                 .status()
                 .code(),
             absl::StatusCode::kDeadlineExceeded);
@@ -222,11 +307,11 @@ TEST_F(CatalogSetTest, AnEqualCatalogOfTheVersionBeforeIsTakenOver) {
   *graph.mutable_spec()->add_catalogs() = CatalogOf("name: 'a' sqlite: 'shop.sqlite'");
   *graph.mutable_spec()->add_catalogs() = CatalogOf("name: 'b' sqlite: 'shop.sqlite'");
   std::vector<std::string> warnings;
-  const auto before = ReadCatalogs(graph, folder_.path(), nullptr, Soon(), &warnings);
+  const auto before = ReadCatalogs(graph, folder_.path(), nullptr, nullptr, Soon(), &warnings);
   ASSERT_TRUE(before.ok()) << before.status();
   folder_.Execute("shop.sqlite", "CREATE TABLE news (headline TEXT)");
   graph.mutable_spec()->mutable_catalogs(1)->add_sensitive("orders.placed_on");
-  const auto after = ReadCatalogs(graph, folder_.path(), &*before, Soon(), &warnings);
+  const auto after = ReadCatalogs(graph, folder_.path(), &*before, nullptr, Soon(), &warnings);
   ASSERT_TRUE(after.ok()) << after.status();
   EXPECT_EQ(after->at("a"), before->at("a"));
   EXPECT_NE(after->at("b"), before->at("b"));
@@ -318,7 +403,7 @@ TEST_F(CatalogSetTest, TenantsSeeWhatTheirEntryAllows) {
   v1::LinkSchemaRequest request;
   request.set_question("what is the monthly pay of employees, and the price of products?");
   const auto link = [&](const std::string& tenant) {
-    const auto linked = LinkCatalog(*catalog, request, tenant, Soon(), nullptr);
+    const auto linked = LinkCatalog(*catalog, request, For(tenant));
     EXPECT_TRUE(linked.ok()) << linked.status();
     return *linked;
   };
@@ -336,10 +421,10 @@ TEST_F(CatalogSetTest, WithoutAnEntryATenantIsTurnedAway) {
   const auto catalog = ReadOrFail("sqlite: 'shop.sqlite' access {tenant: 'sales'}");
   v1::LinkSchemaRequest request;
   request.set_question("how many orders?");
-  const absl::Status status = LinkCatalog(*catalog, request, "other", Soon(), nullptr).status();
+  const absl::Status status = LinkCatalog(*catalog, request, For("other")).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(status.message(), AllOf(HasSubstr("'shop'"), HasSubstr("'other'")));
-  EXPECT_TRUE(LinkCatalog(*catalog, request, "sales", Soon(), nullptr).ok());
+  EXPECT_TRUE(LinkCatalog(*catalog, request, For("sales")).ok());
   v1::GetCatalogRequest get;
   get.set_tenant("other");
   EXPECT_EQ(CatalogPage(*catalog, get, {}).status().code(), absl::StatusCode::kPermissionDenied);
@@ -420,7 +505,7 @@ TEST_F(CatalogSetTest, MessagesSayWhatTheLibraryFound) {
     if (random() % 2 == 0) settings.set_token_budget(64 + static_cast<int>(random() % 200));
     settings.set_max_columns(static_cast<int>(random() % 10));
     request.set_max_dropped(static_cast<int>(random() % 5));
-    const auto message = LinkCatalog(*catalog, request, "anybody", Soon(), nullptr);
+    const auto message = LinkCatalog(*catalog, request, For("anybody"));
     ASSERT_TRUE(message.ok()) << message.status();
 
     schema::LinkRequest wanted;

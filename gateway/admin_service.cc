@@ -213,7 +213,7 @@ struct AdminService::Methods {
                         })),
         refresh_catalog(&service, &RawService::RequestRefreshCatalog,
                         OnPool<v1::RefreshCatalogRequest, v1::RefreshCatalogResponse>(
-                            &admin->pool_,
+                            &admin->refreshes_,
                             [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
                               return RefreshCatalog(request, deadline, *graphs);
                             })),
@@ -264,6 +264,7 @@ AdminService::AdminService(GraphManager* graphs, TraceStore* traces, FeedbackSto
       started_(absl::Now()),
       pool_(kThreads, kMaxQueued),
       explanations_(1, kMaxWaitingExplanations),
+      refreshes_(1, kMaxQueued),
       methods_(std::make_unique<Methods>(this)) {}
 
 AdminService::~AdminService() = default;

@@ -57,6 +57,7 @@ class AdminService {
   std::atomic<bool> evaluating_ = false;
   workers::BlockingPool pool_;          // for calls that wait for models or storage
   workers::BlockingPool explanations_;  // so that they never have all of its threads
+  workers::BlockingPool refreshes_;     // of catalogs: likewise
   std::unique_ptr<Methods> methods_;
 };
 

@@ -595,10 +595,13 @@ std::string Query::EdgeInput(const v1::Edge& edge, const absl::Status& status) c
                                         .input = step_->input,
                                         .output = step_->output,
                                         .error = error,
-                                        .texts_of = [this](std::string_view node) {
-                                          const auto texts = texts_.find(ToAbsl(node));
-                                          return texts == texts_.end() ? nullptr : &texts->second;
-                                        }});
+                                        .texts_of =
+                                            [this](std::string_view node) {
+                                              const auto texts = texts_.find(ToAbsl(node));
+                                              return texts == texts_.end() ? nullptr
+                                                                           : &texts->second;
+                                            },
+                                        .max_bytes = kMaxInputBytes});
 }
 
 router::NodeOutcome Query::Outcome(const absl::Status& status) const {

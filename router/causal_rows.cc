@@ -268,6 +268,10 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Learn(
     trained.add_rows_(point(i), point(i) + hidden, columns.weights.data(), kLanes, logits);
     return logits[c % kLanes] + trained.FixedLogit(vector_of[i], c);
   };
+  const auto check_time = [deadline]() -> absl::Status {
+    if (absl::Now() < deadline) return absl::OkStatus();
+    return absl::DeadlineExceededError("counted learned rows until the deadline");
+  };
   // Adds row r to the sums of the texts from `first` on.
   const auto count = [&](size_t r, size_t first) {
     const int place = trained_place(r);
@@ -281,7 +285,11 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Learn(
     const size_t first = points.size();
     for (const std::string& text : learned.rows[r].texts) OCTOGATE_RETURN_IF_ERROR(add(text));
     labels.resize(points.size(), kLearned);
-    for (size_t before = 0; before < r; ++before) count(before, first);
+    if (first == points.size()) return absl::OkStatus();
+    for (size_t before = 0; before < r; ++before) {
+      OCTOGATE_RETURN_IF_ERROR(check_time());
+      count(before, first);
+    }
     return absl::OkStatus();
   };
   const auto fit = [&](size_t r, size_t first) -> absl::StatusOr<LinearRow> {
@@ -320,6 +328,7 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Learn(
     background_end = points.size();
     background = background_end - BackgroundQueries().size();
     for (size_t r = 0; r < rows->size(); ++r) {
+      OCTOGATE_RETURN_IF_ERROR(check_time());
       const size_t first = points.size();
       OCTOGATE_RETURN_IF_ERROR(add_learned(r));
       if ((*rows)[r] == nullptr) {

@@ -231,6 +231,9 @@ absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> EncoderEnsemble::Train(
     OCTOGATE_ASSIGN_OR_RETURN(const Parts parts,
                               TrainParts(settings, split.kept, embeddings, deadline));
     for (const auto& [i, stands_for] : ChooseHeldOut(split.left_out, parts.classes, rounds)) {
+      if (absl::Now() >= deadline) {
+        return absl::DeadlineExceededError("asked held-out examples until the deadline");
+      }
       const auto& [text, label] = split.left_out[i];
       const float* vector = embeddings.Find(text);
       if (vector == nullptr) return absl::InternalError("an example has no vector");

@@ -267,16 +267,16 @@ std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values) {
                                                                         {"{error}", values.error}};
   const std::string_view text = edge.input();
   std::string rendered;
-  for (size_t i = 0; i < text.size();) {
+  for (size_t i = 0; i < text.size() && rendered.size() <= values.max_bytes;) {
     const auto* found =
         std::find_if(std::begin(placeholders), std::end(placeholders),
                      [&](const auto& p) { return text.substr(i, p.first.size()) == p.first; });
     if (found != std::end(placeholders)) {
       rendered.append(found->second);
       i += found->first.size();
-    } else if (const Reference reference = ReferenceAt(text.substr(i)); !reference.node.empty()) {
-      const NodeTexts* const node =
-          values.texts_of == nullptr ? nullptr : values.texts_of(reference.node);
+    } else if (const Reference reference = ReferenceAt(text.substr(i));
+               !reference.node.empty() && values.texts_of != nullptr) {
+      const NodeTexts* const node = values.texts_of(reference.node);
       if (node != nullptr) rendered.append(node->*reference.text);
       i += reference.size;
     } else {

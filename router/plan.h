@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -119,8 +120,10 @@ struct EdgeInput {
   std::string_view input;   // What the node left was given.
   std::string_view output;  // What it produced; empty if it failed.
   std::string_view error;   // Why it failed; empty if it did not.
-  // Null, or returning null: a node that has not run.
+  // Null for a node that has not run. No function: {NODE.…} is not looked for.
   std::function<const NodeTexts*(std::string_view node)> texts_of;
+  // Rendering ends when the text has become longer than this.
+  size_t max_bytes = std::numeric_limits<size_t>::max();
 };
 std::string RenderEdgeInput(const v1::Edge& edge, const EdgeInput& values);
 

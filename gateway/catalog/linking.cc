@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
+#include "common/status_macros.h"
 #include "common/strings.h"
 #include "gateway/catalog/catalog_encoder.h"
 #include "gateway/catalog/link_messages.h"
@@ -27,6 +28,14 @@ absl::StatusOr<schema::DenseQuery> EmbedQuestion(const CatalogSnapshot& snapshot
   absl::StatusOr<std::vector<std::vector<float>>> vectors =
       EmbedTexts(*snapshot.encoder, texts, context);
   if (!vectors.ok()) return Annotate(vectors.status(), "its encoder");
+  // A worker may have come back with another checkpoint.
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string fingerprint,
+                            snapshot.encoder->Fingerprint(context.deadline));
+  if (fingerprint != snapshot.dense->encoder()) {
+    return absl::FailedPreconditionError(
+        "its encoder has other weights than its vectors were made with; octoctl catalog refresh "
+        "makes them anew");
+  }
   return snapshot.dense->Query(*std::move(vectors));
 }
 

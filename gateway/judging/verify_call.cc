@@ -108,8 +108,10 @@ class VerifyCall final : public ModelCall, public std::enable_shared_from_this<V
     }
     v1::Edge prompt;
     prompt.set_input(verify_.prompt());
-    const std::string input = router::RenderEdgeInput(
-        prompt, {.query = context_.query, .input = context_.input, .output = result_.text});
+    const std::string input = router::RenderEdgeInput(prompt, {.query = context_.query,
+                                                               .input = context_.input,
+                                                               .output = result_.text,
+                                                               .max_bytes = kMaxPromptBytes});
     if (input.size() > kMaxPromptBytes) {
       reason_ = absl::StrCat("the judge's input would have ", input.size(), " bytes, more than ",
                              kMaxPromptBytes);

@@ -293,6 +293,10 @@ void Catalog::ResolveKeys() {
         skip("the primary key it refers to has another number of columns");
         continue;
       }
+      if (references.size() > kMaxKeyColumns) {
+        skip(absl::StrCat("it has more than ", kMaxKeyColumns, " columns"));
+        continue;
+      }
       std::vector<KeyEdge> edges;
       for (size_t k = 0; k < references.size(); ++k) {
         const int from_column = FindColumn(*entries_[i], key.columns[k]);
@@ -320,16 +324,17 @@ void Catalog::ResolveKeys() {
       }
     }
   }
-  const auto same_pair = [](const KeyEdge& a, const KeyEdge& b) {
-    return a.from == b.from && a.to == b.to;
+  // A pair of columns may be part of several keys.
+  const auto same_edge = [](const KeyEdge& a, const KeyEdge& b) {
+    return a.from == b.from && a.to == b.to && (a.group == b.group || b.kind == KeyKind::kInferred);
   };
   std::sort(edges_.begin(), edges_.end());
-  edges_.erase(std::unique(edges_.begin(), edges_.end(), same_pair), edges_.end());
+  edges_.erase(std::unique(edges_.begin(), edges_.end(), same_edge), edges_.end());
   if (!options_.infer_keys) return;
   std::vector<KeyEdge> inferred = InferKeys(entries_, edges_);
   edges_.insert(edges_.end(), inferred.begin(), inferred.end());
   std::sort(edges_.begin(), edges_.end());
-  edges_.erase(std::unique(edges_.begin(), edges_.end(), same_pair), edges_.end());
+  edges_.erase(std::unique(edges_.begin(), edges_.end(), same_edge), edges_.end());
 }
 
 }  // namespace octogate::schema

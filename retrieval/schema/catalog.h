@@ -104,7 +104,8 @@ class Catalog {
   // Hexadecimal; equal for equal content.
   const std::string& version() const { return version_; }
   const std::vector<Entry>& entries() const { return entries_; }
-  // In order of (from, to); no pair of columns twice, declared before inferred.
+  // In order of (from, to), declared before inferred; no pair of columns twice, but in different
+  // declared keys of several columns.
   const std::vector<KeyEdge>& edges() const { return edges_; }
   size_t num_columns() const { return num_columns_; }          // of the entries
   size_t num_raw_columns() const { return num_raw_columns_; }  // members of families counted

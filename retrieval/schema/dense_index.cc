@@ -213,6 +213,12 @@ absl::StatusOr<std::shared_ptr<const DenseIndex>> DenseIndex::Build(
                                                      " different texts of columns; at most ",
                                                      options.max_texts, " are embedded"));
   }
+  if (index->digests_.size() > options.max_values / std::max<size_t>(encoder.dimension, 1)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the catalog has ", index->digests_.size(), " different texts of columns, and vectors of ",
+        encoder.dimension, " values would be more than ", options.max_values,
+        " values; use a model with shorter vectors"));
+  }
   OCTOGATE_RETURN_IF_ERROR(index->TakeVectors(encoder, previous, known, deadline));
   return std::shared_ptr<const DenseIndex>(std::move(index));
 }

@@ -42,9 +42,10 @@ struct TextEncoder {
 };
 
 struct DenseIndexOptions {
-  size_t exact_up_to = 100'000;  // vectors; of more, a graph is built
-  size_t max_texts = 1'000'000;  // different ones; a vector of 384 values is 1.5 KiB
-  int build_threads = 1;         // of the graph; with one, equal calls build equal graphs
+  size_t exact_up_to = 100'000;         // vectors; of more, a graph is built
+  size_t max_texts = 1'000'000;         // different ones; a vector of 384 values is 1.5 KiB
+  size_t max_values = size_t{1} << 28;  // of all vectors: 1 GiB
+  int build_threads = 1;                // of the graph; with one, equal calls build equal graphs
 };
 
 // What a column says to an encoder: "orders . ship country (destination) : where it goes to ;
@@ -77,8 +78,8 @@ class DenseIndex : public std::enable_shared_from_this<DenseIndex> {
   // Takes vectors and digests of `previous` and then vectors of `known`; either may be null, and
   // neither need be of the same catalog or encoder. Results do not depend on them as long as
   // searches are exact. INVALID_ARGUMENT for an encoder without fingerprint or with vectors of
-  // another size than it says; RESOURCE_EXHAUSTED past max_texts; DEADLINE_EXCEEDED; errors of
-  // `embed` are passed on. Does not embed anything where all texts are known.
+  // another size than it says; RESOURCE_EXHAUSTED past max_texts or max_values; DEADLINE_EXCEEDED;
+  // errors of `embed` are passed on. Does not embed anything where all texts are known.
   static absl::StatusOr<std::shared_ptr<const DenseIndex>> Build(
       std::shared_ptr<const Catalog> catalog, const TextEncoder& encoder,
       const DenseIndex* previous = nullptr, const TextVectors* known = nullptr,
@@ -91,8 +92,9 @@ class DenseIndex : public std::enable_shared_from_this<DenseIndex> {
 
   const Catalog& catalog() const { return *catalog_; }
   const TextVectors& vectors() const { return vectors_; }
-  size_t num_texts() const { return digests_.size(); }   // of this catalog
-  size_t num_embedded() const { return num_embedded_; }  // of them, by Build
+  const std::string& encoder() const { return encoder_; }  // its fingerprint
+  size_t num_texts() const { return digests_.size(); }     // of this catalog
+  size_t num_embedded() const { return num_embedded_; }    // of them, by Build
   bool exact() const;
 
   // Writes the vectors to `path`, and those that came since to `path`.recent, each in the place of

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -220,13 +221,16 @@ class Linking {
     const auto shows = [&](size_t table, size_t column) {
       return texts_[table].columns[column].rank < text.columns;
     };
+    std::set<std::pair<std::string, std::string>> seen;  // keys may share a pair of columns
     for (const TextJoin& join : ShownJoins(texts_, joins_, text.columns)) {
       const auto name = [&](size_t table, size_t column) {
         return absl::StrCat(result_.tables[table].name, ".",
                             result_.tables[table].columns[column].name);
       };
-      result_.joins.push_back({name(join.left_table, join.left_column),
-                               name(join.right_table, join.right_column), join.kind});
+      std::string left = name(join.left_table, join.left_column);
+      std::string right = name(join.right_table, join.right_column);
+      if (!seen.emplace(left, right).second) continue;
+      result_.joins.push_back({std::move(left), std::move(right), join.kind});
     }
     for (size_t t = 0; t < result_.tables.size(); ++t) {
       std::vector<LinkedColumn> kept;

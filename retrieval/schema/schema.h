@@ -27,6 +27,7 @@ inline constexpr size_t kMaxJsonBytes = size_t{64} << 20;
 inline constexpr size_t kMaxTables = 200'000;
 inline constexpr size_t kMaxColumns = 4'000'000;
 inline constexpr size_t kMaxColumnsPerTable = 8192;
+inline constexpr size_t kMaxKeyColumns = 64;  // of one foreign key; longer ones are left out
 inline constexpr size_t kMaxNameBytes = 512;
 inline constexpr size_t kMaxDescriptionBytes = 4096;
 inline constexpr size_t kMaxValueBytes = 256;

@@ -1,6 +1,8 @@
 #include "retrieval/schema/schema_text.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -41,7 +43,8 @@ std::string RemarkOf(const TextColumn& shown, Detail detail) {
   }
   std::vector<std::string> values;
   if (detail >= kMatched) values = shown.matched;
-  if (detail >= kSampled) {
+  // What keys look like says nothing about what they mean.
+  if (detail >= kSampled && !column.primary_key) {
     for (const std::string& value : column.values) {
       if (values.size() >= std::max(kMaxSamples, shown.matched.size())) break;
       const bool there = std::find(values.begin(), values.end(), value) != values.end();
@@ -180,9 +183,11 @@ class Writer {
                       "]", remark.empty() ? "" : " # ", remark, "\n");
     }
     std::vector<std::string> joins;
+    std::set<std::string> seen;  // keys may share a pair of columns
     for (const TextJoin& join : ShownJoins(tables_, joins_, extent.columns)) {
-      joins.push_back(absl::StrCat(NameOf(join.left_table, join.left_column), " = ",
-                                   NameOf(join.right_table, join.right_column)));
+      std::string pair = absl::StrCat(NameOf(join.left_table, join.left_column), " = ",
+                                      NameOf(join.right_table, join.right_column));
+      if (seen.insert(pair).second) joins.push_back(std::move(pair));
     }
     if (!joins.empty()) {
       absl::StrAppend(&text, "Foreign_keys = [", absl::StrJoin(joins, ", "), "]\n");

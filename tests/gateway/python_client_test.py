@@ -130,7 +130,8 @@ class PythonClientTest(unittest.TestCase):
         pool = descriptor_pool.DescriptorPool(database)
         service = pool.FindServiceByName("octogate.v1.Gateway")
         self.assertEqual(
-            [m.name for m in service.methods], ["Generate", "Route", "Embed", "ListModels", "Feedback"]
+            [m.name for m in service.methods],
+            ["Generate", "Route", "Embed", "ListModels", "Feedback", "LinkSchema"],
         )
 
 

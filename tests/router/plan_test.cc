@@ -125,8 +125,14 @@ TEST(PlanTest, PutsTextsOfEarlierNodesIntoInputs) {
   };
   EXPECT_EQ(RenderEdgeInput(edge, {.query = "q", .texts_of = texts_of}),
             "{query}|second||{.output}|{Link.output}|no such column|{run.x}");
-  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q"}), "|||{.output}|{Link.output}||{run.x}");
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "q"}), edge.input());
   EXPECT_EQ(NodesNamedIn(edge.input()), (std::vector<std::string>{"link", "a-b_1", "none", "run"}));
+}
+
+TEST(PlanTest, InputsDoNotGrowFarBeyondWhatIsWanted) {
+  v1::Edge edge;
+  edge.set_input("{query}{query}{query}");
+  EXPECT_EQ(RenderEdgeInput(edge, {.query = "abcd", .max_bytes = 5}), "abcdabcd");
 }
 
 // Whatever nodes do, every query ends within the bound.

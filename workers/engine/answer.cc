@@ -1,6 +1,7 @@
 #include "workers/engine/answer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 
@@ -101,7 +102,10 @@ bool Answer::AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch,
 
 absl::Status Answer::AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
                                    GenerateEvent& event) {
-  if (absl::Status status = CheckEditedLogits(logits); !status.ok()) return status;
+  // An infinity may be the edits' doing, which SampleEdited says.
+  if (std::any_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); })) {
+    return CheckEditedLogits(logits);
+  }
   const absl::StatusOr<int32_t> id = sampler_.SampleEdited(logits, scratch);
   if (!id.ok()) return id.status();
   Accept(*id, event);

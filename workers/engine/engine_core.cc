@@ -14,6 +14,10 @@ ActiveRequest& RequestOf(const ScheduledRows& rows) {
   return *static_cast<ActiveRequest*>(rows.sequence);
 }
 
+// Of a step's rows, on a device. More would not fit into what is staged for it, and cost as much as
+// copying the rows.
+constexpr size_t kMaxEdits = size_t{1} << 17;
+
 }  // namespace
 
 EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
@@ -129,7 +133,7 @@ void EngineCore::BuildStep(SteadyTime now) {
       ranked_count_ = std::max(ranked_count_, count);
       if (count == 0) {
         ++rows_needing_all;
-      } else {
+      } else if (edits_.size() <= kMaxEdits) {
         request.answer->AppendEdits(static_cast<int32_t>(logit_rows_.size()) - 1, edits_);
       }
     }
@@ -144,8 +148,11 @@ void EngineCore::BuildStep(SteadyTime now) {
   }
   ranked_count_ = std::min(ranked_count_, config_.vocab_size);
   // Most are better copied together.
-  const bool copy_all = 2 * rows_needing_all > logit_rows_.size();
-  if (copy_all) ranked_count_ = 0;
+  const bool copy_all = 2 * rows_needing_all > logit_rows_.size() || edits_.size() > kMaxEdits;
+  if (copy_all) {
+    ranked_count_ = 0;
+    edits_.clear();
+  }
   const size_t rows_here = ranked_count_ > 0 ? 1 : logit_rows_.size();
   logits_.resize(rows_here * static_cast<size_t>(config_.vocab_size));
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));

@@ -311,6 +311,32 @@ TEST(Linker, ShowsNoPartOfAKeyOfSeveralColumns) {
   }
 }
 
+// orders(tenant, billing) and orders(tenant, shipping) refer to addresses(tenant, id).
+TEST(Linker, KeysThatShareAColumnAreEachWholeOrNotShown) {
+  const auto index = LinkIndex::Build(MakeCatalog(
+      {.name = "s",
+       .tables = {{.name = "addresses",
+                   .columns = {{.name = "tenant", .type = "int", .primary_key = true},
+                               {.name = "id", .type = "int", .primary_key = true}}},
+                  {.name = "orders",
+                   .columns = {{.name = "tenant", .type = "int"},
+                               {.name = "billing", .type = "int"},
+                               {.name = "shipping", .type = "int"}},
+                   .foreign_keys = {{{"tenant", "billing"}, "addresses", {"tenant", "id"}},
+                                    {{"tenant", "shipping"}, "addresses", {"tenant", "id"}}}}}}));
+  for (const RenderStyle style : {RenderStyle::kDdl, RenderStyle::kList}) {
+    const LinkRequest request{.question = "orders by address", .style = style};
+    EXPECT_EQ(LinkOrDie(*index, request).joins.size(), 3U) << "the tenants are named once";
+    const LinkResult one =
+        LinkOrDie(*index, request, {.columns = {{"orders", {"tenant", "shipping"}}}});
+    ASSERT_EQ(one.joins.size(), 2U) << one.rendered;
+    EXPECT_EQ(one.joins[0].left, "orders.tenant");
+    EXPECT_EQ(one.joins[1].left, "orders.shipping");
+    EXPECT_TRUE(LinkOrDie(*index, request, {.columns = {{"orders", {"billing", "shipping"}}}})
+                    .joins.empty());
+  }
+}
+
 TEST(Linker, NeverShowsValuesOfSensitiveColumns) {
   const auto index = LinkIndex::Build(MakeCatalog(Shop()));
   for (const LinkMode mode : {LinkMode::kAuto, LinkMode::kFocused}) {

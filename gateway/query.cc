@@ -94,7 +94,8 @@ struct Query::Step {
   v1::Usage usage;
   bool announced = false;
   std::shared_ptr<ModelCall> call;             // of a model, vote or verifier
-  std::shared_ptr<Cancellation> cancellation;  // of a router or retriever
+  std::shared_ptr<Cancellation> cancellation;  // of a router, retriever or SQL node
+  std::shared_ptr<std::atomic<bool>> begun;    // of what waits for a thread
 };
 
 Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
@@ -156,6 +157,7 @@ void Query::Stop(const absl::Status& reason) {
     if (step_ == nullptr) return;
     if (step_->call != nullptr) step_->call->Cancel();
     if (step_->cancellation != nullptr) step_->cancellation->Cancel();
+    if (step_->begun != nullptr && !step_->begun->exchange(true)) LeaveNode(reason);
   });
 }
 
@@ -279,18 +281,25 @@ void Query::RunTool() {
     return;
   }
   // It takes longer: once more, where it keeps nobody else waiting.
-  const bool submitted = environment_.tool_threads->Submit(
-      [self = shared_from_this(), tool = step_->node->tool.get(), input = step_->input] {
-        ToolContext patient;
-        patient.deadline = self->deadline_;
-        absl::StatusOr<std::string> result = tool->Run(input, patient);
-        self->serializer_.Run([self, result = std::move(result)]() mutable {
-          self->OnToolOutput(std::move(result));
-        });
+  RunOn(environment_.tool_threads, [this, tool = step_->node->tool.get(), input = step_->input] {
+    ToolContext patient;
+    patient.deadline = deadline_;
+    return [this, result = tool->Run(input, patient)] { OnToolOutput(result); };
+  });
+}
+
+void Query::RunOn(workers::BlockingPool* threads, std::function<std::function<void()>()> work) {
+  const auto begun = std::make_shared<std::atomic<bool>>(false);
+  step_->begun = begun;
+  const bool submitted =
+      threads->Submit([self = shared_from_this(), begun, work = std::move(work)] {
+        if (begun->exchange(true)) return;  // the query has not waited for it
+        self->serializer_.Run([self, done = work()] { done(); });
       });
-  if (!submitted) {
-    LeaveNode(absl::ResourceExhaustedError("too many long tool calls are waiting"));
-  }
+  if (submitted) return;
+  step_->begun = nullptr;
+  LeaveNode(absl::ResourceExhaustedError(
+      "too many long tools, links or SQL statements are waiting; try again later"));
 }
 
 void Query::OnToolOutput(absl::StatusOr<std::string> output) {
@@ -308,17 +317,14 @@ void Query::OnToolOutput(absl::StatusOr<std::string> output) {
 
 void Query::RunRetriever() {
   step_->cancellation = std::make_shared<Cancellation>();
-  const bool submitted = environment_.tool_threads->Submit(
-      [self = shared_from_this(), catalog = step_->node->catalog,
-       request = RetrieverRequest(step_->node->node->retriever(), step_->input),
-       context = router::CallContext{.deadline = deadline_,
-                                     .cancellation = step_->cancellation,
-                                     .tenant = request_.tenant()}] {
-        absl::StatusOr<v1::LinkSchemaResponse> link = LinkCatalog(*catalog, request, context);
-        self->serializer_.Run(
-            [self, link = std::move(link)]() mutable { self->OnLinked(std::move(link)); });
-      });
-  if (!submitted) LeaveNode(absl::ResourceExhaustedError("too many links are waiting"));
+  RunOn(environment_.link_threads,
+        [this, catalog = step_->node->catalog,
+         request = RetrieverRequest(step_->node->node->retriever(), step_->input),
+         context = router::CallContext{.deadline = deadline_,
+                                       .cancellation = step_->cancellation,
+                                       .tenant = request_.tenant()}] {
+          return [this, link = LinkCatalog(*catalog, request, context)] { OnLinked(link); };
+        });
 }
 
 void Query::OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link) {
@@ -345,19 +351,14 @@ void Query::OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link) {
 
 void Query::RunSql() {
   step_->cancellation = std::make_shared<Cancellation>();
-  const bool submitted =
-      environment_.tool_threads->Submit([self = shared_from_this(), node = step_->node,
-                                         input = step_->input, cancellation = step_->cancellation] {
-        absl::StatusOr<std::string> answer =
-            gateway::RunSql(node->node->sql(), *node->catalog, input, self->request_.tenant(),
-                            self->deadline_, cancellation);
-        self->serializer_.Run([self, answer = std::move(answer)]() mutable {
-          self->environment_.metrics->OnSqlStatement(answer.status().code(),
-                                                     absl::Now() - self->step_->entered);
-          self->OnToolOutput(std::move(answer));
-        });
-      });
-  if (!submitted) LeaveNode(absl::ResourceExhaustedError("too many SQL statements are waiting"));
+  RunOn(environment_.sql_threads, [this, node = step_->node, input = step_->input,
+                                   cancellation = step_->cancellation] {
+    return [this, answer = gateway::RunSql(node->node->sql(), *node->catalog, input,
+                                           request_.tenant(), deadline_, cancellation)] {
+      environment_.metrics->OnSqlStatement(answer.status().code(), absl::Now() - step_->entered);
+      OnToolOutput(answer);
+    };
+  });
 }
 
 void Query::AnswerWhole(std::string output) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -47,6 +48,8 @@ struct QueryEnvironment {
   Metrics* metrics = nullptr;
   const DrainList* drained = nullptr;
   workers::BlockingPool* tool_threads = nullptr;
+  workers::BlockingPool* link_threads = nullptr;
+  workers::BlockingPool* sql_threads = nullptr;
   SessionStore* sessions = nullptr;
 };
 
@@ -113,6 +116,9 @@ class Query : public std::enable_shared_from_this<Query> {
   void OnDecision(absl::StatusOr<v1::Decision> decision);
   void RunTool();
   void OnToolOutput(absl::StatusOr<std::string> output);
+  // Calls `work` on one of the threads, and in serializer_ what it returns; neither once the query
+  // has been stopped before. Both may use the query and its present step.
+  void RunOn(workers::BlockingPool* threads, std::function<std::function<void()>()> work);
   void RunRetriever();
   void RunSql();
   void OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link);

@@ -23,6 +23,8 @@ constexpr absl::Duration kRestoreInterval = absl::Seconds(1);
 constexpr absl::Duration kRestoreTime = absl::Minutes(30);
 constexpr absl::Duration kDrainPollTime = absl::Seconds(2);
 constexpr int kToolThreads = 2;
+constexpr int kLinkThreads = 2;
+constexpr int kSqlThreads = 8;  // they wait for a database more than they compute
 constexpr size_t kMaxQueuedTools = 64;
 constexpr char kGatewayService[] = "octogate.v1.Gateway";
 
@@ -68,6 +70,8 @@ Server::Server(const ServerOptions& options, Store* store)
       traces_(options.traces),
       sessions_(options.sessions),
       tool_threads_(kToolThreads, kMaxQueuedTools),
+      link_threads_(kLinkThreads, kMaxQueuedTools),
+      sql_threads_(kSqlThreads, kMaxQueuedTools),
       admission_(options.admission, &metrics_),
       graph_store_(store, StoreOptions()),
       feedback_(store, {}),
@@ -76,8 +80,9 @@ Server::Server(const ServerOptions& options, Store* store)
       graph_builder_(loops_.get(), options.load_model, options.graph),
       graphs_(&graph_store_, &graph_builder_, &drained_, &metrics_),
       gateway_service_(
-          {&traces_, &metrics_, &drained_, &tool_threads_, &sessions_}, &admission_,
-          [this] { return graphs_.state(); },
+          {&traces_, &metrics_, &drained_, &tool_threads_, &link_threads_, &sql_threads_,
+           &sessions_},
+          &admission_, [this] { return graphs_.state(); },
           [this](const v1::FeedbackRequest& request, absl::Time deadline) {
             return TakeFeedback(request, deadline, traces_, graphs_, &feedback_);
           }),

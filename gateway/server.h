@@ -100,7 +100,10 @@ class Server {
   TraceStore traces_;
   DrainList drained_;
   SessionStore sessions_;
+  // Apart, so that what is slow of one kind does not keep the others waiting.
   workers::BlockingPool tool_threads_;
+  workers::BlockingPool link_threads_;
+  workers::BlockingPool sql_threads_;
   Admission admission_;
   router::GraphStore graph_store_;
   FeedbackStore feedback_;

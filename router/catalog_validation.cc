@@ -66,7 +66,15 @@ class Checker {
     }
     absl::flat_hash_set<std::string_view> tenants;
     for (int i = 0; i < catalog.access_size(); ++i) {
-      if (tenants.insert(catalog.access(i).tenant()).second) continue;
+      const v1::CatalogAccess& access = catalog.access(i);
+      if (!catalog.postgresql().empty() && access.tables_size() + access.columns_size() > 0) {
+        problems_.push_back(
+            {absl::StrCat(path, ".access[", i, "]"),
+             "SQL nodes refuse this tenant: on PostgreSQL it is the role that restricts; give it a "
+             "catalog with a role of its own",
+             true});
+      }
+      if (tenants.insert(access.tenant()).second) continue;
       Problem(absl::StrCat(path, ".access[", i, "].tenant"),
               absl::StrCat("a second entry for the tenant ", Quoted(catalog.access(i).tenant()),
                            "; put both into one"));

@@ -69,15 +69,22 @@ absl::StatusOr<std::shared_ptr<CatalogHandle>> CatalogHandle::Read(
       new CatalogHandle(spec, std::move(root), std::move(encoder)));
   OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const CatalogSnapshot> snapshot,
                             handle->ReadSnapshot(similar, deadline));
-  OCTOGATE_ASSIGN_OR_RETURN(handle->database_, OpenDatabase(spec, handle->root_));
+  OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<SqlDatabase> database,
+                            OpenDatabase(spec, handle->root_));
   absl::MutexLock lock(&handle->mutex_);
   handle->snapshot_ = std::move(snapshot);
+  handle->database_ = std::move(database);
   return handle;
 }
 
 std::shared_ptr<const CatalogSnapshot> CatalogHandle::snapshot() const {
   absl::MutexLock lock(&mutex_);
   return snapshot_;
+}
+
+std::shared_ptr<SqlDatabase> CatalogHandle::database() const {
+  absl::MutexLock lock(&mutex_);
+  return database_;
 }
 
 absl::StatusOr<const schema::Visibility*> CatalogHandle::VisibleTo(const CatalogSnapshot& snapshot,
@@ -101,10 +108,15 @@ absl::StatusOr<CatalogChanges> CatalogHandle::Refresh(absl::Time deadline) {
   }
   absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> read =
       ReadSnapshot(changes.before.get(), deadline);
+  absl::StatusOr<std::unique_ptr<SqlDatabase>> database = OpenDatabase(spec_, root_);
+  if (read.ok() && !database.ok()) read = database.status();
   {
     absl::MutexLock lock(&mutex_);
     refreshing_ = false;
-    if (read.ok()) snapshot_ = *read;
+    if (read.ok()) {
+      snapshot_ = *read;
+      database_ = *std::move(database);
+    }
   }
   if (!read.ok()) return read.status();
   changes.after = *std::move(read);

@@ -72,7 +72,8 @@ class CatalogHandle {
                                                       std::string_view tenant) const;
 
   // What SQL nodes read; null where the catalog has no data.
-  SqlDatabase* database() const { return database_.get(); }
+  // A refresh follows the path anew.
+  std::shared_ptr<SqlDatabase> database() const;
 
   // Reads the files again and swaps in what was found; where that fails the present snapshot stays.
   // One refresh at a time: others wait until their deadline.
@@ -92,9 +93,9 @@ class CatalogHandle {
   const v1::Catalog spec_;
   const std::filesystem::path root_;
   const std::shared_ptr<router::EmbeddingModel> encoder_;  // null: by words alone
-  std::unique_ptr<SqlDatabase> database_;                  // set before anybody has the handle
   mutable absl::Mutex mutex_;
   std::shared_ptr<const CatalogSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<SqlDatabase> database_ ABSL_GUARDED_BY(mutex_);
   bool refreshing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

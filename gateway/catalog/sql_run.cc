@@ -6,13 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
-#include "gateway/catalog/catalog_access.h"
 #include "gateway/model_root.h"
 #include "gateway/sql/postgresql_database.h"
 #include "gateway/sql/row_text.h"
@@ -22,26 +19,27 @@
 namespace octogate::gateway {
 namespace {
 
-bool Contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::any_of(names.begin(), names.end(), [&](const std::string& candidate) {
-    return absl::EqualsIgnoreCase(candidate, name);
-  });
-}
+// Of SqlNode::timeout_ms.
+constexpr absl::Duration kMaxTime = absl::Minutes(10);
 
-// What of the catalog's tables `permissions` allow.
+// The tables and columns that are visible. They are named even where all of them are: what the
+// database gets after the snapshot was taken is not permitted.
 std::vector<SqlTablePermission> PermittedTables(const schema::Catalog& catalog,
-                                                const schema::Permissions& permissions) {
+                                                const schema::Visibility& visible) {
   std::vector<SqlTablePermission> permitted;
-  const auto add = [&](const std::string& table) {
-    if (permissions.tables.has_value() && !Contains(*permissions.tables, table)) return;
-    SqlTablePermission& permission = permitted.emplace_back(SqlTablePermission{.table = table});
-    for (const auto& [name, columns] : permissions.columns) {
-      if (absl::EqualsIgnoreCase(name, table)) permission.columns = columns;
+  for (uint32_t e = 0; e < catalog.entries().size(); ++e) {
+    if (visible.tables[e] == nullptr) continue;
+    const schema::Entry& entry = catalog.entries()[e];
+    std::vector<std::string> columns;
+    for (uint32_t c = 0; c < entry->columns.size(); ++c) {
+      if (visible.columns[catalog.number({e, c})] != 0) columns.push_back(entry->columns[c].name);
     }
-  };
-  for (const schema::Entry& entry : catalog.entries()) {
-    if (entry.members.empty()) add(entry->name);
-    for (const auto& member : entry.members) add(member->table.name);
+    if (entry.members.empty()) permitted.push_back({entry->name, columns});
+    for (const auto& member : entry.members) {
+      if (visible.AllowsMember(member->table.name)) {
+        permitted.push_back({member->table.name, columns});
+      }
+    }
   }
   return permitted;
 }
@@ -69,34 +67,33 @@ absl::StatusOr<std::unique_ptr<SqlDatabase>> OpenDatabase(const v1::Catalog& cat
           "the gateway's environment has no variable ", Quoted(catalog.postgresql()),
           "; set it to a connection string of PostgreSQL and start the gateway again"));
     }
-    return OpenPostgresqlDatabase({.connection = connection});
+    return OpenPostgresqlDatabase({.connection = connection, .max_time = kMaxTime});
   }
   if (!catalog.has_sqlite()) return nullptr;
   OCTOGATE_ASSIGN_OR_RETURN(const std::filesystem::path file, ResolveBelow(root, catalog.sqlite()));
-  return OpenSqliteDatabase({.path = file.string()});
+  return OpenSqliteDatabase({.path = file.string(), .max_time = kMaxTime});
 }
 
 absl::StatusOr<std::string> RunSql(const v1::SqlNode& node, const CatalogHandle& catalog,
                                    std::string_view input, const std::string& tenant,
                                    absl::Time deadline,
                                    std::shared_ptr<Cancellation> cancellation) {
-  OCTOGATE_ASSIGN_OR_RETURN(const v1::CatalogAccess* const access,
-                            AccessOf(catalog.spec(), tenant));
+  const std::shared_ptr<const CatalogSnapshot> snapshot = catalog.snapshot();
+  OCTOGATE_ASSIGN_OR_RETURN(const schema::Visibility* const visible,
+                            catalog.VisibleTo(*snapshot, tenant));
   SqlCallOptions options;
-  if (const schema::Permissions permissions = PermissionsOf(access); permissions.restricts()) {
-    options.permitted = PermittedTables(*catalog.snapshot()->catalog, permissions);
-  }
+  if (!visible->everything) options.permitted = PermittedTables(*snapshot->catalog, *visible);
   options.max_rows = static_cast<size_t>(node.max_rows());
   options.max_bytes = static_cast<size_t>(node.max_bytes());
   options.deadline = std::min(deadline, absl::Now() + absl::Milliseconds(node.timeout_ms()));
   options.cancellation = std::move(cancellation);
   const std::string_view statement = StatementIn(input);
+  const std::shared_ptr<SqlDatabase> database = catalog.database();
   if (node.check_only()) {
-    OCTOGATE_RETURN_IF_ERROR(catalog.database()->Check(statement, options));
+    OCTOGATE_RETURN_IF_ERROR(database->Check(statement, options));
     return std::string(statement);
   }
-  OCTOGATE_ASSIGN_OR_RETURN(const SqlResult result,
-                            catalog.database()->Execute(statement, options));
+  OCTOGATE_ASSIGN_OR_RETURN(const SqlResult result, database->Execute(statement, options));
   return Render(result, node).text;
 }
 

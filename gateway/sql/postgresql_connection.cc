@@ -168,7 +168,8 @@ absl::Status PostgresqlConnection::CheckRole(const SqlCallOptions& call) {
             "'pg_write_server_files', 'pg_execute_server_program')) AND "
             "pg_catalog.pg_has_role(session_user, oid, 'MEMBER')",
             call));
-  if (PQntuples(found.get()) != 1) return absl::InternalError("PostgreSQL does not tell its roles");
+  if (PQntuples(found.get()) != 1 || PQnfields(found.get()) != 2)
+    return absl::InternalError("PostgreSQL does not tell its roles");
   if (PQgetisnull(found.get(), 0, 1) != 0) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       "the PostgreSQL role ", PQgetvalue(found.get(), 0, 0), " is or can become ",
@@ -197,6 +198,10 @@ absl::Status PostgresqlConnection::RunInTransaction(std::string_view statement,
   OCTOGATE_RETURN_IF_ERROR(Query("BEGIN TRANSACTION READ ONLY", call).status());
   OCTOGATE_RETURN_IF_ERROR(
       Query(absl::StrCat("SET LOCAL statement_timeout = ", milliseconds), call).status());
+  if (PQserverVersion(connection_.get()) >= 140000) {
+    OCTOGATE_RETURN_IF_ERROR(
+        Query("SET LOCAL client_connection_check_interval = '1s'", call).status());
+  }
   // The names and types of the columns, and what is wrong with the statement as it was written.
   constexpr std::string_view kDeclare = "DECLARE octogate_given NO SCROLL CURSOR FOR ";
   const std::string given = absl::StrCat(ToAbsl(kDeclare), ToAbsl(statement));
@@ -250,6 +255,10 @@ absl::Status PostgresqlConnection::ReadRows(const SqlCallOptions& call,
         const Result rows,
         Query(absl::StrCat("FETCH FORWARD ", wanted, " FROM octogate_rows"), call));
     const int count = PQntuples(rows.get());
+    if (PQnfields(rows.get()) != static_cast<int>(types.size()) + 1 || count < 0 ||
+        static_cast<size_t>(count) > wanted) {
+      return Stop(absl::InternalError("PostgreSQL answers another query than was asked"));
+    }
     size_t longest = 1;
     for (int r = 0; r < count; ++r) {
       if (result->rows.size() >= call.max_rows) {
@@ -340,15 +349,9 @@ absl::Status PostgresqlConnection::Wait(bool writing, const SqlCallOptions& call
 }
 
 absl::Status PostgresqlConnection::Stop(absl::Status why) {
+  // The connection is closed, which the server notices (client_connection_check_interval) or else
+  // ends by statement_timeout. PQcancel would block without a limit.
   reusable_ = false;
-  // The server would go on until it has something to send.
-  if (PQtransactionStatus(connection_.get()) == PQTRANS_ACTIVE) {
-    if (PGcancel* cancel = PQgetCancel(connection_.get())) {
-      char error[256];
-      PQcancel(cancel, error, sizeof(error));
-      PQfreeCancel(cancel);
-    }
-  }
   return why;
 }
 

@@ -4,7 +4,8 @@
 // protocol, in a transaction that is read-only and is rolled back: PostgreSQL's own parser refuses
 // there what is no SELECT, VALUES or TABLE, what is more than one statement, and WITH parts that
 // write. statement_timeout is set for the transaction; at the deadline and when it is cancelled the
-// query is cancelled and the connection closed. Afterwards the session is reset (DISCARD ALL).
+// connection is closed, which PostgreSQL 14 and newer notice within a second. Afterwards the
+// session is reset (DISCARD ALL).
 //
 // What a SELECT may read and which functions it may call is decided by the role: this code adds
 // nothing to its rights and takes little away. Therefore

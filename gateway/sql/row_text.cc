@@ -160,8 +160,9 @@ class Table {
     }
   }
 
-  // The first `rows` rows.
-  std::string Render(size_t rows) const {
+  // The first `rows` rows. Ends early where the text has become longer than `max_bytes`: one wide
+  // cell pads those of all other rows.
+  std::string Render(size_t rows, size_t max_bytes) const {
     std::vector<size_t> widths;
     for (size_t i = 0; i < header_.size(); ++i) {
       widths.push_back(Width(header_[i]));
@@ -177,6 +178,7 @@ class Table {
     text += '\n';
     for (size_t row = 0; row < rows; ++row) {
       AppendLine(cells_[row], widths, &result_.rows[row], &text);
+      if (text.size() > max_bytes) return text;
     }
     if (rows < result_.rows.size() || result_.truncation != SqlTruncation::kNone) {
       absl::StrAppend(&text, "(", rows, " of more rows)\n");
@@ -262,15 +264,15 @@ RowText RowsAsCsv(const SqlResult& result, size_t max_bytes) {
 RowText RowsAsTable(const SqlResult& result, size_t max_bytes) {
   const Table table(result);
   // More rows take more bytes, but for the last line, which the whole result may lack.
-  std::string text = table.Render(result.rows.size());
+  std::string text = table.Render(result.rows.size(), max_bytes);
   if (text.size() <= max_bytes) return {std::move(text), result.rows.size()};
   size_t fits = 0;
   size_t too_many = result.rows.size();
   while (too_many - fits > 1) {
     const size_t middle = fits + (too_many - fits) / 2;
-    (table.Render(middle).size() <= max_bytes ? fits : too_many) = middle;
+    (table.Render(middle, max_bytes).size() <= max_bytes ? fits : too_many) = middle;
   }
-  return {table.Render(fits), fits};
+  return {table.Render(fits, max_bytes), fits};
 }
 
 }  // namespace octogate::gateway

@@ -245,6 +245,7 @@ void SqliteAuthorizer::Begin(const std::optional<std::vector<SqlTablePermission>
   restricted_ = permitted.has_value();
   permitted_.clear();
   has_select_ = false;
+  functions_ = 0;
   read_.clear();
   refused_.clear();
   if (!restricted_) return;
@@ -274,6 +275,10 @@ bool SqliteAuthorizer::Allows(int action, std::string_view first, std::string_vi
     case SQLITE_RECURSIVE:
       return true;
     case SQLITE_FUNCTION:
+      // Calls without a loop around them are not interrupted.
+      if (++functions_ > kMaxFunctions) {
+        return Refuse(absl::StrCat("more than ", kMaxFunctions, " functions and LIKE"));
+      }
       return IsPermittedSqliteFunction(second) || Refuse(absl::StrCat("function ", ToAbsl(second)));
     case SQLITE_READ:
       return AllowsRead(first, second, database);

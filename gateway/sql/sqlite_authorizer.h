@@ -58,7 +58,10 @@ class SqliteAuthorizer {
   bool active_ = false;
   bool restricted_ = false;
   std::map<std::string, Columns> permitted_;  // by table; names in small letters
+  static constexpr int kMaxFunctions = 256;   // of a statement
+
   bool has_select_ = false;
+  int functions_ = 0;
   std::set<std::string> read_;
   std::string refused_;
 };

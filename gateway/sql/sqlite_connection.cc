@@ -20,7 +20,7 @@
 namespace octogate::gateway {
 namespace {
 
-constexpr int kInstructionsPerCheck = 1000;
+constexpr int kInstructionsPerCheck = 100;
 constexpr absl::Duration kMaxLockWait = absl::Seconds(5);
 constexpr absl::Duration kLockPoll = absl::Milliseconds(10);
 constexpr size_t kMaxMessageBytes = 500;

@@ -22,10 +22,11 @@
 //
 // One call takes at most max_memory_bytes from SQLite's allocator, sorting and temporary tables
 // included, which are never written to disk; beside it are the rows that it returns
-// (SqlCallOptions::max_bytes). The deadline and the cancellation are looked at every 1000
-// instructions of SQLite's virtual machine. No instruction, and no function of the allow-list,
-// takes more than linear time (times a logarithm for sorting) in max_value_bytes or
-// max_memory_bytes; compiling is not interrupted, but is bounded by the same memory and the
+// (SqlCallOptions::max_bytes). The deadline and the cancellation are looked at about every
+// 100 instructions of SQLite's virtual machine, in loops; a statement has at most 256 functions. No
+// instruction, and no function of the allow-list, takes more than linear time (times a logarithm
+// for sorting) in max_value_bytes or max_memory_bytes, but LIKE and GLOB, which take a tenth of a
+// second at most; compiling is not interrupted, but is bounded by the same memory and the
 // statement's length.
 //
 // The file may be hostile: functions and tables of its schema are not trusted, its triggers are

@@ -1,5 +1,5 @@
-// SQLite's functions that take quadratic time, in linear time: one call of them cannot be
-// interrupted.
+// SQLite's functions that take quadratic time, in linear or bounded time: one call of them cannot
+// be interrupted.
 #ifndef OCTOGATE_GATEWAY_SQL_SQLITE_FUNCTIONS_H_
 #define OCTOGATE_GATEWAY_SQL_SQLITE_FUNCTIONS_H_
 
@@ -9,8 +9,10 @@ struct sqlite3;
 
 namespace octogate::gateway {
 
-// Replaces instr, replace, and trim, ltrim and rtrim with two arguments, on this connection. They
-// return what SQLite's own return, but that the second argument of trim must be valid UTF-8.
+// Replaces instr, replace, LIKE, GLOB, and trim, ltrim and rtrim with two arguments, on this
+// connection. They return what SQLite's own return, but that the second argument of trim must be
+// valid UTF-8, that ESCAPE takes an ASCII character other than % and _, and that LIKE and GLOB
+// refuse texts too long for their pattern: 64 Mi places times bytes of the pattern.
 absl::Status ReplaceQuadraticFunctions(sqlite3* database);
 
 }  // namespace octogate::gateway

@@ -190,6 +190,43 @@ TEST_F(SqlGraphTest, AStatementThatDoesNotEndIsEnded) {
       << answer.status.error_message();
 }
 
+// What a link hides of a family, SQL must not read in its other members.
+TEST(SqlAccessTest, AFamilysMembersShareWhatIsHidden) {
+  const TestFolder folder;
+  folder.MakeShop("shop.sqlite");
+  ServerOptions options;
+  options.graph.model_root = folder.path();
+  TestGateway gateway(options);
+  const grpc::Status status = gateway.Apply(R"(apiVersion: octogate/v1
+kind: Graph
+metadata: {name: shop}
+spec:
+  entry: run
+  catalogs:
+    - name: shop
+      sqlite: shop.sqlite
+      access: [{tenant: desk, columns: [{table: visits_2024, columns: [page]}]}]
+  nodes:
+    - name: run
+      sql: {catalog: shop, format: json}
+)");
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  const auto run = [&](const std::string& statement) {
+    v1::GenerateRequest request = Ask(statement);
+    request.set_tenant("desk");
+    return gateway.Generate(request);
+  };
+  EXPECT_TRUE(run("SELECT page FROM visits_2023").status.ok());
+  EXPECT_TRUE(run("SELECT monthly_pay FROM salaries").status.ok()) << "other tables are not named";
+  for (const char* const table : {"visits_2023", "visits_2024"}) {
+    EXPECT_EQ(run(absl::StrCat("SELECT visitor FROM ", table)).status.error_code(),
+              grpc::StatusCode::PERMISSION_DENIED);
+  }
+  folder.Execute("shop.sqlite", "CREATE TABLE secrets (s TEXT); INSERT INTO secrets VALUES ('x')");
+  EXPECT_EQ(run("SELECT s FROM secrets").status.error_code(), grpc::StatusCode::PERMISSION_DENIED)
+      << "what came after the snapshot";
+}
+
 constexpr char kConstrained[] = R"(apiVersion: octogate/v1
 kind: Graph
 metadata: {name: constrained}

@@ -170,5 +170,15 @@ TEST(RowTextTest, RandomResultsAreReadBackAndKeepWholeRows) {
   }
 }
 
+// Padding all rows to the wide one would take tens of gigabytes.
+TEST(RowTextTest, OneWideCellAmongManyRowsTakesNoMoreThanTheLimit) {
+  SqlResult result{.columns = {"a", "b"}};
+  result.rows.push_back({std::string(900'000, 'x'), std::string()});
+  for (int i = 0; i < 60'000; ++i) result.rows.push_back({std::string(), std::string()});
+  const RowText text = RowsAsTable(result, size_t{4} << 20);
+  EXPECT_LE(text.text.size(), size_t{4} << 20);
+  EXPECT_EQ(text.rows, 2U);
+}
+
 }  // namespace
 }  // namespace octogate::gateway

@@ -94,6 +94,37 @@ TEST(SqliteFunctionsTest, AgreeWithSqlitesOwn) {
   EXPECT_GT(found, 10'000);
 }
 
+TEST(SqliteFunctionsTest, LikeAndGlobMatchAsSqlitesOwn) {
+  Connection own(false);
+  Connection replaced(true);
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  const std::vector<std::string> pieces = {"a", "B", "b", "%", "_", "*", "?",  "[",
+                                           "]", "^", "-", "!", "é", "É", "''", "x"};
+  const auto text = [&] {
+    if (random() % 16 == 0) return std::string(random() % 2 == 0 ? "NULL" : "12.5");
+    std::string result = "'";
+    for (size_t n = random() % 7; n > 0; --n) result += pieces[random() % pieces.size()];
+    return result + "'";
+  };
+  for (int i = 0; i < 20'000; ++i) {
+    std::string expression = absl::StrCat(text(), random() % 2 == 0 ? " LIKE " : " GLOB ", text());
+    if (random() % 3 == 0) {
+      const std::string escapes[] = {"'!'", "'x'", "NULL", "'ab'", "''"};
+      expression = absl::StrCat(text(), " LIKE ", text(), " ESCAPE ", escapes[random() % 5]);
+    }
+    const std::string wanted = own.Value(expression);
+    const std::string got = replaced.Value(expression);
+    if (wanted.find("ESCAPE") != std::string::npos) {
+      EXPECT_NE(got.find("ESCAPE"), std::string::npos) << expression;
+    } else {
+      ASSERT_EQ(got, wanted) << expression;
+    }
+  }
+  EXPECT_NE(replaced.Value("'a' LIKE '%' ESCAPE '%'").find("other than %"), std::string::npos);
+}
+
 TEST(SqliteFunctionsTest, KeepTheLimitOnLengths) {
   Connection own(false);
   Connection replaced(true);

@@ -157,6 +157,7 @@ class RoutingBuilder {
     below_.clear();
     size_t texts = 0;
     size_t bytes = 0;
+    size_t visited = 0;
     const auto count = [&](const auto& some) {
       texts += static_cast<size_t>(some.size());
       for (const std::string& text : some) bytes += text.size();
@@ -181,8 +182,8 @@ class RoutingBuilder {
               "fewer examples, or let fewer of its sub-routers lead to the same nodes"));
         }
         // Seldom, so that a graph of which all is kept can be built without any time.
-        constexpr size_t kNodesPerLook = 4096;
-        if (nodes.size() % kNodesPerLook == 0 && absl::Now() >= deadline_) {
+        constexpr size_t kNodesPerLook = 256;
+        if (++visited % kNodesPerLook == 0 && absl::Now() >= deadline_) {
           return absl::DeadlineExceededError("looked for its members' examples until the deadline");
         }
         for (const std::string& name : node.router().members()) {

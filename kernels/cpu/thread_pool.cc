@@ -114,8 +114,11 @@ void ThreadPool::RunTasks(int thread) {
 }
 
 void ThreadPool::WorkerLoop(int thread) {
-  while (!stopping_.load(std::memory_order_relaxed)) {
+  while (true) {
+    // The order matters: whoever stops the pool says so first and wakes then, so that what was
+    // seen after its wake-up is seen to have been stopped.
     const uint32_t seen = wakeups_.load();
+    if (stopping_.load()) return;
     RunTasks(thread);
     const auto changed = [this, seen] { return wakeups_.load(std::memory_order_acquire) != seen; };
     if (SpinUntil(changed)) continue;

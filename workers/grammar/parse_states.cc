@@ -27,6 +27,12 @@ StateId ParseStates::Fail(absl::Status status) {
   return kFailed;
 }
 
+StateId ParseStates::FailForMemory() {
+  return Fail(absl::ResourceExhaustedError(
+      absl::StrCat("the parser's states take more than ", max_bytes_,
+                   " bytes; use a grammar with less nesting, or fewer sequences at a time")));
+}
+
 std::span<const ParseStates::Waiting> ParseStates::WaitingFor(StateId state, uint32_t rule) const {
   const std::vector<Waiting>& waiting = sets_[state].waiting;
   const auto begin = std::lower_bound(waiting.begin(), waiting.end(), Waiting{rule, {0, 0}});
@@ -100,13 +106,10 @@ StateId ParseStates::Intern(std::vector<Item> seed) {
   const auto known = ids_.find(key);
   if (known != ids_.end()) return known->second;
 
-  uint64_t calls = 0;
-  for (const Item& item : items) calls += network_->calls_of(item.place).size();
-  if (!Spend(calls)) return kFailed;
-  if (bytes_ > max_bytes_ || calls * sizeof(Waiting) > max_bytes_) {
-    return Fail(absl::ResourceExhaustedError(
-        absl::StrCat("the parser's states take more than ", max_bytes_,
-                     " bytes; use a grammar with less nesting, or fewer sequences at a time")));
+  if (bytes_ > max_bytes_) {
+    // What is refused does not make it grow, so that nothing would ever be dropped.
+    collect_at_ = 0;
+    return FailForMemory();
   }
   StateId id;
   if (free_.empty()) {
@@ -122,14 +125,17 @@ StateId ParseStates::Intern(std::vector<Item> seed) {
   set.kernel = items.size();
   set.items = std::move(items);
   set.complete = complete;
-  Predict(set, id);
+  if (!Predict(set, id)) {
+    free_.push_back(id);
+    return kFailed;
+  }
   bytes_ += BytesOf(set);
   sets_[id] = std::move(set);
   ids_.emplace(std::move(key), id);
   return id;
 }
 
-void ParseStates::Predict(Set& set, StateId id) {
+bool ParseStates::Predict(Set& set, StateId id) {
   ++prediction_;
   if (prediction_ == 0) {  // wrapped around
     std::fill(predicted_.begin(), predicted_.end(), 0);
@@ -141,8 +147,13 @@ void ParseStates::Predict(Set& set, StateId id) {
   };
   for (size_t i = 0; i < set.items.size(); ++i) {
     const Item item = set.items[i];
-    work_ += 1 + network_->calls_of(item.place).size();
-    for (const RuleNetwork::Call& call : network_->calls_of(item.place)) {
+    const std::span<const RuleNetwork::Call> calls = network_->calls_of(item.place);
+    if (!Spend(1 + calls.size())) return false;
+    if ((set.waiting.size() + calls.size()) * sizeof(Waiting) > max_bytes_ / 4) {
+      FailForMemory();
+      return false;
+    }
+    for (const RuleNetwork::Call& call : calls) {
       const RuleNetwork::Rule& rule = network_->rules[call.rule];
       set.waiting.push_back({call.rule, {call.target, item.origin}});
       if (predicted_[call.rule] != prediction_) {
@@ -155,6 +166,7 @@ void ParseStates::Predict(Set& set, StateId id) {
   }
   std::sort(set.waiting.begin(), set.waiting.end());
   set.waiting.erase(std::unique(set.waiting.begin(), set.waiting.end()), set.waiting.end());
+  return true;
 }
 
 StateId ParseStates::ComputeNext(StateId state, uint8_t byte_class) {

@@ -115,8 +115,11 @@ class ParseStates {
   // The state of some items and all that follows from them.
   StateId Intern(std::vector<Item> seed);
   StateId Fail(absl::Status status);
+  StateId FailForMemory();
   StateId ComputeNext(StateId state, uint8_t byte_class);
-  void Predict(Set& set, StateId id);
+  // Adds the items that begin in a state, and what waits in it. False, with a status, where that
+  // takes too much work, or more than a quarter of the memory.
+  bool Predict(Set& set, StateId id);
   std::span<const Waiting> WaitingFor(StateId state, uint32_t rule) const;
   size_t BytesOf(const Set& set) const;
   void Collect(std::span<const uint32_t> pins);

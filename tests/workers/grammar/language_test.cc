@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/grammar/slow_grammar.h"
@@ -264,6 +265,65 @@ TEST(Language, LimitsAreErrors) {
   EXPECT_EQ(state, ParseStates::kFailed);
   EXPECT_EQ(states.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_GT(depth, 100);
+}
+
+TEST(Language, PredictionsAreBounded) {
+  // After the first letter, each of many rules may begin anywhere within each of them.
+  constexpr int kRules = 60;
+  std::string all;
+  for (int i = 0; i < kRules; ++i) all += " r" + std::to_string(i) + "?";
+  std::string text = "root ::= \"a\" r0\n";
+  for (int i = 0; i < kRules; ++i) {
+    text += "r" + std::to_string(i) + " ::= \"" + std::string(1, static_cast<char>('b' + i % 20)) +
+            "\"?" + all + "\n";
+  }
+  const RuleNetwork network = NetworkOf(text);
+  ParseStates states(&network, kStateBytes);
+  ASSERT_NE(states.start(), ParseStates::kFailed) << states.status();
+  constexpr uint64_t kWork = 2000;
+  states.BeginWork(kWork, {});
+  const size_t before = states.state_count();
+  EXPECT_EQ(states.Next(states.start(), 'a'), ParseStates::kFailed);
+  EXPECT_EQ(states.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_LE(states.work(), kWork + 2 * kRules) << "at most one item too many";
+  EXPECT_EQ(states.state_count(), before) << "what failed is no state";
+  states.BeginWork(100'000'000, {});
+  EXPECT_NE(states.Next(states.start(), 'a'), ParseStates::kFailed) << states.status();
+
+  // What waits takes some 50 kB.
+  ParseStates small(&network, 150'000);
+  ASSERT_NE(small.start(), ParseStates::kFailed) << small.status();
+  small.BeginWork(100'000'000, {});
+  EXPECT_EQ(small.Next(small.start(), 'a'), ParseStates::kFailed);
+  EXPECT_THAT(std::string(small.status().message()), ::testing::HasSubstr("150000 bytes"));
+  EXPECT_LT(small.work(), states.work());
+}
+
+TEST(Language, StatesAreDroppedAgainAfterARefusal) {
+  const RuleNetwork network = NetworkOf("root ::= \"(\" root \")\" | \"\"");
+  ParseStates states(&network, 100'000);
+  StateId state = states.start();
+  std::vector<uint32_t> pins;
+  const auto begin = [&](StateId pinned) {
+    pins.assign(states.id_bound(), 0);
+    ++pins[pinned];
+    states.BeginWork(1'000'000, pins);
+  };
+  // Everything is needed until the first refusal.
+  for (StateId next = state; next != ParseStates::kFailed; next = states.Next(state, '(')) {
+    state = next;
+    begin(state);
+  }
+  // Nor is anything dropped now.
+  begin(state);
+  ASSERT_EQ(states.Next(state, '('), ParseStates::kFailed);
+  begin(states.start());
+  EXPECT_LT(states.bytes(), 50'000u);
+  state = states.start();
+  for (int i = 0; i < 50; ++i) {
+    state = states.Next(state, '(');
+    ASSERT_NE(state, ParseStates::kFailed) << states.status();
+  }
 }
 
 TEST(Language, HostileRepetitionsAreBounded) {

@@ -18,7 +18,10 @@ Answer::Answer(const GenerateRequest* request, std::span<const int32_t> eos_toke
   if (tokenizer != nullptr) decoder_.emplace(tokenizer, request->skip_special_tokens);
   for (int32_t id : request->generated_prefix) {
     sampler_.Append(id);
-    if (constraint_ != nullptr) constraint_status_.Update(constraint_->Accept(id));
+    // After an error the rest is no news, and may take much work.
+    if (constraint_ != nullptr && constraint_status_.ok()) {
+      constraint_status_ = constraint_->Accept(id);
+    }
     ++length_;
     Decode(id);  // has been delivered; what is still held back comes with the next tokens
   }

@@ -104,6 +104,39 @@ TEST_F(GrammarEngine, AnswersGoOnWhereAnEarlierAttemptStopped) {
             absl::StatusCode::kInvalidArgument);
 }
 
+// A constraint that counts what it and its forks are told.
+class CountedConstraint : public TokenConstraint {
+ public:
+  CountedConstraint(std::unique_ptr<TokenConstraint> constraint, std::shared_ptr<int> accepts)
+      : constraint_(std::move(constraint)), accepts_(std::move(accepts)) {}
+  std::unique_ptr<TokenConstraint> Fork() const override {
+    return std::make_unique<CountedConstraint>(constraint_->Fork(), accepts_);
+  }
+  size_t mask_words() const override { return constraint_->mask_words(); }
+  absl::Status FillMask(std::span<uint64_t> words) const override {
+    return constraint_->FillMask(words);
+  }
+  absl::Status Accept(int32_t id) override {
+    ++*accepts_;
+    return constraint_->Accept(id);
+  }
+
+ private:
+  const std::unique_ptr<TokenConstraint> constraint_;
+  const std::shared_ptr<int> accepts_;
+};
+
+TEST_F(GrammarEngine, ReplayStopsAtTheFirstError) {
+  const auto grammar = Compile(*engine_, ParseGrammar("root ::= \"ab\"{40}"));
+  GenerateRequest request = Request(grammar, FreshSeed());
+  const auto accepts = std::make_shared<int>(0);
+  request.constraint = std::make_shared<CountedConstraint>(request.constraint->Fork(), accepts);
+  request.generated_prefix.assign(20, *engine_->tokenizer()->TokenId("z"));
+  EXPECT_EQ(engine_->Submit(request, [](const GenerateEvent&) {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(*accepts, 1);
+}
+
 TEST_F(GrammarEngine, AnswersAreTheSameWherePagesAreTakenAway) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));

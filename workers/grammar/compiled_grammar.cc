@@ -21,6 +21,8 @@ CompiledGrammar::CompiledGrammar(RuleNetwork network, std::shared_ptr<const Toke
     : network_(std::move(network)),
       trie_(std::move(trie)),
       step_work_(options.step_work),
+      answer_work_(options.answer_work),
+      work_per_step_(options.work_per_step),
       states_(&network_, options.max_state_bytes),
       masks_(&network_, trie_.get(), &states_, options.max_mask_bytes) {
   absl::MutexLock lock(&mutex_);
@@ -51,10 +53,6 @@ void CompiledGrammar::Precompute(uint64_t work, size_t max_bytes) {
   }
 }
 
-void CompiledGrammar::BeginWork() const {
-  if (states_.BeginWork(step_work_, pins_)) masks_.ForgetStates();
-}
-
 void CompiledGrammar::Pin(StateId state) const {
   if (pins_.size() <= state) pins_.resize(states_.id_bound());
   ++pins_[state];
@@ -70,15 +68,15 @@ CompiledGrammar::Stats CompiledGrammar::stats() const {
 }
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<const CompiledGrammar> grammar)
-    : grammar_(std::move(grammar)) {
+    : grammar_(std::move(grammar)), credit_(grammar_->answer_work_) {
   absl::MutexLock lock(&grammar_->mutex_);
   state_ = grammar_->states_.start();
   grammar_->Pin(state_);
 }
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<const CompiledGrammar> grammar, StateId state,
-                               bool ended)
-    : grammar_(std::move(grammar)), state_(state), ended_(ended) {
+                               bool ended, uint64_t credit)
+    : grammar_(std::move(grammar)), state_(state), ended_(ended), credit_(credit) {
   absl::MutexLock lock(&grammar_->mutex_);
   grammar_->Pin(state_);
 }
@@ -87,6 +85,7 @@ GrammarMatcher::GrammarMatcher(GrammarMatcher&& other) noexcept
     : grammar_(std::move(other.grammar_)),
       state_(other.state_),
       ended_(other.ended_),
+      credit_(other.credit_),
       history_(std::move(other.history_)) {}
 
 GrammarMatcher& GrammarMatcher::operator=(GrammarMatcher&& other) noexcept {
@@ -95,6 +94,7 @@ GrammarMatcher& GrammarMatcher::operator=(GrammarMatcher&& other) noexcept {
   grammar_ = std::move(other.grammar_);
   state_ = other.state_;
   ended_ = other.ended_;
+  credit_ = other.credit_;
   history_ = std::move(other.history_);
   return *this;
 }
@@ -108,7 +108,25 @@ void GrammarMatcher::Unpin() {
   for (const StateId state : history_) --grammar_->pins_[state];
 }
 
-GrammarMatcher GrammarMatcher::Fork() const { return GrammarMatcher(grammar_, state_, ended_); }
+GrammarMatcher GrammarMatcher::Fork() const {
+  return GrammarMatcher(grammar_, state_, ended_, credit_);
+}
+
+void GrammarMatcher::BeginWork() const {
+  credit_ = std::min(grammar_->answer_work_, credit_ + grammar_->work_per_step_);
+  const uint64_t work = std::min(grammar_->step_work_, credit_);
+  if (grammar_->states_.BeginWork(work, grammar_->pins_)) grammar_->masks_.ForgetStates();
+}
+
+absl::Status GrammarMatcher::EndWork(absl::Status status) const {
+  const uint64_t work = grammar_->states_.work();
+  const bool too_much = work > std::min(grammar_->step_work_, credit_);
+  const bool of_answer = credit_ < grammar_->step_work_;
+  credit_ -= std::min(credit_, work);
+  if (!absl::IsResourceExhausted(status) || !too_much || !of_answer) return status;
+  return absl::ResourceExhaustedError(
+      "the grammar has taken too much work for one answer; make its rules exclude each other");
+}
 
 void GrammarMatcher::Advance(StateId state) {
   // The pin on the state before goes to the history.
@@ -126,18 +144,18 @@ absl::Status GrammarMatcher::AcceptBytes(std::string_view bytes) {
     return absl::InvalidArgumentError("the text has ended; nothing may follow");
   }
   absl::MutexLock lock(&grammar_->mutex_);
-  grammar_->BeginWork();
+  BeginWork();
   StateId state = state_;
   for (const char byte : bytes) {
     state = grammar_->states_.Next(state, static_cast<uint8_t>(byte));
-    if (state == ParseStates::kFailed) return grammar_->states_.status();
+    if (state == ParseStates::kFailed) return EndWork(grammar_->states_.status());
     if (state == ParseStates::kDead) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the grammar does not allow ", Quoted(bytes), " here"));
+      return EndWork(absl::InvalidArgumentError(
+          absl::StrCat("the grammar does not allow ", Quoted(bytes), " here")));
     }
   }
   Advance(state);
-  return absl::OkStatus();
+  return EndWork(absl::OkStatus());
 }
 
 absl::Status GrammarMatcher::AcceptToken(int32_t id) {
@@ -183,8 +201,8 @@ absl::Status GrammarMatcher::FillMask(std::span<uint64_t> words) const {
     return absl::OkStatus();
   }
   absl::MutexLock lock(&grammar_->mutex_);
-  grammar_->BeginWork();
-  return grammar_->masks_.Fill(state_, words);
+  BeginWork();
+  return EndWork(grammar_->masks_.Fill(state_, words));
 }
 
 bool GrammarMatcher::IsComplete() const {

@@ -44,6 +44,12 @@ struct CompileOptions {
   // Of one mask or one token; what needs more is RESOURCE_EXHAUSTED. A matcher holds up what waits
   // for it, such as all sequences of a batch, at most so long.
   uint64_t step_work = 2'000'000;
+  // Of one matcher, over all its masks and tokens: a credit, of which each is paid, and which each
+  // raises by `work_per_step` up to what it was. Without it an answer could take step_work again
+  // and again. What earlier texts of the grammar have paid for is kept and costs nothing, or nearly
+  // so.
+  uint64_t answer_work = 4'000'000;
+  uint64_t work_per_step = 100'000;
 };
 
 class CompiledGrammar {
@@ -73,12 +79,13 @@ class CompiledGrammar {
   CompiledGrammar(RuleNetwork network, std::shared_ptr<const TokenTrie> trie,
                   const CompileOptions& options);
   void Precompute(uint64_t work, size_t max_bytes);
-  void BeginWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Pin(StateId state) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const RuleNetwork network_;
   const std::shared_ptr<const TokenTrie> trie_;
   const uint64_t step_work_;
+  const uint64_t answer_work_;
+  const uint64_t work_per_step_;
   size_t mask_words_ = 0;
   mutable absl::Mutex mutex_;
   mutable ParseStates states_ ABSL_GUARDED_BY(mutex_);
@@ -97,8 +104,8 @@ class GrammarMatcher {
   GrammarMatcher(GrammarMatcher&& other) noexcept;
   GrammarMatcher& operator=(GrammarMatcher&& other) noexcept;
 
-  // Another matcher of the same text, which goes its own way from here: a few words to copy. It
-  // cannot take back what came before.
+  // Another matcher of the same text, which goes its own way from here, with as much work left: a
+  // few words to copy. It cannot take back what came before.
   GrammarMatcher Fork() const;
 
   // The text goes on with a token. INVALID_ARGUMENT where the mask does not hold it: then nothing
@@ -127,13 +134,18 @@ class GrammarMatcher {
   absl::StatusOr<std::string> ShortestCompletion() const;
 
  private:
-  GrammarMatcher(std::shared_ptr<const CompiledGrammar> grammar, StateId state, bool ended);
+  GrammarMatcher(std::shared_ptr<const CompiledGrammar> grammar, StateId state, bool ended,
+                 uint64_t credit);
   void Unpin();
+  // Around all work: limits it, and pays for what was done. `status` is what came of it.
+  void BeginWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(grammar_->mutex_);
+  absl::Status EndWork(absl::Status status) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(grammar_->mutex_);
   void Advance(StateId state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(grammar_->mutex_);
 
   std::shared_ptr<const CompiledGrammar> grammar_;  // null once moved from
   StateId state_ = ParseStates::kDead;
   bool ended_ = false;
+  mutable uint64_t credit_ = 0;   // work that may still be done
   std::vector<StateId> history_;  // states before each of the last tokens
 };
 

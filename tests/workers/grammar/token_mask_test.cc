@@ -230,6 +230,38 @@ TEST(Matcher, LimitsAreErrorsAndNothingElse) {
   EXPECT_TRUE(matcher.AcceptToken(1).ok());
 }
 
+TEST(Matcher, WorkOfOneAnswerIsBounded) {
+  // Each further "a" is a new state of ever more items.
+  const std::string text = "root ::= [ab]* \"a\" [ab]{200} \"c\"";
+  const auto trie = MakeTrie({"</s>", "a", "b", "c"}, {0});
+  const auto run = [&](GrammarMatcher& matcher) {
+    for (int step = 0; step < 200; ++step) {
+      if (absl::Status status = matcher.AcceptToken(1); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  };
+  const auto plenty = Compile(text, trie);
+  GrammarMatcher unlimited(plenty);
+  ASSERT_TRUE(run(unlimited).ok());
+  const auto compile = [&](uint64_t work_per_step) {
+    return Compile(text, trie,
+                   {.precompute_work = 0, .answer_work = 3000, .work_per_step = work_per_step});
+  };
+  const auto little = compile(1);
+  GrammarMatcher matcher(little);
+  const absl::Status status = run(matcher);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("one answer"));
+  GrammarMatcher fork = matcher.Fork();
+  EXPECT_FALSE(run(fork).ok()) << "a fork has no more than what is left";
+  // Another text has its own.
+  GrammarMatcher other(little);
+  EXPECT_TRUE(other.AcceptToken(1).ok());
+  const auto enough = compile(3000);
+  GrammarMatcher slow(enough);
+  EXPECT_TRUE(run(slow).ok()) << "no single token takes much";
+}
+
 TEST(Vocabulary, IsChecked) {
   EXPECT_EQ(TokenTrie::Create({}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(TokenTrie::Create({.bytes = {"a"}, .end_ids = {1}}).status().code(),

@@ -12,8 +12,8 @@ namespace octogate::workers {
 namespace {
 
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-// Grammars grow while they are used: now and then room is made without a new one.
-constexpr uint64_t kUsesBetweenLooks = 256;
+constexpr size_t kMostBytes = size_t{96} << 20;  // of one grammar
+constexpr size_t kLeastBytes = size_t{24} << 20;
 
 size_t BytesOf(const CompiledGrammar& grammar) {
   const CompiledGrammar::Stats stats = grammar.stats();
@@ -22,32 +22,54 @@ size_t BytesOf(const CompiledGrammar& grammar) {
 
 }  // namespace
 
+GrammarCacheOptions OptionsFor(int max_sequences) {
+  GrammarCacheOptions options;
+  const size_t grammars = static_cast<size_t>(std::max(max_sequences, 0)) + 1;
+  const size_t bytes = std::clamp(options.max_bytes / grammars, kLeastBytes, kMostBytes);
+  options.compile.max_state_bytes = bytes / 3;
+  options.compile.max_mask_bytes = bytes - bytes / 3;
+  return options;
+}
+
 GrammarCache::GrammarCache(MakeTrie make_trie, const GrammarCacheOptions& options)
     : make_trie_(std::move(make_trie)),
       options_(options),
-      pool_(options.threads, options.max_waiting) {}
+      pool_(options.threads, options.max_waiting) {
+  absl::MutexLock lock(&notice_->mutex);
+  notice_->cache = this;
+}
 
 GrammarCache::~GrammarCache() {
+  {
+    absl::MutexLock lock(&notice_->mutex);
+    notice_->cache = nullptr;
+  }
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
 }
 
-void GrammarCache::Get(const v1::WorkerGrammar& grammar, absl::Time deadline,
-                       OnGrammar on_grammar) {
+void GrammarCache::Get(const v1::WorkerGrammar& grammar, absl::Time deadline, OnGrammar on_grammar,
+                       std::function<bool()> gone) {
   std::string key = WorkerGrammarKey(grammar);
   Compiled found;
-  bool look = false;
+  bool too_many = false;
   {
     absl::MutexLock lock(&mutex_);
-    Entry& entry = entries_[key];
-    entry.last_use = ++uses_;
-    look = uses_ % kUsesBetweenLooks == 0;
-    if (entry.kept == nullptr) entry.kept = entry.used.lock();
-    if (entry.kept != nullptr) {
-      ++found_;
+    const auto known = entries_.find(key);
+    if (known != entries_.end()) {
+      Entry& entry = known->second;
+      entry.last_use = ++uses_;
+      if (entry.kept == nullptr) entry.kept = entry.used.lock();
       found = entry.kept;
-    } else {
-      entry.waiters.push_back({deadline, std::move(on_grammar)});
+    }
+    too_many = found == nullptr && waiters_ >= options_.max_waiters;
+    if (found != nullptr) {
+      ++found_;
+    } else if (!too_many) {
+      Entry& entry = entries_[key];
+      entry.last_use = ++uses_;
+      entry.waiters.push_back({deadline, std::move(on_grammar), std::move(gone)});
+      ++waiters_;
       if (entry.compiling) {
         ++found_;
         return;
@@ -55,10 +77,12 @@ void GrammarCache::Get(const v1::WorkerGrammar& grammar, absl::Time deadline,
       entry.compiling = true;
     }
   }
-  if (found != nullptr) {
-    if (look) (void)pool_.Submit([this] { MakeRoom(); });
-    on_grammar(std::move(found));
-    return;
+  if (found != nullptr) return on_grammar(Lend(std::move(found)));
+  if (too_many) {
+    return on_grammar(WithRetryAfter(
+        absl::ResourceExhaustedError(absl::StrCat(
+            options_.max_waiters, " requests wait for their grammars already; try again later")),
+        kRetryAfter));
   }
   if (pool_.Submit([this, key, grammar] { Run(key, grammar); })) return;
   // Others may have joined meanwhile: they are refused together.
@@ -68,12 +92,50 @@ void GrammarCache::Get(const v1::WorkerGrammar& grammar, absl::Time deadline,
     refused = std::move(entries_[key].waiters);
     entries_.erase(key);
   }
-  for (const Waiter& waiter : refused) {
-    waiter.on_grammar(WithRetryAfter(
-        absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", options_.max_waiting,
-                                                  " grammars wait to be compiled already")),
-        kRetryAfter));
+  Answer(std::move(refused), WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
+                                                "the queue is full: ", options_.max_waiting,
+                                                " grammars wait to be compiled already")),
+                                            kRetryAfter));
+}
+
+void GrammarCache::Answer(std::vector<Waiter> waiters, const absl::StatusOr<Compiled>& compiled) {
+  const size_t count = waiters.size();
+  for (const Waiter& waiter : waiters) {
+    if (compiled.ok()) {
+      waiter.on_grammar(Lend(*compiled));
+    } else {
+      waiter.on_grammar(compiled);
+    }
   }
+  waiters.clear();
+  absl::MutexLock lock(&mutex_);
+  waiters_ -= count;
+}
+
+bool GrammarCache::AwaitNoWaiters(absl::Time deadline) const {
+  absl::MutexLock lock(&mutex_);
+  const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return waiters_ == 0; };
+  return mutex_.AwaitWithDeadline(absl::Condition(&none), deadline);
+}
+
+GrammarCache::Compiled GrammarCache::Lend(Compiled compiled) const {
+  const CompiledGrammar* const grammar = compiled.get();
+  return {grammar,
+          [compiled = std::move(compiled), notice = notice_](const CompiledGrammar*) mutable {
+            compiled = nullptr;
+            absl::MutexLock lock(&notice->mutex);
+            if (notice->cache != nullptr) notice->cache->Released();
+          }};
+}
+
+void GrammarCache::Released() {
+  if (will_look_.exchange(true)) return;
+  const bool queued = pool_.Submit([this] {
+    will_look_ = false;  // what is released from here on is looked at again
+    MakeRoom();
+  });
+  // Where the queue is full, room is made before and after each compilation.
+  if (!queued) will_look_ = false;
 }
 
 void GrammarCache::Run(const std::string& key, const v1::WorkerGrammar& grammar) {
@@ -117,8 +179,7 @@ void GrammarCache::Run(const std::string& key, const v1::WorkerGrammar& grammar)
       entries_.erase(key);
     }
   }
-  for (const Waiter& waiter : waiters) waiter.on_grammar(compiled);
-  waiters.clear();
+  Answer(std::move(waiters), compiled);
   compiled = absl::CancelledError();  // not in use by this thread
   MakeRoom();
 }
@@ -145,20 +206,24 @@ absl::StatusOr<std::shared_ptr<const TokenTrie>> GrammarCache::Trie() {
 void GrammarCache::EndOverdue() {
   const absl::Time now = absl::Now();
   std::vector<Waiter> overdue;
+  std::vector<Waiter> gone;
   {
     absl::MutexLock lock(&mutex_);
     for (auto& [key, entry] : entries_) {
-      const auto late =
-          std::stable_partition(entry.waiters.begin(), entry.waiters.end(),
-                                [now](const Waiter& waiter) { return waiter.deadline > now; });
-      std::move(late, entry.waiters.end(), std::back_inserter(overdue));
-      entry.waiters.erase(late, entry.waiters.end());
+      std::erase_if(entry.waiters, [&](Waiter& waiter) {
+        if (waiter.gone != nullptr && waiter.gone()) {
+          gone.push_back(std::move(waiter));
+          return true;
+        }
+        if (waiter.deadline > now) return false;
+        overdue.push_back(std::move(waiter));
+        return true;
+      });
     }
   }
-  for (const Waiter& waiter : overdue) {
-    waiter.on_grammar(
-        absl::DeadlineExceededError("the deadline passed while the grammar waited to be compiled"));
-  }
+  Answer(std::move(gone), absl::CancelledError("the caller cancelled the request"));
+  Answer(std::move(overdue), absl::DeadlineExceededError(
+                                 "the deadline passed while the grammar waited to be compiled"));
 }
 
 size_t GrammarCache::MakeRoom() {
@@ -219,6 +284,7 @@ GrammarCache::Stats GrammarCache::stats() const {
     absl::MutexLock lock(&mutex_);
     stats.compiled = compiled_;
     stats.found = found_;
+    stats.waiters = waiters_;
     for (const auto& [key, entry] : entries_) {
       Compiled grammar = entry.kept;
       if (grammar == nullptr) grammar = entry.used.lock();

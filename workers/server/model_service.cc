@@ -113,7 +113,8 @@ ModelService::ModelService(std::string name, std::unique_ptr<LoadedModel> model)
       model_(std::move(model)),
       fingerprint_(model_->checkpoint->ComputeFingerprint().ToHex()),
       encoder_(model_.get()),
-      grammars_([this] { return MakeTrie(*model_); }) {}
+      grammars_([this] { return MakeTrie(*model_); },
+                OptionsFor(model_->engine->stats().max_sequences)) {}
 
 absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
     const v1::WorkerGenerateRequest& request, absl::Time deadline, OnMessage on_message,
@@ -155,17 +156,19 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
   }
   auto handle = std::make_shared<Generation>();
   const absl::Time grammar_deadline = generation.deadline;
-  grammars_.Get(request.grammar(), grammar_deadline,
-                [this, handle, on_done = std::move(on_done), on_event = std::move(on_event),
-                 generation = std::make_shared<GenerateRequest>(std::move(generation))](
-                    absl::StatusOr<GrammarCache::Compiled> grammar) {
-                  if (!grammar.ok()) return on_done(Annotate(grammar.status(), "grammar"));
-                  generation->constraint = std::make_shared<GrammarConstraint>(
-                      GrammarMatcher(*std::move(grammar)), generation->stop_token_ids);
-                  const auto submitted =
-                      model_->engine->Submit(std::move(*generation), std::move(on_event), handle);
-                  if (!submitted.ok()) on_done(submitted.status());
-                });
+  grammars_.Get(
+      request.grammar(), grammar_deadline,
+      [this, handle, on_done = std::move(on_done), on_event = std::move(on_event),
+       generation = std::make_shared<GenerateRequest>(std::move(generation))](
+          absl::StatusOr<GrammarCache::Compiled> grammar) {
+        if (!grammar.ok()) return on_done(Annotate(grammar.status(), "grammar"));
+        generation->constraint = std::make_shared<GrammarConstraint>(
+            GrammarMatcher(*std::move(grammar)), generation->stop_token_ids);
+        const auto submitted =
+            model_->engine->Submit(std::move(*generation), std::move(on_event), handle);
+        if (!submitted.ok()) on_done(submitted.status());
+      },
+      [handle] { return handle->cancelled(); });
   return handle;
 }
 

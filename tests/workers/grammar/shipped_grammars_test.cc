@@ -23,6 +23,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/workers/engine/fresh_seed.h"
+#include "workers/grammar/compiled_grammar.h"
 #include "workers/grammar/parse_states.h"
 #include "workers/grammar/rule_network.h"
 #include "workers/grammar/sql_grammar.h"
@@ -313,6 +314,54 @@ double ReportShare(const char* set, const std::vector<GoldQuery>& queries,
             << " as is, " << counts[1] << " with their aliases given, " << counts[2]
             << " with strings in double quotes too\n";
   return static_cast<double>(counts[2]) / static_cast<double>(queries.size());
+}
+
+// Byte by byte, each after a mask, with as little memory as a worker gives a grammar and with
+// nothing computed before it is needed.
+TEST(SqlGrammar, GoldQueriesReachNoLimit) {
+  const std::filesystem::path data = TestData();
+  if (data.empty()) GTEST_SKIP() << "OCTOGATE_TEST_DATA names no folder with text2sql/";
+  TokenVocabulary vocabulary;
+  for (int byte = 0; byte < 256; ++byte) vocabulary.bytes.emplace_back(1, static_cast<char>(byte));
+  auto trie = TokenTrie::Create(std::move(vocabulary));
+  ASSERT_TRUE(trie.ok()) << trie.status();
+  const auto shared_trie = std::make_shared<const TokenTrie>(*std::move(trie));
+  const CompileOptions limits = {
+      .max_state_bytes = size_t{8} << 20, .max_mask_bytes = size_t{16} << 20, .precompute_work = 0};
+  const nlohmann::json schemas = ReadJson(data / "bird-schemas/dev_tables.json");
+  std::map<std::string, std::shared_ptr<const CompiledGrammar>> grammars;
+  for (const nlohmann::json& schema : schemas) {
+    SqlGrammarOptions options;
+    options.tables = schema["table_names_original"].get<std::vector<std::string>>();
+    for (const nlohmann::json& column : schema["column_names_original"]) {
+      if (column[0].get<int>() >= 0) options.columns.push_back(column[1].get<std::string>());
+    }
+    const auto grammar = SqlGrammar(options);
+    ASSERT_TRUE(grammar.ok()) << grammar.status();
+    auto compiled = CompiledGrammar::Compile(*grammar, shared_trie, limits);
+    ASSERT_TRUE(compiled.ok()) << compiled.status();
+    grammars[schema["db_id"].get<std::string>()] = *std::move(compiled);
+  }
+  int whole = 0;
+  int queries = 0;
+  for (const nlohmann::json& entry : ReadJson(data / "bird-mini-dev/mini_dev_sqlite.json")) {
+    const auto grammar = grammars.find(entry["db_id"].get<std::string>());
+    ASSERT_NE(grammar, grammars.end());
+    GrammarMatcher matcher(grammar->second);
+    std::vector<uint64_t> mask(matcher.mask_words());
+    absl::Status status;
+    for (const char c : entry["SQL"].get<std::string>()) {
+      status = matcher.FillMask(mask);
+      ASSERT_TRUE(status.ok()) << status << " in " << entry["SQL"];
+      const auto byte = static_cast<uint8_t>(c);
+      status = matcher.AcceptByte(byte);
+      ASSERT_EQ(status.ok(), (mask[byte / 64] >> (byte % 64) & 1) != 0) << status;
+      if (!status.ok()) break;  // not of the grammar
+    }
+    ++queries;
+    if (status.ok()) ++whole;
+  }
+  EXPECT_GT(whole, queries * 8 / 10);
 }
 
 TEST(SqlGrammar, ReadsGoldQueries) {

@@ -173,6 +173,53 @@ TEST(GrammarCache, WhatWaitsIsBounded) {
   EXPECT_EQ(refused, 7);
 }
 
+TEST(GrammarCache, WhoWaitsIsBoundedForAllGrammarsTogether) {
+  Gate gate;
+  GrammarCache cache(gate.MakeTrie(), {.max_waiters = 4, .threads = 1});
+  Results results;
+  for (int i = 0; i < 3; ++i) {
+    cache.Get(Rules("root ::= \"x\""), absl::InfiniteFuture(), results.Add());
+  }
+  gate.AwaitEntered();
+  cache.Get(Rules("root ::= \"y\""), absl::InfiniteFuture(), results.Add());
+  EXPECT_EQ(cache.stats().waiters, 4u);
+  Results refused;
+  for (const char* text : {"root ::= \"x\"", "root ::= \"y\"", "root ::= \"z\""}) {
+    cache.Get(Rules(text), absl::InfiniteFuture(), refused.Add());
+  }
+  for (const auto& result : refused.Await()) {
+    EXPECT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted) << result.status();
+    EXPECT_GT(RetryAfter(result.status()), absl::ZeroDuration());
+  }
+  EXPECT_FALSE(cache.AwaitNoWaiters(absl::Now()));
+  gate.Open();
+  for (const auto& result : results.Await()) EXPECT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(cache.AwaitNoWaiters(absl::Now() + kLong));
+  EXPECT_TRUE(Get(cache, Rules("root ::= \"z\"")).ok()) << "there is room again";
+}
+
+TEST(GrammarCache, NothingIsCompiledForCallersThatAreGone) {
+  Gate gate;
+  GrammarCache cache(gate.MakeTrie(), {.threads = 1});
+  Results first;
+  Results gone;
+  cache.Get(Rules("root ::= \"x\""), absl::InfiniteFuture(), first.Add());
+  gate.AwaitEntered();
+  const auto yes = [] { return true; };
+  const auto no = [] { return false; };
+  cache.Get(Rules("root ::= \"y\""), absl::InfiniteFuture(), gone.Add(), yes);
+  // One of two that wait for the same.
+  cache.Get(Rules("root ::= \"z\""), absl::InfiniteFuture(), gone.Add(), yes);
+  cache.Get(Rules("root ::= \"z\""), absl::InfiniteFuture(), first.Add(), no);
+  gate.Open();
+  for (const auto& result : gone.Await()) {
+    EXPECT_EQ(result.status().code(), absl::StatusCode::kCancelled) << result.status();
+  }
+  for (const auto& result : first.Await()) EXPECT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(cache.AwaitNoWaiters(absl::Now() + kLong));
+  EXPECT_EQ(cache.stats().compiled, 2u) << "nobody waited for y";
+}
+
 TEST(GrammarCache, DeadlinesAreSeenBeforeTheTurn) {
   Gate gate;
   GrammarCache cache(gate.MakeTrie(), {.threads = 1});
@@ -209,6 +256,45 @@ TEST(GrammarCache, IdleGrammarsGoWhereThereIsNoRoom) {
   EXPECT_EQ(cache.stats().compiled, compiled);
   ASSERT_TRUE(Get(cache, Rules("root ::= \"0\"")).ok());
   EXPECT_EQ(cache.stats().compiled, compiled + 1) << "the oldest had gone";
+}
+
+TEST(GrammarCache, RoomIsMadeWhenGrammarsAreNoLongerUsed) {
+  GrammarCache cache(Letters, {.max_entries = 2});
+  std::vector<Compiled> used;
+  for (int i = 0; i < 10; ++i) {
+    const auto compiled = Get(cache, Rules(absl::StrCat("root ::= \"", i, "\"")));
+    ASSERT_TRUE(compiled.ok()) << compiled.status();
+    used.push_back(*compiled);
+  }
+  EXPECT_EQ(cache.stats().entries, 10u);
+  used.clear();
+  // Without another call of Get.
+  const absl::Time give_up = absl::Now() + kLong;
+  while (cache.stats().entries > 2) {
+    ASSERT_LT(absl::Now(), give_up);
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+}
+
+TEST(GrammarCache, GrammarsMayOutliveIt) {
+  Compiled used;
+  {
+    GrammarCache cache(Letters);
+    used = *Get(cache, Rules("root ::= \"a\""));
+  }
+  GrammarMatcher matcher(used);
+  EXPECT_TRUE(matcher.AcceptByte('a').ok());
+}
+
+TEST(GrammarCache, GrammarsOfAllSequencesFit) {
+  for (const int sequences : {1, 4, 16, 20, 32, 64, 84}) {
+    const GrammarCacheOptions options = OptionsFor(sequences);
+    const size_t bytes = options.compile.max_state_bytes + options.compile.max_mask_bytes;
+    EXPECT_LE(bytes * (static_cast<size_t>(sequences) + 1), options.max_bytes) << sequences;
+    EXPECT_LE(bytes, size_t{96} << 20) << sequences;
+    EXPECT_GE(bytes, size_t{24} << 20) << sequences;
+  }
+  EXPECT_EQ(OptionsFor(1'000'000).compile.max_state_bytes, size_t{8} << 20);
 }
 
 TEST(GrammarCache, GrammarsInUseAreBounded) {

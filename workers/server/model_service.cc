@@ -147,6 +147,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
         on_message(ToMessage(event, *tokenizer, with_logprobs));
         if (event.finish != FinishReason::kNone) on_done(event.status);
       };
+  if (absl::Status status = CheckOpen(); !status.ok()) return status;
   if (!request.has_grammar()) {
     return model_->engine->Submit(std::move(generation), std::move(on_event));
   }
@@ -191,6 +192,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
   generation.terms = FromProto(request.terms());
   generation.deadline = Bounded(deadline);
 
+  if (absl::Status status = CheckOpen(); !status.ok()) return status;
   // Scores arrive with the first token, the end possibly in a later event.
   auto response = std::make_shared<v1::WorkerScoreResponse>();
   return model_->engine->Submit(std::move(generation), [response, on_result = std::move(on_result)](
@@ -213,6 +215,7 @@ absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(
     const v1::WorkerEmbedRequest& request, absl::Time deadline,
     const std::shared_ptr<Cancellation>& cancellation) {
   if (absl::Status status = CheckInputs(request); !status.ok()) return status;
+  if (absl::Status status = CheckOpen(); !status.ok()) return status;
   v1::WorkerEmbedResponse response;
   for (const std::string& input : request.inputs()) {
     if (cancellation != nullptr && cancellation->IsCancelled()) {
@@ -278,9 +281,21 @@ uint64_t ModelService::memory_bytes() const {
   return stats.weight_bytes + stats.kv_bytes + stats.activation_bytes + stats.swap_bytes;
 }
 
+absl::Status ModelService::CheckOpen() const {
+  if (!draining_) return absl::OkStatus();
+  return absl::UnavailableError("the engine is draining and takes no more requests");
+}
+
 absl::Status ModelService::Drain(absl::Time deadline) {
   draining_ = true;
-  return model_->engine->Drain(deadline);
+  // What waits for a grammar is under way, too: the engine must take it before it closes.
+  const bool no_waiters = grammars_.AwaitNoWaiters(deadline);
+  const size_t waiters = no_waiters ? 0 : grammars_.stats().waiters;
+  if (absl::Status status = model_->engine->Drain(deadline); !status.ok() || waiters == 0) {
+    return status;
+  }
+  return absl::DeadlineExceededError(absl::StrCat(
+      waiters, " requests still wait for their grammars at the end of the time to drain"));
 }
 
 }  // namespace octogate::workers

@@ -50,6 +50,9 @@ class ModelService final : public ServedModel {
   const GrammarCache& grammars() const { return grammars_; }
 
  private:
+  // UNAVAILABLE while draining.
+  absl::Status CheckOpen() const;
+
   const std::string name_;
   const std::unique_ptr<LoadedModel> model_;
   const std::string fingerprint_;

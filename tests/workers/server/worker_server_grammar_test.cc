@@ -434,5 +434,27 @@ TEST_F(WorkerServerGrammarTest, CallsThatWaitForAGrammarCanBeCancelled) {
   EXPECT_TRUE(Generate(Request(Json(), 5), kLong).status.ok());
 }
 
+TEST_F(WorkerServerGrammarTest, DrainingWaitsForWhatWaitsForItsGrammar) {
+  absl::Notification done;
+  absl::Status ended = absl::UnknownError("no end");
+  const auto started = server_->model().Generate(
+      Request(Rules("answer ::= \"ab\"{1,9}"), 3), absl::Now() + kLong,
+      [](const v1::WorkerGenerateResponse&) {},
+      [&](const absl::Status& status) {
+        ended = status;
+        done.Notify();
+      });
+  ASSERT_TRUE(started.ok()) << started.status();
+  const absl::Status drained = server_->model().Drain(absl::Now() + kLong);
+  EXPECT_TRUE(drained.ok()) << drained;
+  ASSERT_TRUE(done.WaitForNotificationWithTimeout(kLong));
+  EXPECT_TRUE(ended.ok()) << "it was under way: " << ended;
+  // Both a grammar that is there and one that would have to be compiled.
+  for (const char* text : {"answer ::= \"ab\"{1,9}", "answer ::= \"new\""}) {
+    EXPECT_EQ(Generate(Request(Rules(text), 3), kLong).status.error_code(),
+              grpc::StatusCode::UNAVAILABLE);
+  }
+}
+
 }  // namespace
 }  // namespace octogate::workers

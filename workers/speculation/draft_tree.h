@@ -1,0 +1,60 @@
+// What is proposed to follow a sequence, as a prefix tree: one pass of the model verifies all of it
+// (Miao et al. 2023, "SpecInfer", arXiv:2305.09781).
+//
+// Node i stands for a token after those of its ancestors. The root, which has no node, is the last
+// token of the sequence, whose row every pass has anyway.
+#ifndef OCTOGATE_WORKERS_SPECULATION_DRAFT_TREE_H_
+#define OCTOGATE_WORKERS_SPECULATION_DRAFT_TREE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace octogate::workers {
+
+// Rows of a tree that a pass can verify, less that of the root (kernels::kMaxTreeRows).
+inline constexpr int kMaxDraftNodes = 127;
+// Drafters of one model. Bit d of DraftNode::drafters stands for the d-th of them.
+inline constexpr int kMaxDrafters = 8;
+
+struct DraftNode {
+  int32_t token = 0;
+  int32_t parent = -1;    // a node before this one; -1: the root
+  int32_t depth = 1;      // tokens from the root
+  float probability = 0;  // expected share of times that the token follows, if its parent is right
+  uint8_t drafters = 0;   // who proposed it
+  uint8_t rank = 0;       // siblings of the same drafter that are at least as probable; at most 255
+};
+
+// No two siblings have the same token.
+struct DraftTree {
+  std::vector<DraftNode> nodes;
+
+  int size() const { return static_cast<int>(nodes.size()); }
+  bool empty() const { return nodes.empty(); }
+
+  // The child of `parent` (-1: the root) with this token, or -1.
+  int Child(int parent, int32_t token) const;
+  // Adds a child with depth and rank that follow from the tree, or returns the one that is there.
+  // The tree may have any size.
+  int Add(int parent, int32_t token, float probability, uint8_t drafters);
+};
+
+// INVALID_ARGUMENT where a parent is not before its node, a depth is wrong, siblings share a token,
+// a probability is not in [0, 1], there are more than kMaxDraftNodes, or a token is not in
+// [0, vocab_size).
+absl::Status CheckDraftTree(const DraftTree& tree, int vocab_size);
+
+// Adds `from` to `to`: paths that they share become one, of which a node has the larger probability
+// and all drafters (RASD's fusion by the longest common prefix, arXiv:2503.03434).
+void MergeDraftTree(const DraftTree& from, DraftTree& to);
+
+// Leaves the `count` nodes with the largest probability of their whole path, and of equals the
+// first. That is a tree: no node is more probable than its parent.
+void PruneDraftTree(int count, DraftTree& tree);
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_SPECULATION_DRAFT_TREE_H_

@@ -1,0 +1,61 @@
+// Who proposes drafts: one object per model, and one per running sequence.
+//
+// Drafts never change an answer, only how many passes it takes. So a drafter may be wrong, stale or
+// empty, but what it proposes has to be well-formed (CheckDraftTree).
+//
+// A drafter serves one model (one fingerprint of weights and tokenizer) and outlives its sequences.
+// Thread safety: driven by the engine's thread.
+#ifndef OCTOGATE_WORKERS_SPECULATION_DRAFTER_H_
+#define OCTOGATE_WORKERS_SPECULATION_DRAFTER_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "workers/speculation/draft_tree.h"
+
+namespace octogate::workers {
+
+// A row of the model that was computed for a sequence, its prompt included.
+struct ComputedRow {
+  int32_t previous = -1;  // the token before `token` on the row's path; -1: there is none
+  int32_t token = 0;
+  // What the model finds most probable after it, best first, before penalties, biases and
+  // grammars; as many as Drafter::candidates() of the drafter that wants most, or none, where the
+  // logits were not at hand.
+  std::span<const int32_t> candidates;
+  bool kept = true;  // part of the sequence, not a draft that was wrong
+};
+
+class SequenceDrafter {
+ public:
+  virtual ~SequenceDrafter() = default;
+
+  // The sequence goes on with these; the prompt comes first, whole.
+  virtual void Append(std::span<const int32_t> tokens) = 0;
+  // Rows of one step: in order of the tree, which is one of breadth or depth first, the root first.
+  // Comes before the Append of the tokens that the step chose.
+  virtual void Observe(std::span<const ComputedRow> rows) { static_cast<void>(rows); }
+  // Adds to `tree`, which is empty, what may follow the sequence: at most `max_nodes` nodes, none
+  // deeper than `max_depth`. Nodes have bit 0 as their drafter.
+  virtual void Propose(int max_nodes, int max_depth, DraftTree& tree) = 0;
+};
+
+class Drafter {
+ public:
+  virtual ~Drafter() = default;
+
+  // As in flags, metrics and traces, e.g. "recycling".
+  virtual std::string_view name() const = 0;
+  // Candidates of each row that its sequences learn from.
+  virtual int candidates() const { return 0; }
+  // What was learned under one scope (a tenant, or all of them) is used under that one alone.
+  virtual std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) = 0;
+  // Bytes that it holds, those of sequences not included.
+  virtual uint64_t bytes() const = 0;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_SPECULATION_DRAFTER_H_

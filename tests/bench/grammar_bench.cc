@@ -10,6 +10,9 @@
 // "hostile" are grammars made to take long, followed with random tokens: "most" is how long a mask
 // or a step of theirs can hold up everything else.
 //
+// "share of a step" is what part of an engine's steps the grammar is, for random models of two
+// sizes.
+//
 // "gold" is how much of real SQL the grammar holds: the share of gold queries of BIRD's mini-dev,
 // Spider's dev set and KaggleDBQA that are texts of the grammar of their database's schema, and why
 // the others are not: the first of each database are shown with the place.
@@ -31,6 +34,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "tests/bench/grammar_share.h"
 #include "tests/bench/report.h"
 #include "workers/grammar/compiled_grammar.h"
 #include "workers/grammar/sql_grammar.h"
@@ -155,6 +159,8 @@ void Measure(const std::string& name, const Grammar& parsed, const Vocabulary& v
   report->Add({.name = name + ", memory, masks",
                .value = static_cast<double>(stats.mask_bytes) / 1e6,
                .unit = "MB"});
+  bench::MeasureShareOfSteps(name, OrExit(CompiledGrammar::Compile(parsed, vocabulary.trie)),
+                             *report);
 }
 
 // Texts of printable characters, read in so many ways at once.

@@ -245,10 +245,8 @@ void MeasureGold(const std::string& name, const std::filesystem::path& tables,
   for (const nlohmann::json& database : ReadJson(tables)) {
     const std::string id = database["db_id"].get<std::string>();
     if (!queries.contains(id)) continue;
-    CompileOptions options;
-    options.precompute_work = 0;  // no masks are asked for
-    const auto grammar = OrExit(
-        CompiledGrammar::Compile(OrExit(SqlGrammar(SchemaOf(database))), vocabulary.trie, options));
+    const auto grammar =
+        OrExit(CompiledGrammar::Compile(OrExit(SqlGrammar(SchemaOf(database))), vocabulary.trie));
     bool shown = false;
     for (const std::string& query : queries[id]) {
       ++all;

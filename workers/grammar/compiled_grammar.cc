@@ -38,19 +38,7 @@ absl::StatusOr<std::shared_ptr<const CompiledGrammar>> CompiledGrammar::Compile(
     absl::MutexLock lock(&compiled->mutex_);
     if (compiled->states_.start() == ParseStates::kFailed) return compiled->states_.status();
   }
-  compiled->Precompute(options.precompute_work, options.max_mask_bytes / 2);
   return compiled;
-}
-
-void CompiledGrammar::Precompute(uint64_t work, size_t max_bytes) {
-  absl::MutexLock lock(&mutex_);
-  for (uint32_t place = 0; place < network_.state_count() && work > 0 && masks_.bytes() < max_bytes;
-       ++place) {
-    if (states_.BeginWork(std::min(work, step_work_), pins_)) masks_.ForgetStates();
-    // What is too much work now is done, or says so, when it is needed.
-    masks_.Prepare(place).IgnoreError();
-    work -= std::min(work, states_.work() + 1);
-  }
 }
 
 void CompiledGrammar::Pin(StateId state) const {

@@ -38,11 +38,9 @@ struct CompileOptions {
   // Bounds, approximate, on what is kept while matching.
   size_t max_state_bytes = size_t{64} << 20;
   size_t max_mask_bytes = size_t{128} << 20;
-  // Work, in items and nodes handled, of which a million takes from 5 to 40 ms. On masks before the
-  // first is needed; those that it does not suffice for are computed when they are.
-  uint64_t precompute_work = 20'000'000;
-  // Of one mask or one token; what needs more is RESOURCE_EXHAUSTED. A matcher holds up what waits
-  // for it, such as all sequences of a batch, at most so long.
+  // Work, in items and nodes handled, of which a million takes from 5 to 40 ms. Of one mask or one
+  // token; what needs more is RESOURCE_EXHAUSTED. A matcher holds up what waits for it, such as all
+  // sequences of a batch, at most so long.
   uint64_t step_work = 2'000'000;
   // Of one matcher, over all its masks and tokens: a credit, of which each is paid, and which each
   // raises by `work_per_step` up to what it was. Without it an answer could take step_work again
@@ -78,7 +76,6 @@ class CompiledGrammar {
   friend class GrammarMatcher;
   CompiledGrammar(RuleNetwork network, std::shared_ptr<const TokenTrie> trie,
                   const CompileOptions& options);
-  void Precompute(uint64_t work, size_t max_bytes);
   void Pin(StateId state) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const RuleNetwork network_;

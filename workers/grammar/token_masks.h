@@ -35,8 +35,6 @@ class TokenMasks {
   // those that end an answer, where it is complete. `words` has word_count() of them. Fails as
   // ParseStates does.
   absl::Status Fill(StateId state, std::span<uint64_t> words);
-  // The mask of a place, if it is not there. Fails as ParseStates does.
-  absl::Status Prepare(uint32_t place);
   // States were dropped, whose ids will mean others.
   void ForgetStates();
 
@@ -55,6 +53,8 @@ class TokenMasks {
     std::vector<uint32_t> exits;
   };
 
+  // Computes the mask of a place, if it is not there. Fails as ParseStates does.
+  absl::Status Prepare(uint32_t place);
   Tokens Store(std::span<const uint64_t> words) const;
   static void Add(const Tokens& tokens, std::span<uint64_t> words);
   // Allows what is below `node` from `state` on. Where the rest of a rule alone is read, `exits`

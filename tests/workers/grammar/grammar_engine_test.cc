@@ -170,8 +170,8 @@ TEST_F(GrammarEngine, AnAnswerThatNeedsTooMuchWorkEndsAlone) {
     many += "\nr" + std::to_string(i) + " ::= [ -~]* [" + std::string(1, 'a' + i % 26) +
             "-z] [ -~]{" + std::to_string(20 + i % 7) + "}";
   }
-  const auto compiled = CompiledGrammar::Compile(*ParseGrammar(many), normal->shared_trie(),
-                                                 {.precompute_work = 0, .step_work = 100'000});
+  const auto compiled =
+      CompiledGrammar::Compile(*ParseGrammar(many), normal->shared_trie(), {.step_work = 100'000});
   ASSERT_TRUE(compiled.ok()) << compiled.status();
   const auto hostile = *compiled;
   std::vector<GenerateRequest> requests;

@@ -326,8 +326,8 @@ TEST(SqlGrammar, GoldQueriesReachNoLimit) {
   auto trie = TokenTrie::Create(std::move(vocabulary));
   ASSERT_TRUE(trie.ok()) << trie.status();
   const auto shared_trie = std::make_shared<const TokenTrie>(*std::move(trie));
-  const CompileOptions limits = {
-      .max_state_bytes = size_t{8} << 20, .max_mask_bytes = size_t{16} << 20, .precompute_work = 0};
+  const CompileOptions limits = {.max_state_bytes = size_t{8} << 20,
+                                 .max_mask_bytes = size_t{16} << 20};
   const nlohmann::json schemas = ReadJson(data / "bird-schemas/dev_tables.json");
   std::map<std::string, std::shared_ptr<const CompiledGrammar>> grammars;
   for (const nlohmann::json& schema : schemas) {

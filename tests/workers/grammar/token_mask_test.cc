@@ -63,9 +63,7 @@ TEST(TokenMask, IsSoundAndCompleteForRandomGrammarsAndVocabularies) {
     if (!slow.Satisfiable()) continue;
     SCOPED_TRACE(slow.Notation());
     const auto trie = RandomTrie(random);
-    // Masks that are computed before and those that are computed when needed.
-    const CompileOptions options{.precompute_work = round % 2 == 0 ? uint64_t{0} : 100'000};
-    const auto grammar = Compile(slow.Notation(), trie, options);
+    const auto grammar = Compile(slow.Notation(), trie);
     ASSERT_NE(grammar, nullptr);
     // The states' own truth, which language_test compares with the slow recogniser.
     ParseStates states(&grammar->network(), size_t{16} << 20);
@@ -244,8 +242,7 @@ TEST(Matcher, WorkOfOneAnswerIsBounded) {
   GrammarMatcher unlimited(plenty);
   ASSERT_TRUE(run(unlimited).ok());
   const auto compile = [&](uint64_t work_per_step) {
-    return Compile(text, trie,
-                   {.precompute_work = 0, .answer_work = 3000, .work_per_step = work_per_step});
+    return Compile(text, trie, {.answer_work = 3000, .work_per_step = work_per_step});
   };
   const auto little = compile(1);
   GrammarMatcher matcher(little);

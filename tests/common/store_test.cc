@@ -16,9 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "common/digest.h"
 #include "common/file_store.h"
 #include "common/memory_store.h"
+#include "common/redis/redis_store.h"
+#include "tests/common/redis/redis_server.h"
 
 namespace octogate {
 namespace {
@@ -52,18 +55,28 @@ class Folder {
 };
 
 // Every store keeps the same promises.
-class AnyStoreTest : public testing::TestWithParam<bool> {
+class AnyStoreTest : public testing::TestWithParam<std::string> {
  protected:
   AnyStoreTest() {
     const Clock clock = [this] { return now_; };
-    if (GetParam()) {
+    if (GetParam() == "File") {
       auto store =
           OpenFileStore(folder_.path(), {.max_value_bytes = kMaxValueBytes, .clock = clock});
       EXPECT_TRUE(store.ok()) << store.status();
       store_ = *std::move(store);
-    } else {
+    } else if (GetParam() == "Memory") {
       store_ = MakeMemoryStore({.max_value_bytes = kMaxValueBytes, .clock = clock});
+    } else {
+      redis_.emplace();
+      client_ = RedisClient::Create(redis_->options());
+      store_ = MakeRedisStore(client_.get(), {.max_value_bytes = kMaxValueBytes, .clock = clock});
     }
+  }
+
+  // Lets time pass, of the server too.
+  void Advance(absl::Duration duration) {
+    now_ += duration;
+    if (redis_) absl::SleepFor(duration);
   }
 
   absl::Status Put(std::string_view key, std::string_view value,
@@ -85,6 +98,8 @@ class AnyStoreTest : public testing::TestWithParam<bool> {
 
   Folder folder_;
   absl::Time now_ = absl::FromUnixSeconds(1'000'000);
+  std::optional<RedisServer> redis_;
+  std::unique_ptr<RedisClient> client_;
   std::unique_ptr<Store> store_;
 };
 
@@ -98,9 +113,9 @@ TEST_P(AnyStoreTest, GivesBackWhatWasPut) {
 }
 
 TEST_P(AnyStoreTest, ForgetsWhatHasExpired) {
-  ASSERT_TRUE(Put("a", "1", now_ + absl::Seconds(10)).ok());
+  ASSERT_TRUE(Put("a", "1", now_ + absl::Seconds(5)).ok());
   EXPECT_EQ(Get("a").value(), "1");
-  now_ += absl::Seconds(10);
+  Advance(absl::Seconds(5) + absl::Milliseconds(1));
   EXPECT_EQ(Get("a").status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(List("").empty());
   EXPECT_TRUE(CompareAndSet("a", std::nullopt, "2").ok());
@@ -206,8 +221,8 @@ TEST_P(AnyStoreTest, BehavesLikeAMap) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Stores, AnyStoreTest, testing::Bool(),
-                         [](const auto& info) { return info.param ? "File" : "Memory"; });
+INSTANTIATE_TEST_SUITE_P(Stores, AnyStoreTest, testing::Values("File", "Memory", "Redis"),
+                         [](const auto& info) { return info.param; });
 
 TEST(FileStoreTest, KeepsValuesForTheNextProcess) {
   const Folder folder;

@@ -1,0 +1,93 @@
+// A client of one Redis server: commands from any thread, pipelined over a few connections.
+//
+//   auto client = RedisClient::Create(*ParseRedisUrl("redis://cache:6379/0"));
+//   absl::StatusOr<RedisReply> reply = client->Call({"GET", key}, deadline);
+//
+// One thread owns the connections and connects again whenever one is lost. It drives hiredis's
+// buffers itself: the asynchronous interface of hiredis 0.14 aborts the process where a server
+// answers more than it was asked. A call waits until its deadline at most. Where the server refuses
+// connections, or has not answered anything for `answer_timeout`, all calls fail at once with
+// UNAVAILABLE, while the client knocks again after times that double, with jitter, from
+// `first_backoff` to `max_backoff`: a server that is gone or frozen costs its callers one timeout,
+// not one each.
+//
+// Codes: UNAVAILABLE as above, for a connection that broke under the call (which may or may not
+// have been executed), and for a server that is loading or a replica; DEADLINE_EXCEEDED;
+// RESOURCE_EXHAUSTED where `max_pending_bytes` wait already or the server is out of memory;
+// PERMISSION_DENIED where it refuses the user; INTERNAL with the server's words for other errors.
+//
+// Thread safety: every method may be called from any thread.
+#ifndef OCTOGATE_COMMON_REDIS_REDIS_CLIENT_H_
+#define OCTOGATE_COMMON_REDIS_REDIS_CLIENT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace octogate {
+
+struct RedisOptions {
+  std::string host = "127.0.0.1";
+  int port = 6379;
+  std::string unix_socket;  // in place of host and port
+  std::string username;     // of an ACL; empty: the default user
+  std::string password;     // empty: none is sent
+  int database = 0;
+  int connections = 2;
+  absl::Duration connect_timeout = absl::Seconds(1);  // until the server has said PONG
+  absl::Duration answer_timeout = absl::Milliseconds(500);
+  absl::Duration first_backoff = absl::Milliseconds(50);
+  absl::Duration max_backoff = absl::Seconds(5);
+  // Of commands that have no answer yet.
+  size_t max_pending_bytes = size_t{64} << 20;
+  // A connection that sends a longer answer is closed.
+  size_t max_reply_bytes = size_t{64} << 20;
+};
+
+// "redis://[USER@]HOST[:PORT][/DATABASE]" or "unix:PATH". INVALID_ARGUMENT with what is wrong; a
+// password has no place in it, since addresses are logged.
+absl::StatusOr<RedisOptions> ParseRedisUrl(std::string_view url);
+
+struct RedisReply {
+  enum class Kind { kNil, kText, kInteger, kArray };
+  Kind kind = Kind::kNil;
+  std::string text;  // also of statuses, such as "OK"
+  int64_t integer = 0;
+  std::vector<RedisReply> elements;
+};
+
+class RedisClient {
+ public:
+  // Connects behind; no server need be there yet.
+  static std::unique_ptr<RedisClient> Create(RedisOptions options);
+  virtual ~RedisClient() = default;
+
+  // Sends a command with binary-safe arguments and waits for the answer.
+  virtual absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
+                                          absl::Time deadline) = 0;
+  absl::StatusOr<RedisReply> Call(std::initializer_list<std::string_view> arguments,
+                                  absl::Time deadline) {
+    return Call(std::span(arguments.begin(), arguments.size()), deadline);
+  }
+
+  struct Stats {
+    uint64_t calls = 0;
+    uint64_t failures = 0;     // other than by an error that the server answered
+    uint64_t connections = 0;  // that were made
+    size_t pending_bytes = 0;
+    bool reachable = false;
+  };
+  virtual Stats stats() const = 0;
+};
+
+}  // namespace octogate
+
+#endif  // OCTOGATE_COMMON_REDIS_REDIS_CLIENT_H_

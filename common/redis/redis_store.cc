@@ -1,0 +1,280 @@
+#include "common/redis/redis_store.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "common/digest.h"
+#include "common/status.h"
+#include "common/strings.h"
+
+namespace octogate {
+namespace {
+
+// KEYS: the value, the names. ARGV: the name, then as below.
+//
+// ARGV: the value, milliseconds until it expires or "".
+constexpr std::string_view kSet = R"(
+local function set(value, milliseconds)
+  if milliseconds == '' then redis.call('SET', KEYS[1], value)
+  else redis.call('SET', KEYS[1], value, 'PX', milliseconds) end
+  redis.call('ZADD', KEYS[2], 0, ARGV[1])
+end
+)";
+constexpr std::string_view kPut = R"(
+set(ARGV[2], ARGV[3])
+return 1
+)";
+// ARGV: further the expected value, if any. Returns whether it was the present one.
+constexpr std::string_view kCompareAndSet = R"(
+local present = redis.call('GET', KEYS[1])
+if present ~= (ARGV[4] or false) then return 0 end
+set(ARGV[2], ARGV[3])
+return 1
+)";
+constexpr std::string_view kDelete = R"(
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('DEL', KEYS[1])
+)";
+// KEYS: the names. ARGV: the range, how many, what stands before a name in the key of its value.
+// Names whose values have expired are forgotten.
+constexpr std::string_view kList = R"(
+local found, from, limit = {}, ARGV[1], tonumber(ARGV[3])
+while #found < limit do
+  local names = redis.call('ZRANGEBYLEX', KEYS[1], from, ARGV[2], 'LIMIT', 0, limit)
+  for _, name in ipairs(names) do
+    if redis.call('EXISTS', ARGV[4] .. name) == 1 then
+      if #found < limit then found[#found + 1] = name end
+    else
+      redis.call('ZREM', KEYS[1], name)
+    end
+  end
+  if #names < limit then break end
+  from = '(' .. names[#names]
+end
+return found
+)";
+
+// What a value is stored as: a mark with the format's version, the digest of all that follows, the
+// key and the value.
+constexpr std::string_view kMark = "octo1";
+constexpr size_t kDigestBytes = 64;
+
+std::string Frame(std::string_view key, std::string_view value) {
+  const std::string content = absl::StrCat(key.size(), ":", ToAbsl(key), ToAbsl(value));
+  return absl::StrCat(ToAbsl(kMark), Sha256Hex(content), content);
+}
+
+absl::StatusOr<std::string> Unframe(std::string_view key, const std::string& framed) {
+  const absl::Status damaged = absl::DataLossError(absl::StrCat(
+      "what Redis has of ", Quoted(key), " is not what was written; put it there again"));
+  absl::string_view rest = framed;
+  if (!absl::ConsumePrefix(&rest, ToAbsl(kMark)) || rest.size() < kDigestBytes) return damaged;
+  const absl::string_view digest = rest.substr(0, kDigestBytes);
+  rest.remove_prefix(kDigestBytes);
+  if (Sha256Hex(ToStd(rest)) != digest ||
+      !absl::ConsumePrefix(&rest, absl::StrCat(key.size(), ":", ToAbsl(key)))) {
+    return damaged;
+  }
+  return std::string(rest);
+}
+
+// The part of a key before its first "/".
+std::string_view FirstPart(std::string_view key) { return key.substr(0, key.find('/')); }
+
+class RedisStore final : public Store {
+ public:
+  RedisStore(RedisClient* client, RedisStoreOptions options)
+      : client_(*client), options_(std::move(options)) {}
+
+  absl::StatusOr<std::string> Get(std::string_view key, absl::Time deadline) override {
+    OCTOGATE_RETURN_IF_ERROR(Check(key, deadline));
+    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
+                              client_.Call({"GET", ValueKey(key)}, deadline));
+    if (reply.kind != RedisReply::Kind::kText) {
+      return absl::NotFoundError(absl::StrCat("no value ", Quoted(key)));
+    }
+    return Unframe(key, reply.text);
+  }
+
+  absl::Status Put(std::string_view key, std::string_view value, absl::Time expires_at,
+                   absl::Time deadline) override {
+    OCTOGATE_RETURN_IF_ERROR(CheckWrite(key, value, deadline));
+    if (expires_at <= options_.clock()) return Delete(key, deadline);
+    OCTOGATE_RETURN_IF_ERROR(AddPart(key, deadline));
+    return Evaluate(absl::StrCat(ToAbsl(kSet), ToAbsl(kPut)), key,
+                    {Frame(key, value), Milliseconds(expires_at)}, deadline)
+        .status();
+  }
+
+  absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
+                             std::string_view value, absl::Time expires_at,
+                             absl::Time deadline) override {
+    OCTOGATE_RETURN_IF_ERROR(CheckWrite(key, value, deadline));
+    OCTOGATE_RETURN_IF_ERROR(AddPart(key, deadline));
+    std::vector<std::string> arguments{Frame(key, value), Milliseconds(expires_at)};
+    if (expected) arguments.push_back(Frame(key, *expected));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        const RedisReply reply,
+        Evaluate(absl::StrCat(ToAbsl(kSet), ToAbsl(kCompareAndSet)), key, arguments, deadline));
+    if (reply.integer == 1) return absl::OkStatus();
+    return absl::AbortedError(absl::StrCat("the value ", Quoted(key), " is not the expected one"));
+  }
+
+  absl::Status Delete(std::string_view key, absl::Time deadline) override {
+    OCTOGATE_RETURN_IF_ERROR(Check(key, deadline));
+    return Evaluate(std::string(kDelete), key, {}, deadline).status();
+  }
+
+  absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
+                                                size_t limit, absl::Time deadline) override {
+    OCTOGATE_RETURN_IF_ERROR(CheckDeadline(deadline));
+    std::vector<std::string> parts;
+    if (prefix.find('/') != std::string_view::npos) {
+      parts.emplace_back(FirstPart(prefix));
+    } else {
+      OCTOGATE_ASSIGN_OR_RETURN(
+          const RedisReply reply,
+          client_.Call({"ZRANGEBYLEX", PartsKey(), absl::StrCat("[", ToAbsl(prefix)), "+"},
+                       deadline));
+      for (const RedisReply& part : reply.elements) {
+        if (!part.text.starts_with(prefix)) break;
+        parts.push_back(part.text);
+      }
+    }
+    std::vector<std::string> names;
+    for (const std::string& part : parts) {
+      OCTOGATE_RETURN_IF_ERROR(ListPart(part, prefix, after, limit, deadline, &names));
+    }
+    // "a!" comes before "a/b", though the part "a" comes before "a!".
+    std::sort(names.begin(), names.end());
+    if (names.size() > limit) names.resize(limit);
+    return names;
+  }
+
+ private:
+  absl::Status CheckDeadline(absl::Time deadline) const {
+    if (options_.clock() < deadline) return absl::OkStatus();
+    return absl::DeadlineExceededError("the deadline has passed");
+  }
+  absl::Status Check(std::string_view key, absl::Time deadline) const {
+    if (key.empty() || key.size() > kMaxKeyBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a key has 1 to ", kMaxKeyBytes, " bytes, not ", key.size()));
+    }
+    return CheckDeadline(deadline);
+  }
+  absl::Status CheckWrite(std::string_view key, std::string_view value, absl::Time deadline) const {
+    OCTOGATE_RETURN_IF_ERROR(Check(key, deadline));
+    if (value.size() <= options_.max_value_bytes) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("a value of ", value.size(), " bytes; at most ", options_.max_value_bytes));
+  }
+
+  // Redis takes the part between the first "{" and the "}" behind it for the hash slot. A part
+  // holds no "/", and behind the "}" of a value's key comes ":", then "/" or the end: no key of
+  // names is one of a value.
+  std::string SlotOf(std::string_view part) const {
+    return absl::StrCat(options_.prefix, "{/", ToAbsl(part), "}");
+  }
+  std::string ValueKey(std::string_view key) const {
+    const std::string_view part = FirstPart(key);
+    return absl::StrCat(SlotOf(part), ":", ToAbsl(key.substr(part.size())));
+  }
+  std::string NamesKey(std::string_view part) const { return absl::StrCat(SlotOf(part), "#"); }
+  std::string PartsKey() const { return absl::StrCat(options_.prefix, "parts"); }
+
+  std::string Milliseconds(absl::Time expires_at) const {
+    if (expires_at == absl::InfiniteFuture()) return "";
+    const int64_t left = absl::ToInt64Milliseconds(expires_at - options_.clock());
+    return absl::StrCat(std::max<int64_t>(left, 1));
+  }
+
+  // Before the value: a name that cannot be listed would be worse than a part without names.
+  absl::Status AddPart(std::string_view key, absl::Time deadline) {
+    return client_.Call({"ZADD", PartsKey(), "0", FirstPart(key)}, deadline).status();
+  }
+
+  absl::StatusOr<RedisReply> Evaluate(const std::string& script, std::string_view key,
+                                      const std::vector<std::string>& arguments,
+                                      absl::Time deadline) {
+    const std::string_view part = FirstPart(key);
+    const std::string value_key = ValueKey(key);
+    const std::string names_key = NamesKey(part);
+    std::vector<std::string_view> call{"EVAL",    script,    "2",
+                                       value_key, names_key, key.substr(part.size())};
+    call.insert(call.end(), arguments.begin(), arguments.end());
+    return client_.Call(call, deadline);
+  }
+
+  // Appends the names of one part that the prefix and `after` let through.
+  absl::Status ListPart(const std::string& part, std::string_view prefix, std::string_view after,
+                        size_t limit, absl::Time deadline, std::vector<std::string>* names) {
+    // Of names without the part.
+    const auto rest_of = [&part](std::string_view whole) {
+      return whole.substr(std::min(part.size(), whole.size()));
+    };
+    const std::string_view rest_prefix = rest_of(prefix);
+    std::string from = absl::StrCat("[", ToAbsl(rest_prefix));
+    if (after >= part) {
+      // Everything of the part that begins otherwise is on one side of `after`.
+      if (after.starts_with(part)) {
+        if (rest_of(after) >= rest_prefix) from = absl::StrCat("(", ToAbsl(rest_of(after)));
+      } else {
+        return absl::OkStatus();
+      }
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
+                              client_.Call({"EVAL", kList, "1", NamesKey(part), from, "+",
+                                            std::to_string(limit), absl::StrCat(SlotOf(part), ":")},
+                                           deadline));
+    for (const RedisReply& name : reply.elements) {
+      if (!name.text.starts_with(rest_prefix)) break;
+      names->push_back(part + name.text);
+    }
+    return absl::OkStatus();
+  }
+
+  RedisClient& client_;
+  const RedisStoreOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Store> MakeRedisStore(RedisClient* client, RedisStoreOptions options) {
+  return std::make_unique<RedisStore>(client, std::move(options));
+}
+
+absl::Status CheckRedisKeepsValues(RedisClient& client, absl::Time deadline) {
+  const auto setting = [&](std::string_view name) -> absl::StatusOr<std::string> {
+    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
+                              client.Call({"CONFIG", "GET", name}, deadline));
+    return reply.elements.size() == 2 ? reply.elements[1].text : std::string();
+  };
+  const absl::StatusOr<std::string> policy = setting("maxmemory-policy");
+  if (!policy.ok()) {
+    const absl::StatusCode code = policy.status().code();
+    const bool hidden =
+        code == absl::StatusCode::kPermissionDenied || code == absl::StatusCode::kInternal;
+    return hidden ? absl::OkStatus() : policy.status();
+  }
+  if (absl::StartsWith(*policy, "allkeys")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Redis has maxmemory-policy ", *policy,
+                     " and may drop graphs; set noeviction or volatile-lru"));
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string append, setting("appendonly"));
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string save, setting("save"));
+  if (append == "no" && save.empty()) {
+    return absl::FailedPreconditionError(
+        "Redis keeps nothing over a restart, graphs included; set appendonly yes");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace octogate

@@ -1,0 +1,44 @@
+// A Store in a Redis server, for several gateways together.
+//
+// Every value is framed with its size and a digest: bytes that someone else has put under its key,
+// or cut, are DATA_LOSS. Scripts make each call atomic towards all others on the server, and keep
+// names in sorted sets, so that List costs what it returns, however many keys others have.
+//
+// All that shares the part of a key before its first "/" has one hash slot of a Redis Cluster.
+//
+// Values that do not expire are as safe as the server makes them: it should have `appendonly yes`,
+// and must not evict them (`maxmemory-policy noeviction` or `volatile-*`); deploy/redis.conf has
+// both.
+#ifndef OCTOGATE_COMMON_REDIS_REDIS_STORE_H_
+#define OCTOGATE_COMMON_REDIS_REDIS_STORE_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/redis/redis_client.h"
+#include "common/store.h"
+
+namespace octogate {
+
+struct RedisStoreOptions {
+  // Before every key. Gateways with the same one share what is stored.
+  std::string prefix = "octogate:";
+  size_t max_value_bytes = size_t{16} << 20;
+  // A value that expires does so in the server, as long after the call as it is by this clock.
+  Clock clock = SystemClock();
+};
+
+// `client` outlives the store.
+std::unique_ptr<Store> MakeRedisStore(RedisClient* client, RedisStoreOptions options = {});
+
+// FAILED_PRECONDITION, with what to set, where the server would evict values that do not expire,
+// or keeps nothing over a restart; OK where it does not let its settings be read.
+absl::Status CheckRedisKeepsValues(RedisClient& client, absl::Time deadline);
+
+}  // namespace octogate
+
+#endif  // OCTOGATE_COMMON_REDIS_REDIS_STORE_H_

@@ -1,0 +1,189 @@
+// A store whose server is killed, frozen, full or lying: calls end, say so, and find it again.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/redis/redis_store.h"
+#include "tests/common/redis/redis_server.h"
+
+namespace octogate {
+namespace {
+
+absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
+
+absl::Status Put(Store& store, std::string_view value) {
+  return store.Put("graph/1", value, absl::InfiniteFuture(), Soon());
+}
+
+// Until it succeeds, as whoever polls would.
+absl::Status Eventually(const std::function<absl::Status()>& call) {
+  const absl::Time give_up = absl::Now() + absl::Seconds(60);
+  absl::Status status;
+  while (!(status = call()).ok() && absl::Now() < give_up) {
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  return status;
+}
+
+TEST(RedisFaultsTest, AKilledServerIsFoundAgainWithWhatItKept) {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  const auto client = RedisClient::Create(server.options());
+  const auto store = MakeRedisStore(client.get());
+  ASSERT_TRUE(Put(*store, "kept").ok());
+  server.Kill();
+  const absl::Status gone = Eventually([&] {
+    const absl::Status status = store->Get("graph/1", Soon()).status();
+    return absl::IsUnavailable(status) ? absl::OkStatus() : absl::UnknownError(status.ToString());
+  });
+  EXPECT_TRUE(gone.ok()) << gone;
+  server.Start();
+  EXPECT_TRUE(Eventually([&] { return store->Get("graph/1", Soon()).status(); }).ok());
+  EXPECT_EQ(store->Get("graph/1", Soon()).value(), "kept");
+}
+
+TEST(RedisFaultsTest, AServerThatRestartsEmptyHasNothing) {
+  RedisServer server({"--save", ""});
+  const auto client = RedisClient::Create(server.options());
+  const auto store = MakeRedisStore(client.get());
+  ASSERT_TRUE(Put(*store, "lost").ok());
+  server.Kill();
+  server.Start();
+  const absl::Status empty = Eventually([&] {
+    const absl::Status status = store->Get("graph/1", Soon()).status();
+    return absl::IsNotFound(status) ? absl::OkStatus() : absl::UnknownError(status.ToString());
+  });
+  EXPECT_TRUE(empty.ok()) << empty;
+  EXPECT_TRUE(store->List("graph/", "", 10, Soon())->empty());
+  EXPECT_TRUE(Put(*store, "again").ok());
+}
+
+TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
+  RedisServer server;
+  RedisOptions options = server.options();
+  options.answer_timeout = absl::Milliseconds(300);
+  const auto client = RedisClient::Create(options);
+  const auto store = MakeRedisStore(client.get());
+  ASSERT_TRUE(Put(*store, "there").ok());
+  server.Freeze();
+  EXPECT_EQ(store->Get("graph/1", Soon()).status().code(), absl::StatusCode::kUnavailable);
+  // While it is frozen, nobody waits: each call fails by what the client knows already.
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_THAT(store->Get("graph/1", Soon()).status().ToString(),
+                testing::HasSubstr("does not answer"));
+  }
+  EXPECT_FALSE(client->stats().reachable);
+  server.Thaw();
+  EXPECT_TRUE(Eventually([&] { return store->Get("graph/1", Soon()).status(); }).ok());
+  EXPECT_TRUE(client->stats().reachable);
+}
+
+TEST(RedisFaultsTest, ACallEndsAtItsDeadline) {
+  RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  ASSERT_TRUE(client->Call({"PING"}, Soon()).ok());
+  server.Freeze();
+  EXPECT_EQ(client->Call({"PING"}, absl::Now() + absl::Milliseconds(50)).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  server.Thaw();
+  // The late answer is not taken for another call's.
+  EXPECT_EQ(client->Call({"ECHO", "mine"}, Soon())->text, "mine");
+}
+
+TEST(RedisFaultsTest, AFullServerRefusesAndKeepsWhatItHas) {
+  RedisServer server({"--maxmemory", "4mb", "--maxmemory-policy", "noeviction"});
+  const auto client = RedisClient::Create(server.options());
+  const auto store = MakeRedisStore(client.get());
+  ASSERT_TRUE(Put(*store, "kept").ok());
+  absl::Status full;
+  for (int i = 0; i < 100 && full.ok(); ++i) {
+    full = store->Put(absl::StrCat("fill/", i), std::string(100'000, 'x'), absl::InfiniteFuture(),
+                      Soon());
+  }
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted) << full;
+  EXPECT_EQ(store->Get("graph/1", Soon()).value(), "kept");
+  EXPECT_TRUE(store->Delete("fill/0", Soon()).ok());
+}
+
+TEST(RedisFaultsTest, EvictionTakesOnlyWhatExpires) {
+  RedisServer server({"--maxmemory", "4mb", "--maxmemory-policy", "volatile-lru"});
+  const auto client = RedisClient::Create(server.options());
+  const auto store = MakeRedisStore(client.get());
+  ASSERT_TRUE(Put(*store, "kept").ok());
+  for (int i = 0; i < 100; ++i) {
+    const absl::Status status = store->Put(absl::StrCat("cache/", i), std::string(100'000, 'x'),
+                                           absl::Now() + absl::Hours(1), Soon());
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  EXPECT_EQ(store->Get("graph/1", Soon()).value(), "kept");
+  int left = 0;
+  for (int i = 0; i < 100; ++i) left += store->Get(absl::StrCat("cache/", i), Soon()).ok() ? 1 : 0;
+  EXPECT_LT(left, 100);
+  // Names of what was evicted are not listed.
+  EXPECT_LE(store->List("cache/", "", 1000, Soon())->size(), static_cast<size_t>(left));
+}
+
+// Listens, and answers everything with the same bytes.
+class Liar {
+ public:
+  explicit Liar(std::string answer) : answer_(std::move(answer)) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_, 8), 0);
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] { Serve(); });
+  }
+  ~Liar() {
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    ::close(listener_);
+  }
+  int port() const { return port_; }
+
+ private:
+  void Serve() {
+    for (;;) {
+      const int peer = ::accept(listener_, nullptr, nullptr);
+      if (peer < 0) return;
+      char request[4096];
+      if (::recv(peer, request, sizeof request, 0) > 0) {
+        ::send(peer, answer_.data(), answer_.size(), MSG_NOSIGNAL);
+      }
+      ::close(peer);
+    }
+  }
+
+  const std::string answer_;
+  int listener_ = -1;
+  int port_ = 0;
+  std::thread thread_;
+};
+
+TEST(RedisFaultsTest, LiesAreErrors) {
+  for (const std::string answer :
+       {"", "+PONG\r\n", "-ERR no\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "$-5\r\n", "*-2\r\n",
+        "$99999999999999\r\nx", ":99999999999999999999999\r\n", "*1000000000\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n", "+PONG\r\n+extra\r\n",
+        "\x00\x01\x02"}) {
+    const Liar liar(answer);
+    const auto client = RedisClient::Create({.port = liar.port(),
+                                             .connect_timeout = absl::Seconds(2),
+                                             .answer_timeout = absl::Seconds(2)});
+    const auto reply = client->Call({"GET", "k"}, absl::Now() + absl::Seconds(30));
+    EXPECT_FALSE(reply.ok()) << answer;
+  }
+}
+
+}  // namespace
+}  // namespace octogate

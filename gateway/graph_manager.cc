@@ -126,6 +126,10 @@ absl::Status GraphManager::Restore(absl::Time deadline) {
   return SwapIn(std::move(prepared), stored.info.version(), deadline);
 }
 
+absl::StatusOr<bool> GraphManager::HasNewer(absl::Time deadline) const {
+  return store_->HasNewer(version(), deadline);
+}
+
 absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Apply(const v1::ApplyGraphRequest& request,
                                                            absl::Time deadline) {
   const Turn turn(&mutex_, &applying_, deadline);

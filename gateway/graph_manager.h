@@ -40,6 +40,9 @@ class GraphManager {
   // NOT_FOUND if it has none.
   absl::Status Restore(absl::Time deadline);
 
+  // Whether the store has a version above the applied one, which another gateway has written.
+  absl::StatusOr<bool> HasNewer(absl::Time deadline) const;
+
   absl::StatusOr<v1::ApplyGraphResponse> Apply(const v1::ApplyGraphRequest& request,
                                                absl::Time deadline);
   // Applies the applied graph as `edit` changes it, in the canonical form of manifests: nothing can

@@ -16,6 +16,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/file_store.h"
+#include "common/redis/redis_client.h"
+#include "common/redis/redis_store.h"
 #include "common/status.h"
 #include "gateway/in_process_model_client.h"
 #include "gateway/manifest_files.h"
@@ -29,6 +31,7 @@ namespace {
 
 struct Flags {
   std::string data_dir = "octogate-data";
+  std::string store;
   std::string model_root = ".";
   std::string graph;
   double memory_limit_gib = 0;
@@ -39,7 +42,7 @@ struct Flags {
   double step_cost_seconds = 0.25;
   int max_sequences = 16;
   double max_wait_seconds = 2;
-  double drain_poll_seconds = 1;
+  double store_poll_seconds = 1;
   double notice_seconds = 0;
   double grace_seconds = 30;
   std::string log_level = "info";
@@ -67,6 +70,10 @@ void Define(CLI::App& app, Flags& flags) {
                  "host:port of http://…/metrics (default: none)");
   app.add_option("--data-dir", flags.data_dir, "folder for the versions of the graph")
       ->capture_default_str();
+  app.add_option("--store", flags.store,
+                 "redis://[USER@]HOST[:PORT][/DATABASE] or unix:SOCKET in place of --data-dir: "
+                 "gateways with the same one have one graph; its password is read from "
+                 "OCTOGATE_REDIS_PASSWORD");
   app.add_option("--model-root", flags.model_root,
                  "folder where relative paths of models and recordings start")
       ->capture_default_str();
@@ -124,8 +131,10 @@ void Define(CLI::App& app, Flags& flags) {
                  "queries traced per second at most")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
-  app.add_option("--drain-poll", flags.drain_poll_seconds,
-                 "seconds after which a drain by another gateway with the same store is in force")
+  app.add_option(
+         "--store-poll", flags.store_poll_seconds,
+         "seconds after which what another gateway with the same store applies or drains is "
+         "noticed")
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
   app.add_option("--notice", flags.notice_seconds,
@@ -168,6 +177,17 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
+// The server need not be there yet: the gateway starts, and restores the graph when it is.
+absl::StatusOr<std::unique_ptr<Store>> OpenRedis(const std::string& address,
+                                                 std::unique_ptr<RedisClient>* client) {
+  OCTOGATE_ASSIGN_OR_RETURN(RedisOptions options, ParseRedisUrl(address));
+  if (const char* password = std::getenv("OCTOGATE_REDIS_PASSWORD")) options.password = password;
+  *client = RedisClient::Create(std::move(options));
+  const absl::Status kept = CheckRedisKeepsValues(**client, absl::Now() + absl::Seconds(2));
+  if (!kept.ok()) spdlog::warn("--store: {}", kept.ToString());
+  return MakeRedisStore(client->get());
+}
+
 int Serve(Flags flags) {
   InProcessWorkerOptions worker_options;
   worker_options.model_root = flags.model_root;
@@ -183,12 +203,14 @@ int Serve(Flags flags) {
   worker_options.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
   InProcessWorker worker(worker_options);
 
-  const absl::StatusOr<std::unique_ptr<Store>> store = OpenFileStore(flags.data_dir);
+  std::unique_ptr<RedisClient> redis;  // Before the store, which uses it.
+  const absl::StatusOr<std::unique_ptr<Store>> store =
+      flags.store.empty() ? OpenFileStore(flags.data_dir) : OpenRedis(flags.store, &redis);
   if (!store.ok()) return Fail(store.status());
   ServerOptions options = flags.server;
   options.graph.model_root = flags.model_root;
   options.admission.max_wait = absl::Seconds(flags.max_wait_seconds);
-  options.drain_poll_interval = absl::Seconds(flags.drain_poll_seconds);
+  options.store_poll_interval = absl::Seconds(flags.store_poll_seconds);
   options.load_model = [&worker](const v1::Model& model, absl::Time deadline) {
     return worker.Load(model, deadline);
   };

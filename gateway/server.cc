@@ -21,7 +21,7 @@ namespace {
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kRestoreInterval = absl::Seconds(1);
 constexpr absl::Duration kRestoreTime = absl::Minutes(30);
-constexpr absl::Duration kDrainPollTime = absl::Seconds(2);
+constexpr absl::Duration kStorePollTime = absl::Seconds(2);
 constexpr int kToolThreads = 2;
 constexpr int kLinkThreads = 2;
 constexpr int kSqlThreads = 8;  // they wait for a database more than they compute
@@ -100,7 +100,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   }
   OCTOGATE_RETURN_IF_ERROR(server->Listen());
   server->maintenance_ = std::thread([raw = server.get()] { raw->Maintain(); });
-  server->drain_poller_ = std::thread([raw = server.get()] { raw->PollDrained(); });
+  server->store_poller_ = std::thread([raw = server.get()] { raw->PollStore(); });
   return server;
 }
 
@@ -165,7 +165,7 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
     stopping_ = true;
   }
   if (maintenance_.joinable()) maintenance_.join();
-  if (drain_poller_.joinable()) drain_poller_.join();
+  if (store_poller_.joinable()) store_poller_.join();
   metrics_.SetReplicas(nullptr);
   // Sessions with replicas hold the loops.
   graphs_.Close();
@@ -199,23 +199,37 @@ void Server::Maintain() {
   }
 }
 
-void Server::PollDrained() {
+void Server::PollStore() {
   bool failed = false;
   for (;;) {
     {
       absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), options_.drain_poll_interval)) {
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), options_.store_poll_interval)) {
         return;
       }
     }
-    const absl::Status status = graphs_.SyncDrained(absl::Now() + kDrainPollTime);
+    absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
+    if (status.ok()) status = FollowGraph();
     if (!status.ok() && !failed) {
-      spdlog::warn("the store does not say which nodes are drained, what is known holds: {}",
+      spdlog::warn("what other gateways do cannot be taken over, what is known holds: {}",
                    status.ToString());
     }
-    if (status.ok() && failed) spdlog::info("the store says again which nodes are drained");
+    if (status.ok() && failed) spdlog::info("what other gateways do is taken over again");
     failed = !status.ok();
   }
+}
+
+absl::Status Server::FollowGraph() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!restored_ || draining_) return absl::OkStatus();
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(const bool newer, graphs_.HasNewer(absl::Now() + kStorePollTime));
+  if (!newer) return absl::OkStatus();
+  OCTOGATE_RETURN_IF_ERROR(graphs_.Restore(absl::Now() + kRestoreTime));
+  spdlog::info("graph version {}, which another gateway has applied, is applied here",
+               graphs_.state()->version());
+  return absl::OkStatus();
 }
 
 void Server::TryRestore() {

@@ -49,9 +49,10 @@ struct ServerOptions {
   TraceStoreOptions traces;
   SessionStoreOptions sessions;
   GraphBuilderOptions graph;
-  // How often the store is asked which nodes are drained: within this time and that of an answer
-  // from the store, what another gateway drains or puts back is drained or back here. Positive.
-  absl::Duration drain_poll_interval = absl::Seconds(1);
+  // How often the store is asked what other gateways have done to it: within this time and that of
+  // an answer from the store, a node that another one drains or puts back is drained or back here,
+  // and a graph that it applies is being prepared here. Positive.
+  absl::Duration store_poll_interval = absl::Seconds(1);
   // May be null: no models in this process.
   ModelLoader load_model;
   // What models in this process compute on; may be null.
@@ -93,7 +94,9 @@ class Server {
   void Maintain();
   void TryRestore();
   // Asks the store which nodes are drained, until the end.
-  void PollDrained();
+  void PollStore();
+  // Takes over a version that another gateway has applied.
+  absl::Status FollowGraph();
 
   const ServerOptions options_;
   Metrics metrics_;
@@ -132,7 +135,7 @@ class Server {
   absl::Time restore_at_ = absl::InfinitePast();
   std::string restore_error_;
   std::thread maintenance_;
-  std::thread drain_poller_;  // of its own: a store that hangs holds up nothing else
+  std::thread store_poller_;  // of its own: a store that hangs holds up nothing else
 };
 
 }  // namespace octogate::gateway

@@ -93,6 +93,12 @@ absl::StatusOr<std::vector<int64_t>> GraphStore::Versions(absl::Time deadline) {
   return versions;
 }
 
+absl::StatusOr<bool> GraphStore::HasNewer(int64_t version, absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
+                            store_.List(kPrefix, KeyOf(version), 1, deadline));
+  return !keys.empty();
+}
+
 absl::StatusOr<std::vector<std::string>> GraphStore::DrainedNodes(absl::Time deadline) {
   return Names(kDrainedPrefix, deadline);
 }

@@ -45,6 +45,9 @@ class GraphStore {
   // versions but none that can be read it is DATA_LOSS.
   absl::StatusOr<StoredGraph> Load(absl::Time deadline, std::vector<std::string>* warnings);
 
+  // Whether there is a version above this one.
+  absl::StatusOr<bool> HasNewer(int64_t version, absl::Time deadline);
+
   // Makes the manifest the next version. ABORTED unless `expected_version` is 0 or the applied
   // version, or where another gateway was faster; errors of ParseGraphManifest as they are. An
   // equal graph makes a version, too: whether one is wanted, the caller decides by DiffGraphs.

@@ -350,7 +350,7 @@ TEST(ServerTest, ADrainReachesTheOtherGatewaysOfTheStore) {
   const auto store = OpenFileStore(folder.path());
   ASSERT_TRUE(store.ok()) << store.status();
   ServerOptions options;
-  options.drain_poll_interval = absl::Milliseconds(50);
+  options.store_poll_interval = absl::Milliseconds(50);
   TestGateway first(options, store->get());
   ASSERT_TRUE(first.Apply(TwoStepGraph(1, worker.address())).ok());
   TestGateway second(options, store->get());

@@ -1,0 +1,150 @@
+// Several gateways with one Redis: one graph, whichever of them applies it, and Redis may go.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/redis/redis_store.h"
+#include "tests/common/redis/redis_server.h"
+#include "tests/gateway/stub_worker.h"
+#include "tests/gateway/test_gateway.h"
+
+namespace octogate::gateway {
+namespace {
+
+ServerOptions Options() {
+  ServerOptions options;
+  options.store_poll_interval = absl::Milliseconds(50);
+  return options;
+}
+
+std::string Graph(const std::string& name, const StubWorker& worker) {
+  return absl::StrCat(
+      "apiVersion: octogate/v1\nkind: Graph\nmetadata: {name: ", name,
+      "}\nspec:\n  entry: only\n  models:\n    - {name: m, workers: [\"", worker.address(),
+      "\"]}\n  nodes:\n    - name: only\n      description: answers\n      model: {model: m}\n");
+}
+
+// A gateway's connection to Redis, and what it keeps there.
+struct RedisSide {
+  explicit RedisSide(RedisOptions options)
+      : client(RedisClient::Create(std::move(options))), store(MakeRedisStore(client.get())) {}
+  std::unique_ptr<RedisClient> client;
+  std::unique_ptr<Store> store;
+};
+
+// The applied graph; empty: none.
+std::string NameOf(TestGateway& gateway) {
+  grpc::ClientContext context;
+  v1::GetGraphResponse response;
+  if (!gateway.admin()->GetGraph(&context, {}, &response).ok()) return "";
+  return response.graph().metadata().name();
+}
+
+bool Eventually(const std::function<bool()>& holds) {
+  const absl::Time give_up = absl::Now() + absl::Seconds(60);
+  while (!holds()) {
+    if (absl::Now() > give_up) return false;
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  return true;
+}
+
+bool Applies(TestGateway& gateway, const std::string& name) {
+  return Eventually([&] {
+    const auto state = gateway.server().graphs().state();
+    return state != nullptr && state->graph().metadata().name() == name;
+  });
+}
+
+TEST(SharedStoreTest, AGraphReachesEveryGateway) {
+  RedisServer redis;
+  RedisSide first_side(redis.options());
+  RedisSide second_side(redis.options());
+  StubWorker worker;
+  TestGateway first(Options(), first_side.store.get());
+  TestGateway second(Options(), second_side.store.get());
+  ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
+  EXPECT_TRUE(Applies(second, "one"));
+  EXPECT_EQ(NameOf(second), "one");
+  EXPECT_TRUE(Eventually([&] { return second.Generate(Ask("x")).status.ok(); }));
+  ASSERT_TRUE(second.Apply(Graph("two", worker)).ok());
+  EXPECT_TRUE(Applies(first, "two"));
+  // One that starts later has it at once.
+  RedisSide third_side(redis.options());
+  TestGateway third(Options(), third_side.store.get());
+  EXPECT_TRUE(Applies(third, "two"));
+}
+
+// Each version is written by one gateway, and none is lost.
+TEST(SharedStoreTest, ApplicationsAtTheSameTimeAreOrdered) {
+  RedisServer redis;
+  RedisSide first_side(redis.options());
+  RedisSide second_side(redis.options());
+  StubWorker worker;
+  TestGateway first(Options(), first_side.store.get());
+  TestGateway second(Options(), second_side.store.get());
+  std::vector<int64_t> versions[2];
+  const auto apply = [&worker](TestGateway& gateway, char name, std::vector<int64_t>* applied) {
+    for (int i = 0; i < 20; ++i) {
+      v1::ApplyGraphResponse response;
+      const grpc::Status status =
+          gateway.Apply(Graph(absl::StrCat(std::string(1, name), i), worker), &response);
+      if (status.ok()) {
+        applied->push_back(response.version());
+      } else {
+        EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED) << status.error_message();
+      }
+    }
+  };
+  std::thread other([&] { apply(second, 'b', &versions[1]); });
+  apply(first, 'a', &versions[0]);
+  other.join();
+  std::vector<int64_t> all = versions[0];
+  all.insert(all.end(), versions[1].begin(), versions[1].end());
+  std::sort(all.begin(), all.end());
+  ASSERT_FALSE(all.empty());
+  for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], static_cast<int64_t>(i + 1));
+  EXPECT_TRUE(Eventually([&] { return NameOf(first) == NameOf(second); }));
+}
+
+TEST(SharedStoreTest, WithoutRedisWhatIsAppliedStaysInForce) {
+  RedisServer redis({"--appendonly", "yes", "--appendfsync", "always"});
+  RedisSide first_side(redis.options());
+  StubWorker worker;
+  TestGateway first(Options(), first_side.store.get());
+  ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
+  ASSERT_TRUE(first.Generate(Ask("x")).status.ok());
+  redis.Kill();
+  EXPECT_TRUE(first.Generate(Ask("x")).status.ok());
+  EXPECT_EQ(first.Apply(Graph("two", worker)).error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(first.Generate(Ask("x")).status.ok());
+  redis.Start();
+  EXPECT_TRUE(Eventually([&] { return first.Apply(Graph("two", worker)).ok(); }));
+  RedisSide second_side(redis.options());
+  TestGateway second(Options(), second_side.store.get());
+  EXPECT_TRUE(Applies(second, "two"));
+}
+
+TEST(SharedStoreTest, AFrozenRedisHoldsUpNoQuery) {
+  RedisServer redis;
+  RedisOptions options = redis.options();
+  options.answer_timeout = absl::Seconds(1);
+  RedisSide side(options);
+  StubWorker worker;
+  TestGateway gateway(Options(), side.store.get());
+  ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
+  redis.Freeze();
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(gateway.Generate(Ask("x")).status.ok());
+  redis.Thaw();
+  EXPECT_TRUE(Eventually([&] { return gateway.Apply(Graph("two", worker)).ok(); }));
+}
+
+}  // namespace
+}  // namespace octogate::gateway

@@ -26,8 +26,8 @@ LinkReason ReasonOf(const ScoreParts& parts) {
 class Selector {
  public:
   Selector(const LinkIndex& index, const Ranking& ranking,
-           const std::function<bool(ColumnId)>& visible)
-      : index_(index), ranking_(ranking), visible_(visible) {
+           const std::function<bool(ColumnId)>& visible, const std::vector<uint32_t>& tables)
+      : index_(index), ranking_(ranking), visible_(visible), wanted_(tables) {
     for (size_t i = 0; i < ranking.columns.size(); ++i) {
       ranked_.emplace(Key(ranking.columns[i].id), static_cast<int>(i));
     }
@@ -50,6 +50,11 @@ class Selector {
         tables.push_back(column.id.entry);
         AddPrimaryKey(column.id.entry, add);
       }
+    }
+    for (const uint32_t entry : wanted_) {
+      if (std::find(tables.begin(), tables.end(), entry) != tables.end()) continue;
+      tables.push_back(entry);
+      AddPrimaryKey(entry, add);
     }
     KeyClosure closure = CloseKeys(index_, tables, visible_);
     for (const uint32_t entry : closure.entries) {
@@ -121,15 +126,17 @@ class Selector {
   const LinkIndex& index_;
   const Ranking& ranking_;
   const std::function<bool(ColumnId)>& visible_;
+  const std::vector<uint32_t>& wanted_;
   absl::flat_hash_map<uint64_t, int> ranked_;
 };
 
 }  // namespace
 
 ColumnSelection SelectColumns(const LinkIndex& index, const Ranking& ranking, size_t limit,
-                              const std::function<bool(ColumnId)>& visible) {
-  if (ranking.columns.empty()) return {};
-  const Selector selector(index, ranking, visible);
+                              const std::function<bool(ColumnId)>& visible,
+                              const std::vector<uint32_t>& tables) {
+  const Selector selector(index, ranking, visible, tables);
+  if (ranking.columns.empty()) return selector.Select(0);
   size_t high = std::min(ranking.columns.size(), std::max<size_t>(limit, 1));
   while (high > 1 && ranking.columns[high - 1].score < kLeastShare * ranking.columns[0].score) {
     --high;

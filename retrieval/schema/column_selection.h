@@ -28,9 +28,11 @@ struct ColumnSelection {
 
 // As many of the best columns as leave room for the primary keys of their tables and for both ends
 // of every join (key_closure.h), so that no more than `limit` are kept (but one and its keys always
-// are). Stops earlier where scores have become small beside the best.
+// are). Stops earlier where scores have become small beside the best. The keys of `tables`, entries
+// none of which stands there twice, and the joins between them are kept whatever scores.
 ColumnSelection SelectColumns(const LinkIndex& index, const Ranking& ranking, size_t limit,
-                              const std::function<bool(ColumnId)>& visible);
+                              const std::function<bool(ColumnId)>& visible,
+                              const std::vector<uint32_t>& tables = {});
 
 }  // namespace octogate::schema
 

@@ -53,7 +53,9 @@ class Linking {
     result_.timings.search_us = MicrosecondsSince(start);
     if (!TryFull()) {
       const auto select = Clock::now();
-      const ColumnSelection selection = ranking_.columns.empty() ? Fallback() : Focused();
+      const ColumnSelection selection = !request_.tables.empty()   ? OfTables()
+                                        : ranking_.columns.empty() ? Fallback()
+                                                                   : Focused();
       Take(selection);
       result_.timings.select_us = MicrosecondsSince(select);
       Render();
@@ -75,11 +77,49 @@ class Linking {
     return visible_.everything ? *catalog_.entries()[entry] : visible_.tables[entry]->table;
   }
 
+  size_t ColumnLimit() const {
+    if (request_.max_columns > 0) return request_.max_columns;
+    return request_.recall == Recall::kMinimal ? kMinimalColumns : kConservativeColumns;
+  }
+
   ColumnSelection Focused() const {
-    size_t limit = request_.max_columns;
-    if (limit == 0)
-      limit = request_.recall == Recall::kMinimal ? kMinimalColumns : kConservativeColumns;
-    return SelectColumns(index_, ranking_, limit, [this](ColumnId id) { return Sees(id); });
+    return SelectColumns(index_, ranking_, ColumnLimit(), [this](ColumnId id) { return Sees(id); });
+  }
+
+  // What scores in the request's tables, and then their other columns, one of each in turn.
+  ColumnSelection OfTables() {
+    std::vector<uint32_t> tables;
+    for (const uint32_t entry : request_.tables) {
+      if (visible_.everything || visible_.tables[entry] != nullptr) tables.push_back(entry);
+    }
+    const absl::flat_hash_set<uint32_t> wanted(tables.begin(), tables.end());
+    Ranking own;
+    std::vector<int> places;  // in the whole ranking
+    for (size_t i = 0; i < ranking_.columns.size(); ++i) {
+      if (!wanted.contains(ranking_.columns[i].id.entry)) continue;
+      own.columns.push_back(ranking_.columns[i]);
+      places.push_back(static_cast<int>(i));
+    }
+    const size_t limit = ColumnLimit();
+    ColumnSelection selection = SelectColumns(
+        index_, own, limit, [this](ColumnId id) { return Sees(id); }, tables);
+    absl::flat_hash_set<uint64_t> kept;
+    for (SelectedColumn& column : selection.columns) {
+      if (column.ranked >= 0) column.ranked = places[static_cast<size_t>(column.ranked)];
+      kept.insert(Key(column.id));
+    }
+    for (uint32_t c = 0, left = 1; left > 0; ++c) {
+      left = 0;
+      for (const uint32_t entry : tables) {
+        if (c >= catalog_.entries()[entry]->columns.size()) continue;
+        ++left;
+        if (selection.columns.size() >= limit) return selection;
+        if (!Sees({entry, c}) || !kept.insert(Key({entry, c})).second) continue;
+        selection.columns.push_back(
+            {.id = {entry, c}, .reason = LinkReason::kForced, .ranked = -1});
+      }
+    }
+    return selection;
   }
 
   // Nothing matched: the first columns, as many as would be chosen otherwise.
@@ -120,7 +160,8 @@ class Linking {
     Take(all);
     SchemaText text = RenderWithin(texts_, joins_, request_.style, SIZE_MAX, options_.count_tokens);
     result_.tokens.full = text.tokens;
-    if (request_.mode == LinkMode::kAuto && text.tokens <= request_.token_budget) {
+    if (request_.mode == LinkMode::kAuto && request_.tables.empty() &&
+        text.tokens <= request_.token_budget) {
       result_.mode = LinkResult::kFull;
       Finish(std::move(text));
       return true;
@@ -326,6 +367,18 @@ absl::StatusOr<LinkResult> Link(const LinkIndex& index, const Visibility& visibl
     if (const size_t bad = FindInvalidUtf8(*text); bad != std::string_view::npos) {
       return absl::InvalidArgumentError(
           absl::StrCat("the question or its evidence is not valid UTF-8 at byte ", bad));
+    }
+  }
+  if (request.tables.size() > kMaxLinkedTables) {
+    return absl::InvalidArgumentError(absl::StrCat("the link is limited to ", request.tables.size(),
+                                                   " tables; at most ", kMaxLinkedTables,
+                                                   " may be named"));
+  }
+  absl::flat_hash_set<uint32_t> tables;
+  for (const uint32_t entry : request.tables) {
+    if (entry >= index.catalog().entries().size() || !tables.insert(entry).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the link is limited to table ", entry, ", which is not there or repeated"));
     }
   }
   const Catalog* const vectors = options.dense == nullptr ? nullptr : options.dense->catalog();

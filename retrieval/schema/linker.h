@@ -64,7 +64,12 @@ struct LinkRequest {
   size_t max_columns = 0;  // kept, keys included; 0: as `recall` says
   RenderStyle style = RenderStyle::kDdl;
   size_t max_dropped = 20;
+  // Entries of the catalog, at most kMaxLinkedTables, each once: only their columns are kept, and
+  // keys of tables that join them; where there is room, all of their columns. Each that is visible
+  // is kept, whatever matches, as far as the text has room. Empty: all entries.
+  std::vector<uint32_t> tables;
 };
+inline constexpr size_t kMaxLinkedTables = 64;
 
 // How many tokens a text has. Where null, a token is four bytes.
 using CountTokens = std::function<size_t(std::string_view)>;
@@ -143,7 +148,8 @@ struct LinkResult {
   std::vector<std::string> allowed_identifiers;
 };
 
-// INVALID_ARGUMENT for a question that is empty, not UTF-8 or longer than 64 KiB;
+// INVALID_ARGUMENT for a question that is empty, not UTF-8 or longer than 64 KiB, and for tables
+// that are not there, too many or repeated;
 // FAILED_PRECONDITION for vectors of another catalog than that of `index`.
 absl::StatusOr<LinkResult> Link(const LinkIndex& index, const Visibility& visible,
                                 const LinkRequest& request, const LinkOptions& options = {});

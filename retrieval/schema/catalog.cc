@@ -312,10 +312,16 @@ void Catalog::ResolveKeys() {
                          .kind = KeyKind::kDeclared,
                          .group = 0});
       }
+      // A key of a table to itself may have a column that refers to itself, as that of the tenant
+      // in (tenant, parent) to (tenant, id): part of its join, but no join alone.
+      if (std::all_of(edges.begin(), edges.end(),
+                      [](const KeyEdge& edge) { return edge.from == edge.to; })) {
+        continue;
+      }
       if (edges.size() > 1) ++group;
       for (KeyEdge& edge : edges) {
         edge.group = edges.size() > 1 ? group : 0;
-        if (edge.from != edge.to) edges_.push_back(edge);
+        edges_.push_back(edge);
         if (edge.group == 0) continue;
         std::vector<ColumnId>& columns =
             composite_keys_[{edge.from.entry, edge.to.entry, edge.group}];

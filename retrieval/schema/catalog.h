@@ -78,7 +78,8 @@ struct ColumnId {
 
 enum class KeyKind { kDeclared, kInferred };
 
-// `from` refers to `to`. Keys of several columns are several edges with one group.
+// `from` refers to `to`, which may be the same column where a key of several refers to its own
+// table. Keys of several columns are several edges with one group.
 struct KeyEdge {
   ColumnId from;
   ColumnId to;

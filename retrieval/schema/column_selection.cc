@@ -66,6 +66,16 @@ class Selector {
       add(key.to, LinkReason::kClosure);
       selection.edges.push_back(edge);
     }
+    // Keys of a table to itself are worth telling, but no column more.
+    const auto is_kept = [&](ColumnId id) { return kept.contains(Key(id)); };
+    for (const uint32_t entry : closure.entries) {
+      for (const uint32_t edge : index_.EdgesAt(entry)) {
+        const KeyEdge& key = index_.catalog().edges()[edge];
+        if (key.from.entry == key.to.entry && index_.catalog().IsUsable(key, is_kept)) {
+          selection.edges.push_back(edge);
+        }
+      }
+    }
     selection.disconnected = std::move(closure.disconnected);
     return selection;
   }

@@ -337,6 +337,34 @@ TEST(Linker, KeysThatShareAColumnAreEachWholeOrNotShown) {
   }
 }
 
+TEST(Linker, AKeyOfATableToItselfIsShownWithAllOfItsPairs) {
+  Schema schema{.name = "firm"};
+  schema.tables.push_back(
+      {.name = "employees",
+       .columns = {{.name = "company", .type = "integer", .primary_key = true},
+                   {.name = "id", .type = "integer", .primary_key = true},
+                   {.name = "manager", .type = "integer"},
+                   {.name = "wage", .type = "integer"}},
+       .foreign_keys = {{{"company", "manager"}, "employees", {"company", "id"}},
+                        {{"company", "id"}, "employees", {"company", "id"}}}});
+  const auto index = LinkIndex::Build(MakeCatalog(schema));
+  LinkRequest request{.question = "company and manager of all employees"};
+  for (const LinkMode mode : {LinkMode::kAuto, LinkMode::kFocused}) {
+    request.mode = mode;
+    std::vector<std::string> joins;
+    for (const Join& join : LinkOrDie(*index, request).joins) {
+      joins.push_back(absl::StrCat(join.left, "=", join.right));
+    }
+    // The second key says nothing: every row is its own.
+    EXPECT_THAT(joins, ::testing::UnorderedElementsAre("employees.company=employees.company",
+                                                       "employees.manager=employees.id"));
+  }
+  // Without a column of the key there is no half of it.
+  const LinkResult part =
+      LinkOrDie(*index, request, {.columns = {{"employees", {"company", "manager", "wage"}}}});
+  EXPECT_THAT(part.joins, IsEmpty());
+}
+
 TEST(Linker, NeverShowsValuesOfSensitiveColumns) {
   const auto index = LinkIndex::Build(MakeCatalog(Shop()));
   for (const LinkMode mode : {LinkMode::kAuto, LinkMode::kFocused}) {

@@ -1,7 +1,6 @@
 #include "gateway/query.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/random/random.h"
@@ -156,15 +155,15 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   } else if (node->node->has_tool()) {
     EmitNodeEntered("");
     RunTool();
-  } else if (node->node->has_retriever()) {
-    EmitNodeEntered("");
-    RunRetriever();
   } else if (node->node->has_sql()) {
     EmitNodeEntered("");
     RunSql();
   } else if (const std::string why = budget_.WhyNot(*next->node, step_->input.size());
              !why.empty()) {
     LeaveNode(absl::ResourceExhaustedError(absl::StrCat("not begun: ", why)));
+  } else if (node->node->has_retriever()) {
+    EmitNodeEntered("");
+    RunRetriever();
   } else if (node->node->has_vote() || node->node->has_verify()) {
     EmitNodeEntered("");
     RunJudging();

@@ -14,9 +14,12 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gateway/catalog/link_messages.h"
+#include "gateway/catalog/linking.h"
+#include "gateway/catalog/table_choice.h"
 #include "gateway/drain_list.h"
 #include "gateway/graph_state.h"
 #include "gateway/judging/judged_answer.h"
+#include "gateway/judging/member_call.h"
 #include "gateway/metrics.h"
 #include "gateway/model_client.h"
 #include "gateway/query_budget.h"
@@ -120,8 +123,13 @@ class Query : public std::enable_shared_from_this<Query> {
   // has been stopped before. Both may use the query and its present step.
   void RunOn(workers::BlockingPool* threads, std::function<std::function<void()>()> work);
   void RunRetriever();
-  void RunSql();
+  // Has the retriever's table node choose among the link's tables, and links those alone.
+  void AskForTables(const std::shared_ptr<const QuestionLink>& question,
+                    v1::LinkSchemaResponse link, const TablePrompt& prompt);
+  void OnTables(const std::shared_ptr<const QuestionLink>& question, v1::LinkSchemaResponse link,
+                int shown, const MemberAnswer& answer);
   void OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link);
+  void RunSql();
   // The present step's answer, which comes all at once.
   void AnswerWhole(std::string output);
   void RunModel();
@@ -133,6 +141,8 @@ class Query : public std::enable_shared_from_this<Query> {
   JudgingContext JudgingContextOf() const;
   JudgedCallback JudgedCallbackOf();
   void OnJudged(JudgedAnswer answer);
+  // Says how the present node has come to what it goes on with.
+  void EmitJudged(v1::Judged judged);
 
   // The present step has ended: takes an edge, or ends the query.
   void LeaveNode(const absl::Status& status);

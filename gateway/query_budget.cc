@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "gateway/catalog/table_choice.h"
 #include "router/node_bounds.h"
 
 namespace octogate::gateway {
@@ -57,8 +58,13 @@ std::string QueryBudget::WhyNot(const v1::Node& node, size_t input_bytes) const 
                         max_calls_ - calls_, " of ", max_calls_, " are left (maxCalls)");
   }
   if (!bounds_cost()) return "";
-  const int64_t tokens = conversation_bytes_ + static_cast<int64_t>(input_bytes) +
-                         static_cast<int64_t>(node.model().system().size()) + 2 * kTemplateTokens;
+  int64_t tokens = conversation_bytes_ + static_cast<int64_t>(input_bytes) +
+                   static_cast<int64_t>(node.model().system().size()) + 2 * kTemplateTokens;
+  if (node.has_retriever()) {
+    const v1::Node* const asked = router::FindNode(*graph_, node.retriever().table_node());
+    tokens += kMaxTablePromptBytes;
+    if (asked != nullptr) tokens += static_cast<int64_t>(asked->model().system().size());
+  }
   const double cost = router::MostCost(*graph_, node, tokens);
   if (cost <= max_cost_ - cost_) return "";
   return absl::StrFormat("it may cost %.6g, and %.6g of %.6g is left (maxCost)", cost,

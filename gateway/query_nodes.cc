@@ -1,10 +1,10 @@
-// How a query runs each kind of node; what comes before and after is query.cc's.
+// How a query runs each kind of node but retrievers, which are query_retriever.cc's; what comes
+// before and after is query.cc's.
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "gateway/catalog/linking.h"
 #include "gateway/catalog/sql_run.h"
 #include "gateway/choice/choice_call.h"
 #include "gateway/choice/choice_decision.h"
@@ -131,40 +131,6 @@ void Query::OnToolOutput(absl::StatusOr<std::string> output) {
   LeaveNode(absl::OkStatus());
 }
 
-void Query::RunRetriever() {
-  step_->cancellation = std::make_shared<Cancellation>();
-  RunOn(environment_.link_threads,
-        [this, catalog = step_->node->catalog,
-         request = RetrieverRequest(step_->node->node->retriever(), step_->input),
-         context = router::CallContext{.deadline = deadline_,
-                                       .cancellation = step_->cancellation,
-                                       .tenant = request_.tenant()}] {
-          return [this, link = LinkCatalog(*catalog, request, context)] { OnLinked(link); };
-        });
-}
-
-void Query::OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link) {
-  const absl::Status status = stopped_.ok() ? link.status() : stopped_;
-  environment_.metrics->OnLink(status.code(), absl::Now() - step_->entered);
-  if (!status.ok()) {
-    LeaveNode(status);
-    return;
-  }
-  const std::string& name = step_->node->node->name();
-  links_[name] = AllowedIn(*link);
-  std::string text = std::move(*link->mutable_rendered());
-  link->clear_rendered();
-  if (AllEvents() || recorder_ != nullptr) {
-    v1::GenerateResponse event;
-    event.mutable_linked()->set_node(name);
-    *event.mutable_linked()->mutable_link() = *std::move(link);
-    Record(event);
-    if (AllEvents()) Send(event);
-  }
-  AnswerWhole(std::move(text));
-  LeaveNode(absl::OkStatus());
-}
-
 void Query::RunSql() {
   step_->cancellation = std::make_shared<Cancellation>();
   RunOn(environment_.sql_threads, [this, node = step_->node, input = step_->input,
@@ -258,13 +224,7 @@ void Query::OnJudged(JudgedAnswer answer) {
         1, router::CostOf(*graph_->FindNode(ballot.node())->node, ballot.usage().prompt_tokens(),
                           ballot.usage().completion_tokens()));
   }
-  if (AllEvents() || recorder_ != nullptr) {
-    v1::GenerateResponse event;
-    *event.mutable_judged() = std::move(answer.event);
-    event.mutable_judged()->set_node(step_->node->node->name());
-    Record(event);
-    if (AllEvents()) Send(event);
-  }
+  EmitJudged(std::move(answer.event));
   if (!stopped_.ok()) answer.status = stopped_;
   const v1::Node& node = *step_->node->node;
   environment_.metrics->OnJudged(node.has_choice() ? Metrics::Judging::kChoice
@@ -273,6 +233,15 @@ void Query::OnJudged(JudgedAnswer answer) {
                                  answer.status);
   if (answer.status.ok()) AnswerWhole(std::move(answer.text));
   LeaveNode(answer.status);
+}
+
+void Query::EmitJudged(v1::Judged judged) {
+  if (!AllEvents() && recorder_ == nullptr) return;
+  v1::GenerateResponse event;
+  *event.mutable_judged() = std::move(judged);
+  event.mutable_judged()->set_node(step_->node->node->name());
+  Record(event);
+  if (AllEvents()) Send(event);
 }
 
 void Query::RunModel() {

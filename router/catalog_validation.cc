@@ -24,7 +24,7 @@ class Checker {
     for (int i = 0; i < spec_.nodes_size(); ++i) {
       const v1::Node& node = spec_.nodes(i);
       const std::string path = absl::StrCat("spec.nodes[", i, "]");
-      if (node.has_retriever()) Find(path + ".retriever.catalog", node.retriever().catalog());
+      if (node.has_retriever()) CheckRetriever(path + ".retriever", node.retriever());
       if (node.has_sql()) CheckSql(path + ".sql.catalog", node.sql().catalog());
       if (node.model().grammar().has_sql()) {
         CheckGrammar(path + ".model.grammar.sql", node.model().grammar().sql());
@@ -90,6 +90,29 @@ class Checker {
     Problem(std::move(path), absl::StrCat("there is no catalog ", Quoted(name),
                                           Suggest(name, std::move(known), "catalogs")));
     return nullptr;
+  }
+
+  void CheckRetriever(const std::string& path, const v1::RetrieverNode& retriever) {
+    Find(path + ".catalog", retriever.catalog());
+    const std::string& name = retriever.table_node();
+    if (name.empty()) return;
+    const v1::Node* const node = FindNode(graph_, name);
+    if (node == nullptr) {
+      std::vector<std::string> known;
+      for (const v1::Node& candidate : spec_.nodes()) {
+        if (candidate.has_model()) known.push_back(candidate.name());
+      }
+      Problem(path + ".table_node", absl::StrCat("there is no node ", Quoted(name),
+                                                 Suggest(name, std::move(known), "model nodes")));
+    } else if (!node->has_model() && !node->has_replay()) {
+      Problem(path + ".table_node",
+              absl::StrCat("the node ", Quoted(name), " must be a model or replay node"));
+    } else if (node->model().grammar().has_sql()) {
+      // Its names would be those of a link that is not made yet.
+      Problem(path + ".table_node", absl::StrCat("the node ", Quoted(name),
+                                                 " writes SQL by its grammar, and is to write ",
+                                                 "names of tables; name a node without 'sql'"));
+    }
   }
 
   void CheckSql(const std::string& path, const std::string& name) {

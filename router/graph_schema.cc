@@ -81,6 +81,7 @@ constexpr std::array kRules = {
     FieldRule{.field = "SqlGrammar.retriever", .form = TextForm::kNodeName},
     FieldRule{.field = "SqlGrammar.catalog", .form = TextForm::kModelName},
     FieldRule{.field = "RetrieverNode.catalog", .required = true, .form = TextForm::kModelName},
+    FieldRule{.field = "RetrieverNode.table_node", .form = TextForm::kNodeName},
     FieldRule{.field = "LinkSettings.token_budget", .min = 64, .max = 1'000'000},
     FieldRule{.field = "LinkSettings.max_columns", .min = 1, .max = 8192},
     FieldRule{.field = "SqlNode.catalog", .required = true, .form = TextForm::kModelName},

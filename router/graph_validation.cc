@@ -72,10 +72,11 @@ class Validator {
   }
   bool Full() const { return problems_.size() >= kMaxProblems; }
 
-  // The nodes that a vote, a verifier or a choice asks itself, or hands over to.
+  // The nodes that a vote, a verifier, a retriever or a choice asks itself, or hands over to.
   static std::vector<std::string> InnerNodes(const v1::Node& node) {
     if (node.has_choice()) return {node.choice().members().begin(), node.choice().members().end()};
     if (node.has_verify()) return {node.verify().answer(), node.verify().judge()};
+    if (!node.retriever().table_node().empty()) return {node.retriever().table_node()};
     return {node.vote().members().begin(), node.vote().members().end()};
   }
 

@@ -267,6 +267,8 @@ int MostCalls(const v1::Graph& graph, const v1::Node& node) {
     }
     case v1::Node::kChoice:
       return HandsOver(node) ? 0 : std::min(2, node.choice().members_size());
+    case v1::Node::kRetriever:
+      return Inner(graph, node.retriever().table_node(), false) == nullptr ? 0 : 1;
     default:
       return 0;
   }
@@ -282,6 +284,8 @@ int LeastCalls(const v1::Graph& graph, const v1::Node& node) {
     }
     case v1::Node::kChoice:
       return HandsOver(node) ? 0 : 1;
+    case v1::Node::kRetriever:
+      return 0;  // One table is no choice.
     default:
       return MostCalls(graph, node);
   }
@@ -328,6 +332,10 @@ double MostCost(const v1::Graph& graph, const v1::Node& node, int64_t input_toke
         first = std::max(first, cost);
       }
       return first + second;
+    }
+    case v1::Node::kRetriever: {
+      const v1::Node* const asked = Inner(graph, node.retriever().table_node(), false);
+      return asked == nullptr ? 0 : MostCost(graph, *asked, input_tokens);
     }
     default:
       return 0;

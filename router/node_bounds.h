@@ -14,10 +14,9 @@ namespace octogate::router {
 // The node of that name, or null. Linear in the number of nodes.
 const v1::Node* FindNode(const v1::Graph& graph, std::string_view name);
 
-// Calls of models and recordings that the node makes by itself; a router, a tool and a choice of
-// one call make none. The
-// least are those of a run in which everything succeeds as early as it can. A name that refers to
-// no node counts as none.
+// Calls of models and recordings that the node makes by itself; a router, a tool, a choice of one
+// call and a retriever without table_node make none. The least are those of a run in which
+// everything succeeds as early as it can. A name that refers to no node counts as none.
 int MostCalls(const v1::Graph& graph, const v1::Node& node);
 int LeastCalls(const v1::Graph& graph, const v1::Node& node);
 

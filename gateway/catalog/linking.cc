@@ -1,6 +1,5 @@
 #include "gateway/catalog/linking.h"
 
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -41,40 +40,53 @@ absl::StatusOr<schema::DenseQuery> EmbedQuestion(const CatalogSnapshot& snapshot
 
 }  // namespace
 
-absl::StatusOr<v1::LinkSchemaResponse> LinkCatalog(const CatalogHandle& catalog,
-                                                   const v1::LinkSchemaRequest& request,
-                                                   const router::CallContext& context) {
+absl::StatusOr<std::shared_ptr<const QuestionLink>> QuestionLink::Make(
+    const CatalogHandle& catalog, v1::LinkSchemaRequest request,
+    const router::CallContext& context) {
   if (context.cancellation != nullptr && context.cancellation->IsCancelled()) {
     return absl::CancelledError("the client has cancelled the link");
   }
   if (absl::Now() >= context.deadline) {
     return absl::DeadlineExceededError("the time was over before the link began");
   }
-  const std::shared_ptr<const CatalogSnapshot> snapshot = catalog.snapshot();
-  const auto annotated = [&](const absl::Status& status) {
-    return Annotate(status, absl::StrCat("catalog ", Quoted(catalog.spec().name())));
-  };
-  const absl::StatusOr<const schema::Visibility*> visible =
-      catalog.VisibleTo(*snapshot, context.tenant);
-  if (!visible.ok()) return annotated(visible.status());
-  schema::LinkRequest link = LinkRequestOf(request.settings());
-  link.question = request.question();
-  link.evidence = request.evidence();
-  if (request.has_max_dropped()) link.max_dropped = static_cast<size_t>(request.max_dropped());
-  schema::LinkOptions options;
-  std::optional<schema::DenseQuery> dense;
+  std::shared_ptr<QuestionLink> link(new QuestionLink);
+  link->catalog_ = absl::StrCat("catalog ", Quoted(catalog.spec().name()));
+  link->snapshot_ = catalog.snapshot();
+  const auto visible = catalog.VisibleTo(*link->snapshot_, context.tenant);
+  if (!visible.ok()) return Annotate(visible.status(), link->catalog_);
+  link->visible_ = *visible;
   const size_t bytes = request.question().size();
-  if (snapshot->dense != nullptr && bytes > 0 && bytes <= kMaxQuestionBytes) {
-    absl::StatusOr<schema::DenseQuery> query = EmbedQuestion(*snapshot, request, context);
-    if (!query.ok()) return annotated(query.status());
-    options.dense = &dense.emplace(*std::move(query));
+  if (link->snapshot_->dense != nullptr && bytes > 0 && bytes <= kMaxQuestionBytes) {
+    absl::StatusOr<schema::DenseQuery> query = EmbedQuestion(*link->snapshot_, request, context);
+    if (!query.ok()) return Annotate(query.status(), link->catalog_);
+    link->dense_.emplace(*std::move(query));
   }
+  link->request_ = std::move(request);
+  return link;
+}
+
+absl::StatusOr<v1::LinkSchemaResponse> QuestionLink::Link(std::vector<uint32_t> tables) const {
+  schema::LinkRequest link = LinkRequestOf(request_.settings());
+  link.question = request_.question();
+  link.evidence = request_.evidence();
+  link.tables = std::move(tables);
+  if (request_.has_max_dropped()) link.max_dropped = static_cast<size_t>(request_.max_dropped());
+  schema::LinkOptions options;
+  if (dense_.has_value()) options.dense = &*dense_;
   absl::StatusOr<schema::LinkResult> result =
-      schema::Link(*snapshot->index, **visible, link, options);
-  if (!result.ok()) return annotated(result.status());
+      schema::Link(*snapshot_->index, *visible_, link, options);
+  if (!result.ok()) return Annotate(result.status(), catalog_);
   v1::LinkSchemaResponse response = LinkMessage(*std::move(result));
-  response.set_source_changed(snapshot->SourceChanged());
+  response.set_source_changed(snapshot_->SourceChanged());
   return response;
+}
+
+absl::StatusOr<v1::LinkSchemaResponse> LinkCatalog(const CatalogHandle& catalog,
+                                                   const v1::LinkSchemaRequest& request,
+                                                   const router::CallContext& context) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const QuestionLink> link,
+                            QuestionLink::Make(catalog, request, context));
+  return link->Link();
 }
 
 v1::LinkSchemaRequest RetrieverRequest(const v1::RetrieverNode& node, const std::string& input) {

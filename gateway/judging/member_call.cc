@@ -6,10 +6,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/strings.h"
+#include "common/utf8.h"
 #include "gateway/node_generation.h"
 
 namespace octogate::gateway {
 namespace {
+
+constexpr size_t kMaxEventBytes = 256;
 
 class MemberCall final : public ModelCall, public std::enable_shared_from_this<MemberCall> {
  public:
@@ -99,6 +103,18 @@ class MemberCall final : public ModelCall, public std::enable_shared_from_this<M
 };
 
 }  // namespace
+
+v1::Ballot BallotOf(const NodeRuntime& node, const MemberAnswer& answer) {
+  v1::Ballot ballot;
+  ballot.set_node(node.node->name());
+  ballot.set_code(static_cast<int>(answer.status.code()));
+  ballot.set_error(SanitizeUtf8(ToStd(answer.status.message()), kMaxEventBytes));
+  ballot.set_answer(SanitizeUtf8(answer.text, kMaxEventBytes));
+  ballot.set_confidence(answer.measures.mean());
+  *ballot.mutable_usage() = answer.usage;
+  ballot.set_duration_us(absl::ToInt64Microseconds(answer.duration));
+  return ballot;
+}
 
 std::shared_ptr<ModelCall> StartMemberCall(const NodeRuntime& node,
                                            std::shared_ptr<const v1::WorkerGenerateRequest> request,

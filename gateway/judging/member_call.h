@@ -12,6 +12,7 @@
 #include "gateway/graph_state.h"
 #include "gateway/judging/answer_measures.h"
 #include "gateway/model_client.h"
+#include "octogate/v1/gateway.pb.h"
 #include "octogate/v1/worker.pb.h"
 
 namespace octogate::gateway {
@@ -29,6 +30,9 @@ struct MemberAnswer {
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
   absl::Duration duration;
 };
+
+// What events say of the call: node, error, beginning of the answer, confidence, usage and time.
+v1::Ballot BallotOf(const NodeRuntime& node, const MemberAnswer& answer);
 
 // `node` is a model or replay node. A longer answer than kMaxMemberAnswerBytes ends the call with
 // RESOURCE_EXHAUSTED. `on_done` comes once, possibly before the function returns, on any thread,

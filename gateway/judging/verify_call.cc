@@ -158,15 +158,8 @@ class VerifyCall final : public ModelCall, public std::enable_shared_from_this<V
                                         answer.usage.completion_tokens());
     result_.usage.set_cached_tokens(result_.usage.cached_tokens() + answer.usage.cached_tokens());
     v1::Ballot& ballot = *result_.event.add_ballots();
-    ballot.set_node(node.node->name());
-    ballot.set_code(static_cast<int>(answer.status.code()));
-    const absl::string_view error = answer.status.message();
-    ballot.set_error(SanitizeUtf8({error.data(), error.size()}, kMaxEventBytes));
-    ballot.set_answer(SanitizeUtf8(answer.text, kMaxEventBytes));
+    ballot = BallotOf(node, answer);
     ballot.set_counted(true);
-    ballot.set_confidence(answer.measures.mean());
-    *ballot.mutable_usage() = answer.usage;
-    ballot.set_duration_us(absl::ToInt64Microseconds(answer.duration));
   }
 
   void Finish() {

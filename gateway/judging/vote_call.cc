@@ -170,20 +170,14 @@ class VoteCall final : public ModelCall, public std::enable_shared_from_this<Vot
   }
 
   void AddEvent(const RunningBallot& ballot, bool counted, v1::Judged* event) const {
-    v1::Ballot& entry = *event->add_ballots();
-    entry.set_node(ballot.node->node->name());
-    entry.set_sample(ballot.sample);
     const MemberAnswer& answer = ballot.answer;
-    entry.set_code(static_cast<int>(answer.status.code()));
-    const absl::string_view error = answer.status.message();
-    entry.set_error(SanitizeUtf8({error.data(), error.size()}, kMaxEventBytes));
-    if (answer.status.ok()) {
-      entry.set_answer(SanitizeUtf8(NormalizeAnswer(answer.text, vote_.same()), kMaxEventBytes));
-    }
+    v1::Ballot& entry = *event->add_ballots();
+    entry = BallotOf(*ballot.node, answer);
+    entry.set_sample(ballot.sample);
+    entry.set_answer(answer.status.ok()
+                         ? SanitizeUtf8(NormalizeAnswer(answer.text, vote_.same()), kMaxEventBytes)
+                         : "");
     entry.set_counted(counted);
-    entry.set_confidence(answer.measures.mean());
-    *entry.mutable_usage() = answer.usage;
-    entry.set_duration_us(absl::ToInt64Microseconds(answer.duration));
   }
 
   const v1::VoteNode& vote_;

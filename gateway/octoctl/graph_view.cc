@@ -55,7 +55,10 @@ std::string Summary(const Node& node) {
     case Node::kTool:
       return "tool " + node.tool().tool();
     case Node::kRetriever:
-      return "links of " + node.retriever().catalog();
+      return "links of " + node.retriever().catalog() +
+             (node.retriever().table_node().empty()
+                  ? ""
+                  : ", tables chosen by " + node.retriever().table_node());
     case Node::kSql:
       return (node.sql().check_only() ? "check of SQL on " : "SQL on ") + node.sql().catalog();
     case Node::kReplay:
@@ -130,6 +133,9 @@ class TextTree {
     }
     for (const std::string& member : node.choice().members()) {
       branches.push_back({member, "may be chosen"});
+    }
+    if (!node.retriever().table_node().empty()) {
+      branches.push_back({node.retriever().table_node(), "chooses tables"});
     }
     if (node.has_verify()) {
       branches.push_back({node.verify().answer(), "answers"});

@@ -143,6 +143,10 @@ ExitStatus DescribeNode(Connection& connection, const std::string& name, Format 
     line("Calls", choice.max_calls() > 1 ? "up to 2" : "1");
     if (!choice.outcomes().empty()) line("Outcomes", choice.outcomes());
   }
+  if (node.has_retriever()) {
+    line("Catalog", node.retriever().catalog());
+    if (!node.retriever().table_node().empty()) line("Tables", node.retriever().table_node());
+  }
   if (node.has_verify()) {
     line("Answer", node.verify().answer());
     line("Judge", node.verify().judge());

@@ -41,10 +41,10 @@ StubScript ParseScript(const std::string& query, StubScript script) {
 // The messages of one answer.
 class StubWorker::Answer {
  public:
-  Answer(const StubWorker& worker, const v1::WorkerGenerateRequest& request) {
+  Answer(StubWorker& worker, const v1::WorkerGenerateRequest& request) {
     const auto& messages = request.prompt().conversation().messages();
     const std::string query = messages.empty() ? "" : messages[messages.size() - 1].content();
-    script_ = ParseScript(query, worker.options_.defaults);
+    script_ = ParseScript(query, worker.Begin(request));
     if (script_.echo) {
       const bool has_system = !messages.empty() && messages[0].role() == "system";
       script_.text = (has_system ? messages[0].content() : "") + "|" + query;
@@ -247,7 +247,14 @@ class StubWorker::SessionCall final : public workers::SessionBackend::Call,
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-StubWorker::StubWorker(const StubWorkerOptions& options) : options_(options) {
+StubScript StubWorker::Begin(const v1::WorkerGenerateRequest& request) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  last_request_ = request;
+  return defaults_;
+}
+
+StubWorker::StubWorker(const StubWorkerOptions& options)
+    : options_(options), defaults_(options.defaults) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(this);

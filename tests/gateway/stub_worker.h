@@ -20,6 +20,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "octogate/v1/worker.grpc.pb.h"
@@ -61,6 +62,17 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
   // Info says so from now on; Generate is UNAVAILABLE.
   void SetDraining(bool draining) { draining_ = draining; }
 
+  // Of the last generation: the messages of its conversation, and whose it was.
+  v1::WorkerGenerateRequest last_request() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return last_request_;
+  }
+  // What queries without a script are answered with from now on.
+  void SetDefaults(const StubScript& script) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    defaults_ = script;
+  }
+
   int sessions() const { return sessions_; }
   int started() const { return started_; }      // generations, of sessions or not
   int cancelled() const { return cancelled_; }  // of these, by their client or deadline
@@ -89,7 +101,13 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
                                                  absl::Time deadline, OnMessage on_message,
                                                  OnDone on_done) override;
 
+  // Notes that a generation has begun, and says what it answers by default.
+  StubScript Begin(const v1::WorkerGenerateRequest& request);
+
   const StubWorkerOptions options_;
+  mutable std::mutex mutex_;
+  StubScript defaults_;                     // guarded by mutex_
+  v1::WorkerGenerateRequest last_request_;  // guarded by mutex_
   std::atomic<bool> draining_{false};
   std::atomic<int> sessions_{0};
   std::atomic<int> started_{0};

@@ -94,6 +94,14 @@ TEST(CatalogValidationTest, SaysWhatIsWrongAndWhere) {
   const struct {
     std::string_view from, to, error;
   } cases[] = {
+      {"catalog: shop, settings", "catalog: shop, tableNode: writ, settings",
+       "there is no node 'writ'; did you mean 'write'?"},
+      {"catalog: shop, settings", "catalog: shop, tableNode: run, settings",
+       "the node 'run' must be a model or replay node"},
+      {"catalog: shop, settings", "catalog: shop, tableNode: link, settings",
+       "the node 'link' must be a model or replay node"},
+      {"catalog: shop, settings", "catalog: shop, tableNode: write, settings",
+       "the node 'write' writes SQL by its grammar"},
       {"catalog: shop, settings", "catalog: shpo, settings",
        "there is no catalog 'shpo'; did you mean 'shop'?"},
       {"name: bench, spider", "name: shop, spider", "a second catalog 'shop'"},
@@ -120,6 +128,23 @@ TEST(CatalogValidationTest, SaysWhatIsWrongAndWhere) {
       {"{link.output}", "{lnk.output}", "there is no node 'lnk'; did you mean 'link'?"},
   };
   for (const auto& c : cases) EXPECT_THAT(ErrorsWith(c.from, c.to), HasSubstr(c.error)) << c.to;
+}
+
+TEST(CatalogValidationTest, ARetrieversTableNodeIsReachedThroughIt) {
+  const auto manifest = ParseGraphManifest(
+      absl::StrReplaceAll(kGood,
+                          {{"catalog: shop, settings", "catalog: shop, tableNode: t, settings"},
+                           {"  edges:", "    - {name: t, model: {model: coder}}\n  edges:"}}),
+      "g");
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_THAT(manifest->warnings, IsEmpty());
+  EXPECT_EQ(manifest->graph.spec().nodes(0).retriever().table_node(), "t");
+  const auto alone = ParseGraphManifest(
+      absl::StrReplaceAll(kGood,
+                          {{"  edges:", "    - {name: t, model: {model: coder}}\n  edges:"}}),
+      "g");
+  EXPECT_THAT(std::string(alone.status().message()), HasSubstr("t"));
+  EXPECT_FALSE(alone.ok());
 }
 
 TEST(CatalogValidationTest, AnUnusedCatalogIsAWarning) {

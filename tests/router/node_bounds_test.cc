@@ -113,5 +113,30 @@ TEST(NodeBoundsTest, VotesAndVerifiersAreChecked) {
               HasSubstr("entries go up in length"));
 }
 
+TEST(NodeBoundsTest, ARetrieverTakesTheCallOfItsTableNode) {
+  const std::string text = std::string(kHeader) + R"(
+  entry: link
+  catalogs: [{name: c, ddl: c.sql}]
+  nodes:
+    - {name: tables, replay: {recording: r, maxTokens: 100, price: {input: 1000, output: 10000}}}
+    - {name: link, retriever: {catalog: c, tableNode: tables}}
+    - {name: alone, retriever: {catalog: c}}
+  edges:
+    - {from: link, to: alone, on: error}
+)";
+  const auto manifest = ParseGraphManifest(text, "g.yaml");
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  const v1::Graph& graph = manifest->graph;
+  EXPECT_EQ(MostCalls(graph, *FindNode(graph, "link")), 1);
+  EXPECT_EQ(LeastCalls(graph, *FindNode(graph, "link")), 0);
+  EXPECT_EQ(MostCalls(graph, *FindNode(graph, "alone")), 0);
+  EXPECT_NEAR(MostCost(graph, *FindNode(graph, "link"), 50), 0.05 + 1.0, 1e-9);
+  EXPECT_EQ(WorstCase(graph).calls, 1);
+  EXPECT_NEAR(WorstCase(graph).cost, 1.0, 1e-9);
+  const std::string limited = text + "  limits: {maxCost: 0.5}\n";
+  EXPECT_THAT(std::string(ParseGraphManifest(limited, "g.yaml").status().message()),
+              HasSubstr("never entered: its answer alone may cost 1"));
+}
+
 }  // namespace
 }  // namespace octogate::router

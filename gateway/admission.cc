@@ -32,21 +32,21 @@ std::optional<absl::Status> Admission::Admit(const std::string& tenant, absl::Ti
   absl::Status refusal;
   if (of_tenant >= options_.max_per_tenant) {
     refusal = Refuse("tenant",
-                     absl::StrCat("tenant \"", tenant, "\" has ", of_tenant,
-                                  " queries under way, as many as one tenant may"),
+                     absl::StrCat("tenant \"", tenant, "\" has ", of_tenant, " ", options_.many,
+                                  " under way, as many as one tenant may"),
                      std::max(mean_run_, kMinRetryAfter));
   } else if (running_ < options_.max_concurrent && waiting_.empty()) {
     ++running_;
     ++of_tenant;
     return absl::OkStatus();
   } else if (static_cast<int>(waiting_.size()) >= options_.max_waiting) {
-    refusal = Refuse(
-        "queue",
-        absl::StrCat(running_, " queries run and ", waiting_.size(), " wait, as many as may"),
-        SpreadRetry(now, wait));
+    refusal = Refuse("queue",
+                     absl::StrCat(running_, " ", options_.many, " run and ", waiting_.size(),
+                                  " wait, as many as may"),
+                     SpreadRetry(now, wait));
   } else if (wait > options_.max_wait || now + wait >= deadline) {
     refusal = Refuse("deadline",
-                     absl::StrCat("the query would wait ", absl::FormatDuration(wait),
+                     absl::StrCat("the ", options_.one, " would wait ", absl::FormatDuration(wait),
                                   ", longer than its deadline or the limit of ",
                                   absl::FormatDuration(options_.max_wait), " allows"),
                      SpreadRetry(now, wait));
@@ -82,7 +82,9 @@ void Admission::Release(const std::string& tenant, absl::Duration ran) {
     }
   }
   for (const Callback& callback : late) {
-    callback(Refuse("deadline", "the query has waited too long for its turn", kMinRetryAfter));
+    callback(Refuse("deadline",
+                    absl::StrCat("the ", options_.one, " has waited too long for its turn"),
+                    kMinRetryAfter));
   }
   if (next != nullptr) next(absl::OkStatus());
 }
@@ -103,7 +105,9 @@ void Admission::Tick() {
     }
   }
   for (const Callback& callback : late) {
-    callback(Refuse("deadline", "the query has waited too long for its turn", kMinRetryAfter));
+    callback(Refuse("deadline",
+                    absl::StrCat("the ", options_.one, " has waited too long for its turn"),
+                    kMinRetryAfter));
   }
 }
 

@@ -31,6 +31,8 @@ struct AdmissionOptions {
   int max_waiting = 1024;
   absl::Duration max_wait = absl::Seconds(2);
   int max_per_tenant = 512;
+  // What refusals call them.
+  std::string one = "query", many = "queries";
   std::function<absl::Time()> clock = [] { return absl::Now(); };
 };
 

@@ -1,6 +1,7 @@
 #include "gateway/gateway_service.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,6 @@ constexpr size_t kMaxQueuedFeedback = 64;
 constexpr absl::Duration kMaxFeedbackTime = absl::Seconds(10);
 
 constexpr int kLinkThreads = 2;
-constexpr size_t kMaxQueuedLinks = 64;
 
 // The decisions of one Route, one router after the other. Keeps itself alive.
 class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
@@ -104,7 +104,8 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
 }  // namespace
 
 GatewayService::GatewayService(const QueryEnvironment& environment, Admission* admission,
-                               GraphSource graph, FeedbackTaker take_feedback)
+                               const AdmissionOptions& links, GraphSource graph,
+                               FeedbackTaker take_feedback)
     : environment_(environment),
       admission_(admission),
       graph_(std::move(graph)),
@@ -133,7 +134,9 @@ GatewayService::GatewayService(const QueryEnvironment& environment, Admission* a
                      LinkSchema(request, deadline, std::move(cancellation), std::move(done));
                    }),
       feedback_threads_(kFeedbackThreads, kMaxQueuedFeedback),
-      link_threads_(kLinkThreads, kMaxQueuedLinks) {}
+      link_admission_(links, /*metrics=*/nullptr),
+      // What is admitted finds a place.
+      link_threads_(kLinkThreads, static_cast<size_t>(links.max_concurrent)) {}
 
 GatewayService::~GatewayService() = default;
 
@@ -150,6 +153,7 @@ void GatewayService::Serve(EventLoops* loops) {
 }
 
 void GatewayService::Tick() {
+  link_admission_.Tick();
   const absl::Time now = absl::Now();
   std::vector<GenerateCall*> calls;
   {
@@ -272,18 +276,42 @@ void GatewayService::LinkSchema(const v1::LinkSchemaRequest& request, absl::Time
   }
   const absl::Time limit =
       absl::Now() + absl::Milliseconds(graph->graph().spec().limits().timeout_ms());
-  const bool submitted = link_threads_.Submit(
-      [metrics = environment_.metrics, catalog = known->second, request, done, start = absl::Now(),
-       context = router::CallContext{.deadline = std::min(deadline, limit),
-                                     .cancellation = std::move(cancellation),
-                                     .tenant = TenantOf(request)}] {
-        absl::StatusOr<v1::LinkSchemaResponse> link = LinkCatalog(*catalog, request, context);
-        metrics->OnLink(link.status().code(), absl::Now() - start);
-        done(std::move(link));
+  const router::CallContext context{.deadline = std::min(deadline, limit),
+                                    .cancellation = std::move(cancellation),
+                                    .tenant = TenantOf(request)};
+  const auto start = [this, catalog = known->second, request, context,
+                      done](const absl::Status& admitted) {
+    if (admitted.ok()) {
+      StartLink(catalog, request, context, done);
+      return;
+    }
+    environment_.metrics->OnLink(admitted.code(), absl::ZeroDuration());
+    done(admitted);
+  };
+  const std::optional<absl::Status> decision =
+      link_admission_.Admit(context.tenant, context.deadline, start);
+  if (decision.has_value()) start(*decision);
+}
+
+void GatewayService::StartLink(std::shared_ptr<const CatalogHandle> catalog,
+                               const v1::LinkSchemaRequest& request,
+                               const router::CallContext& context,
+                               std::function<void(absl::StatusOr<v1::LinkSchemaResponse>)> done) {
+  const absl::Time start = absl::Now();
+  const auto finish = [this, tenant = context.tenant, start,
+                       done](absl::StatusOr<v1::LinkSchemaResponse> link) {
+    const absl::Duration ran = absl::Now() - start;
+    environment_.metrics->OnLink(link.status().code(), ran);
+    done(std::move(link));
+    // The last use of the service: whoever waits for its turn is started by it.
+    link_admission_.Release(tenant, ran);
+  };
+  const bool submitted =
+      link_threads_.Submit([catalog = std::move(catalog), request, context, finish] {
+        finish(LinkCatalog(*catalog, request, context));
       });
-  if (submitted) return;
-  environment_.metrics->OnLink(absl::StatusCode::kResourceExhausted, absl::ZeroDuration());
-  done(absl::ResourceExhaustedError("too many links are waiting; try again later"));
+  if (!submitted)
+    finish(absl::ResourceExhaustedError("too many links are waiting; try again later"));
 }
 
 void GatewayService::ListModels(std::function<void(absl::StatusOr<v1::ListModelsResponse>)> done) {

@@ -33,9 +33,9 @@ class GatewayService {
   using FeedbackTaker = std::function<absl::StatusOr<v1::FeedbackResponse>(
       const v1::FeedbackRequest& request, absl::Time deadline)>;
 
-  // Everything outlives the service.
-  GatewayService(const QueryEnvironment& environment, Admission* admission, GraphSource graph,
-                 FeedbackTaker take_feedback);
+  // Everything outlives the service. `links` admits calls of LinkSchema.
+  GatewayService(const QueryEnvironment& environment, Admission* admission,
+                 const AdmissionOptions& links, GraphSource graph, FeedbackTaker take_feedback);
   ~GatewayService();
 
   // To be registered with the server's builder.
@@ -67,6 +67,10 @@ class GatewayService {
   void LinkSchema(const v1::LinkSchemaRequest& request, absl::Time deadline,
                   std::shared_ptr<Cancellation> cancellation,
                   std::function<void(absl::StatusOr<v1::LinkSchemaResponse>)> done);
+  // Of an admitted call: links on a thread, and makes room for the next one.
+  void StartLink(std::shared_ptr<const CatalogHandle> catalog, const v1::LinkSchemaRequest& request,
+                 const router::CallContext& context,
+                 std::function<void(absl::StatusOr<v1::LinkSchemaResponse>)> done);
 
   const QueryEnvironment environment_;
   Admission* const admission_;
@@ -80,7 +84,8 @@ class GatewayService {
   UnaryMethod<RawService, v1::FeedbackRequest, v1::FeedbackResponse> feedback_;
   UnaryMethod<RawService, v1::LinkSchemaRequest, v1::LinkSchemaResponse> link_schema_;
   workers::BlockingPool feedback_threads_;  // for calls that wait for storage
-  workers::BlockingPool link_threads_;      // for calls that compute
+  Admission link_admission_;
+  workers::BlockingPool link_threads_;  // for calls that compute
 
   absl::Mutex mutex_;
   absl::flat_hash_set<GenerateCall*> calls_ ABSL_GUARDED_BY(mutex_);  // whose query has begun

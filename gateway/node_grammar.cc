@@ -66,6 +66,16 @@ absl::StatusOr<v1::WorkerSqlGrammar> SqlGrammarOf(const v1::SqlGrammar& grammar,
         absl::StrCat("its grammar follows the links of the retriever ", Quoted(grammar.retriever()),
                      ", which the query has not passed; enter the graph before it"));
   }
+  size_t bytes = 0;
+  for (const auto* list : {&names.tables, &names.columns}) {
+    for (const std::string& name : *list) bytes += name.size();
+  }
+  if (bytes > workers::kMaxSqlNameBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the names of tables and columns that its grammar allows have ", bytes,
+                     " bytes, more than ", workers::kMaxSqlNameBytes,
+                     "; link less at once: focused, with fewer tokens or columns"));
+  }
   v1::WorkerSqlGrammar sql;
   const v1::SqlDialect own =
       catalog.spec().postgresql().empty() ? v1::SQL_DIALECT_SQLITE : v1::SQL_DIALECT_POSTGRESQL;

@@ -82,7 +82,7 @@ Server::Server(const ServerOptions& options, Store* store)
       gateway_service_(
           {&traces_, &metrics_, &drained_, &tool_threads_, &link_threads_, &sql_threads_,
            &sessions_},
-          &admission_, [this] { return graphs_.state(); },
+          &admission_, options.links, [this] { return graphs_.state(); },
           [this](const v1::FeedbackRequest& request, absl::Time deadline) {
             return TakeFeedback(request, deadline, traces_, graphs_, &feedback_);
           }),

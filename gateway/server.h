@@ -46,6 +46,9 @@ struct ServerOptions {
   // Streams of one connection at the same time.
   int max_streams_per_connection = 1024;
   AdmissionOptions admission;
+  // Of LinkSchema: links compute, so that more at a time would only take longer each.
+  AdmissionOptions links = {
+      .max_concurrent = 4, .max_waiting = 64, .max_per_tenant = 16, .one = "link", .many = "links"};
   TraceStoreOptions traces;
   SessionStoreOptions sessions;
   GraphBuilderOptions graph;

@@ -1,7 +1,10 @@
 #include "gateway/catalog/link_messages.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
+
+#include "google/protobuf/repeated_field.h"
 
 namespace octogate::gateway {
 namespace {
@@ -59,6 +62,26 @@ void SetColumn(schema::LinkedColumn column, v1::LinkedColumn* message) {
   }
 }
 
+// As many of both ends as `bytes` has room for, which gets less by them.
+void SetMembers(std::vector<std::string> members, size_t* bytes, v1::LinkedTable* table) {
+  size_t first = 0;
+  size_t last = members.size();
+  while (first < last && first + members.size() - last < kMaxFamilyMembers) {
+    const bool at_end = first > members.size() - last;
+    const size_t size = members[at_end ? last - 1 : first].size();
+    if (size > *bytes) break;
+    *bytes -= size;
+    if (at_end) {
+      --last;
+    } else {
+      ++first;
+    }
+  }
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (i < first || i >= last) table->add_family_members(std::move(members[i]));
+  }
+}
+
 }  // namespace
 
 schema::LinkRequest LinkRequestOf(const v1::LinkSettings& settings) {
@@ -80,12 +103,13 @@ v1::LinkSchemaResponse LinkMessage(schema::LinkResult result) {
   v1::LinkSchemaResponse message;
   message.set_catalog_version(std::move(result.catalog_version));
   message.set_scope(ScopeOf(result.mode));
+  size_t family_bytes = kMaxFamilyBytes;
   for (schema::LinkedTable& table : result.tables) {
     v1::LinkedTable& linked = *message.add_tables();
     linked.set_name(std::move(table.name));
     linked.set_score(table.score);
     linked.set_reason(ReasonOf(table.reason));
-    for (std::string& member : table.family_members) linked.add_family_members(std::move(member));
+    SetMembers(std::move(table.family_members), &family_bytes, &linked);
     for (schema::LinkedColumn& column : table.columns) {
       SetColumn(std::move(column), linked.add_columns());
     }
@@ -109,9 +133,10 @@ v1::LinkSchemaResponse LinkMessage(schema::LinkResult result) {
     message.add_truncated_values(std::move(column));
   }
   message.set_rendered(std::move(result.rendered));
-  for (std::string& name : result.allowed_identifiers) {
-    message.add_allowed_identifiers(std::move(name));
-  }
+  const AllowedIdentifiers allowed = AllowedIn(message);
+  std::set_union(
+      allowed.tables.begin(), allowed.tables.end(), allowed.columns.begin(), allowed.columns.end(),
+      google::protobuf::RepeatedFieldBackInserter(message.mutable_allowed_identifiers()));
   message.set_duration_us(result.timings.total_us);
   return message;
 }

@@ -2,6 +2,7 @@
 #ifndef OCTOGATE_GATEWAY_CATALOG_LINK_MESSAGES_H_
 #define OCTOGATE_GATEWAY_CATALOG_LINK_MESSAGES_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,12 @@ namespace octogate::gateway {
 // other field as the request of schema::Link has it by default.
 schema::LinkRequest LinkRequestOf(const v1::LinkSettings& settings);
 
-// All of it but source_changed, which a link does not know. Texts are moved.
+// All of it but source_changed, which a link does not know. Texts are moved. Of a family with more
+// than kMaxFamilyMembers tables, or more than there is room for in kMaxFamilyBytes, the first and
+// the last are listed, half of each: by their digits, the oldest and the newest. How many there are
+// is in `rendered`. What is not listed is not allowed either.
+inline constexpr size_t kMaxFamilyMembers = 1000;
+inline constexpr size_t kMaxFamilyBytes = size_t{512} << 10;  // of a link
 v1::LinkSchemaResponse LinkMessage(schema::LinkResult result);
 
 // What SQL that follows from a link may name, each ascending and once.

@@ -313,7 +313,9 @@ void PrintLink(const v1::LinkSchemaResponse& link, const Style& style, std::ostr
         << style.cyan << OneLine(table.name(), 80) << style.reset << "  " << Score(table.score())
         << style.dim << "  " << ReasonName(table.reason());
     if (!table.family_members().empty()) {
-      out << ", stands for " << table.family_members_size() << " tables";
+      // Of more than a thousand only so many are listed.
+      out << ", stands for " << (table.family_members_size() < 1000 ? "" : "at least ")
+          << table.family_members_size() << " tables";
     }
     out << style.reset << "\n";
     size_t width = 0;

@@ -32,7 +32,8 @@ class EmbeddingModel {
                      EmbedDone done) = 0;
 
   // Names the weights: models of equal fingerprints give equal vectors. Called when a graph is
-  // applied; may block until `deadline`. UNAVAILABLE where no replica can say.
+  // applied; may block until `deadline`, and with one that is over answers from what is known.
+  // UNAVAILABLE where no replica can say.
   virtual absl::StatusOr<std::string> Fingerprint(absl::Time deadline) = 0;
 };
 

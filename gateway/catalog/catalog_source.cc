@@ -98,11 +98,14 @@ absl::Status Describe(const std::string& path, const std::filesystem::path& root
     return absl::NotFoundError(absl::StrCat("cannot list ", Quoted(path), ": ", error.message()));
   }
   std::sort(files.begin(), files.end());
-  source->stamps.push_back(StampOf(folder));
+  source->stamps.push_back(StampOf(root / path, /*follows_links=*/true));
   for (const std::filesystem::path& file : files) {
     const std::string name = (std::filesystem::path(path) / file.filename()).string();
     OCTOGATE_RETURN_IF_ERROR(ResolveBelow(root, name).status());
-    if (source->stamps.size() < kMaxStampedDescriptions) source->stamps.push_back(StampOf(file));
+    // A link in the folder that is replaced changes the folder.
+    if (source->stamps.size() < kMaxStampedDescriptions) {
+      source->stamps.push_back(StampOf(file, /*follows_links=*/false));
+    }
   }
   return schema::DescribeFromBirdFolder(folder.string(), &source->schema);
 }
@@ -131,9 +134,10 @@ absl::Status CheckTime(const std::string& path, absl::Time deadline) {
 
 }  // namespace
 
-FileStamp StampOf(const std::filesystem::path& file) {
-  FileStamp stamp{.file = file};
+FileStamp StampOf(const std::filesystem::path& file, bool follows_links) {
+  FileStamp stamp{.file = file, .follows_links = follows_links};
   std::error_code error;
+  if (follows_links) stamp.target = std::filesystem::canonical(file, error);
   if (std::filesystem::is_directory(file, error)) {
     stamp.written = std::filesystem::last_write_time(file, error);
     return stamp;
@@ -146,7 +150,7 @@ FileStamp StampOf(const std::filesystem::path& file) {
 
 bool HaveChanged(const std::vector<FileStamp>& stamps) {
   return std::any_of(stamps.begin(), stamps.end(),
-                     [](const FileStamp& stamp) { return !(StampOf(stamp.file) == stamp); });
+                     [](const FileStamp& stamp) { return !(StampOf(stamp.file, stamp.follows_links) == stamp); });
 }
 
 absl::StatusOr<CatalogSource> ReadCatalogSource(const v1::Catalog& catalog,
@@ -156,9 +160,12 @@ absl::StatusOr<CatalogSource> ReadCatalogSource(const v1::Catalog& catalog,
   OCTOGATE_RETURN_IF_ERROR(CheckTime(path, deadline));
   OCTOGATE_ASSIGN_OR_RETURN(const std::filesystem::path file, ResolveBelow(root, path));
   CatalogSource source;
-  source.stamps.push_back(StampOf(file));
-  // What is committed in WAL mode is in a file of its own at first.
-  if (catalog.has_sqlite()) source.stamps.push_back(StampOf(file.string() + "-wal"));
+  source.stamps.push_back(StampOf(root / path, /*follows_links=*/true));
+  // What is committed in WAL mode is in a file of its own at first, beside the file that links lead
+  // to.
+  if (catalog.has_sqlite()) {
+    source.stamps.push_back(StampOf(file.string() + "-wal", /*follows_links=*/false));
+  }
   OCTOGATE_ASSIGN_OR_RETURN(source.schema, ReadSchema(catalog, file, deadline));
   OCTOGATE_RETURN_IF_ERROR(CheckTime(path, deadline));
   if (!catalog.descriptions().empty()) {

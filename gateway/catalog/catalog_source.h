@@ -17,13 +17,17 @@ namespace octogate::gateway {
 // A file as it was at one time. One that is not there is as one without bytes.
 struct FileStamp {
   std::filesystem::path file;
+  bool follows_links = false;
+  std::filesystem::path target;  // Where links led; empty where that was not looked at.
   std::filesystem::file_time_type written;
   uintmax_t bytes = 0;
 
   bool operator==(const FileStamp&) const = default;
 };
 
-FileStamp StampOf(const std::filesystem::path& file);
+// `follows_links`: where links on the way lead counts too, so that one which is pointed elsewhere is
+// a change, whatever is there.
+FileStamp StampOf(const std::filesystem::path& file, bool follows_links);
 
 // Whether one of the files is not as it was. Costs a look at each.
 bool HaveChanged(const std::vector<FileStamp>& stamps);

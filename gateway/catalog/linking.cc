@@ -27,10 +27,14 @@ absl::StatusOr<schema::DenseQuery> EmbedQuestion(const CatalogSnapshot& snapshot
   absl::StatusOr<std::vector<std::vector<float>>> vectors =
       EmbedTexts(*snapshot.encoder, texts, context);
   if (!vectors.ok()) return Annotate(vectors.status(), "its encoder");
-  // A worker may have come back with another checkpoint.
-  OCTOGATE_ASSIGN_OR_RETURN(const std::string fingerprint,
-                            snapshot.encoder->Fingerprint(context.deadline));
-  if (fingerprint != snapshot.dense->encoder()) {
+  // A worker may have come back with another checkpoint. Whoever has just embedded has said what it
+  // is; there is nothing to wait for.
+  const absl::StatusOr<std::string> fingerprint =
+      snapshot.encoder->Fingerprint(absl::InfinitePast());
+  if (!fingerprint.ok()) {
+    return WithRetryAfter(Annotate(fingerprint.status(), "its encoder"), absl::Seconds(1));
+  }
+  if (*fingerprint != snapshot.dense->encoder()) {
     return absl::FailedPreconditionError(
         "its encoder has other weights than its vectors were made with; octoctl catalog refresh "
         "makes them anew");

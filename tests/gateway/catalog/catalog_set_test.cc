@@ -206,9 +206,14 @@ class LetterCounter final : public router::EmbeddingModel {
     }
     done(std::move(response));
   }
-  absl::StatusOr<std::string> Fingerprint(absl::Time) override { return fingerprint; }
+  absl::StatusOr<std::string> Fingerprint(absl::Time deadline) override {
+    waits_until = deadline;
+    if (fingerprint.empty()) return absl::UnavailableError("nobody says");
+    return fingerprint;
+  }
 
   std::string fingerprint = "letters";
+  absl::Time waits_until;
   bool fails = false;
   int embedded = 0;
   std::string tenant_;
@@ -236,6 +241,12 @@ TEST_F(CatalogSetTest, VectorsOfAnEncoderCountAndAreKept) {
   const auto link = LinkCatalog(*catalog, request, For("boss"));
   ASSERT_TRUE(link.ok()) << link.status();
   EXPECT_EQ(model->tenant_, "boss");
+  // A link waits for vectors, never for who made them.
+  EXPECT_EQ(model->waits_until, absl::InfinitePast());
+  model->fingerprint.clear();
+  EXPECT_EQ(LinkCatalog(*catalog, request, For("boss")).status().code(),
+            absl::StatusCode::kUnavailable);
+  model->fingerprint = "letters";
   float dense = 0;
   for (const v1::LinkedTable& table : link->tables()) {
     for (const v1::LinkedColumn& column : table.columns()) dense += column.parts().dense();
@@ -547,6 +558,54 @@ TEST_F(CatalogSetTest, MessagesSayWhatTheLibraryFound) {
     std::sort(together.begin(), together.end());
     together.erase(std::unique(together.begin(), together.end()), together.end());
     EXPECT_EQ(together, result->allowed_identifiers);
+  }
+}
+
+TEST_F(CatalogSetTest, AChangeBehindALinkIsSeen) {
+  std::filesystem::create_directory(folder_.path() / "blue");
+  std::filesystem::create_directory(folder_.path() / "green");
+  for (const char* file : {"blue/db.sqlite", "green/db.sqlite"}) {
+    folder_.Execute(file, "CREATE TABLE stock (id INTEGER, place TEXT)");
+  }
+  // Twins but for their place, and what is there is no newer.
+  std::filesystem::last_write_time(
+      folder_.path() / "green/db.sqlite",
+      std::filesystem::last_write_time(folder_.path() / "blue/db.sqlite"));
+  const auto point = [&](const char* link, const char* target, bool folder) {
+    std::filesystem::remove(folder_.path() / link);
+    if (folder) {
+      std::filesystem::create_directory_symlink(target, folder_.path() / link);
+    } else {
+      std::filesystem::create_symlink(target, folder_.path() / link);
+    }
+  };
+  const struct {
+    const char* link;
+    const char* path;
+    const char* before;
+    const char* after;
+    bool folder;
+  } cases[] = {{"file.sqlite", "file.sqlite", "blue/db.sqlite", "green/db.sqlite", false},
+               {"now", "now/db.sqlite", "blue", "green", true}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.path);
+    point(c.link, c.before, c.folder);
+    const auto read = CatalogHandle::Read(CatalogOf(absl::StrCat("sqlite: '", c.path, "'")),
+                                          folder_.path(), nullptr, nullptr, Soon());
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_FALSE((*read)->snapshot()->SourceChanged());
+    point(c.link, c.after, c.folder);
+    EXPECT_TRUE((*read)->snapshot()->SourceChanged());
+    point(c.link, c.before, c.folder);
+    EXPECT_FALSE((*read)->snapshot()->SourceChanged());
+    point(c.link, "gone", c.folder);
+    EXPECT_TRUE((*read)->snapshot()->SourceChanged());
+    point(c.link, c.after, c.folder);
+    ASSERT_TRUE((*read)->Refresh(Soon()).ok());
+    EXPECT_FALSE((*read)->snapshot()->SourceChanged());
+    // And what the link leads to.
+    folder_.Execute("green/db.sqlite", absl::StrCat("CREATE TABLE t", c.folder ? 2 : 1, " (a)"));
+    EXPECT_TRUE((*read)->snapshot()->SourceChanged());
   }
 }
 

@@ -212,17 +212,12 @@ absl::Status PostgresqlConnection::RunInTransaction(std::string_view statement,
   OCTOGATE_ASSIGN_OR_RETURN(const Result described, Query("", call));
   SqlResult columns;
   std::vector<Oid> types;
-  size_t bytes = 0;
   for (int i = 0; i < PQnfields(described.get()); ++i) {
     const char* name = PQfname(described.get(), i);
     columns.columns.push_back(SanitizeUtf8(name, std::strlen(name)));
     types.push_back(PQftype(described.get(), i));
-    bytes += columns.columns.back().size();
   }
-  if (bytes > call.max_bytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the names of the columns alone take more than ", call.max_bytes, " bytes"));
-  }
+  OCTOGATE_RETURN_IF_ERROR(BytesOfNames(columns, call.max_bytes).status());
   OCTOGATE_RETURN_IF_ERROR(Query("CLOSE octogate_given", call).status());
   const size_t last = statement.find_last_not_of(kTrimmed);
   const std::string bounded =
@@ -244,8 +239,7 @@ absl::Status PostgresqlConnection::RunInTransaction(std::string_view statement,
 
 absl::Status PostgresqlConnection::ReadRows(const SqlCallOptions& call,
                                             const std::vector<Oid>& types, SqlResult* result) {
-  size_t bytes = 0;
-  for (const std::string& name : result->columns) bytes += name.size();
+  OCTOGATE_ASSIGN_OR_RETURN(size_t bytes, BytesOfNames(*result, call.max_bytes));
   // A batch holds at most one byte limit beyond what is still wanted, per row of it; rows are
   // fetched one by one once they are long.
   size_t batch = 1;

@@ -2,14 +2,11 @@
 
 #include <libpq-fe.h>
 
-#include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "gateway/sql/connection_pool.h"
 #include "gateway/sql/postgresql_connection.h"
-#include "gateway/sql/statement_check.h"
 
 namespace octogate::gateway {
 namespace {
@@ -17,31 +14,18 @@ namespace {
 class PostgresqlDatabase : public SqlDatabase {
  public:
   PostgresqlDatabase(const PostgresqlOptions& options, PostgresqlParameters parameters)
-      : max_time_(options.max_time),
+      : SqlDatabase(options.max_time),
         parameters_(std::move(parameters)),
         connections_(options.max_connections) {}
 
-  absl::Status Check(std::string_view statement, const SqlCallOptions& options) override {
-    return Run(statement, options, nullptr);
-  }
-
-  absl::StatusOr<SqlResult> Execute(std::string_view statement,
-                                    const SqlCallOptions& options) override {
-    SqlResult result;
-    OCTOGATE_RETURN_IF_ERROR(Run(statement, options, &result));
-    return result;
-  }
-
  private:
-  absl::Status Run(std::string_view statement, const SqlCallOptions& options, SqlResult* result) {
-    OCTOGATE_RETURN_IF_ERROR(CheckStatementText(statement));
-    if (options.permitted.has_value()) {
+  absl::Status Run(std::string_view statement, const SqlCallOptions& call,
+                   SqlResult* result) override {
+    if (call.permitted.has_value()) {
       return absl::FailedPreconditionError(
           "in PostgreSQL the role decides which tables and columns are read: use one role for each "
           "group of callers, with GRANT SELECT (columns) ON …");
     }
-    SqlCallOptions call = options;
-    call.deadline = std::min(call.deadline, absl::Now() + max_time_);
     OCTOGATE_ASSIGN_OR_RETURN(auto place, connections_.Take(call));
     std::unique_ptr<PostgresqlConnection> connection = place.TakeIdle();
     const bool was_idle = connection != nullptr;
@@ -59,7 +43,6 @@ class PostgresqlDatabase : public SqlDatabase {
     return status;
   }
 
-  const absl::Duration max_time_;
   const PostgresqlParameters parameters_;
   ConnectionPool<PostgresqlConnection> connections_;
 };

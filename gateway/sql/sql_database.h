@@ -90,16 +90,33 @@ class SqlDatabase {
 
   // Whether Execute would run the statement: the database compiles it under the same rules. No rows
   // are read.
-  virtual absl::Status Check(std::string_view statement, const SqlCallOptions& options) = 0;
+  absl::Status Check(std::string_view statement, const SqlCallOptions& options);
 
   // Runs one statement that returns rows (SELECT, WITH … SELECT, VALUES). A semicolon and comments
   // may follow it. There are no parameters: everything is in the text.
-  virtual absl::StatusOr<SqlResult> Execute(std::string_view statement,
-                                            const SqlCallOptions& options) = 0;
+  absl::StatusOr<SqlResult> Execute(std::string_view statement, const SqlCallOptions& options);
+
+ protected:
+  // `max_time`: of one call, waiting for a connection included.
+  explicit SqlDatabase(absl::Duration max_time) : max_time_(max_time) {}
+
+ private:
+  // Compiles the statement and, unless `result` is null, runs it. The statement is UTF-8 without
+  // U+0000, not empty and not too long; the call's deadline is within max_time.
+  virtual absl::Status Run(std::string_view statement, const SqlCallOptions& call,
+                           SqlResult* result) = 0;
+  absl::Status RunInTime(std::string_view statement, const SqlCallOptions& options,
+                         SqlResult* result);
+
+  const absl::Duration max_time_;
 };
 
 // A statement that is longer is INVALID_ARGUMENT.
 inline constexpr size_t kMaxSqlStatementBytes = 64 << 10;
+
+// For databases: what the names of a result's columns take of `max_bytes`, RESOURCE_EXHAUSTED where
+// that is not enough for them.
+absl::StatusOr<size_t> BytesOfNames(const SqlResult& result, size_t max_bytes);
 
 }  // namespace octogate::gateway
 

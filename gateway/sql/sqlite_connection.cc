@@ -257,17 +257,12 @@ absl::Status SqliteConnection::CheckTablesRead(std::string_view statement) {
 
 absl::Status SqliteConnection::ReadRows(sqlite3_stmt* statement, SqlResult* result) {
   const int width = sqlite3_column_count(statement);
-  size_t bytes = 0;
   for (int i = 0; i < width; ++i) {
     const char* name = sqlite3_column_name(statement, i);
     if (name == nullptr) return ErrorFor(SQLITE_NOMEM, false);
     result->columns.push_back(SanitizeUtf8(name, std::strlen(name)));
-    bytes += result->columns.back().size();
   }
-  if (bytes > call_->max_bytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the names of the columns alone take more than ", call_->max_bytes, " bytes"));
-  }
+  OCTOGATE_ASSIGN_OR_RETURN(size_t bytes, BytesOfNames(*result, call_->max_bytes));
   int code = SQLITE_ROW;
   while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
     if (result->rows.size() >= call_->max_rows) {

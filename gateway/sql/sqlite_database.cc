@@ -1,14 +1,11 @@
 #include "gateway/sql/sqlite_database.h"
 
-#include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "gateway/sql/connection_pool.h"
 #include "gateway/sql/sqlite_connection.h"
 #include "gateway/sql/sqlite_memory.h"
-#include "gateway/sql/statement_check.h"
 
 namespace octogate::gateway {
 namespace {
@@ -16,24 +13,11 @@ namespace {
 class SqliteDatabase : public SqlDatabase {
  public:
   explicit SqliteDatabase(const SqliteOptions& options)
-      : options_(options), connections_(options.max_connections) {}
-
-  absl::Status Check(std::string_view statement, const SqlCallOptions& options) override {
-    return Run(statement, options, nullptr);
-  }
-
-  absl::StatusOr<SqlResult> Execute(std::string_view statement,
-                                    const SqlCallOptions& options) override {
-    SqlResult result;
-    OCTOGATE_RETURN_IF_ERROR(Run(statement, options, &result));
-    return result;
-  }
+      : SqlDatabase(options.max_time), options_(options), connections_(options.max_connections) {}
 
  private:
-  absl::Status Run(std::string_view statement, const SqlCallOptions& options, SqlResult* result) {
-    OCTOGATE_RETURN_IF_ERROR(CheckStatementText(statement));
-    SqlCallOptions call = options;
-    call.deadline = std::min(call.deadline, absl::Now() + options_.max_time);
+  absl::Status Run(std::string_view statement, const SqlCallOptions& call,
+                   SqlResult* result) override {
     OCTOGATE_ASSIGN_OR_RETURN(auto place, connections_.Take(call));
     OCTOGATE_ASSIGN_OR_RETURN(const FileIdentity file, IdentifyFile(options_.path));
     std::unique_ptr<SqliteConnection> connection = place.TakeIdle();

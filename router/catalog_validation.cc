@@ -50,6 +50,11 @@ class Checker {
       Problem(path + ".name", absl::StrCat("a second catalog ", Quoted(catalog.name()),
                                            "; names of catalogs are unique"));
     }
+    if (catalog.source_case() == v1::Catalog::SOURCE_NOT_SET && catalog.postgresql().empty()) {
+      Problem(path, absl::StrCat("the catalog ", Quoted(catalog.name()),
+                                 " has no source; give it 'sqlite', 'ddl', 'spider', 'json' or "
+                                 "'postgresql'"));
+    }
     if (!catalog.postgresql().empty() && catalog.has_sqlite()) {
       Problem(path + ".postgresql",
               "'postgresql' beside 'sqlite', which is a database itself; remove one");

@@ -35,7 +35,7 @@ constexpr std::array kRules = {
     FieldRule{.field = "Catalog.spider", .min_bytes = 1},
     FieldRule{.field = "Catalog.json", .min_bytes = 1},
     FieldRule{.field = "Catalog.database", .max_bytes = 512},
-    FieldRule{.field = "Catalog.postgresql", .max_bytes = 256},
+    FieldRule{.field = "Catalog.postgresql", .is_choice = true, .max_bytes = 256},
     FieldRule{.field = "Catalog.encoder", .form = TextForm::kModelName},
     FieldRule{.field = "Catalog.sensitive", .min_bytes = 1, .max_bytes = 1025},
     FieldRule{.field = "Catalog.max_values", .min = 0, .max = 100'000},

@@ -31,6 +31,7 @@ enum class TextForm {
 struct FieldRule {
   std::string_view field;  // "Message.field", without the package.
   bool required = false;   // A key that must be written.
+  bool is_choice = false;  // Where it is written, none of the message's alternatives need be.
   // Of numbers.
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();

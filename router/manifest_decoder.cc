@@ -128,10 +128,18 @@ class Decoder {
         Error(node, absl::StrCat(Noun(type), " needs the key '", field.json_name(), "'"));
       }
     }
-    for (int i = 0; i < type.real_oneof_decl_count(); ++i) {
+    std::string instead;
+    bool has_choice = false;
+    for (int i = 0; i < type.field_count(); ++i) {
+      const std::string& key = type.field(i)->json_name();
+      if (!RuleOf(*type.field(i)).is_choice) continue;
+      absl::StrAppend(&instead, ", or '", key, "' alone");
+      has_choice |= seen.contains(key);
+    }
+    for (int i = 0; i < type.real_oneof_decl_count() && !has_choice; ++i) {
       const OneofDescriptor& oneof = *type.oneof_decl(i);
       if (!chosen.contains(&oneof)) {
-        Error(node, absl::StrCat(Noun(type), " needs exactly one of ", Choice(oneof)));
+        Error(node, absl::StrCat(Noun(type), " needs exactly one of ", Choice(oneof), instead));
       }
     }
   }

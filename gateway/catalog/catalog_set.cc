@@ -67,24 +67,20 @@ absl::StatusOr<std::shared_ptr<CatalogHandle>> CatalogHandle::Read(
     std::shared_ptr<router::EmbeddingModel> encoder, absl::Time deadline) {
   std::shared_ptr<CatalogHandle> handle(
       new CatalogHandle(spec, std::move(root), std::move(encoder)));
-  OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const CatalogSnapshot> snapshot,
-                            handle->ReadSnapshot(similar, deadline));
-  OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<SqlDatabase> database,
-                            OpenDatabase(spec, handle->root_));
+  OCTOGATE_ASSIGN_OR_RETURN(Content content, handle->ReadContent(similar, deadline));
   absl::MutexLock lock(&handle->mutex_);
-  handle->snapshot_ = std::move(snapshot);
-  handle->database_ = std::move(database);
+  handle->content_ = std::move(content);
   return handle;
 }
 
 std::shared_ptr<const CatalogSnapshot> CatalogHandle::snapshot() const {
   absl::MutexLock lock(&mutex_);
-  return snapshot_;
+  return content_.snapshot;
 }
 
 std::shared_ptr<SqlDatabase> CatalogHandle::database() const {
   absl::MutexLock lock(&mutex_);
-  return database_;
+  return content_.database;
 }
 
 absl::StatusOr<const schema::Visibility*> CatalogHandle::VisibleTo(const CatalogSnapshot& snapshot,
@@ -104,22 +100,16 @@ absl::StatusOr<CatalogChanges> CatalogHandle::Refresh(absl::Time deadline) {
       return absl::DeadlineExceededError("another refresh of the catalog is still under way");
     }
     refreshing_ = true;
-    changes.before = snapshot_;
+    changes.before = content_.snapshot;
   }
-  absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> read =
-      ReadSnapshot(changes.before.get(), deadline);
-  absl::StatusOr<std::unique_ptr<SqlDatabase>> database = OpenDatabase(spec_, root_);
-  if (read.ok() && !database.ok()) read = database.status();
+  absl::StatusOr<Content> read = ReadContent(changes.before.get(), deadline);
   {
     absl::MutexLock lock(&mutex_);
     refreshing_ = false;
-    if (read.ok()) {
-      snapshot_ = *read;
-      database_ = *std::move(database);
-    }
+    if (read.ok()) content_ = *read;
   }
   if (!read.ok()) return read.status();
-  changes.after = *std::move(read);
+  changes.after = std::move(read->snapshot);
   const Fingerprints before = FingerprintsOf(*changes.before->catalog);
   const Fingerprints after = FingerprintsOf(*changes.after->catalog);
   for (const auto& [name, fingerprint] : before) {
@@ -136,11 +126,14 @@ absl::StatusOr<CatalogChanges> CatalogHandle::Refresh(absl::Time deadline) {
   return changes;
 }
 
-absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> CatalogHandle::ReadSnapshot(
-    const CatalogSnapshot* similar, absl::Time deadline) const {
+absl::StatusOr<CatalogHandle::Content> CatalogHandle::ReadContent(const CatalogSnapshot* similar,
+                                                                  absl::Time deadline) const {
+  Content content;
+  OCTOGATE_ASSIGN_OR_RETURN(content.database, OpenDatabase(spec_, root_));
   auto snapshot = std::make_shared<CatalogSnapshot>();
   snapshot->read = absl::Now();
-  OCTOGATE_ASSIGN_OR_RETURN(CatalogSource source, ReadCatalogSource(spec_, root_, deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(CatalogSource source,
+                            ReadCatalogSource(spec_, root_, content.database.get(), deadline));
   snapshot->stamps = std::move(source.stamps);
   snapshot->warnings = std::move(source.schema.warnings);
   source.schema.warnings.clear();
@@ -163,7 +156,8 @@ absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> CatalogHandle::ReadSnapsh
   if (absl::Now() >= deadline) {
     return absl::DeadlineExceededError("indexing the schema took too long");
   }
-  return snapshot;
+  content.snapshot = std::move(snapshot);
+  return content;
 }
 
 absl::Status CatalogHandle::WorkOutVisibility(CatalogSnapshot* snapshot) const {

@@ -84,8 +84,11 @@ class CatalogHandle {
                 std::shared_ptr<router::EmbeddingModel> encoder)
       : spec_(spec), root_(std::move(root)), encoder_(std::move(encoder)) {}
 
-  absl::StatusOr<std::shared_ptr<const CatalogSnapshot>> ReadSnapshot(
-      const CatalogSnapshot* similar, absl::Time deadline) const;
+  struct Content {
+    std::shared_ptr<const CatalogSnapshot> snapshot;
+    std::shared_ptr<SqlDatabase> database;  // null where the catalog has no data
+  };
+  absl::StatusOr<Content> ReadContent(const CatalogSnapshot* similar, absl::Time deadline) const;
   absl::Status WorkOutVisibility(CatalogSnapshot* snapshot) const;
   absl::Status EmbedColumns(const CatalogSnapshot* similar, absl::Time deadline,
                             CatalogSnapshot* snapshot) const;
@@ -94,8 +97,7 @@ class CatalogHandle {
   const std::filesystem::path root_;
   const std::shared_ptr<router::EmbeddingModel> encoder_;  // null: by words alone
   mutable absl::Mutex mutex_;
-  std::shared_ptr<const CatalogSnapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<SqlDatabase> database_ ABSL_GUARDED_BY(mutex_);
+  Content content_ ABSL_GUARDED_BY(mutex_);
   bool refreshing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "common/status.h"
 #include "common/strings.h"
+#include "gateway/catalog/postgresql_source.h"
 #include "gateway/model_root.h"
 #include "retrieval/schema/bird_reader.h"
 #include "retrieval/schema/ddl_reader.h"
@@ -72,10 +73,8 @@ absl::StatusOr<schema::Schema> ReadSchema(const v1::Catalog& catalog,
                                 schema::ReadSpiderTables(file.string()));
       return PickDatabase(std::move(databases), catalog.database(), catalog.spider());
     }
-    case v1::Catalog::kJson:
-      return schema::ReadJsonSchema(file.string());
     default:
-      return absl::InvalidArgumentError("it has none of 'sqlite', 'ddl', 'spider' and 'json'");
+      return schema::ReadJsonSchema(file.string());
   }
 }
 
@@ -132,6 +131,22 @@ absl::Status CheckTime(const std::string& path, absl::Time deadline) {
   return absl::DeadlineExceededError(absl::StrCat("reading ", Quoted(path), " took too long"));
 }
 
+// The file that the schema comes from.
+absl::Status ReadFile(const v1::Catalog& catalog, const std::filesystem::path& root,
+                      absl::Time deadline, CatalogSource* source) {
+  const std::string& path = PathOf(catalog);
+  OCTOGATE_RETURN_IF_ERROR(CheckTime(path, deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(const std::filesystem::path file, ResolveBelow(root, path));
+  source->stamps.push_back(StampOf(root / path, /*follows_links=*/true));
+  // What is committed in WAL mode is in a file of its own at first, beside the file that links lead
+  // to.
+  if (catalog.has_sqlite()) {
+    source->stamps.push_back(StampOf(file.string() + "-wal", /*follows_links=*/false));
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(source->schema, ReadSchema(catalog, file, deadline));
+  return CheckTime(path, deadline);
+}
+
 }  // namespace
 
 FileStamp StampOf(const std::filesystem::path& file, bool follows_links) {
@@ -149,25 +164,22 @@ FileStamp StampOf(const std::filesystem::path& file, bool follows_links) {
 }
 
 bool HaveChanged(const std::vector<FileStamp>& stamps) {
-  return std::any_of(stamps.begin(), stamps.end(),
-                     [](const FileStamp& stamp) { return !(StampOf(stamp.file, stamp.follows_links) == stamp); });
+  return std::any_of(stamps.begin(), stamps.end(), [](const FileStamp& stamp) {
+    return !(StampOf(stamp.file, stamp.follows_links) == stamp);
+  });
 }
 
 absl::StatusOr<CatalogSource> ReadCatalogSource(const v1::Catalog& catalog,
                                                 const std::filesystem::path& root,
-                                                absl::Time deadline) {
-  const std::string& path = PathOf(catalog);
-  OCTOGATE_RETURN_IF_ERROR(CheckTime(path, deadline));
-  OCTOGATE_ASSIGN_OR_RETURN(const std::filesystem::path file, ResolveBelow(root, path));
+                                                SqlDatabase* database, absl::Time deadline) {
+  const bool of_server = catalog.source_case() == v1::Catalog::SOURCE_NOT_SET;
   CatalogSource source;
-  source.stamps.push_back(StampOf(root / path, /*follows_links=*/true));
-  // What is committed in WAL mode is in a file of its own at first, beside the file that links lead
-  // to.
-  if (catalog.has_sqlite()) {
-    source.stamps.push_back(StampOf(file.string() + "-wal", /*follows_links=*/false));
+  if (of_server) {
+    if (database == nullptr) return absl::InvalidArgumentError("it has no source");
+    OCTOGATE_ASSIGN_OR_RETURN(source.schema, ReadPostgresqlSchema(*database, deadline));
+  } else {
+    OCTOGATE_RETURN_IF_ERROR(ReadFile(catalog, root, deadline, &source));
   }
-  OCTOGATE_ASSIGN_OR_RETURN(source.schema, ReadSchema(catalog, file, deadline));
-  OCTOGATE_RETURN_IF_ERROR(CheckTime(path, deadline));
   if (!catalog.descriptions().empty()) {
     OCTOGATE_RETURN_IF_ERROR(Describe(catalog.descriptions(), root, &source));
     OCTOGATE_RETURN_IF_ERROR(CheckTime(catalog.descriptions(), deadline));
@@ -175,12 +187,18 @@ absl::StatusOr<CatalogSource> ReadCatalogSource(const v1::Catalog& catalog,
   for (const std::string& name : catalog.sensitive()) {
     OCTOGATE_RETURN_IF_ERROR(MarkSensitive(name, &source.schema));
   }
+  if (of_server) {
+    PostgresqlValueOptions options;
+    options.max_values_per_column = static_cast<size_t>(catalog.max_values());
+    ReadPostgresqlValues(*database, options, deadline, &source.schema);
+  }
   return source;
 }
 
 std::string SourceText(const v1::Catalog& catalog) {
   const auto* field = v1::Catalog::descriptor()->FindFieldByNumber(catalog.source_case());
-  return field == nullptr ? "" : absl::StrCat(field->name(), " ", PathOf(catalog));
+  if (field == nullptr) return absl::StrCat("postgresql ", catalog.postgresql());
+  return absl::StrCat(field->name(), " ", PathOf(catalog));
 }
 
 }  // namespace octogate::gateway

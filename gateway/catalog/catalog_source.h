@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "gateway/sql/sql_database.h"
 #include "octogate/v1/graph.pb.h"
 #include "retrieval/schema/schema.h"
 
@@ -25,8 +26,8 @@ struct FileStamp {
   bool operator==(const FileStamp&) const = default;
 };
 
-// `follows_links`: where links on the way lead counts too, so that one which is pointed elsewhere is
-// a change, whatever is there.
+// `follows_links`: where links on the way lead counts too, so that one which is pointed elsewhere
+// is a change, whatever is there.
 FileStamp StampOf(const std::filesystem::path& file, bool follows_links);
 
 // Whether one of the files is not as it was. Costs a look at each.
@@ -37,16 +38,17 @@ struct CatalogSource {
   std::vector<FileStamp> stamps;  // of before it was read; of the descriptions the first 256 files
 };
 
-// Reads the files of `catalog`, which is valid, below `root`. Errors name the file: those of the
-// readers in retrieval/schema and of ResolveBelow; INVALID_ARGUMENT for a file of several databases
-// without `database` and for `sensitive` columns that are not there, NOT_FOUND for a `database`
-// that is not there, DEADLINE_EXCEEDED. Readers of text do not look at the clock inside of a file,
-// which has 512 MiB at most.
+// Reads the files of `catalog`, which is valid, below `root`; where its schema has none, that of
+// `database`, which is then the catalog's own and else may be null. Errors name the file: those of
+// the readers in retrieval/schema, of ReadPostgresqlSchema and of ResolveBelow; INVALID_ARGUMENT
+// for a file of several databases without `database` and for `sensitive` columns that are not
+// there, NOT_FOUND for a `database` that is not there, DEADLINE_EXCEEDED. Readers of text do not
+// look at the clock inside of a file, which has 512 MiB at most.
 absl::StatusOr<CatalogSource> ReadCatalogSource(const v1::Catalog& catalog,
                                                 const std::filesystem::path& root,
-                                                absl::Time deadline);
+                                                SqlDatabase* database, absl::Time deadline);
 
-// Kind and path, e.g. "sqlite chinook.sqlite".
+// Kind and path, e.g. "sqlite chinook.sqlite"; of a server its variable, "postgresql SHOP_DSN".
 std::string SourceText(const v1::Catalog& catalog);
 
 }  // namespace octogate::gateway

@@ -44,9 +44,9 @@ bool FillCatalog(const CatalogOptions& options, v1::Catalog& catalog) {
   if (!options.ddl.empty()) catalog.set_ddl(options.ddl);
   if (!options.spider.empty()) catalog.set_spider(options.spider);
   if (!options.json.empty()) catalog.set_json(options.json);
-  if (catalog.source_case() == v1::Catalog::SOURCE_NOT_SET) {
-    std::cerr << "octoctl: the catalog's source is empty; name a path below the gateway's "
-                 "--model-root\n";
+  if (catalog.source_case() == v1::Catalog::SOURCE_NOT_SET && options.postgresql.empty()) {
+    std::cerr << "octoctl: the catalog has no source; name a path below the gateway's --model-root "
+                 "with --sqlite, --ddl, --spider or --json, or a server with --postgresql\n";
     return false;
   }
   catalog.set_database(options.database);

@@ -259,6 +259,8 @@ void DescribeCatalog(const v1::CatalogInfo& info, std::ostream& out) {
        LocalTime(info.read_unix_ms()) +
            (info.source_changed()
                 ? "; its file has changed since: octoctl catalog refresh " + info.name()
+            : info.source().rfind("postgresql ", 0) == 0
+                ? "; whether its server has changed since only octoctl catalog refresh says"
                 : ""),
        out);
   Line("Tables",

@@ -37,6 +37,7 @@ constexpr char kCatalogFooter[] =
     "Examples:\n"
     "  octoctl catalog add shop --sqlite shop.sqlite --sensitive customers.notes\n"
     "  octoctl catalog add flights --spider tables.json --database flight_2\n"
+    "  octoctl catalog add firms --postgresql FIRMS_DSN\n"
     "  octoctl catalog get shop orders\n"
     "  octoctl catalog get shop -o json > shop.json\n"
     "  octoctl catalog link shop --focused \"which customers are from Norway\"\n"
@@ -332,18 +333,19 @@ class CommandLine {
                         [&f](Connection& c) { return AddCatalog(c, f.catalog, f.format); });
     add->add_option("name", o.name, "the catalog's name")->required();
     CLI::Option_group* source =
-        add->add_option_group("source", "one path below the gateway's --model-root");
+        add->add_option_group("source", "a path below the gateway's --model-root");
     source->add_option("--sqlite", o.sqlite, "a SQLite database");
     source->add_option("--ddl", o.ddl, "a file of CREATE TABLE statements");
     source->add_option("--spider", o.spider, "a tables.json of Spider or BIRD");
     source->add_option("--json", o.json, "a file that 'catalog get -o json' has written");
-    source->require_option(1);
+    source->require_option(0, 1);
     add->add_option("--database", o.database, "which database of a file that has several");
     add->add_option("--descriptions", o.descriptions,
                     "a folder with a CSV file per table, as BIRD describes columns");
     add->add_option("--encoder", o.encoder, "a model of the graph whose vectors count");
     add->add_option("--postgresql", o.postgresql,
-                    "the gateway's environment variable with a connection string");
+                    "the gateway's environment variable with a connection string: what SQL nodes "
+                    "read, and without a path also where the schema comes from");
     add->add_option("--sensitive", o.sensitive,
                     "table.column whose values are never read; repeat it")
         ->allow_extra_args(false);

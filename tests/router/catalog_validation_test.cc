@@ -147,6 +147,19 @@ TEST(CatalogValidationTest, ARetrieversTableNodeIsReachedThroughIt) {
   EXPECT_FALSE(alone.ok());
 }
 
+TEST(CatalogValidationTest, ACatalogOfAServerNeedsNoFile) {
+  const auto manifest = ParseGraphManifest(
+      absl::StrReplaceAll(kGood, {{"spider: tables.json, database: car_1, ", ""}}), "g");
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_EQ(manifest->graph.spec().catalogs(1).source_case(), v1::Catalog::SOURCE_NOT_SET);
+  const auto again = ParseGraphManifest(GraphToYaml(manifest->graph), "again");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(manifest->graph, again->graph));
+  EXPECT_THAT(
+      ErrorsWith("spider: tables.json, database: car_1, postgresql: BENCH_DSN", "postgresql: \"\""),
+      HasSubstr("the catalog 'bench' has no source"));
+}
+
 TEST(CatalogValidationTest, AnUnusedCatalogIsAWarning) {
   const auto manifest = ParseGraphManifest(
       absl::StrReplaceAll(kGood, {{"  nodes:", "    - {name: spare, ddl: a.sql}\n  nodes:"}}), "g");

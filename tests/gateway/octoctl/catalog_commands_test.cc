@@ -203,6 +203,29 @@ TEST(CatalogViewTest, NothingSteersATerminal) {
   EXPECT_THAT(CatalogJson(hostile, catalog.tables()), Not(HasSubstr("\x1b")));
 }
 
+TEST(CatalogViewTest, ACatalogOfAServerIsSaidToBeOne) {
+  v1::CatalogInfo info;
+  info.set_name("firms");
+  info.set_source("postgresql FIRMS_DSN");
+  std::ostringstream out;
+  DescribeCatalog(info, out);
+  EXPECT_THAT(out.str(), AllOf(HasSubstr("postgresql FIRMS_DSN"),
+                               HasSubstr("whether its server has changed since")));
+}
+
+TEST(CatalogViewTest, OfALargeFamilyNotAllAreListed) {
+  v1::LinkSchemaResponse link;
+  v1::LinkedTable& table = *link.add_tables();
+  for (int i = 0; i < 999; ++i) table.add_family_members("t");
+  std::ostringstream some;
+  PrintLink(link, Style(), some);
+  EXPECT_THAT(some.str(), HasSubstr("stands for 999 tables"));
+  table.add_family_members("t");
+  std::ostringstream many;
+  PrintLink(link, Style(), many);
+  EXPECT_THAT(many.str(), HasSubstr("stands for at least 1000 tables"));
+}
+
 TEST(CatalogViewTest, KeysOfNamesWithDotsAreToldApart) {
   v1::GetCatalogResponse catalog;
   v1::CatalogTable& orders = *catalog.add_tables();

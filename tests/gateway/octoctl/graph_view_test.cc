@@ -64,6 +64,26 @@ TEST(GraphAsTextTest, SaysWhenEachHeadDecides) {
   EXPECT_THAT(GraphAsText(graph, {}), HasSubstr("router, lexical, coverage 0.999\n"));
 }
 
+TEST(GraphAsTextTest, ShowsWhoChoosesTheTablesOfALink) {
+  EXPECT_EQ(GraphAsText(Parse(R"pb(
+                          metadata { name: "sql" }
+                          spec {
+                            entry: "link"
+                            nodes {
+                              name: "link"
+                              retriever { catalog: "shop" table_node: "tables" }
+                            }
+                            nodes {
+                              name: "tables"
+                              model { model: "mini" }
+                            }
+                          })pb"),
+                        {}),
+            "sql\n"
+            "└─ entry link  links of shop, tables chosen by tables\n"
+            "   └─ chooses tables tables  model mini\n");
+}
+
 TEST(GraphAsTextTest, NamesWhatIsMissingInsteadOfFailing) {
   EXPECT_THAT(GraphAsText(Parse("spec { entry: 'gone' }"), {}), HasSubstr("gone (missing)"));
 }

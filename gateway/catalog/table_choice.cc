@@ -15,9 +15,8 @@ namespace octogate::gateway {
 namespace {
 
 constexpr char kBefore[] =
-    "Which of these tables of a database does the question need? Each is followed by columns that "
-    "it "
-    "has.\n\n";
+    "Which of these tables of a database does the question need? Each stands with some of its "
+    "columns.\n\n";
 constexpr char kBetween[] = "\nQuestion: ";
 constexpr char kAfter[] =
     "\n\nAnswer with the names of the tables, separated by commas, and nothing else.\nTables:";

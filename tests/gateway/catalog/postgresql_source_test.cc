@@ -15,6 +15,7 @@
 #include "gateway/catalog/catalog_info.h"
 #include "gateway/catalog/catalog_set.h"
 #include "gateway/catalog/linking.h"
+#include "gateway/catalog/sql_run.h"
 #include "gateway/sql/postgresql_database.h"
 #include "tests/gateway/sql/postgresql_server.h"
 
@@ -189,6 +190,16 @@ TEST_F(PostgresqlSourceTest, ACatalogWithoutAFileIsReadFromItsServer) {
   const auto link = LinkCatalog(**read, request, {.deadline = Soon(), .tenant = "t"});
   ASSERT_TRUE(link.ok()) << link.status();
   EXPECT_THAT(link->rendered(), HasSubstr("'Norway'"));
+
+  // What is linked can be read.
+  v1::SqlNode sql;
+  sql.set_max_rows(10);
+  sql.set_max_bytes(4096);
+  sql.set_timeout_ms(60'000);
+  const auto rows = RunSql(sql, **read, "SELECT \"Full Name\" FROM firm WHERE country = 'Norway'",
+                           "t", Soon(), nullptr);
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_THAT(*rows, HasSubstr("Zoë & Co"));
 
   // A refresh asks the server again.
   server_->Administer("CREATE TABLE added (what text); GRANT SELECT ON added TO reader");

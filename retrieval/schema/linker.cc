@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/strings.h"
+#include "retrieval/schema/column_likelihood.h"
 #include "retrieval/schema/column_ranking.h"
 #include "retrieval/schema/column_selection.h"
 #include "retrieval/schema/lexical_search.h"
@@ -18,7 +19,6 @@ namespace octogate::schema {
 namespace {
 
 constexpr size_t kMaxQuestionBytes = size_t{64} << 10;
-constexpr size_t kMaxDense = 200;
 // More columns than this are not rendered to see whether they fit.
 constexpr size_t kMaxColumnsInFull = 4096;
 constexpr size_t kMaxMatchedValues = 8;
@@ -48,8 +48,12 @@ class Linking {
     std::vector<DenseColumns::Hit> dense;
     if (options_.dense != nullptr) dense = options_.dense->Nearest(visible_, kMaxDense);
     std::erase_if(dense, [&](const DenseColumns::Hit& hit) { return !Sees(hit.id); });
-    ranking_ =
-        RankColumns(index_, visible_, matches_, dense, CuesOf(request_.question), options_.weights);
+    const QuestionCues cues = CuesOf(request_.question);
+    ranking_ = RankColumns(index_, visible_, matches_, dense, cues, options_.weights);
+    // Nothing that the likelihoods are fitted to has evidence, which names what is needed.
+    if (request_.evidence.empty()) {
+      AddLikelihoods(index_, visible_, matches_, dense, cues, &ranking_);
+    }
     result_.timings.search_us = MicrosecondsSince(start);
     if (!TryFull()) {
       const auto select = Clock::now();
@@ -76,10 +80,17 @@ class Linking {
   }
 
   ColumnSelection Focused() const {
+    const bool minimal = request_.recall == Recall::kMinimal;
     size_t limit = request_.max_columns;
-    if (limit == 0)
-      limit = request_.recall == Recall::kMinimal ? kMinimalColumns : kConservativeColumns;
-    return SelectColumns(index_, ranking_, limit, [this](ColumnId id) { return Sees(id); });
+    float least = request_.least_likelihood;
+    if (limit == 0 && ranking_.columns[0].likelihood > 0) {
+      const Cut& cut = minimal ? kMinimalCut : kConservativeCut;
+      limit = cut.columns;
+      if (least == 0) least = cut.least_likelihood;
+    } else if (limit == 0) {
+      limit = minimal ? kMinimalColumns : kConservativeColumns;
+    }
+    return SelectColumns(index_, ranking_, limit, least, [this](ColumnId id) { return Sees(id); });
   }
 
   // Nothing matched: the first columns, as many as would be chosen otherwise.
@@ -137,6 +148,7 @@ class Linking {
     const RankedColumn& ranked = ranking_.columns[static_cast<size_t>(selected.ranked)];
     column.score = ranked.score;
     column.parts = ranked.parts;
+    column.likelihood = ranked.likelihood;
     if (ranked.match < 0) return column;
     const ColumnMatch& match = matches_.columns[static_cast<size_t>(ranked.match)];
     for (size_t t = 0; t < query_.terms.size(); ++t) {

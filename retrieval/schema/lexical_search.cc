@@ -281,8 +281,8 @@ class Searcher {
       }
     }
     // Tables that are called otherwise than the question says: what a term's other words bring, at
-    // most once each.
-    for (size_t p = 0; p < probes_.size(); ++p) {
+    // most once each. Evidence calls things as they are called.
+    for (size_t p = 0; !query_.with_evidence && p < probes_.size(); ++p) {
       const Probe& probe = probes_[p];
       const int term = shard.FindTerm(probe.stem);
       if (term < 0) continue;
@@ -361,6 +361,7 @@ Query MakeQuery(std::string_view question, std::string_view evidence) {
   Query query;
   absl::flat_hash_set<std::string> known;
   absl::flat_hash_set<uint64_t> hashes;
+  query.with_evidence = !evidence.empty();
   for (const std::string_view text : {question, evidence}) {
     for (const std::string& word : SplitWords(text)) {
       if (IsStopWord(word) && SensesOf(word).empty()) continue;

@@ -316,7 +316,7 @@ void MeasureSuite(const bench::LinkingSuite& suite, const std::vector<size_t>& b
   std::vector<Point> points;
   for (const size_t budget : budgets) points.push_back({budget, 0});
   if (!evidence) {
-    for (const float least : {0.2F, 0.13F, 0.1F, 0.09F, 0.08F, 0.06F})
+    for (const float least : {0.2F, 0.13F, 0.1F, 0.09F, 0.085F, 0.08F, 0.06F})
       points.push_back({80, least});
   }
   for (const auto [budget, least] : points) {

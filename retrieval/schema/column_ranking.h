@@ -15,11 +15,12 @@ struct RankedColumn {
   ColumnId id;
   float score = 0;
   ScoreParts parts;
-  int match = -1;  // in LexicalMatches::columns
+  float likelihood = 0;  // column_likelihood.h; 0 where it is not worked out
+  int match = -1;        // in LexicalMatches::columns
 };
 
 struct Ranking {
-  std::vector<RankedColumn> columns;  // best first, ties by id
+  std::vector<RankedColumn> columns;  // best first, ties by id; by likelihood where there is one
   size_t num_left_out = 0;            // matched, but too weak to be ranked
 };
 

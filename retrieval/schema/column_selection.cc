@@ -12,6 +12,8 @@ namespace {
 
 // Columns that score below this share of the best are not needed for room's sake alone.
 constexpr float kLeastShare = 0.08F;
+// Nor are those less likely than this.
+constexpr float kLeastLikelihood = 0.02F;
 // Parts of a longer primary key are worth less than the columns they displace.
 constexpr size_t kMaxKeyColumns = 3;
 // Tables may be joined in many ways (a match has eleven home players): the best keys are kept.
@@ -98,7 +100,9 @@ class Selector {
 
   float ScoreOf(ColumnId id) const {
     const auto found = ranked_.find(Key(id));
-    return found == ranked_.end() ? 0 : ranking_.columns[static_cast<size_t>(found->second)].score;
+    if (found == ranked_.end()) return 0;
+    const RankedColumn& column = ranking_.columns[static_cast<size_t>(found->second)];
+    return column.likelihood > 0 ? column.likelihood : column.score;
   }
 
   // Of each pair of tables the keys whose columns score best; keys of several columns whole.
@@ -143,12 +147,17 @@ class Selector {
 }  // namespace
 
 ColumnSelection SelectColumns(const LinkIndex& index, const Ranking& ranking, size_t limit,
-                              const std::function<bool(ColumnId)>& visible,
+                              float least_likelihood, const std::function<bool(ColumnId)>& visible,
                               const std::vector<uint32_t>& tables) {
   const Selector selector(index, ranking, visible, tables);
   if (ranking.columns.empty()) return selector.Select(0);
   size_t high = std::min(ranking.columns.size(), std::max<size_t>(limit, 1));
-  while (high > 1 && ranking.columns[high - 1].score < kLeastShare * ranking.columns[0].score) {
+  const bool likelihoods = ranking.columns[0].likelihood > 0;
+  const auto weak = [&](const RankedColumn& column) {
+    return likelihoods ? column.likelihood < std::max(least_likelihood, kLeastLikelihood)
+                       : column.score < kLeastShare * ranking.columns[0].score;
+  };
+  while (high > 1 && weak(ranking.columns[high - 1])) {
     --high;
   }
   ColumnSelection best = selector.Select(1);

@@ -69,7 +69,11 @@ struct ShardMatches {
 class Searcher {
  public:
   Searcher(const LinkIndex& index, const Visibility& visible, const Query& query)
-      : index_(index), visible_(visible), query_(query), probes_(MakeProbes(query)) {
+      : index_(index),
+        visible_(visible),
+        query_(query),
+        probes_(MakeProbes(query)),
+        probe_counts_(probes_.size(), 0) {
     for (const QueryTerm& term : query.terms) trigrams_.push_back(Trigrams(term.stem));
   }
 
@@ -203,6 +207,13 @@ class Searcher {
         for (const Posting& posting : tables) table_counts_[t] += SeesTable(s, posting.document);
       }
     }
+    for (size_t p = 0; p < probes_.size(); ++p) {
+      const int term = shard.FindTerm(probes_[p].stem);
+      if (term < 0) continue;
+      for (const Posting& posting : shard.Tables(static_cast<uint32_t>(term))) {
+        probe_counts_[p] += SeesTable(s, posting.document);
+      }
+    }
     FindAlike(s);
     for (const Alike& alike : shards_[s].alike) ++alike_counts_[alike.term];
   }
@@ -269,6 +280,23 @@ class Searcher {
         tables[posting.document].terms |= bit;
       }
     }
+    // Tables that are called otherwise than the question says: what a term's other words bring, at
+    // most once each. Evidence calls things as they are called.
+    for (size_t p = 0; !query_.with_evidence && p < probes_.size(); ++p) {
+      const Probe& probe = probes_[p];
+      const int term = shard.FindTerm(probe.stem);
+      if (term < 0) continue;
+      const float idf = InverseDocumentFrequency(probe_counts_[p], visible_.num_entries);
+      for (const Posting& posting : shard.Tables(static_cast<uint32_t>(term))) {
+        if (!SeesTable(s, posting.document)) continue;
+        TableMatch& table = tables[posting.document];
+        if ((table.terms & probe.terms) == probe.terms) continue;
+        table.bm25 += probe.similarity *
+                      bm25(idf, posting.weight,
+                           static_cast<float>(shard.table_length(posting.document)), table_average);
+        table.terms |= probe.terms;
+      }
+    }
     for (const Alike& alike : shards_[s].alike) {
       ColumnMatch& match = MatchOf(alike.document);
       match.character += alike_idf_[alike.term] * alike.similarity;
@@ -312,6 +340,7 @@ class Searcher {
   const Visibility& visible_;
   const Query& query_;
   const std::vector<Probe> probes_;
+  std::vector<uint64_t> probe_counts_;  // of tables with each
   std::vector<std::vector<uint32_t>> trigrams_;
   std::vector<ShardMatches> shards_;
   std::array<uint64_t, kMaxQueryTerms> column_counts_{}, alike_counts_{}, table_counts_{};
@@ -332,6 +361,7 @@ Query MakeQuery(std::string_view question, std::string_view evidence) {
   Query query;
   absl::flat_hash_set<std::string> known;
   absl::flat_hash_set<uint64_t> hashes;
+  query.with_evidence = !evidence.empty();
   for (const std::string_view text : {question, evidence}) {
     for (const std::string& word : SplitWords(text)) {
       if (IsStopWord(word) && SensesOf(word).empty()) continue;

@@ -26,6 +26,7 @@ struct QueryTerm {
 };
 
 struct Query {
+  bool with_evidence = false;    // then tables are not looked for under other words
   std::vector<QueryTerm> terms;  // without stop words, each once, at most kMaxQueryTerms
   std::vector<ValueCandidate> candidates;
 };

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/strings.h"
+#include "retrieval/schema/column_likelihood.h"
 #include "retrieval/schema/column_ranking.h"
 #include "retrieval/schema/column_selection.h"
 #include "retrieval/schema/lexical_search.h"
@@ -18,7 +19,6 @@ namespace octogate::schema {
 namespace {
 
 constexpr size_t kMaxQuestionBytes = size_t{64} << 10;
-constexpr size_t kMaxDense = 200;
 // More columns than this are not rendered to see whether they fit.
 constexpr size_t kMaxColumnsInFull = 4096;
 constexpr size_t kMaxMatchedValues = 8;
@@ -48,8 +48,12 @@ class Linking {
     std::vector<DenseColumns::Hit> dense;
     if (options_.dense != nullptr) dense = options_.dense->Nearest(visible_, kMaxDense);
     std::erase_if(dense, [&](const DenseColumns::Hit& hit) { return !Sees(hit.id); });
-    ranking_ =
-        RankColumns(index_, visible_, matches_, dense, CuesOf(request_.question), options_.weights);
+    const QuestionCues cues = CuesOf(request_.question);
+    ranking_ = RankColumns(index_, visible_, matches_, dense, cues, options_.weights);
+    // Nothing that the likelihoods are fitted to has evidence, which names what is needed.
+    if (request_.evidence.empty()) {
+      AddLikelihoods(index_, visible_, matches_, dense, cues, &ranking_);
+    }
     result_.timings.search_us = MicrosecondsSince(start);
     if (!TryFull()) {
       const auto select = Clock::now();
@@ -77,13 +81,21 @@ class Linking {
     return visible_.everything ? *catalog_.entries()[entry] : visible_.tables[entry]->table;
   }
 
-  size_t ColumnLimit() const {
-    if (request_.max_columns > 0) return request_.max_columns;
-    return request_.recall == Recall::kMinimal ? kMinimalColumns : kConservativeColumns;
+  // Where the columns are cut that are kept.
+  Cut ColumnCut() const {
+    const bool minimal = request_.recall == Recall::kMinimal;
+    const bool likelihoods = !ranking_.columns.empty() && ranking_.columns.front().likelihood > 0;
+    Cut cut = minimal ? kMinimalCut : kConservativeCut;
+    if (!likelihoods) cut.columns = minimal ? kMinimalColumns : kConservativeColumns;
+    if (request_.max_columns > 0) cut = {.columns = request_.max_columns, .least_likelihood = 0};
+    if (request_.least_likelihood > 0) cut.least_likelihood = request_.least_likelihood;
+    return cut;
   }
 
   ColumnSelection Focused() const {
-    return SelectColumns(index_, ranking_, ColumnLimit(), [this](ColumnId id) { return Sees(id); });
+    const Cut cut = ColumnCut();
+    return SelectColumns(index_, ranking_, cut.columns, cut.least_likelihood,
+                         [this](ColumnId id) { return Sees(id); });
   }
 
   // What scores in the request's tables, and then their other columns, one of each in turn.
@@ -100,9 +112,10 @@ class Linking {
       own.columns.push_back(ranking_.columns[i]);
       places.push_back(static_cast<int>(i));
     }
-    const size_t limit = ColumnLimit();
+    const Cut cut = ColumnCut();
     ColumnSelection selection = SelectColumns(
-        index_, own, limit, [this](ColumnId id) { return Sees(id); }, tables);
+        index_, own, cut.columns, cut.least_likelihood, [this](ColumnId id) { return Sees(id); },
+        tables);
     absl::flat_hash_set<uint64_t> kept;
     for (SelectedColumn& column : selection.columns) {
       if (column.ranked >= 0) column.ranked = places[static_cast<size_t>(column.ranked)];
@@ -113,7 +126,7 @@ class Linking {
       for (const uint32_t entry : tables) {
         if (c >= catalog_.entries()[entry]->columns.size()) continue;
         ++left;
-        if (selection.columns.size() >= limit) return selection;
+        if (selection.columns.size() >= cut.columns) return selection;
         if (!Sees({entry, c}) || !kept.insert(Key({entry, c})).second) continue;
         selection.columns.push_back(
             {.id = {entry, c}, .reason = LinkReason::kForced, .ranked = -1});
@@ -178,6 +191,7 @@ class Linking {
     const RankedColumn& ranked = ranking_.columns[static_cast<size_t>(selected.ranked)];
     column.score = ranked.score;
     column.parts = ranked.parts;
+    column.likelihood = ranked.likelihood;
     if (ranked.match < 0) return column;
     const ColumnMatch& match = matches_.columns[static_cast<size_t>(ranked.match)];
     for (size_t t = 0; t < query_.terms.size(); ++t) {

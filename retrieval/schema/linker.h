@@ -34,6 +34,9 @@ class DenseColumns {
   virtual const Catalog* catalog() const { return nullptr; }
 };
 
+// How many of the nearest columns take part in a link.
+inline constexpr size_t kMaxDense = 200;
+
 enum class LinkMode {
   kAuto,     // everything where that fits into the budget, else focused
   kFocused,  // what the question needs
@@ -62,6 +65,11 @@ struct LinkRequest {
   Recall recall = Recall::kConservative;
   size_t token_budget = 4096;
   size_t max_columns = 0;  // kept, keys included; 0: as `recall` says
+  // Columns less likely to be read are left out (column_likelihood.h), so that few are kept where
+  // the question is clear and more where it is not; 0: as many as max_columns allows or, where that
+  // is 0, too, as `recall` says. Without effect where there are no likelihoods: with evidence and
+  // in large catalogs.
+  float least_likelihood = 0;
   RenderStyle style = RenderStyle::kDdl;
   size_t max_dropped = 20;
   // Entries of the catalog, at most kMaxLinkedTables, each once: only their columns are kept, and
@@ -96,7 +104,8 @@ struct LinkedColumn {
   ColumnId id;
   std::string name;
   float score = 0;
-  ScoreParts parts;  // weighted; their sum is the score
+  ScoreParts parts;      // weighted; their sum is the score
+  float likelihood = 0;  // of being read, by which columns are chosen; 0: by score
   LinkReason reason = LinkReason::kLexical;
   std::vector<std::string> matched_terms;
   std::vector<MatchedValue> matched_values;

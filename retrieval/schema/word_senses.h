@@ -15,9 +15,11 @@ std::span<const std::string> SensesOf(std::string_view word);
 
 // What kind of column a question as a whole asks for.
 struct QuestionCues {
-  bool time = false;    // when, before, since, a year
-  bool number = false;  // average, total, highest, more than 5
-  bool name = false;    // who, which, list, name
+  bool time = false;       // when, before, since, a year
+  bool number = false;     // average, total, highest, more than 5
+  bool name = false;       // who, which, list, name
+  bool entity = false;     // something in quotes or with a capital letter, as names have
+  bool full_name = false;  // two words with capital letters, one after the other
 };
 QuestionCues CuesOf(std::string_view question);
 

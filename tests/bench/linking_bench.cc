@@ -3,10 +3,11 @@
 // Recall is strict: a question counts if every table (or column) that its SQL reads is kept. The
 // data is read from text2sql in the folder that OCTOGATE_TEST_DATA names; without it only times on
 // a made-up warehouse are measured. "evidence" are BIRD's hints, which name columns: users have
-// none. Weights were chosen on KaggleDBQA alone, how often columns are read at all on the gold
-// queries of Spider's training split.
+// none. Weights were chosen on KaggleDBQA and on questions to Spider's training split
+// (linking_questions.json), how often columns are read at all on the gold queries of that split.
 //
-//   linking_bench --suite=NAME   one only: kaggledbqa, spider, bird, warehouse
+//   linking_bench --suite=NAME   one only: kaggledbqa, train, spider, bird, warehouse
+//   linking_bench --features=FILE   writes what fit_linking.py fits the linker's weights to
 //   linking_bench --weights=1,0.5,1,1,0.6,0.4,0.1,0   as LinkWeights has them
 //   linking_bench --misses=20    what is missed at that many columns, on stderr
 //   linking_bench --cache=FILE   keeps the encoder's vectors
@@ -20,6 +21,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -35,6 +37,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "retrieval/schema/column_likelihood.h"
 #include "retrieval/schema/dense_index.h"
 #include "retrieval/schema/link_index.h"
 #include "retrieval/schema/linker.h"
@@ -74,6 +77,7 @@ struct Settings {
   size_t misses = 0;
   std::string cache;
   bool dense = true;
+  std::string features;
 };
 
 // In columns by why they are missed.
@@ -107,7 +111,40 @@ class SuiteRun {
     }
   }
 
-  Quality Measure(size_t max_columns, bool evidence) const {
+  // One line per column of each question: its database, number of the question, whether the SQL
+  // reads it, and its features.
+  void WriteFeatures(std::ostream& out) const {
+    size_t number = 0;
+    for (const bench::LinkingQuestion& question : suite_.questions) {
+      const schema::LinkIndex& index = *indexes_.at(question.database);
+      const schema::Visibility visible = OrExit(index.See({}));
+      std::vector<schema::DenseColumns::Hit> hits;
+      if (encoder_ != nullptr) {
+        hits = OrExit(vectors_.at(question.database)
+                          ->Query({bench::EmbedOne(*encoder_, question.question)}))
+                   .Nearest(visible, schema::kMaxDense);
+      }
+      const auto matches = schema::Search(index, visible, schema::MakeQuery(question.question, ""));
+      const auto cues = schema::CuesOf(question.question);
+      schema::Ranking ranking =
+          schema::RankColumns(index, visible, matches, hits, cues, settings_.weights);
+      const auto features =
+          schema::LikelihoodFeatures(index, visible, matches, hits, cues, &ranking);
+      const std::set<std::string> gold(question.columns.begin(), question.columns.end());
+      for (size_t i = 0; i < features.size(); ++i) {
+        const schema::ColumnId id = ranking.columns[i].id;
+        const std::string name = absl::AsciiStrToLower(absl::StrCat(
+            index.catalog().entries()[id.entry]->name, ".", index.catalog().column(id).name));
+        out << question.database << "\t" << number << "\t" << (gold.contains(name) ? 1 : 0);
+        for (const float feature : features[i]) out << "\t" << feature;
+        out << "\n";
+      }
+      ++number;
+    }
+  }
+
+  // With `least_likelihood` as LinkRequest has it.
+  Quality Measure(size_t max_columns, bool evidence, float least_likelihood = 0) const {
     Quality quality;
     double gold = 0;
     std::map<std::string, std::pair<int, int>> by_database;
@@ -131,7 +168,8 @@ class SuiteRun {
                                .evidence = evidence ? question.evidence : "",
                                .mode = schema::LinkMode::kFocused,
                                .token_budget = 1'000'000,
-                               .max_columns = max_columns},
+                               .max_columns = max_columns,
+                               .least_likelihood = least_likelihood},
                               {.weights = settings_.weights, .dense = dense ? &*dense : nullptr}));
       quality.milliseconds.push_back(MillisecondsSince(start));
       std::set<std::string> kept_tables;
@@ -252,7 +290,8 @@ class SuiteRun {
 };
 
 struct Goal {
-  size_t max_columns = 0;
+  size_t max_columns = 0;      // of the budget that is compared, or
+  float least_likelihood = 0;  // of the cut that is
   double strict_recall = 0;
   std::string beside;   // what the lexical baseline reached, at how many columns
   double baseline = 0;  // its strict recall
@@ -262,17 +301,36 @@ void MeasureSuite(const bench::LinkingSuite& suite, const std::vector<size_t>& b
                   bool evidence, const Goal& goal, const Settings& settings,
                   const schema::TextEncoder* encoder, bench::Report* report) {
   const SuiteRun run(suite, settings, encoder);
+  if (!settings.features.empty()) {
+    std::ofstream out(settings.features + (encoder != nullptr ? ".vectors" : ".words"),
+                      std::ios::app);
+    run.WriteFeatures(out);
+    return;
+  }
   const std::string name = absl::StrCat(suite.name, evidence ? " with evidence" : "",
                                         encoder != nullptr ? ", with vectors" : "");
-  for (const size_t budget : budgets) {
-    const Quality quality = run.Measure(budget, evidence);
-    const std::string at = absl::StrCat(name, ", at most ", budget, " columns");
+  struct Point {
+    size_t columns;
+    float least_likelihood;
+  };
+  std::vector<Point> points;
+  for (const size_t budget : budgets) points.push_back({budget, 0});
+  if (!evidence) {
+    for (const float least : {0.2F, 0.13F, 0.1F, 0.09F, 0.085F, 0.08F, 0.06F})
+      points.push_back({80, least});
+  }
+  for (const auto [budget, least] : points) {
+    const Quality quality = run.Measure(budget, evidence, least);
+    const std::string at = least > 0 ? absl::StrCat(name, ", columns likelier than ", least)
+                                     : absl::StrCat(name, ", at most ", budget, " columns");
+    const bool compared = goal.least_likelihood > 0 ? least == goal.least_likelihood
+                                                    : least == 0 && budget == goal.max_columns;
     std::fprintf(stderr,
                  "%s: columns SRR %.1f recall %.1f, tables SRR %.1f (%.1f kept), %.1f kept\n",
                  at.c_str(), 100 * quality.columns, 100 * quality.column_recall,
                  100 * quality.tables, quality.kept_tables, quality.kept);
     bench::Figure strict{.name = at + ": column SRR", .value = 100 * quality.columns, .unit = "%"};
-    if (budget == goal.max_columns) {
+    if (compared) {
       strict.beside = goal.beside;
       if (goal.baseline > 0) strict.ratio = 100 * quality.columns / goal.baseline;
       if (goal.strict_recall > 0) strict.aim = AtLeast(goal.strict_recall);
@@ -281,7 +339,7 @@ void MeasureSuite(const bench::LinkingSuite& suite, const std::vector<size_t>& b
     report->Add({.name = at + ": columns kept", .value = quality.kept, .unit = "columns"});
     report->Add({.name = at + ": table SRR", .value = 100 * quality.tables, .unit = "%"});
     report->Add({.name = at + ": tokens", .value = quality.tokens, .unit = "tokens"});
-    if (budget != goal.max_columns) continue;
+    if (!compared) continue;
     report->Add(
         {.name = at + ": link p50", .value = Percentile(quality.milliseconds, 0.5), .unit = "ms"});
     report->Add(
@@ -384,6 +442,7 @@ Settings ReadSettings(int argc, char** argv) {
     };
     if (const auto suite = value("--suite="); !suite.empty()) settings.suite = suite;
     if (const auto cache = value("--cache="); !cache.empty()) settings.cache = cache;
+    if (const auto features = value("--features="); !features.empty()) settings.features = features;
     if (argument == "--dense=off") settings.dense = false;
     if (const auto misses = value("--misses="); !misses.empty()) {
       settings.misses = static_cast<size_t>(std::strtoul(std::string(misses).c_str(), nullptr, 10));
@@ -424,30 +483,37 @@ int Main(int argc, char** argv) {
     }
     // Vectors need fewer columns: `with_vectors` instead of the goal's.
     const auto measure = [&](const bench::LinkingSuite& suite, const std::vector<size_t>& budgets,
-                             bool evidence, Goal goal, size_t with_vectors) {
+                             bool evidence, Goal goal, size_t with_vectors,
+                             float least_with_vectors = 0) {
       MeasureSuite(suite, budgets, evidence, goal, settings, nullptr, &report);
       goal.max_columns = with_vectors;
+      goal.least_likelihood = least_with_vectors;
       if (encoder) MeasureSuite(suite, budgets, evidence, goal, settings, &*encoder, &report);
     };
     if (wanted("kaggledbqa")) {
       measure(OrExit(bench::LoadKaggleDbqa(folder)), {6, 10, 14, 20}, false, {}, 0);
     }
+    if (wanted("train")) {
+      measure(OrExit(bench::LoadSpiderTrain(folder, OCTOGATE_LINKING_QUESTIONS)), {12, 16, 20, 24},
+              false, {}, 0);
+    }
+    if (!settings.features.empty()) return 0;
     if (wanted("spider")) {
       measure(OrExit(bench::LoadSpiderDev(folder)), {6, 8, 10, 12, 15}, false,
-              {.max_columns = 15,
+              {.least_likelihood = 0.09F,
                .strict_recall = 94,
                .beside = "words, trigrams and keys, 10 best: 11.4 columns",
                .baseline = 90.5},
-              12);
+              0, 0.08F);
     }
     if (wanted("bird")) {
       const bench::LinkingSuite bird = OrExit(bench::LoadBirdMiniDev(folder));
       measure(bird, {12, 16, 20, 22, 23, 24, 32, 40}, false,
-              {.max_columns = 24,
+              {.least_likelihood = 0.1F,
                .strict_recall = 80,
                .beside = "words, trigrams and keys, 15 best: 20.2 columns (BIRD dev)",
                .baseline = 70.0},
-              23);
+              0, 0.09F);
       measure(bird, {12, 16, 20, 22, 23, 24, 32, 40}, true,
               {.max_columns = 24,
                .strict_recall = 90,

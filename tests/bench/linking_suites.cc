@@ -97,6 +97,22 @@ absl::StatusOr<LinkingSuite> LoadSpiderDev(const std::string& folder) {
   return suite;
 }
 
+absl::StatusOr<LinkingSuite> LoadSpiderTrain(const std::string& folder,
+                                             const std::string& questions) {
+  LinkingSuite suite{.name = "Spider train, other questions"};
+  OCTOGATE_ASSIGN_OR_RETURN(std::vector<Schema> schemas,
+                            schema::ReadSpiderTables(folder + "/spider/tables.json"));
+  OCTOGATE_RETURN_IF_ERROR(AddDatabases(std::move(schemas), &suite));
+  OCTOGATE_ASSIGN_OR_RETURN(const json file, Load(questions));
+  for (const json& item : file) {
+    suite.questions.push_back({.database = item["db_id"],
+                               .question = item["question"],
+                               .tables = item["tables"].get<std::vector<std::string>>(),
+                               .columns = item["columns"].get<std::vector<std::string>>()});
+  }
+  return suite;
+}
+
 absl::StatusOr<LinkingSuite> LoadKaggleDbqa(const std::string& folder) {
   LinkingSuite suite{.name = "KaggleDBQA"};
   OCTOGATE_ASSIGN_OR_RETURN(

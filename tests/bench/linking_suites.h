@@ -29,6 +29,10 @@ struct LinkingSuite {
 // `folder`: text2sql of the evaluation data. NOT_FOUND for files that are not there.
 absl::StatusOr<LinkingSuite> LoadBirdMiniDev(const std::string& folder);
 absl::StatusOr<LinkingSuite> LoadSpiderDev(const std::string& folder);
+// Questions written for this project to queries of Spider's training split, from `questions`
+// (linking_questions.json), on that split's schemas.
+absl::StatusOr<LinkingSuite> LoadSpiderTrain(const std::string& folder,
+                                             const std::string& questions);
 absl::StatusOr<LinkingSuite> LoadKaggleDbqa(const std::string& folder);
 
 }  // namespace octogate::bench

@@ -18,6 +18,7 @@
 
 #include "tests/bench/report.h"
 #include "tests/bench/speculation_replay.h"
+#include "workers/speculation/lookahead.h"
 #include "workers/speculation/recycling.h"
 #include "workers/speculation/suffix.h"
 
@@ -25,6 +26,7 @@ namespace octogate::bench {
 namespace {
 
 using workers::Drafter;
+using workers::LookaheadDrafter;
 using workers::RecyclingDrafter;
 using workers::RecyclingOptions;
 using workers::SuffixDrafter;
@@ -58,6 +60,7 @@ std::unique_ptr<Drafter> Make(const std::string& name) {
   if (name == "recycling-fixed") return MakeRecycling(Shape::kFixed, context_rows);
   if (name == "recycling-paper") return MakeRecycling(Shape::kFixed, 0);
   if (name == "suffix") return std::make_unique<SuffixDrafter>(workers::SuffixOptions());
+  if (name == "lookahead") return std::make_unique<LookaheadDrafter>(workers::LookaheadOptions());
   std::fprintf(stderr, "no drafter '%s'\n", name.c_str());
   std::exit(2);
 }
@@ -71,8 +74,9 @@ std::vector<std::unique_ptr<Drafter>> MakeAll(const std::string& names) {
 struct Arguments {
   std::string requests;
   std::vector<int> nodes = {15, 31, 63, 80};
-  std::vector<std::string> drafters = {"lookup",    "recycling-paper", "recycling-planned",
-                                       "recycling", "suffix",          "recycling+suffix"};
+  std::vector<std::string> drafters = {
+      "lookup", "recycling-paper", "recycling-planned", "recycling",
+      "suffix", "lookahead",       "recycling+suffix",  "recycling+suffix+lookahead"};
   std::string task;
 };
 

@@ -1,7 +1,7 @@
 // Mean accepted tokens of drafters on recorded answers (speculation_replay.h), by task.
 //
 //   speculation_bench --requests=FILE      from tests/bench/speculation_requests.py
-//     --nodes=15,31,63,80                  budgets; the last but one is shown by task and depth
+//     --nodes=63,15,31,80                  budgets; acceptance by depth is that of the first
 //     --drafters=NAME,…                    of those below; NAME+NAME is merged
 //     --task=PREFIX                        only these
 //
@@ -56,6 +56,7 @@ std::unique_ptr<Drafter> Make(const std::string& name) {
   const int context_rows = workers::RecyclingTableOptions().context_rows;
   if (name == "lookup") return MakePromptLookup();
   if (name == "recycling") return MakeRecycling(Shape::kBestFirst, context_rows);
+  if (name == "recycling-wide") return MakeRecycling(Shape::kBestFirst, 1 << 17);
   if (name == "recycling-planned") return MakeRecycling(Shape::kPlanned, context_rows);
   if (name == "recycling-fixed") return MakeRecycling(Shape::kFixed, context_rows);
   if (name == "recycling-paper") return MakeRecycling(Shape::kFixed, 0);
@@ -73,10 +74,12 @@ std::vector<std::unique_ptr<Drafter>> MakeAll(const std::string& names) {
 
 struct Arguments {
   std::string requests;
-  std::vector<int> nodes = {15, 31, 63, 80};
-  std::vector<std::string> drafters = {
-      "lookup", "recycling-paper", "recycling-planned", "recycling",
-      "suffix", "lookahead",       "recycling+suffix",  "recycling+suffix+lookahead"};
+  std::vector<int> nodes = {63};
+  std::vector<std::string> drafters = {"lookup",           "recycling-paper",
+                                       "recycling-fixed",  "recycling-planned",
+                                       "recycling-wide",   "recycling",
+                                       "suffix",           "lookahead",
+                                       "recycling+suffix", "recycling+suffix+lookahead"};
   std::string task;
 };
 
@@ -111,7 +114,6 @@ int Main(int argc, char** argv) {
     request.task = request.task.substr(0, request.task.find(' '));
     tasks[request.task].push_back(std::move(request));
   }
-  const int shown = arguments.nodes[arguments.nodes.size() < 2 ? 0 : arguments.nodes.size() - 2];
   for (const auto& [task, requests] : tasks) {
     double tokens = 0;
     for (const RecordedRequest& request : requests) {
@@ -120,41 +122,54 @@ int Main(int argc, char** argv) {
     report.Add({.name = task + ", requests", .value = static_cast<double>(requests.size())});
     report.Add({.name = task + ", tokens of output", .value = tokens});
   }
+  std::map<std::string, double> measured;
   for (const bool warm : {false, true}) {
     for (const std::string& names : arguments.drafters) {
       for (const int nodes : arguments.nodes) {
         ReplayCounts all;
-        const std::string label = names + (warm ? ", warm, " : ", cold, ");
-        const std::string budget = std::to_string(nodes) + " rows";
+        const std::string how = (warm ? ", warm, " : ", cold, ") + std::to_string(nodes) + " rows";
+        const std::string label = names + how;
         for (const auto& [task, requests] : tasks) {
+          ReplayCounts counts;
           const ReplayOptions options = {.max_nodes = nodes, .warm = warm};
-          for (const auto& [_, counts] : Replay(
+          for (const auto& [_, one] : Replay(
                    requests, [&names] { return MakeAll(names); }, options)) {
-            all.Add(counts);
-            report.Add({.name = task + ", " + label + budget,
-                        .value = counts.mat(),
-                        .unit = "tokens/step"});
+            counts.Add(one);
           }
+          all.Add(counts);
+          Figure figure = {
+              .name = task + ", " + label, .value = counts.mat(), .unit = "tokens/step"};
+          measured[figure.name] = figure.value;
+          double alone = 0;
+          for (const std::string& name : Split(names, '+')) {
+            const auto found = measured.find(task + ", " + name + how);
+            if (name != names && found != measured.end()) alone = std::max(alone, found->second);
+          }
+          if (alone > 0) {
+            figure.beside = "the best alone";
+            figure.ratio = figure.value / alone;
+            figure.aim = AtLeast(1, Aim::kRatio);
+          }
+          report.Add(figure);
         }
         const auto steps = static_cast<double>(all.steps);
-        report.Add({.name = "all, " + label + budget, .value = all.mat(), .unit = "tokens/step"});
-        report.Add({.name = "all, " + label + budget + ", drafted",
+        report.Add({.name = "all, " + label, .value = all.mat(), .unit = "tokens/step"});
+        report.Add({.name = "all, " + label + ", drafted",
                     .value = static_cast<double>(all.rows) / steps,
                     .unit = "rows/step"});
-        report.Add({.name = "all, " + label + budget + ", draft, median",
+        report.Add({.name = "all, " + label + ", draft, median",
                     .value = Percentile(all.microseconds, 0.5),
                     .unit = "us"});
-        report.Add({.name = "all, " + label + budget + ", draft, 99 %",
+        report.Add({.name = "all, " + label + ", draft, 99 %",
                     .value = Percentile(all.microseconds, 0.99),
                     .unit = "us",
                     .aim = AtMost(100)});
-        report.Add({.name = "all, " + label + budget + ", learning, 99 %",
+        report.Add({.name = "all, " + label + ", learning, 99 %",
                     .value = Percentile(all.learning, 0.99),
                     .unit = "us"});
-        if (nodes != shown) continue;
+        if (nodes != arguments.nodes[0]) continue;
         for (size_t depth = 0; depth < std::min<size_t>(all.accepted.size(), 8); ++depth) {
-          report.Add({.name = "all, " + label + budget + ", accepted at depth " +
-                              std::to_string(depth + 1),
+          report.Add({.name = "all, " + label + ", accepted at depth " + std::to_string(depth + 1),
                       .value = 100 * static_cast<double>(all.accepted[depth]) / steps,
                       .unit = "% of steps"});
         }

@@ -177,6 +177,7 @@ class SuffixSequence : public SequenceDrafter {
     max_nodes = std::min(max_nodes, kMaxDraftNodes);
     if (max_nodes <= 0 || max_depth <= 0) return;
     Match();
+    const Automata all = automata();
     struct Open {
       float path = 0;       // probability
       int32_t order = 0;    // of equals the first
@@ -192,9 +193,8 @@ class SuffixSequence : public SequenceDrafter {
     std::vector<Child> children;
     int32_t order = 0;
     const auto expand = [&](int32_t node, const Matches& at, int depth, float path) {
-      FindChildren(at, children);
       const int32_t length =
-          std::max_element(at.begin(), at.end(), [](const auto& a, const auto& b) {
+          std::max_element(at.begin(), at.end(), [](const SuffixMatch& a, const SuffixMatch& b) {
             return a.length < b.length;
           })->length;
       // The match was shorter by the depth where the draft began.
@@ -203,6 +203,7 @@ class SuffixSequence : public SequenceDrafter {
           static_cast<float>(depth) >= std::max(deepest, static_cast<float>(options_.min_depth))) {
         return;
       }
+      FindChildren(at, path, children);
       for (const Child& child : children) {
         if (path * child.probability < kLeastProbability) continue;
         open.push({path * child.probability, order++, node, child});
@@ -215,7 +216,7 @@ class SuffixSequence : public SequenceDrafter {
       const int32_t node = tree.Add(best.parent, best.child.token, best.child.probability, 1);
       matches.push_back(best.parent < 0 ? matches_ : matches[static_cast<size_t>(best.parent)]);
       for (size_t i = 0; i < kAutomata; ++i) {
-        matches.back()[i].Advance(*automata()[i], best.child.token);
+        matches.back()[i].Advance(*all[i], best.child.token);
       }
       expand(node, matches.back(), tree.nodes.back().depth, best.path);
     }
@@ -260,11 +261,14 @@ class SuffixSequence : public SequenceDrafter {
     }
   }
 
-  void FindChildren(const Matches& at, std::vector<Child>& children) const {
+  // What may follow a node whose path has this probability.
+  void FindChildren(const Matches& at, float path, std::vector<Child>& children) const {
     children.clear();
     const Automata all = automata();
     const Contexts contexts = FindContexts(all, at);
     for (const Context& context : contexts.view()) {
+      const float rate = Rate(Kind(all, context, &context == contexts.all.data()));
+      if (path * rate < kLeastProbability) continue;
       const SuffixAutomaton& automaton = *all[context.automaton];
       const size_t begin = children.size();
       float sum = 0;
@@ -281,8 +285,6 @@ class SuffixSequence : public SequenceDrafter {
         children.push_back({transition.token, count});
         sum += count;
       }
-      if (begin == children.size()) continue;
-      const float rate = Rate(Kind(all, context, &context == contexts.all.data()));
       for (size_t i = begin; i < children.size(); ++i) {
         children[i].probability = std::min(1.0F, children[i].probability / sum * rate);
       }

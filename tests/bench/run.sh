@@ -34,7 +34,7 @@ export OCTOGATE_COMMIT
         fi
       fi ;;
     speculation)
-      tests/python-environment.sh
+      [ -n "${OCTOGATE_PYTHON:-}" ] || tests/python-environment.sh
       "${OCTOGATE_PYTHON:-build/python/bin/python}" tests/bench/speculation_requests.py \
         "${OCTOGATE_TEST_DATA:?names no folder with specdec}" build/speculation_requests.jsonl
       set -- --requests=build/speculation_requests.jsonl "$@" ;;

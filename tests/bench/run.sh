@@ -33,6 +33,11 @@ export OCTOGATE_COMMIT
           echo "No llama.cpp in build/llama: nothing is measured beside it." >&2
         fi
       fi ;;
+    speculation)
+      [ -n "${OCTOGATE_PYTHON:-}" ] || tests/python-environment.sh
+      "${OCTOGATE_PYTHON:-build/python/bin/python}" tests/bench/speculation_requests.py \
+        "${OCTOGATE_TEST_DATA:?names no folder with specdec}" build/speculation_requests.jsonl
+      set -- --requests=build/speculation_requests.jsonl "$@" ;;
   esac
   cmake --preset dev >/dev/null
   cmake --build build/dev --target "${name}_bench"

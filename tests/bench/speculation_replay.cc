@@ -1,0 +1,166 @@
+#include "tests/bench/speculation_replay.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string_view>
+
+namespace octogate::bench {
+namespace {
+
+using workers::Drafter;
+using workers::DraftTree;
+using workers::SequenceDrafter;
+
+[[noreturn]] void Fail(const std::string& what) {
+  std::fprintf(stderr, "%s\n", what.c_str());
+  std::abort();
+}
+
+float MicrosecondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<float, std::micro>(std::chrono::steady_clock::now() - begin).count();
+}
+
+ReplayCounts ReplayOne(const RecordedRequest& request,
+                       const std::vector<std::unique_ptr<Drafter>>& drafters,
+                       const ReplayOptions& options) {
+  ReplayCounts counts;
+  counts.requests = 1;
+  if (request.output.empty()) return counts;
+  std::vector<std::unique_ptr<SequenceDrafter>> sequences;
+  for (const auto& drafter : drafters) sequences.push_back(drafter->Begin("replay"));
+  const auto append = [&sequences](std::span<const int32_t> tokens) {
+    for (const auto& sequence : sequences) sequence->Append(tokens);
+  };
+  append(request.prompt);
+  append(std::span(request.output).first(1));
+  for (size_t at = 1; at < request.output.size();) {
+    const auto begin = std::chrono::steady_clock::now();
+    DraftTree tree;
+    for (size_t d = 0; d < sequences.size(); ++d) {
+      DraftTree proposed;
+      sequences[d]->Propose(options.max_nodes, options.max_depth, proposed);
+      if (sequences.size() == 1) {
+        tree = std::move(proposed);
+        continue;
+      }
+      for (workers::DraftNode& node : proposed.nodes) {
+        node.drafters = static_cast<uint8_t>(1U << d);
+      }
+      MergeDraftTree(proposed, tree);
+    }
+    PruneDraftTree(options.max_nodes, tree);
+    counts.microseconds.push_back(MicrosecondsSince(begin));
+    if (absl::Status status = CheckDraftTree(tree, 1 << 30); !status.ok()) {
+      Fail(std::string(status.message()));
+    }
+    const std::span<const int32_t> left = std::span(request.output).subspan(at);
+    size_t emitted = 0;
+    for (int node = -1; emitted < left.size(); ++emitted) {
+      node = tree.Child(node, left[emitted]);
+      if (node < 0) break;
+      if (counts.accepted.size() <= emitted) counts.accepted.resize(emitted + 1, 0);
+      ++counts.accepted[emitted];
+    }
+    emitted = std::min(emitted + 1, left.size());
+    const auto learning = std::chrono::steady_clock::now();
+    append(left.first(emitted));
+    counts.learning.push_back(MicrosecondsSince(learning));
+    counts.rows += static_cast<uint64_t>(tree.size());
+    counts.tokens += emitted;
+    ++counts.steps;
+    at += emitted;
+  }
+  return counts;
+}
+
+class PromptLookupSequence : public SequenceDrafter {
+ public:
+  void Append(std::span<const int32_t> tokens) override {
+    text_.insert(text_.end(), tokens.begin(), tokens.end());
+  }
+
+  void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
+    constexpr size_t kTokens = 10;
+    for (size_t n = 3; n > 0; --n) {
+      for (size_t at = 0; at + n + kTokens <= text_.size(); ++at) {
+        const auto place = text_.begin() + static_cast<std::ptrdiff_t>(at);
+        const auto size = static_cast<std::ptrdiff_t>(n);
+        if (!std::equal(text_.end() - size, text_.end(), place)) continue;
+        int node = -1;
+        for (size_t i = 0; i < kTokens; ++i) {
+          if (tree.size() >= std::min(max_nodes, max_depth)) return;
+          node = tree.Add(node, text_[at + n + i], 1, 1);
+        }
+        return;
+      }
+    }
+  }
+
+ private:
+  std::vector<int32_t> text_;
+};
+
+class PromptLookup : public Drafter {
+ public:
+  std::string_view name() const override { return "prompt lookup"; }
+  std::unique_ptr<SequenceDrafter> Begin(std::string_view /*scope*/) override {
+    return std::make_unique<PromptLookupSequence>();
+  }
+  uint64_t bytes() const override { return 0; }
+};
+
+}  // namespace
+
+std::vector<RecordedRequest> ReadRequests(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) Fail("cannot read " + path);
+  std::vector<RecordedRequest> requests;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty()) continue;
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const bool is_good = json.is_object() && json.contains("task") && json["task"].is_string() &&
+                         json.contains("prompt") && json["prompt"].is_array() &&
+                         json.contains("output") && json["output"].is_array();
+    if (!is_good) Fail(path + ": line " + std::to_string(requests.size() + 1) + " is no request");
+    requests.push_back({json["task"], json["prompt"], json["output"]});
+  }
+  return requests;
+}
+
+void ReplayCounts::Add(const ReplayCounts& other) {
+  requests += other.requests;
+  tokens += other.tokens;
+  steps += other.steps;
+  rows += other.rows;
+  accepted.resize(std::max(accepted.size(), other.accepted.size()), 0);
+  for (size_t i = 0; i < other.accepted.size(); ++i) accepted[i] += other.accepted[i];
+  microseconds.insert(microseconds.end(), other.microseconds.begin(), other.microseconds.end());
+  learning.insert(learning.end(), other.learning.begin(), other.learning.end());
+}
+
+std::map<std::string, ReplayCounts> Replay(const std::vector<RecordedRequest>& requests,
+                                           const MakeDrafters& make, const ReplayOptions& options) {
+  std::map<std::string, ReplayCounts> tasks;
+  std::vector<std::unique_ptr<Drafter>> drafters = make();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (!options.warm && i > 0) drafters = make();
+    tasks[requests[i].task].Add(ReplayOne(requests[i], drafters, options));
+  }
+  return tasks;
+}
+
+std::unique_ptr<Drafter> MakePromptLookup() { return std::make_unique<PromptLookup>(); }
+
+double Percentile(std::vector<float> values, double share) {
+  if (values.empty()) return 0;
+  const auto place = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), values.begin() + place, values.end());
+  return static_cast<double>(values[static_cast<size_t>(place)]);
+}
+
+}  // namespace octogate::bench

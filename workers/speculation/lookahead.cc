@@ -1,0 +1,241 @@
+#include "workers/speculation/lookahead.h"
+
+#include <algorithm>
+#include <array>
+#include <queue>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "workers/speculation/branch_trie.h"
+#include "workers/speculation/hit_rates.h"
+
+namespace octogate::workers {
+namespace {
+
+constexpr float kOutputWeight = 1e-4F;  // of an occurrence in outputs; in prompts 1
+constexpr int kMaxChildren = 64;        // of a node of a trie, the newest ones
+constexpr int kLengths = 4;             // of contexts that are told apart
+constexpr size_t kKinds = static_cast<size_t>(kLengths) * 4;
+constexpr float kLeastProbability = 1.0F / 8192;  // of a path
+
+constexpr float kScopeWeight = 16;  // of the scope's rate, in tries of the sequence
+constexpr float kPriorWeight = 8;
+
+// What is known of a context: its nodes in the two tries, or -1.
+struct Place {
+  int32_t prompt = -1;
+  int32_t output = -1;
+
+  bool IsKnown() const { return prompt >= 0 || output >= 0; }
+};
+
+// `is_longest`: no longer context is known.
+size_t Kind(const Place& place, int length, bool is_longest) {
+  return static_cast<size_t>((std::min(length, kLengths) - 1) * 4 + (place.prompt >= 0 ? 2 : 0) +
+                             (is_longest ? 1 : 0));
+}
+
+float Prior(size_t kind) {
+  return kind % 2 == 1 ? 0.3F + 0.1F * static_cast<float>(kind / 4) : 0.1F;
+}
+
+}  // namespace
+
+class LookaheadScope {
+ public:
+  explicit LookaheadScope(const LookaheadOptions& options)
+      : outputs(options.scope_nodes), rates(kKinds) {}
+
+  uint64_t bytes() const {
+    return sizeof(*this) + outputs.bytes() + 2 * sizeof(float) * rates.kinds();
+  }
+
+  BranchTrie outputs;
+  HitRates rates;
+};
+
+namespace {
+
+class LookaheadSequence : public SequenceDrafter {
+ public:
+  LookaheadSequence(const LookaheadOptions& options, std::shared_ptr<LookaheadScope> scope)
+      : depth_(static_cast<size_t>(options.branch) + 1),
+        scope_(std::move(scope)),
+        prompt_(options.prompt_nodes),
+        rates_(kKinds) {}
+
+  ~LookaheadSequence() override {
+    if (is_begun_) PutEnds(tail_, scope_->outputs);
+  }
+  LookaheadSequence(const LookaheadSequence&) = delete;
+  LookaheadSequence& operator=(const LookaheadSequence&) = delete;
+
+  void Append(std::span<const int32_t> tokens) override {
+    if (tokens.empty()) return;
+    if (!is_begun_) {
+      is_begun_ = true;
+      for (size_t at = 0; at + depth_ <= tokens.size(); ++at) {
+        prompt_.Put(tokens.subspan(at, depth_));
+      }
+      PutEnds(tokens.last(std::min(tokens.size(), depth_ - 1)), prompt_);
+      const auto last = tokens.last(std::min(tokens.size(), last_.size()));
+      std::copy(last.begin(), last.end(), last_.end() - static_cast<std::ptrdiff_t>(last.size()));
+      return;
+    }
+    for (int32_t token : tokens) {
+      CountHit(token);
+      std::move(last_.begin() + 1, last_.end(), last_.begin());
+      last_.back() = token;
+      tail_.push_back(token);
+      if (tail_.size() < depth_) continue;
+      scope_->outputs.Put(tail_);
+      tail_.erase(tail_.begin());
+    }
+  }
+
+  void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
+    max_nodes = std::min(max_nodes, kMaxDraftNodes);
+    if (max_nodes <= 0 || max_depth <= 0 || !is_begun_) return;
+    struct Open {
+      float path = 0;       // probability
+      int32_t order = 0;    // of equals the first
+      int32_t parent = -1;  // a node
+      int32_t token = 0;
+      float probability = 0;
+      Place place;
+      int length = 0;  // of the context with the token
+    };
+    const auto is_worse = [](const Open& a, const Open& b) {
+      return a.path != b.path ? a.path < b.path : a.order > b.order;
+    };
+    std::priority_queue<Open, std::vector<Open>, decltype(is_worse)> open(is_worse);
+    std::vector<Open> children;
+    int32_t order = 0;
+    // What the place has and no longer context of the same node has.
+    const auto open_children = [&](int32_t parent, const Place& place, int length, bool is_longest,
+                                   float path) {
+      const size_t begin = is_longest ? 0 : children.size();
+      children.resize(begin);
+      float sum = 0;
+      const auto add = [&](const BranchTrie& trie, int32_t node) {
+        if (node < 0) return;
+        int32_t child = trie.At(node).first;
+        for (int i = 0; child >= 0 && i < kMaxChildren; ++i, child = trie.At(child).next) {
+          const int32_t token = trie.At(child).token;
+          if (std::any_of(children.begin(), children.end(),
+                          [token](const Open& other) { return other.token == token; })) {
+            continue;
+          }
+          const Place next = {prompt_.Child(place.prompt, token),
+                              scope_->outputs.Child(place.output, token)};
+          const float weight = Weight(next);
+          sum += weight;
+          children.push_back({0, 0, parent, token, weight, next, length + 1});
+        }
+      };
+      add(prompt_, place.prompt);
+      add(scope_->outputs, place.output);
+      const float rate = Rate(Kind(place, length, is_longest));
+      for (size_t i = begin; i < children.size(); ++i) {
+        Open& child = children[i];
+        child.probability = std::min(1.0F, child.probability / sum * rate);
+        child.path = path * child.probability;
+        child.order = order++;
+        if (child.path >= kLeastProbability) open.push(child);
+      }
+    };
+    const Place two = Find(2);
+    const Place one = Find(1);
+    const int branch = static_cast<int>(depth_) - 1;
+    const int found =
+        prompt_.CountBelow(two.prompt, branch) + scope_->outputs.CountBelow(two.output, branch);
+    if (found > 0) open_children(-1, two, 2, true, 1);
+    if (found < branch && one.IsKnown()) open_children(-1, one, 1, found == 0, 1);
+    while (tree.size() < max_nodes && !open.empty()) {
+      const Open best = open.top();
+      open.pop();
+      const int32_t node = tree.Add(best.parent, best.token, best.probability, 1);
+      if (tree.nodes.back().depth < max_depth) {
+        open_children(node, best.place, best.length, true, best.path);
+      }
+    }
+  }
+
+ private:
+  // Of each end of a text, shorter than a whole branch.
+  static void PutEnds(std::span<const int32_t> text, BranchTrie& trie) {
+    for (; !text.empty(); text = text.subspan(1)) trie.Put(text);
+  }
+
+  // Of the context of the last `length` tokens.
+  Place Find(size_t length) const {
+    const std::span<const int32_t> context = std::span(last_).last(length);
+    if (context.front() < 0) return {};
+    return {prompt_.Find(context), scope_->outputs.Find(context)};
+  }
+
+  float Weight(const Place& place) const {
+    return (place.prompt < 0 ? 0 : static_cast<float>(prompt_.At(place.prompt).count)) +
+           (place.output < 0 ? 0 : static_cast<float>(scope_->outputs.At(place.output).count)) *
+               kOutputWeight;
+  }
+
+  bool HasChildren(const Place& place) const {
+    return (place.prompt >= 0 && prompt_.At(place.prompt).first >= 0) ||
+           (place.output >= 0 && scope_->outputs.At(place.output).first >= 0);
+  }
+
+  float Rate(size_t kind) const {
+    return rates_.Rate(kind, scope_->rates.Rate(kind, Prior(kind), kPriorWeight), kScopeWeight);
+  }
+
+  void Count(size_t kind, bool hit) {
+    rates_.Count(kind, hit);
+    scope_->rates.Count(kind, hit);
+  }
+
+  void CountHit(int32_t next) {
+    bool found = false;
+    bool two_known = false;
+    for (int length = std::min(kLengths, static_cast<int>(depth_) - 1); length > 0; --length) {
+      const Place place = Find(static_cast<size_t>(length));
+      if (!HasChildren(place)) continue;
+      const bool hit =
+          prompt_.Child(place.prompt, next) >= 0 || scope_->outputs.Child(place.output, next) >= 0;
+      if (length == 2) {
+        two_known = true;
+        found = hit;
+      }
+      if (length == 1 && two_known) {
+        Count(Kind(place, length, false), hit && !found);
+      } else {
+        Count(Kind(place, length, true), hit);
+      }
+    }
+  }
+
+  const size_t depth_;  // of a branch, with the token that it follows
+  const std::shared_ptr<LookaheadScope> scope_;
+  BranchTrie prompt_;
+  HitRates rates_;
+  bool is_begun_ = false;
+  std::array<int32_t, kLengths> last_ = {-1, -1, -1, -1};
+  std::vector<int32_t> tail_;  // outputs that are in no whole branch yet
+};
+
+}  // namespace
+
+LookaheadDrafter::LookaheadDrafter(const LookaheadOptions& options)
+    : options_(options), scopes_(options.max_scopes) {
+  options_.branch = std::clamp(options_.branch, 1, kMaxDraftNodes);
+}
+
+std::unique_ptr<SequenceDrafter> LookaheadDrafter::Begin(std::string_view scope) {
+  return std::make_unique<LookaheadSequence>(
+      options_, scopes_.Use(scope, [this] { return std::make_shared<LookaheadScope>(options_); }));
+}
+
+uint64_t LookaheadDrafter::bytes() const { return scopes_.bytes(); }
+
+}  // namespace octogate::workers

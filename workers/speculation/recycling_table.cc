@@ -1,0 +1,289 @@
+#include "workers/speculation/recycling_table.h"
+
+#include <algorithm>
+#include <array>
+#include <compare>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+
+namespace octogate::workers {
+namespace {
+
+// Of an export, all numbers little-endian: magic, format, vocabulary, row size and number of rows
+// as 32 bits each; then of each row the token before (-1: a row of one token), the token and the
+// number of candidates as 32 bits each, the version as 64 bits, and the candidates as 32 bits each.
+constexpr uint32_t kMagic = 0x4254524F;  // "ORTB"
+constexpr uint32_t kFormat = 1;
+constexpr size_t kHeadBytes = 20;
+constexpr size_t kRowHeadBytes = 20;
+// No table comes to this one by counting: it keeps merged versions from overflowing the clock.
+constexpr uint64_t kMaxVersion = uint64_t{1} << 56;
+
+template <typename T>
+void Write(T value, std::string& bytes) {
+  for (size_t i = 0; i < sizeof(T); ++i) {
+    bytes.push_back(static_cast<char>(static_cast<uint8_t>(value >> (8 * i))));
+  }
+}
+
+// The caller has checked the length.
+template <typename T>
+T Read(std::string_view& bytes) {
+  T value = 0;
+  for (size_t i = 0; i < sizeof(T); ++i) {
+    value |= static_cast<T>(static_cast<T>(static_cast<uint8_t>(bytes[i])) << (8 * i));
+  }
+  bytes.remove_prefix(sizeof(T));
+  return value;
+}
+
+uint64_t PairKey(int32_t previous, int32_t token) {
+  return ((static_cast<uint64_t>(static_cast<uint32_t>(previous)) << 32) |
+          static_cast<uint32_t>(token)) +
+         1;
+}
+
+// SplitMix64's finalizer: the same on each machine and in each run.
+uint64_t Mix(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+struct ImportedRow {
+  int32_t previous = -1;
+  int32_t token = 0;
+  uint64_t version = 0;
+  std::array<int32_t, kMaxRecyclingRow> candidates;  // -1 behind the last
+};
+
+// Takes a row from the bytes.
+absl::Status ReadRow(const RecyclingTable& table, std::string_view& bytes, ImportedRow& row) {
+  if (bytes.size() < kRowHeadBytes) {
+    return absl::InvalidArgumentError("the recycling table is cut off");
+  }
+  row.previous = static_cast<int32_t>(Read<uint32_t>(bytes));
+  row.token = static_cast<int32_t>(Read<uint32_t>(bytes));
+  const uint32_t candidates = Read<uint32_t>(bytes);
+  row.version = Read<uint64_t>(bytes);
+  if ((row.previous != -1 && !table.IsToken(row.previous)) || !table.IsToken(row.token) ||
+      row.version == 0 || row.version > kMaxVersion || candidates == 0 ||
+      candidates > static_cast<uint32_t>(table.row_size())) {
+    return absl::InvalidArgumentError("the recycling table has a wrong row");
+  }
+  if (bytes.size() / sizeof(int32_t) < candidates) {
+    return absl::InvalidArgumentError("the recycling table is cut off");
+  }
+  row.candidates.fill(-1);
+  const auto begin = row.candidates.begin();
+  for (auto place = begin; place != begin + static_cast<std::ptrdiff_t>(candidates); ++place) {
+    const auto candidate = static_cast<int32_t>(Read<uint32_t>(bytes));
+    if (!table.IsToken(candidate) || std::find(begin, place, candidate) != place) {
+      return absl::InvalidArgumentError("the recycling table has a wrong candidate");
+    }
+    *place = candidate;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+RecyclingTable::RecyclingTable(const RecyclingTableOptions& options)
+    : vocab_size_(std::max(options.vocab_size, 1)),
+      row_size_(std::clamp(options.row_size, 1, kMaxRecyclingRow)) {
+  const auto rows = static_cast<size_t>(vocab_size_);
+  const auto width = static_cast<size_t>(row_size_);
+  const size_t pairs =
+      (static_cast<size_t>(std::max(options.context_rows, 0)) + kWays - 1) / kWays * kWays;
+  rows_.assign(rows * width, -1);
+  versions_.assign(rows, 0);
+  pairs_.assign(pairs, 0);
+  pair_rows_.assign(pairs * width, -1);
+  pair_versions_.assign(pairs, 0);
+}
+
+int32_t* RecyclingTable::Tokens(std::vector<int32_t>& rows, size_t row) const {
+  return rows.data() + row * static_cast<size_t>(row_size_);
+}
+
+std::span<const int32_t> RecyclingTable::Filled(const std::vector<int32_t>& rows,
+                                                size_t row) const {
+  const int32_t* begin = rows.data() + row * static_cast<size_t>(row_size_);
+  return {begin, std::find(begin, begin + row_size_, -1)};
+}
+
+size_t RecyclingTable::FirstWay(uint64_t key) const {
+  return static_cast<size_t>(Mix(key) % (pairs_.size() / kWays)) * kWays;
+}
+
+std::span<const int32_t> RecyclingTable::After(int32_t token) const {
+  if (!IsToken(token)) return {};
+  return Filled(rows_, static_cast<size_t>(token));
+}
+
+std::span<const int32_t> RecyclingTable::After(int32_t previous, int32_t token) const {
+  if (pairs_.empty() || !IsToken(previous) || !IsToken(token)) return {};
+  const uint64_t key = PairKey(previous, token);
+  const size_t first = FirstWay(key);
+  for (size_t way = first; way < first + kWays; ++way) {
+    if (pairs_[way] == key) return Filled(pair_rows_, way);
+  }
+  return {};
+}
+
+RecyclingTable::Row RecyclingTable::TokenRow(int32_t token) {
+  const auto row = static_cast<size_t>(token);
+  return {Tokens(rows_, row), &versions_[row]};
+}
+
+RecyclingTable::Row RecyclingTable::PairRow(uint64_t key, uint64_t version) {
+  if (pairs_.empty()) return {};
+  const size_t first = FirstWay(key);
+  size_t way = first;
+  for (size_t i = first; i < first + kWays; ++i) {
+    if (pairs_[i] == key) return {Tokens(pair_rows_, i), &pair_versions_[i]};
+    // A free row has version 0 and key 0, less than any.
+    if (std::pair(pair_versions_[i], pairs_[i]) < std::pair(pair_versions_[way], pairs_[way])) {
+      way = i;
+    }
+  }
+  if (std::pair(version, key) < std::pair(pair_versions_[way], pairs_[way])) return {};
+  pairs_[way] = key;
+  pair_versions_[way] = 0;
+  int32_t* tokens = Tokens(pair_rows_, way);
+  std::fill(tokens, tokens + row_size_, -1);
+  return {tokens, &pair_versions_[way]};
+}
+
+void RecyclingTable::Set(int32_t previous, int32_t token, std::span<const int32_t> candidates) {
+  if (!IsToken(token)) return;
+  std::array<int32_t, kMaxRecyclingRow> row;
+  row.fill(-1);
+  const auto begin = row.begin();
+  auto end = begin;
+  for (int32_t candidate : candidates) {
+    if (end - begin == row_size_) break;
+    if (IsToken(candidate) && std::find(begin, end, candidate) == end) *end++ = candidate;
+  }
+  if (end == begin) return;
+  ++version_;
+  const Row of_token = TokenRow(token);
+  std::copy(begin, begin + row_size_, of_token.tokens);
+  *of_token.version = version_;
+  if (!IsToken(previous)) return;
+  const Row of_pair = PairRow(PairKey(previous, token), version_);
+  if (of_pair.tokens == nullptr) return;
+  std::copy(begin, begin + row_size_, of_pair.tokens);
+  *of_pair.version = version_;
+}
+
+void RecyclingTable::PutFirst(int32_t next, std::span<int32_t> row) {
+  auto place = std::find(row.begin(), row.end(), next);
+  if (place == row.end()) --place;
+  std::move_backward(row.begin(), place, place + 1);
+  row.front() = next;
+}
+
+void RecyclingTable::Prepend(int32_t previous, int32_t token, int32_t next) {
+  if (!IsToken(token) || !IsToken(next)) return;
+  ++version_;
+  const auto width = static_cast<size_t>(row_size_);
+  const Row of_token = TokenRow(token);
+  PutFirst(next, {of_token.tokens, width});
+  *of_token.version = version_;
+  if (!IsToken(previous)) return;
+  const Row of_pair = PairRow(PairKey(previous, token), version_);
+  if (of_pair.tokens == nullptr) return;
+  PutFirst(next, {of_pair.tokens, width});
+  *of_pair.version = version_;
+}
+
+std::string RecyclingTable::Export(uint64_t since) const {
+  std::string bytes;
+  Write(kMagic, bytes);
+  Write(kFormat, bytes);
+  Write(static_cast<uint32_t>(vocab_size_), bytes);
+  Write(static_cast<uint32_t>(row_size_), bytes);
+  const auto is_later = [since](uint64_t version) { return version > since; };
+  Write(
+      static_cast<uint32_t>(std::count_if(versions_.begin(), versions_.end(), is_later) +
+                            std::count_if(pair_versions_.begin(), pair_versions_.end(), is_later)),
+      bytes);
+  const auto write = [&bytes](uint32_t previous, uint32_t token, uint64_t version,
+                              std::span<const int32_t> candidates) {
+    Write(previous, bytes);
+    Write(token, bytes);
+    Write(static_cast<uint32_t>(candidates.size()), bytes);
+    Write(version, bytes);
+    for (int32_t candidate : candidates) Write(static_cast<uint32_t>(candidate), bytes);
+  };
+  for (size_t row = 0; row < versions_.size(); ++row) {
+    if (is_later(versions_[row])) {
+      write(static_cast<uint32_t>(-1), static_cast<uint32_t>(row), versions_[row],
+            Filled(rows_, row));
+    }
+  }
+  // In an order that does not depend on which way a pair came to.
+  std::vector<std::pair<uint64_t, size_t>> pairs;
+  for (size_t row = 0; row < pairs_.size(); ++row) {
+    if (is_later(pair_versions_[row])) pairs.emplace_back(pairs_[row] - 1, row);
+  }
+  std::sort(pairs.begin(), pairs.end());
+  for (const auto& [pair, row] : pairs) {
+    write(static_cast<uint32_t>(pair >> 32), static_cast<uint32_t>(pair), pair_versions_[row],
+          Filled(pair_rows_, row));
+  }
+  return bytes;
+}
+
+absl::StatusOr<int> RecyclingTable::Merge(std::string_view bytes) {
+  const auto wrong = [](const char* what) { return absl::InvalidArgumentError(what); };
+  if (bytes.size() < kHeadBytes || Read<uint32_t>(bytes) != kMagic) {
+    return wrong("not an exported recycling table");
+  }
+  if (Read<uint32_t>(bytes) != kFormat) {
+    return wrong("the recycling table was exported in another format; export it again");
+  }
+  if (Read<uint32_t>(bytes) != static_cast<uint32_t>(vocab_size_) ||
+      Read<uint32_t>(bytes) != static_cast<uint32_t>(row_size_)) {
+    return wrong("the recycling table is of another vocabulary or row size");
+  }
+  const uint32_t count = Read<uint32_t>(bytes);
+  if (count > bytes.size() / kRowHeadBytes) return wrong("the recycling table is cut off");
+  // All of it is read before anything changes.
+  std::string_view rest = bytes;
+  ImportedRow imported;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (absl::Status status = ReadRow(*this, rest, imported); !status.ok()) return status;
+  }
+  if (!rest.empty()) return wrong("the recycling table is followed by other bytes");
+
+  int changed = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (absl::Status status = ReadRow(*this, bytes, imported); !status.ok()) return status;
+    version_ = std::max(version_, imported.version);
+    const Row row = imported.previous == -1
+                        ? TokenRow(imported.token)
+                        : PairRow(PairKey(imported.previous, imported.token), imported.version);
+    if (row.tokens == nullptr || imported.version < *row.version) continue;
+    const int32_t* begin = imported.candidates.data();
+    if (imported.version == *row.version &&
+        std::lexicographical_compare_three_way(begin, begin + row_size_, row.tokens,
+                                               row.tokens + row_size_) <= 0) {
+      continue;
+    }
+    std::copy(begin, begin + row_size_, row.tokens);
+    *row.version = imported.version;
+    ++changed;
+  }
+  return changed;
+}
+
+uint64_t RecyclingTable::bytes() const {
+  return sizeof(*this) + sizeof(int32_t) * (rows_.capacity() + pair_rows_.capacity()) +
+         sizeof(uint64_t) * (versions_.capacity() + pairs_.capacity() + pair_versions_.capacity());
+}
+
+}  // namespace octogate::workers

@@ -18,7 +18,7 @@ forbid "workers/ includes no higher layer" "router/|gateway/" workers
 forbid "retrieval/ includes common/ only" "kernels/|workers/|router/|gateway/" retrieval
 forbid "router/ includes retrieval/, common/ and proto/ only" "kernels/|workers/|gateway/" router
 forbid "common/ includes no other layer" "kernels/|workers/|retrieval/|router/|gateway/" common
-mapfile -t without_grpc < <(find common -type f ! -name 'grpc_*')
-forbid "in common/, only grpc_status knows gRPC" "$servers" "${without_grpc[@]}"
+mapfile -t without_servers < <(find common -type f ! -name 'grpc_*' ! -path 'common/redis/*')
+forbid "in common/, only grpc_status knows gRPC and redis/ Redis" "$servers" "${without_servers[@]}"
 forbid "gateway/ goes through workers/, not to kernels/" "kernels/" gateway
 exit $failed

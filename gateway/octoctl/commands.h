@@ -148,6 +148,19 @@ ExitStatus DescribeCatalog(Connection& connection, const CatalogOptions& options
 ExitStatus RefreshCatalog(Connection& connection, const CatalogOptions& options, Format format);
 ExitStatus LinkQuestion(Connection& connection, const CatalogOptions& options, Format format);
 
+// drafts_commands.cc. They work on files here, and ask no gateway.
+struct DraftsOptions {
+  std::string file;                 // the store
+  std::string tokenizer;            // build, append: the model's folder
+  std::vector<std::string> paths;   // build, append: files and folders; "-" is standard input
+  std::vector<std::string> fields;  // build, append: of JSON Lines; none: "text"
+  uint64_t segment_tokens = 0;      // 0: the writer's own
+};
+ExitStatus BuildDrafts(const DraftsOptions& options, Format format);
+ExitStatus AppendDrafts(const DraftsOptions& options, Format format);
+ExitStatus CompactDrafts(const DraftsOptions& options, Format format);
+ExitStatus DescribeDrafts(const DraftsOptions& options, Format format);
+
 // completion.cc
 ExitStatus Completion(const std::string& shell);
 

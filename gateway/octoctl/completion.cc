@@ -13,19 +13,19 @@ _octoctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --server|--timeout|-o|--output|--examples|--set|--suite|--calls|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style|--json-schema|--grammar) ((i++)) ;;
+      --server|--timeout|-o|--output|--tokenizer|--field|--segment-tokens|--examples|--set|--suite|--calls|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style|--json-schema|--grammar) ((i++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
     esac
   done
   local words=''
   case $prev in
-    -f|--filename|--out|--examples|--set|--suite|--graph|--traces|--json-schema|--grammar) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    -f|--filename|--out|--tokenizer|--examples|--set|--suite|--graph|--traces|--json-schema|--grammar) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     --router) words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
       case $command in
-        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback bench catalog view version completion --server --timeout --help --version' ;;
+        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback bench catalog drafts view version completion --server --timeout --help --version' ;;
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
@@ -53,6 +53,13 @@ _octoctl() {
             get|describe) words="$(octoctl --timeout 1 catalog get -o name 2>/dev/null) --tenant -o" ;;
             refresh) words="$(octoctl --timeout 1 catalog get -o name 2>/dev/null) -o" ;;
             link) words="$(octoctl --timeout 1 catalog get -o name 2>/dev/null) --evidence --budget --max-columns --style --focused --minimal --text --tenant -o" ;;
+          esac ;;
+        drafts)
+          case $second in
+            '') words='build append compact describe' ;;
+            build) words="--tokenizer --output --field --segment-tokens -o $(compgen -f -- "$cur")" ;;
+            append) words="--tokenizer --field --segment-tokens -o $(compgen -f -- "$cur")" ;;
+            compact|describe) words="-o $(compgen -f -- "$cur")" ;;
           esac ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;

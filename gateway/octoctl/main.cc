@@ -28,6 +28,7 @@ constexpr char kFooter[] =
     "  octoctl feedback give TRACE better calculator\n"
     "  octoctl catalog link shop \"which customers are from Norway\"\n"
     "  octoctl bench route --suite labelled.tsv\n"
+    "  octoctl drafts build --tokenizer models/llama3 --output docs.drafts docs/\n"
     "\n"
     "Exit status: 0 success; 1 diff found differences; 2 wrong command line or unreadable file;\n"
     "3 input refused; 4 not found; 5 another version is applied than expected; 6 no answer in\n"
@@ -42,6 +43,19 @@ constexpr char kCatalogFooter[] =
     "  octoctl catalog get shop -o json > shop.json\n"
     "  octoctl catalog link shop --focused \"which customers are from Norway\"\n"
     "  octoctl catalog refresh shop";
+
+constexpr char kDraftsFooter[] =
+    "Examples:\n"
+    "  octoctl drafts build --tokenizer models/llama3 --output docs.drafts docs/ answers.jsonl\n"
+    "  octoctl drafts build --tokenizer models/llama3 --output chats.drafts \\\n"
+    "      --field prompt --field answer chats.jsonl\n"
+    "  octoctl drafts append docs.drafts --tokenizer models/llama3 more/\n"
+    "  octoctl drafts compact docs.drafts\n"
+    "  octoctl drafts describe docs.drafts -o json\n"
+    "\n"
+    "A store serves the models whose tokenizer it was built with. It can be replaced, added to "
+    "and\n"
+    "compacted while workers have it open: they keep what they have opened.";
 
 std::string DefaultServer() {
   const char* server = std::getenv("OCTOGATE_SERVER");  // NOLINT(concurrency-mt-unsafe)
@@ -62,6 +76,7 @@ struct Flags {
   ReplayOptions replay;
   CatalogOptions catalog;
   BenchOptions bench;
+  DraftsOptions drafts;
   std::string resource;
   std::string name;
   std::string out_file;
@@ -94,6 +109,7 @@ class CommandLine {
     FeedbackCommands();
     CatalogCommands();
     BenchCommands();
+    DraftsCommands();
   }
 
  private:
@@ -107,13 +123,13 @@ class CommandLine {
     return sub;
   }
 
-  void OutputOption(CLI::App* sub) {
+  void OutputOption(CLI::App* sub, const std::string& names = "-o,--output") {
     static const std::map<std::string, Format> kFormats = {{"table", Format::kTable},
                                                            {"wide", Format::kWide},
                                                            {"json", Format::kJson},
                                                            {"yaml", Format::kYaml},
                                                            {"name", Format::kName}};
-    sub->add_option("-o,--output", flags_.format, "table, wide, json, yaml or name")
+    sub->add_option(names, flags_.format, "table, wide, json, yaml or name")
         ->transform(CLI::CheckedTransformer(kFormats, CLI::ignore_case).description(""));
   }
 
@@ -424,6 +440,53 @@ class CommandLine {
         "drained nodes included. ROUTE is a whole call as this client sees it, one after the\n"
         "other; DECISION the gateway's own part, and TOKENS what encoder and causal heads read\n"
         "and write: the mean of a query.");
+  }
+
+  void DraftsCommands() {
+    Flags& f = flags_;
+    CLI::App* drafts =
+        app_.add_subcommand("drafts", "corpora from which models' drafts are retrieved");
+    drafts->require_subcommand(1);
+    drafts->fallthrough();
+    drafts->footer(kDraftsFooter);
+
+    CLI::App* build = Add(*drafts, "build", "make a store of texts",
+                          [&f](Connection&) { return BuildDrafts(f.drafts, f.format); });
+    build->add_option("--output", f.drafts.file, "the store's file")->required();
+    CorpusArguments(build);
+    OutputOption(build, "-o,--format");
+    CLI::App* append = Add(*drafts, "append", "add texts to a store",
+                           [&f](Connection&) { return AppendDrafts(f.drafts, f.format); });
+    append->add_option("file", f.drafts.file, "the store's file")->required();
+    CorpusArguments(append);
+    OutputOption(append);
+    CLI::App* compact = Add(*drafts, "compact", "merge what was added into few segments",
+                            [&f](Connection&) { return CompactDrafts(f.drafts, f.format); });
+    CLI::App* describe = Add(*drafts, "describe", "check a store and say what it holds",
+                             [&f](Connection&) { return DescribeDrafts(f.drafts, f.format); });
+    for (CLI::App* sub : {compact, describe}) {
+      sub->add_option("file", f.drafts.file, "the store's file")->required();
+      OutputOption(sub);
+    }
+    for (CLI::App* sub : {build, append, compact}) {
+      sub->add_option("--segment-tokens", f.drafts.segment_tokens,
+                      "tokens that are sorted at once, which takes 16 bytes of memory each; "
+                      "default: 64 Mi")
+          ->check(CLI::Range(uint64_t{2}, uint64_t{1} << 29));
+    }
+  }
+
+  void CorpusArguments(CLI::App* sub) {
+    DraftsOptions& o = flags_.drafts;
+    sub->add_option("--tokenizer", o.tokenizer, "the model's folder, with tokenizer.json")
+        ->required();
+    sub->add_option("--field", o.fields,
+                    "field of JSON Lines (*.jsonl) with a text, texts or token ids; repeat it; "
+                    "default: text")
+        ->allow_extra_args(false);
+    sub->add_option("path", o.paths,
+                    "files of text or JSON Lines, and folders of them; - is standard input")
+        ->required();
   }
 
   void ChangeOptions(CLI::App* sub) {

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/hash128.h"
 #include "workers/model/checkpoint.h"
-#include "workers/model/hash128.h"
 
 namespace octogate::workers {
 namespace {

@@ -34,4 +34,7 @@ expect "add get describe refresh link" catalog ""
 expect "--sqlite --spider --sensitive" catalog add --s
 expect "--evidence" catalog link --ev
 expect "--graph --graph-version" replay --g
-octoctl completion zsh | head -n 1 | grep -qx '#compdef octoctl'
+expect "build append compact describe" drafts ""
+expect "--tokenizer" drafts build --to
+zsh=$(octoctl completion zsh)
+[ "${zsh%%$'\n'*}" = '#compdef octoctl' ] || { echo "zsh: '${zsh%%$'\n'*}'"; exit 1; }

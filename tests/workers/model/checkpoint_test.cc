@@ -9,8 +9,8 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "common/hash128.h"
 #include "tests/workers/model/test_folder.h"
-#include "workers/model/hash128.h"
 
 namespace octogate::workers {
 namespace {

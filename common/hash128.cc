@@ -1,9 +1,9 @@
-#include "workers/model/hash128.h"
+#include "common/hash128.h"
 
 #include <bit>
 #include <cstring>
 
-namespace octogate::workers {
+namespace octogate {
 namespace {
 
 static_assert(std::endian::native == std::endian::little);
@@ -59,4 +59,4 @@ Hash128 HashBytes(std::span<const std::byte> bytes, uint32_t seed) {
   return {h1, h2};
 }
 
-}  // namespace octogate::workers
+}  // namespace octogate

@@ -1,12 +1,12 @@
 // A fast 128-bit hash of bytes, the same on every machine.
-#ifndef OCTOGATE_WORKERS_MODEL_HASH128_H_
-#define OCTOGATE_WORKERS_MODEL_HASH128_H_
+#ifndef OCTOGATE_COMMON_HASH128_H_
+#define OCTOGATE_COMMON_HASH128_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
-namespace octogate::workers {
+namespace octogate {
 
 struct Hash128 {
   uint64_t high = 0;
@@ -20,6 +20,6 @@ struct Hash128 {
 // cryptographic: collisions can be made on purpose.
 Hash128 HashBytes(std::span<const std::byte> bytes, uint32_t seed);
 
-}  // namespace octogate::workers
+}  // namespace octogate
 
-#endif  // OCTOGATE_WORKERS_MODEL_HASH128_H_
+#endif  // OCTOGATE_COMMON_HASH128_H_

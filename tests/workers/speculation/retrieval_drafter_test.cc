@@ -1,0 +1,183 @@
+// What is retrieved becomes a tree of drafts, for those who may see it, and another drafter's
+// distribution prunes it.
+#include "workers/speculation/retrieval_drafter.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "tests/retrieval/drafts/store_file.h"
+#include "tests/workers/engine/fresh_seed.h"
+
+namespace octogate::workers {
+namespace {
+
+using retrieval::Document;
+using retrieval::kTestTokenizer;
+using retrieval::StoreFile;
+using Path = std::vector<int32_t>;
+
+constexpr RetrievalDrafterOptions kOptions = {.tokenizer = kTestTokenizer, .vocab_size = 20};
+
+std::shared_ptr<const retrieval::DraftStore> Store(const std::vector<Document>& documents) {
+  const StoreFile file;  // once mapped, a file may go
+  EXPECT_TRUE(file.Write(documents, {.tokenizer = kTestTokenizer, .vocab_size = 20}).ok());
+  return file.Open();
+}
+
+std::map<Path, float> Paths(const DraftTree& tree) {
+  std::map<Path, float> paths;
+  for (const DraftNode& node : tree.nodes) {
+    Path path = {node.token};
+    for (int i = node.parent; i >= 0; i = tree.nodes[static_cast<size_t>(i)].parent) {
+      path.push_back(tree.nodes[static_cast<size_t>(i)].token);
+    }
+    std::reverse(path.begin(), path.end());
+    paths[path] = node.probability;
+  }
+  return paths;
+}
+
+TEST(RetrievalDrafterTest, ProposesWhatFollowedWithItsShare) {
+  auto drafter = RetrievalDrafter::Create(
+      {{Store({{1, 2, 3, 4}, {1, 2, 3, 5}, {9, 1, 2, 6}}), ""}, {Store({{1, 2, 3, 4}}), ""}},
+      kOptions);
+  ASSERT_TRUE(drafter.ok()) << drafter.status();
+  const std::unique_ptr<SequenceDrafter> sequence = (*drafter)->Begin("a");
+  DraftTree tree;
+  sequence->Propose(64, 10, tree);
+  EXPECT_TRUE(tree.empty());
+  sequence->Append(Document{7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 1});
+  sequence->Append(Document{2});
+  sequence->Propose(64, 10, tree);
+  EXPECT_TRUE(CheckDraftTree(tree, 20).ok());
+  EXPECT_EQ(Paths(tree), (std::map<Path, float>{
+                             {{3}, 0.75F}, {{6}, 0.25F}, {{3, 4}, 2.0F / 3}, {{3, 5}, 1.0F / 3}}));
+  EXPECT_EQ(tree.nodes.at(0).drafters, 1);
+
+  DraftTree small;
+  sequence->Propose(2, 10, small);
+  EXPECT_EQ(Paths(small), (std::map<Path, float>{{{3}, 0.75F}, {{3, 4}, 2.0F / 3}}));
+  DraftTree flat;
+  sequence->Propose(64, 1, flat);
+  EXPECT_EQ(Paths(flat), (std::map<Path, float>{{{3}, 0.75F}, {{6}, 0.25F}}));
+  DraftTree none;
+  sequence->Propose(0, 10, none);
+  EXPECT_TRUE(none.empty());
+
+  sequence->Append(Document{6});  // the longer end counts: 1 2 6
+  DraftTree end;
+  sequence->Propose(64, 10, end);
+  EXPECT_TRUE(end.empty());
+}
+
+TEST(RetrievalDrafterTest, ACorpusOfOneScopeIsSeenThereAlone) {
+  auto drafter = RetrievalDrafter::Create(
+      {{Store({{1, 2, 3}}), "tenant"}, {Store({{1, 2, 4}}), ""}}, kOptions);
+  ASSERT_TRUE(drafter.ok()) << drafter.status();
+  for (const auto& [scope, size] : {std::pair{"tenant", 2}, {"other", 1}, {"", 1}}) {
+    const std::unique_ptr<SequenceDrafter> sequence = (*drafter)->Begin(scope);
+    sequence->Append(Document{1, 2});
+    DraftTree tree;
+    sequence->Propose(64, 10, tree);
+    EXPECT_EQ(tree.size(), size) << scope;
+    EXPECT_GE(tree.Child(-1, 4), 0);
+  }
+}
+
+TEST(RetrievalDrafterTest, RefusesAnotherTokenizersStore) {
+  RetrievalDrafterOptions options = kOptions;
+  options.tokenizer.low ^= 1;
+  EXPECT_EQ(RetrievalDrafter::Create({{Store({{1}}), ""}}, options).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  options = kOptions;
+  options.vocab_size = 21;
+  EXPECT_EQ(RetrievalDrafter::Create({{Store({{1}}), ""}}, options).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  options = kOptions;
+  options.lookup.min_span = 17;
+  EXPECT_EQ(RetrievalDrafter::Create({}, options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(RetrievalDrafter::Create({{nullptr, ""}}, kOptions).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+DraftTree RandomTree(std::mt19937_64& random, int nodes) {
+  DraftTree tree;
+  for (int i = 0; i < nodes; ++i) {
+    const int parent = static_cast<int>(random() % static_cast<uint64_t>(tree.size() + 1)) - 1;
+    tree.Add(parent, static_cast<int32_t>(random() % 4), static_cast<float>(random() % 5) / 16, 1);
+  }
+  return tree;
+}
+
+// The definition, in terms of paths.
+bool Improbable(const std::map<Path, float>& draft, const Path& path, float epsilon) {
+  const Path prefix(path.begin(), path.end() - 1);
+  if (!prefix.empty() && !draft.contains(prefix)) return false;
+  std::optional<double> left;
+  for (const auto& [other, probability] : draft) {
+    if (other.size() == path.size() && std::equal(prefix.begin(), prefix.end(), other.begin())) {
+      left = left.value_or(1) - double{probability};
+    }
+  }
+  if (!left.has_value()) return false;
+  const auto found = draft.find(path);
+  return found != draft.end() ? found->second < epsilon : *left < double{epsilon};
+}
+
+TEST(PruneByDraftTest, KeepsWhatTheDraftFindsProbableAndWhatItCannotJudge) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937_64 random(seed);
+  int dropped = 0;
+  for (int round = 0; round < 500; ++round) {
+    const DraftTree draft = RandomTree(random, static_cast<int>(random() % 20));
+    const DraftTree all = RandomTree(random, 30);
+    const float epsilon = static_cast<float>(random() % 8) / 16;
+    DraftTree pruned = all;
+    PruneByDraft(draft, epsilon, pruned);
+    ASSERT_TRUE(CheckDraftTree(pruned, 4).ok());
+    const std::map<Path, float> judged = Paths(draft);
+    std::map<Path, float> expected;
+    for (const auto& [path, probability] : Paths(all)) {
+      bool keep = true;
+      for (size_t length = 1; length <= path.size(); ++length) {
+        keep &= !Improbable(judged, Path(path.begin(), path.begin() + static_cast<int>(length)),
+                            epsilon);
+      }
+      if (keep) expected[path] = probability;
+    }
+    ASSERT_EQ(Paths(pruned), expected);
+    dropped += all.size() - pruned.size();
+    if (draft.empty() || epsilon == 0) {
+      EXPECT_EQ(pruned.size(), all.size());
+    }
+  }
+  EXPECT_GT(dropped, 500);
+}
+
+TEST(PruneByDraftTest, ThenFusionKeepsOnlyWhatIsLeft) {
+  DraftTree draft;
+  draft.Add(-1, 1, 0.9F, 2);
+  draft.Add(-1, 2, 0.07F, 2);
+  draft.Add(0, 3, 0.5F, 2);
+  DraftTree retrieved;
+  retrieved.Add(-1, 1, 0.5F, 1);
+  retrieved.Add(0, 4, 0.5F, 1);   // 0.5 is left for it
+  retrieved.Add(1, 5, 0.5F, 1);   // not judged
+  retrieved.Add(-1, 6, 0.5F, 1);  // 0.03 is left for it
+  retrieved.Add(3, 7, 0.5F, 1);   // follows it
+  PruneByDraft(draft, 0.05F, retrieved);
+  MergeDraftTree(retrieved, draft);
+  EXPECT_EQ(Paths(draft),
+            (std::map<Path, float>{
+                {{1}, 0.9F}, {{2}, 0.07F}, {{1, 3}, 0.5F}, {{1, 4}, 0.5F}, {{1, 4, 5}, 0.5F}}));
+}
+
+}  // namespace
+}  // namespace octogate::workers

@@ -1,0 +1,70 @@
+// The drafter `model`: a small checkpoint with the tokenizer of the model that it drafts for.
+//
+// Its tree is grown greedily by the probability of paths, as what is probable for the draft is
+// likely to be accepted (Xiong et al. 2024, "DySpec", arXiv:2410.11744). A pass of the draft model
+// computes the most probable nodes found so far as the rows of a tree; what it ranks highest after
+// each of them are the candidates of the next pass.
+//
+// A target of its own: it runs on workers/engine, which knows the other drafters.
+#ifndef OCTOGATE_WORKERS_SPECULATION_MODEL_DRAFTER_H_
+#define OCTOGATE_WORKERS_SPECULATION_MODEL_DRAFTER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/hash128.h"
+#include "kernels/backend.h"
+#include "workers/engine/transformer.h"
+#include "workers/model/checkpoint.h"
+#include "workers/speculation/drafter.h"
+
+namespace octogate::workers {
+
+struct ModelDrafterOptions {
+  // Of both models (tokenizer_fingerprint.h), and the target's vocabulary.
+  Hash128 draft_tokenizer;
+  Hash128 target_tokenizer;
+  int vocab_size = 0;
+
+  int passes = 4;    // of the draft model for one tree, of which the first computes the root alone
+  int rows = 8;      // nodes that each other pass adds; (passes - 1) * rows < kMaxTreeRows
+  int children = 4;  // candidates of a node
+  int prompt_rows = 64;  // of a pass that reads what the sequence has and the draft has not seen
+  // Keys and values of all sequences together. A sequence that gets no page proposes nothing.
+  int pages = 256;
+  int page_size = 16;
+};
+
+class ModelDrafter : public Drafter {
+ public:
+  // `backend` must outlive the drafter, and is driven by the same thread. FAILED_PRECONDITION where
+  // the tokenizers differ, INVALID_ARGUMENT for options out of their ranges; errors of
+  // Transformer::Load.
+  static absl::StatusOr<std::unique_ptr<ModelDrafter>> Create(
+      std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
+      const ModelDrafterOptions& options);
+
+  std::string_view name() const override { return "model"; }
+  // Learns nothing: the scope does not matter. Propose first reads what was appended since it was
+  // last called, the whole prompt at the first time.
+  std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
+  uint64_t bytes() const override { return bytes_; }  // weights and cache
+
+ private:
+  class Sequence;
+
+  explicit ModelDrafter(const ModelDrafterOptions& options) : options_(options) {}
+
+  const ModelDrafterOptions options_;
+  std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<kernels::KvCache> cache_;
+  std::vector<int32_t> free_pages_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_SPECULATION_MODEL_DRAFTER_H_

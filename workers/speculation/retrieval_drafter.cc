@@ -1,0 +1,124 @@
+#include "workers/speculation/retrieval_drafter.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace octogate::workers {
+namespace {
+
+class RetrievalSequence : public SequenceDrafter {
+ public:
+  RetrievalSequence(std::vector<std::shared_ptr<const retrieval::DraftStore>> stores,
+                    const retrieval::DraftLookupOptions& options)
+      : stores_(std::move(stores)), options_(options) {
+    for (const auto& store : stores_) views_.push_back(store.get());
+  }
+
+  void Append(std::span<const int32_t> tokens) override {
+    const auto most = static_cast<size_t>(options_.max_span);
+    tokens = tokens.last(std::min(tokens.size(), most));
+    end_.insert(end_.end(), tokens.begin(), tokens.end());
+    if (end_.size() > most) {
+      end_.erase(end_.begin(), end_.end() - static_cast<std::ptrdiff_t>(most));
+    }
+  }
+
+  void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
+    retrieval::DraftLookupOptions options = options_;
+    options.max_nodes = std::min(options.max_nodes, max_nodes);
+    options.max_depth = std::min(options.max_depth, max_depth);
+    if (options.max_nodes < 1 || options.max_depth < 1 || views_.empty()) return;
+    retrieval::LookUpContinuations(views_, end_, options, found_);
+    for (const auto& node : found_.nodes) {
+      const int32_t of =
+          node.parent < 0 ? found_.counted : found_.nodes[static_cast<size_t>(node.parent)].count;
+      tree.Add(node.parent, node.token, static_cast<float>(node.count) / static_cast<float>(of), 1);
+    }
+  }
+
+ private:
+  const std::vector<std::shared_ptr<const retrieval::DraftStore>> stores_;
+  std::vector<const retrieval::DraftStore*> views_;
+  const retrieval::DraftLookupOptions options_;
+  std::vector<int32_t> end_;  // of the sequence: as much as is looked for
+  retrieval::DraftContinuations found_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RetrievalDrafter>> RetrievalDrafter::Create(
+    std::vector<RetrievalCorpus> corpora, const RetrievalDrafterOptions& options) {
+  const retrieval::DraftLookupOptions& lookup = options.lookup;
+  if (lookup.min_span < 1 || lookup.max_span < lookup.min_span || lookup.max_hits < 1 ||
+      lookup.max_depth < 1 || lookup.max_nodes < 1) {
+    return absl::InvalidArgumentError(
+        "a draft lookup's spans, hits, depth and nodes are at least 1, and its shortest span is "
+        "not above its longest");
+  }
+  for (const RetrievalCorpus& corpus : corpora) {
+    if (corpus.store == nullptr) return absl::InvalidArgumentError("a draft store is missing");
+    if (corpus.store->tokenizer() != options.tokenizer ||
+        corpus.store->vocab_size() != options.vocab_size) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "a draft store has another tokenizer (", corpus.store->vocab_size(),
+          " tokens) than the model (", options.vocab_size,
+          "); build it with 'octoctl drafts build --tokenizer' and the model's folder"));
+    }
+  }
+  return std::unique_ptr<RetrievalDrafter>(new RetrievalDrafter(std::move(corpora), options));
+}
+
+std::unique_ptr<SequenceDrafter> RetrievalDrafter::Begin(std::string_view scope) {
+  std::vector<std::shared_ptr<const retrieval::DraftStore>> stores;
+  for (const RetrievalCorpus& corpus : corpora_) {
+    if (corpus.scope.empty() || corpus.scope == scope) stores.push_back(corpus.store);
+  }
+  return std::make_unique<RetrievalSequence>(std::move(stores), options_.lookup);
+}
+
+uint64_t RetrievalDrafter::bytes() const {
+  uint64_t bytes = 0;
+  for (const RetrievalCorpus& corpus : corpora_) bytes += corpus.store->bytes();
+  return bytes;
+}
+
+void PruneByDraft(const DraftTree& draft, float epsilon, DraftTree& retrieved) {
+  // What the children of the root and of each node leave of 1; nothing where there are none.
+  std::vector<std::optional<double>> left(draft.nodes.size() + 1);
+  for (const DraftNode& node : draft.nodes) {
+    std::optional<double>& of = left[static_cast<size_t>(node.parent + 1)];
+    of = of.value_or(1.0) - double{node.probability};
+  }
+  constexpr int kNowhere = -2;  // beside the draft's paths
+  std::vector<int> places;      // in `draft`, of each retrieved node
+  std::vector<int32_t> kept;    // its new index, or -1
+  std::vector<DraftNode> nodes;
+  for (const DraftNode& node : retrieved.nodes) {
+    const auto parent = static_cast<size_t>(node.parent);
+    const bool orphan = node.parent >= 0 && kept[parent] < 0;
+    const int from = node.parent < 0 ? -1 : places[parent];
+    int place = kNowhere;
+    bool keep = !orphan;
+    if (keep && from != kNowhere && left[static_cast<size_t>(from + 1)].has_value()) {
+      const int child = draft.Child(from, node.token);
+      if (child >= 0) {
+        place = child;
+        keep = draft.nodes[static_cast<size_t>(child)].probability >= epsilon;
+      } else {
+        keep = *left[static_cast<size_t>(from + 1)] >= double{epsilon};
+      }
+    }
+    places.push_back(place);
+    kept.push_back(keep ? static_cast<int32_t>(nodes.size()) : -1);
+    if (!keep) continue;
+    nodes.push_back(node);
+    if (node.parent >= 0) nodes.back().parent = kept[parent];
+  }
+  retrieved.nodes = std::move(nodes);
+}
+
+}  // namespace octogate::workers

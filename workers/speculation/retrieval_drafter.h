@@ -1,0 +1,64 @@
+// The drafter `retrieval`: what followed the same tokens in a corpus (REST, arXiv:2311.08252), and
+// how RASD (Quan et al. 2025, arXiv:2503.03434) lets another drafter judge it.
+#ifndef OCTOGATE_WORKERS_SPECULATION_RETRIEVAL_DRAFTER_H_
+#define OCTOGATE_WORKERS_SPECULATION_RETRIEVAL_DRAFTER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/hash128.h"
+#include "retrieval/drafts/draft_lookup.h"
+#include "retrieval/drafts/draft_store.h"
+#include "workers/speculation/drafter.h"
+
+namespace octogate::workers {
+
+struct RetrievalCorpus {
+  std::shared_ptr<const retrieval::DraftStore> store;
+  std::string scope;  // the one whose sequences may see it; empty: all
+};
+
+struct RetrievalDrafterOptions {
+  Hash128 tokenizer;  // the model's (tokenizer_fingerprint.h)
+  int vocab_size = 0;
+  retrieval::DraftLookupOptions lookup;
+};
+
+// Proposes the prefix tree of what followed the longest end of the sequence in the stores that its
+// scope may see. A node's probability is its share of its parent's places. Learns nothing.
+class RetrievalDrafter : public Drafter {
+ public:
+  // FAILED_PRECONDITION for a store of another tokenizer, INVALID_ARGUMENT for options that
+  // LookUpContinuations does not take.
+  static absl::StatusOr<std::unique_ptr<RetrievalDrafter>> Create(
+      std::vector<RetrievalCorpus> corpora, const RetrievalDrafterOptions& options);
+
+  std::string_view name() const override { return "retrieval"; }
+  std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
+  uint64_t bytes() const override;  // of the files, which are mapped
+
+ private:
+  RetrievalDrafter(std::vector<RetrievalCorpus> corpora, const RetrievalDrafterOptions& options)
+      : corpora_(std::move(corpora)), options_(options) {}
+
+  const std::vector<RetrievalCorpus> corpora_;
+  const RetrievalDrafterOptions options_;
+};
+
+// Drops from `retrieved` what `draft` finds improbable, with all that follows it. `draft` has a
+// distribution wherever it has children: a child's probability is known, that of any other token is
+// at most what the children leave of 1. A retrieved node goes where that is below `epsilon`. Below
+// the draft's leaves, and beside its paths, there is no distribution, and all is kept.
+//
+// MergeDraftTree then joins what is left with the draft. Greedy answers and those of
+// AcceptTargetOnly do not depend on any of this; the other rules of acceptance.h take no retrieved
+// nodes, as those are not drawn from a distribution.
+void PruneByDraft(const DraftTree& draft, float epsilon, DraftTree& retrieved);
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_SPECULATION_RETRIEVAL_DRAFTER_H_

@@ -147,13 +147,12 @@ void CodedRows::Encode() {
     mean_squares_ += double{mean_.back()} * double{mean_.back()};
   }
   codes_.assign((size_ + kBlock - 1) / kBlock * kBlock * words_, 0);
-  estimates_.resize(size_);
   for (size_t row = 0; row < size_; ++row) {
     uint64_t* const code = &codes_[row / kBlock * kBlock * words_ + row % kBlock];
     double squares = 0;
     double absolute = 0;
     double along = 0;
-    Estimate& estimate = estimates_[row];
+    float ones = 0;
     for (size_t k = 0; k < dimension_; ++k) {
       const double distance = double{rows_[row * dimension_ + k]} - double{mean_[k]};
       squares += distance * distance;
@@ -161,10 +160,11 @@ void CodedRows::Encode() {
       along += distance * double{mean_[k]};
       if (!(distance > 0)) continue;
       code[k / kWordBits * kBlock] |= uint64_t{1} << k % kWordBits;
-      estimate.ones += 1;
+      ones += 1;
     }
-    estimate.factor = absolute > 0 ? static_cast<float>(squares / absolute) : 0;
-    estimate.along = static_cast<float>(along);
+    factors_.push_back(absolute > 0 ? static_cast<float>(squares / absolute) : 0);
+    along_.push_back(static_cast<float>(along));
+    ones_.push_back(ones);
   }
 }
 
@@ -203,10 +203,13 @@ std::vector<uint32_t> CodedRows::Estimated(std::span<const float> query, size_t 
     SumSharedBits(&codes_[block * kBlock * words_], some, words_, planes.data(), sums.data());
     const size_t first = block * kBlock;
     const size_t rows = std::min(some * kBlock, size_ - first);
+    const float* const factors = &factors_[first];
+    const float* const along_mean = &along_[first];
+    const float* const ones = &ones_[first];
     for (size_t i = 0; i < rows; ++i) {
-      const Estimate& estimate = estimates_[first + i];
-      const float at_ones = low * estimate.ones + step * static_cast<float>(sums[i]);
-      products[i] = estimate.factor * (2 * at_ones - all) + share * estimate.along;
+      const float at_ones =
+          low * ones[i] + step * static_cast<float>(static_cast<int32_t>(sums[i]));
+      products[i] = factors[i] * (2 * at_ones - all) + share * along_mean[i];
     }
     for (size_t i = 0; i < rows; ++i) {
       if (products[i] > largest.bound()) {
@@ -250,7 +253,8 @@ std::vector<RowHit> CodedRows::Search(std::span<const float> query, size_t k,
 
 size_t CodedRows::bytes() const {
   return (rows_.capacity() + mean_.capacity()) * sizeof(float) +
-         codes_.capacity() * sizeof(uint64_t) + estimates_.capacity() * sizeof(Estimate);
+         codes_.capacity() * sizeof(uint64_t) +
+         (factors_.capacity() + along_.capacity() + ones_.capacity()) * sizeof(float);
 }
 
 }  // namespace octogate::retrieval

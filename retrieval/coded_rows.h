@@ -51,14 +51,6 @@ class CodedRows {
   size_t bytes() const;
 
  private:
-  // Of a row x with the distance r from the mean c: x.q is about factor * (code.q) + offset for a
-  // query q without its part along c, and what all rows have in common.
-  struct Estimate {
-    float factor = 0;
-    float along = 0;  // r.c
-    float ones = 0;   // Bits of the code.
-  };
-
   void Encode();
   // The rows with the largest estimates, in any order.
   std::vector<uint32_t> Estimated(std::span<const float> query, size_t count) const;
@@ -71,7 +63,11 @@ class CodedRows {
   double mean_squares_ = 0;
   // Of eight rows at a time the first word of each, then the second, and so on.
   std::vector<uint64_t> codes_;
-  std::vector<Estimate> estimates_;
+  // Of a row x with the distance r from the mean c: x.q is about factor * (code.q) + share * (r.c)
+  // for a query q of which `share` times c is left out, and what all rows have in common.
+  std::vector<float> factors_;
+  std::vector<float> along_;  // r.c
+  std::vector<float> ones_;   // Bits of the code.
 };
 
 // For tests. Of each block of eight codes as above: the sum over planes p of 2^p times the bits

@@ -21,7 +21,7 @@ constexpr float kMeanLength = 10;
 constexpr size_t kMaxPassedOver = 1024;
 // Means that are compared exactly with a vector: of those that codes find nearest, in a decision,
 // and for an example to train on, which may do with about the nearest.
-constexpr size_t kCompared = 512;
+constexpr size_t kCompared = 256;
 constexpr size_t kComparedInTraining = 128;
 // Of a vector. Products with vectors of unit length stay far from what a float can hold.
 constexpr double kMaxSquares = 1e30;

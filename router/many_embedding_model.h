@@ -29,8 +29,8 @@ namespace octogate::router {
 // dimensions it missed so many of the nearest that decisions got worse.
 //
 // A trained model can learn further classes, which leaves all rows that it has as they are, and
-// shares them: what that costs does not depend on how many there are. Only up to kMaxLearned
-// classes, each of which every decision looks at.
+// shares them: what that costs does not depend on how many there are. Every decision looks at all that
+// were learned afterwards.
 //
 // Immutable and thread-safe once trained; the result depends on settings, examples and their
 // vectors alone. A vector without length finds no class.
@@ -89,8 +89,7 @@ class ManyEmbeddingModel {
 
   ManyEmbeddingModel() = default;
 
-  // Finds candidates with `trained` and learns rows for some examples. The means are of unit
-  // length, or empty.
+  // The means of the classes' selected vectors, of unit length; an empty one of a class without.
   static std::vector<std::vector<float>> MeansOf(const std::vector<const float*>& vectors,
                                                  const std::vector<int>& labels,
                                                  const std::vector<uint32_t>& selected,

@@ -405,6 +405,119 @@ TEST_F(ManyClassesTest, AnEncoderHeadFindsTheRightClassAmongMany) {
             absl::StatusCode::kDeadlineExceeded);
 }
 
+// Classes that are learned afterwards: what was trained stays bit by bit, wherever the new ones are
+// among the members, and the new ones are found.
+TEST_F(ManyClassesTest, AnEncoderHeadOfManyClassesLearnsFurtherOnes) {
+  const size_t trained = kManyClasses + 100;
+  constexpr size_t kNew = 6;
+  const RoutingExamples examples = Examples(trained, 4);
+  LearnedClasses learned;
+  for (size_t c = 0; c < trained; ++c) learned.trained.push_back(static_cast<int>(c));
+  for (size_t i = 0; i < kNew; ++i) {
+    learned.trained.insert(
+        learned.trained.begin() + static_cast<ptrdiff_t>(Below(learned.trained.size() + 1)), -1);
+  }
+  const size_t classes = learned.trained.size();
+  std::vector<size_t> subject_of(classes);  // As Text takes it.
+  size_t next = trained;
+  for (size_t place = 0; place < classes; ++place) {
+    const int from = learned.trained[place];
+    subject_of[place] = from >= 0 ? static_cast<size_t>(from) : next++;
+    if (from >= 0) continue;
+    LearnedClasses::Row& row = learned.rows.emplace_back();
+    row.place = place;
+    for (int i = 0; i < 16; ++i) row.texts.push_back(Text(subject_of[place]));
+  }
+  // One that was trained learns a subject that is nobody's; and "none" another.
+  size_t again = Below(classes);
+  while (learned.trained[again] < 0) again = Below(classes);
+  for (const auto& [place, subject] :
+       {std::pair(again, size_t{7001}), std::pair(classes, size_t{7002})}) {
+    LearnedClasses::Row& row = learned.rows.emplace_back();
+    row.place = place;
+    for (int i = 0; i < 16; ++i) row.texts.push_back(Text(subject));
+  }
+  std::vector<std::string_view> texts = EmbeddingClassifier::TextsOf(examples);
+  for (const LearnedClasses::Row& row : learned.rows) {
+    texts.insert(texts.end(), row.texts.begin(), row.texts.end());
+  }
+  WordVectors words;
+  const auto embeddings = ExampleEmbeddings::Make(texts, words, absl::InfiniteFuture(), {});
+  ASSERT_TRUE(embeddings.ok());
+  v1::EncoderHead settings;
+  settings.set_epochs(8);
+  settings.set_seed(1);
+  const auto before =
+      EmbeddingClassifier::Train(settings, examples, **embeddings, absl::InfiniteFuture());
+  ASSERT_TRUE(before.ok()) << before.status();
+  std::vector<EmbeddingClassifier::Row> rows(learned.rows.size());
+  const auto after = EmbeddingClassifier::Learn(**before, settings, examples, learned, **embeddings,
+                                                absl::InfiniteFuture(), &rows);
+  ASSERT_TRUE(after.ok()) << after.status();
+  // Rows that were kept make the same head as rows that are fitted.
+  std::vector<EmbeddingClassifier::Row> some = rows;
+  some[Below(some.size())] = nullptr;
+  const auto same = EmbeddingClassifier::Learn(**before, settings, examples, learned, **embeddings,
+                                               absl::InfiniteFuture(), &some);
+  ASSERT_TRUE(same.ok()) << same.status();
+
+  const std::vector<bool> live(classes, true);
+  HeadScores scores;
+  int right_before = 0;
+  int right_after = 0;
+  constexpr int kTexts = 300;
+  for (int i = 0; i < kTexts; ++i) {
+    const size_t c = Below(trained);
+    const std::vector<float> vector = WordVectors::Of(Text(c));
+    const std::vector<float> logits_before = (*before)->Logits(vector);
+    const std::vector<float> logits_after = (*after)->Logits(vector);
+    ASSERT_EQ(logits_after, (*same)->Logits(vector));
+    ASSERT_EQ(logits_after.size(), classes + 1);
+    for (size_t place = 0; place < classes; ++place) {
+      if (learned.trained[place] < 0 || place == again) continue;
+      ASSERT_EQ(logits_after[place], logits_before[static_cast<size_t>(learned.trained[place])]);
+    }
+    (*before)->Score(vector, std::vector<bool>(trained, true), &scores);
+    right_before += Best(scores) == c ? 1 : 0;
+    (*after)->Score(vector, live, &scores);
+    ASSERT_NO_FATAL_FAILURE(ExpectDistribution(scores, live));
+    right_after += subject_of[Best(scores)] == c ? 1 : 0;
+  }
+  RecordProperty("right", absl::StrCat(right_after, " of ", right_before));
+  EXPECT_GE(right_after, right_before - 0.06 * kTexts);
+
+  int right = 0;
+  int asked = 0;
+  double none_before = 0;
+  double none_after = 0;
+  for (int i = 0; i < 40; ++i) {
+    for (const LearnedClasses::Row& row : learned.rows) {
+      if (row.place == classes) {
+        const std::vector<float> vector = WordVectors::Of(Text(7002));
+        (*before)->Score(vector, std::vector<bool>(trained, true), &scores);
+        none_before += 1 - scores.live_probability;
+        (*after)->Score(vector, live, &scores);
+        none_after += 1 - scores.live_probability;
+        continue;
+      }
+      const size_t subject = row.place == again ? 7001 : subject_of[row.place];
+      (*after)->Score(WordVectors::Of(Text(subject)), live, &scores);
+      right += Best(scores) == row.place ? 1 : 0;
+      ++asked;
+    }
+  }
+  RecordProperty("learned_right", absl::StrCat(right, " of ", asked));
+  EXPECT_GE(right, 0.4 * asked);
+  EXPECT_GT(none_after, none_before);
+
+  std::vector<EmbeddingClassifier::Row> none(learned.rows.size());
+  EXPECT_EQ(EmbeddingClassifier::Learn(**before, settings, examples, learned, **embeddings,
+                                       absl::InfinitePast(), &none)
+                .status()
+                .code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
 // On few classes, where the head that weighs all can be asked too.
 TEST_F(ManyClassesTest, OnRealTextsItIsAboutAsGoodAsAHeadThatWeighsAll) {
   const auto folder = TestDataFolder();

@@ -115,6 +115,7 @@ class WordVectors final : public EmbeddingModel {
   }
   void Embed(const v1::WorkerEmbedRequest& request, const CallContext&, EmbedDone done) override {
     v1::WorkerEmbedResponse response;
+    embedded += static_cast<size_t>(request.inputs_size());
     for (const std::string& input : request.inputs()) {
       v1::Embedding& embedding = *response.add_embeddings();
       for (const float value : Of(input)) embedding.add_values(value);
@@ -122,6 +123,8 @@ class WordVectors final : public EmbeddingModel {
     done(std::move(response));
   }
   absl::StatusOr<std::string> Fingerprint(absl::Time) override { return "words"; }
+
+  size_t embedded = 0;  // Texts, so far.
 };
 
 // Against maps and whole sorting.
@@ -614,6 +617,82 @@ TEST_F(ManyClassesTest, ARouterOfManyMembersRoutesLearnsAndDrains) {
   EXPECT_TRUE(nothing.fallback());
   EXPECT_EQ(nothing.reason(),
             "lexical knew nothing of the query, so the fallback 'other' takes it");
+}
+
+// Through an encoder head what one member learns is fitted beside what was trained, which is kept;
+// beyond what may be learned so, everything is trained together, and what was learned counts still.
+TEST_F(ManyClassesTest, ARouterOfManyMembersLearnsThroughAnEncoder) {
+  v1::Graph graph;
+  graph.mutable_metadata()->set_name("many");
+  v1::Model& words = *graph.mutable_spec()->add_models();
+  words.set_name("words");
+  words.set_path("words");
+  v1::Node& main = *graph.mutable_spec()->add_nodes();
+  main.set_name("main");
+  main.mutable_router()->set_fallback("other");
+  v1::Head& head = *main.mutable_router()->add_heads();
+  head.set_threshold(0.05);
+  head.mutable_encoder()->set_model("words");
+  head.mutable_encoder()->set_epochs(3);
+  head.mutable_encoder()->set_seed(1);
+  constexpr size_t kMembers = kManyClasses + 300;
+  for (size_t c = 0; c < kMembers; ++c) {
+    v1::Node& node = *graph.mutable_spec()->add_nodes();
+    node.set_name(absl::StrCat("n", c));
+    node.mutable_tool()->set_tool("reply");
+    graph.mutable_spec()->mutable_nodes(0)->mutable_router()->add_members(node.name());
+    for (int i = 0; i < 2; ++i) node.add_examples(Text(c));
+  }
+  v1::Node& other = *graph.mutable_spec()->add_nodes();
+  other.set_name("other");
+  other.mutable_tool()->set_tool("reply");
+  const auto model = std::make_shared<WordVectors>();
+  const ModelFinder find = {
+      .causal = nullptr,
+      .embedding = [&](std::string_view) -> absl::StatusOr<std::shared_ptr<EmbeddingModel>> {
+        return std::shared_ptr<EmbeddingModel>(model);
+      }};
+  const auto build = [&](int64_t version, const RoutingSnapshot* previous) {
+    auto snapshot = RoutingSnapshot::Build(graph, version, find, absl::InfiniteFuture(), previous);
+    EXPECT_TRUE(snapshot.ok()) << snapshot.status();
+    return *std::move(snapshot);
+  };
+  const auto route = [](const RoutingSnapshot& snapshot, const std::string& query) {
+    v1::Decision result;
+    snapshot.Route("main", query, {}, [&](absl::StatusOr<v1::Decision> decision) {
+      ASSERT_TRUE(decision.ok()) << decision.status();
+      result = *std::move(decision);
+    });
+    return result;
+  };
+  const auto first = build(1, nullptr);
+  const std::string known = graph.spec().nodes(101).examples(0);
+  const std::string news = "qwolimber vextrabule zumbaquit frolandis";
+  ASSERT_EQ(route(*first, known).node(), "n100");
+  const size_t embedded = model->embedded;
+
+  graph.mutable_spec()->mutable_nodes(8)->add_learned_examples(news);
+  const auto second = build(2, first.get());
+  EXPECT_EQ(model->embedded, embedded + 1);
+  EXPECT_EQ(route(*second, news).node(), "n7");
+  EXPECT_EQ(route(*second, known).node(), "n100");
+  // A gateway that starts with this version decides alike.
+  const auto afresh = build(2, nullptr);
+  for (const std::string& query : {news, known, Text(3), Text(55)}) {
+    const v1::Decision a = route(*afresh, query);
+    const v1::Decision b = route(*second, query);
+    ASSERT_EQ(a.heads(0).scores_size(), b.heads(0).scores_size());
+    for (int i = 0; i < a.heads(0).scores_size(); ++i) {
+      EXPECT_EQ(a.heads(0).scores(i).SerializeAsString(), b.heads(0).scores(i).SerializeAsString());
+    }
+  }
+
+  for (int c = 20; c < 20 + 257; ++c) {
+    graph.mutable_spec()->mutable_nodes(c)->add_learned_examples(Text(static_cast<size_t>(c) - 1));
+  }
+  const auto third = build(3, second.get());
+  EXPECT_EQ(route(*third, news).node(), "n7");
+  EXPECT_EQ(route(*third, known).node(), "n100");
 }
 
 // A coverage that cannot be had says why that is, which is not the same as with few members.

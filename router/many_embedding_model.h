@@ -29,8 +29,8 @@ namespace octogate::router {
 // dimensions it missed so many of the nearest that decisions got worse.
 //
 // A trained model can learn further classes, which leaves all rows that it has as they are, and
-// shares them: what that costs does not depend on how many there are. Every decision looks at all that
-// were learned afterwards.
+// shares them: what that costs does not depend on how many there are. Every decision looks at all
+// that were learned afterwards.
 //
 // Immutable and thread-safe once trained; the result depends on settings, examples and their
 // vectors alone. A vector without length finds no class.

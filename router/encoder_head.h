@@ -29,8 +29,7 @@ class ManyEmbeddingModel;
 // A trained classifier can learn further classes, one at a time, which leaves the logits of all
 // others and the temperature as they are, bit by bit.
 //
-// With kManyClasses classes and more it is a ManyEmbeddingModel (many_embedding_model.h), which
-// cannot learn further ones.
+// With kManyClasses classes and more it is a ManyEmbeddingModel (many_embedding_model.h).
 //
 // Immutable and thread-safe once trained; the result depends on settings, examples and their
 // vectors alone.

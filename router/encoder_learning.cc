@@ -12,6 +12,7 @@
 #include "common/status.h"
 #include "router/background_queries.h"
 #include "router/encoder_head.h"
+#include "router/many_embedding_model.h"
 #include "router/softmax_row.h"
 
 namespace octogate::router {
@@ -127,6 +128,12 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
     const RoutingExamples& examples, const LearnedClasses& learned,
     const ExampleEmbeddings& embeddings, absl::Time deadline, std::vector<Row>* rows) {
   const std::shared_ptr<EmbeddingClassifier> classifier(new EmbeddingClassifier(trained));
+  if (trained.many_ != nullptr) {
+    OCTOGATE_ASSIGN_OR_RETURN(
+        classifier->many_, ManyEmbeddingModel::Learn(*trained.many_, TrainingOf(settings), examples,
+                                                     learned, embeddings, deadline, rows));
+    return classifier;
+  }
   const size_t classes = examples.classes.size();
   classifier->columns_ = TrainedColumns(learned, classes);
   const SoftmaxTraining base = TrainingOf(settings);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -18,6 +19,12 @@ namespace {
 constexpr float kMeanLength = 10;
 // Members that may be drained at a time before others than the nearest are looked at.
 constexpr size_t kMaxPassedOver = 1024;
+// Means that are compared exactly with a vector: of those that codes find nearest, in a decision,
+// and for an example to train on, which may do with about the nearest.
+constexpr size_t kCompared = 256;
+constexpr size_t kComparedInTraining = 128;
+// Of a vector. Products with vectors of unit length stay far from what a float can hold.
+constexpr double kMaxSquares = 1e30;
 
 // The dense rows of classes, and of "none" behind them.
 struct Rows {
@@ -56,11 +63,17 @@ absl::Status TrainRows(const std::vector<const float*>& vectors, const std::vect
                            {.append_logits = append_logits, .step = step});
 }
 
-// The means of the classes' selected vectors, of unit length; an empty one of a class without.
-std::vector<std::vector<float>> MeansOf(const std::vector<const float*>& vectors,
-                                        const std::vector<int>& labels,
-                                        const std::vector<uint32_t>& selected, size_t classes,
-                                        size_t dimension) {
+bool IsFinite(std::span<const float> vector) {
+  double squares = 0;
+  for (const float value : vector) squares += double{value} * double{value};
+  return squares <= kMaxSquares;
+}
+
+}  // namespace
+
+std::vector<std::vector<float>> ManyEmbeddingModel::MeansOf(
+    const std::vector<const float*>& vectors, const std::vector<int>& labels,
+    const std::vector<uint32_t>& selected, size_t classes, size_t dimension) {
   std::vector<std::vector<float>> means(classes);
   for (const uint32_t i : selected) {
     if (static_cast<size_t>(labels[i]) >= classes) continue;
@@ -71,7 +84,7 @@ std::vector<std::vector<float>> MeansOf(const std::vector<const float*>& vectors
   for (std::vector<float>& mean : means) {
     double squares = 0;
     for (const float value : mean) squares += double{value} * double{value};
-    if (!(squares > 1e-12)) {
+    if (!(squares > 1e-12 && squares < kMaxSquares)) {
       mean.clear();
       continue;
     }
@@ -81,15 +94,19 @@ std::vector<std::vector<float>> MeansOf(const std::vector<const float*>& vectors
   return means;
 }
 
-}  // namespace
-
 absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Train(
     const SoftmaxTraining& training, const RoutingExamples& examples,
     const ExampleEmbeddings& embeddings, absl::Time deadline) {
+  const auto trained = std::make_shared<Trained>();
   const std::shared_ptr<ManyEmbeddingModel> model(new ManyEmbeddingModel());
-  const size_t classes = model->classes_ = examples.classes.size();
-  const size_t dimension = model->dimension_ = embeddings.dimension();
+  const size_t classes = model->classes_ = trained->classes = examples.classes.size();
+  const size_t dimension = trained->dimension = embeddings.dimension();
   const auto none = static_cast<uint32_t>(classes);
+  model->trained_ = trained;
+  model->place_of_.resize(classes);
+  std::iota(model->place_of_.begin(), model->place_of_.end(), 0);
+  model->trained_of_ = model->place_of_;
+  model->learned_of_.assign(classes + 1, -1);
   std::vector<int> labels;
   for (size_t c = 0; c < classes; ++c) {
     labels.insert(labels.end(), examples.classes[c].size(), static_cast<int>(c));
@@ -118,34 +135,36 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
   const CandidateSplit split = HoldOutForCalibration(selected);
 
   std::vector<std::vector<uint32_t>> candidates(texts.size());
-  const std::vector<bool> live(classes, true);
   const auto train = [&](const std::vector<uint32_t>& some) -> absl::Status {
     const std::vector<std::vector<float>> means =
         MeansOf(vectors, labels, some, classes, dimension);
-    OCTOGATE_ASSIGN_OR_RETURN(model->means_,
-                              retrieval::VectorIndex::Create({.dimension = dimension}));
     Rows rows = {.dimension = dimension};
     rows.weights.assign((classes + 1) * dimension, 0);
     rows.bias.assign(classes + 1, 0);
-    std::vector<int64_t> ids;
+    trained->mean_class.clear();
     std::vector<float> values;
     for (size_t c = 0; c < classes; ++c) {
       if (means[c].empty()) continue;
-      ids.push_back(static_cast<int64_t>(c));
+      trained->mean_class.push_back(static_cast<uint32_t>(c));
       values.insert(values.end(), means[c].begin(), means[c].end());
       for (size_t k = 0; k < dimension; ++k) {
         rows.weights[c * dimension + k] = kMeanLength * means[c][k];
       }
     }
-    OCTOGATE_RETURN_IF_ERROR(model->means_->Add(ids, values));
+    trained->means = retrieval::CodedRows(dimension, std::move(values));
     for (const uint32_t i : some) {
+      std::vector<uint32_t>& weighed = candidates[i];
+      // Means change little by the examples held out before: what was found then is kept.
+      if (!weighed.empty()) continue;
       if (absl::Now() >= deadline) {
         return absl::DeadlineExceededError("looked for candidates until the deadline");
       }
-      std::vector<uint32_t>& weighed = candidates[i];
       weighed = {none};
-      for (const retrieval::VectorHit& hit : model->FindNearest({vectors[i], dimension}, live)) {
-        weighed.push_back(static_cast<uint32_t>(hit.id));
+      if (IsFinite({vectors[i], dimension})) {
+        for (const retrieval::RowHit& hit :
+             trained->means.Search({vectors[i], dimension}, kCandidates, kComparedInTraining)) {
+          weighed.push_back(trained->mean_class[hit.row]);
+        }
       }
       weighed.push_back(static_cast<uint32_t>(labels[i]));
       std::sort(weighed.begin(), weighed.end());
@@ -153,67 +172,113 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
     }
     OCTOGATE_RETURN_IF_ERROR(
         TrainRows(vectors, labels, some, candidates, training, deadline, &rows));
-    model->weights_ = std::move(rows.weights);
-    model->bias_ = std::move(rows.bias);
+    trained->weights = std::move(rows.weights);
+    trained->bias = std::move(rows.bias);
     return absl::OkStatus();
   };
 
   OCTOGATE_RETURN_IF_ERROR(train(split.kept));
   CandidateCalibration calibration;
+  const std::vector<bool> live(classes, true);
   for (const uint32_t i : split.left_out) {
     const std::span<const float> vector(vectors[i], dimension);
     std::vector<ClassLogit> weighed;
-    for (const retrieval::VectorHit& hit : model->FindNearest(vector, live)) {
-      const auto c = static_cast<uint32_t>(hit.id);
-      weighed.push_back({c, model->Logit(c, vector)});
+    for (const Near& near : model->FindNearest(vector, live)) {
+      weighed.push_back({near.place, trained->Logit(near.place, vector)});
     }
-    calibration.Add(weighed, model->Logit(none, vector), static_cast<size_t>(labels[i]), classes);
+    calibration.Add(weighed, trained->Logit(none, vector), static_cast<size_t>(labels[i]), classes);
   }
-  model->temperature_ = calibration.Temperature();
-  model->coverage_ = calibration.Coverage();
+  trained->temperature = calibration.Temperature();
+  trained->coverage = calibration.Coverage();
   OCTOGATE_RETURN_IF_ERROR(train(selected));
   return model;
 }
 
-float ManyEmbeddingModel::Logit(size_t row, std::span<const float> vector) const {
+float ManyEmbeddingModel::Trained::Logit(size_t row, std::span<const float> vector) const {
   static const retrieval::DotProductFunction dot = retrieval::FindDotProduct();
-  return bias_[row] + dot(vector.data(), &weights_[row * dimension_], dimension_);
+  return bias[row] + dot(vector.data(), &weights[row * dimension], dimension);
 }
 
-std::vector<retrieval::VectorHit> ManyEmbeddingModel::FindNearest(
-    std::span<const float> vector, const std::vector<bool>& live) const {
-  const auto drained = static_cast<size_t>(std::count(live.begin(), live.end(), false));
-  auto hits = means_->Search(vector, kCandidates + std::min(drained, kMaxPassedOver));
-  if (!hits.ok()) return {};
-  return *std::move(hits);
-}
-
-void ManyEmbeddingModel::ScoreThese(const std::vector<retrieval::VectorHit>& nearest,
-                                    std::span<const float> vector, const std::vector<bool>& live,
-                                    HeadScores* scores) const {
-  std::vector<ClassLogit> candidates;
-  candidates.reserve(kCandidates);
-  for (const retrieval::VectorHit& hit : nearest) {
-    const auto c = static_cast<size_t>(hit.id);
-    if (!live[c] || candidates.size() == kCandidates) continue;
-    candidates.push_back({static_cast<uint32_t>(c), Logit(c, vector)});
+float ManyEmbeddingModel::Logit(size_t place, std::span<const float> vector) const {
+  static const retrieval::DotProductFunction dot = retrieval::FindDotProduct();
+  const int trained = place == classes_ ? static_cast<int>(trained_->classes) : trained_of_[place];
+  const int learned = learned_of_[place];
+  if (trained < 0 && learned < 0) return SummedLogits::kNoLogit;
+  float logit = trained < 0 ? 0 : trained_->Logit(static_cast<size_t>(trained), vector);
+  if (learned >= 0) {
+    const LinearRow& row = *learned_[static_cast<size_t>(learned)].row;
+    logit += row.bias + dot(vector.data(), row.weights.data(), vector.size());
   }
-  ScoreCandidates(&candidates, Logit(classes_, vector), classes_, temperature_, coverage_, scores);
+  return logit;
+}
+
+std::vector<ManyEmbeddingModel::Near> ManyEmbeddingModel::FindNearest(
+    std::span<const float> vector, const std::vector<bool>& live) const {
+  static const retrieval::DotProductFunction dot = retrieval::FindDotProduct();
+  if (!IsFinite(vector)) return {};
+  const auto drained = static_cast<size_t>(std::count(live.begin(), live.end(), false));
+  const size_t count = kCandidates + std::min(drained, kMaxPassedOver);
+  std::vector<Near> nearest;
+  nearest.reserve(count + learned_.size());
+  for (const retrieval::RowHit& hit :
+       trained_->means.Search(vector, count, std::max(kCompared, 2 * count))) {
+    const int place = place_of_[trained_->mean_class[hit.row]];
+    if (place >= 0) nearest.push_back({static_cast<uint32_t>(place), hit.score});
+  }
+  if (learned_.empty()) return nearest;
+  const auto nearer = [](const Near& a, const Near& b) {
+    return a.similarity != b.similarity ? a.similarity > b.similarity : a.place < b.place;
+  };
+  // A class that was trained counts by the nearer of its two means.
+  for (const Learned& learned : learned_) {
+    if (learned.mean.empty()) continue;
+    const auto place = static_cast<uint32_t>(learned.place);
+    const float similarity = dot(vector.data(), learned.mean.data(), vector.size());
+    const auto same = trained_of_[place] < 0
+                          ? nearest.end()
+                          : std::find_if(nearest.begin(), nearest.end(),
+                                         [place](const Near& near) { return near.place == place; });
+    if (same == nearest.end()) {
+      nearest.push_back({place, similarity});
+    } else {
+      same->similarity = std::max(same->similarity, similarity);
+    }
+  }
+  const size_t kept = std::min(count, nearest.size());
+  std::partial_sort(nearest.begin(), nearest.begin() + static_cast<ptrdiff_t>(kept), nearest.end(),
+                    nearer);
+  nearest.resize(kept);
+  return nearest;
 }
 
 void ManyEmbeddingModel::Score(std::span<const float> vector, const std::vector<bool>& live,
                                HeadScores* scores) const {
-  ScoreThese(FindNearest(vector, live), vector, live, scores);
+  std::vector<ClassLogit> candidates;
+  candidates.reserve(kCandidates);
+  for (const Near& near : FindNearest(vector, live)) {
+    if (!live[near.place] || candidates.size() == kCandidates) continue;
+    candidates.push_back({near.place, Logit(near.place, vector)});
+  }
+  ScoreCandidates(&candidates, Logit(classes_, vector), classes_, trained_->temperature,
+                  trained_->coverage, scores);
 }
 
 std::vector<float> ManyEmbeddingModel::Logits(std::span<const float> vector) const {
   std::vector<float> logits;
-  for (size_t row = 0; row <= classes_; ++row) logits.push_back(Logit(row, vector));
+  for (size_t place = 0; place <= classes_; ++place) logits.push_back(Logit(place, vector));
   return logits;
 }
 
 size_t ManyEmbeddingModel::bytes() const {
-  return means_->bytes() + (weights_.capacity() + bias_.capacity()) * sizeof(float);
+  size_t bytes =
+      trained_->means.bytes() +
+      (trained_->weights.capacity() + trained_->bias.capacity()) * sizeof(float) +
+      trained_->mean_class.capacity() * sizeof(uint32_t) +
+      (place_of_.capacity() + trained_of_.capacity() + learned_of_.capacity()) * sizeof(int);
+  for (const Learned& learned : learned_) {
+    bytes += (learned.mean.capacity() + learned.row->weights.capacity()) * sizeof(float);
+  }
+  return bytes;
 }
 
 }  // namespace octogate::router

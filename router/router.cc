@@ -1,5 +1,6 @@
 #include "router/router.h"
 
+#include <algorithm>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -21,6 +22,10 @@
 
 namespace octogate::router {
 namespace {
+
+// Members that learn after the others were trained, of very many members. More are trained together
+// with them.
+constexpr size_t kMaxLearnedOfMany = 256;
 
 void AppendTexts(const RoutingExamples& examples, std::string* bytes) {
   absl::StrAppend(bytes, ",", examples.classes.size());
@@ -204,9 +209,18 @@ class RoutingBuilder {
   // Members with examples are trained together, with their descriptions. So a member that has come
   // with a description alone changes nothing for them: like all learned examples, it is learned
   // afterwards. Where no member has examples, all descriptions are trained together. Of very many
-  // members everything is: their heads cannot learn afterwards.
-  Lessons LessonsOf(const RouterRouting& routing) const {
+  // members everything is for a head that then `retrains`, as it cannot learn afterwards.
+  Lessons LessonsOf(const RouterRouting& routing, bool retrains = true) const {
     if (routing.members.size() < kManyClasses) return SeparateLessonsOf(routing);
+    if (!retrains) {
+      Lessons separate = SeparateLessonsOf(routing);
+      // Each row that was learned costs every decision something, and with few trained classes
+      // there would be nothing to learn beside.
+      if (separate.learned.rows.size() <= kMaxLearnedOfMany &&
+          separate.examples.classes.size() >= kManyClasses) {
+        return separate;
+      }
+    }
     Lessons lessons = {.examples = AllExamplesOf(routing), .learned = {}};
     lessons.learned.trained.resize(lessons.examples.classes.size());
     std::iota(lessons.learned.trained.begin(), lessons.learned.trained.end(), 0);
@@ -289,10 +303,14 @@ class RoutingBuilder {
       absl::StrAppend(&bytes, settings.size(), ":", settings);
     }
     const std::string name = Sha256Hex(bytes);
+    const bool retrains = std::any_of(cascade.begin(), cascade.end(), [](const CascadeHead& head) {
+      return head.settings->has_lexical() || head.settings->encoder().ensemble();
+    });
     auto thresholds = Take(name, known_.thresholds, &used_.thresholds);
     if (thresholds == nullptr) {
-      OCTOGATE_ASSIGN_OR_RETURN(std::vector<double> chosen,
-                                ChooseThresholds(cascade, LessonsOf(routing).examples, deadline_));
+      OCTOGATE_ASSIGN_OR_RETURN(
+          std::vector<double> chosen,
+          ChooseThresholds(cascade, LessonsOf(routing, retrains).examples, deadline_));
       thresholds = std::make_shared<const std::vector<double>>(std::move(chosen));
       used_.thresholds[name] = thresholds;
     }
@@ -339,7 +357,7 @@ class RoutingBuilder {
     OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<EmbeddingModel> model,
                               find_.embedding(settings.model()));
     OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model->Fingerprint(deadline_));
-    const Lessons lessons = LessonsOf(routing);
+    const Lessons lessons = LessonsOf(routing, /*retrains=*/settings.ensemble());
     const LearnedClasses& learned = lessons.learned;
     OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> embeddings,
                               VectorsOf(lessons, weights, *model));

@@ -28,18 +28,11 @@
 //   picks a right answer among all 14, or among the pair's two.
 //
 // --validate measures only what is cross-validated on the train split: for choosing between rules.
-#include <grpcpp/client_context.h>
-#include <grpcpp/create_channel.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -51,12 +44,12 @@
 #include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "common/memory_store.h"
-#include "gateway/judging/answer_form.h"
-#include "gateway/server.h"
-#include "octogate/v1/gateway.grpc.pb.h"
+#include "tests/bench/answer_pairs.h"
+#include "tests/bench/answers_validation.h"
 #include "tests/bench/choice_curve.h"
+#include "tests/bench/edge_overhead.h"
 #include "tests/bench/recorded_answers.h"
+#include "tests/bench/replay_gateway.h"
 #include "tests/bench/report.h"
 
 namespace octogate::bench {
@@ -81,36 +74,6 @@ const std::vector<std::string> kModels = {
     "mathstral-7B_5shots",
 };
 constexpr int kExamplesPerDomain = 400;
-constexpr int kOverheadQueries = 3000;
-
-// What a policy gave on the test questions.
-struct Outcome {
-  double accuracy = 0;
-  double calls = 0;   // per query
-  double tokens = 0;  // written, per query
-};
-
-// A node's expected accuracies as its manifest has them.
-std::string Expected(const std::vector<LengthBin>& bins) {
-  return absl::StrCat(
-      "[",
-      absl::StrJoin(bins, ", ",
-                    [](std::string* out, const LengthBin& bin) {
-                      absl::StrAppend(out, "{upToTokens: ", bin.up_to_tokens,
-                                      ", accuracy: ", absl::StrFormat("%.4f", bin.accuracy), "}");
-                    }),
-      "]");
-}
-
-std::string ReplayNode(const std::string& name, size_t model, const std::vector<LengthBin>& bins) {
-  return absl::StrCat("    - {name: ", name, ", replay: {recording: m", model,
-                      ".jsonl, maxTokens: 5000, expected: ", Expected(bins), "}}\n");
-}
-
-std::string VoteNode(const std::string& name, const std::string& members, const std::string& rest) {
-  return absl::StrCat("    - {name: ", name, ", vote: {members: [", members, "], same: choice",
-                      rest, "}}\n");
-}
 
 std::string DomainName(const std::string& domain) {
   return absl::StrReplaceAll(domain, {{" ", "-"}});
@@ -127,162 +90,10 @@ std::string YamlQuoted(const std::string& text) {
   return quoted + "\"";
 }
 
-class Bench {
- public:
-  Bench(const RecordedAnswers& answers, const std::filesystem::path& root)
-      : answers_(answers), root_(root) {
-    for (size_t m = 0; m < answers.models.size(); ++m) {
-      WriteRecording(answers, answers.models[m], (root / absl::StrCat("m", m, ".jsonl")).string());
-    }
-    gateway::ServerOptions options;
-    options.listen = "127.0.0.1:0";
-    options.graph.model_root = root.string();
-    options.traces.traces_per_second = 0;
-    auto server = gateway::Server::Start(options, store_.get());
-    if (!server.ok()) Fail(std::string(server.status().message()));
-    server_ = *std::move(server);
-    server_->AwaitRestored(absl::Now() + absl::Seconds(30));
-    stub_ = v1::Gateway::NewStub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
-                                                     grpc::InsecureChannelCredentials()));
-  }
-
-  [[noreturn]] static void Fail(const std::string& what) {
-    std::cerr << "answers_bench: " << what << "\n";
-    std::exit(1);
-  }
-
-  void Apply(const std::string& spec) {
-    v1::ApplyGraphRequest request;
-    request.set_manifest(absl::StrCat(
-        "apiVersion: octogate/v1\nkind: Graph\nmetadata: {name: answers}\nspec:\n", spec));
-    const auto applied = server_->graphs().Apply(request, absl::Now() + absl::Minutes(5));
-    if (!applied.ok()) Fail(std::string(applied.status().message()));
-  }
-
-  v1::Finished Ask(const std::string& query, const std::string& node) {
-    grpc::ClientContext context;
-    v1::GenerateRequest request;
-    v1::Message& message = *request.add_messages();
-    message.set_role("user");
-    message.set_content(query);
-    request.set_node(node);
-    request.set_events(v1::EVENT_LEVEL_RESULT);
-    auto reader = stub_->Generate(&context, request);
-    v1::GenerateResponse event;
-    v1::Finished finished;
-    while (reader->Read(&event)) {
-      if (event.has_finished()) finished = event.finished();
-    }
-    const grpc::Status status = reader->Finish();
-    if (!status.ok()) Fail(status.error_message());
-    return finished;
-  }
-
-  const std::filesystem::path& root() const { return root_; }
-
-  Outcome Run(const std::string& node) {
-    Outcome outcome;
-    double count = 0;
-    for (const RecordedQuestion& question : answers_.questions) {
-      if (!question.is_test) continue;
-      const v1::Finished finished = Ask(question.text, node);
-      const std::string letter = gateway::NormalizeAnswer(finished.text(), v1::ANSWER_FORM_CHOICE);
-      count += 1;
-      outcome.accuracy += letter == std::string(1, question.right) ? 1 : 0;
-      outcome.calls += finished.calls();
-      outcome.tokens += static_cast<double>(finished.usage().completion_tokens());
-    }
-    outcome.accuracy /= count;
-    outcome.calls /= count;
-    outcome.tokens /= count;
-    return outcome;
-  }
-
- private:
-  const RecordedAnswers& answers_;
-  const std::filesystem::path root_;
-  const std::unique_ptr<Store> store_ = MakeMemoryStore();
-  std::unique_ptr<gateway::Server> server_;
-  std::unique_ptr<v1::Gateway::Stub> stub_;
-};
-
-struct Share {
-  double right = 0;
-  double all = 0;
-  double rate() const { return all == 0 ? 0 : right / all; }
-};
-
-// The share of one split's questions of the domain (all, where it is empty) that the pair answers
-// right where the greater expected accuracy decides.
-Share PairShare(const RecordedAnswers& answers, bool of_test, const std::string& domain, size_t a,
-                size_t b, const std::vector<LengthBin>& bins_a,
-                const std::vector<LengthBin>& bins_b) {
-  const RecordedModel& first = answers.models[a];
-  const RecordedModel& second = answers.models[b];
-  Share share;
-  for (size_t i = 0; i < answers.questions.size(); ++i) {
-    const RecordedQuestion& question = answers.questions[i];
-    if (question.is_test != of_test || (!domain.empty() && question.domain != domain)) continue;
-    const double sure_a = first.letters[i] == 0 ? 0 : BinAccuracy(bins_a, first.tokens[i]);
-    const double sure_b = second.letters[i] == 0 ? 0 : BinAccuracy(bins_b, second.tokens[i]);
-    share.all += 1;
-    share.right += (sure_a >= sure_b ? first : second).letters[i] == question.right ? 1 : 0;
-  }
-  return share;
-}
-
-struct Pair {
-  size_t first = 0;
-  size_t second = 0;
-};
-
-// The best pair in train, the model that is right more often first.
-Pair BestPair(const RecordedAnswers& answers, const std::string& domain,
-              const std::vector<std::vector<LengthBin>>& bins) {
-  Pair best;
-  double most = -1;
-  for (size_t a = 0; a < bins.size(); ++a) {
-    for (size_t b = a + 1; b < bins.size(); ++b) {
-      const double accuracy =
-          PairShare(answers, /*of_test=*/false, domain, a, b, bins[a], bins[b]).rate();
-      if (accuracy <= most) continue;
-      most = accuracy;
-      best = {a, b};
-    }
-  }
-  const auto in_train = [&](size_t i) {
-    const RecordedQuestion& question = answers.questions[i];
-    return !question.is_test && (domain.empty() || question.domain == domain);
-  };
-  if (Accuracy(answers, answers.models[best.second], in_train) >
-      Accuracy(answers, answers.models[best.first], in_train)) {
-    std::swap(best.first, best.second);
-  }
-  return best;
-}
-
-double OracleAccuracy(const RecordedAnswers& answers, const std::vector<size_t>& models) {
-  double right = 0;
-  double all = 0;
-  for (size_t i = 0; i < answers.questions.size(); ++i) {
-    if (!answers.questions[i].is_test) continue;
-    all += 1;
-    right += std::any_of(models.begin(), models.end(), [&](size_t m) {
-      return answers.models[m].letters[i] == answers.questions[i].right;
-    });
-  }
-  return right / all;
-}
-
-double Percentile(std::vector<double> values, double share) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
-}
-
 class Answers {
  public:
-  Answers(const RecordedAnswers& answers, Bench* bench, Report* report)
-      : answers_(answers), bench_(*bench), report_(*report) {
+  Answers(const RecordedAnswers& answers, ReplayGateway* gateway, Report* report)
+      : answers_(answers), gateway_(*gateway), report_(*report) {
     const auto in_train = [&](size_t i) { return !answers.questions[i].is_test; };
     for (size_t m = 0; m < answers.models.size(); ++m) {
       by_train_.push_back(m);
@@ -294,12 +105,16 @@ class Answers {
   }
 
   void Measure(bool validate_only) {
-    if (validate_only) return CrossValidate();
+    if (validate_only) return CrossValidate(answers_, &report_);
     Flat();
     Choices();
     Domains();
-    CrossValidate();
-    Overhead();
+    CrossValidate(answers_, &report_);
+    std::vector<std::string> queries;
+    for (const RecordedQuestion& question : answers_.questions) {
+      if (question.is_test) queries.push_back(question.text);
+    }
+    MeasureEdges(&gateway_, by_train_[0], by_train_[1], queries, &report_);
   }
 
  private:
@@ -357,9 +172,9 @@ class Answers {
     for (const std::string& name : reached) {
       absl::StrAppend(&edges, "    - {from: start, to: ", name, ", on: error}\n");
     }
-    bench_.Apply(absl::StrCat("  entry: start\n  nodes:\n", nodes, edges));
+    gateway_.Apply(absl::StrCat("  entry: start\n  nodes:\n", nodes, edges));
 
-    Add("best single", bench_.Run(absl::StrCat("n", by_train_[0])));
+    Add("best single", gateway_.Run(absl::StrCat("n", by_train_[0])));
     Outcome random;
     const auto in_test = [&](size_t i) { return answers_.questions[i].is_test; };
     std::vector<size_t> all;
@@ -378,16 +193,16 @@ class Answers {
                  .unit = "share right"});
     std::cerr << "random " << random.accuracy << ", oracle " << oracle << "\n";
     oracle_ = oracle;
-    Add("second best single", bench_.Run(absl::StrCat("n", by_train_[1])));
-    Add("third best single", bench_.Run(absl::StrCat("n", by_train_[2])));
-    Add("majority of 3 (3 calls)", bench_.Run("majority-3"));
-    Add("majority of 5 (5 calls)", bench_.Run("majority-5"));
-    Add("weighed vote of 5 (5 calls)", bench_.Run("weighed-5"));
+    Add("second best single", gateway_.Run(absl::StrCat("n", by_train_[1])));
+    Add("third best single", gateway_.Run(absl::StrCat("n", by_train_[2])));
+    Add("majority of 3 (3 calls)", gateway_.Run("majority-3"));
+    Add("majority of 5 (5 calls)", gateway_.Run("majority-5"));
+    Add("weighed vote of 5 (5 calls)", gateway_.Run("weighed-5"));
     for (const double threshold : thresholds) {
       Add(absl::StrFormat("cascade at %.2f", threshold),
-          bench_.Run(absl::StrFormat("cascade-%02.0f", threshold * 100)));
+          gateway_.Run(absl::StrFormat("cascade-%02.0f", threshold * 100)));
     }
-    pair_ = bench_.Run("pair");
+    pair_ = gateway_.Run("pair");
     Add("pair, weighed", pair_);
   }
 
@@ -401,7 +216,7 @@ class Answers {
       absl::StrAppend(&nodes, "    - {name: n", m, ", replay: {recording: m", m,
                       ".jsonl, maxTokens: 5000, price: {output: 1}}}\n");
     }
-    WriteOutcomes(TrainOutcomes(answers_), members, (bench_.root() / "outcomes.jsonl").string());
+    WriteOutcomes(TrainOutcomes(answers_), members, (gateway_.root() / "outcomes.jsonl").string());
     const std::string names = absl::StrJoin(members, ", ");
     const auto choice = [&](const std::string& name, const std::string& rest) {
       absl::StrAppend(&nodes, "    - {name: ", name, ", choice: {members: [", names,
@@ -427,16 +242,16 @@ class Answers {
       absl::StrAppendFormat(&edges, "    - {from: start, to: cheap-%.0f, on: error}\n",
                             100 * tolerance);
     }
-    bench_.Apply(absl::StrCat("  entry: start\n  nodes:\n", nodes, edges));
+    gateway_.Apply(absl::StrCat("  entry: start\n  nodes:\n", nodes, edges));
 
     Outcome two;
     const auto both = [&](const CurvePoint& computed, const std::string& node) {
-      const Outcome outcome = bench_.Run(node);
+      const Outcome outcome = gateway_.Run(node);
       Add(computed.name, outcome);
       if (std::abs(outcome.accuracy - computed.accuracy) > 1e-9 ||
           std::abs(outcome.calls - computed.calls) > 1e-9) {
-        Bench::Fail(absl::StrFormat("%s: %.6f with %.4f calls without a gateway", computed.name,
-                                    computed.accuracy, computed.calls));
+        Fail(absl::StrFormat("%s: %.6f with %.4f calls without a gateway", computed.name,
+                             computed.accuracy, computed.calls));
       }
       return outcome;
     };
@@ -492,12 +307,12 @@ class Answers {
       absl::StrAppend(&members, members.empty() ? "" : ", ", name);
       if (fallback.empty() || domain == "other") fallback = name;
     }
-    bench_.Apply(
+    gateway_.Apply(
         absl::StrCat("  entry: main\n  nodes:\n    - name: main\n      router:\n"
                      "        members: [",
                      members, "]\n        fallback: ", fallback,
                      "\n        heads: [{threshold: 0, lexical: {hashBits: 18}}]\n", nodes));
-    const Outcome routed = bench_.Run("");
+    const Outcome routed = gateway_.Run("");
     Add("routed pairs", routed);
     const Outcome& best = routed.accuracy > pair_.accuracy ? routed : pair_;
     report_.Add({.name = "gain of the better of both pairs over the best single",
@@ -505,117 +320,8 @@ class Answers {
                  .unit = "points"});
   }
 
-  // The same on the train split, without a gateway: each fifth is answered with what the other four
-  // say, the choice of models included. Six times the questions of the test split.
-  void CrossValidate() {
-    constexpr int kFolds = 5;
-    Share single;
-    Share pairs;
-    double one_call = 0;
-    double two_calls = 0;
-    double two_calls_half = 0;
-    double oracle = 0;
-    for (int fold = 0; fold < kFolds; ++fold) {
-      const RecordedAnswers held = HoldOut(answers_, fold, kFolds);
-      const auto in_train = [&](size_t i) { return !held.questions[i].is_test; };
-      size_t best = 0;
-      for (size_t m = 1; m < held.models.size(); ++m) {
-        if (Accuracy(held, held.models[m], in_train) >
-            Accuracy(held, held.models[best], in_train)) {
-          best = m;
-        }
-      }
-      const ChoiceCurve curve(held);
-      one_call += curve.OneCall().accuracy / kFolds;
-      two_calls += curve.TwoCalls(1).accuracy / kFolds;
-      two_calls_half += curve.TwoCalls(0.5).accuracy / kFolds;
-      oracle += OracleAccuracy(held, curve.by_train()) / kFolds;
-      std::set<std::string> domains;
-      for (size_t i = 0; i < held.questions.size(); ++i) {
-        domains.insert(held.questions[i].domain);
-        if (!held.questions[i].is_test) continue;
-        single.all += 1;
-        single.right += held.models[best].letters[i] == held.questions[i].right ? 1 : 0;
-      }
-      for (const std::string& domain : domains) {
-        std::vector<std::vector<LengthBin>> bins;
-        for (const RecordedModel& model : held.models) bins.push_back(FitBins(held, model, domain));
-        const Pair pair = BestPair(held, domain, bins);
-        const Share share = PairShare(held, /*of_test=*/true, domain, pair.first, pair.second,
-                                      bins[pair.first], bins[pair.second]);
-        pairs.right += share.right;
-        pairs.all += share.all;
-      }
-    }
-    report_.Add({.name = "train, cross-validated: best single",
-                 .value = single.rate(),
-                 .unit = "share right"});
-    report_.Add({.name = "train, cross-validated: pairs of known domains",
-                 .value = pairs.rate(),
-                 .unit = "share right",
-                 .beside = "best single",
-                 .ratio = pairs.rate() / single.rate()});
-    for (const auto& [name, accuracy] :
-         {std::pair("choice, 1 call", one_call), std::pair("choice, up to 2 calls", two_calls),
-          std::pair("choice, up to 2 calls, sure 0.5", two_calls_half)}) {
-      report_.Add({.name = absl::StrCat("train, cross-validated: ", name),
-                   .value = accuracy,
-                   .unit = "share right",
-                   .beside = "best single",
-                   .ratio = accuracy / single.rate()});
-      report_.Add({.name = absl::StrCat("train, cross-validated: ", name, ", headroom captured"),
-                   .value = 100 * (accuracy - single.rate()) / (oracle - single.rate()),
-                   .unit = "%"});
-    }
-  }
-
-  // Latency of the same query with and without a conditional edge, in turns.
-  void Overhead() {
-    const std::string one = absl::StrCat("m", by_train_[0], ".jsonl");
-    const std::string other = absl::StrCat("m", by_train_[1], ".jsonl");
-    bench_.Apply(absl::StrCat(
-        "  entry: start\n  nodes:\n    - {name: start, tool: {tool: reply, parameters: {text: "
-        "none}}}\n    - {name: plain, replay: {recording: ",
-        one, "}}\n    - {name: edged, replay: {recording: ", one,
-        "}}\n    - {name: left, replay: {recording: ", one,
-        "}}\n    - {name: next, replay: ", "{recording: ", other,
-        "}}\n  edges:\n    - {from: edged, to: next, on: lowConfidence, below: 0.5}\n"
-        // Recorded confidences are 1 where none is given, which is below no bound.
-        "    - {from: left, to: next, on: success, input: \"{query}\"}\n"
-        "    - {from: start, to: plain, on: error}\n    - {from: start, to: edged, on: error}\n"
-        "    - {from: start, to: left, on: error}\n"));
-    std::vector<std::string> queries;
-    for (const RecordedQuestion& question : answers_.questions) {
-      if (question.is_test) queries.push_back(question.text);
-    }
-    std::map<std::string, std::vector<double>> times;
-    for (int i = 0; i < kOverheadQueries; ++i) {
-      for (const char* node : {"plain", "edged", "left"}) {
-        const auto begin = std::chrono::steady_clock::now();
-        bench_.Ask(queries[i % queries.size()], node);
-        times[node].push_back(
-            std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-                .count());
-      }
-    }
-    const auto add = [&](const std::string& name, const std::string& node, double share) {
-      const double without = Percentile(times["plain"], share);
-      const double with = Percentile(times[node], share);
-      report_.Add({.name = name,
-                   .value = with - without,
-                   .unit = "ms more",
-                   .beside = absl::StrFormat("%.3f ms without", without),
-                   .ratio = with / without,
-                   .aim = share > 0.9 ? std::optional<Aim>(AtMost(1)) : std::nullopt});
-    };
-    add("conditional edge, not taken, median", "edged", 0.5);
-    add("conditional edge, not taken, p99", "edged", 0.99);
-    add("edge taken to a second node, median", "left", 0.5);
-    add("edge taken to a second node, p99", "left", 0.99);
-  }
-
   const RecordedAnswers& answers_;
-  Bench& bench_;
+  ReplayGateway& gateway_;
   Report& report_;
   std::vector<size_t> by_train_;
   std::vector<double> train_;
@@ -639,13 +345,13 @@ int Main(int argc, char** argv) {
   std::cerr << answers.questions.size() << " questions, " << answers.left_out
             << " left out for having an earlier one's text\n";
   char folder[] = "/tmp/octogate-answers-XXXXXX";
-  if (mkdtemp(folder) == nullptr) Bench::Fail("cannot make a folder");
+  if (mkdtemp(folder) == nullptr) Fail("cannot make a folder");
   {
-    Bench bench(answers, folder);
+    ReplayGateway gateway(answers, folder);
     const bool validate_only = std::any_of(argv + 1, argv + argc, [](const char* argument) {
       return std::string_view(argument) == "--validate";
     });
-    Answers(answers, &bench, &report).Measure(validate_only);
+    Answers(answers, &gateway, &report).Measure(validate_only);
   }
   std::filesystem::remove_all(folder);
   return report.Print();

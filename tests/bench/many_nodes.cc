@@ -28,6 +28,7 @@ using router::EmbeddingModel;
 using router::RoutingSnapshot;
 
 constexpr int kExamples = 8;
+constexpr int kLearnedExamples = 32;
 constexpr size_t kQueries = 2000;
 
 double Milliseconds(std::chrono::steady_clock::time_point since) {
@@ -165,8 +166,28 @@ void MeasureTimes(const RoutingSnapshot& snapshot, const std::vector<std::string
   Add(report, {.name = name + ", p99", .value = micros[micros.size() * 99 / 100], .unit = "us"});
 }
 
+struct Quality {
+  double right = 0;  // Of 100 queries, with the right node before all others.
+  double sure = 0;   // The same, and taken.
+};
+
+Quality QualityOf(const RoutingSnapshot& snapshot, const std::vector<std::string>& queries,
+                  const std::vector<size_t>& wanted) {
+  Quality quality;
+  const double each = 100.0 / static_cast<double>(queries.size());
+  for (size_t i = 0; i < queries.size(); ++i) {
+    snapshot.Route("main", queries[i], {}, [&](const absl::StatusOr<v1::Decision>& decision) {
+      const bool best = decision.ok() && decision->heads(0).scores_size() > 0 &&
+                        decision->heads(0).scores(0).node() == absl::StrCat("n", wanted[i]);
+      quality.right += best ? each : 0;
+      quality.sure += best && !decision->fallback() ? each : 0;
+    });
+  }
+  return quality;
+}
+
 void MeasureHead(int nodes, bool encoder, Report* report) {
-  Subjects subjects(nodes);
+  Subjects subjects(nodes + 1);
   const std::string head = absl::StrCat(encoder ? "encoder head, " : "lexical, ", nodes, " nodes");
   std::cerr << head << "\n";
   v1::Graph graph = GraphOf(nodes, &subjects, encoder);
@@ -185,34 +206,26 @@ void MeasureHead(int nodes, bool encoder, Report* report) {
   }
   const double before = ResidentMemory();
   const auto model = std::make_shared<WordVectors>();
+  const router::ModelFinder find = {
+      .causal = nullptr,
+      .embedding = [&](std::string_view) -> absl::StatusOr<std::shared_ptr<EmbeddingModel>> {
+        return std::shared_ptr<EmbeddingModel>(model);
+      }};
   start = std::chrono::steady_clock::now();
-  const auto snapshot = RoutingSnapshot::Build(
-      graph, 1,
-      {.causal = nullptr,
-       .embedding = [&](std::string_view) -> absl::StatusOr<std::shared_ptr<EmbeddingModel>> {
-         return std::shared_ptr<EmbeddingModel>(model);
-       }},
-      absl::InfiniteFuture());
+  const auto snapshot = RoutingSnapshot::Build(graph, 1, find, absl::InfiniteFuture());
   if (!snapshot.ok()) {
     std::cerr << snapshot.status() << "\n";
     return;
   }
-  Add(report, {.name = head + ", apply", .value = Milliseconds(start) / 1000, .unit = "s"});
+  const double apply = Milliseconds(start);
+  Add(report, {.name = head + ", apply", .value = apply / 1000, .unit = "s"});
+  Add(report, {.name = head + ", apply, of each node", .value = apply / nodes, .unit = "ms"});
   Add(report,
       {.name = head + ", resident memory more", .value = ResidentMemory() - before, .unit = "MiB"});
 
-  int right = 0;
-  int sure = 0;
-  for (size_t i = 0; i < queries.size(); ++i) {
-    (*snapshot)->Route("main", queries[i], {}, [&](const absl::StatusOr<v1::Decision>& decision) {
-      const bool best = decision.ok() && decision->heads(0).scores_size() > 0 &&
-                        decision->heads(0).scores(0).node() == absl::StrCat("n", wanted[i]);
-      right += best ? 1 : 0;
-      sure += best && !decision->fallback() ? 1 : 0;
-    });
-  }
-  Add(report, {.name = head + ", best node right", .value = 100.0 * right / kQueries, .unit = "%"});
-  Add(report, {.name = head + ", right and sure", .value = 100.0 * sure / kQueries, .unit = "%"});
+  const Quality quality = QualityOf(**snapshot, queries, wanted);
+  Add(report, {.name = head + ", best node right", .value = quality.right, .unit = "%"});
+  Add(report, {.name = head + ", right and sure", .value = quality.sure, .unit = "%"});
 
   const Aim aim = AtMost(encoder ? 1000 : 50);
   for (const int words : {10, 350}) {
@@ -220,13 +233,40 @@ void MeasureHead(int nodes, bool encoder, Report* report) {
     for (size_t i = 0; i < 200; ++i) texts.push_back(subjects.Text(wanted[i], words));
     MeasureTimes(**snapshot, texts, absl::StrCat(head, ", ", words, " words"), aim, report);
   }
+
+  // One member more, which has only what it learned.
+  const auto added = static_cast<size_t>(nodes);
+  v1::Node& node = *graph.mutable_spec()->add_nodes();
+  node.set_name(absl::StrCat("n", added));
+  node.mutable_tool()->set_tool("reply");
+  for (int i = 0; i < kLearnedExamples; ++i) node.add_learned_examples(subjects.Text(added));
+  graph.mutable_spec()->mutable_nodes(0)->mutable_router()->add_members(node.name());
+  start = std::chrono::steady_clock::now();
+  const auto more = RoutingSnapshot::Build(graph, 2, find, absl::InfiniteFuture(), snapshot->get());
+  if (!more.ok()) {
+    std::cerr << more.status() << "\n";
+    return;
+  }
+  Add(report, {.name = head + ", one more learns 32 examples",
+               .value = Milliseconds(start) / 1000,
+               .unit = "s",
+               .aim = AtMost(1)});
+  const Quality others = QualityOf(**more, queries, wanted);
+  Add(report, {.name = head + ", best node right after it",
+               .value = others.right,
+               .unit = "%",
+               .aim = AtLeast(quality.right - 0.5)});
+  queries.clear();
+  for (int i = 0; i < 500; ++i) queries.push_back(subjects.Text(added));
+  Add(report, {.name = head + ", best node right of the one that learned",
+               .value = QualityOf(**more, queries, std::vector<size_t>(500, added)).right,
+               .unit = "%"});
 }
 
 }  // namespace
 
-void MeasureManyNodes(int nodes, Report* report) {
-  MeasureHead(nodes, /*encoder=*/true, report);
-  MeasureHead(nodes, /*encoder=*/false, report);
+void MeasureManyNodes(int nodes, ManyNodesHead head, Report* report) {
+  MeasureHead(nodes, head == ManyNodesHead::kEncoder, report);
 }
 
 }  // namespace octogate::bench

@@ -8,7 +8,9 @@
 // bytes of text.
 //
 //   route_bench                 everything
-//   route_bench --nodes=1000    only how a router with so many members fares (many_nodes.h)
+//   route_bench --nodes=1000    only how a router with so many members fares (many_nodes.h); may be
+//                               given more than once
+//   route_bench --head=encoder  of this only one head; or lexical
 
 #include <algorithm>
 #include <chrono>
@@ -150,20 +152,26 @@ void MeasureTimes(int classes, bench::Report* report) {
 
 int Main(int argc, char** argv) {
   bench::Report report("route", argc, argv);
-  bool only = false;
+  std::vector<int> many;
+  std::vector<bench::ManyNodesHead> heads = {bench::ManyNodesHead::kEncoder,
+                                             bench::ManyNodesHead::kLexical};
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];
-    int nodes = 0;
+    if (argument == "--head=encoder") heads = {bench::ManyNodesHead::kEncoder};
+    if (argument == "--head=lexical") heads = {bench::ManyNodesHead::kLexical};
     if (!absl::ConsumePrefix(&argument, "--nodes=")) continue;
-    only = true;
+    int& nodes = many.emplace_back();
     if (!absl::SimpleAtoi(argument, &nodes) || nodes < 1 || nodes > 16'000) {
       std::cerr << "--nodes takes a number from 1 to 16000\n";
       return 2;
     }
-    bench::MeasureManyNodes(nodes, &report);
+  }
+  const bool only = !many.empty();
+  if (!only) many = {100, 1000, 3000, 10'000};
+  for (const int nodes : many) {
+    for (const bench::ManyNodesHead head : heads) bench::MeasureManyNodes(nodes, head, &report);
   }
   if (only) return report.Print();
-  for (const int nodes : {100, 1000, 10'000}) bench::MeasureManyNodes(nodes, &report);
   for (const int classes : {5, 20, 150}) MeasureTimes(classes, &report);
   bench::MeasureCausalHead(&report);
   return report.Print();

@@ -115,6 +115,7 @@ class WordVectors final : public EmbeddingModel {
   }
   void Embed(const v1::WorkerEmbedRequest& request, const CallContext&, EmbedDone done) override {
     v1::WorkerEmbedResponse response;
+    embedded += static_cast<size_t>(request.inputs_size());
     for (const std::string& input : request.inputs()) {
       v1::Embedding& embedding = *response.add_embeddings();
       for (const float value : Of(input)) embedding.add_values(value);
@@ -122,6 +123,8 @@ class WordVectors final : public EmbeddingModel {
     done(std::move(response));
   }
   absl::StatusOr<std::string> Fingerprint(absl::Time) override { return "words"; }
+
+  size_t embedded = 0;  // Texts, so far.
 };
 
 // Against maps and whole sorting.
@@ -405,6 +408,119 @@ TEST_F(ManyClassesTest, AnEncoderHeadFindsTheRightClassAmongMany) {
             absl::StatusCode::kDeadlineExceeded);
 }
 
+// Classes that are learned afterwards: what was trained stays bit by bit, wherever the new ones are
+// among the members, and the new ones are found.
+TEST_F(ManyClassesTest, AnEncoderHeadOfManyClassesLearnsFurtherOnes) {
+  const size_t trained = kManyClasses + 100;
+  constexpr size_t kNew = 6;
+  const RoutingExamples examples = Examples(trained, 4);
+  LearnedClasses learned;
+  for (size_t c = 0; c < trained; ++c) learned.trained.push_back(static_cast<int>(c));
+  for (size_t i = 0; i < kNew; ++i) {
+    learned.trained.insert(
+        learned.trained.begin() + static_cast<ptrdiff_t>(Below(learned.trained.size() + 1)), -1);
+  }
+  const size_t classes = learned.trained.size();
+  std::vector<size_t> subject_of(classes);  // As Text takes it.
+  size_t next = trained;
+  for (size_t place = 0; place < classes; ++place) {
+    const int from = learned.trained[place];
+    subject_of[place] = from >= 0 ? static_cast<size_t>(from) : next++;
+    if (from >= 0) continue;
+    LearnedClasses::Row& row = learned.rows.emplace_back();
+    row.place = place;
+    for (int i = 0; i < 16; ++i) row.texts.push_back(Text(subject_of[place]));
+  }
+  // One that was trained learns a subject that is nobody's; and "none" another.
+  size_t again = Below(classes);
+  while (learned.trained[again] < 0) again = Below(classes);
+  for (const auto& [place, subject] :
+       {std::pair(again, size_t{7001}), std::pair(classes, size_t{7002})}) {
+    LearnedClasses::Row& row = learned.rows.emplace_back();
+    row.place = place;
+    for (int i = 0; i < 16; ++i) row.texts.push_back(Text(subject));
+  }
+  std::vector<std::string_view> texts = EmbeddingClassifier::TextsOf(examples);
+  for (const LearnedClasses::Row& row : learned.rows) {
+    texts.insert(texts.end(), row.texts.begin(), row.texts.end());
+  }
+  WordVectors words;
+  const auto embeddings = ExampleEmbeddings::Make(texts, words, absl::InfiniteFuture(), {});
+  ASSERT_TRUE(embeddings.ok());
+  v1::EncoderHead settings;
+  settings.set_epochs(8);
+  settings.set_seed(1);
+  const auto before =
+      EmbeddingClassifier::Train(settings, examples, **embeddings, absl::InfiniteFuture());
+  ASSERT_TRUE(before.ok()) << before.status();
+  std::vector<EmbeddingClassifier::Row> rows(learned.rows.size());
+  const auto after = EmbeddingClassifier::Learn(**before, settings, examples, learned, **embeddings,
+                                                absl::InfiniteFuture(), &rows);
+  ASSERT_TRUE(after.ok()) << after.status();
+  // Rows that were kept make the same head as rows that are fitted.
+  std::vector<EmbeddingClassifier::Row> some = rows;
+  some[Below(some.size())] = nullptr;
+  const auto same = EmbeddingClassifier::Learn(**before, settings, examples, learned, **embeddings,
+                                               absl::InfiniteFuture(), &some);
+  ASSERT_TRUE(same.ok()) << same.status();
+
+  const std::vector<bool> live(classes, true);
+  HeadScores scores;
+  int right_before = 0;
+  int right_after = 0;
+  constexpr int kTexts = 300;
+  for (int i = 0; i < kTexts; ++i) {
+    const size_t c = Below(trained);
+    const std::vector<float> vector = WordVectors::Of(Text(c));
+    const std::vector<float> logits_before = (*before)->Logits(vector);
+    const std::vector<float> logits_after = (*after)->Logits(vector);
+    ASSERT_EQ(logits_after, (*same)->Logits(vector));
+    ASSERT_EQ(logits_after.size(), classes + 1);
+    for (size_t place = 0; place < classes; ++place) {
+      if (learned.trained[place] < 0 || place == again) continue;
+      ASSERT_EQ(logits_after[place], logits_before[static_cast<size_t>(learned.trained[place])]);
+    }
+    (*before)->Score(vector, std::vector<bool>(trained, true), &scores);
+    right_before += Best(scores) == c ? 1 : 0;
+    (*after)->Score(vector, live, &scores);
+    ASSERT_NO_FATAL_FAILURE(ExpectDistribution(scores, live));
+    right_after += subject_of[Best(scores)] == c ? 1 : 0;
+  }
+  RecordProperty("right", absl::StrCat(right_after, " of ", right_before));
+  EXPECT_GE(right_after, right_before - 0.06 * kTexts);
+
+  int right = 0;
+  int asked = 0;
+  double none_before = 0;
+  double none_after = 0;
+  for (int i = 0; i < 40; ++i) {
+    for (const LearnedClasses::Row& row : learned.rows) {
+      if (row.place == classes) {
+        const std::vector<float> vector = WordVectors::Of(Text(7002));
+        (*before)->Score(vector, std::vector<bool>(trained, true), &scores);
+        none_before += 1 - scores.live_probability;
+        (*after)->Score(vector, live, &scores);
+        none_after += 1 - scores.live_probability;
+        continue;
+      }
+      const size_t subject = row.place == again ? 7001 : subject_of[row.place];
+      (*after)->Score(WordVectors::Of(Text(subject)), live, &scores);
+      right += Best(scores) == row.place ? 1 : 0;
+      ++asked;
+    }
+  }
+  RecordProperty("learned_right", absl::StrCat(right, " of ", asked));
+  EXPECT_GE(right, 0.4 * asked);
+  EXPECT_GT(none_after, none_before);
+
+  std::vector<EmbeddingClassifier::Row> none(learned.rows.size());
+  EXPECT_EQ(EmbeddingClassifier::Learn(**before, settings, examples, learned, **embeddings,
+                                       absl::InfinitePast(), &none)
+                .status()
+                .code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
 // On few classes, where the head that weighs all can be asked too.
 TEST_F(ManyClassesTest, OnRealTextsItIsAboutAsGoodAsAHeadThatWeighsAll) {
   const auto folder = TestDataFolder();
@@ -501,6 +617,82 @@ TEST_F(ManyClassesTest, ARouterOfManyMembersRoutesLearnsAndDrains) {
   EXPECT_TRUE(nothing.fallback());
   EXPECT_EQ(nothing.reason(),
             "lexical knew nothing of the query, so the fallback 'other' takes it");
+}
+
+// Through an encoder head what one member learns is fitted beside what was trained, which is kept;
+// beyond what may be learned so, everything is trained together, and what was learned counts still.
+TEST_F(ManyClassesTest, ARouterOfManyMembersLearnsThroughAnEncoder) {
+  v1::Graph graph;
+  graph.mutable_metadata()->set_name("many");
+  v1::Model& words = *graph.mutable_spec()->add_models();
+  words.set_name("words");
+  words.set_path("words");
+  v1::Node& main = *graph.mutable_spec()->add_nodes();
+  main.set_name("main");
+  main.mutable_router()->set_fallback("other");
+  v1::Head& head = *main.mutable_router()->add_heads();
+  head.set_threshold(0.05);
+  head.mutable_encoder()->set_model("words");
+  head.mutable_encoder()->set_epochs(3);
+  head.mutable_encoder()->set_seed(1);
+  constexpr size_t kMembers = kManyClasses + 300;
+  for (size_t c = 0; c < kMembers; ++c) {
+    v1::Node& node = *graph.mutable_spec()->add_nodes();
+    node.set_name(absl::StrCat("n", c));
+    node.mutable_tool()->set_tool("reply");
+    graph.mutable_spec()->mutable_nodes(0)->mutable_router()->add_members(node.name());
+    for (int i = 0; i < 2; ++i) node.add_examples(Text(c));
+  }
+  v1::Node& other = *graph.mutable_spec()->add_nodes();
+  other.set_name("other");
+  other.mutable_tool()->set_tool("reply");
+  const auto model = std::make_shared<WordVectors>();
+  const ModelFinder find = {
+      .causal = nullptr,
+      .embedding = [&](std::string_view) -> absl::StatusOr<std::shared_ptr<EmbeddingModel>> {
+        return std::shared_ptr<EmbeddingModel>(model);
+      }};
+  const auto build = [&](int64_t version, const RoutingSnapshot* previous) {
+    auto snapshot = RoutingSnapshot::Build(graph, version, find, absl::InfiniteFuture(), previous);
+    EXPECT_TRUE(snapshot.ok()) << snapshot.status();
+    return *std::move(snapshot);
+  };
+  const auto route = [](const RoutingSnapshot& snapshot, const std::string& query) {
+    v1::Decision result;
+    snapshot.Route("main", query, {}, [&](absl::StatusOr<v1::Decision> decision) {
+      ASSERT_TRUE(decision.ok()) << decision.status();
+      result = *std::move(decision);
+    });
+    return result;
+  };
+  const auto first = build(1, nullptr);
+  const std::string known = graph.spec().nodes(101).examples(0);
+  const std::string news = "qwolimber vextrabule zumbaquit frolandis";
+  ASSERT_EQ(route(*first, known).node(), "n100");
+  const size_t embedded = model->embedded;
+
+  graph.mutable_spec()->mutable_nodes(8)->add_learned_examples(news);
+  const auto second = build(2, first.get());
+  EXPECT_EQ(model->embedded, embedded + 1);
+  EXPECT_EQ(route(*second, news).node(), "n7");
+  EXPECT_EQ(route(*second, known).node(), "n100");
+  // A gateway that starts with this version decides alike.
+  const auto afresh = build(2, nullptr);
+  for (const std::string& query : {news, known, Text(3), Text(55)}) {
+    const v1::Decision a = route(*afresh, query);
+    const v1::Decision b = route(*second, query);
+    ASSERT_EQ(a.heads(0).scores_size(), b.heads(0).scores_size());
+    for (int i = 0; i < a.heads(0).scores_size(); ++i) {
+      EXPECT_EQ(a.heads(0).scores(i).SerializeAsString(), b.heads(0).scores(i).SerializeAsString());
+    }
+  }
+
+  for (int c = 20; c < 20 + 257; ++c) {
+    graph.mutable_spec()->mutable_nodes(c)->add_learned_examples(Text(static_cast<size_t>(c) - 1));
+  }
+  const auto third = build(3, second.get());
+  EXPECT_EQ(route(*third, news).node(), "n7");
+  EXPECT_EQ(route(*third, known).node(), "n100");
 }
 
 // A coverage that cannot be had says why that is, which is not the same as with few members.

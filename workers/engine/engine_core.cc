@@ -28,7 +28,7 @@ EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
     : parts_(parts),
       config_(parts.transformer->config()),
       scheduler_(options, parts.cache->shape().pages),
-      speculator_(parts.drafters, parts.planner, config_.vocab_size) {}
+      speculator_(parts.drafters, parts.share_drafts, parts.planner, config_.vocab_size) {}
 
 std::string EngineCore::PrefixContext(const ActiveRequest& request) const {
   const bool long_range = RopeRangeForLength(config_, request.length()) == RopeRange::kLong;

@@ -70,6 +70,7 @@ class EngineCore {
     kernels::KvCache* cache = nullptr;
     const Tokenizer* tokenizer = nullptr;  // may be null
     std::vector<Drafter*> drafters;
+    bool share_drafts = false;
     DraftPlanner::Options planner;
   };
   EngineCore(const Parts& parts, const SchedulerOptions& options);

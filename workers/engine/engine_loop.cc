@@ -49,7 +49,9 @@ DraftPlanner::Options PlannerOptions(const StepCost& cost, const EngineOptions& 
   DraftPlanner::Options result{.max_nodes = options.max_draft_nodes,
                                .ignore_cost = options.verify_all_drafts,
                                .seconds = nullptr};
-  if (cost.known()) {
+  // Of one point nothing can be told about more rows.
+  if (cost.rows.points().size() > 1) {
+    result.most_rows = static_cast<int>(2 * cost.rows.points().back().x);
     // A drafted row has logits, as one more sequence has.
     result.seconds = [&cost](const StepLoad& load) {
       return cost.Seconds(
@@ -69,6 +71,7 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .cache = parts_.cache.get(),
              .tokenizer = parts_.tokenizer.get(),
              .drafters = DraftersOf(parts_),
+             .share_drafts = options.share_drafts,
              .planner = PlannerOptions(parts_.step_cost, options)},
             {.max_sequences = options.max_sequences,
              .max_rows = options.max_rows_per_step,

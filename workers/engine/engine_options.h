@@ -68,6 +68,8 @@ struct EngineOptions {
   // kMaxDraftNodes. How many it has is decided by their expected gain and the measured cost of
   // steps. 0: it does not speculate.
   int max_draft_nodes = 0;
+  // Drafters learn from all requests alike, as if ServiceTerms::share_drafts were true of each.
+  bool share_drafts = false;
   // Verifies whatever is proposed, as far as there is room: for tests and measurements.
   bool verify_all_drafts = false;
 };

@@ -83,9 +83,10 @@ void FindLargest(std::span<const float> logits, int count, std::vector<int32_t>&
   }
 }
 
-Speculator::Speculator(std::vector<Drafter*> drafters, const DraftPlanner::Options& options,
-                       int vocab_size)
+Speculator::Speculator(std::vector<Drafter*> drafters, bool shared,
+                       const DraftPlanner::Options& options, int vocab_size)
     : drafters_(std::move(drafters)),
+      shared_(shared),
       max_nodes_(options.max_nodes),
       vocab_size_(vocab_size),
       planner_(options) {
@@ -102,8 +103,9 @@ std::unique_ptr<RequestSpeculation> Speculator::Begin(const ServiceTerms& terms,
   auto request = std::make_unique<RequestSpeculation>();
   // Of tenants that share nothing, requests may not tell each other's keys and values either.
   const std::string scope =
-      terms.share_drafts ? ""
-                         : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
+      shared_ || terms.share_drafts
+          ? ""
+          : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
   for (Drafter* drafter : drafters_) {
     request->drafters.push_back(drafter->Begin(scope));
     if (request->drafters.back() != nullptr) request->drafters.back()->Append(tokens);

@@ -59,7 +59,9 @@ struct DraftLimits {
 class Speculator {
  public:
   // `drafters` must outlive the speculator; at most kMaxDrafters.
-  Speculator(std::vector<Drafter*> drafters, const DraftPlanner::Options& options, int vocab_size);
+  // `shared`: all requests share what drafters learn.
+  Speculator(std::vector<Drafter*> drafters, bool shared, const DraftPlanner::Options& options,
+             int vocab_size);
 
   bool enabled() const { return !drafters_.empty(); }
   // Candidates of each row that drafters learn from; 0: they do not.
@@ -90,6 +92,7 @@ class Speculator {
 
  private:
   const std::vector<Drafter*> drafters_;
+  const bool shared_;
   const int max_nodes_;
   const int vocab_size_;
   int candidates_ = 0;

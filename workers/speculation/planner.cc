@@ -106,7 +106,7 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
   std::vector<Choice> choices(sequences.size());
   int proposed = 0;
   for (const PlannedSequence& sequence : sequences) proposed += sequence.tree->size();
-  const int most = std::min(room.rows, proposed);
+  const int most = std::min({room.rows, options_.most_rows - step.rows, proposed});
   const double base = Seconds(step);
   std::priority_queue<Item, std::vector<Item>, ComesAfter> queue;
   const auto enqueue = [&](size_t s, int parent, double gain) {

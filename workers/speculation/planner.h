@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 
 #include "workers/speculation/draft_tree.h"
@@ -66,6 +67,8 @@ class DraftPlanner {
     int max_nodes = 64;  // of a sequence
     // Whatever it costs: for tests and measurements.
     bool ignore_cost = false;
+    // Rows of a step beyond which drafts are not considered, since the cost is not known there.
+    int most_rows = std::numeric_limits<int>::max();
     // Seconds of a step, which do not fall where any of its numbers grows. Empty: not known, and a
     // row is taken to cost a tenth of a step that has one.
     std::function<double(const StepLoad&)> seconds;

@@ -29,7 +29,7 @@ namespace {
 using workers::DraftTree;
 using workers::Engine;
 
-constexpr int kRepetitions = 4;
+constexpr int kRepetitions = 5;  // the median counts
 constexpr int kPromptTokens = 8;
 constexpr int kAnswerTokens = 48;
 constexpr int kDraftNodes = 16;
@@ -139,15 +139,20 @@ int Main(int argc, char** argv) {
     // What is useless has to be found out anew.
     const auto useless =
         Create(checkpoint, std::make_unique<BenchDrafter>(Kind::kUseless, &sequences));
-    double speeds[3] = {};
+    std::vector<double> all[3];
     Engine* const engines[3] = {plain.get(), oracle.get(), useless.get()};
     for (int repetition = 0; repetition < kRepetitions; ++repetition) {
       for (int i = 0; i < 3; ++i) {
         const double speed =
             MeasureEngine(*engines[i], batch, kPromptTokens, kAnswerTokens, 1).tokens_per_second;
         std::cerr << "batch " << batch << ": " << speed << '\n';
-        speeds[i] = std::max(speeds[i], speed);
+        all[i].push_back(speed);
       }
+    }
+    double speeds[3];
+    for (int i = 0; i < 3; ++i) {
+      std::sort(all[i].begin(), all[i].end());
+      speeds[i] = all[i][kRepetitions / 2];
     }
     const std::string beside = absl::StrCat("plain, ", speeds[0], " tokens/s");
     report.Add({.name = absl::StrCat("batch ", batch, ": oracle"),

@@ -64,12 +64,16 @@ void FindLargest(std::span<const float> logits, int count, std::vector<int32_t>&
   if (count <= 0) return;
   const auto most = static_cast<size_t>(count);
   float threshold = -std::numeric_limits<float>::infinity();
-  constexpr size_t kBlock = 32;
+  constexpr size_t kBlock = 64;
   for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
     const size_t end = std::min(begin + kBlock, logits.size());
-    bool any = false;
-    for (size_t i = begin; i < end; ++i) any |= logits[i] > threshold;
-    if (!any) continue;
+    if (end - begin == kBlock) {
+      // Of a fixed length and without branches, which the compiler makes vectors of.
+      const float* const block = logits.data() + begin;
+      int any = 0;
+      for (size_t i = 0; i < kBlock; ++i) any |= static_cast<int>(block[i] > threshold);
+      if (any == 0) continue;
+    }
     for (size_t i = begin; i < end; ++i) {
       const float logit = logits[i];
       if (!(logit > threshold)) continue;

@@ -1,6 +1,7 @@
 // Speculation changes no answer: token ids, texts, log-probabilities and reasons to end are those
 // of plain decoding, bit for bit, whatever drafters propose.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <random>
@@ -15,6 +16,7 @@
 #include "tests/workers/engine/test_drafters.h"
 #include "tests/workers/engine/test_models.h"
 #include "workers/engine/engine.h"
+#include "workers/engine/speculator.h"
 
 namespace octogate::workers {
 namespace {
@@ -467,6 +469,27 @@ TEST_F(SpeculatingEngineTest, DraftersAndTheirOptionsAreChecked) {
   Drafters null;
   null.push_back(nullptr);
   EXPECT_TRUE(absl::IsInvalidArgument(create(std::move(null), {.max_draft_nodes = 1})));
+}
+
+TEST_F(SpeculatingEngineTest, TheLargestLogitsAreFoundInOrderOfRank) {
+  for (int trial = 0; trial < 100; ++trial) {
+    std::vector<float> logits(static_cast<size_t>(1 + Below(400)));
+    // Few values, so that many are equal.
+    for (float& logit : logits) logit = static_cast<float>(Below(40));
+    std::vector<int32_t> order(logits.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+    });
+    const int count = Below(12);
+    order.resize(std::min(order.size(), static_cast<size_t>(count)));
+    std::vector<int32_t> found;
+    FindLargest(logits, count, found);
+    EXPECT_EQ(found, order);
+  }
+  std::vector<int32_t> found;
+  FindLargest(std::vector<float>{NAN, -INFINITY, 1, NAN}, 3, found);
+  EXPECT_EQ(found, std::vector<int32_t>{2});
 }
 
 }  // namespace

@@ -35,8 +35,27 @@ class NoCall final : public ModelCall {
   void Resume() override {}
 };
 
+workers::SpeculationOptions TakeSpeculation(const v1::Speculation& speculation,
+                                            const std::filesystem::path& model_root) {
+  workers::SpeculationOptions options;
+  options.drafters.assign(speculation.drafters().begin(), speculation.drafters().end());
+  if (speculation.max_drafted_tokens() != 0) {
+    options.max_draft_nodes = speculation.max_drafted_tokens();
+  }
+  options.share_between_tenants = speculation.share_between_tenants();
+  for (const std::string& path : speculation.datastores()) {
+    options.datastores.push_back(model_root / path);
+  }
+  if (!speculation.draft_model().empty()) {
+    options.draft_model = model_root / speculation.draft_model();
+  }
+  if (!speculation.state().empty()) options.state = model_root / speculation.state();
+  return options;
+}
+
 // What the graph says of the model goes before the worker's own options.
-absl::Status TakeOptions(const v1::Model& model, workers::LoadOptions* load) {
+absl::Status TakeOptions(const v1::Model& model, const std::filesystem::path& model_root,
+                         workers::LoadOptions* load) {
   workers::EngineOptions& engine = load->engine;
   if (!model.weight_format().empty()) {
     const auto format = workers::ParseWeightFormat(model.weight_format());
@@ -61,6 +80,9 @@ absl::Status TakeOptions(const v1::Model& model, workers::LoadOptions* load) {
           absl::StrCat("there is no type \"", model.activations(), "\" of activations"));
     }
     load->activations = *activations;
+  }
+  if (model.has_speculation()) {
+    load->speculation = TakeSpeculation(model.speculation(), model_root);
   }
   if (model.threads() > 0) load->threads = model.threads();
   if (model.max_sequences() > 0) engine.max_sequences = model.max_sequences();
@@ -225,7 +247,7 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
                                                                    absl::Time deadline) {
   const std::filesystem::path folder = options_.model_root / model.path();
   workers::LoadOptions load = options_.load;
-  OCTOGATE_RETURN_IF_ERROR(TakeOptions(model, &load));
+  OCTOGATE_RETURN_IF_ERROR(TakeOptions(model, options_.model_root, &load));
   if (options_.memory_limit_bytes != 0) {
     absl::MutexLock lock(&mutex_);
     if (bytes_ >= options_.memory_limit_bytes) {

@@ -97,6 +97,44 @@ constexpr WorkerSeries kWorkerSeries[] = {
      &v1::WorkerInfoResponse::swap_bytes_used},
 };
 
+// A number that workers which speculate tell of it.
+struct SpeculationSeries {
+  const char* name;
+  const char* help;
+  int64_t (v1::SpeculationUsage::*value)() const;
+  double scale;
+};
+constexpr SpeculationSeries kSpeculationSeries[] = {
+    {"octogate_worker_speculation_steps_total",
+     "Passes of the model that chose tokens, one for each answer they did it for",
+     &v1::SpeculationUsage::steps, 1},
+    {"octogate_worker_drafted_tokens_total", "Drafted tokens that the model verified",
+     &v1::SpeculationUsage::drafted_tokens, 1},
+    {"octogate_worker_accepted_tokens_total", "Of these, tokens of answers",
+     &v1::SpeculationUsage::accepted_tokens, 1},
+    {"octogate_worker_draft_seconds_total", "Time of drafting", &v1::SpeculationUsage::draft_us,
+     1e-6},
+    {"octogate_worker_verify_seconds_total", "Time of passes that verified drafts",
+     &v1::SpeculationUsage::verify_us, 1e-6},
+    {"octogate_worker_plain_seconds_total", "Time of passes that chose tokens without drafts",
+     &v1::SpeculationUsage::plain_us, 1e-6},
+};
+// Of each drafter.
+struct DrafterSeries {
+  const char* name;
+  const char* help;
+  int64_t (v1::DrafterUsage::*value)() const;
+};
+constexpr DrafterSeries kDrafterSeries[] = {
+    {"octogate_worker_drafter_drafted_tokens_total",
+     "Drafted tokens that the model verified, by drafter; those of several count for each",
+     &v1::DrafterUsage::drafted_tokens},
+    {"octogate_worker_drafter_accepted_tokens_total", "Of these, tokens of answers",
+     &v1::DrafterUsage::accepted_tokens},
+};
+// A peer may name as many as it likes.
+constexpr int kMaxDrafterLabels = 16;
+
 // What workers tell, as it is when the page is made.
 class WorkerMetrics final : public prometheus::Collectable {
  public:
@@ -125,10 +163,46 @@ class WorkerMetrics final : public prometheus::Collectable {
         metric.counter.value = metric.gauge.value = value;
       }
     }
+    AddSpeculation(replicas, families);
     return families;
   }
 
  private:
+  // Families of counters, where any replica speculates.
+  static void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
+                             std::vector<prometheus::MetricFamily>& families) {
+    std::vector<const Metrics::Replica*> speculating;
+    for (const Metrics::Replica& replica : replicas) {
+      if (replica.info.has_speculation()) speculating.push_back(&replica);
+    }
+    if (speculating.empty()) return;
+    const auto add = [](const Metrics::Replica& replica, int64_t value, double scale,
+                        prometheus::MetricFamily& family) -> prometheus::ClientMetric& {
+      prometheus::ClientMetric& metric = family.metric.emplace_back();
+      metric.label = {{"model", replica.model}, {"replica", replica.address}};
+      metric.counter.value = static_cast<double>(std::max<int64_t>(value, 0)) * scale;
+      return metric;
+    };
+    for (const SpeculationSeries& series : kSpeculationSeries) {
+      prometheus::MetricFamily& family = families.emplace_back(
+          prometheus::MetricFamily{series.name, series.help, prometheus::MetricType::Counter, {}});
+      for (const Metrics::Replica* replica : speculating) {
+        add(*replica, (replica->info.speculation().*series.value)(), series.scale, family);
+      }
+    }
+    for (const DrafterSeries& series : kDrafterSeries) {
+      prometheus::MetricFamily& family = families.emplace_back(
+          prometheus::MetricFamily{series.name, series.help, prometheus::MetricType::Counter, {}});
+      for (const Metrics::Replica* replica : speculating) {
+        const auto& drafters = replica->info.speculation().drafters();
+        for (int i = 0; i < std::min(drafters.size(), kMaxDrafterLabels); ++i) {
+          add(*replica, (drafters[i].*series.value)(), 1, family)
+              .label.push_back({"drafter", drafters[i].drafter()});
+        }
+      }
+    }
+  }
+
   mutable absl::Mutex mutex_;
   std::function<std::vector<Metrics::Replica>()> replicas_ ABSL_GUARDED_BY(mutex_);
 };

@@ -309,6 +309,7 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   left.set_confidence(step_->measures.mean());
   if (status.ok()) left.set_finish_reason(step_->finish_reason);
   *left.mutable_usage() = step_->usage;
+  if (step_->speculation) *left.mutable_speculation() = *step_->speculation;
   left.set_duration_us(absl::ToInt64Microseconds(absl::Now() - step_->entered));
   if (step_->first_token != absl::InfinitePast()) {
     left.set_first_token_us(absl::ToInt64Microseconds(step_->first_token - step_->entered));

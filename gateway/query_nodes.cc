@@ -286,6 +286,7 @@ void Query::OnMessage(v1::WorkerGenerateResponse& message) {
   if (message.has_end()) {
     step_->finish_reason = message.end().finish_reason();
     step_->usage = message.end().usage();
+    if (message.end().has_speculation()) step_->speculation = message.end().speculation();
   }
   if (!step_->failure.ok() || (message.ids_size() == 0 && message.text().empty())) return;
   step_->held_bytes += step_->hold || step_->keep_output ? message.ByteSizeLong() : 0;

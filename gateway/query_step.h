@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,7 @@ struct Query::Step {
   AnswerMeasures measures;
   v1::FinishReason finish_reason = v1::FINISH_REASON_STOP;
   v1::Usage usage;
+  std::optional<v1::SpeculationUsage> speculation;
   bool announced = false;
   std::shared_ptr<ModelCall> call;             // of a model, vote or verifier
   std::shared_ptr<Cancellation> cancellation;  // of a router, retriever or SQL node

@@ -175,6 +175,11 @@ void TraceView::Add(const v1::GenerateResponse& event) {
              << left.usage().prompt_tokens() << " + " << left.usage().completion_tokens()
              << " tokens, confidence " << Probability(left.confidence());
       }
+      if (left.speculation().drafted_tokens() > 0) {
+        out_ << ", " << left.speculation().accepted_tokens() << " of "
+             << left.speculation().drafted_tokens() << " drafted tokens right in "
+             << left.speculation().steps() << " steps";
+      }
       out_ << style_.reset << "\n";
       break;
     }

@@ -62,6 +62,37 @@ TEST(MetricsTest, CountsWhatJudgesByKindAndOutcome) {
   EXPECT_THAT(text, HasSubstr("octogate_sessions_kept_total 1\n"));
 }
 
+TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
+  Metrics metrics;
+  std::vector<Metrics::Replica> replicas = {{.model = "plain", .address = "h:1", .info = {}},
+                                            {.model = "m", .address = "h:2", .info = {}}};
+  v1::SpeculationUsage& usage = *replicas[1].info.mutable_speculation();
+  usage.set_steps(10);
+  usage.set_drafted_tokens(40);
+  usage.set_accepted_tokens(15);
+  usage.set_draft_us(2500000);
+  usage.set_verify_us(-1);
+  v1::DrafterUsage& drafter = *usage.add_drafters();
+  drafter.set_drafter("suffix");
+  drafter.set_accepted_tokens(9);
+  metrics.SetReplicas([&] { return replicas; });
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("# TYPE octogate_worker_drafted_tokens_total counter\n"));
+  EXPECT_THAT(text,
+              HasSubstr("octogate_worker_drafted_tokens_total{model=\"m\",replica=\"h:2\"} 40\n"));
+  EXPECT_THAT(text,
+              HasSubstr("octogate_worker_accepted_tokens_total{model=\"m\",replica=\"h:2\"} 15\n"));
+  EXPECT_THAT(text,
+              HasSubstr("octogate_worker_draft_seconds_total{model=\"m\",replica=\"h:2\"} 2.5\n"));
+  EXPECT_THAT(text,
+              HasSubstr("octogate_worker_verify_seconds_total{model=\"m\",replica=\"h:2\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_worker_drafter_accepted_tokens_total{model=\"m\","
+                              "replica=\"h:2\",drafter=\"suffix\"} 9\n"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("drafted_tokens_total{model=\"plain\"")));
+  replicas.pop_back();
+  EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_draft")));
+}
+
 TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
   Metrics metrics;
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_")));

@@ -123,7 +123,7 @@ void Answer::Accept(int32_t id, GenerateEvent& event) {
     event.finish = FinishReason::kStop;
     event.stop_token = id;
   } else {
-    event.text = Decode(id);
+    event.text += Decode(id);
     if (length_ >= max_tokens_) event.finish = FinishReason::kLength;
   }
   if (event.finish != FinishReason::kNone) event.text += Flush();

@@ -31,9 +31,9 @@ class Answer {
   // constraint does not allow.
   absl::Status CheckPrefix() const;
 
-  // Chooses the next token from `logits`, which are overwritten, and fills in what is new in
-  // `event`; its `finish` is not kNone where the answer has ended. An error concerns this answer
-  // alone, and ends it.
+  // Chooses the next token from `logits`, which are overwritten, and adds what is new to
+  // `event`, which may hold tokens before it; its `finish` is not kNone where the answer has ended.
+  // An error concerns this answer alone, and ends it.
   absl::Status Advance(std::span<float> logits, SamplerScratch& scratch, GenerateEvent& event);
 
   // The same from the largest logits alone, after the edits that AppendEdits asks for: with how
@@ -52,9 +52,16 @@ class Answer {
 
   // Tokens chosen here, generated_prefix not included.
   int generated() const { return length_ - static_cast<int>(request_->generated_prefix.size()); }
+  // Tokens that it may still have.
+  int remaining() const { return max_tokens_ - length_; }
+  // Whether it ends with this token.
+  bool IsStopToken(int32_t id) const;
+  // What may come next, as far as it has come; null: anything.
+  const TokenConstraint* constraint() const { return constraint_.get(); }
+  // Whether AppendEdits may ask for any.
+  bool has_edits() const { return sampler_.has_edits(); }
 
  private:
-  bool IsStopToken(int32_t id) const;
   // Forbids what the request's constraint does not allow, if it has one.
   absl::Status Constrain(std::span<float> logits);
   // The answer goes on with `id`.

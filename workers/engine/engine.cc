@@ -45,6 +45,23 @@ struct Waiter {
   }
 };
 
+absl::Status CheckDrafters(std::span<const std::unique_ptr<Drafter>> drafters,
+                           const EngineOptions& options) {
+  if (drafters.empty()) return absl::OkStatus();
+  if (drafters.size() > static_cast<size_t>(kMaxDrafters)) {
+    return absl::InvalidArgumentError(absl::StrCat("an engine has at most ", kMaxDrafters,
+                                                   " drafters; these are ", drafters.size()));
+  }
+  if (std::find(drafters.begin(), drafters.end(), nullptr) != drafters.end()) {
+    return absl::InvalidArgumentError("a drafter of the engine is null");
+  }
+  if (options.max_draft_nodes == 0) {
+    return absl::InvalidArgumentError(
+        "engine options: drafters need max_draft_nodes, which is 0; give at least 1");
+  }
+  return absl::OkStatus();
+}
+
 // Of the host, where the KV cache is in a device's memory.
 absl::Status CheckHostMemory(uint64_t swap_bytes) {
   const uint64_t available = AvailableMemoryBytes();
@@ -75,15 +92,17 @@ std::unique_ptr<SwapSpace> MakeSwapSpace(kernels::Backend& backend, kernels::KvC
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Checkpoint> checkpoint,
-                                                       std::shared_ptr<const Tokenizer> tokenizer,
-                                                       std::unique_ptr<kernels::Backend> backend,
-                                                       const EngineOptions& requested) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
+    std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Tokenizer> tokenizer,
+    std::unique_ptr<kernels::Backend> backend, const EngineOptions& requested,
+    std::vector<std::unique_ptr<Drafter>> drafters) {
   if (absl::Status status = ValidateEngineOptions(requested); !status.ok()) return status;
   if (checkpoint == nullptr || backend == nullptr) {
     return absl::InvalidArgumentError("an engine needs a checkpoint and a backend");
   }
+  if (absl::Status status = CheckDrafters(drafters, requested); !status.ok()) return status;
   EngineOptions options = requested;
+  if (drafters.empty()) options.max_draft_nodes = 0;
   const kernels::DType kv_dtype = options.kv_dtype.value_or(backend->DefaultKvDType());
   options.kv_dtype = kv_dtype;
   const ModelConfig& config = checkpoint->config();
@@ -107,6 +126,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::shared_ptr<const Che
   parts.checkpoint = std::move(checkpoint);
   parts.tokenizer = std::move(tokenizer);
   parts.backend = std::move(backend);
+  parts.drafters = std::move(drafters);
+  std::sort(parts.drafters.begin(), parts.drafters.end(),
+            [](const auto& a, const auto& b) { return a->name() < b->name(); });
   auto transformer = Transformer::Load(parts.checkpoint, parts.backend.get(),
                                        TransformerLimitsOf(options), options.weight_format);
   if (!transformer.ok()) return transformer.status();

@@ -30,6 +30,7 @@
 #include "workers/engine/step_cost.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
+#include "workers/speculation/drafter.h"
 
 namespace octogate::workers {
 
@@ -48,9 +49,14 @@ class Engine {
   // RESOURCE_EXHAUSTED, before anything is loaded, with all numbers and the KV size that would fit,
   // where memory does not suffice; INVALID_ARGUMENT for options that contradict each other;
   // UNIMPLEMENTED for a checkpoint that the kernels cannot compute.
+  //
+  // `drafters` are of this model, at most kMaxDrafters, and speculate for all requests to Submit;
+  // they need options.max_draft_nodes. Answers are the same with any of them, bit for bit, however
+  // wrong they are.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Tokenizer> tokenizer,
-      std::unique_ptr<kernels::Backend> backend, const EngineOptions& options);
+      std::unique_ptr<kernels::Backend> backend, const EngineOptions& options,
+      std::vector<std::unique_ptr<Drafter>> drafters = {});
 
   // Ends every request with kCancelled and joins the thread.
   ~Engine();

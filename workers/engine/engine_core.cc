@@ -18,12 +18,17 @@ ActiveRequest& RequestOf(const ScheduledRows& rows) {
 // copying the rows.
 constexpr size_t kMaxEdits = size_t{1} << 17;
 
+int DraftNodes(const ActiveRequest& request) {
+  return request.speculation != nullptr ? request.speculation->tree.size() : 0;
+}
+
 }  // namespace
 
 EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
     : parts_(parts),
       config_(parts.transformer->config()),
-      scheduler_(options, parts.cache->shape().pages) {}
+      scheduler_(options, parts.cache->shape().pages),
+      speculator_(parts.drafters, parts.share_drafts, parts.planner, config_.vocab_size) {}
 
 std::string EngineCore::PrefixContext(const ActiveRequest& request) const {
   const bool long_range = RopeRangeForLength(config_, request.length()) == RopeRange::kLong;
@@ -60,6 +65,7 @@ void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
   if (generated > 0) {
     event.timings.decode = absl::FromChrono(request.last_token - request.first_token);
   }
+  if (request.speculation != nullptr) event.speculation = request.speculation->usage;
   std::vector<float> embedding;
   if (event.status.ok() && request.kind == ActiveRequest::Kind::kEmbed) {
     const auto count = static_cast<double>(request.length());
@@ -112,29 +118,47 @@ void EngineCore::BuildStep(SteadyTime now) {
   logit_rows_.clear();
   hidden_rows_.clear();
   edits_.clear();
+  edited_rows_.clear();
   ranked_count_ = 0;
   const bool may_rank = parts_.transformer->logits_are_far();
   size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
-    if (!request.started) request.started = now;
+    if (!request.started) {
+      request.started = now;
+      if (speculator_.enabled() && request.kind == ActiveRequest::Kind::kGenerate) {
+        request.speculation = speculator_.Begin(request.request.terms, request.tokens);
+      }
+    }
+    const int nodes = DraftNodes(request);
     const auto first_row = static_cast<int32_t>(ids_.size());
     const auto begin = request.tokens.begin() + rows.first_position;
     ids_.insert(ids_.end(), begin, begin + rows.row_count);
-    step_sequences_.push_back({.row_count = rows.row_count,
+    step_sequences_.push_back({.row_count = rows.row_count + nodes,
                                .first_position = rows.first_position,
                                .pages = request.pages,
                                .rope_range = RopeRangeForLength(config_, request.length())});
+    if (nodes > 0) {
+      for (const DraftNode& node : request.speculation->tree.nodes) ids_.push_back(node.token);
+      step_sequences_.back().ancestors = request.speculation->masks;
+    }
     if (request.kind == ActiveRequest::Kind::kEmbed) {
       for (int i = 0; i < rows.row_count; ++i) hidden_rows_.push_back(first_row + i);
     } else if (rows.completes()) {
-      logit_rows_.push_back(first_row + rows.row_count - 1);
+      const auto logit_row = static_cast<int32_t>(logit_rows_.size());
+      for (int i = 0; i <= nodes; ++i) logit_rows_.push_back(first_row + rows.row_count - 1 + i);
       const int count = may_rank && request.answer ? request.answer->RankedCount() : 0;
       ranked_count_ = std::max(ranked_count_, count);
+      edited_rows_.resize(logit_rows_.size(), false);
       if (count == 0) {
         ++rows_needing_all;
+      } else if (TakesUneditedLogits(request)) {
+        // Only those that its path goes through are copied.
+        if (request.answer->has_edits()) ++rows_needing_all;
       } else if (edits_.size() <= kMaxEdits) {
-        request.answer->AppendEdits(static_cast<int32_t>(logit_rows_.size()) - 1, edits_);
+        const size_t edits = edits_.size();
+        request.answer->AppendEdits(logit_row, edits_);
+        edited_rows_.back() = edits_.size() > edits;
       }
     }
 
@@ -146,6 +170,7 @@ void EngineCore::BuildStep(SteadyTime now) {
     counters_.prompt_tokens +=
         static_cast<uint64_t>(std::clamp(prompt_length - first_fresh, 0, fresh));
   }
+  if (ranked_count_ > 0) ranked_count_ = std::max(ranked_count_, speculator_.candidates());
   ranked_count_ = std::min(ranked_count_, config_.vocab_size);
   // Most are better copied together.
   const bool copy_all = 2 * rows_needing_all > logit_rows_.size() || edits_.size() > kMaxEdits;
@@ -154,7 +179,8 @@ void EngineCore::BuildStep(SteadyTime now) {
     edits_.clear();
   }
   const size_t rows_here = ranked_count_ > 0 ? 1 : logit_rows_.size();
-  logits_.resize(rows_here * static_cast<size_t>(config_.vocab_size));
+  // Making it smaller and larger again would fill it with zeros each time.
+  logits_.resize(std::max(logits_.size(), rows_here * static_cast<size_t>(config_.vocab_size)));
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
 }
 
@@ -175,12 +201,19 @@ std::span<float> EngineCore::Logits(int logit_row) {
   if (ranked_count_ == 0) {
     return std::span(logits_).subspan(static_cast<size_t>(logit_row) * size, size);
   }
-  parts_.transformer->CopyLogits(logit_row, logits_);
-  return logits_;
+  const std::span<float> row = std::span(logits_).first(size);
+  parts_.transformer->CopyLogits(logit_row, row);
+  return row;
+}
+
+bool EngineCore::TakesUneditedLogits(const ActiveRequest& request) {
+  // Penalties are others at each node.
+  return DraftNodes(request) > 0;
 }
 
 absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, GenerateEvent& event) {
-  if (ranked_count_ > 0 && request.answer->RankedCount() > 0) {
+  const bool all = TakesUneditedLogits(request) && request.answer->has_edits();
+  if (ranked_count_ > 0 && !all && request.answer->RankedCount() > 0) {
     const auto count = static_cast<size_t>(ranked_count_);
     const size_t first = static_cast<size_t>(logit_row) * count;
     const RankedLogits ranked{std::span(largest_.ids).subspan(first, count),
@@ -193,23 +226,74 @@ absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, Generate
   return request.answer->Advance(Logits(logit_row), sampler_scratch_, event);
 }
 
-void EngineCore::Complete(ActiveRequest& request, int logit_row, SteadyTime now) {
-  GenerateEvent event;
-  if (request.kind == ActiveRequest::Kind::kEmbed) {
-    event.finish = FinishReason::kLength;
-    End(request, std::move(event));
-    return;
-  }
-  if (request.kind == ActiveRequest::Kind::kNextToken) {
-    const std::span<float> logits = Logits(logit_row);
-    event.status = CheckLogits(logits);
-    event.finish = event.status.ok() ? FinishReason::kLength : FinishReason::kError;
-    if (event.status.ok()) {
-      event.first_scores = ComputeScores(logits, request.request.score_first_tokens);
+void EngineCore::CollectCandidates(int logit_row, int count) {
+  candidates_.clear();
+  first_candidates_.assign(1, 0);
+  const auto width = static_cast<size_t>(config_.vocab_size);
+  for (int row = logit_row; row < logit_row + count; ++row) {
+    const auto index = static_cast<size_t>(row);
+    if (ranked_count_ == 0) {
+      FindLargest(std::span(logits_).subspan(index * width, width), speculator_.candidates(),
+                  largest_ids_);
+      candidates_.insert(candidates_.end(), largest_ids_.begin(), largest_ids_.end());
+    } else if (!edited_rows_[index]) {
+      const auto begin = largest_.ids.begin() + static_cast<ptrdiff_t>(row) * ranked_count_;
+      candidates_.insert(candidates_.end(), begin, begin + speculator_.candidates());
     }
-    End(request, std::move(event));
-    return;
+    first_candidates_.push_back(candidates_.size());
   }
+}
+
+void EngineCore::ObserveRows(ActiveRequest& request, const ScheduledRows& rows,
+                             std::span<const int> accepted) {
+  const std::vector<DraftNode>& nodes = request.speculation->tree.nodes;
+  const auto last = static_cast<size_t>(rows.first_position + rows.row_count - 1);
+  computed_rows_.clear();
+  computed_rows_.push_back({.previous = last > 0 ? request.tokens[last - 1] : -1,
+                            .token = request.tokens[last],
+                            .candidates = {},
+                            .kept = true});
+  for (const DraftNode& node : nodes) {
+    const int32_t previous =
+        node.parent < 0 ? request.tokens[last] : nodes[static_cast<size_t>(node.parent)].token;
+    computed_rows_.push_back(
+        {.previous = previous, .token = node.token, .candidates = {}, .kept = false});
+  }
+  for (const int node : accepted) computed_rows_[static_cast<size_t>(node) + 1].kept = true;
+  for (size_t i = 0; i < computed_rows_.size(); ++i) {
+    computed_rows_[i].candidates =
+        std::span<const int32_t>(candidates_)
+            .subspan(first_candidates_[i], first_candidates_[i + 1] - first_candidates_[i]);
+  }
+  speculator_.Observe(*request.speculation, computed_rows_);
+}
+
+void EngineCore::Complete(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
+                          SteadyTime now) {
+  GenerateEvent event;
+  switch (request.kind) {
+    case ActiveRequest::Kind::kGenerate:
+      Generate(request, rows, logit_row, now);
+      return;
+    case ActiveRequest::Kind::kEmbed:
+      event.finish = FinishReason::kLength;
+      break;
+    case ActiveRequest::Kind::kNextToken: {
+      const std::span<float> logits = Logits(logit_row);
+      event.status = CheckLogits(logits);
+      event.finish = event.status.ok() ? FinishReason::kLength : FinishReason::kError;
+      if (event.status.ok()) {
+        event.first_scores = ComputeScores(logits, request.request.score_first_tokens);
+      }
+      break;
+    }
+  }
+  End(request, std::move(event));
+}
+
+void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
+                          SteadyTime now) {
+  GenerateEvent event;
   if (request.answer->generated() == 0) {
     request.first_token = now;
     if (request.request.hidden_state) {
@@ -217,41 +301,129 @@ void EngineCore::Complete(ActiveRequest& request, int logit_row, SteadyTime now)
       parts_.transformer->CopyLogitHidden(logit_row, event.hidden_state);
     }
   }
-  absl::Status status = Advance(request, logit_row, event);
+  const int nodes = DraftNodes(request);
+  const bool observes = request.speculation != nullptr && speculator_.candidates() > 0;
+  if (observes) CollectCandidates(logit_row, nodes + 1);
+
+  // From the root of the tree on, as long as what is chosen was drafted.
+  const int length = request.length();
+  std::vector<int32_t> path = {0};  // rows that are part of the sequence
+  std::vector<int> accepted;        // nodes that are tokens of the answer
+  absl::Status status;
+  for (int node = -1;;) {
+    status = Advance(request, logit_row + node + 1, event);
+    if (!status.ok()) break;
+    ++counters_.generated_tokens;
+    const int32_t id = event.ids.back();
+    node = nodes > 0 ? request.speculation->tree.Child(node, id) : -1;
+    if (node >= 0) accepted.push_back(node);
+    if (event.finish != FinishReason::kNone) break;
+    request.tokens.push_back(id);
+    if (node < 0) break;
+    path.push_back(node + 1);
+  }
+  if (!event.ids.empty()) request.last_token = now;
+  if (nodes > 0) {
+    const auto kept = static_cast<int>(path.size());
+    if (path.back() + 1 != kept) {
+      parts_.transformer->KeepPath(*parts_.cache, request.pages, rows.first_position, path);
+    }
+    scheduler_.ComputedDraft({&request, rows.first_position, kept});
+  }
+  if (observes) ObserveRows(request, rows, accepted);
+  if (request.speculation != nullptr) {
+    speculator_.Chosen(*request.speculation, event.ids, accepted, drafts_in_step_,
+                       absl::FromChrono(last_step_time_));
+  }
+
   if (!status.ok()) {
+    // What came before the error is part of the answer.
+    if (!event.ids.empty()) request.sink(event, {});
     End(request, FinishReason::kError, std::move(status));
     return;
   }
-  request.last_token = now;
-  ++counters_.generated_tokens;
   if (event.finish != FinishReason::kNone) {
     End(request, std::move(event));
     return;
   }
-  const int length = request.length();
-  request.tokens.push_back(event.ids.back());
   // What was rotated with other frequencies does not fit any more.
-  if (RopeRangeForLength(config_, length) != RopeRangeForLength(config_, length + 1)) {
+  if (RopeRangeForLength(config_, length) != RopeRangeForLength(config_, request.length())) {
     scheduler_.Restart(&request, PrefixContext(request));
   }
   request.sink(event, {});
 }
 
+void EngineCore::PlanDrafts() {
+  drafts_in_step_ = false;
+  if (!speculator_.enabled()) return;
+  const int page_size = parts_.cache->shape().page_size;
+  StepLoad step;
+  StepLoad decoding;
+  for (const ScheduledRows& rows : scheduled_) {
+    const StepLoad load{
+        .rows = rows.row_count,
+        .logit_rows = rows.completes() ? 1 : 0,
+        .attended = int64_t{rows.row_count} * (rows.first_position + rows.row_count)};
+    const auto add = [&load](StepLoad& sum) {
+      sum.rows += load.rows;
+      sum.logit_rows += load.logit_rows;
+      sum.attended += load.attended;
+    };
+    add(step);
+    if (rows.row_count == 1 && rows.completes()) add(decoding);
+  }
+  speculator_.BeginStep(step, decoding);
+  for (const ScheduledRows& rows : scheduled_) {
+    ActiveRequest& request = RequestOf(rows);
+    if (request.speculation == nullptr || rows.row_count != 1 || !rows.completes()) continue;
+    if (request.answer->generated() == 0) continue;
+    const int length = request.length();
+    // Every token but the last is computed; the next is chosen at the root.
+    int depth = std::min(request.answer->remaining() - 1, kMaxDraftNodes);
+    const RopeRange range = RopeRangeForLength(config_, length);
+    while (depth > 0 && RopeRangeForLength(config_, length + depth) != range) --depth;
+    const auto slots_of = [&](int64_t pages) {
+      return static_cast<int>(std::min<int64_t>(pages * page_size - length, kMaxDraftNodes));
+    };
+    const int most_pages = (config_.max_position_embeddings + page_size - 1) / page_size;
+    speculator_.Propose(*request.answer,
+                        {.max_depth = depth,
+                         .context = length,
+                         .free_slots = slots_of(static_cast<int64_t>(request.pages.size())),
+                         .most_slots = slots_of(most_pages)},
+                        *request.speculation);
+  }
+  drafts_in_step_ = speculator_.PlanStep({.rows = scheduler_.spare_rows(),
+                                          .pages = scheduler_.pages().available(),
+                                          .page_size = page_size});
+  if (!drafts_in_step_) return;
+  for (const ScheduledRows& rows : scheduled_) {
+    ActiveRequest& request = RequestOf(rows);
+    const int nodes = DraftNodes(request);
+    if (nodes > 0 && !scheduler_.GiveDraftPages(&request, nodes + 1)) {
+      request.speculation->tree.nodes.clear();  // the planner counts pages as the scheduler does
+    }
+  }
+}
+
 void EngineCore::PlanStep() {
   EndCancelledAndOverdue();
   scheduled_ = scheduler_.Schedule();
+  PlanDrafts();
   step_begin_ = std::chrono::steady_clock::now();
   BuildStep(step_begin_);
 }
 
 void EngineCore::ComputeStep() {
   if (scheduled_.empty()) return;
-  parts_.transformer->Forward({.ids = ids_,
-                               .sequences = step_sequences_,
-                               .logit_rows = logit_rows_,
-                               .hidden_rows = hidden_rows_},
-                              *parts_.cache,
-                              ranked_count_ > 0 ? std::span<float>() : std::span(logits_), hidden_);
+  const size_t logits = logit_rows_.size() * static_cast<size_t>(config_.vocab_size);
+  parts_.transformer->Forward(
+      {.ids = ids_,
+       .sequences = step_sequences_,
+       .logit_rows = logit_rows_,
+       .hidden_rows = hidden_rows_},
+      *parts_.cache, ranked_count_ > 0 ? std::span<float>() : std::span(logits_).first(logits),
+      hidden_);
   if (ranked_count_ > 0) parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
@@ -263,7 +435,8 @@ void EngineCore::ComputeStep() {
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     const bool completes = rows.completes();
-    scheduler_.Computed(rows);
+    const int nodes = DraftNodes(request);
+    if (nodes == 0) scheduler_.Computed(rows);
     int own_logit_row = -1;
     if (request.kind == ActiveRequest::Kind::kEmbed) {
       const size_t count =
@@ -271,10 +444,12 @@ void EngineCore::ComputeStep() {
       AddHiddenStates(request, rows, hidden.first(count));
       hidden = hidden.subspan(count);
     } else if (completes) {
-      own_logit_row = logit_row++;
+      own_logit_row = logit_row;
+      logit_row += 1 + nodes;
     }
-    if (completes) Complete(request, own_logit_row, now);
+    if (completes) Complete(request, rows, own_logit_row, now);
   }
+  if (speculator_.enabled()) speculator_.EndStep(absl::FromChrono(last_step_time_));
 }
 
 }  // namespace octogate::workers

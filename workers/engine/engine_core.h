@@ -19,6 +19,7 @@
 #include "workers/engine/request.h"
 #include "workers/engine/scheduler.h"
 #include "workers/engine/sequence.h"
+#include "workers/engine/speculator.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/tokenizer.h"
 
@@ -48,6 +49,8 @@ struct ActiveRequest : Sequence {
   SteadyTime first_token;
   SteadyTime last_token;
   std::vector<double> embedding_sum;  // of kEmbed, over the positions computed so far
+  // Of kGenerate once it has started, where there are drafters.
+  std::unique_ptr<RequestSpeculation> speculation;
 };
 
 struct StepCounters {
@@ -66,6 +69,9 @@ class EngineCore {
     Transformer* transformer = nullptr;
     kernels::KvCache* cache = nullptr;
     const Tokenizer* tokenizer = nullptr;  // may be null
+    std::vector<Drafter*> drafters;
+    bool share_drafts = false;
+    DraftPlanner::Options planner;
   };
   EngineCore(const Parts& parts, const SchedulerOptions& options);
 
@@ -83,6 +89,7 @@ class EngineCore {
   int unstarted() const;
   const Scheduler& scheduler() const { return scheduler_; }
   const StepCounters& counters() const { return counters_; }
+  const Speculator& speculator() const { return speculator_; }
   // How long the model took in the last step that computed anything.
   std::chrono::nanoseconds last_step_time() const { return last_step_time_; }
 
@@ -90,17 +97,28 @@ class EngineCore {
   // What beside the tokens decides keys and values, and who may share them.
   std::string PrefixContext(const ActiveRequest& request) const;
   void EndCancelledAndOverdue();
+  // Lets sequences that decode have draft trees, as far as there is room and they pay.
+  void PlanDrafts();
   // Describes scheduled_ to the transformer.
   void BuildStep(SteadyTime now);
   void AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
                        std::span<const float> hidden);
-  // The rows of a sequence reached its last token. `logit_row` is its index among logit_rows_,
-  // negative where it asked for none.
-  void Complete(ActiveRequest& request, int logit_row, SteadyTime now);
+  // The rows of a sequence reached its last token. `logit_row` is the index of its first row among
+  // logit_rows_, negative where it asked for none.
+  void Complete(ActiveRequest& request, const ScheduledRows& rows, int logit_row, SteadyTime now);
+  // Chooses tokens: one, and one more for each draft that was right.
+  void Generate(ActiveRequest& request, const ScheduledRows& rows, int logit_row, SteadyTime now);
+  // Keeps what drafters learn from the logits of a sequence's rows, before they are written over.
+  void CollectCandidates(int logit_row, int count);
+  // Tells the drafters of a sequence about its rows, of whose nodes `accepted` are part of it.
+  void ObserveRows(ActiveRequest& request, const ScheduledRows& rows,
+                   std::span<const int> accepted);
   // All logits of a row of the step, which may be written over.
   std::span<float> Logits(int logit_row);
   // Chooses the next token, from the largest logits where they are there and suffice.
   absl::Status Advance(ActiveRequest& request, int logit_row, GenerateEvent& event);
+  // Whether its logits are not edited where they are ranked.
+  static bool TakesUneditedLogits(const ActiveRequest& request);
   // Forgets the request, then reports `event` with what a last event holds.
   void End(ActiveRequest& request, GenerateEvent event);
   void End(ActiveRequest& request, FinishReason reason, absl::Status status);
@@ -108,12 +126,14 @@ class EngineCore {
   const Parts parts_;
   const ModelConfig& config_;
   Scheduler scheduler_;
+  Speculator speculator_;
   std::vector<std::unique_ptr<ActiveRequest>> active_;
   StepCounters counters_;
   std::chrono::nanoseconds last_step_time_{0};
 
   // The planned step.
   std::vector<ScheduledRows> scheduled_;
+  bool drafts_in_step_ = false;
   SteadyTime step_begin_;
   // Its description and results.
   std::vector<int32_t> ids_;
@@ -121,11 +141,17 @@ class EngineCore {
   std::vector<int32_t> logit_rows_;
   std::vector<int32_t> hidden_rows_;
   int ranked_count_ = 0;       // logits of each row that the transformer ranks; 0: all are copied
-  std::vector<float> logits_;  // of all rows, or of one where they are ranked
+  std::vector<float> logits_;  // of all rows, or of one where they are ranked; more than it needs
   std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked
+  std::vector<bool> edited_rows_;          // by logit row
   Transformer::LargestLogits largest_;
   std::vector<float> hidden_;
   SamplerScratch sampler_scratch_;
+  // Of the rows of a sequence, one behind the other, and where they begin.
+  std::vector<int32_t> candidates_;
+  std::vector<size_t> first_candidates_;
+  std::vector<int32_t> largest_ids_;  // scratch
+  std::vector<ComputedRow> computed_rows_;
 };
 
 }  // namespace octogate::workers

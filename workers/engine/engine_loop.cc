@@ -38,6 +38,29 @@ std::function<double(int)> MakeRecomputeSeconds(const StepCost& cost,
   };
 }
 
+std::vector<Drafter*> DraftersOf(const EngineLoop::Parts& parts) {
+  std::vector<Drafter*> drafters;
+  for (const auto& drafter : parts.drafters) drafters.push_back(drafter.get());
+  return drafters;
+}
+
+// `cost` must outlive the options.
+DraftPlanner::Options PlannerOptions(const StepCost& cost, const EngineOptions& options) {
+  DraftPlanner::Options result{.max_nodes = options.max_draft_nodes,
+                               .ignore_cost = options.verify_all_drafts,
+                               .seconds = nullptr};
+  // Of one point nothing can be told about more rows.
+  if (cost.rows.points().size() > 1) {
+    result.most_rows = static_cast<int>(2 * cost.rows.points().back().x);
+    // A drafted row has logits, as one more sequence has.
+    result.seconds = [&cost](const StepLoad& load) {
+      return cost.Seconds(
+          {.rows = load.rows, .sequences = load.logit_rows, .attended = load.attended});
+    };
+  }
+  return result;
+}
+
 }  // namespace
 
 EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineStats& initial_stats)
@@ -46,7 +69,10 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
       backend_description_(parts_.backend->Describe()),
       core_({.transformer = parts_.transformer.get(),
              .cache = parts_.cache.get(),
-             .tokenizer = parts_.tokenizer.get()},
+             .tokenizer = parts_.tokenizer.get(),
+             .drafters = DraftersOf(parts_),
+             .share_drafts = options.share_drafts,
+             .planner = PlannerOptions(parts_.step_cost, options)},
             {.max_sequences = options.max_sequences,
              .max_rows = options.max_rows_per_step,
              .page_size = options.page_size,
@@ -214,6 +240,10 @@ void EngineLoop::Publish() {
   stats_.recomputed_tokens = counters.recomputed_tokens;
   stats_.steps = counters.steps;
   stats_.step_rows = counters.step_rows;
+  if (core_.speculator().enabled()) {
+    stats_.speculation = core_.speculator().usage();
+    stats_.malformed_drafts = core_.speculator().malformed();
+  }
 }
 
 }  // namespace octogate::workers

@@ -41,6 +41,7 @@ class EngineLoop {
     std::unique_ptr<kernels::KvCache> cache;
     std::unique_ptr<SwapSpace> swap;  // may be null
     StepCost step_cost;
+    std::vector<std::unique_ptr<Drafter>> drafters;  // in order of name
   };
 
   // Starts the thread. `initial_stats` has everything that does not change.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "workers/speculation/draft_tree.h"
 
 namespace octogate::workers {
 namespace {
@@ -27,6 +28,7 @@ absl::Status ValidateEngineOptions(const EngineOptions& options) {
   status.Update(at_least("kv_tokens", options.kv_tokens, 0));
   status.Update(at_least("ageing_steps", options.ageing_steps, 1));
   status.Update(at_least("max_context", options.max_context, 0));
+  status.Update(at_least("max_draft_nodes", options.max_draft_nodes, 0));
   if (!status.ok()) return status;
   const bool limits_steps =
       options.max_step_time > absl::ZeroDuration() || options.max_step_slowdown > 0;
@@ -49,6 +51,11 @@ absl::Status ValidateEngineOptions(const EngineOptions& options) {
         ", page_size ", EngineOptions::kMaxPageSize, ", kv_tokens ", EngineOptions::kMaxKvTokens,
         ", ageing_steps ", EngineOptions::kMaxAgeingSteps));
   }
+  if (options.max_draft_nodes > kMaxDraftNodes) {
+    return absl::InvalidArgumentError(absl::StrCat("engine option max_draft_nodes is ",
+                                                   options.max_draft_nodes, "; it is at most ",
+                                                   kMaxDraftNodes));
+  }
   return absl::OkStatus();
 }
 
@@ -58,7 +65,10 @@ int LongestContext(const ModelConfig& config, const EngineOptions& options) {
 }
 
 TransformerLimits TransformerLimitsOf(const EngineOptions& options) {
-  return {.max_rows = options.max_rows_per_step, .max_logit_rows = options.max_sequences};
+  // Every drafted row has logits.
+  return {.max_rows = options.max_rows_per_step,
+          .max_logit_rows =
+              options.max_draft_nodes > 0 ? options.max_rows_per_step : options.max_sequences};
 }
 
 MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options) {

@@ -64,6 +64,14 @@ struct EngineOptions {
   // Weights, KV cache, activations and swap space together must fit into this and into what the
   // machine (and the control group) has available. 0: the latter only.
   uint64_t memory_limit_bytes = 0;
+  // Drafted rows that a sequence may have in a step, where the engine has drafters; at most
+  // kMaxDraftNodes. How many it has is decided by their expected gain and the measured cost of
+  // steps. 0: it does not speculate.
+  int max_draft_nodes = 0;
+  // Drafters learn from all requests alike, as if ServiceTerms::share_drafts were true of each.
+  bool share_drafts = false;
+  // Verifies whatever is proposed, as far as there is room: for tests and measurements.
+  bool verify_all_drafts = false;
 };
 
 // INVALID_ARGUMENT, naming the option, for values that are out of range or contradict each other.

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "absl/time/time.h"
 #include "kernels/dtype.h"
+#include "workers/speculation/speculation_usage.h"
 
 namespace octogate::workers {
 
@@ -53,6 +55,8 @@ struct EngineStats {
   uint64_t step_rows = 0;
   absl::Duration step_time;
   std::array<uint64_t, kStepTimeBuckets> step_time_histogram{};
+  std::optional<SpeculationUsage> speculation;  // of all requests; where there are drafters
+  uint64_t malformed_drafts = 0;                // proposals of drafters that were dropped
 };
 
 }  // namespace octogate::workers

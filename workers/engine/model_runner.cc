@@ -43,8 +43,23 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
                                                         .pin_threads = options.pin_threads});
   if (!chosen.ok()) return chosen.status();
   model->no_gpu = std::move(chosen->no_gpu);
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(
-      model->checkpoint, model->tokenizer, std::move(chosen->backend), options.engine);
+  EngineOptions engine_options = options.engine;
+  std::vector<std::unique_ptr<Drafter>> drafters;
+  if (options.speculation) {
+    DraftedModel drafted{.vocab_size = model->config().vocab_size, .fingerprint = ""};
+    if (!options.speculation->state.empty()) {
+      drafted.fingerprint = model->checkpoint->ComputeFingerprint().ToHex();
+    }
+    absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> made =
+        MakeDrafters(*options.speculation, drafted);
+    if (!made.ok()) return made.status();
+    drafters = *std::move(made);
+    engine_options.max_draft_nodes = options.speculation->max_draft_nodes;
+    engine_options.share_drafts = options.speculation->share_between_tenants;
+  }
+  absl::StatusOr<std::unique_ptr<Engine>> engine =
+      Engine::Create(model->checkpoint, model->tokenizer, std::move(chosen->backend),
+                     engine_options, std::move(drafters));
   if (!engine.ok()) return engine.status();
   model->engine = *std::move(engine);
   return model;

@@ -18,6 +18,7 @@
 #include "workers/model/chat_template.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
+#include "workers/speculation/drafter_factory.h"
 
 namespace octogate::workers {
 
@@ -27,6 +28,9 @@ struct LoadOptions {
   int threads = 0;  // of the CPU backend; 0: one per core
   kernels::Activations activations = kernels::Activations::kF32;  // of the CPU backend
   bool pin_threads = false;                                       // DeviceOptions::pin_threads
+  // Drafters to speculate with; without, every token is a pass of the model. Sets the engine's
+  // options max_draft_nodes and share_drafts.
+  std::optional<SpeculationOptions> speculation;
 };
 
 // Thread safety: const once loaded, and the engine is thread-safe.
@@ -53,7 +57,7 @@ struct LoadedModel {
 };
 
 // Opens, checks and loads. Errors name the folder; see Checkpoint::Open, Tokenizer::Load,
-// ChatTemplate::Load and Engine::Create.
+// ChatTemplate::Load, MakeDrafters and Engine::Create.
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& directory,
                                                        const LoadOptions& options);
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/time/time.h"
 #include "workers/engine/sampling_parameters.h"
 #include "workers/engine/token_constraint.h"
+#include "workers/speculation/speculation_usage.h"
 
 namespace octogate::workers {
 
@@ -30,6 +32,9 @@ struct ServiceTerms {
   // Requests may reuse each other's keys and values only where this is equal. Reuse changes no
   // answer, but makes it come sooner, from which others can tell what has been asked.
   std::string cache_salt;
+  // What drafters learn from it is shared with all requests of which this is true, whatever their
+  // tenants, not with those of its tenant and cache_salt. It changes no answer either.
+  bool share_drafts = false;
 };
 
 struct GenerateRequest {
@@ -121,7 +126,8 @@ struct GenerateTimings {
 };
 
 struct GenerateEvent {
-  // New tokens, in order. A stop token that ended the answer is the last of them.
+  // New tokens, in order; several where drafts were accepted. A stop token that ended the answer is
+  // the last of them.
   std::vector<int32_t> ids;
   // New text, valid UTF-8. It may lag behind `ids` while a character is incomplete or a stop string
   // is possible; it never holds a stop string nor a stop token. Empty without a tokenizer.
@@ -141,6 +147,7 @@ struct GenerateEvent {
   absl::Status status;      // not OK for kCancelled, kDeadline and kError
   Usage usage;
   GenerateTimings timings;
+  std::optional<SpeculationUsage> speculation;  // where the engine has drafters
 };
 
 // A request under way. Dropping the handle does not cancel it. May outlive the engine.

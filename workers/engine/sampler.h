@@ -69,6 +69,8 @@ class Sampler {
   // What biases and penalties make of the logits of row `row` of a step, to be done where they are
   // before they are ranked. Only where RankedCount() is not 0.
   void AppendEdits(int32_t row, std::vector<kernels::LogitEdit>& edits) const;
+  // Whether it may ask for any.
+  bool has_edits() const { return counts_needed_ || !parameters_.logit_bias.empty(); }
   // Sample from logits that have been edited so and have passed CheckEditedLogits.
   absl::StatusOr<int32_t> SampleEdited(std::span<float> logits, SamplerScratch& scratch) const;
 

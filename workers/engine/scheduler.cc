@@ -199,6 +199,25 @@ void Scheduler::Computed(const ScheduledRows& rows) {
   }
 }
 
+bool Scheduler::GiveDraftPages(Sequence* sequence, int slots) {
+  const int missing =
+      PagesFor(sequence->computed + slots) - static_cast<int>(sequence->pages.size());
+  return missing <= 0 || AllocatePages(sequence, missing);
+}
+
+void Scheduler::ComputedDraft(const ScheduledRows& rows) {
+  Computed(rows);
+  Sequence& sequence = *rows.sequence;
+  if (sequence.computed > sequence.charged) {
+    sequence.account->rows += sequence.computed - sequence.charged;
+    sequence.charged = sequence.computed;
+  }
+  const auto needed = static_cast<size_t>(PagesFor(sequence.length()));
+  if (sequence.pages.size() <= needed) return;
+  allocator_.Release(std::span<const int32_t>(sequence.pages).subspan(needed));
+  sequence.pages.resize(needed);
+}
+
 void Scheduler::Charge(Sequence* sequence) {
   const int from = std::max(sequence->charged, sequence->computed);
   if (from >= sequence->length()) return;
@@ -291,9 +310,8 @@ int Scheduler::PromptRows(const std::vector<Sequence*>& served) const {
       prompt = sequence;
     }
   }
-  if (prompt == nullptr) return 0;
   int rows = options_.max_rows;
-  if (decode.rows > 0 && options_.row_budget) {
+  if (prompt != nullptr && decode.rows > 0 && options_.row_budget) {
     rows = std::clamp(options_.row_budget(decode, prompt->computed), decode.rows + 1, rows);
   }
   return rows - decode.rows;
@@ -318,6 +336,7 @@ std::vector<ScheduledRows> Scheduler::Schedule() {
     Charge(sequence);
     rows.push_back({sequence, sequence->computed, count});
   }
+  spare_rows_ = prompt_rows;
   return rows;
 }
 

@@ -108,9 +108,22 @@ class Scheduler {
   // The rows of the next step, sequences in order of service; empty only where there is no
   // sequence. Their pages are allocated.
   std::vector<ScheduledRows> Schedule();
+  // Rows that drafts may take in the step that Schedule has planned last: those that nothing else
+  // would have, of max_rows or row_budget.
+  int spare_rows() const { return spare_rows_; }
+  // Lets a decoding sequence of that step have pages for `slots` positions from the first one that
+  // is not computed, as long as the step lasts. Returns false, and gives none, where there are not
+  // as many: nobody is preempted for drafts. What the prefix cache keeps may have to go.
+  bool GiveDraftPages(Sequence* sequence, int slots);
+
   // The rows are computed: others may use the pages that they fill. Comes before the sequence
   // grows.
   void Computed(const ScheduledRows& rows);
+  // The same of a decoding sequence whose step held drafts: rows.row_count of its rows are part of
+  // it, and it has grown already. Gives back pages that it does not need now. Its tenant is charged
+  // these rows, as if they had been decoded one by one, and none for drafts that were wrong: they
+  // took no rows from others, and are there because they make all tokens come sooner.
+  void ComputedDraft(const ScheduledRows& rows);
   // What a running sequence has computed is of no use any more: it begins anew in `prefix_context`.
   void Restart(Sequence* sequence, std::string prefix_context);
 
@@ -145,7 +158,7 @@ class Scheduler {
   void RestorePages(Sequence* sequence);
   void Preempt(Sequence* sequence);
   void Charge(Sequence* sequence);
-  // Rows of a step that are left for prompts.
+  // Rows of a step that decoding leaves for prompts, or without any for drafts.
   int PromptRows(const std::vector<Sequence*>& served) const;
 
   const SchedulerOptions options_;
@@ -155,6 +168,7 @@ class Scheduler {
   std::vector<Sequence*> running_;  // both in the order of pages
   std::vector<Sequence*> waiting_;
   int64_t step_ = 0;
+  int spare_rows_ = 0;
   Counters counters_;
 };
 

@@ -10,6 +10,7 @@
 #include "workers/engine/format_names.h"
 #include "workers/engine/request.h"
 #include "workers/grammar/grammar_constraint.h"
+#include "workers/server/speculation_to_proto.h"
 
 namespace octogate::workers {
 namespace {
@@ -92,6 +93,7 @@ v1::WorkerGenerateResponse ToMessage(const GenerateEvent& event, const Tokenizer
     end.set_stop_token(tokenizer.Token(event.stop_token).value_or(""));
   }
   end.set_stop_text(event.stop_string);
+  if (event.speculation) *end.mutable_speculation() = ToProto(*event.speculation);
   return message;
 }
 
@@ -273,6 +275,7 @@ v1::WorkerInfoResponse ModelService::Info() const {
     cost.set_rows(static_cast<int32_t>(point.x));
     cost.set_seconds(point.seconds);
   }
+  if (stats.speculation) *info.mutable_speculation() = ToProto(*stats.speculation);
   return info;
 }
 

@@ -16,6 +16,7 @@
 #endif
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/run_requests.h"
+#include "tests/workers/engine/test_drafters.h"
 #include "tests/workers/engine/test_models.h"
 
 namespace octogate::workers {
@@ -109,6 +110,47 @@ TEST(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
   ExpectSameAnswers(RunAll(**engine, requests, true), RunAll(*expected, requests, false));
   EXPECT_GT((*engine)->stats().preemptions_saved, 0u);
   EXPECT_GT((*engine)->stats().restored_tokens, 0u);
+}
+
+// Ranked on the device where the sampler needs no edits, copied row by row along the accepted path
+// where it does.
+TEST(CudaEngineTest, DraftsChangeNoAnswer) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  if (backend == nullptr) GTEST_SKIP() << problem;
+  const auto folder = FixturePath("llama");
+  EngineOptions options;
+  options.max_sequences = 4;
+  options.max_rows_per_step = 32;
+  options.page_size = 4;
+  options.kv_tokens = 160;
+  options.kv_dtype = kernels::DType::kF32;
+  const auto expected = MakeEngine(folder, options);
+  ASSERT_NE(expected, nullptr);
+  const auto checkpoint = OpenCheckpoint(folder);
+  const int vocab_size = checkpoint->config().vocab_size;
+  auto requests = RandomRequests(random, vocab_size);
+  for (GenerateRequest& request : requests) request.max_tokens = 16;
+  const auto answers = RunAll(*expected, requests, false);
+  auto known = std::make_shared<KnownSequences>();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    known->push_back(requests[i].prompt);
+    known->back().insert(known->back().end(), answers[i].ids.begin(), answers[i].ids.end());
+  }
+  std::vector<std::unique_ptr<Drafter>> drafters;
+  drafters.push_back(
+      std::make_unique<TestDrafter>("full", Drafting::kFull, vocab_size, random(), known));
+  options.max_draft_nodes = 20;
+  options.verify_all_drafts = true;
+  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend), options,
+                               std::move(drafters));
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  ExpectSameAnswers(RunAll(**engine, requests, true), answers);
+  ASSERT_TRUE((*engine)->Drain(absl::Now() + kLong).ok());
+  EXPECT_GT((*engine)->stats().speculation->tokens.accepted, 0);
 }
 
 #ifdef OCTOGATE_CUDA_EMULATED

@@ -20,7 +20,7 @@ inline constexpr absl::Duration kLong = absl::Seconds(100);
 struct Outcome {
   std::vector<int32_t> ids;
   std::string text;
-  std::vector<float> logprobs;
+  std::vector<float> logprobs;  // of each token, then of the most probable beside it
   FinishReason finish = FinishReason::kNone;
   int preemptions = 0;
   int cached_tokens = 0;
@@ -51,7 +51,10 @@ inline std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateReq
       Outcome& outcome = outcomes[i];
       outcome.ids.insert(outcome.ids.end(), event.ids.begin(), event.ids.end());
       outcome.text += event.text;
-      for (const TokenLogprobs& token : event.logprobs) outcome.logprobs.push_back(token.logprob);
+      for (const TokenLogprobs& token : event.logprobs) {
+        outcome.logprobs.push_back(token.logprob);
+        for (const TokenLogprob& top : token.top) outcome.logprobs.push_back(top.logprob);
+      }
       if (event.finish == FinishReason::kNone) return;
       outcome.finish = event.finish;
       outcome.preemptions = event.timings.preemptions;

@@ -321,5 +321,69 @@ TEST(SchedulerTest, WaitingRaisesAPriority) {
   for (const auto& sequence : sequences) scheduler.Remove(sequence.get());
 }
 
+// Two sequences that decode, in a cache with few pages.
+struct TwoThatDecode {
+  TwoThatDecode() {
+    for (Sequence* sequence : {a.get(), b.get()}) scheduler.Add(sequence);
+    Compute(scheduler, scheduler.Schedule());
+  }
+  ~TwoThatDecode() {
+    for (Sequence* sequence : {a.get(), b.get()}) scheduler.Remove(sequence);
+  }
+
+  const std::unique_ptr<Sequence> a = MakeSequence(3, 0);
+  const std::unique_ptr<Sequence> b = MakeSequence(3, 1);
+  Scheduler scheduler{{.max_sequences = 2, .max_rows = 16, .page_size = 4}, 5};
+};
+
+TEST(SchedulerTest, DraftsGetThePagesThatNobodyNeedsAndGiveThemBack) {
+  TwoThatDecode two;
+  const auto step = two.scheduler.Schedule();
+  ASSERT_EQ(step.size(), 2u);
+  EXPECT_EQ(two.scheduler.spare_rows(), 14);
+  // Each has one page for its four tokens; three are left.
+  EXPECT_EQ(two.scheduler.pages().available(), 3);
+  EXPECT_FALSE(two.scheduler.GiveDraftPages(two.a.get(), 14)) << "17 positions need 5 pages";
+  EXPECT_EQ(two.a->pages.size(), 1u);
+  EXPECT_TRUE(two.scheduler.GiveDraftPages(two.a.get(), 10));
+  EXPECT_EQ(two.a->pages.size(), 4u);
+  EXPECT_EQ(two.scheduler.counters().preemptions, 0u);
+  // The root and one draft are kept, and another token is chosen.
+  two.a->tokens.insert(two.a->tokens.end(), {7, 8});
+  two.scheduler.ComputedDraft({two.a.get(), 3, 2});
+  EXPECT_EQ(two.a->computed, 5);
+  EXPECT_EQ(two.a->pages.size(), 2u);
+  EXPECT_EQ(two.scheduler.pages().available(), 2);
+}
+
+TEST(SchedulerTest, ATenantIsChargedTheDraftsThatWereRight) {
+  TwoThatDecode drafting;
+  TwoThatDecode plain;
+  for (int i = 0; i < 3; ++i) Compute(plain.scheduler, plain.scheduler.Schedule());
+  const auto step = drafting.scheduler.Schedule();
+  for (const ScheduledRows& rows : step) {
+    ASSERT_TRUE(drafting.scheduler.GiveDraftPages(rows.sequence, 6));
+    rows.sequence->tokens.insert(rows.sequence->tokens.end(), {0, 0});
+    drafting.scheduler.ComputedDraft({rows.sequence, rows.first_position, 2});
+  }
+  Compute(drafting.scheduler, drafting.scheduler.Schedule());
+  EXPECT_EQ(drafting.a->length(), plain.a->length());
+  EXPECT_EQ(drafting.a->account->rows, plain.a->account->rows);
+}
+
+TEST(SchedulerTest, PromptsComeBeforeDrafts) {
+  Scheduler scheduler({.max_sequences = 3, .max_rows = 8, .page_size = 4}, 100);
+  const auto decoding = MakeSequence(1, 0);
+  scheduler.Add(decoding.get());
+  Compute(scheduler, scheduler.Schedule());
+  const auto prompt = MakeSequence(10, 1);
+  scheduler.Add(prompt.get());
+  Compute(scheduler, scheduler.Schedule());
+  EXPECT_EQ(scheduler.spare_rows(), 0);
+  Compute(scheduler, scheduler.Schedule());
+  EXPECT_EQ(scheduler.spare_rows(), 4) << "besides the last three of the prompt";
+  for (Sequence* sequence : {decoding.get(), prompt.get()}) scheduler.Remove(sequence);
+}
+
 }  // namespace
 }  // namespace octogate::workers

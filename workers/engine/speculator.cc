@@ -1,0 +1,232 @@
+#include "workers/engine/speculator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace octogate::workers {
+namespace {
+
+// Share of a plain step below which drafting is cheap whether or not it is of use.
+constexpr double kCheapShare = 0.003;
+
+class Stopwatch {
+ public:
+  absl::Duration elapsed() const {
+    return absl::FromChrono(std::chrono::steady_clock::now() - begin_);
+  }
+
+ private:
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+// Leaves the nodes that are of use: not deeper than `max_depth`, allowed by the answer's
+// constraint, and no token that ends the answer, since nothing comes after it.
+void DropUseless(const Answer& answer, int max_depth, DraftTree& tree) {
+  std::vector<std::unique_ptr<TokenConstraint>> forks(tree.nodes.size());
+  std::vector<int32_t> places(tree.nodes.size(), -1);
+  std::vector<DraftNode> kept;
+  kept.reserve(tree.nodes.size());
+  for (size_t i = 0; i < tree.nodes.size(); ++i) {
+    DraftNode node = tree.nodes[i];
+    const auto above = static_cast<size_t>(node.parent);
+    if (node.depth > max_depth || answer.IsStopToken(node.token)) continue;
+    if (node.parent >= 0 && places[above] < 0) continue;
+    if (answer.constraint() != nullptr) {
+      forks[i] = node.parent < 0 ? answer.constraint()->Fork() : forks[above]->Fork();
+      if (!forks[i]->Accept(node.token).ok()) continue;
+    }
+    if (node.parent >= 0) node.parent = places[above];
+    places[i] = static_cast<int32_t>(kept.size());
+    kept.push_back(node);
+  }
+  tree.nodes = std::move(kept);
+}
+
+void FillMasks(const DraftTree& tree, std::vector<kernels::AncestorMask>& masks) {
+  masks.assign(tree.nodes.size() + 1, {});
+  masks[0].words[0] = 1;
+  for (size_t i = 0; i < tree.nodes.size(); ++i) {
+    const size_t row = i + 1;
+    masks[row] = masks[static_cast<size_t>(tree.nodes[i].parent + 1)];
+    masks[row].words[row / 64] |= uint64_t{1} << (row % 64);
+  }
+}
+
+}  // namespace
+
+void FindLargest(std::span<const float> logits, int count, std::vector<int32_t>& ids) {
+  ids.clear();
+  if (count <= 0) return;
+  const auto most = static_cast<size_t>(count);
+  float threshold = -std::numeric_limits<float>::infinity();
+  constexpr size_t kBlock = 64;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, logits.size());
+    if (end - begin == kBlock) {
+      // Of a fixed length and without branches, which the compiler makes vectors of.
+      const float* const block = logits.data() + begin;
+      int any = 0;
+      for (size_t i = 0; i < kBlock; ++i) any |= static_cast<int>(block[i] > threshold);
+      if (any == 0) continue;
+    }
+    for (size_t i = begin; i < end; ++i) {
+      const float logit = logits[i];
+      if (!(logit > threshold)) continue;
+      if (ids.size() == most) ids.pop_back();
+      const auto place = std::upper_bound(
+          ids.begin(), ids.end(), logit,
+          [&](float value, int32_t id) { return value > logits[static_cast<size_t>(id)]; });
+      ids.insert(place, static_cast<int32_t>(i));
+      if (ids.size() == most) threshold = logits[static_cast<size_t>(ids.back())];
+    }
+  }
+}
+
+Speculator::Speculator(std::vector<Drafter*> drafters, bool shared,
+                       const DraftPlanner::Options& options, int vocab_size)
+    : drafters_(std::move(drafters)),
+      shared_(shared),
+      max_nodes_(options.max_nodes),
+      vocab_size_(vocab_size),
+      planner_(options) {
+  for (const Drafter* drafter : drafters_) {
+    candidates_ = std::max(candidates_, drafter->candidates());
+    usage_.drafters.push_back({.drafter = std::string(drafter->name()), .tokens = {}});
+  }
+  candidates_ = std::min(candidates_, vocab_size);
+}
+
+std::unique_ptr<RequestSpeculation> Speculator::Begin(const ServiceTerms& terms,
+                                                      std::span<const int32_t> tokens) {
+  const Stopwatch stopwatch;
+  auto request = std::make_unique<RequestSpeculation>();
+  // Of tenants that share nothing, requests may not tell each other's keys and values either.
+  const std::string scope =
+      shared_ || terms.share_drafts
+          ? ""
+          : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
+  for (Drafter* drafter : drafters_) {
+    request->drafters.push_back(drafter->Begin(scope));
+    if (request->drafters.back() != nullptr) request->drafters.back()->Append(tokens);
+  }
+  request->usage.drafters = usage_.drafters;
+  for (DrafterUsage& drafter : request->usage.drafters) drafter.tokens = {};
+  request->usage.draft = stopwatch.elapsed();
+  usage_.draft += request->usage.draft;
+  return request;
+}
+
+void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
+  step_ = step;
+  decoding_ = decoding;
+  prompts_ = step.rows > decoding.rows;
+  requests_.clear();
+  planned_.clear();
+  drafts_ = false;
+  draft_time_ = absl::ZeroDuration();
+}
+
+void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
+                         RequestSpeculation& request) {
+  request.tree.nodes.clear();
+  request.proposals.clear();
+  if (limits.max_depth < 1 || !request.pace.Due(decoding_.rows)) return;
+  const Stopwatch stopwatch;
+  request.proposals.resize(drafters_.size());
+  for (size_t d = 0; d < drafters_.size(); ++d) {
+    if (request.drafters[d] == nullptr) continue;
+    DraftTree& proposal = request.proposals[d];
+    request.drafters[d]->Propose(max_nodes_, limits.max_depth, proposal);
+    if (proposal.empty()) continue;
+    if (!CheckDraftTree(proposal, vocab_size_).ok()) {
+      ++malformed_;
+      proposal.nodes.clear();
+      continue;
+    }
+    for (DraftNode& node : proposal.nodes) node.drafters = static_cast<uint8_t>(1u << d);
+    DraftTree calibrated = proposal;
+    acceptance_.Calibrate(static_cast<int>(d), request.acceptance, calibrated);
+    MergeDraftTree(calibrated, request.tree);
+  }
+  DropUseless(answer, limits.max_depth, request.tree);
+  const absl::Duration time = stopwatch.elapsed();
+  request.usage.draft += time;
+  draft_time_ += time;
+  requests_.push_back(&request);
+  planned_.push_back({.tree = &request.tree,
+                      .context = limits.context,
+                      .free_slots = limits.free_slots,
+                      .most_slots = limits.most_slots,
+                      .spends = request.pace.spends});
+}
+
+bool Speculator::PlanStep(const DraftRoom& room) {
+  if (planned_.empty()) return false;
+  const Stopwatch stopwatch;
+  planner_.Plan(step_, decoding_, room, planned_);
+  const bool cheap =
+      absl::ToDoubleSeconds(draft_time_) < kCheapShare * planner_.MeasuredSeconds(decoding_);
+  for (size_t i = 0; i < planned_.size(); ++i) {
+    RequestSpeculation& request = *requests_[i];
+    const int nodes = request.tree.size();
+    request.pace.Drafted(nodes > 0, cheap, decoding_.rows);
+    if (nodes == 0) continue;
+    drafts_ = true;
+    FillMasks(request.tree, request.masks);
+    step_.rows += nodes;
+    step_.logit_rows += nodes;
+    step_.attended += int64_t{nodes} * planned_[i].context;
+  }
+  draft_time_ += stopwatch.elapsed();
+  return drafts_;
+}
+
+void Speculator::Observe(RequestSpeculation& request, std::span<const ComputedRow> rows) {
+  const Stopwatch stopwatch;
+  for (size_t d = 0; d < drafters_.size(); ++d) {
+    if (drafters_[d]->candidates() > 0 && request.drafters[d] != nullptr) {
+      request.drafters[d]->Observe(rows);
+    }
+  }
+  const absl::Duration time = stopwatch.elapsed();
+  request.usage.draft += time;
+  draft_time_ += time;
+}
+
+void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> chosen,
+                        std::span<const int> accepted, bool drafts_in_step,
+                        absl::Duration step_time) {
+  const Stopwatch stopwatch;
+  for (size_t d = 0; d < request.drafters.size(); ++d) {
+    if (request.drafters[d] != nullptr) request.drafters[d]->Append(chosen);
+  }
+  for (size_t d = 0; d < request.proposals.size(); ++d) {
+    acceptance_.Record(static_cast<int>(d), request.proposals[d], chosen, request.acceptance);
+  }
+  for (SpeculationUsage* usage : {&usage_, &request.usage}) {
+    ++usage->steps;
+    CountDraftTree(request.tree, accepted, *usage);
+  }
+  (drafts_in_step ? request.usage.verify : request.usage.plain) += step_time;
+  request.proposals.clear();
+  request.tree.nodes.clear();
+  const absl::Duration time = stopwatch.elapsed();
+  request.usage.draft += time;
+  draft_time_ += time;
+}
+
+void Speculator::EndStep(absl::Duration step_time) {
+  usage_.draft += draft_time_;
+  if (step_.logit_rows == 0) return;
+  (drafts_ ? usage_.verify : usage_.plain) += step_time;
+  if (prompts_) return;
+  const absl::Duration time = drafts_ ? step_time + draft_time_ : step_time;
+  planner_.Measured(step_, drafts_, absl::ToDoubleSeconds(time));
+}
+
+}  // namespace octogate::workers

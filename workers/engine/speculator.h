@@ -1,0 +1,116 @@
+// Speculation of an engine: asks drafters what may follow, decides what of it the step verifies,
+// and tells them what came of it.
+//
+// A step verifies a draft tree in the pass that decodes anyway: the row of the sequence's last
+// token is the root, and every node has a row. The engine then walks from the root: it chooses the
+// next token from the row's logits exactly as plain decoding does, with the same Answer, and goes
+// on where the tree has a child with that token. So penalties, biases, grammars, stop strings and
+// the end of the answer are applied before acceptance, whatever drafters propose.
+//
+// That is lossless while sampling too. A draw depends on the logits, the seed and the number of
+// tokens before it (Sampler), and not on the drafts: acceptance is the target-only rule, by which a
+// node is accepted with the model's probability of its token, and coupled, so that the tokens are
+// the very ones that plain decoding chooses.
+#ifndef OCTOGATE_WORKERS_ENGINE_SPECULATOR_H_
+#define OCTOGATE_WORKERS_ENGINE_SPECULATOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "kernels/backend.h"
+#include "workers/engine/answer.h"
+#include "workers/engine/request.h"
+#include "workers/speculation/acceptance_stats.h"
+#include "workers/speculation/draft_tree.h"
+#include "workers/speculation/drafter.h"
+#include "workers/speculation/planner.h"
+#include "workers/speculation/speculation_usage.h"
+
+namespace octogate::workers {
+
+// The `count` largest of a row of logits, best first, and of equals the lower id first; fewer where
+// fewer are numbers above -infinity.
+void FindLargest(std::span<const float> logits, int count, std::vector<int32_t>& ids);
+
+// What speculation keeps of one request.
+struct RequestSpeculation {
+  std::vector<std::unique_ptr<SequenceDrafter>> drafters;  // by drafter; may be null
+  std::vector<DraftTree> proposals;                        // of this step, as they were made
+  DraftTree tree;                                          // verified in this step
+  std::vector<kernels::AncestorMask> masks;                // of its rows
+  SequenceAcceptance acceptance;
+  DraftPace pace;
+  SpeculationUsage usage;
+};
+
+// What limits the draft of one sequence.
+struct DraftLimits {
+  int max_depth = 0;  // with which every node is of use
+  int context = 0;    // positions that a row attends to
+  int free_slots = 0;
+  int most_slots = 0;
+};
+
+// Not thread-safe.
+class Speculator {
+ public:
+  // `drafters` must outlive the speculator; at most kMaxDrafters.
+  // `shared`: all requests share what drafters learn.
+  Speculator(std::vector<Drafter*> drafters, bool shared, const DraftPlanner::Options& options,
+             int vocab_size);
+
+  bool enabled() const { return !drafters_.empty(); }
+  // Candidates of each row that drafters learn from; 0: they do not.
+  int candidates() const { return candidates_; }
+
+  // A sequence begins; `tokens` is all that there is of it.
+  std::unique_ptr<RequestSpeculation> Begin(const ServiceTerms& terms,
+                                            std::span<const int32_t> tokens);
+
+  // A step, of which `decoding` is what decodes: then each sequence that may draft, then what of
+  // it all is verified, which is in the trees of the requests. They have to stay until PlanStep.
+  void BeginStep(const StepLoad& step, const StepLoad& decoding);
+  void Propose(const Answer& answer, const DraftLimits& limits, RequestSpeculation& request);
+  // Whether any tree is left.
+  bool PlanStep(const DraftRoom& room);
+
+  // After the pass, for each sequence that it chose tokens for. Rows: see SequenceDrafter::Observe.
+  void Observe(RequestSpeculation& request, std::span<const ComputedRow> rows);
+  // What was chosen, and the nodes of its tree among that.
+  void Chosen(RequestSpeculation& request, std::span<const int32_t> chosen,
+              std::span<const int> accepted, bool drafts_in_step, absl::Duration step_time);
+  void EndStep(absl::Duration step_time);
+
+  // Of all requests.
+  const SpeculationUsage& usage() const { return usage_; }
+  // Proposals that were malformed, and dropped.
+  uint64_t malformed() const { return malformed_; }
+
+ private:
+  const std::vector<Drafter*> drafters_;
+  const bool shared_;
+  const int max_nodes_;
+  const int vocab_size_;
+  int candidates_ = 0;
+  DraftPlanner planner_;
+  AcceptanceStats acceptance_;
+  SpeculationUsage usage_;
+  uint64_t malformed_ = 0;
+
+  // The step.
+  StepLoad step_;
+  StepLoad decoding_;
+  bool prompts_ = false;  // it computes some, too
+  bool drafts_ = false;
+  absl::Duration draft_time_;
+  std::vector<RequestSpeculation*> requests_;
+  std::vector<PlannedSequence> planned_;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_SPECULATOR_H_

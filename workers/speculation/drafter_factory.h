@@ -1,0 +1,48 @@
+// The drafters that a model speculates with, by name.
+#ifndef OCTOGATE_WORKERS_SPECULATION_DRAFTER_FACTORY_H_
+#define OCTOGATE_WORKERS_SPECULATION_DRAFTER_FACTORY_H_
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "workers/speculation/draft_tree.h"
+#include "workers/speculation/drafter.h"
+
+namespace octogate::workers {
+
+// What people ask for; octogate.v1.Speculation says the same in a graph.
+struct SpeculationOptions {
+  // By name, each at most once. None: "recycling" and "suffix", with "retrieval" where there are
+  // datastores and "model" where there is a draft model.
+  std::vector<std::string> drafters;
+  int max_draft_nodes = 64;  // of one sequence in one pass; 1 to kMaxDraftNodes
+  bool share_between_tenants = false;
+  std::vector<std::filesystem::path> datastores;  // of "retrieval"
+  std::filesystem::path draft_model;              // of "model"
+  std::filesystem::path state;                    // a folder for what drafters learn; empty: none
+};
+
+// The model that they draft for.
+struct DraftedModel {
+  int vocab_size = 0;
+  std::string fingerprint;  // of weights and tokenizer; may be empty where there is no state
+};
+
+// INVALID_ARGUMENT where the options are out of range or contradict each other.
+absl::Status ValidateSpeculation(const SpeculationOptions& options);
+
+// Names that MakeDrafters knows, in order.
+std::vector<std::string_view> DrafterNames();
+
+// INVALID_ARGUMENT for options that are not valid or a name that is not known.
+absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
+    const SpeculationOptions& options, const DraftedModel& model);
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_SPECULATION_DRAFTER_FACTORY_H_

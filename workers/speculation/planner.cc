@@ -1,0 +1,179 @@
+#include "workers/speculation/planner.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <queue>
+#include <utility>
+#include <vector>
+
+namespace octogate::workers {
+namespace {
+
+// Tokens per second that drafts have to promise more than plain decoding gives: estimates are
+// noisy. What did not spend before has to promise more than what did, lest it goes to and fro.
+constexpr double kMargin = 1.01;
+constexpr double kEntryDiscount = 0.9;
+// How much a new measurement counts.
+constexpr double kRatioWeight = 1.0 / 16;
+// How fast what was measured with drafts is forgotten while there are none.
+constexpr double kForgetWeight = 1.0 / 128;
+constexpr double kMostDraftFactor = 4;
+
+struct Item {
+  double score = 0;  // gain for the cost
+  double gain = 0;   // probability of the path
+  size_t sequence = 0;
+  int node = 0;
+};
+
+// Larger scores first; of equals the first.
+struct ComesAfter {
+  bool operator()(const Item& a, const Item& b) const {
+    if (a.score != b.score) return a.score < b.score;
+    return std::pair(a.sequence, a.node) > std::pair(b.sequence, b.node);
+  }
+};
+
+// Children of each node, [0] those of the root.
+std::vector<std::vector<int>> ChildrenOf(const DraftTree& tree) {
+  std::vector<std::vector<int>> children(tree.nodes.size() + 1);
+  for (int i = 0; i < tree.size(); ++i) {
+    children[static_cast<size_t>(tree.nodes[static_cast<size_t>(i)].parent + 1)].push_back(i);
+  }
+  return children;
+}
+
+// The part of a tree that is `kept`, which has the parents of all its nodes, breadth first.
+void KeepNodes(const std::vector<bool>& kept, const std::vector<std::vector<int>>& children,
+               DraftTree& tree) {
+  std::vector<DraftNode> nodes;
+  std::vector<int> places;  // in `tree`, of `nodes`
+  for (int parent = -1; parent < static_cast<int>(nodes.size()); ++parent) {
+    const int place = parent < 0 ? -1 : places[static_cast<size_t>(parent)];
+    for (const int child : children[static_cast<size_t>(place + 1)]) {
+      if (!kept[static_cast<size_t>(child)]) continue;
+      nodes.push_back(tree.nodes[static_cast<size_t>(child)]);
+      nodes.back().parent = parent;
+      places.push_back(child);
+    }
+  }
+  tree.nodes = std::move(nodes);
+}
+
+}  // namespace
+
+bool DraftPace::Due(int count) {
+  if (left == 0 || 2 * count <= sequences) return true;
+  --left;
+  return false;
+}
+
+void DraftPace::Drafted(bool taken, bool cheap, int count) {
+  spends = taken;
+  wait = taken || cheap ? 0 : std::min(2 * wait + 1, kLongestWait);
+  left = wait;
+  sequences = count;
+}
+
+double DraftPlanner::Seconds(const StepLoad& step) const {
+  if (options_.seconds) return options_.seconds(step);
+  return 0.9 + 0.1 * step.rows;
+}
+
+double DraftPlanner::DraftFactor() const {
+  if (plain_ratio_ <= 0 || draft_ratio_ <= 0) return 1;
+  return std::clamp(draft_ratio_ / plain_ratio_, 1.0, kMostDraftFactor);
+}
+
+void DraftPlanner::Measured(const StepLoad& step, bool drafts, double seconds) {
+  const double expected = Seconds(step);
+  if (!(expected > 0)) return;
+  const double ratio = seconds / expected;
+  double& average = drafts ? draft_ratio_ : plain_ratio_;
+  average = average > 0 ? average + kRatioWeight * (ratio - average) : ratio;
+  if (!drafts && draft_ratio_ > 0) draft_ratio_ += kForgetWeight * (plain_ratio_ - draft_ratio_);
+}
+
+void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const DraftRoom& room,
+                        std::span<PlannedSequence> sequences) const {
+  struct Choice {
+    std::vector<std::vector<int>> children;
+    std::vector<bool> kept;
+    double row_cost = 0;
+    int nodes = 0;
+    int free_slots = 0;
+  };
+  std::vector<Choice> choices(sequences.size());
+  int proposed = 0;
+  for (const PlannedSequence& sequence : sequences) proposed += sequence.tree->size();
+  const int most = std::min({room.rows, options_.most_rows - step.rows, proposed});
+  const double base = Seconds(step);
+  std::priority_queue<Item, std::vector<Item>, ComesAfter> queue;
+  const auto enqueue = [&](size_t s, int parent, double gain) {
+    const Choice& choice = choices[s];
+    for (const int child : choice.children[static_cast<size_t>(parent + 1)]) {
+      const double probability = sequences[s].tree->nodes[static_cast<size_t>(child)].probability;
+      queue.push({gain * probability / choice.row_cost, gain * probability, s, child});
+    }
+  };
+  if (most > 0) {
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      Choice& choice = choices[s];
+      choice.children = ChildrenOf(*sequences[s].tree);
+      choice.kept.assign(sequences[s].tree->nodes.size(), false);
+      choice.free_slots = sequences[s].free_slots;
+      const double all =
+          Seconds({.rows = step.rows + most,
+                   .logit_rows = step.logit_rows + most,
+                   .attended = step.attended + int64_t{most} * sequences[s].context});
+      choice.row_cost = std::max((all - base) / most, 1e-12);
+      enqueue(s, -1, sequences[s].spends ? 1.0 : kEntryDiscount);
+    }
+  }
+
+  std::vector<Item> taken;
+  StepLoad load = step;
+  int pages = room.pages;
+  double gain = decoding.logit_rows;
+  const double plain = Seconds(decoding);
+  const double factor = DraftFactor();
+  size_t best = 0;
+  double best_rate = kMargin * gain / plain;
+  while (!queue.empty() && static_cast<int>(taken.size()) < most) {
+    const Item item = queue.top();
+    queue.pop();
+    Choice& choice = choices[item.sequence];
+    const PlannedSequence& sequence = sequences[item.sequence];
+    if (choice.nodes >= std::min(options_.max_nodes, sequence.most_slots)) continue;
+    if (choice.nodes >= choice.free_slots) {
+      if (pages == 0) continue;
+      --pages;
+      choice.free_slots += room.page_size;
+    }
+    ++choice.nodes;
+    taken.push_back(item);
+    enqueue(item.sequence, item.node, item.gain);
+    ++load.rows;
+    ++load.logit_rows;
+    load.attended += sequence.context;
+    gain += item.gain;
+    const double rate = gain / (plain + factor * Seconds(load) - base);
+    if (options_.ignore_cost || rate > best_rate) {
+      best_rate = rate;
+      best = taken.size();
+    }
+  }
+  taken.resize(best);
+  for (const Item& item : taken) {
+    choices[item.sequence].kept[static_cast<size_t>(item.node)] = true;
+  }
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    if (best == 0) {
+      sequences[s].tree->nodes.clear();
+    } else {
+      KeepNodes(choices[s].kept, choices[s].children, *sequences[s].tree);
+    }
+  }
+}
+
+}  // namespace octogate::workers

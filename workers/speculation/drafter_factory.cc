@@ -5,6 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "workers/speculation/lookahead.h"
+#include "workers/speculation/recycling.h"
+#include "workers/speculation/suffix.h"
 
 namespace octogate::workers {
 namespace {
@@ -12,9 +15,30 @@ namespace {
 using Maker = absl::StatusOr<std::unique_ptr<Drafter>> (*)(const SpeculationOptions& options,
                                                            const DraftedModel& model);
 
+absl::StatusOr<std::unique_ptr<Drafter>> MakeLookahead(const SpeculationOptions& /*options*/,
+                                                       const DraftedModel& /*model*/) {
+  return std::make_unique<LookaheadDrafter>(LookaheadOptions{});
+}
+
+absl::StatusOr<std::unique_ptr<Drafter>> MakeRecycling(const SpeculationOptions& /*options*/,
+                                                       const DraftedModel& model) {
+  RecyclingOptions recycling;
+  recycling.table.vocab_size = model.vocab_size;
+  return std::make_unique<RecyclingDrafter>(recycling);
+}
+
+absl::StatusOr<std::unique_ptr<Drafter>> MakeSuffix(const SpeculationOptions& /*options*/,
+                                                    const DraftedModel& /*model*/) {
+  return std::make_unique<SuffixDrafter>(SuffixOptions{});
+}
+
 // A drafter is known where it has a line here.
 const std::map<std::string_view, Maker>& Makers() {
-  static const auto* const makers = new std::map<std::string_view, Maker>();
+  static const auto* const makers = new std::map<std::string_view, Maker>{
+      {"lookahead", &MakeLookahead},
+      {"recycling", &MakeRecycling},
+      {"suffix", &MakeSuffix},
+  };
   return *makers;
 }
 

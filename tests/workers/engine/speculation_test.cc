@@ -17,6 +17,7 @@
 #include "tests/workers/engine/test_models.h"
 #include "workers/engine/engine.h"
 #include "workers/engine/speculator.h"
+#include "workers/speculation/drafter_factory.h"
 
 namespace octogate::workers {
 namespace {
@@ -257,6 +258,33 @@ TEST_P(SpeculationTest, AnyDraftsOfAnyBatchGiveTheAnswersOfPlainDecoding) {
       EXPECT_GT(engine->stats().speculation->tokens.accepted, 0);
     }
   }
+}
+
+// Those that people use, together, on answers that they learn from and answers that they know.
+TEST_P(SpeculationTest, TheDraftersThatThereAreChangeNothing) {
+  EngineOptions options{.max_sequences = 1, .max_context = 120};
+  const auto plain = MakeEngine(FixturePath(GetParam()), options);
+  ASSERT_NE(plain, nullptr);
+  std::vector<GenerateRequest> requests;
+  for (int i = 0; i < 8; ++i) requests.push_back(RandomRequest(plain->config(), 120));
+  const auto expected = RunAll(*plain, requests, false);
+  SpeculationOptions speculation;
+  for (const std::string_view name : DrafterNames()) {
+    if (name != "retrieval" && name != "model") speculation.drafters.emplace_back(name);
+  }
+  auto drafters =
+      MakeDrafters(speculation, {.vocab_size = plain->config().vocab_size, .fingerprint = ""});
+  ASSERT_TRUE(drafters.ok()) << drafters.status();
+  options.max_sequences = 4;
+  options.kv_tokens = 300;
+  options.max_draft_nodes = 1 + Below(64);
+  options.verify_all_drafts = Chance(50);
+  const auto engine = MakeSpeculator(GetParam(), options, *std::move(drafters), 2);
+  ASSERT_NE(engine, nullptr);
+  ExpectSameAnswers(RunAll(*engine, requests, true), expected);
+  ExpectSameAnswers(RunAll(*engine, requests, true), expected);
+  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  EXPECT_EQ(engine->stats().malformed_drafts, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, SpeculationTest, ::testing::ValuesIn(Fixtures()),

@@ -11,6 +11,7 @@
 #include "common/status.h"
 #include "workers/engine/format_names.h"
 #include "workers/server/load_served_model.h"
+#include "workers/speculation/drafter_factory.h"
 
 namespace octogate::gateway {
 namespace {
@@ -82,7 +83,7 @@ absl::Status TakeOptions(const v1::Model& model, const std::filesystem::path& mo
     load->activations = *activations;
   }
   if (model.has_speculation()) {
-    load->speculation = TakeSpeculation(model.speculation(), model_root);
+    load->speculation = workers::SetUpSpeculation(TakeSpeculation(model.speculation(), model_root));
   }
   if (model.threads() > 0) load->threads = model.threads();
   if (model.max_sequences() > 0) engine.max_sequences = model.max_sequences();

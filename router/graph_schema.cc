@@ -67,6 +67,11 @@ constexpr std::array kRules = {
     FieldRule{.field = "Model.threads", .min = 1, .max = 1024},
     FieldRule{.field = "Model.max_sequences", .min = 1, .max = 4096},
     FieldRule{.field = "Model.max_context", .min = 16, .max = 1 << 24},
+    FieldRule{.field = "Speculation.drafters", .form = TextForm::kDrafter, .max_items = 8},
+    FieldRule{.field = "Speculation.max_drafted_tokens", .min = 1, .max = 127},
+    FieldRule{.field = "Speculation.datastores", .min_bytes = 1, .max_items = 16},
+    FieldRule{.field = "Speculation.draft_model", .min_bytes = 1},
+    FieldRule{.field = "Speculation.state", .min_bytes = 1},
     FieldRule{.field = "Node.name", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "Node.examples", .min_bytes = 1, .max_bytes = 16384, .max_items = 100'000},
     FieldRule{
@@ -181,6 +186,7 @@ constexpr std::string_view kWeightFormats[] = {"stored",     "bf16",       "int8
                                                "int8-group", "int4-group", "fp8"};
 constexpr std::string_view kKvDtypes[] = {"f32", "f16", "bf16", "fp8", "int8"};
 constexpr std::string_view kActivations[] = {"f32", "bf16"};
+constexpr std::string_view kDrafters[] = {"recycling", "suffix", "lookahead", "retrieval", "model"};
 
 std::string CheckChoice(std::string_view value, TextForm form, std::string_view what) {
   const auto choices = ChoicesOf(form);
@@ -239,6 +245,7 @@ std::span<const std::string_view> ChoicesOf(TextForm form) {
   if (form == TextForm::kWeightFormat) return kWeightFormats;
   if (form == TextForm::kKvDtype) return kKvDtypes;
   if (form == TextForm::kActivations) return kActivations;
+  if (form == TextForm::kDrafter) return kDrafters;
   return {};
 }
 
@@ -274,6 +281,8 @@ std::string CheckText(const FieldRule& rule, std::string_view value) {
       return CheckChoice(value, rule.form, "types of keys and values");
     case TextForm::kActivations:
       return CheckChoice(value, rule.form, "types of activations");
+    case TextForm::kDrafter:
+      return CheckChoice(value, rule.form, "drafters");
     case TextForm::kAny:
       break;
   }

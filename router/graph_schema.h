@@ -26,6 +26,7 @@ enum class TextForm {
   kWeightFormat,
   kKvDtype,
   kActivations,
+  kDrafter,
 };
 
 struct FieldRule {

@@ -121,6 +121,7 @@ class Validator {
     refuse(!model.weight_format().empty(), "weight_format", "weightFormat", "--weight-format");
     refuse(!model.kv_dtype().empty(), "kv_dtype", "kvDtype", "--kv-dtype");
     refuse(!model.activations().empty(), "activations", "activations", "--activations");
+    refuse(model.has_speculation(), "speculation", "speculation", "--speculate");
     refuse(model.threads() != 0, "threads", "threads", "--threads");
     refuse(model.max_sequences() != 0, "max_sequences", "maxSequences", "--max-sequences");
     refuse(model.max_context() != 0, "max_context", "maxContext", "--max-context");

@@ -46,16 +46,14 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
   EngineOptions engine_options = options.engine;
   std::vector<std::unique_ptr<Drafter>> drafters;
   if (options.speculation) {
-    DraftedModel drafted{.vocab_size = model->config().vocab_size, .fingerprint = ""};
-    if (!options.speculation->state.empty()) {
-      drafted.fingerprint = model->checkpoint->ComputeFingerprint().ToHex();
-    }
     absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> made =
-        MakeDrafters(*options.speculation, drafted);
+        options.speculation->make_drafters({.checkpoint = model->checkpoint.get(),
+                                            .tokenizer = model->tokenizer.get(),
+                                            .backend = chosen->backend.get()});
     if (!made.ok()) return made.status();
     drafters = *std::move(made);
     engine_options.max_draft_nodes = options.speculation->max_draft_nodes;
-    engine_options.share_drafts = options.speculation->share_between_tenants;
+    engine_options.share_drafts = options.speculation->share_drafts;
   }
   absl::StatusOr<std::unique_ptr<Engine>> engine =
       Engine::Create(model->checkpoint, model->tokenizer, std::move(chosen->backend),

@@ -3,6 +3,7 @@
 #define OCTOGATE_WORKERS_ENGINE_MODEL_RUNNER_H_
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,9 +19,23 @@
 #include "workers/model/chat_template.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
-#include "workers/speculation/drafter_factory.h"
+#include "workers/speculation/drafter.h"
 
 namespace octogate::workers {
+
+// What drafters are made for. All of it outlives them.
+struct DraftedModel {
+  const Checkpoint* checkpoint = nullptr;
+  const Tokenizer* tokenizer = nullptr;
+  kernels::Backend* backend = nullptr;  // the engine's, driven by its thread
+};
+
+struct SpeculationSetup {
+  int max_draft_nodes = 0;    // EngineOptions::max_draft_nodes
+  bool share_drafts = false;  // EngineOptions::share_drafts
+  std::function<absl::StatusOr<std::vector<std::unique_ptr<Drafter>>>(const DraftedModel& model)>
+      make_drafters;
+};
 
 struct LoadOptions {
   EngineOptions engine;
@@ -28,9 +43,8 @@ struct LoadOptions {
   int threads = 0;  // of the CPU backend; 0: one per core
   kernels::Activations activations = kernels::Activations::kF32;  // of the CPU backend
   bool pin_threads = false;                                       // DeviceOptions::pin_threads
-  // Drafters to speculate with; without, every token is a pass of the model. Sets the engine's
-  // options max_draft_nodes and share_drafts.
-  std::optional<SpeculationOptions> speculation;
+  // Without, every token is a pass of the model.
+  std::optional<SpeculationSetup> speculation;
 };
 
 // Thread safety: const once loaded, and the engine is thread-safe.
@@ -57,7 +71,7 @@ struct LoadedModel {
 };
 
 // Opens, checks and loads. Errors name the folder; see Checkpoint::Open, Tokenizer::Load,
-// ChatTemplate::Load, MakeDrafters and Engine::Create.
+// ChatTemplate::Load, make_drafters and Engine::Create.
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& directory,
                                                        const LoadOptions& options);
 

@@ -19,6 +19,7 @@
 #include "workers/server/load_served_model.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_server.h"
+#include "workers/speculation/drafter_factory.h"
 
 namespace octogate::workers {
 namespace {
@@ -163,7 +164,7 @@ int Serve(Flags flags) {
   flags.load.engine.max_rows_per_step =
       std::max(flags.load.engine.max_rows_per_step, flags.load.engine.max_sequences);
 
-  if (flags.speculate) flags.load.speculation = flags.speculation;
+  if (flags.speculate) flags.load.speculation = SetUpSpeculation(flags.speculation);
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
 
   spdlog::info("loading {}", folder.string());

@@ -1,46 +1,87 @@
 #include "workers/speculation/drafter_factory.h"
 
-#include <map>
+#include <algorithm>
+#include <memory>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/status.h"
+#include "retrieval/drafts/draft_store.h"
+#include "workers/model/checkpoint.h"
+#include "workers/model/tokenizer_fingerprint.h"
 #include "workers/speculation/lookahead.h"
+#include "workers/speculation/model_drafter.h"
 #include "workers/speculation/recycling.h"
+#include "workers/speculation/recycling_state.h"
+#include "workers/speculation/retrieval_drafter.h"
 #include "workers/speculation/suffix.h"
 
 namespace octogate::workers {
 namespace {
 
-using Maker = absl::StatusOr<std::unique_ptr<Drafter>> (*)(const SpeculationOptions& options,
-                                                           const DraftedModel& model);
+using DrafterOr = absl::StatusOr<std::unique_ptr<Drafter>>;
 
-absl::StatusOr<std::unique_ptr<Drafter>> MakeLookahead(const SpeculationOptions& /*options*/,
-                                                       const DraftedModel& /*model*/) {
+DrafterOr MakeLookahead(const SpeculationOptions&, const DraftedModel&) {
   return std::make_unique<LookaheadDrafter>(LookaheadOptions{});
 }
 
-absl::StatusOr<std::unique_ptr<Drafter>> MakeRecycling(const SpeculationOptions& /*options*/,
-                                                       const DraftedModel& model) {
-  RecyclingOptions recycling;
-  recycling.table.vocab_size = model.vocab_size;
-  return std::make_unique<RecyclingDrafter>(recycling);
+DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model) {
+  if (options.draft_model.empty()) {
+    return absl::InvalidArgumentError(
+        "the drafter \"model\" needs a draft model: the folder of a small checkpoint with the same "
+        "tokenizer");
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(options.draft_model));
+  OCTOGATE_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
+                            Tokenizer::Load(options.draft_model.string()));
+  absl::StatusOr<std::unique_ptr<ModelDrafter>> drafter =
+      ModelDrafter::Create(std::make_shared<const Checkpoint>(std::move(checkpoint)), model.backend,
+                           {.draft_tokenizer = TokenizerFingerprint(*tokenizer),
+                            .target_tokenizer = TokenizerFingerprint(*model.tokenizer),
+                            .vocab_size = model.checkpoint->config().vocab_size});
+  if (!drafter.ok()) return Annotate(drafter.status(), options.draft_model.string());
+  return *std::move(drafter);
 }
 
-absl::StatusOr<std::unique_ptr<Drafter>> MakeSuffix(const SpeculationOptions& /*options*/,
-                                                    const DraftedModel& /*model*/) {
+DrafterOr MakeRecycling(const SpeculationOptions& options, const DraftedModel& model) {
+  auto drafter = std::make_unique<RecyclingDrafter>(
+      RecyclingOptions{.table = {.vocab_size = model.checkpoint->config().vocab_size}});
+  if (options.state.empty()) return drafter;
+  return KeepRecyclingTables(std::move(drafter), options.state,
+                             model.checkpoint->ComputeFingerprint().ToHex());
+}
+
+DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& model) {
+  if (options.datastores.empty()) {
+    return absl::InvalidArgumentError(
+        "the drafter \"retrieval\" needs a datastore, which octoctl drafts build makes");
+  }
+  std::vector<RetrievalCorpus> corpora;
+  for (const std::filesystem::path& path : options.datastores) {
+    OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const retrieval::DraftStore> store,
+                              retrieval::DraftStore::Open(path.string()));
+    corpora.push_back({.store = std::move(store), .scope = ""});
+  }
+  return RetrievalDrafter::Create(std::move(corpora),
+                                  {.tokenizer = TokenizerFingerprint(*model.tokenizer),
+                                   .vocab_size = model.checkpoint->config().vocab_size});
+}
+
+DrafterOr MakeSuffix(const SpeculationOptions&, const DraftedModel&) {
   return std::make_unique<SuffixDrafter>(SuffixOptions{});
 }
 
-// A drafter is known where it has a line here.
-const std::map<std::string_view, Maker>& Makers() {
-  static const auto* const makers = new std::map<std::string_view, Maker>{
-      {"lookahead", &MakeLookahead},
-      {"recycling", &MakeRecycling},
-      {"suffix", &MakeSuffix},
-  };
-  return *makers;
-}
+struct Maker {
+  std::string_view name;
+  DrafterOr (*make)(const SpeculationOptions&, const DraftedModel&);
+};
+constexpr Maker kMakers[] = {{"lookahead", MakeLookahead},
+                             {"model", MakeModel},
+                             {"recycling", MakeRecycling},
+                             {"retrieval", MakeRetrieval},
+                             {"suffix", MakeSuffix}};
 
 std::vector<std::string> NamesOf(const SpeculationOptions& options) {
   if (!options.drafters.empty()) return options.drafters;
@@ -73,7 +114,7 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
 
 std::vector<std::string_view> DrafterNames() {
   std::vector<std::string_view> names;
-  for (const auto& [name, maker] : Makers()) names.push_back(name);
+  for (const Maker& maker : kMakers) names.push_back(maker.name);
   return names;
 }
 
@@ -82,18 +123,28 @@ absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
   if (absl::Status status = ValidateSpeculation(options); !status.ok()) return status;
   std::vector<std::unique_ptr<Drafter>> drafters;
   for (const std::string& name : NamesOf(options)) {
-    const auto maker = Makers().find(name);
-    if (maker == Makers().end()) {
+    const auto* const maker = std::find_if(std::begin(kMakers), std::end(kMakers),
+                                           [&](const Maker& known) { return known.name == name; });
+    if (maker == std::end(kMakers)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "there is no drafter \"", name, "\"; there are: ",
           absl::StrJoin(DrafterNames(), ", ",
                         [](std::string* out, std::string_view s) { out->append(s); })));
     }
-    absl::StatusOr<std::unique_ptr<Drafter>> drafter = maker->second(options, model);
-    if (!drafter.ok()) return drafter.status();
-    drafters.push_back(*std::move(drafter));
+    OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<Drafter> drafter, maker->make(options, model));
+    drafters.push_back(std::move(drafter));
   }
   return drafters;
+}
+
+SpeculationSetup SetUpSpeculation(SpeculationOptions options) {
+  SpeculationSetup setup{.max_draft_nodes = options.max_draft_nodes,
+                         .share_drafts = options.share_between_tenants,
+                         .make_drafters = nullptr};
+  setup.make_drafters = [options = std::move(options)](const DraftedModel& model) {
+    return MakeDrafters(options, model);
+  };
+  return setup;
 }
 
 }  // namespace octogate::workers

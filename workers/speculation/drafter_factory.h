@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "workers/speculation/draft_tree.h"
+#include "workers/engine/model_runner.h"
 #include "workers/speculation/drafter.h"
 
 namespace octogate::workers {
@@ -24,13 +24,7 @@ struct SpeculationOptions {
   bool share_between_tenants = false;
   std::vector<std::filesystem::path> datastores;  // of "retrieval"
   std::filesystem::path draft_model;              // of "model"
-  std::filesystem::path state;                    // a folder for what drafters learn; empty: none
-};
-
-// The model that they draft for.
-struct DraftedModel {
-  int vocab_size = 0;
-  std::string fingerprint;  // of weights and tokenizer; may be empty where there is no state
+  std::filesystem::path state;  // a folder for what "recycling" learns; empty: it is forgotten
 };
 
 // INVALID_ARGUMENT where the options are out of range or contradict each other.
@@ -39,9 +33,14 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options);
 // Names that MakeDrafters knows, in order.
 std::vector<std::string_view> DrafterNames();
 
-// INVALID_ARGUMENT for options that are not valid or a name that is not known.
+// The drafters in the order of their names. INVALID_ARGUMENT for options that are not valid or a
+// name that is not known; errors of DraftStore::Open, RetrievalDrafter::Create, Checkpoint::Open,
+// Tokenizer::Load and ModelDrafter::Create.
 absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
     const SpeculationOptions& options, const DraftedModel& model);
+
+// The same as LoadModel takes it.
+SpeculationSetup SetUpSpeculation(SpeculationOptions options);
 
 }  // namespace octogate::workers
 

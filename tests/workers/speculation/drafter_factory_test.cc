@@ -1,12 +1,40 @@
+// From what people ask for to drafters of a model.
 #include "workers/speculation/drafter_factory.h"
 
+#include <stdlib.h>
+
+#include <filesystem>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "workers/engine/generate.h"
 
 namespace octogate::workers {
 namespace {
+
+std::filesystem::path Fixture(const std::string& name) {
+  return std::filesystem::path(OCTOGATE_FIXTURES) / name;
+}
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> Load(const SpeculationOptions& options) {
+  LoadOptions load;
+  load.engine.kv_tokens = 1024;
+  load.speculation = SetUpSpeculation(options);
+  return LoadModel(Fixture("llama3"), load);
+}
+
+std::vector<int32_t> Answer(LoadedModel& model) {
+  GenerateRequest request;
+  request.prompt = {1, 2, 3, 4};
+  request.max_tokens = 30;
+  request.ignore_eos = true;
+  request.deadline = absl::Now() + absl::Minutes(5);
+  const auto text = Generate(*model.engine, std::move(request));
+  EXPECT_TRUE(text.ok()) << text.status();
+  return text.ok() ? text->ids : std::vector<int32_t>();
+}
 
 TEST(DrafterFactoryTest, OptionsAreCheckedAndUnknownNamesAreRefused) {
   EXPECT_TRUE(ValidateSpeculation({}).ok());
@@ -17,25 +45,42 @@ TEST(DrafterFactoryTest, OptionsAreCheckedAndUnknownNamesAreRefused) {
   SpeculationOptions many;
   for (int i = 0; i <= kMaxDrafters; ++i) many.drafters.push_back(std::to_string(i));
   EXPECT_TRUE(absl::IsInvalidArgument(ValidateSpeculation(many)));
-  const auto unknown =
-      MakeDrafters({.drafters = {"oracle"}}, {.vocab_size = 10, .fingerprint = ""});
-  EXPECT_TRUE(absl::IsInvalidArgument(unknown.status()));
-  EXPECT_NE(unknown.status().message().find("oracle"), std::string::npos);
+  const absl::Status unknown = Load({.drafters = {"oracle"}}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(unknown)) << unknown;
+  EXPECT_NE(unknown.message().find("oracle"), std::string::npos);
+  EXPECT_NE(unknown.message().find("lookahead, model, recycling"), std::string::npos) << unknown;
 }
 
-TEST(DrafterFactoryTest, EveryNameThatIsKnownMakesTheDrafterOfThatName) {
-  for (const std::string_view name : DrafterNames()) {
-    SpeculationOptions options;
-    options.drafters = {std::string(name)};
-    const auto drafters = MakeDrafters(options, {.vocab_size = 100, .fingerprint = "f"});
-    if (!drafters.ok()) {
-      // One that needs a file says so.
-      EXPECT_TRUE(absl::IsInvalidArgument(drafters.status())) << drafters.status();
-      continue;
-    }
-    ASSERT_EQ(drafters->size(), 1u);
-    EXPECT_EQ((*drafters)[0]->name(), name);
-  }
+TEST(DrafterFactoryTest, WhatNeedsFilesSaysSo) {
+  const absl::Status store = Load({.drafters = {"retrieval"}}).status();
+  EXPECT_NE(store.message().find("octoctl drafts build"), std::string::npos) << store;
+  EXPECT_TRUE(absl::IsNotFound(Load({.datastores = {"/none"}}).status()));
+  const absl::Status draft = Load({.drafters = {"model"}}).status();
+  EXPECT_NE(draft.message().find("draft model"), std::string::npos) << draft;
+  EXPECT_FALSE(Load({.draft_model = "/none"}).ok());
+}
+
+TEST(DrafterFactoryTest, AnswersAreThoseWithoutDrafters) {
+  auto plain = LoadModel(Fixture("llama3"), {.engine = {.kv_tokens = 1024}});
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  const std::vector<int32_t> expected = Answer(**plain);
+  SpeculationOptions options{.drafters = {"lookahead", "model", "recycling", "suffix"}};
+  options.draft_model = Fixture("llama3");  // its own draft model: always right
+  auto model = Load(options);
+  ASSERT_TRUE(model.ok()) << model.status();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Answer(**model), expected);
+  const auto usage = (*model)->engine->stats().speculation;
+  ASSERT_TRUE(usage.has_value());
+  ASSERT_EQ(usage->drafters.size(), 4U);
+  EXPECT_EQ(usage->drafters[1].drafter, "model");
+}
+
+TEST(DrafterFactoryTest, AnotherTokenizersDraftModelIsRefused) {
+  SpeculationOptions options;
+  options.draft_model = Fixture("qwen2");
+  const absl::Status status = Load(options).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_NE(status.message().find("qwen2"), std::string::npos) << status;
 }
 
 }  // namespace

@@ -8,11 +8,11 @@
 
 namespace octogate::bench {
 
-EvaluatedSuite EvaluatedSuite::FirstQuestions(size_t count) const {
+EvaluatedSuite EvaluatedSuite::Sample(size_t count) const {
   EvaluatedSuite some{.name = name, .databases = databases};
-  std::map<std::string, size_t> taken;
-  for (size_t i = 0; i < questions.size(); ++i) {
-    if (taken[questions[i].database]++ >= count) continue;
+  count = std::min(count, questions.size());
+  for (size_t n = 0; n < count; ++n) {
+    const size_t i = n * questions.size() / count;
     some.questions.push_back(questions[i]);
     some.gold_rows.push_back(gold_rows[i]);
   }

@@ -31,8 +31,8 @@ struct EvaluatedSuite {
   std::vector<SqlRows> gold_rows;  // of each question
   std::map<std::string, EvaluatedDatabase> databases;
 
-  // The first `count` questions of each database.
-  EvaluatedSuite FirstQuestions(size_t count) const;
+  // `count` questions, or all where there are fewer, spread evenly over the suite.
+  EvaluatedSuite Sample(size_t count) const;
 };
 
 // Runs the gold statements on the databases below `root`. INVALID_ARGUMENT, with the statement, for

@@ -35,6 +35,7 @@ absl::Status MeasurePrompts(const std::filesystem::path& text2sql, Report* repor
   const Setting settings[] = {
       {"as shipped", schema::LinkMode::kAuto, schema::Recall::kConservative, 0},
       {"focused", schema::LinkMode::kFocused, schema::Recall::kConservative, 0},
+      {"focused, 17 columns", schema::LinkMode::kFocused, schema::Recall::kConservative, 17},
       {"focused, minimal", schema::LinkMode::kFocused, schema::Recall::kMinimal, 0},
   };
   for (const Setting& setting : settings) {

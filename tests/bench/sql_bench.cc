@@ -34,6 +34,8 @@
 //   sql_bench --model=DIR --questions=20 --rate=0.5 --seed=1
 //
 // Reads text2sql in the folder OCTOGATE_TEST_DATA; without it nothing is measured.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -422,6 +424,8 @@ Settings ReadSettings(int argc, char** argv) {
 }
 
 int Main(int argc, char** argv) {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("sql_bench"));  // stdout is the report's
+  spdlog::set_level(spdlog::level::warn);
   Report report("sql", argc, argv);
   const Settings settings = ReadSettings(argc, argv);
   const char* data = std::getenv("OCTOGATE_TEST_DATA");

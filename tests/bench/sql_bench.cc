@@ -196,6 +196,13 @@ class SqlBench {
         Add(suite, absl::StrFormat("mixed at %.2f, %s", settings_.rate, variant.name), outcomes);
         if (variant.name == "all three") AddTimes(suite, outcomes);
       }
+      const SqlOutcomes second = Run(suite, {.linking = SqlLinking::kFocused}, [&](size_t i) {
+        SqlPlayer::Script script = scripts[i];
+        for (auto& texts : script) texts.push_back(suite.questions[i].gold);
+        return script;
+      });
+      Add(suite, absl::StrFormat("mixed at %.2f, all three, second choice", settings_.rate),
+          second);
     }
   }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -263,6 +264,24 @@ absl::Status CheckNames(const std::vector<std::string>& names, std::string_view 
   return absl::OkStatus();
 }
 
+// The first letters of a name's words, in lower case: "pt" of PlaylistTrack, "oi" of order_items.
+// Empty for what is no short alias: of one word (the letter may be used anyway), of more than four.
+std::string Initials(std::string_view name) {
+  constexpr size_t kMaxInitials = 4;
+  std::string initials;
+  char before = '_';
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool starts =
+        !absl::ascii_isalnum(static_cast<unsigned char>(before)) ||
+        (absl::ascii_isupper(byte) && absl::ascii_islower(static_cast<unsigned char>(before)));
+    if (starts && absl::ascii_isalpha(byte)) initials.push_back(absl::ascii_tolower(byte));
+    before = c;
+  }
+  const bool is_alias = initials.size() > 1 && initials.size() <= kMaxInitials;
+  return is_alias ? initials : "";
+}
+
 struct LetterTree {
   bool word = false;
   std::map<char, std::unique_ptr<LetterTree>> next;
@@ -333,7 +352,14 @@ absl::StatusOr<Grammar> SqlGrammar(const SqlGrammarOptions& options) {
   text += "\n";
   const Spellings tables = Spell(options.tables, options.dialect);
   const Spellings columns = Spell(options.columns, options.dialect);
-  Spellings names = Spell(options.names, options.dialect);
+  std::set<std::string> further(options.names.begin(), options.names.end());
+  for (const std::string& table : options.tables) {
+    std::string initials = Initials(table);
+    if (!initials.empty() && !IsKeyword(initials, options.dialect)) {
+      further.insert(std::move(initials));
+    }
+  }
+  Spellings names = Spell({further.begin(), further.end()}, options.dialect);
   GrammarOptions grammar;
   grammar.words = {{"table", tables.bare},          {"quoted_table", tables.quoted},
                    {"column", columns.bare},        {"quoted_column", columns.quoted},

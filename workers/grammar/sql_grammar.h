@@ -24,8 +24,9 @@ struct SqlGrammarOptions {
   std::vector<std::string> tables;
   std::vector<std::string> columns;
   // Further names that may be used as tables and as columns. Aliases of one letter and at most two
-  // digits (T1, a, c2) may always; other aliases can be given but not referred to, since a grammar
-  // cannot know them from columns that do not exist.
+  // digits (T1, a, c2) may always, and those that people make of a table's name: the initials of
+  // its words, two to four (pt of PlaylistTrack, oi of order_items). Other aliases can be given but
+  // not referred to, since a grammar cannot know them from columns that do not exist.
   std::vector<std::string> names;
   // SQLite reads a string in double quotes where it finds no such column.
   bool double_quoted_strings = false;

@@ -292,7 +292,7 @@ TEST(ConstrainedSqlTest, AModelWritesStatementsOverWhatWasLinked) {
     if (!whole) continue;
     ++ended;
     // The grammar knows names, not which table has which column, nor what may be compared; and
-    // aliases, of a letter and two digits at most, it allows everywhere.
+    // aliases, of a letter and two digits or a table's initials, it allows everywhere.
     constexpr char kNoTable[] = "no such table: ";
     for (const v1::GenerateResponse& event : answer.events) {
       if (event.node_left().node() != "check" || event.node_left().code() == 0) continue;

@@ -208,6 +208,29 @@ TEST(SqlGrammar, NamesOnlyWhatItIsGiven) {
   }
 }
 
+TEST(SqlGrammar, InitialsOfATablesWordsAreAliases) {
+  for (const SqlDialect dialect : {SqlDialect::kSqlite, SqlDialect::kPostgresql}) {
+    const RuleNetwork network = NetworkOf(SqlGrammar({
+        .dialect = dialect,
+        .tables = {"PlaylistTrack", "order_items", "Group By Day", "internal_notes", "singer",
+                   "a_b_c_d_e"},
+        .columns = {"name"},
+    }));
+    ParseStates states(&network, kStateBytes);
+    for (const char* sql :
+         {"SELECT pt.name FROM \"PlaylistTrack\" pt", "SELECT oi.name FROM order_items AS oi",
+          "SELECT OI.name FROM order_items OI", "SELECT gbd.name FROM \"Group By Day\" gbd"}) {
+      EXPECT_TRUE(Accepts(states, sql)) << sql << " up to " << Read(states, sql);
+    }
+    for (const char* sql :
+         {"SELECT tp.name FROM \"PlaylistTrack\" tp", "SELECT si.name FROM singer si",
+          "SELECT in.name FROM internal_notes AS in", "SELECT abcde.name FROM a_b_c_d_e abcde",
+          "SELECT password FROM \"PlaylistTrack\" pt"}) {
+      EXPECT_FALSE(Accepts(states, sql)) << sql;
+    }
+  }
+}
+
 TEST(SqlGrammar, WithoutTablesOnlyConstantsAreLeft) {
   const absl::StatusOr<Grammar> grammar = SqlGrammar({});
   ASSERT_TRUE(grammar.ok());

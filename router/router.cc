@@ -25,7 +25,7 @@ namespace {
 
 // Members that learn after the others were trained, of very many members. More are trained together
 // with them.
-constexpr size_t kMaxLearnedOfMany = 256;
+constexpr size_t kMaxLearnedOfMany = 32;
 
 void AppendTexts(const RoutingExamples& examples, std::string* bytes) {
   absl::StrAppend(bytes, ",", examples.classes.size());

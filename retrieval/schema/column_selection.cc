@@ -12,8 +12,6 @@ namespace {
 
 // Columns that score below this share of the best are not needed for room's sake alone.
 constexpr float kLeastShare = 0.08F;
-// Nor are those less likely than this.
-constexpr float kLeastLikelihood = 0.02F;
 // Parts of a longer primary key are worth less than the columns they displace.
 constexpr size_t kMaxKeyColumns = 3;
 // Tables may be joined in many ways (a match has eleven home players): the best keys are kept.
@@ -56,7 +54,13 @@ class Selector {
     for (const uint32_t entry : wanted_) {
       if (std::find(tables.begin(), tables.end(), entry) != tables.end()) continue;
       tables.push_back(entry);
+      const size_t before = selection.columns.size();
       AddPrimaryKey(entry, add);
+      // One without a key that is kept has another column, or it would not be shown.
+      const size_t columns = index_.catalog().entries()[entry]->columns.size();
+      for (uint32_t c = 0; selection.columns.size() == before && c < columns; ++c) {
+        add({entry, c}, LinkReason::kForced);
+      }
     }
     KeyClosure closure = CloseKeys(index_, tables, visible_);
     for (const uint32_t entry : closure.entries) {
@@ -154,7 +158,7 @@ ColumnSelection SelectColumns(const LinkIndex& index, const Ranking& ranking, si
   size_t high = std::min(ranking.columns.size(), std::max<size_t>(limit, 1));
   const bool likelihoods = ranking.columns[0].likelihood > 0;
   const auto weak = [&](const RankedColumn& column) {
-    return likelihoods ? column.likelihood < std::max(least_likelihood, kLeastLikelihood)
+    return likelihoods ? column.likelihood < least_likelihood
                        : column.score < kLeastShare * ranking.columns[0].score;
   };
   while (high > 1 && weak(ranking.columns[high - 1])) {

@@ -207,7 +207,7 @@ class Searcher {
         for (const Posting& posting : tables) table_counts_[t] += SeesTable(s, posting.document);
       }
     }
-    for (size_t p = 0; p < probes_.size(); ++p) {
+    for (size_t p = 0; !query_.with_evidence && p < probes_.size(); ++p) {
       const int term = shard.FindTerm(probes_[p].stem);
       if (term < 0) continue;
       for (const Posting& posting : shard.Tables(static_cast<uint32_t>(term))) {

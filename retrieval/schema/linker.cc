@@ -121,6 +121,12 @@ class Linking {
       if (column.ranked >= 0) column.ranked = places[static_cast<size_t>(column.ranked)];
       kept.insert(Key(column.id));
     }
+    // The best of the others first, then those that are not ranked.
+    for (size_t i = 0; i < own.columns.size() && selection.columns.size() < cut.columns; ++i) {
+      const ColumnId id = own.columns[i].id;
+      if (!kept.insert(Key(id)).second) continue;
+      selection.columns.push_back({.id = id, .reason = LinkReason::kForced, .ranked = places[i]});
+    }
     for (uint32_t c = 0, left = 1; left > 0; ++c) {
       left = 0;
       for (const uint32_t entry : tables) {
@@ -303,7 +309,8 @@ class Linking {
 
   void ListDropped() {
     for (const RankedColumn& column : ranking_.columns) {
-      if (shown_.contains(Key(column.id))) continue;
+      // One without a score has not matched: it is ranked by what columns like it are read for.
+      if (column.score <= 0 || shown_.contains(Key(column.id))) continue;
       ++result_.num_dropped;
       if (result_.dropped.size() >= request_.max_dropped) continue;
       result_.dropped.push_back(

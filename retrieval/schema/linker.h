@@ -74,7 +74,8 @@ struct LinkRequest {
   size_t max_dropped = 20;
   // Entries of the catalog, at most kMaxLinkedTables, each once: only their columns are kept, and
   // keys of tables that join them; where there is room, all of their columns. Each that is visible
-  // is kept, whatever matches, as far as the text has room. Empty: all entries.
+  // is kept, whatever matches, as far as the text has room; least_likelihood does not limit them.
+  // Empty: all entries.
   std::vector<uint32_t> tables;
 };
 inline constexpr size_t kMaxLinkedTables = 64;
@@ -147,8 +148,10 @@ struct LinkResult {
   std::vector<LinkedTable> tables;  // in the catalog's order; as rendered
   std::vector<Join> joins;
   std::vector<std::string> disconnected;  // tables without a join to the first
-  std::vector<Dropped> dropped;           // the best of those that are not shown
-  size_t num_dropped = 0;                 // of those that matched
+  // The best of those that matched and are not shown, as they are chosen: by likelihood where there
+  // are likelihoods.
+  std::vector<Dropped> dropped;
+  size_t num_dropped = 0;  // of those that matched
   LinkTokens tokens;
   std::vector<std::string> truncated_values;  // columns shown whose values were not all looked at
   LinkTimings timings;

@@ -2,7 +2,8 @@
 """Fits the weights of retrieval/schema/column_likelihood.cc: logistic regression, by Newton's method.
 
   linking_bench --suite=kaggledbqa --features=F && linking_bench --suite=train --features=F
-  fit_linking.py F.words [F.vectors]             prints the weights for each file
+  cat F.*.words > words && cat F.*.vectors > vectors
+  fit_linking.py words vectors                   prints the weights for each file
   fit_linking.py --prior=text2sql/spider         prints how often columns are read at all
 
 What it is fitted to: KaggleDBQA's questions and linking_questions.json; the prior to the gold

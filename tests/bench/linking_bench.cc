@@ -7,11 +7,10 @@
 // (linking_questions.json), how often columns are read at all on the gold queries of that split.
 //
 //   linking_bench --suite=NAME   one only: kaggledbqa, train, spider, bird, warehouse
-//   linking_bench --features=FILE   writes what fit_linking.py fits the linker's weights to
-//   linking_bench --weights=1,0.5,1,1,0.6,0.4,0.1,0   as LinkWeights has them
-//   linking_bench --misses=20    what is missed at that many columns, on stderr
-//   linking_bench --cache=FILE   keeps the encoder's vectors
-//   linking_bench --dense=off    words alone
+//   linking_bench --features=FILE   writes, beside FILE for each suite, what fit_linking.py fits
+//   the linker's weights to linking_bench --weights=1,0.5,1,1,0.6,0.4,0.1,0   as LinkWeights has
+//   them linking_bench --misses=20    what is missed at that many columns, on stderr linking_bench
+//   --cache=FILE   keeps the encoder's vectors linking_bench --dense=off    words alone
 //
 // Where there is a sentence encoder (OCTOGATE_MINILM, or where deploy/fetch-minilm.sh puts it)
 // everything is measured with words alone and with vectors, too.
@@ -290,8 +289,7 @@ class SuiteRun {
 };
 
 struct Goal {
-  size_t max_columns = 0;      // of the budget that is compared, or
-  float least_likelihood = 0;  // of the cut that is
+  size_t max_columns = 0;  // of the budget that is compared; 0: as links are by default
   double strict_recall = 0;
   std::string beside;   // what the lexical baseline reached, at how many columns
   double baseline = 0;  // its strict recall
@@ -302,8 +300,9 @@ void MeasureSuite(const bench::LinkingSuite& suite, const std::vector<size_t>& b
                   const schema::TextEncoder* encoder, bench::Report* report) {
   const SuiteRun run(suite, settings, encoder);
   if (!settings.features.empty()) {
-    std::ofstream out(settings.features + (encoder != nullptr ? ".vectors" : ".words"),
-                      std::ios::app);
+    // One file for each suite, so that a second run replaces what the first has written.
+    std::ofstream out(absl::StrCat(settings.features, ".", suite.name,
+                                   encoder != nullptr ? ".vectors" : ".words"));
     run.WriteFeatures(out);
     return;
   }
@@ -316,15 +315,16 @@ void MeasureSuite(const bench::LinkingSuite& suite, const std::vector<size_t>& b
   std::vector<Point> points;
   for (const size_t budget : budgets) points.push_back({budget, 0});
   if (!evidence) {
+    points.push_back({0, 0});  // as links are by default
     for (const float least : {0.2F, 0.13F, 0.1F, 0.09F, 0.085F, 0.08F, 0.06F})
       points.push_back({80, least});
   }
   for (const auto [budget, least] : points) {
     const Quality quality = run.Measure(budget, evidence, least);
-    const std::string at = least > 0 ? absl::StrCat(name, ", columns likelier than ", least)
-                                     : absl::StrCat(name, ", at most ", budget, " columns");
-    const bool compared = goal.least_likelihood > 0 ? least == goal.least_likelihood
-                                                    : least == 0 && budget == goal.max_columns;
+    const std::string at = least > 0    ? absl::StrCat(name, ", columns likelier than ", least)
+                           : budget > 0 ? absl::StrCat(name, ", at most ", budget, " columns")
+                                        : absl::StrCat(name, ", by default");
+    const bool compared = least == 0 && budget == goal.max_columns;
     std::fprintf(stderr,
                  "%s: columns SRR %.1f recall %.1f, tables SRR %.1f (%.1f kept), %.1f kept\n",
                  at.c_str(), 100 * quality.columns, 100 * quality.column_recall,
@@ -483,11 +483,9 @@ int Main(int argc, char** argv) {
     }
     // Vectors need fewer columns: `with_vectors` instead of the goal's.
     const auto measure = [&](const bench::LinkingSuite& suite, const std::vector<size_t>& budgets,
-                             bool evidence, Goal goal, size_t with_vectors,
-                             float least_with_vectors = 0) {
+                             bool evidence, Goal goal, size_t with_vectors) {
       MeasureSuite(suite, budgets, evidence, goal, settings, nullptr, &report);
       goal.max_columns = with_vectors;
-      goal.least_likelihood = least_with_vectors;
       if (encoder) MeasureSuite(suite, budgets, evidence, goal, settings, &*encoder, &report);
     };
     if (wanted("kaggledbqa")) {
@@ -500,20 +498,18 @@ int Main(int argc, char** argv) {
     if (!settings.features.empty()) return 0;
     if (wanted("spider")) {
       measure(OrExit(bench::LoadSpiderDev(folder)), {6, 8, 10, 12, 15}, false,
-              {.least_likelihood = 0.09F,
-               .strict_recall = 94,
+              {.strict_recall = 94,
                .beside = "words, trigrams and keys, 10 best: 11.4 columns",
                .baseline = 90.5},
-              0, 0.08F);
+              0);
     }
     if (wanted("bird")) {
       const bench::LinkingSuite bird = OrExit(bench::LoadBirdMiniDev(folder));
       measure(bird, {12, 16, 20, 22, 23, 24, 32, 40}, false,
-              {.least_likelihood = 0.1F,
-               .strict_recall = 80,
+              {.strict_recall = 80,
                .beside = "words, trigrams and keys, 15 best: 20.2 columns (BIRD dev)",
                .baseline = 70.0},
-              0, 0.09F);
+              0);
       measure(bird, {12, 16, 20, 22, 23, 24, 32, 40}, true,
               {.max_columns = 24,
                .strict_recall = 90,

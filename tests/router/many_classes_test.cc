@@ -687,12 +687,24 @@ TEST_F(ManyClassesTest, ARouterOfManyMembersLearnsThroughAnEncoder) {
     }
   }
 
-  for (int c = 20; c < 20 + 257; ++c) {
+  // Of more than 32, all are trained together again: as if the texts had been examples.
+  for (int c = 20; c < 20 + 33; ++c) {
     graph.mutable_spec()->mutable_nodes(c)->add_learned_examples(Text(static_cast<size_t>(c) - 1));
   }
   const auto third = build(3, second.get());
-  EXPECT_EQ(route(*third, news).node(), "n7");
-  EXPECT_EQ(route(*third, known).node(), "n100");
+  for (v1::Node& node : *graph.mutable_spec()->mutable_nodes()) {
+    node.mutable_examples()->MergeFrom(node.learned_examples());
+    node.clear_learned_examples();
+  }
+  const auto together = build(4, nullptr);
+  for (const std::string& query : {news, known, Text(3), Text(55)}) {
+    const v1::Decision a = route(*third, query);
+    const v1::Decision b = route(*together, query);
+    ASSERT_EQ(a.heads(0).scores_size(), b.heads(0).scores_size());
+    for (int i = 0; i < a.heads(0).scores_size(); ++i) {
+      EXPECT_EQ(a.heads(0).scores(i).SerializeAsString(), b.heads(0).scores(i).SerializeAsString());
+    }
+  }
 }
 
 // A coverage that cannot be had says why that is, which is not the same as with few members.

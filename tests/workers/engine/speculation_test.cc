@@ -272,8 +272,9 @@ TEST_P(SpeculationTest, TheDraftersThatThereAreChangeNothing) {
   for (const std::string_view name : DrafterNames()) {
     if (name != "retrieval" && name != "model") speculation.drafters.emplace_back(name);
   }
-  auto drafters =
-      MakeDrafters(speculation, {.vocab_size = plain->config().vocab_size, .fingerprint = ""});
+  const auto checkpoint = OpenCheckpoint(FixturePath(GetParam()));
+  ASSERT_NE(checkpoint, nullptr);
+  auto drafters = MakeDrafters(speculation, {.checkpoint = checkpoint.get()});
   ASSERT_TRUE(drafters.ok()) << drafters.status();
   options.max_sequences = 4;
   options.kv_tokens = 300;

@@ -15,7 +15,7 @@ namespace octogate::workers {
 namespace {
 
 std::filesystem::path Fixture(const std::string& name) {
-  return std::filesystem::path(OCTOGATE_FIXTURES) / name;
+  return std::filesystem::path(OCTOGATE_FIXTURES) / "checkpoints" / name;
 }
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> Load(const SpeculationOptions& options) {

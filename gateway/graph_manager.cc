@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/digest.h"
 #include "common/status.h"
 #include "gateway/node_grammar.h"
 #include "gateway/node_status.h"
@@ -112,22 +113,53 @@ absl::Status GraphManager::SwapIn(std::shared_ptr<const GraphState> prepared, in
   return absl::OkStatus();
 }
 
-absl::Status GraphManager::Restore(absl::Time deadline) {
+absl::StatusOr<bool> GraphManager::Restore(absl::Time deadline) {
   const Turn turn(&mutex_, &applying_, deadline);
   OCTOGATE_RETURN_IF_ERROR(turn.status());
   OCTOGATE_RETURN_IF_ERROR(SyncDrained(deadline));
   std::vector<std::string> warnings;
   OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored, store_->Load(deadline, &warnings));
-  if (stored.info.version() == version()) return absl::OkStatus();
+  const std::shared_ptr<const GraphState> applied = state();
+  if (applied != nullptr && stored.info.version() <= applied->version()) {
+    if (!warnings.empty()) return absl::DataLossError(warnings.front());
+    if (stored.info.version() == applied->version() &&
+        stored.info.digest() == Sha256Hex(applied->manifest)) {
+      return false;
+    }
+  }
   OCTOGATE_ASSIGN_OR_RETURN(
       std::shared_ptr<const GraphState> prepared,
       Prepare(stored.graph, stored.info.version(), stored.manifest, deadline, &warnings));
   for (const std::string& warning : warnings) spdlog::warn("{}", warning);
-  return SwapIn(std::move(prepared), stored.info.version(), deadline);
+  OCTOGATE_RETURN_IF_ERROR(SwapIn(std::move(prepared), stored.info.version(), deadline));
+  return true;
 }
 
-absl::StatusOr<bool> GraphManager::HasNewer(absl::Time deadline) const {
-  return store_->HasNewer(version(), deadline);
+absl::StatusOr<std::optional<v1::GraphVersion>> GraphManager::FindOther(absl::Time deadline) const {
+  const std::shared_ptr<const GraphState> applied = state();
+  absl::StatusOr<v1::GraphVersion> newest = store_->Newest(deadline);
+  if (!newest.ok() && !absl::IsNotFound(newest.status())) return newest.status();
+  if (applied == nullptr) {
+    if (!newest.ok()) return std::nullopt;
+    return *std::move(newest);
+  }
+  const int64_t version = applied->version();
+  if (!newest.ok() || newest->version() < version) {
+    router::StoredGraph lost;
+    lost.info.set_version(version);
+    lost.info.set_source("put back: the store had lost it");
+    lost.graph = applied->graph();
+    lost.manifest = applied->manifest;
+    const absl::Status put = store_->PutBack(lost, deadline);
+    if (!put.ok() && !absl::IsAborted(put)) return put;
+    if (put.ok()) spdlog::warn("the store had lost graph version {}, it is put back", version);
+    OCTOGATE_ASSIGN_OR_RETURN(newest, store_->Newest(deadline));
+  }
+  // A store that was set back may have another graph under the same number.
+  if (newest->version() == version && newest->digest() == Sha256Hex(applied->manifest)) {
+    return std::nullopt;
+  }
+  return *std::move(newest);
 }
 
 absl::StatusOr<v1::ApplyGraphResponse> GraphManager::Apply(const v1::ApplyGraphRequest& request,
@@ -167,6 +199,14 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::ApplyManifest(const std::st
              &response);
   const int64_t applied = before == nullptr ? 0 : before->version();
   const bool changed = before == nullptr || response.changes_size() > 0;
+  if (!changed && !dry_run) {
+    // What changes nothing here may change what another gateway has applied.
+    OCTOGATE_ASSIGN_OR_RETURN(const std::optional<v1::GraphVersion> other, FindOther(deadline));
+    if (other) {
+      return absl::AbortedError(absl::StrCat("another gateway has applied version ",
+                                             other->version(), "; look at it and apply again"));
+    }
+  }
   response.set_version(changed ? applied + 1 : applied);
   *response.mutable_bounds() = BoundsOf(manifest.graph);
   if (dry_run) {

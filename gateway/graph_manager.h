@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,11 +38,14 @@ class GraphManager {
   std::shared_ptr<const GraphState> state() const;
 
   // Prepares and swaps in the version that the store has, with the nodes that are drained.
-  // NOT_FOUND if it has none.
-  absl::Status Restore(absl::Time deadline);
+  // NOT_FOUND if it has none; DATA_LOSS where that is older than the applied one, since newer ones
+  // cannot be used here. Returns whether it was another than the applied one.
+  absl::StatusOr<bool> Restore(absl::Time deadline);
 
-  // Whether the store has a version above the applied one, which another gateway has written.
-  absl::StatusOr<bool> HasNewer(absl::Time deadline) const;
+  // The store's newest version, if that is not the applied one: another gateway has written it.
+  // Where the store has lost the applied version (a server that was set back or emptied), it is put
+  // back first. Nothing before the first version.
+  absl::StatusOr<std::optional<v1::GraphVersion>> FindOther(absl::Time deadline) const;
 
   absl::StatusOr<v1::ApplyGraphResponse> Apply(const v1::ApplyGraphRequest& request,
                                                absl::Time deadline);

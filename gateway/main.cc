@@ -188,6 +188,24 @@ absl::StatusOr<std::unique_ptr<Store>> OpenRedis(const std::string& address,
   return MakeRedisStore(client->get());
 }
 
+absl::Status ApplyAtStart(const Flags& flags, Server& server) {
+  const bool restored = server.AwaitRestored(absl::Now() + absl::Minutes(1));
+  if (flags.store.empty()) {
+    // A stored graph that cannot be restored must not stand in the way of the one given here.
+    return ApplyFile(flags.graph, &server.graphs());
+  }
+  // A gateway that starts changes nothing for those that run.
+  if (!restored || server.graphs().state() != nullptr) {
+    spdlog::info("{} is not applied: --store {}", flags.graph,
+                 restored ? "has a graph" : "does not answer, or has a graph that is not ready");
+    return absl::OkStatus();
+  }
+  const absl::Status applied = ApplyFile(flags.graph, &server.graphs());
+  if (!absl::IsAborted(applied)) return applied;
+  spdlog::info("{} is not applied: another gateway was faster", flags.graph);
+  return absl::OkStatus();
+}
+
 int Serve(Flags flags) {
   InProcessWorkerOptions worker_options;
   worker_options.model_root = flags.model_root;
@@ -220,9 +238,7 @@ int Serve(Flags flags) {
   spdlog::info("octogate {} listens on port {}, Admin on port {}", OCTOGATE_VERSION,
                (*server)->port(), (*server)->admin_port());
   if (!flags.graph.empty()) {
-    // A stored graph that cannot be restored must not stand in the way of the one given here.
-    (*server)->AwaitRestored(absl::Now() + absl::Minutes(1));
-    if (const absl::Status applied = ApplyFile(flags.graph, &(*server)->graphs()); !applied.ok()) {
+    if (const absl::Status applied = ApplyAtStart(flags, **server); !applied.ok()) {
       return Fail(applied);
     }
   }

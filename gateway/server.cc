@@ -22,6 +22,10 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kRestoreInterval = absl::Seconds(1);
 constexpr absl::Duration kRestoreTime = absl::Minutes(30);
 constexpr absl::Duration kStorePollTime = absl::Seconds(2);
+// Of preparing what another gateway has applied, and of trying again what could not be.
+constexpr absl::Duration kFollowTime = absl::Minutes(5);
+constexpr absl::Duration kFollowPause = absl::Seconds(1);
+constexpr absl::Duration kLongestFollowPause = absl::Minutes(1);
 constexpr int kToolThreads = 2;
 constexpr int kLinkThreads = 2;
 constexpr int kSqlThreads = 8;  // they wait for a database more than they compute
@@ -101,6 +105,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   OCTOGATE_RETURN_IF_ERROR(server->Listen());
   server->maintenance_ = std::thread([raw = server.get()] { raw->Maintain(); });
   server->store_poller_ = std::thread([raw = server.get()] { raw->PollStore(); });
+  server->follower_ = std::thread([raw = server.get()] { raw->FollowGraph(); });
   return server;
 }
 
@@ -166,6 +171,7 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
   }
   if (maintenance_.joinable()) maintenance_.join();
   if (store_poller_.joinable()) store_poller_.join();
+  if (follower_.joinable()) follower_.join();
   metrics_.SetReplicas(nullptr);
   // Sessions with replicas hold the loops.
   graphs_.Close();
@@ -208,32 +214,58 @@ void Server::PollStore() {
         return;
       }
     }
-    absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
-    if (status.ok()) status = FollowGraph();
+    const absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
     if (!status.ok() && !failed) {
-      spdlog::warn("what other gateways do cannot be taken over, what is known holds: {}",
+      spdlog::warn("the store does not say which nodes are drained, what is known holds: {}",
                    status.ToString());
     }
-    if (status.ok() && failed) spdlog::info("what other gateways do is taken over again");
+    if (status.ok() && failed) spdlog::info("the store says again which nodes are drained");
     failed = !status.ok();
   }
 }
 
-absl::Status Server::FollowGraph() {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!restored_ || draining_) return absl::OkStatus();
+void Server::FollowGraph() {
+  std::string failed;  // the version that could not be taken over, and why
+  std::string said;
+  absl::Duration pause = options_.store_poll_interval;
+  absl::Time retry_at = absl::InfinitePast();
+  for (;;) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), options_.store_poll_interval)) {
+        return;
+      }
+      if (!restored_ || draining_) continue;
+    }
+    const auto other = graphs_.FindOther(absl::Now() + kStorePollTime);
+    absl::Status status = other.status();
+    if (other.ok() && *other) {
+      const std::string identity = absl::StrCat((*other)->version(), " ", (*other)->digest());
+      if (identity == failed && absl::Now() < retry_at) continue;
+      pause = identity == failed ? std::min(2 * pause, kLongestFollowPause) : kFollowPause;
+      const absl::StatusOr<bool> taken = graphs_.Restore(absl::Now() + kFollowTime);
+      status = taken.status();
+      failed = status.ok() ? "" : identity;
+      retry_at = absl::Now() + pause;
+      if (taken.ok() && *taken) {
+        spdlog::info("graph version {}, which another gateway has applied, is applied here",
+                     graphs_.state()->version());
+      }
+    }
+    std::string words = status.ok() ? "" : status.ToString();
+    if (words == said) continue;
+    if (words.empty()) {
+      spdlog::info("what other gateways apply is applied here again");
+    } else {
+      spdlog::warn("what other gateways apply cannot be taken over, what is applied holds: {}",
+                   words);
+    }
+    said = std::move(words);
   }
-  OCTOGATE_ASSIGN_OR_RETURN(const bool newer, graphs_.HasNewer(absl::Now() + kStorePollTime));
-  if (!newer) return absl::OkStatus();
-  OCTOGATE_RETURN_IF_ERROR(graphs_.Restore(absl::Now() + kRestoreTime));
-  spdlog::info("graph version {}, which another gateway has applied, is applied here",
-               graphs_.state()->version());
-  return absl::OkStatus();
 }
 
 void Server::TryRestore() {
-  const absl::Status status = graphs_.Restore(absl::Now() + kRestoreTime);
+  const absl::Status status = graphs_.Restore(absl::Now() + kRestoreTime).status();
   if (status.ok() || absl::IsNotFound(status)) {
     if (status.ok()) spdlog::info("graph version {} is applied", graphs_.state()->version());
     absl::MutexLock lock(&mutex_);

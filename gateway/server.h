@@ -98,8 +98,8 @@ class Server {
   void TryRestore();
   // Asks the store which nodes are drained, until the end.
   void PollStore();
-  // Takes over a version that another gateway has applied.
-  absl::Status FollowGraph();
+  // Takes over versions that other gateways apply.
+  void FollowGraph();
 
   const ServerOptions options_;
   Metrics metrics_;
@@ -138,6 +138,7 @@ class Server {
   absl::Time restore_at_ = absl::InfinitePast();
   std::string restore_error_;
   std::thread maintenance_;
+  std::thread follower_;      // of its own: preparing a graph may take minutes
   std::thread store_poller_;  // of its own: a store that hangs holds up nothing else
 };
 

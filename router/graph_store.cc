@@ -93,10 +93,24 @@ absl::StatusOr<std::vector<int64_t>> GraphStore::Versions(absl::Time deadline) {
   return versions;
 }
 
-absl::StatusOr<bool> GraphStore::HasNewer(int64_t version, absl::Time deadline) {
-  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
-                            store_.List(kPrefix, KeyOf(version), 1, deadline));
-  return !keys.empty();
+absl::StatusOr<v1::GraphVersion> GraphStore::Newest(absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
+  if (versions.empty()) return absl::NotFoundError("no graph has been applied yet");
+  OCTOGATE_ASSIGN_OR_RETURN(const std::string record,
+                            store_.Get(KeyOf(versions.front()), deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(StoredGraph stored, Decode(record, versions.front()));
+  return std::move(stored.info);
+}
+
+absl::Status GraphStore::PutBack(const StoredGraph& graph, absl::Time deadline) {
+  v1::GraphVersion info = graph.info;
+  info.set_name(graph.graph.metadata().name());
+  info.set_applied_at_ms(absl::ToUnixMillis(options_.clock()));
+  info.set_digest(Sha256Hex(graph.manifest));
+  info.set_nodes(graph.graph.spec().nodes_size());
+  info.clear_active();
+  return store_.CompareAndSet(KeyOf(info.version()), std::nullopt, Encode(info, graph.manifest),
+                              absl::InfiniteFuture(), deadline);
 }
 
 absl::StatusOr<std::vector<std::string>> GraphStore::DrainedNodes(absl::Time deadline) {

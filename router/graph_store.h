@@ -45,8 +45,13 @@ class GraphStore {
   // versions but none that can be read it is DATA_LOSS.
   absl::StatusOr<StoredGraph> Load(absl::Time deadline, std::vector<std::string>* warnings);
 
-  // Whether there is a version above this one.
-  absl::StatusOr<bool> HasNewer(int64_t version, absl::Time deadline);
+  // Number and digest of the newest version. NOT_FOUND if there is none, DATA_LOSS where it is
+  // damaged.
+  absl::StatusOr<v1::GraphVersion> Newest(absl::Time deadline);
+
+  // Puts a version back that the store has lost, under its number: ABORTED where it has one of that
+  // number. The manifest is one that was applied.
+  absl::Status PutBack(const StoredGraph& graph, absl::Time deadline);
 
   // Makes the manifest the next version. ABORTED unless `expected_version` is 0 or the applied
   // version, or where another gateway was faster; errors of ParseGraphManifest as they are. An

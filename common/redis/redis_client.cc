@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <iterator>
 #include <random>
 #include <thread>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -102,24 +104,6 @@ struct ContextDeleter {
   void operator()(redisContext* context) const { redisFree(context); }
 };
 
-// Longer arrays are no answer to anything that is asked here; memory for them would be had before
-// the first element comes.
-constexpr int64_t kMaxElements = 1 << 20;
-
-using CreateArray = decltype(redisReplyObjectFunctions::createArray);
-
-template <typename Count>
-void* CreateBoundedArray(const redisReadTask* task, Count elements) {
-  if (static_cast<int64_t>(elements) > kMaxElements) return nullptr;
-  static const CreateArray create = [] {
-    redisReader* reader = redisReaderCreate();
-    const CreateArray original = reader->fn->createArray;
-    redisReaderFree(reader);
-    return original;
-  }();
-  return create(task, elements);
-}
-
 struct Connection {
   std::unique_ptr<redisContext, ContextDeleter> context;  // null: not connected
   redisReplyObjectFunctions functions;
@@ -129,8 +113,32 @@ struct Connection {
   absl::Time connect_by;
   absl::Time ready_since;
   int greetings = 0;  // answers to come before those of calls
+  // Of the answer that is being read.
+  size_t bytes = 0;
+  int64_t elements = 0;
+  absl::Time progress;  // when bytes came or went last
   std::deque<std::shared_ptr<Pending>> in_flight;
 };
+
+// More elements are no answer to anything that is asked here; memory for an array would be had
+// before its first element comes.
+constexpr int64_t kMaxElements = 1 << 20;
+
+using CreateArray = decltype(redisReplyObjectFunctions::createArray);
+
+template <typename Count>
+void* CreateBoundedArray(const redisReadTask* task, Count elements) {
+  auto& connection = *static_cast<Connection*>(task->privdata);
+  connection.elements += static_cast<int64_t>(elements);
+  if (connection.elements > kMaxElements) return nullptr;
+  static const CreateArray create = [] {
+    redisReader* reader = redisReaderCreate();
+    const CreateArray original = reader->fn->createArray;
+    redisReaderFree(reader);
+    return original;
+  }();
+  return create(task, elements);
+}
 
 class Client final : public RedisClient {
  public:
@@ -259,6 +267,9 @@ class Client final : public RedisClient {
     connection.functions = *context->reader->fn;
     connection.functions.createArray = CreateBoundedArray;
     context->reader->fn = &connection.functions;
+    context->reader->privdata = &connection;
+    connection.bytes = 0;
+    connection.elements = 0;
     connection.connecting = true;
     connection.connect_by = absl::Now() + options_.connect_timeout;
     const auto greet = [&](std::initializer_list<std::string_view> arguments) {
@@ -292,7 +303,12 @@ class Client final : public RedisClient {
   std::string OnReply(Connection& connection, const redisReply& raw) {
     if (connection.greetings > 0) {
       if (raw.type == REDIS_REPLY_ERROR) {
-        return std::string(ErrorOf({raw.str, raw.len}).message());
+        // A server that does not know AUTH repeats what it was told.
+        std::string words(raw.str, raw.len);
+        if (!options_.password.empty()) {
+          words = absl::StrReplaceAll(words, {{options_.password, "***"}});
+        }
+        return std::string(ErrorOf(words).message());
       }
       if (--connection.greetings == 0) OnReady(connection);
       return "";
@@ -311,22 +327,32 @@ class Client final : public RedisClient {
     // A server may close a connection that nobody uses, but not right away.
     const bool was_idle = connection.ready && connection.in_flight.empty() &&
                           absl::Now() - connection.ready_since > options_.connect_timeout;
-    connection.context.reset();
-    connection.connecting = connection.wants_write = connection.ready = false;
-    connection.greetings = 0;
-    std::deque<std::shared_ptr<Pending>> lost;
-    lost.swap(connection.in_flight);
+    std::deque<std::shared_ptr<Pending>> lost = Close(connection);
     if (!was_idle) Refuse(reason);
-    const absl::Status status = absl::UnavailableError(absl::StrCat(Address(), ": ", reason));
-    for (const std::shared_ptr<Pending>& pending : lost) Finish(pending, status);
+    Fail(lost, reason);
   }
 
   // The server is frozen, or the way to it is: no call need find that out on another connection.
-  void DropAll(std::string_view why) {
-    for (Connection& connection : connections_) connection.ready = false;
+  void DropAll(const std::string& why) {
+    std::deque<std::shared_ptr<Pending>> lost;
     for (Connection& connection : connections_) {
-      if (connection.context != nullptr) Drop(connection, why);
+      std::deque<std::shared_ptr<Pending>> part = Close(connection);
+      std::move(part.begin(), part.end(), std::back_inserter(lost));
     }
+    Refuse(why);
+    Fail(lost, why);
+  }
+
+  static std::deque<std::shared_ptr<Pending>> Close(Connection& connection) {
+    connection.context.reset();
+    connection.connecting = connection.wants_write = connection.ready = false;
+    connection.greetings = 0;
+    return std::exchange(connection.in_flight, {});
+  }
+
+  void Fail(const std::deque<std::shared_ptr<Pending>>& lost, const std::string& why) {
+    const absl::Status status = absl::UnavailableError(absl::StrCat(Address(), ": ", why));
+    for (const std::shared_ptr<Pending>& pending : lost) Finish(pending, status);
   }
 
   void Distribute() {
@@ -352,30 +378,35 @@ class Client final : public RedisClient {
     }
   }
 
+  absl::Time AnswerBy(const Connection& connection) const {
+    if (!connection.ready) return connection.connect_by;
+    if (connection.in_flight.empty()) return absl::InfiniteFuture();
+    return std::max(connection.in_flight.front()->sent, connection.progress) +
+           options_.answer_timeout;
+  }
+
   // Connects where nothing is, and gives up what does not answer. Returns when to look again.
   absl::Time Tend() {
     const absl::Time now = absl::Now();
-    absl::Time next = now + absl::Seconds(1);
+    bool connected = false;
     for (Connection& connection : connections_) {
-      if (connection.context == nullptr) {
-        if (now >= connect_at_) Connect(connection);
-        if (connection.context == nullptr) next = std::min(next, connect_at_);
+      if (connection.context != nullptr || now < connect_at_) continue;
+      Connect(connection);
+      connected = true;
+    }
+    // Looking up a name may have taken long, while answers came that nobody has read yet.
+    if (connected) return now;
+    for (Connection& connection : connections_) {
+      if (connection.context == nullptr || now < AnswerBy(connection)) continue;
+      if (connection.ready || !AnyReady()) {
+        DropAll("it does not answer");
+      } else {
+        Drop(connection, "it does not answer");
       }
-      if (connection.context == nullptr) continue;
-      if (!connection.ready) {
-        if (now >= connection.connect_by) {
-          DropAll("it does not answer");
-        } else {
-          next = std::min(next, connection.connect_by);
-        }
-      } else if (!connection.in_flight.empty()) {
-        const absl::Time answer_by = connection.in_flight.front()->sent + options_.answer_timeout;
-        if (now >= answer_by) {
-          DropAll("it does not answer");
-        } else {
-          next = std::min(next, answer_by);
-        }
-      }
+    }
+    absl::Time next = now + absl::Seconds(1);
+    for (const Connection& connection : connections_) {
+      next = std::min(next, connection.context == nullptr ? connect_at_ : AnswerBy(connection));
     }
     while (!waiting_.empty() && waiting_.front().pending->deadline <= now) {
       Finish(waiting_.front().pending, absl::DeadlineExceededError("the deadline has passed"));
@@ -393,6 +424,7 @@ class Client final : public RedisClient {
       if (error != 0) return ::strerrordesc_np(error);
       connection.connecting = false;
     }
+    connection.progress = absl::Now();
     int done = 0;
     if (redisBufferWrite(connection.context.get(), &done) != REDIS_OK) {
       return connection.context->errstr;
@@ -403,7 +435,15 @@ class Client final : public RedisClient {
 
   std::string Read(Connection& connection) {
     redisContext* const context = connection.context.get();
+    const size_t before = context->reader->len;
     if (redisBufferRead(context) != REDIS_OK) return context->errstr;
+    // Nothing has been parsed yet: all that is more has come now.
+    const size_t came = context->reader->len - before;
+    if (came > 0 && connection.greetings == 0 && connection.in_flight.empty()) {
+      return "it answers what nobody has asked";
+    }
+    connection.bytes += came;
+    connection.progress = absl::Now();
     for (;;) {
       void* raw = nullptr;
       if (redisGetReplyFromReader(context, &raw) != REDIS_OK) return context->errstr;
@@ -411,8 +451,10 @@ class Client final : public RedisClient {
       const std::unique_ptr<void, decltype(&freeReplyObject)> owner(raw, &freeReplyObject);
       std::string wrong = OnReply(connection, *static_cast<const redisReply*>(raw));
       if (!wrong.empty()) return wrong;
+      connection.bytes = context->reader->len - context->reader->pos;
+      connection.elements = 0;
     }
-    return context->reader->len > options_.max_reply_bytes ? "its answer is too long" : "";
+    return connection.bytes > options_.max_reply_bytes ? "its answer is too long" : "";
   }
 
   void Handle(Connection& connection, short events) {

@@ -14,7 +14,8 @@
 // Codes: UNAVAILABLE as above, for a connection that broke under the call (which may or may not
 // have been executed), and for a server that is loading or a replica; DEADLINE_EXCEEDED;
 // RESOURCE_EXHAUSTED where `max_pending_bytes` wait already or the server is out of memory;
-// PERMISSION_DENIED where it refuses the user; INTERNAL with the server's words for other errors.
+// PERMISSION_DENIED where the user may not do this (where it is refused altogether, the server
+// cannot be used, and that is UNAVAILABLE); INTERNAL with the server's words for other errors.
 //
 // Thread safety: every method may be called from any thread.
 #ifndef OCTOGATE_COMMON_REDIS_REDIS_CLIENT_H_
@@ -43,6 +44,7 @@ struct RedisOptions {
   int database = 0;
   int connections = 2;
   absl::Duration connect_timeout = absl::Seconds(1);  // until the server has said PONG
+  // From the last byte that came or went, while an answer is awaited.
   absl::Duration answer_timeout = absl::Milliseconds(500);
   absl::Duration first_backoff = absl::Milliseconds(50);
   absl::Duration max_backoff = absl::Seconds(5);

@@ -139,11 +139,89 @@ TEST(SharedStoreTest, AFrozenRedisHoldsUpNoQuery) {
   RedisSide side(options);
   StubWorker worker;
   TestGateway gateway(Options(), side.store.get());
-  ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
+  ASSERT_TRUE(Eventually([&] { return gateway.Apply(Graph("one", worker)).ok(); }));
   redis.Freeze();
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(gateway.Generate(Ask("x")).status.ok());
   redis.Thaw();
   EXPECT_TRUE(Eventually([&] { return gateway.Apply(Graph("two", worker)).ok(); }));
+}
+
+// A server that comes back with nothing, or with an older state.
+TEST(SharedStoreTest, WhatRedisHasLostIsPutBack) {
+  RedisServer redis({"--save", ""});
+  RedisSide side(redis.options());
+  StubWorker worker;
+  TestGateway gateway(Options(), side.store.get());
+  ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
+  ASSERT_TRUE(gateway.Apply(Graph("two", worker)).ok());
+  redis.Kill();
+  redis.Start();
+  RedisSide new_side(redis.options());
+  TestGateway later(Options(), new_side.store.get());
+  EXPECT_TRUE(Applies(later, "two"));
+  EXPECT_EQ(later.server().graphs().state()->version(), 2);
+  v1::ApplyGraphResponse response;
+  EXPECT_TRUE(Eventually([&] { return gateway.Apply(Graph("three", worker), &response).ok(); }));
+  EXPECT_EQ(response.version(), 3);
+  EXPECT_TRUE(Applies(later, "three"));
+}
+
+TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
+  RedisServer redis({"--save", ""});
+  RedisSide first_side(redis.options());
+  StubWorker worker;
+  TestGateway first(Options(), first_side.store.get());
+  ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
+  // As if another gateway had written the version after the server had lost the first one's.
+  const auto other = MakeMemoryStore();
+  TestGateway elsewhere(Options(), other.get());
+  ASSERT_TRUE(elsewhere.Apply(Graph("other", worker)).ok());
+  const std::string key = "graph/version/0000000000000000001";
+  const std::string record = other->Get(key, absl::InfiniteFuture()).value();
+  ASSERT_TRUE(
+      first_side.store->Put(key, record, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60))
+          .ok());
+  EXPECT_TRUE(Applies(first, "other"));
+}
+
+// Applying what runs here already is no news only where it is what the others run, too.
+TEST(SharedStoreTest, AGatewayThatIsBehindDoesNotSayThatNothingChanges) {
+  RedisServer redis;
+  RedisSide first_side(redis.options());
+  RedisSide second_side(redis.options());
+  StubWorker worker;
+  TestGateway first(Options(), first_side.store.get());
+  ServerOptions slow;
+  slow.store_poll_interval = absl::Hours(1);
+  ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
+  TestGateway second(slow, second_side.store.get());
+  ASSERT_TRUE(Applies(second, "one"));
+  EXPECT_TRUE(second.Apply(Graph("one", worker)).ok());
+  ASSERT_TRUE(first.Apply(Graph("two", worker)).ok());
+  EXPECT_EQ(second.Apply(Graph("one", worker)).error_code(), grpc::StatusCode::ABORTED);
+}
+
+// One that cannot be used here does not take the applied one's place.
+TEST(SharedStoreTest, ADamagedVersionChangesNothing) {
+  RedisServer redis;
+  RedisSide side(redis.options());
+  StubWorker worker;
+  TestGateway gateway(Options(), side.store.get());
+  ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
+  ASSERT_TRUE(side.store
+                  ->Put("graph/version/0000000000000000002", "nonsense", absl::InfiniteFuture(),
+                        absl::Now() + absl::Seconds(60))
+                  .ok());
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(gateway.Generate(Ask("x")).status.ok());
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  EXPECT_EQ(NameOf(gateway), "one");
+  // The next one is of the number after the damaged one.
+  v1::ApplyGraphResponse response;
+  EXPECT_TRUE(Eventually([&] { return gateway.Apply(Graph("three", worker), &response).ok(); }));
+  EXPECT_EQ(response.version(), 3);
+  EXPECT_EQ(NameOf(gateway), "three");
 }
 
 }  // namespace

@@ -5,8 +5,11 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <atomic>
+#include <functional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -70,7 +73,7 @@ TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
   options.answer_timeout = absl::Milliseconds(300);
   const auto client = RedisClient::Create(options);
   const auto store = MakeRedisStore(client.get());
-  ASSERT_TRUE(Put(*store, "there").ok());
+  ASSERT_TRUE(Eventually([&] { return Put(*store, "there"); }).ok());
   server.Freeze();
   EXPECT_EQ(store->Get("graph/1", Soon()).status().code(), absl::StatusCode::kUnavailable);
   // While it is frozen, nobody waits: each call fails by what the client knows already.
@@ -129,10 +132,12 @@ TEST(RedisFaultsTest, EvictionTakesOnlyWhatExpires) {
   EXPECT_LE(store->List("cache/", "", 1000, Soon())->size(), static_cast<size_t>(left));
 }
 
-// Listens, and answers everything with the same bytes.
+// Listens, and answers everything with the same bytes; what stands behind them, `stream`, again and
+// again for as long as it is read.
 class Liar {
  public:
-  explicit Liar(std::string answer) : answer_(std::move(answer)) {
+  explicit Liar(std::string answer, std::string stream = "")
+      : answer_(std::move(answer)), stream_(std::move(stream)) {
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -150,6 +155,7 @@ class Liar {
     ::close(listener_);
   }
   int port() const { return port_; }
+  size_t sent() const { return sent_; }
 
  private:
   void Serve() {
@@ -159,29 +165,48 @@ class Liar {
       char request[4096];
       if (::recv(peer, request, sizeof request, 0) > 0) {
         ::send(peer, answer_.data(), answer_.size(), MSG_NOSIGNAL);
+        while (!stream_.empty() && ::send(peer, stream_.data(), stream_.size(), MSG_NOSIGNAL) > 0) {
+          sent_ += stream_.size();
+        }
       }
       ::close(peer);
     }
   }
 
   const std::string answer_;
+  const std::string stream_;
+  std::atomic<size_t> sent_{0};
   int listener_ = -1;
   int port_ = 0;
   std::thread thread_;
 };
 
 TEST(RedisFaultsTest, LiesAreErrors) {
-  for (const std::string answer :
-       {"", "+PONG\r\n", "-ERR no\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "$-5\r\n", "*-2\r\n",
-        "$99999999999999\r\nx", ":99999999999999999999999\r\n", "*1000000000\r\n",
-        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n", "+PONG\r\n+extra\r\n",
-        "\x00\x01\x02"}) {
+  for (const std::string& answer : std::vector<std::string>{
+           "", "+PONG\r\n", "-ERR no\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "$-5\r\n", "*-2\r\n",
+           "$99999999999999\r\nx", ":99999999999999999999999\r\n", "*1000000000\r\n",
+           "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n",
+           "+PONG\r\n+extra\r\n", std::string("\0\1\2", 3)}) {
     const Liar liar(answer);
     const auto client = RedisClient::Create({.port = liar.port(),
                                              .connect_timeout = absl::Seconds(2),
                                              .answer_timeout = absl::Seconds(2)});
     const auto reply = client->Call({"GET", "k"}, absl::Now() + absl::Seconds(30));
     EXPECT_FALSE(reply.ok()) << answer;
+  }
+}
+
+// However an endless answer is made, it is not read to its end.
+TEST(RedisFaultsTest, EndlessAnswersEnd) {
+  const std::string element = "$100000\r\n" + std::string(100'000, 'x') + "\r\n";
+  for (const std::string answer :
+       {"+PONG\r\n*1000000\r\n", "*1000000\r\n", "+PONG\r\n*2\r\n*1000000\r\n"}) {
+    const Liar liar(answer, element);
+    const auto client = RedisClient::Create({.port = liar.port(),
+                                             .connections = 1,
+                                             .answer_timeout = absl::Seconds(30),
+                                             .max_reply_bytes = 1'000'000});
+    EXPECT_FALSE(client->Call({"GET", "k"}, Soon()).ok()) << answer;
   }
 }
 

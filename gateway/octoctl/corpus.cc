@@ -62,6 +62,7 @@ absl::Status ReadText(std::istream& in, std::string text, CorpusReceiver& receiv
     text.append(block, static_cast<size_t>(in.gcount()));
     OCTOGATE_RETURN_IF_ERROR(Flush(text, false, receiver));
   }
+  if (in.bad()) return absl::DataLossError("it cannot be read to its end");
   return Flush(text, true, receiver);
 }
 
@@ -105,7 +106,7 @@ absl::Status ReadJsonLines(std::istream& in, const std::string& path,
     line.clear();
     ++number;
     int c = 0;
-    while ((more = (c = in.rdbuf()->sbumpc()) != std::char_traits<char>::eof()) && c != '\n') {
+    while ((more = (c = in.get()) != std::char_traits<char>::eof()) && c != '\n') {
       if (line.size() == kMaxLineBytes) return refuse("it has more than 64 MiB");
       line.push_back(static_cast<char>(c));
     }

@@ -470,7 +470,7 @@ class CommandLine {
     }
     for (CLI::App* sub : {build, append, compact}) {
       sub->add_option("--segment-tokens", f.drafts.segment_tokens,
-                      "tokens that are sorted at once, which takes 16 bytes of memory each; "
+                      "tokens that are sorted at once, which takes up to 24 bytes of memory each; "
                       "default: 64 Mi")
           ->check(CLI::Range(uint64_t{2}, uint64_t{1} << 29));
     }

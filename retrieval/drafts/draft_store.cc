@@ -103,7 +103,7 @@ absl::StatusOr<std::unique_ptr<const DraftStore>> DraftStore::FromBytes(
 
 absl::StatusOr<std::unique_ptr<const DraftStore>> DraftStore::Open(const std::string& path,
                                                                    const Options& options) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) return SystemError("open", path);
   const absl::Cleanup close_file = [file] { close(file); };
   struct stat status;

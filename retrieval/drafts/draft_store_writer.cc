@@ -70,7 +70,7 @@ absl::StatusOr<std::unique_ptr<DraftStoreWriter>> DraftStoreWriter::Append(
 // Opens the new file for this process alone.
 absl::Status DraftStoreWriter::Begin() {
   const std::string partial = PartialPath(path_);
-  const int file = open(partial.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, kMode);
+  const int file = open(partial.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kMode);
   if (file < 0) return SystemError("write", partial);
   struct stat mine;
   struct stat there;
@@ -160,6 +160,11 @@ absl::Status DraftStoreWriter::Finish() {
   }
   const std::string partial = PartialPath(path_);
   if (fsync(file_) != 0) return SystemError("write", partial);
+  // Who may read a corpus may read what is appended to it.
+  struct stat before;
+  if (stat(path_.c_str(), &before) == 0 && fchmod(file_, before.st_mode & 0777) != 0) {
+    return SystemError("write", partial);
+  }
   if (rename(partial.c_str(), path_.c_str()) != 0) return SystemError("replace", path_);
   close(file_);
   file_ = -1;
@@ -187,6 +192,9 @@ absl::Status CompactDraftStore(const std::string& path, DraftStoreWriterOptions 
       OCTOGATE_RETURN_IF_ERROR(writer->Add(document));
       document.clear();
     }
+    // What a file has behind its last separator is a document of its own.
+    OCTOGATE_RETURN_IF_ERROR(writer->Add(document));
+    document.clear();
   }
   return writer->Finish();
 }

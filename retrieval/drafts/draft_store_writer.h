@@ -22,7 +22,7 @@ namespace octogate::retrieval {
 struct DraftStoreWriterOptions {
   Hash128 tokenizer;
   int vocab_size = 0;
-  // A segment is sorted in memory: about 16 bytes a token, separators included.
+  // A segment is sorted in memory: up to 24 bytes a token, separators included.
   uint64_t segment_tokens = uint64_t{1} << 26;
 };
 

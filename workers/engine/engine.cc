@@ -118,7 +118,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
     demand.swap_bytes = 0;
   }
   uint64_t limit = device_limit.value_or(AvailableMemoryBytes());
-  if (options.memory_limit_bytes > 0) limit = std::min(limit, options.memory_limit_bytes);
+  uint64_t drafter_bytes = 0;  // which has been taken already
+  for (const auto& drafter : drafters) drafter_bytes += drafter->bytes();
+  if (options.memory_limit_bytes > 0) {
+    limit = std::min(
+        limit, options.memory_limit_bytes - std::min(options.memory_limit_bytes, drafter_bytes));
+  }
   const absl::StatusOr<int> pages = PlanPages(demand, limit, checkpoint->directory().string());
   if (!pages.ok()) return pages.status();
 

@@ -52,7 +52,8 @@ class Engine {
   //
   // `drafters` are of this model, at most kMaxDrafters, and speculate for all requests to Submit;
   // they need options.max_draft_nodes. Answers are the same with any of them, bit for bit, however
-  // wrong they are.
+  // wrong they are; but a constraint that limits the work on its answer may let it go on for
+  // longer, as it does where other answers of its grammar have done the work before.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(
       std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const Tokenizer> tokenizer,
       std::unique_ptr<kernels::Backend> backend, const EngineOptions& options,

@@ -373,6 +373,8 @@ void EngineCore::PlanDrafts() {
     if (rows.row_count == 1 && rows.completes()) add(decoding);
   }
   speculator_.BeginStep(step, decoding);
+  // What could not be verified anyway says nothing of drafters.
+  if (scheduler_.spare_rows() == 0) return;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     if (request.speculation == nullptr || rows.row_count != 1 || !rows.completes()) continue;

@@ -66,9 +66,10 @@ int LongestContext(const ModelConfig& config, const EngineOptions& options) {
 
 TransformerLimits TransformerLimitsOf(const EngineOptions& options) {
   // Every drafted row has logits.
-  return {.max_rows = options.max_rows_per_step,
-          .max_logit_rows =
-              options.max_draft_nodes > 0 ? options.max_rows_per_step : options.max_sequences};
+  const int64_t logit_rows = int64_t{options.max_sequences} * (1 + options.max_draft_nodes);
+  return {
+      .max_rows = options.max_rows_per_step,
+      .max_logit_rows = static_cast<int>(std::min<int64_t>(options.max_rows_per_step, logit_rows))};
 }
 
 MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options) {

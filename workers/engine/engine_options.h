@@ -61,14 +61,16 @@ struct EngineOptions {
   uint64_t swap_bytes = 0;
   // Shortens the checkpoint's context; 0 leaves it.
   int max_context = 0;
-  // Weights, KV cache, activations and swap space together must fit into this and into what the
-  // machine (and the control group) has available. 0: the latter only.
+  // Weights, KV cache, activations, swap space and what drafters begin with (a draft model's
+  // weights and KV cache) together must fit into this and into what the machine (and the control
+  // group) has available. 0: the latter only.
   uint64_t memory_limit_bytes = 0;
   // Drafted rows that a sequence may have in a step, where the engine has drafters; at most
   // kMaxDraftNodes. How many it has is decided by their expected gain and the measured cost of
   // steps. 0: it does not speculate.
   int max_draft_nodes = 0;
-  // Drafters learn from all requests alike, as if ServiceTerms::share_drafts were true of each.
+  // What drafters learn is used for all requests; otherwise for those of the same tenant and
+  // cache_salt alone. It changes no answer, but the time that it takes.
   bool share_drafts = false;
   // Verifies whatever is proposed, as far as there is room: for tests and measurements.
   bool verify_all_drafts = false;

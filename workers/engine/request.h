@@ -32,9 +32,6 @@ struct ServiceTerms {
   // Requests may reuse each other's keys and values only where this is equal. Reuse changes no
   // answer, but makes it come sooner, from which others can tell what has been asked.
   std::string cache_salt;
-  // What drafters learn from it is shared with all requests of which this is true, whatever their
-  // tenants, not with those of its tenant and cache_salt. It changes no answer either.
-  bool share_drafts = false;
 };
 
 struct GenerateRequest {

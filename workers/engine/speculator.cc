@@ -38,7 +38,10 @@ void DropUseless(const Answer& answer, int max_depth, DraftTree& tree) {
     if (node.parent >= 0 && places[above] < 0) continue;
     if (answer.constraint() != nullptr) {
       forks[i] = node.parent < 0 ? answer.constraint()->Fork() : forks[above]->Fork();
-      if (!forks[i]->Accept(node.token).ok()) continue;
+      const absl::Status accepted = forks[i]->Accept(node.token);
+      // What else there is would take as much work, of which nobody asked for any.
+      if (absl::IsResourceExhausted(accepted)) break;
+      if (!accepted.ok()) continue;
     }
     if (node.parent >= 0) node.parent = places[above];
     places[i] = static_cast<int32_t>(kept.size());
@@ -107,9 +110,7 @@ std::unique_ptr<RequestSpeculation> Speculator::Begin(const ServiceTerms& terms,
   auto request = std::make_unique<RequestSpeculation>();
   // Of tenants that share nothing, requests may not tell each other's keys and values either.
   const std::string scope =
-      shared_ || terms.share_drafts
-          ? ""
-          : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
+      shared_ ? "" : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
   for (Drafter* drafter : drafters_) {
     request->drafters.push_back(drafter->Begin(scope));
     if (request->drafters.back() != nullptr) request->drafters.back()->Append(tokens);
@@ -153,6 +154,7 @@ void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
     acceptance_.Calibrate(static_cast<int>(d), request.acceptance, calibrated);
     MergeDraftTree(calibrated, request.tree);
   }
+  PruneDraftTree(max_nodes_, request.tree);
   DropUseless(answer, limits.max_depth, request.tree);
   const absl::Duration time = stopwatch.elapsed();
   request.usage.draft += time;

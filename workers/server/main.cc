@@ -120,25 +120,32 @@ void Define(CLI::App& app, Flags& flags) {
                  "would take alone; 0: no limit; needs --step-cost-time")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
-  app.add_flag("--speculate", flags.speculate,
-               "verify drafts of answers, many tokens in a pass; answers do not change");
+  CLI::Option* const speculate =
+      app.add_flag("--speculate", flags.speculate,
+                   "verify drafts of answers, many tokens in a pass; answers do not change");
   app.add_option("--drafter", flags.speculation.drafters,
                  "what proposes drafts: recycling, suffix, lookahead, retrieval or model; may be "
-                 "repeated (default: recycling and suffix, and what the flags below are for)");
+                 "repeated (default: recycling and suffix, and what the flags below are for)")
+      ->needs(speculate);
   app.add_option("--max-drafted-tokens", flags.speculation.max_draft_nodes,
                  "drafted tokens of a sequence in a pass, at most; how many it has is decided by "
                  "what steps cost, which --step-cost-time measures")
       ->check(CLI::Range(1, kMaxDraftNodes))
+      ->needs(speculate)
       ->capture_default_str();
   app.add_flag("--share-drafts", flags.speculation.share_between_tenants,
                "drafters use for each tenant what they learned from others, who may tell by the "
-               "time that answers take what was asked");
+               "time that answers take what was asked")
+      ->needs(speculate);
   app.add_option("--draft-datastore", flags.speculation.datastores,
-                 "file that octoctl drafts build has made; may be repeated");
+                 "file that octoctl drafts build has made; may be repeated")
+      ->needs(speculate);
   app.add_option("--draft-model", flags.speculation.draft_model,
-                 "Hugging Face folder of a small model with the same tokenizer");
+                 "Hugging Face folder of a small model with the same tokenizer")
+      ->needs(speculate);
   app.add_option("--draft-state", flags.speculation.state,
-                 "folder that keeps what drafters have learned");
+                 "folder that keeps what drafters have learned")
+      ->needs(speculate);
   app.add_option("--grace", flags.grace_seconds,
                  "seconds that answers under way get when the worker is stopped")
       ->check(CLI::Range(0.0, 86400.0))

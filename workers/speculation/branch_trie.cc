@@ -1,6 +1,7 @@
 #include "workers/speculation/branch_trie.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace octogate::workers {
@@ -33,7 +34,8 @@ void BranchTrie::Put(std::span<const int32_t> branch) {
   for (int32_t token : branch) {
     const int32_t child = Child(node, token);
     node = child >= 0 ? child : Add(node, token, 0);
-    ++nodes_[static_cast<size_t>(node)].count;
+    int32_t& count = nodes_[static_cast<size_t>(node)].count;
+    if (count < std::numeric_limits<int32_t>::max()) ++count;
   }
   if (size() > max_nodes_) Decay();
 }

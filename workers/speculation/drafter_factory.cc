@@ -21,6 +21,8 @@
 namespace octogate::workers {
 namespace {
 
+constexpr size_t kMaxDatastores = 16;
+
 using DrafterOr = absl::StatusOr<std::unique_ptr<Drafter>>;
 
 DrafterOr MakeLookahead(const SpeculationOptions&, const DraftedModel&) {
@@ -40,7 +42,7 @@ DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model
       ModelDrafter::Create(std::make_shared<const Checkpoint>(std::move(checkpoint)), model.backend,
                            {.draft_tokenizer = TokenizerFingerprint(*tokenizer),
                             .target_tokenizer = TokenizerFingerprint(*model.tokenizer),
-                            .vocab_size = model.checkpoint->config().vocab_size});
+                            .vocab_size = model.tokenizer->vocab_size()});
   if (!drafter.ok()) return Annotate(drafter.status(), options.draft_model.string());
   return *std::move(drafter);
 }
@@ -49,8 +51,11 @@ DrafterOr MakeRecycling(const SpeculationOptions& options, const DraftedModel& m
   auto drafter = std::make_unique<RecyclingDrafter>(
       RecyclingOptions{.table = {.vocab_size = model.checkpoint->config().vocab_size}});
   if (options.state.empty()) return drafter;
+  const Hash128 tokenizer = TokenizerFingerprint(*model.tokenizer);
   return KeepRecyclingTables(std::move(drafter), options.state,
-                             model.checkpoint->ComputeFingerprint().ToHex());
+                             absl::StrCat(model.checkpoint->ComputeFingerprint().ToHex(), "-",
+                                          absl::Hex(tokenizer.high, absl::kZeroPad16),
+                                          absl::Hex(tokenizer.low, absl::kZeroPad16)));
 }
 
 DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& model) {
@@ -66,7 +71,7 @@ DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& m
   }
   return RetrievalDrafter::Create(std::move(corpora),
                                   {.tokenizer = TokenizerFingerprint(*model.tokenizer),
-                                   .vocab_size = model.checkpoint->config().vocab_size});
+                                   .vocab_size = model.tokenizer->vocab_size()});
 }
 
 DrafterOr MakeSuffix(const SpeculationOptions&, const DraftedModel&) {
@@ -103,6 +108,21 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
     if (!names.insert(name).second) {
       return absl::InvalidArgumentError(absl::StrCat("the drafter ", name, " is named twice"));
     }
+  }
+  const auto has = [&](const char* name) {
+    return options.drafters.empty() || names.contains(name);
+  };
+  const auto useless = [](const char* what, const char* drafter) {
+    return absl::InvalidArgumentError(absl::StrCat(what, " without the drafter \"", drafter,
+                                                   "\"; name it, too, or leave both out"));
+  };
+  if (!options.datastores.empty() && !has("retrieval")) return useless("datastores", "retrieval");
+  if (!options.draft_model.empty() && !has("model")) return useless("a draft model", "model");
+  if (!options.state.empty() && !has("recycling")) return useless("a state", "recycling");
+  if (options.datastores.size() > kMaxDatastores) {
+    return absl::InvalidArgumentError(absl::StrCat("a model has at most ", kMaxDatastores,
+                                                   " datastores; these are ",
+                                                   options.datastores.size()));
   }
   if (options.max_draft_nodes < 1 || options.max_draft_nodes > kMaxDraftNodes) {
     return absl::InvalidArgumentError(absl::StrCat("drafted tokens of a sequence are 1 to ",

@@ -33,7 +33,7 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options);
 // Names that MakeDrafters knows, in order.
 std::vector<std::string_view> DrafterNames();
 
-// The drafters in the order of their names. INVALID_ARGUMENT for options that are not valid or a
+// INVALID_ARGUMENT for options that are not valid or a
 // name that is not known; errors of DraftStore::Open, RetrievalDrafter::Create, Checkpoint::Open,
 // Tokenizer::Load and ModelDrafter::Create.
 absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(

@@ -35,6 +35,11 @@ struct Row {
 };
 
 absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig& config) {
+  if (config.head_dim > kernels::kMaxHeadDim) {
+    return absl::UnimplementedError(absl::StrCat("the draft model's head dimension is ",
+                                                 config.head_dim, "; the kernels compute at most ",
+                                                 kernels::kMaxHeadDim));
+  }
   if (options.draft_tokenizer != options.target_tokenizer) {
     return absl::FailedPreconditionError(
         "the draft model has another tokenizer than the model that it drafts for; take one of the "
@@ -47,8 +52,8 @@ absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig&
   }
   if (options.passes < 1 || options.rows < 1 ||
       int64_t{options.passes - 1} * options.rows >= kernels::kMaxTreeRows || options.children < 1 ||
-      options.children > config.vocab_size || options.prompt_rows < 1 || options.pages < 1 ||
-      options.page_size < 1) {
+      options.children > config.vocab_size || options.prompt_rows < 1 ||
+      options.prompt_passes < 1 || options.pages < 1 || options.page_size < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("a draft model's passes, rows, children and pages are at least 1, and its "
                      "passes compute fewer than ",
@@ -69,6 +74,9 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   void Append(std::span<const int32_t> tokens) override {
     KeepWhatFollowed(tokens);
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    // The target may have rows behind its vocabulary that the draft has not.
+    const int32_t rows = drafter_.transformer_->config().vocab_size;
+    for (const int32_t token : tokens) is_readable_ = is_readable_ && token < rows;
   }
 
   void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
@@ -77,14 +85,16 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     const int length = static_cast<int>(tokens_.size());
     max_nodes = std::min(max_nodes, kMaxDraftNodes);
     max_depth = std::min(max_depth, config.max_position_embeddings - length);
-    if (length == 0 || max_nodes < 1 || max_depth < 1) return;
+    if (length == 0 || max_nodes < 1 || max_depth < 1 || !is_readable_) return;
     if (!ReservePages(length + (options.passes - 1) * options.rows)) return;
     range_ = RopeRangeForLength(config, length);
     if (range_ != computed_range_) computed_ = 0;
     computed_range_ = range_;
     // The root is computed again where all that was appended had been drafted.
     computed_ = std::min(computed_, length - 1);
-    ReadUpTo(length - 1);
+    // Nobody else's tokens come before it has read what it may at once.
+    ReadUpTo(std::min(length - 1, computed_ + options.prompt_passes * options.prompt_rows));
+    if (computed_ < length - 1) return;
 
     rows_ = {{.token = tokens_.back(), .parent = -1, .depth = 0, .path = 1}};
     std::priority_queue<Candidate> candidates;
@@ -210,7 +220,8 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   ModelDrafter& drafter_;
   std::vector<int32_t> tokens_;
   std::vector<int32_t> pages_;
-  int computed_ = 0;  // tokens whose keys and values are in the cache
+  bool is_readable_ = true;  // all tokens are some of the draft's
+  int computed_ = 0;         // tokens whose keys and values are in the cache
   RopeRange range_ = RopeRange::kShort;
   RopeRange computed_range_ = RopeRange::kShort;
   std::vector<Row> rows_;  // of the last tree, those that were computed, behind `computed_`

@@ -32,7 +32,10 @@ struct ModelDrafterOptions {
   int passes = 4;    // of the draft model for one tree, of which the first computes the root alone
   int rows = 8;      // nodes that each other pass adds; (passes - 1) * rows < kMaxTreeRows
   int children = 4;  // candidates of a node
-  int prompt_rows = 64;  // of a pass that reads what the sequence has and the draft has not seen
+  // Of a pass that reads what the sequence has and the draft has not seen, and how many of these
+  // one Propose may take; where that does not suffice, it proposes nothing.
+  int prompt_rows = 64;
+  int prompt_passes = 8;
   // Keys and values of all sequences together. A sequence that gets no page proposes nothing.
   int pages = 256;
   int page_size = 16;
@@ -49,7 +52,7 @@ class ModelDrafter : public Drafter {
 
   std::string_view name() const override { return "model"; }
   // Learns nothing: the scope does not matter. Propose first reads what was appended since it was
-  // last called, the whole prompt at the first time.
+  // last called.
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
   uint64_t bytes() const override { return bytes_; }  // weights and cache
 

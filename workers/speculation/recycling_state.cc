@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::string_view kMark = "octogate recycling 1\n";
 // A table of the largest vocabularies takes less.
-constexpr uintmax_t kMaxFileBytes = uintmax_t{256} << 20;
+constexpr uintmax_t kMaxFileBytes = uintmax_t{64} << 20;
 
 std::string Digest(std::string_view bytes) {
   const Hash128 hash = HashBytes(std::as_bytes(std::span(bytes.data(), bytes.size())), 0);
@@ -39,7 +39,9 @@ class StoredRecycling : public Drafter {
   ~StoredRecycling() override {
     for (const auto& [scope, version] : read_) {
       // A scope that was dropped meanwhile has no version.
-      if (drafter_->Version(scope) > version) Write(scope);
+      if (drafter_->Version(scope) <= version) continue;
+      Read(scope);  // what others have written meanwhile
+      Write(scope);
     }
   }
 
@@ -50,9 +52,12 @@ class StoredRecycling : public Drafter {
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override {
     std::unique_ptr<SequenceDrafter> sequence = drafter_->Begin(scope);
     if (drafter_->Version(scope) == 0) {
+      // Those that the drafter has forgotten meanwhile.
+      absl::erase_if(read_,
+                     [this](const auto& entry) { return drafter_->Version(entry.first) == 0; });
       Read(scope);
-      read_.insert_or_assign(std::string(scope), drafter_->Version(scope));
     }
+    read_.try_emplace(std::string(scope), drafter_->Version(scope));
     return sequence;
   }
 
@@ -67,9 +72,11 @@ class StoredRecycling : public Drafter {
   void Read(std::string_view scope) {
     const std::filesystem::path path = FileOf(scope);
     std::error_code error;
-    if (std::filesystem::file_size(path, error) > kMaxFileBytes || error) return;
+    const uintmax_t size = std::filesystem::file_size(path, error);
+    if (error || size > kMaxFileBytes) return;
+    std::string bytes(size, '\0');
     std::ifstream file(path, std::ios::binary);
-    const std::string bytes(std::istreambuf_iterator<char>(file), {});
+    if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) return;
     const std::string header = HeaderOf(scope);
     const size_t digest = Digest("").size();
     if (!bytes.starts_with(header) || bytes.size() < header.size() + digest) return;
@@ -84,10 +91,11 @@ class StoredRecycling : public Drafter {
   void Write(std::string_view scope) const {
     const std::filesystem::path path = FileOf(scope);
     std::filesystem::path beside = path;
-    beside += ".new";
+    beside += absl::StrCat(".", ::getpid(), ".new");
+    ::unlink(beside.c_str());
     const std::string table = drafter_->Export(scope, 0);
     const std::string bytes = absl::StrCat(HeaderOf(scope), table, Digest(table));
-    const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (file < 0) return;
     size_t written = 0;
     while (written < bytes.size()) {

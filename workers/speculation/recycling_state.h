@@ -14,10 +14,11 @@
 namespace octogate::workers {
 
 // `drafter`, of which the table of a scope is read when its first sequence begins, and written when
-// the drafter is destroyed: one file for each scope that has learned something, which only its
-// owner may read, since it tells what was asked and answered. `model` names the weights and the
-// tokenizer; files of other ones are not touched. A file that is damaged, or of another table, is
-// as if there were none, and is written anew.
+// the drafter is destroyed, unless the drafter has dropped it by then
+// (RecyclingOptions::max_scopes): one file for each scope, which only its owner may read, since it
+// tells what was asked and answered. Reading a file takes some milliseconds of Begin. `model` names
+// the weights and the tokenizer; files of other ones are not touched. A file that is damaged, or of
+// another table, is as if there were none, and is written anew.
 //
 // PERMISSION_DENIED or INVALID_ARGUMENT where the folder cannot be made.
 absl::StatusOr<std::unique_ptr<Drafter>> KeepRecyclingTables(

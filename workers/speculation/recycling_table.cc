@@ -168,7 +168,7 @@ void RecyclingTable::Set(int32_t previous, int32_t token, std::span<const int32_
     if (IsToken(candidate) && std::find(begin, end, candidate) == end) *end++ = candidate;
   }
   if (end == begin) return;
-  ++version_;
+  version_ = std::min(version_ + 1, kMaxVersion);
   const Row of_token = TokenRow(token);
   std::copy(begin, begin + row_size_, of_token.tokens);
   *of_token.version = version_;
@@ -188,7 +188,7 @@ void RecyclingTable::PutFirst(int32_t next, std::span<int32_t> row) {
 
 void RecyclingTable::Prepend(int32_t previous, int32_t token, int32_t next) {
   if (!IsToken(token) || !IsToken(next)) return;
-  ++version_;
+  version_ = std::min(version_ + 1, kMaxVersion);
   const auto width = static_cast<size_t>(row_size_);
   const Row of_token = TokenRow(token);
   PutFirst(next, {of_token.tokens, width});

@@ -10,6 +10,9 @@
 namespace octogate::workers {
 namespace {
 
+// Of all stores together.
+constexpr size_t kMaxSegments = 32;
+
 class RetrievalSequence : public SequenceDrafter {
  public:
   RetrievalSequence(std::vector<std::shared_ptr<const retrieval::DraftStore>> stores,
@@ -68,6 +71,15 @@ absl::StatusOr<std::unique_ptr<RetrievalDrafter>> RetrievalDrafter::Create(
           " tokens) than the model (", options.vocab_size,
           "); build it with 'octoctl drafts build --tokenizer' and the model's folder"));
     }
+  }
+  size_t segments = 0;
+  for (const RetrievalCorpus& corpus : corpora) segments += corpus.store->segments().size();
+  if (segments > kMaxSegments) {
+    return absl::FailedPreconditionError(absl::StrCat("the draft stores have ", segments,
+                                                      " segments together, each of which every "
+                                                      "draft looks in; at most ",
+                                                      kMaxSegments,
+                                                      ": join them with 'octoctl drafts compact'"));
   }
   return std::unique_ptr<RetrievalDrafter>(new RetrievalDrafter(std::move(corpora), options));
 }

@@ -13,6 +13,10 @@
 namespace octogate::workers {
 namespace {
 
+// From a drafted token to a context that it follows. In texts that repeat themselves much, there
+// can be as many as tokens.
+constexpr int kMaxDraftedLinks = 64;
+
 constexpr size_t kMaxOutput = 8192;  // tokens of a sequence that its scope remembers
 constexpr size_t kRematched = 64;    // tokens that are matched anew against other automata
 constexpr size_t kMaxContexts = 4;   // of a node
@@ -216,7 +220,7 @@ class SuffixSequence : public SequenceDrafter {
       const int32_t node = tree.Add(best.parent, best.child.token, best.child.probability, 1);
       matches.push_back(best.parent < 0 ? matches_ : matches[static_cast<size_t>(best.parent)]);
       for (size_t i = 0; i < kAutomata; ++i) {
-        matches.back()[i].Advance(*all[i], best.child.token);
+        matches.back()[i].Advance(*all[i], best.child.token, kMaxDraftedLinks);
       }
       expand(node, matches.back(), tree.nodes.back().depth, best.path);
     }

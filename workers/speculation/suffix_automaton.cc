@@ -86,11 +86,11 @@ void SuffixMatch::Normalize(const SuffixAutomaton& automaton) {
   }
 }
 
-void SuffixMatch::Advance(const SuffixAutomaton& automaton, int32_t token) {
+void SuffixMatch::Advance(const SuffixAutomaton& automaton, int32_t token, int max_links) {
   Normalize(automaton);
   int32_t next = automaton.Next(state, token);
-  while (next < 0 && state > 0) {
-    state = automaton.Link(state);
+  for (int links = 0; next < 0 && state > 0; ++links) {
+    state = links < max_links ? automaton.Link(state) : 0;
     length = automaton.Length(state);
     next = automaton.Next(state, token);
   }

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -86,8 +87,10 @@ struct SuffixMatch {
   int32_t state = 0;
   int32_t length = 0;
 
-  // The text goes on.
-  void Advance(const SuffixAutomaton& automaton, int32_t token);
+  // The text goes on. Texts of many tokens take no more than so many steps; one token alone can
+  // take as many as there are tokens. What takes more than `max_links` is no match.
+  void Advance(const SuffixAutomaton& automaton, int32_t token,
+               int max_links = std::numeric_limits<int>::max());
   // Of the same context where its state was split since.
   void Normalize(const SuffixAutomaton& automaton);
 };

@@ -447,23 +447,21 @@ TEST_F(SpeculatingEngineTest, AnAttemptGoesOnWhereAnotherOneWasLost) {
   EXPECT_EQ(rest[0].ids, std::vector<int32_t>(middle, expected[0].ids.end()));
 }
 
-TEST_F(SpeculatingEngineTest, DraftersLearnFromEachTenantAloneUnlessARequestSharesThem) {
-  auto requests = GreedyRequests(5, 2);
+TEST_F(SpeculatingEngineTest, DraftersLearnFromEachTenantAlone) {
+  auto requests = GreedyRequests(4, 2);
   requests[0].terms.tenant = "a";
   requests[1].terms.tenant = "b";
-  requests[2].terms = {.tenant = "a", .share_drafts = true};
-  requests[3].terms = {.tenant = "b", .share_drafts = true};
-  requests[4].terms.tenant = "a";
+  requests[2].terms = {.tenant = "a", .cache_salt = "salt"};
+  requests[3].terms.tenant = "a";
   const auto record = std::make_shared<TestDrafter::Record>();
   auto engine = Speculate(Make(Drafting::kEmpty, nullptr, record));
   RunAll(*engine, requests, false);
   engine.reset();
   const std::vector<std::string>& scopes = record->scopes;
-  ASSERT_EQ(scopes.size(), 5u);
+  ASSERT_EQ(scopes.size(), 4u);
   EXPECT_NE(scopes[0], scopes[1]);
   EXPECT_NE(scopes[0], scopes[2]);
-  EXPECT_EQ(scopes[2], scopes[3]);
-  EXPECT_EQ(scopes[0], scopes[4]);
+  EXPECT_EQ(scopes[0], scopes[3]);
 }
 
 TEST_F(SpeculatingEngineTest, DraftsThatNeverPayAreMadeRarely) {

@@ -73,6 +73,7 @@ TEST(DrafterFactoryTest, AnswersAreThoseWithoutDrafters) {
   ASSERT_TRUE(usage.has_value());
   ASSERT_EQ(usage->drafters.size(), 4U);
   EXPECT_EQ(usage->drafters[1].drafter, "model");
+  EXPECT_GT(usage->drafters[1].tokens.accepted, 0);
 }
 
 TEST(DrafterFactoryTest, AnotherTokenizersDraftModelIsRefused) {

@@ -10,7 +10,8 @@
 // to be the recorded token. So acceptance is a real model's (or a person's, where solutions are),
 // and cost is that of real kernels; recycling learns successors alone, since what a random model
 // holds probable says nothing. Sequences are the first of a task that are long enough, cut to
-// 64 tokens of answer behind at most 512 of prompt. Each repetition has a tenant of its own, so it
+// 64 tokens of answer behind at most 512 of prompt; of a batch of less than four, as many one after
+// the other as make four. Each repetition has a tenant of its own, so it
 // begins with nothing learned. Speed is that of decoding, after the last of the first tokens.
 #include <algorithm>
 #include <chrono>
@@ -52,7 +53,7 @@ constexpr int kRepetitions = 5;
 constexpr size_t kAnswerTokens = 64;
 constexpr size_t kPromptTokens = 512;
 constexpr int kMostSequences = 16;
-constexpr size_t kMostWaves = 4;
+constexpr size_t kLeastSequences = 4;
 constexpr int kDraftNodes = 63;
 
 template <typename T>
@@ -271,7 +272,8 @@ int Main(int argc, char** argv) {
       return 2;
     }
     for (const auto& [task, requests] : tasks) {
-      const size_t count = std::min(requests.size() / batch, kMostWaves) * batch;
+      const size_t count =
+          std::min(requests.size() / batch, std::max<size_t>(1, kLeastSequences / batch)) * batch;
       if (count == 0) continue;
       const auto some = std::span(requests).first(count);
       std::vector<Decoding> all[2];

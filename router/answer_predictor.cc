@@ -18,6 +18,10 @@ constexpr int kOften = 20;
 // Strengths of the penalties that draw offsets towards 0, as rows of p (1 - p).
 constexpr double kOffsetPenalty = 8;
 constexpr double kPairPenalty = 15;
+// How strongly a rule of pairs is drawn, as rows, with many of them.
+constexpr double kPairStrength = 5;
+// With so many pairs, twice as strongly.
+constexpr double kFirstPairs = 100;
 // Of so many pairs, half the pull is towards what is known without them.
 constexpr double kFewPairRows = 1000;
 // Pairs of answers that rules are fitted to at most.
@@ -177,11 +181,14 @@ double AnswerPredictor::Apply(const PairRule& rule, size_t first, size_t second,
 void AnswerPredictor::Fit(const PairRows& rows, size_t members, std::vector<double> towards,
                           PairRule* rule) {
   // With many rows next to nothing is drawn there: it would cost accuracy (answers_bench
-  // --validate).
-  const double few = kFewPairRows / (kFewPairRows + static_cast<double>(rows.rows.size()));
+  // --validate). Few rows can all be of one kind, such as wrong answers of a member that is nearly
+  // always right, and a row that was held improbable pulls hard.
+  const auto count = static_cast<double>(std::max<size_t>(rows.rows.size(), 1));
+  const double few = kFewPairRows / (kFewPairRows + count);
   for (double& weight : towards) weight *= few;
-  rule->weights =
-      FitLogistic(rows.rows, {.strength = 5, .towards = std::move(towards), .signed_weights = {}});
+  rule->weights = FitLogistic(rows.rows, {.strength = kPairStrength * (1 + kFirstPairs / count),
+                                          .towards = std::move(towards),
+                                          .signed_weights = {}});
   std::vector<OffsetStep> steps(members * members, OffsetStep(kPairPenalty));
   const size_t n = rows.rows.dimension;
   for (size_t i = 0; i < rows.pairs.size(); ++i) {

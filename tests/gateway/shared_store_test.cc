@@ -31,12 +31,17 @@ std::string Graph(const std::string& name, const StubWorker& worker) {
       "\"]}\n  nodes:\n    - name: only\n      description: answers\n      model: {model: m}\n");
 }
 
-// A gateway's connection to Redis, and what it keeps there.
+// A gateway whose store is in Redis.
 struct RedisSide {
   explicit RedisSide(RedisOptions options)
       : client(RedisClient::Create(std::move(options))), store(MakeRedisStore(client.get())) {}
   std::unique_ptr<RedisClient> client;
   std::unique_ptr<Store> store;
+};
+class RedisGateway : public RedisSide, public TestGateway {
+ public:
+  explicit RedisGateway(const RedisOptions& redis, const ServerOptions& options = Options())
+      : RedisSide(redis), TestGateway(options, store.get()) {}
 };
 
 // The applied graph; empty: none.
@@ -65,11 +70,9 @@ bool Applies(TestGateway& gateway, const std::string& name) {
 
 TEST(SharedStoreTest, AGraphReachesEveryGateway) {
   RedisServer redis;
-  RedisSide first_side(redis.options());
-  RedisSide second_side(redis.options());
   StubWorker worker;
-  TestGateway first(Options(), first_side.store.get());
-  TestGateway second(Options(), second_side.store.get());
+  RedisGateway first(redis.options());
+  RedisGateway second(redis.options());
   ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
   EXPECT_TRUE(Applies(second, "one"));
   EXPECT_EQ(NameOf(second), "one");
@@ -77,19 +80,16 @@ TEST(SharedStoreTest, AGraphReachesEveryGateway) {
   ASSERT_TRUE(second.Apply(Graph("two", worker)).ok());
   EXPECT_TRUE(Applies(first, "two"));
   // One that starts later has it at once.
-  RedisSide third_side(redis.options());
-  TestGateway third(Options(), third_side.store.get());
+  RedisGateway third(redis.options());
   EXPECT_TRUE(Applies(third, "two"));
 }
 
 // Each version is written by one gateway, and none is lost.
 TEST(SharedStoreTest, ApplicationsAtTheSameTimeAreOrdered) {
   RedisServer redis;
-  RedisSide first_side(redis.options());
-  RedisSide second_side(redis.options());
   StubWorker worker;
-  TestGateway first(Options(), first_side.store.get());
-  TestGateway second(Options(), second_side.store.get());
+  RedisGateway first(redis.options());
+  RedisGateway second(redis.options());
   std::vector<int64_t> versions[2];
   const auto apply = [&worker](TestGateway& gateway, char name, std::vector<int64_t>* applied) {
     for (int i = 0; i < 20; ++i) {
@@ -116,9 +116,8 @@ TEST(SharedStoreTest, ApplicationsAtTheSameTimeAreOrdered) {
 
 TEST(SharedStoreTest, WithoutRedisWhatIsAppliedStaysInForce) {
   RedisServer redis({"--appendonly", "yes", "--appendfsync", "always"});
-  RedisSide first_side(redis.options());
   StubWorker worker;
-  TestGateway first(Options(), first_side.store.get());
+  RedisGateway first(redis.options());
   ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
   ASSERT_TRUE(first.Generate(Ask("x")).status.ok());
   redis.Kill();
@@ -127,8 +126,7 @@ TEST(SharedStoreTest, WithoutRedisWhatIsAppliedStaysInForce) {
   EXPECT_TRUE(first.Generate(Ask("x")).status.ok());
   redis.Start();
   EXPECT_TRUE(Eventually([&] { return first.Apply(Graph("two", worker)).ok(); }));
-  RedisSide second_side(redis.options());
-  TestGateway second(Options(), second_side.store.get());
+  RedisGateway second(redis.options());
   EXPECT_TRUE(Applies(second, "two"));
 }
 
@@ -136,9 +134,8 @@ TEST(SharedStoreTest, AFrozenRedisHoldsUpNoQuery) {
   RedisServer redis;
   RedisOptions options = redis.options();
   options.answer_timeout = absl::Seconds(1);
-  RedisSide side(options);
   StubWorker worker;
-  TestGateway gateway(Options(), side.store.get());
+  RedisGateway gateway(options);
   ASSERT_TRUE(Eventually([&] { return gateway.Apply(Graph("one", worker)).ok(); }));
   redis.Freeze();
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(gateway.Generate(Ask("x")).status.ok());
@@ -149,15 +146,13 @@ TEST(SharedStoreTest, AFrozenRedisHoldsUpNoQuery) {
 // A server that comes back with nothing, or with an older state.
 TEST(SharedStoreTest, WhatRedisHasLostIsPutBack) {
   RedisServer redis({"--save", ""});
-  RedisSide side(redis.options());
   StubWorker worker;
-  TestGateway gateway(Options(), side.store.get());
+  RedisGateway gateway(redis.options());
   ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
   ASSERT_TRUE(gateway.Apply(Graph("two", worker)).ok());
   redis.Kill();
   redis.Start();
-  RedisSide new_side(redis.options());
-  TestGateway later(Options(), new_side.store.get());
+  RedisGateway later(redis.options());
   EXPECT_TRUE(Applies(later, "two"));
   EXPECT_EQ(later.server().graphs().state()->version(), 2);
   v1::ApplyGraphResponse response;
@@ -168,9 +163,8 @@ TEST(SharedStoreTest, WhatRedisHasLostIsPutBack) {
 
 TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
   RedisServer redis({"--save", ""});
-  RedisSide first_side(redis.options());
   StubWorker worker;
-  TestGateway first(Options(), first_side.store.get());
+  RedisGateway first(redis.options());
   ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
   // As if another gateway had written the version after the server had lost the first one's.
   const auto other = MakeMemoryStore();
@@ -179,22 +173,19 @@ TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
   const std::string key = "graph/version/0000000000000000001";
   const std::string record = other->Get(key, absl::InfiniteFuture()).value();
   ASSERT_TRUE(
-      first_side.store->Put(key, record, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60))
-          .ok());
+      first.store->Put(key, record, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60)).ok());
   EXPECT_TRUE(Applies(first, "other"));
 }
 
 // Applying what runs here already is no news only where it is what the others run, too.
 TEST(SharedStoreTest, AGatewayThatIsBehindDoesNotSayThatNothingChanges) {
   RedisServer redis;
-  RedisSide first_side(redis.options());
-  RedisSide second_side(redis.options());
   StubWorker worker;
-  TestGateway first(Options(), first_side.store.get());
+  RedisGateway first(redis.options());
   ServerOptions slow;
   slow.store_poll_interval = absl::Hours(1);
   ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
-  TestGateway second(slow, second_side.store.get());
+  RedisGateway second(redis.options(), slow);
   ASSERT_TRUE(Applies(second, "one"));
   EXPECT_TRUE(second.Apply(Graph("one", worker)).ok());
   ASSERT_TRUE(first.Apply(Graph("two", worker)).ok());
@@ -204,11 +195,10 @@ TEST(SharedStoreTest, AGatewayThatIsBehindDoesNotSayThatNothingChanges) {
 // One that cannot be used here does not take the applied one's place.
 TEST(SharedStoreTest, ADamagedVersionChangesNothing) {
   RedisServer redis;
-  RedisSide side(redis.options());
   StubWorker worker;
-  TestGateway gateway(Options(), side.store.get());
+  RedisGateway gateway(redis.options());
   ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
-  ASSERT_TRUE(side.store
+  ASSERT_TRUE(gateway.store
                   ->Put("graph/version/0000000000000000002", "nonsense", absl::InfiniteFuture(),
                         absl::Now() + absl::Seconds(60))
                   .ok());

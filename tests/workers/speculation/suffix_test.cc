@@ -12,23 +12,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/workers/engine/fresh_seed.h"
+#include "tests/workers/speculation/drafter_streams.h"
 
 namespace octogate::workers {
 namespace {
-
-using Tokens = std::vector<int32_t>;
-
-DraftTree Proposal(SequenceDrafter& sequence, int max_nodes = 80, int max_depth = 16) {
-  DraftTree tree;
-  sequence.Propose(max_nodes, max_depth, tree);
-  return tree;
-}
-
-Tokens RandomText(std::mt19937_64& random, size_t count, uint64_t alphabet) {
-  Tokens text(count);
-  for (int32_t& token : text) token = static_cast<int32_t>(random() % alphabet);
-  return text;
-}
 
 TEST(SuffixTest, DraftsACopyAsDeepAsItsMatchIsLong) {
   SuffixOptions options;
@@ -146,37 +133,8 @@ TEST(SuffixTest, LongRandomStreamsGiveGoodTreesInBoundedMemory) {
   options.max_scopes = 2;
   SuffixDrafter drafter(options);
   SuffixDrafter twin(options);
-  struct Running {
-    std::unique_ptr<SequenceDrafter> sequence;
-    std::unique_ptr<SequenceDrafter> twin;
-  };
-  std::vector<Running> running(3);
-  for (int step = 0; step < 4000; ++step) {
-    // Sequences of a scope run beside each other and end at any time.
-    Running& one = running[random() % running.size()];
-    if (one.sequence == nullptr || random() % 200 == 0) {
-      one = {};
-      const std::string scope = absl::StrCat(random() % 3);
-      one = {drafter.Begin(scope), twin.Begin(scope)};
-    }
-    const Tokens tokens = RandomText(random, random() % 6, 1 + random() % 4);
-    one.sequence->Append(tokens);
-    one.twin->Append(tokens);
-    const int max_nodes = static_cast<int>(random() % 140);
-    const int max_depth = static_cast<int>(random() % 10);
-    const DraftTree tree = Proposal(*one.sequence, max_nodes, max_depth);
-    ASSERT_TRUE(CheckDraftTree(tree, 4).ok()) << CheckDraftTree(tree, 4);
-    ASSERT_LE(tree.size(), max_nodes);
-    for (const DraftNode& node : tree.nodes) ASSERT_LE(node.depth, max_depth);
-    const DraftTree same = Proposal(*one.twin, max_nodes, max_depth);
-    ASSERT_TRUE(std::equal(tree.nodes.begin(), tree.nodes.end(), same.nodes.begin(),
-                           same.nodes.end(), [](const DraftNode& a, const DraftNode& b) {
-                             return a.token == b.token && a.parent == b.parent &&
-                                    a.probability == b.probability;
-                           }));
-    // At most three scopes, one of them only because it runs, of two automata each.
-    ASSERT_LE(drafter.bytes(), 3 * 2 * 500 * 250U + 3 * 2000);
-  }
+  // At most three scopes, one of them only because it runs, of two automata each.
+  RunRandomStreams(random, drafter, twin, 3 * 2 * 500 * 250U + 3 * 2000);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@
 
 namespace octogate::workers {
 
-inline constexpr absl::Duration kLong = absl::Seconds(100);
+inline constexpr absl::Duration kLong = absl::Seconds(300);
 
 // What came of one request.
 struct Outcome {

@@ -6,6 +6,16 @@ namespace octogate::kernels::OCTOGATE_ISA {
 
 inline constexpr int kTileKeys = 4;
 
+// How far ahead of their use keys and values are asked for. They stand in runs of a page each, too
+// short for the processor to see where they go on.
+inline int PositionsAhead(size_t position_bytes) {
+  constexpr size_t kBytes = 4096;
+  return kBytes > position_bytes ? static_cast<int>(kBytes / position_bytes) : 1;
+}
+inline void Prefetch(const uint8_t* from, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
+}
+
 // scores[i][j] = scale * dot(q[i], keys[j]) for four keys; without the scale
 // where keys have scales of their own.
 template <DType T, int X>
@@ -47,6 +57,8 @@ template <DType T, int X>
 inline void AddValues(const AttentionTile& tile, float* const* out, const float* const* p,
                       int begin, int end) {
   constexpr int kVectors = X == 1 ? 8 : 4;  // of the head at a time
+  const size_t position_bytes = static_cast<size_t>(tile.head_dim) * SizeOf(T);
+  const int ahead = PositionsAhead(position_bytes);
   int d = 0;
   for (; d + kVectors * kLanes <= tile.head_dim; d += kVectors * kLanes) {
     F32x16 sums[X][kVectors];
@@ -55,6 +67,7 @@ inline void AddValues(const AttentionTile& tile, float* const* out, const float*
     }
     for (int j = begin; j < end; ++j) {
       const uint8_t* from = tile.values[j] + static_cast<size_t>(d) * SizeOf(T);
+      if (d == 0 && j + ahead < end) Prefetch(tile.values[j + ahead], position_bytes);
       F32x16 weights[X];
       for (int i = 0; i < X; ++i) weights[i] = Broadcast(p[i][j]);
       for (int v = 0; v < kVectors; ++v) {
@@ -123,8 +136,18 @@ void AttendQueries(AttentionTile* tile) {
     common_begin = begin > common_begin ? begin : common_begin;
     common_end = end < common_end ? end : common_end;
   }
+  const size_t position_bytes = static_cast<size_t>(tile->head_dim) * SizeOf(T);
+  const int ahead = PositionsAhead(position_bytes);
   for (int j = all_begin; j < all_end; j += kTileKeys) {
     const uint8_t* keys[kTileKeys];
+    // The values follow the keys.
+    for (int at = j + ahead; at < j + ahead + kTileKeys; ++at) {
+      if (at < all_end) {
+        Prefetch(tile->keys[at], position_bytes);
+      } else if (at - all_end < all_end - all_begin) {
+        Prefetch(tile->values[at - all_end + all_begin], position_bytes);
+      }
+    }
     for (int w = 0; w < kTileKeys; ++w) {
       keys[w] = tile->keys[j + w < all_end ? j + w : all_end - 1];
     }

@@ -322,9 +322,16 @@ void Query::OnModelDone(const absl::Status& status) {
   if (!status.ok()) step_->usage.set_completion_tokens(step_->measures.tokens());
   budget_.Spend(1, router::CostOf(*step_->node->node, step_->usage.prompt_tokens(),
                                   step_->usage.completion_tokens()));
+  // The beginning of a statement may be a statement, which says something else.
+  const bool is_cut = step_->finish_reason == v1::FINISH_REASON_LENGTH && step_->intermediate &&
+                      (request_.has_grammar() || step_->node->node->model().has_grammar());
   LeaveNode(!step_->failure.ok()             ? step_->failure
             : !stopped_.ok() && !status.ok() ? stopped_
-                                             : status);
+            : status.ok() && is_cut
+                ? absl::OutOfRangeError(absl::StrCat(
+                      "the answer had reached its ", step_->usage.completion_tokens(),
+                      " tokens before it was a whole text of its grammar; raise maxTokens"))
+                : status);
 }
 
 }  // namespace octogate::gateway

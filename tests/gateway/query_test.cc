@@ -66,6 +66,12 @@ spec:
       model: {model: stub}
     - name: middle
       model: {model: stub, system: middle}
+    - name: strict
+      description: the node named strict
+      model: {model: stub, grammar: {json: {}}}
+    - name: lenient
+      description: the node named lenient
+      model: {model: stub}
     - name: closing
       model: {model: stub, system: closing}
     - name: rescue
@@ -75,6 +81,9 @@ spec:
     - {from: draft, to: polish, on: success, input: "stub echo=1 {output}"}
     - {from: fragile, to: rescue, on: error}
     - {from: doubtful, to: closing, on: error, input: "stub echo=1 [{doubtful.output}]{doubtful.error}"}
+    - {from: strict, to: closing, on: success, input: "stub echo=1 {output}"}
+    - {from: strict, to: closing, on: error, input: "stub echo=1 [{error}]"}
+    - {from: lenient, to: closing, on: success, input: "stub echo=1 {output}"}
     - {from: opening, to: middle, on: success, input: "stub tokens=1 text=m"}
     - {from: middle, to: closing, on: success,
        input: "stub echo=1 {opening.output}/{output}/{polish.output}/{opening.output}"}
@@ -150,6 +159,21 @@ TEST_F(QueryTest, EdgesAskForTheOutputsOfEarlierNodes) {
 
   const Answer failed = gateway_.Generate(Ask("stub fail_after=0 code=13", "doubtful"));
   EXPECT_THAT(failed.text(), testing::MatchesRegex("closing.stub echo=1 \\[\\].+"));
+}
+
+// What is cut off may be a text of the grammar that says something else.
+TEST_F(QueryTest, TheBeginningOfATextOfAGrammarIsNoOutput) {
+  EXPECT_EQ(gateway_.Generate(Ask("stub tokens=2 text=%", "strict")).text(),
+            "closing|stub echo=1 12");
+  const Answer cut = gateway_.Generate(Ask("stub tokens=2 text=% length=1", "strict"));
+  EXPECT_TRUE(cut.status.ok()) << cut.status.error_message();
+  EXPECT_THAT(cut.text(), HasSubstr("before it was a whole text of its grammar"));
+  EXPECT_EQ(gateway_.Generate(Ask("stub tokens=2 text=% length=1", "lenient")).text(),
+            "closing|stub echo=1 12");
+  // Whoever asks for one gets what there is of it, and is told.
+  const Answer last = gateway_.Generate(Ask("stub tokens=2 text=% length=1", "closing"));
+  EXPECT_EQ(last.text(), "12");
+  EXPECT_EQ(last.events.back().finished().finish_reason(), v1::FINISH_REASON_LENGTH);
 }
 
 TEST_F(QueryTest, ErrorsTakeTheirEdgeUnlessTheClientHasTokens) {

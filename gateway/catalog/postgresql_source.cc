@@ -176,6 +176,7 @@ class TableValues {
       if (limits_[c] > 0) wanted.push_back(c);
     }
     absl::Status status;
+    if (!wanted.empty()) status = CountRows();
     for (size_t i = 0; i < wanted.size(); i += kColumnsPerQuery) {
       const size_t count = std::min(kColumnsPerQuery, wanted.size() - i);
       const std::vector<size_t> some(wanted.begin() + static_cast<std::ptrdiff_t>(i),
@@ -192,6 +193,22 @@ class TableValues {
     const bool text = type == schema::TypeClass::kText || type == schema::TypeClass::kUnknown;
     return text ? options_.max_values_per_column
                 : std::min(options_.max_values_per_column, options_.max_other_values_per_column);
+  }
+
+  // Whether all rows are looked at. What PostgreSQL says of their number is an estimate.
+  absl::Status CountRows() {
+    SqlCallOptions call;
+    call.max_rows = 1;
+    call.deadline = std::min(deadline_, absl::Now() + options_.max_time_per_query);
+    OCTOGATE_ASSIGN_OR_RETURN(
+        const SqlResult result,
+        database_.Execute(absl::StrCat("SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ",
+                                       QuotedName(table_.name), " LIMIT ",
+                                       options_.max_rows_per_table + 1, ") AS s"),
+                          call));
+    all_rows_ = !result.rows.empty() &&
+                static_cast<size_t>(NumberOf(result.rows[0][0])) <= options_.max_rows_per_table;
+    return absl::OkStatus();
   }
 
   absl::Status ReadSome(const std::vector<size_t>& columns) {
@@ -212,11 +229,9 @@ class TableValues {
     call.max_bytes = kMaxValueBytes;
     call.deadline = std::min(deadline_, absl::Now() + options_.max_time_per_query);
     const absl::StatusOr<SqlResult> result = database_.Execute(query, call);
-    const bool all_rows =
-        table_.rows >= 0 && static_cast<size_t>(table_.rows) < options_.max_rows_per_table;
     for (const size_t c : columns) {
       table_.columns[c].values_truncated =
-          !result.ok() || !all_rows || result->truncation != SqlTruncation::kNone;
+          !result.ok() || !all_rows_ || result->truncation != SqlTruncation::kNone;
     }
     if (!result.ok()) return result.status();
     for (const std::vector<SqlValue>& row : result->rows) {
@@ -240,6 +255,7 @@ class TableValues {
   const absl::Time deadline_;
   schema::Table& table_;
   std::vector<size_t> limits_;  // by column
+  bool all_rows_ = false;
 };
 
 }  // namespace

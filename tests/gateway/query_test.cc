@@ -32,7 +32,7 @@ spec:
   nodes:
     - name: main
       router:
-        members: [talk, sum, careful, draft, fragile, opening, doubtful]
+        members: [talk, sum, careful, draft, fragile, opening, doubtful, strict, lenient]
         fallback: talk
         heads:
           - threshold: 0.5
@@ -293,7 +293,7 @@ TEST_F(QueryTest, EmbedsAndListsModels) {
   ASSERT_EQ(models.models_size(), 1);
   EXPECT_EQ(models.models(0).replicas_ready(), 1);
   EXPECT_EQ(models.models(0).family(), "stub");
-  EXPECT_EQ(models.models(0).nodes_size(), 10);
+  EXPECT_EQ(models.models(0).nodes_size(), 12);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <deque>
 #include <queue>
 #include <span>
 #include <utility>
@@ -16,6 +18,11 @@ namespace {
 // From a drafted token to a context that it follows. In texts that repeat themselves much, there
 // can be as many as tokens.
 constexpr int kMaxDraftedLinks = 64;
+// Outputs of sequences that have ended are added to their scope little by little, while others go
+// on: all at once would hold up everybody. So many wait at most; of more, the oldest are forgotten.
+constexpr size_t kMaxWaiting = 64;
+constexpr size_t kWorkPerToken = 16;
+constexpr size_t kWorkAtBegin = 1024;
 
 constexpr size_t kMaxOutput = 8192;  // tokens of a sequence that its scope remembers
 constexpr size_t kRematched = 64;    // tokens that are matched anew against other automata
@@ -126,21 +133,42 @@ class SuffixScope {
   explicit SuffixScope(const SuffixOptions& options)
       : history(options.scope_tokens), rates(kKinds) {}
 
+  // Remembers an output; Work adds it.
   void Add(std::span<const int32_t> output) {
+    if (output.empty()) return;
     if (output.size() > kMaxOutput) output = output.last(kMaxOutput);
-    history.young().Break();
-    for (int32_t token : output) {
+    if (waiting_.size() == kMaxWaiting) {
+      waiting_.pop_front();
+      added_ = 0;
+    }
+    waiting_.emplace_back(output.begin(), output.end());
+  }
+
+  // Adds so many tokens of the outputs that wait.
+  void Work(size_t tokens) {
+    for (; tokens > 0 && !waiting_.empty(); --tokens) {
+      if (added_ == 0) history.young().Break();
       history.MakeRoom();
-      history.young().Append(token);
+      history.young().Append(waiting_.front()[added_]);
+      if (++added_ < waiting_.front().size()) continue;
+      waiting_.pop_front();
+      added_ = 0;
     }
   }
 
   uint64_t bytes() const {
-    return sizeof(*this) + history.bytes() + 2 * sizeof(float) * rates.kinds();
+    uint64_t waiting = 0;
+    for (const std::vector<int32_t>& output : waiting_)
+      waiting += output.capacity() * sizeof(int32_t);
+    return sizeof(*this) + history.bytes() + 2 * sizeof(float) * rates.kinds() + waiting;
   }
 
   History history;
   HitRates rates;
+
+ private:
+  std::deque<std::vector<int32_t>> waiting_;
+  size_t added_ = 0;  // tokens of the first
 };
 
 namespace {
@@ -159,6 +187,7 @@ class SuffixSequence : public SequenceDrafter {
   SuffixSequence& operator=(const SuffixSequence&) = delete;
 
   void Append(std::span<const int32_t> tokens) override {
+    scope_->Work(is_begun_ ? kWorkPerToken * tokens.size() : kWorkAtBegin);
     for (int32_t token : tokens) {
       if (is_begun_) CountHit(token);
       Match();

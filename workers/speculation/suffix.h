@@ -10,7 +10,8 @@
 // times its proportion. The most probable paths are drafted, down to a depth in proportion to the
 // length of the match.
 //
-// An output is added to its scope when its sequence ends, cut to its last 8192 tokens. A request
+// An output is added to its scope when its sequence has ended, cut to its last 8192 tokens, a part
+// of it whenever another sequence of the scope goes on. A request
 // and a scope have two automata, young and old: where the young one is full it becomes the old one,
 // which is dropped whole. So between one and two times the capacity is remembered.
 #ifndef OCTOGATE_WORKERS_SPECULATION_SUFFIX_H_

@@ -249,10 +249,24 @@ router::NodeOutcome Query::Outcome(const absl::Status& status) const {
       .tokens = by_tokens ? measures.tokens() : 0};
 }
 
+std::string Query::WhyNotBeyond(const v1::Node& retriever) const {
+  QueryBudget left = budget_;
+  left.Spend(router::MostCalls(graph_->graph(), retriever), 0);
+  std::string first;
+  for (const v1::Edge* const edge : plan_.OpenEdges(retriever.name(), v1::EDGE_CONDITION_SUCCESS)) {
+    std::string why = left.WhyNot(*graph_->FindNode(edge->to())->node, 0);
+    if (why.empty()) return "";
+    if (first.empty()) first = absl::StrCat("\"", edge->to(), "\" behind it: ", why);
+  }
+  return first;
+}
+
 bool Query::MayTake(const v1::Edge& edge, const router::NodeOutcome& outcome) {
   const v1::Node& to = *graph_->FindNode(edge.to())->node;
   const size_t input = budget_.bounds_cost() ? EdgeInput(edge, outcome.status).size() : 0;
-  const std::string why = budget_.WhyNot(to, input);
+  std::string why = budget_.WhyNot(to, input);
+  // A schema is no answer to a question: a link that no model can be asked with is not begun.
+  if (why.empty() && to.has_retriever()) why = WhyNotBeyond(to);
   if (why.empty()) return true;
   if (++refused_ > kMaxRefusedEvents) return false;
   if (AllEvents() || recorder_ != nullptr) {

@@ -25,10 +25,10 @@
 #include "gateway/query_budget.h"
 #include "gateway/serializer.h"
 #include "gateway/session_store.h"
+#include "gateway/shared_threads.h"
 #include "gateway/trace_store.h"
 #include "octogate/v1/gateway.pb.h"
 #include "router/plan.h"
-#include "workers/server/blocking_pool.h"
 
 namespace octogate::gateway {
 
@@ -50,9 +50,9 @@ struct QueryEnvironment {
   TraceStore* traces = nullptr;
   Metrics* metrics = nullptr;
   const DrainList* drained = nullptr;
-  workers::BlockingPool* tool_threads = nullptr;
-  workers::BlockingPool* link_threads = nullptr;
-  workers::BlockingPool* sql_threads = nullptr;
+  SharedThreads* tool_threads = nullptr;
+  SharedThreads* link_threads = nullptr;
+  SharedThreads* sql_threads = nullptr;
   SessionStore* sessions = nullptr;
 };
 
@@ -120,8 +120,10 @@ class Query : public std::enable_shared_from_this<Query> {
   void RunTool();
   void OnToolOutput(absl::StatusOr<std::string> output);
   // Calls `work` on one of the threads, and in serializer_ what it returns; neither once the query
-  // has been stopped before. Both may use the query and its present step.
-  void RunOn(workers::BlockingPool* threads, std::function<std::function<void()>()> work);
+  // has been stopped before. Both may use the query and its present step. RESOURCE_EXHAUSTED with a
+  // hint when to try again, and neither is called, where too much waits.
+  [[nodiscard]] absl::Status RunOn(SharedThreads* threads,
+                                   std::function<std::function<void()>()> work);
   void RunRetriever();
   // Has the retriever's table node choose among the link's tables, and links those alone.
   void AskForTables(const std::shared_ptr<const QuestionLink>& question,
@@ -150,6 +152,9 @@ class Query : public std::enable_shared_from_this<Query> {
   router::NodeOutcome Outcome(const absl::Status& status) const;
   // Whether the budget has room for the edge's node; says so where it has not.
   bool MayTake(const v1::Edge& edge, const router::NodeOutcome& outcome);
+  // Why the budget has no room for any of the nodes that a retriever's link is for; empty where it
+  // has, and where the link is the answer.
+  std::string WhyNotBeyond(const v1::Node& retriever) const;
   std::string EdgeInput(const v1::Edge& edge, const absl::Status& status) const;
   void Finish(const absl::Status& status);
 

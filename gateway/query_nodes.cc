@@ -97,25 +97,25 @@ void Query::RunTool() {
     return;
   }
   // It takes longer: once more, where it keeps nobody else waiting.
-  RunOn(environment_.tool_threads, [this, tool = step_->node->tool.get(), input = step_->input] {
-    ToolContext patient;
-    patient.deadline = deadline_;
-    return [this, result = tool->Run(input, patient)] { OnToolOutput(result); };
-  });
+  const absl::Status begun = RunOn(
+      environment_.tool_threads, [this, tool = step_->node->tool.get(), input = step_->input] {
+        ToolContext patient;
+        patient.deadline = deadline_;
+        return [this, result = tool->Run(input, patient)] { OnToolOutput(result); };
+      });
+  if (!begun.ok()) OnToolOutput(begun);
 }
 
-void Query::RunOn(workers::BlockingPool* threads, std::function<std::function<void()>()> work) {
+absl::Status Query::RunOn(SharedThreads* threads, std::function<std::function<void()>()> work) {
   const auto begun = std::make_shared<std::atomic<bool>>(false);
   step_->begun = begun;
-  const bool submitted =
-      threads->Submit([self = shared_from_this(), begun, work = std::move(work)] {
+  absl::Status submitted = threads->Submit(
+      request_.tenant(), [self = shared_from_this(), begun, work = std::move(work)] {
         if (begun->exchange(true)) return;  // the query has not waited for it
         self->serializer_.Run([self, done = work()] { done(); });
       });
-  if (submitted) return;
-  step_->begun = nullptr;
-  LeaveNode(absl::ResourceExhaustedError(
-      "too many long tools, links or SQL statements are waiting; try again later"));
+  if (!submitted.ok()) step_->begun = nullptr;
+  return submitted;
 }
 
 void Query::OnToolOutput(absl::StatusOr<std::string> output) {
@@ -133,14 +133,19 @@ void Query::OnToolOutput(absl::StatusOr<std::string> output) {
 
 void Query::RunSql() {
   step_->cancellation = std::make_shared<Cancellation>();
-  RunOn(environment_.sql_threads, [this, node = step_->node, input = step_->input,
-                                   cancellation = step_->cancellation] {
-    return [this, answer = gateway::RunSql(node->node->sql(), *node->catalog, input,
-                                           request_.tenant(), deadline_, cancellation)] {
-      environment_.metrics->OnSqlStatement(answer.status().code(), absl::Now() - step_->entered);
-      OnToolOutput(answer);
-    };
-  });
+  const auto done = [this](absl::StatusOr<std::string> answer) {
+    environment_.metrics->OnSqlStatement(answer.status().code(), absl::Now() - step_->entered);
+    OnToolOutput(std::move(answer));
+  };
+  const absl::Status begun = RunOn(
+      environment_.sql_threads,
+      [this, done, node = step_->node, input = step_->input, cancellation = step_->cancellation] {
+        return [done, answer = gateway::RunSql(node->node->sql(), *node->catalog, input,
+                                               request_.tenant(), deadline_, cancellation)] {
+          done(answer);
+        };
+      });
+  if (!begun.ok()) done(begun);
 }
 
 void Query::AnswerWhole(std::string output) {
@@ -325,13 +330,15 @@ void Query::OnModelDone(const absl::Status& status) {
   // The beginning of a statement may be a statement, which says something else.
   const bool is_cut = step_->finish_reason == v1::FINISH_REASON_LENGTH && step_->intermediate &&
                       (request_.has_grammar() || step_->node->node->model().has_grammar());
-  LeaveNode(!step_->failure.ok()             ? step_->failure
-            : !stopped_.ok() && !status.ok() ? stopped_
-            : status.ok() && is_cut
-                ? absl::OutOfRangeError(absl::StrCat(
-                      "the answer had reached its ", step_->usage.completion_tokens(),
-                      " tokens before it was a whole text of its grammar; raise maxTokens"))
-                : status);
+  LeaveNode(
+      !step_->failure.ok()             ? step_->failure
+      : !stopped_.ok() && !status.ok() ? stopped_
+      : status.ok() && is_cut
+          ? absl::OutOfRangeError(absl::StrCat(
+                "the answer had reached its ", step_->usage.completion_tokens(),
+                " tokens before it was a whole text of its grammar; raise maxTokens or, where the "
+                "model's context is full, shorten its prompt"))
+          : status);
 }
 
 }  // namespace octogate::gateway

@@ -33,21 +33,23 @@ void Query::RunRetriever() {
   v1::LinkSchemaRequest request = RetrieverRequest(retriever, step_->input);
   const bool asks = !retriever.table_node().empty();
   if (asks) request.set_max_dropped(kColumnsForTables);
-  RunOn(environment_.link_threads,
-        [this, asks, catalog = step_->node->catalog, request = std::move(request),
-         context = router::CallContext{.deadline = deadline_,
-                                       .cancellation = step_->cancellation,
-                                       .tenant = request_.tenant()}]() -> std::function<void()> {
-          const auto question = QuestionLink::Make(*catalog, request, context);
-          if (!question.ok()) return [this, status = question.status()] { OnLinked(status); };
-          const absl::StatusOr<v1::LinkSchemaResponse> link = (*question)->Link();
-          if (!asks || !link.ok()) return [this, link] { OnLinked(link); };
-          return [this, question = *question, link = *link,
-                  prompt = PromptForTables(*(*question)->snapshot().catalog, (*question)->visible(),
-                                           *link, (*question)->question())] {
-            AskForTables(question, link, prompt);
-          };
-        });
+  const absl::Status begun = RunOn(
+      environment_.link_threads,
+      [this, asks, catalog = step_->node->catalog, request = std::move(request),
+       context = router::CallContext{.deadline = deadline_,
+                                     .cancellation = step_->cancellation,
+                                     .tenant = request_.tenant()}]() -> std::function<void()> {
+        const auto question = QuestionLink::Make(*catalog, request, context);
+        if (!question.ok()) return [this, status = question.status()] { OnLinked(status); };
+        const absl::StatusOr<v1::LinkSchemaResponse> link = (*question)->Link();
+        if (!asks || !link.ok()) return [this, link] { OnLinked(link); };
+        return [this, question = *question, link = *link,
+                prompt = PromptForTables(*(*question)->snapshot().catalog, (*question)->visible(),
+                                         *link, (*question)->question())] {
+          AskForTables(question, link, prompt);
+        };
+      });
+  if (!begun.ok()) OnLinked(begun);
 }
 
 void Query::AskForTables(const std::shared_ptr<const QuestionLink>& question,
@@ -105,13 +107,23 @@ void Query::OnTables(const std::shared_ptr<const QuestionLink>& question,
   ballot = BallotOf(asked, answer);
   ballot.set_counted(!tables.empty());
   judged.set_confidence(answer.measures.mean());
+  absl::Status begun;
+  if (!tables.empty() && stopped_.ok()) {
+    begun = RunOn(environment_.link_threads, [this, question, tables]() -> std::function<void()> {
+      return [this, limited = question->Link(tables)] { OnLinked(limited); };
+    });
+  }
   std::string reason = absl::StrCat("\"", name, "\" chooses ");
   for (size_t i = 0; i < tables.size(); ++i) {
     absl::StrAppend(&reason, i == 0 ? "" : ", ",
                     TableOf(catalog, question->visible(), tables[i])->name);
   }
   absl::StrAppend(&reason, "; it was shown ", shown, " tables");
-  if (!tables.empty()) {
+  if (!begun.ok()) {
+    // What it costs that no thread is free is a wider link, not the query.
+    reason =
+        absl::StrCat("\"", name, "\" has chosen: the link stays as it was, as ", begun.message());
+  } else if (!tables.empty()) {
     judged.set_answer_from(name);
   } else if (answer.status.ok()) {
     reason = absl::StrCat("\"", name, "\" names no table: the link stays as it was");
@@ -120,13 +132,7 @@ void Query::OnTables(const std::shared_ptr<const QuestionLink>& question,
   }
   judged.set_reason(Reason(reason));
   EmitJudged(std::move(judged));
-  if (tables.empty() || !stopped_.ok()) {
-    OnLinked(std::move(link));
-    return;
-  }
-  RunOn(environment_.link_threads, [this, question, tables]() -> std::function<void()> {
-    return [this, limited = question->Link(tables)] { OnLinked(limited); };
-  });
+  if (tables.empty() || !begun.ok() || !stopped_.ok()) OnLinked(std::move(link));
 }
 
 void Query::OnLinked(absl::StatusOr<v1::LinkSchemaResponse> link) {

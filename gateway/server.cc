@@ -28,8 +28,8 @@ constexpr absl::Duration kFollowPause = absl::Seconds(1);
 constexpr absl::Duration kLongestFollowPause = absl::Minutes(1);
 constexpr int kToolThreads = 2;
 constexpr int kLinkThreads = 2;
-constexpr int kSqlThreads = 8;  // they wait for a database more than they compute
-constexpr size_t kMaxQueuedTools = 64;
+constexpr int kSqlThreads = 8;       // they wait for a database more than they compute
+constexpr size_t kMaxWaiting = 128;  // of each kind; of one tenant at most half
 constexpr char kGatewayService[] = "octogate.v1.Gateway";
 
 int Threads(int wanted) {
@@ -73,9 +73,9 @@ Server::Server(const ServerOptions& options, Store* store)
     : options_(options),
       traces_(options.traces),
       sessions_(options.sessions),
-      tool_threads_(kToolThreads, kMaxQueuedTools),
-      link_threads_(kLinkThreads, kMaxQueuedTools),
-      sql_threads_(kSqlThreads, kMaxQueuedTools),
+      tool_threads_(kToolThreads, kMaxWaiting, "long tools"),
+      link_threads_(kLinkThreads, kMaxWaiting, "links"),
+      sql_threads_(kSqlThreads, kMaxWaiting, "SQL statements"),
       admission_(options.admission, &metrics_),
       graph_store_(store, StoreOptions()),
       feedback_(store, {}),

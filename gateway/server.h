@@ -26,9 +26,9 @@
 #include "gateway/health_service.h"
 #include "gateway/metrics.h"
 #include "gateway/session_store.h"
+#include "gateway/shared_threads.h"
 #include "gateway/trace_store.h"
 #include "router/graph_store.h"
-#include "workers/server/blocking_pool.h"
 
 namespace octogate::gateway {
 
@@ -107,9 +107,9 @@ class Server {
   DrainList drained_;
   SessionStore sessions_;
   // Apart, so that what is slow of one kind does not keep the others waiting.
-  workers::BlockingPool tool_threads_;
-  workers::BlockingPool link_threads_;
-  workers::BlockingPool sql_threads_;
+  SharedThreads tool_threads_;
+  SharedThreads link_threads_;
+  SharedThreads sql_threads_;
   Admission admission_;
   router::GraphStore graph_store_;
   FeedbackStore feedback_;

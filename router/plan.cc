@@ -236,6 +236,16 @@ bool Plan::HasOpenEdge(v1::EdgeCondition condition) const {
   return HasOpen([&](const v1::Edge& edge) { return edge.on() == condition; });
 }
 
+std::vector<const v1::Edge*> Plan::OpenEdges(std::string_view node,
+                                             v1::EdgeCondition condition) const {
+  std::vector<const v1::Edge*> open;
+  for (int i = 0; i < graph_.spec().edges_size(); ++i) {
+    const v1::Edge& edge = graph_.spec().edges(i);
+    if (edge.from() == node && edge.on() == condition && IsOpen(i)) open.push_back(&edge);
+  }
+  return open;
+}
+
 bool Plan::HasOpenMeasure(v1::ConfidenceMeasure measure) const {
   return HasOpen([&](const v1::Edge& edge) {
     return edge.on() == v1::EDGE_CONDITION_LOW_CONFIDENCE && edge.measure() == measure;

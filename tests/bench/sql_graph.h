@@ -30,7 +30,7 @@ enum class SqlLinking {
 struct SqlVariant {
   SqlLinking linking = SqlLinking::kShipped;
   bool grammar = true;
-  bool correction = true;  // the edge from a failed check, and what it leads to
+  bool correction = true;  // the edges from failures, and what they lead to
   // Of links, where not 0, and then of few columns: for models with a short context.
   int token_budget = 0;
 };

@@ -45,6 +45,24 @@ v1::Graph Loop() {
 )");
 }
 
+TEST(PlanTest, NamesTheEdgesOfANodeThatMayStillBeTaken) {
+  const v1::Graph graph = Loop();
+  Plan plan(&graph);
+  EXPECT_EQ(NameOf(plan.Start()), "a");
+  const auto open = [&](const char* node, v1::EdgeCondition condition) {
+    std::string to;
+    for (const v1::Edge* edge : plan.OpenEdges(node, condition)) to += edge->to();
+    return to;
+  };
+  EXPECT_EQ(open("a", v1::EDGE_CONDITION_LOW_CONFIDENCE), "ab");
+  EXPECT_EQ(open("a", v1::EDGE_CONDITION_SUCCESS), "c");
+  EXPECT_EQ(open("b", v1::EDGE_CONDITION_SUCCESS), "");
+  EXPECT_EQ(NameOf(plan.Next(Confident(0.1))), "a");
+  EXPECT_EQ(open("a", v1::EDGE_CONDITION_LOW_CONFIDENCE), "ab") << "once more";
+  EXPECT_EQ(NameOf(plan.Next(Confident(0.1))), "a");
+  EXPECT_EQ(open("a", v1::EDGE_CONDITION_LOW_CONFIDENCE), "b");
+}
+
 TEST(PlanTest, TakesTheFirstEdgeWhoseConditionHolds) {
   const v1::Graph graph = Loop();
   const auto after = [&](const NodeOutcome& outcome) {

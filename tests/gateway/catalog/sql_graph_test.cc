@@ -44,6 +44,22 @@ StubWorkerOptions Always(const std::string& answer) {
   return options;
 }
 
+// A model whose answers always reach their length.
+StubWorkerOptions Cut(const std::string& answer) {
+  StubWorkerOptions options = Always(answer);
+  options.defaults.length = true;
+  return options;
+}
+
+// What nodes of that name were given, in turn.
+std::vector<std::string> InputsOf(const Answer& answer, const std::string& node) {
+  std::vector<std::string> inputs;
+  for (const v1::GenerateResponse& event : answer.events) {
+    if (event.node_entered().node() == node) inputs.push_back(event.node_entered().input());
+  }
+  return inputs;
+}
+
 // The names of the nodes that answered or failed, in their order.
 std::vector<std::string> Course(const Answer& answer) {
   std::vector<std::string> nodes;
@@ -137,6 +153,86 @@ TEST_F(SqlGraphTest, WhatStaysWrongIsTheQuerysError) {
   EXPECT_EQ(writer.started(), 3) << "one statement and two corrections";
 }
 
+// The beginning of a statement may be one, too, of which nobody knows what it would have said.
+TEST_F(SqlGraphTest, WhatIsCutOffIsCorrectedAndNeverRun) {
+  const StubWorker writer(Cut("SELECT name, email FROM member"));
+  const StubWorker corrector(Always("SELECT name FROM member ORDER BY name LIMIT 1"));
+  Apply(writer, corrector);
+  const Answer answer = gateway_->Generate(Ask("What is the first member called?"));
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  std::vector<std::string> course = Course(answer);
+  EXPECT_THAT(std::vector<std::string>(course.begin() + 3, course.end()),
+              ElementsAre("generate failed", "widen", "correct", "check", "run"));
+  EXPECT_THAT(answer.text(), AllOf(HasSubstr("Carl Berg"), Not(HasSubstr("Peter Hall"))));
+  const std::vector<std::string> prompts = InputsOf(answer, "correct");
+  ASSERT_EQ(prompts.size(), 1u);
+  EXPECT_THAT(prompts[0], AllOf(HasSubstr("Cut off: the answer had reached its 1 tokens before it"),
+                                HasSubstr("Statement: \n"), HasSubstr("CREATE TABLE member"),
+                                HasSubstr("Question: What is the first member called?")));
+}
+
+TEST_F(SqlGraphTest, WhatIsAlwaysCutOffIsTheQuerysError) {
+  const StubWorker writer(Cut("SELECT name FROM member"));
+  Apply(writer, writer);
+  const Answer answer = gateway_->Generate(Ask("What is the first member called?"));
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_THAT(answer.status.error_message(),
+              AllOf(HasSubstr("\"correct\""), HasSubstr("raise maxTokens")));
+  EXPECT_EQ(writer.started(), 3) << "one statement and two corrections";
+  EXPECT_THAT(InputsOf(answer, "check"), ElementsAre());
+  EXPECT_EQ(answer.text(), "");
+}
+
+TEST_F(SqlGraphTest, CorrectionsOfBothKindsAreBoundedTogether) {
+  const StubWorker writer(Cut("SELECT name FROM member"));
+  const StubWorker corrector(Always("SELECT surname FROM member"));
+  Apply(writer, corrector);
+  const Answer refused = gateway_->Generate(Ask("What is the first member called?"));
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.status.error_message(),
+              AllOf(HasSubstr("\"check\""), HasSubstr("no such column: surname")));
+  EXPECT_EQ(writer.started() + corrector.started(), 3);
+  EXPECT_EQ(refused.text(), "") << "the schema is no answer";
+
+  const StubWorker wrong(Always("SELECT surname FROM member"));
+  const StubWorker cut(Cut("SELECT name FROM member"));
+  Apply(wrong, cut);
+  const Answer answer = gateway_->Generate(Ask("What is the first member called?"));
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(wrong.started() + cut.started(), 3);
+  const std::vector<std::string> prompts = InputsOf(answer, "correct");
+  ASSERT_EQ(prompts.size(), 2u);
+  // The second one has what is known of both failures.
+  EXPECT_THAT(prompts[1], AllOf(HasSubstr("Statement: SELECT surname FROM member\n"),
+                                HasSubstr("no such column: surname"),
+                                HasSubstr("Cut off:  the answer had reached its 1 tokens")));
+}
+
+// A link that no model may be asked with is not begun: its schema would be the answer.
+TEST_F(SqlGraphTest, WithoutACallLeftARefusalIsTheAnswer) {
+  const StubWorker writer(Always("SELECT surname FROM member"));
+  Apply(writer, writer);
+  for (int calls = 1; calls <= 3; ++calls) {
+    v1::GenerateRequest request = Ask("What is the first member called?");
+    request.set_max_calls(calls);
+    const int before = writer.started();
+    const Answer answer = gateway_->Generate(request);
+    EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << calls;
+    EXPECT_THAT(answer.status.error_message(), HasSubstr("no such column: surname"));
+    EXPECT_EQ(answer.text(), "");
+    EXPECT_EQ(writer.started() - before, calls);
+    std::vector<std::string> refused;
+    for (const v1::GenerateResponse& event : answer.events) {
+      if (event.has_edge_refused()) refused.push_back(event.edge_refused().reason());
+    }
+    if (calls == 3) continue;  // then the edge has been taken as often as it may be
+    ASSERT_EQ(refused.size(), 1u);
+    EXPECT_THAT(refused[0], HasSubstr(absl::StrCat("\"correct\" behind it: it needs up to 1 call, "
+                                                   "and 0 of ",
+                                                   calls)));
+  }
+}
+
 TEST_F(SqlGraphTest, NothingButReadingIsPossible) {
   for (const char* const statement :
        {"DELETE FROM fine", "DROP TABLE loan", "WITH f AS (SELECT 1) DELETE FROM fine",
@@ -146,8 +242,8 @@ TEST_F(SqlGraphTest, NothingButReadingIsPossible) {
     const StubWorker writer(Always(statement));
     Apply(writer, writer);
     const Answer answer = gateway_->Generate(Ask(statement, "generate"));
-    EXPECT_TRUE(answer.status.error_code() == grpc::StatusCode::FAILED_PRECONDITION)
-        << "the grammar has no links: " << answer.status.error_message();
+    EXPECT_FALSE(answer.status.ok()) << statement;
+    EXPECT_EQ(Course(answer).front(), "generate failed") << "the grammar has no links";
     for (const char* const node : {"check", "run"}) {
       const Answer direct = gateway_->Generate(Ask(statement, node));
       EXPECT_FALSE(direct.status.ok()) << statement;

@@ -1,17 +1,21 @@
 #include "retrieval/schema/schema_text.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <tuple>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "common/strings.h"
 #include "common/utf8.h"
+#include "retrieval/schema/words.h"
 
 namespace octogate::schema {
 namespace {
@@ -31,20 +35,52 @@ std::string Shortened(std::string_view text) {
   return absl::StrCat(ToAbsl(cut), cut.size() < text.size() ? "…" : "");
 }
 
-// What is said of a column beside its name and type; empty for nothing.
-std::string RemarkOf(const TextColumn& shown, Detail detail) {
+void AddStems(std::string_view text, absl::flat_hash_set<std::string>* stems) {
+  for (const std::string& word : SplitWords(text)) stems->insert(Stem(word));
+}
+
+// Whether the text has a word that is not known, but for those that say nothing of a column.
+bool AddsWords(std::string_view text, const absl::flat_hash_set<std::string>& known) {
+  static const auto& empty = *new absl::flat_hash_set<std::string>{
+      Stem("id"), Stem("identifier"), Stem("identification"), Stem("identifying"), Stem("unique")};
+  const std::vector<std::string> words = SplitWords(text);
+  return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+    const std::string stem = Stem(word);
+    return !IsStopWord(word) && !known.contains(stem) && !empty.contains(stem);
+  });
+}
+
+// Of alias and descriptions those that say more than the names and what is said before.
+std::vector<std::string> DescriptionsOf(const Table& table, const Column& column) {
+  absl::flat_hash_set<std::string> known;
+  AddStems(table.name, &known);
+  AddStems(column.name, &known);
+  std::vector<std::string> parts;
+  const std::string description = Shortened(column.description);
+  if (!absl::StrContains(description, column.alias) && AddsWords(column.alias, known)) {
+    parts.push_back(Shortened(column.alias));
+    AddStems(column.alias, &known);
+  }
+  if (AddsWords(column.description, known)) {
+    parts.push_back(description);
+    AddStems(column.description, &known);
+  }
+  if (AddsWords(column.value_description, known)) {
+    parts.push_back(Shortened(column.value_description));
+  }
+  return parts;
+}
+
+// What is said of a column beside its name and type; empty for nothing. `joins`: the text shows a
+// join that it is an end of.
+std::string RemarkOf(const Table& table, const TextColumn& shown, Detail detail, bool joins) {
   const Column& column = *shown.column;
   std::vector<std::string> parts;
-  if (detail >= kDescribed) {
-    const bool alias_says_it = column.alias == column.description;
-    if (!column.alias.empty() && !alias_says_it) parts.push_back(Shortened(column.alias));
-    if (!column.description.empty()) parts.push_back(Shortened(column.description));
-    if (!column.value_description.empty()) parts.push_back(Shortened(column.value_description));
-  }
+  if (detail >= kDescribed) parts = DescriptionsOf(table, column);
   std::vector<std::string> values;
   if (detail >= kMatched) values = shown.matched;
   // What keys look like says nothing about what they mean.
-  if (detail >= kSampled && !column.primary_key) {
+  if (detail >= kSampled && !column.primary_key && !joins) {
     for (const std::string& value : column.values) {
       if (values.size() >= std::max(kMaxSamples, shown.matched.size())) break;
       const bool there = std::find(values.begin(), values.end(), value) != values.end();
@@ -110,8 +146,37 @@ class Writer {
     return absl::StrJoin(parts, "; ");
   }
 
+  // The ends of joins: table, column.
+  static std::set<std::pair<size_t, size_t>> EndsOf(const std::vector<TextJoin>& joins) {
+    std::set<std::pair<size_t, size_t>> ends;
+    for (const TextJoin& join : joins) {
+      ends.emplace(join.left_table, join.left_column);
+      ends.emplace(join.right_table, join.right_column);
+    }
+    return ends;
+  }
+
+  // What the columns of a table are declared to refer to alone, by column; of several at once see
+  // below.
+  std::map<size_t, std::string> ReferencesOf(size_t table,
+                                             const std::vector<TextJoin>& joins) const {
+    std::map<size_t, std::string> references;
+    for (const TextJoin& join : joins) {
+      if (join.left_table != table || !StandsInline(join)) continue;
+      const TextTable& other = tables_[join.right_table];
+      absl::StrAppend(&references[join.left_column], " REFERENCES ",
+                      QuotedIfNeeded(other.table->name), "(",
+                      QuotedIfNeeded(other.columns[join.right_column].column->name), ")");
+    }
+    return references;
+  }
+  static bool StandsInline(const TextJoin& join) {
+    return join.kind == KeyKind::kDeclared && join.group == 0;
+  }
+
   std::string Ddl(const Extent& extent) const {
     const std::vector<TextJoin> joins = ShownJoins(tables_, joins_, extent.columns);
+    const std::set<std::pair<size_t, size_t>> ends = EndsOf(joins);
     std::string text;
     for (size_t t = 0; t < tables_.size(); ++t) {
       const TextTable& table = tables_[t];
@@ -122,7 +187,9 @@ class Writer {
         primary_keys += Shows(column, extent) && column.column->primary_key ? 1 : 0;
       }
       std::vector<std::string> key;
-      for (const TextColumn& column : table.columns) {
+      const std::map<size_t, std::string> references = ReferencesOf(t, joins);
+      for (size_t c = 0; c < table.columns.size(); ++c) {
+        const TextColumn& column = table.columns[c];
         if (!Shows(column, extent)) continue;
         std::string line = QuotedIfNeeded(column.column->name);
         if (!column.column->type.empty()) absl::StrAppend(&line, " ", column.column->type);
@@ -130,7 +197,9 @@ class Writer {
           if (primary_keys == 1) line += " PRIMARY KEY";
           key.push_back(QuotedIfNeeded(column.column->name));
         }
-        lines.emplace_back(std::move(line), RemarkOf(column, DetailOf(column, extent)));
+        if (const auto to = references.find(c); to != references.end()) line += to->second;
+        lines.emplace_back(std::move(line), RemarkOf(*table.table, column, DetailOf(column, extent),
+                                                     ends.contains({t, c})));
       }
       if (lines.empty()) continue;
       if (key.size() > 1) {
@@ -138,7 +207,7 @@ class Writer {
       }
       std::vector<std::string> inferred;
       for (const TextJoin& join : joins) {
-        if (join.left_table != t) continue;
+        if (join.left_table != t || StandsInline(join)) continue;
         const TextTable& other = tables_[join.right_table];
         const std::string left = QuotedIfNeeded(table.columns[join.left_column].column->name);
         const std::string right = QuotedIfNeeded(other.columns[join.right_column].column->name);
@@ -165,14 +234,19 @@ class Writer {
   }
 
   std::string List(const Extent& extent) const {
+    const std::vector<TextJoin> shown = ShownJoins(tables_, joins_, extent.columns);
+    const std::set<std::pair<size_t, size_t>> ends = EndsOf(shown);
     std::string text;
     std::string remarks;
-    for (const TextTable& table : tables_) {
+    for (size_t t = 0; t < tables_.size(); ++t) {
+      const TextTable& table = tables_[t];
       std::string names;
-      for (const TextColumn& column : table.columns) {
+      for (size_t c = 0; c < table.columns.size(); ++c) {
+        const TextColumn& column = table.columns[c];
         if (!Shows(column, extent)) continue;
         absl::StrAppend(&names, ", ", QuotedIfNeeded(column.column->name));
-        const std::string remark = RemarkOf(column, DetailOf(column, extent));
+        const std::string remark =
+            RemarkOf(*table.table, column, DetailOf(column, extent), ends.contains({t, c}));
         if (remark.empty()) continue;
         absl::StrAppend(&remarks, "# ", QuotedIfNeeded(table.table->name), ".",
                         QuotedIfNeeded(column.column->name), ": ", remark, "\n");
@@ -184,7 +258,7 @@ class Writer {
     }
     std::vector<std::string> joins;
     std::set<std::string> seen;  // keys may share a pair of columns
-    for (const TextJoin& join : ShownJoins(tables_, joins_, extent.columns)) {
+    for (const TextJoin& join : shown) {
       std::string pair = absl::StrCat(NameOf(join.left_table, join.left_column), " = ",
                                       NameOf(join.right_table, join.right_column));
       if (seen.insert(pair).second) joins.push_back(std::move(pair));

@@ -3,6 +3,10 @@
 // Tables and columns come in the order given, the catalog's, so that prompts of one catalog share
 // prefixes. Where the budget is short detail goes first: sample values, then descriptions, then the
 // values that stand in the question, of the least important columns first; columns go last.
+//
+// What says nothing new is left out whatever the budget: descriptions whose words the names have,
+// and sample values of keys and of columns that the text joins. A declared key of one column stands
+// with the column.
 #ifndef OCTOGATE_RETRIEVAL_SCHEMA_SCHEMA_TEXT_H_
 #define OCTOGATE_RETRIEVAL_SCHEMA_SCHEMA_TEXT_H_
 

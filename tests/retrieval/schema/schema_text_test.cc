@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/retrieval/schema/test_schemas.h"
 
 namespace octogate::schema {
@@ -50,7 +51,7 @@ TEST(RenderWithin, WritesDdl) {
                                    "  id integer PRIMARY KEY,\n"
                                    "  full_name text, -- values: 'Ada Lovelace', 'Alan Turing'\n"));
   EXPECT_THAT(text.text, HasSubstr("country text -- values: 'New Zealand', 'France'\n);\n"));
-  EXPECT_THAT(text.text, HasSubstr("  FOREIGN KEY (customer_id) REFERENCES customers (id)\n);\n"));
+  EXPECT_THAT(text.text, HasSubstr("  customer_id integer REFERENCES customers(id),\n"));
   EXPECT_THAT(text.text, HasSubstr("  PRIMARY KEY (order_id, line)\n"));
   EXPECT_THAT(text.text, HasSubstr("  -- joins: product_id = products.product_id\n"));
 }
@@ -62,6 +63,75 @@ TEST(RenderWithin, WritesLists) {
   EXPECT_THAT(text.text, HasSubstr("Table reviews, columns = [*, product_id, stars, remark]\n"));
   EXPECT_THAT(text.text, HasSubstr("Foreign_keys = [orders.customer_id = customers.id, "));
   EXPECT_THAT(text.text, HasSubstr("# reviews.stars: rating from 1 to 5\n"));
+}
+
+// A column of `member` with that name, as it is shown.
+std::string Shown(Column column) {
+  column.type = "text";
+  const Table table = {.name = "member", .columns = {column}};
+  return RenderWithin(
+             {{.table = &table, .members = {}, .columns = {{.column = &column, .matched = {}}}}},
+             {}, RenderStyle::kDdl, 10'000, nullptr)
+      .text;
+}
+
+TEST(RenderWithin, LeavesOutWhatTheNamesSay) {
+  const auto shown = [](const std::string& remark) {
+    return "CREATE TABLE member (\n  full_name text" + remark + "\n);\n";
+  };
+  for (const char* const nothing : {"the full name of the member", "Full Name",
+                                    "Members' full names", "unique full name", ""}) {
+    EXPECT_EQ(Shown({.name = "full_name", .alias = nothing}), shown("")) << nothing;
+    EXPECT_EQ(Shown({.name = "full_name", .description = nothing}), shown("")) << nothing;
+    EXPECT_EQ(Shown({.name = "full_name", .value_description = nothing}), shown("")) << nothing;
+  }
+  for (const char* const something : {"full name in capitals", "name of 40 bytes", "Vollname"}) {
+    const std::string remark = absl::StrCat(" -- ", something);
+    EXPECT_EQ(Shown({.name = "full_name", .alias = something}), shown(remark));
+    EXPECT_EQ(Shown({.name = "full_name", .description = something}), shown(remark));
+    EXPECT_EQ(Shown({.name = "full_name", .value_description = something}), shown(remark));
+    // Nothing is said twice.
+    EXPECT_EQ(Shown({.name = "full_name",
+                     .alias = something,
+                     .description = something,
+                     .value_description = something}),
+              shown(remark));
+  }
+  EXPECT_EQ(Shown({.name = "full_name",
+                   .alias = "surname first",
+                   .description = "first name behind the surname",
+                   .value_description = "surname in capitals"}),
+            shown(" -- surname first; first name behind the surname; surname in capitals"));
+}
+
+TEST(RenderWithin, ShowsSamplesOfWhatIsNoKey) {
+  Given given = GivenShop();
+  given.shop.tables[1].columns[1].values = {"17", "19"};  // orders.customer_id
+  for (const RenderStyle style : {RenderStyle::kDdl, RenderStyle::kList}) {
+    EXPECT_THAT(RenderWithin(given.tables, given.joins, style, 10'000, nullptr).text,
+                Not(HasSubstr("'17'")));
+    // What is not joined may be a value that somebody asks for, and so may be what somebody has.
+    EXPECT_THAT(RenderWithin(given.tables, {}, style, 10'000, nullptr).text, HasSubstr("'17'"));
+    given.tables[1].columns[1].matched = {"17"};
+    EXPECT_THAT(RenderWithin(given.tables, given.joins, style, 10'000, nullptr).text,
+                HasSubstr("'17'"));
+    given.tables[1].columns[1].matched = {};
+  }
+}
+
+TEST(RenderWithin, KeysOfSeveralColumnsStandBehindThem) {
+  Given given = GivenShop();
+  given.joins = {
+      {.left_table = 4, .left_column = 0, .right_table = 2, .right_column = 0, .group = 1},
+      {.left_table = 4, .left_column = 1, .right_table = 2, .right_column = 1, .group = 1},
+      {.left_table = 4, .left_column = 0, .right_table = 3, .right_column = 0},
+      {.left_table = 4, .left_column = 0, .right_table = 0, .right_column = 0}};
+  const std::string text =
+      RenderWithin(given.tables, given.joins, RenderStyle::kDdl, 10'000, nullptr).text;
+  EXPECT_THAT(text, HasSubstr("  FOREIGN KEY (product_id) REFERENCES order_lines (order_id)"));
+  EXPECT_THAT(text, HasSubstr("  FOREIGN KEY (stars) REFERENCES order_lines (line)"));
+  EXPECT_THAT(text, HasSubstr("  product_id integer REFERENCES products(product_id) "
+                              "REFERENCES customers(id),\n"));
 }
 
 TEST(RenderWithin, DropsDetailBeforeColumns) {

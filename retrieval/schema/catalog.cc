@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "common/strings.h"
 #include "common/utf8.h"
+#include "retrieval/schema/column_texts.h"
 #include "retrieval/schema/inferred_keys.h"
 #include "retrieval/schema/sensitive.h"
 #include "retrieval/schema/stable_hash.h"
@@ -104,6 +105,7 @@ absl::StatusOr<std::shared_ptr<const CatalogTable>> Normalize(Table table,
     if (options.guess_sensitive && IsSensitiveName(column.name)) column.sensitive = true;
     CleanValues(options, &column);
     result->column_kinds.push_back(KindOf(column));
+    result->telling_texts.push_back(TellingTexts(table, column));
     result->column_fingerprints.push_back(FingerprintOf(column));
     all.Add(result->column_fingerprints.back());
     signature.Add(absl::AsciiStrToLower(column.name)).Add(absl::AsciiStrToLower(column.type));

@@ -46,6 +46,7 @@ enum ColumnKind : uint8_t {
 struct CatalogTable {
   Table table;
   std::vector<uint8_t> column_kinds;          // ColumnKind
+  std::vector<uint8_t> telling_texts;         // of each column (column_texts.h)
   std::vector<uint64_t> column_fingerprints;  // of name, type, alias, descriptions, values
   uint64_t fingerprint = 0;                   // of all of it
   // For families: the name with digits as "#", and names and types of the columns.

@@ -77,8 +77,9 @@ class Linking {
            (visible_.everything || visible_.columns[catalog_.number(id)] != 0);
   }
   // The table that stands for the entry: of a family, one that may be seen.
-  const Table& TableOf(uint32_t entry) const {
-    return visible_.everything ? *catalog_.entries()[entry] : visible_.tables[entry]->table;
+  const Table& TableOf(uint32_t entry) const { return CatalogTableOf(entry).table; }
+  const CatalogTable& CatalogTableOf(uint32_t entry) const {
+    return visible_.everything ? *catalog_.entries()[entry].table : *visible_.tables[entry];
   }
 
   // Where the columns are cut that are kept.
@@ -232,7 +233,11 @@ class Linking {
         AddTable(id.entry);
       }
       LinkedColumn column = Linked(selection.columns[rank]);
-      TextColumn text{.column = &TableOf(id.entry).columns[id.column], .rank = rank, .matched = {}};
+      const CatalogTable& stored = CatalogTableOf(id.entry);
+      TextColumn text{.column = &stored.table.columns[id.column],
+                      .rank = rank,
+                      .texts = stored.telling_texts[id.column],
+                      .matched = {}};
       for (const MatchedValue& value : column.matched_values) text.matched.push_back(value.stored);
       LinkedTable& table = result_.tables.back();
       if (column.score > table.score || table.columns.empty()) {

@@ -7,15 +7,12 @@
 #include <tuple>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "common/strings.h"
 #include "common/utf8.h"
-#include "retrieval/schema/words.h"
 
 namespace octogate::schema {
 namespace {
@@ -35,48 +32,19 @@ std::string Shortened(std::string_view text) {
   return absl::StrCat(ToAbsl(cut), cut.size() < text.size() ? "…" : "");
 }
 
-void AddStems(std::string_view text, absl::flat_hash_set<std::string>* stems) {
-  for (const std::string& word : SplitWords(text)) stems->insert(Stem(word));
-}
-
-// Whether the text has a word that is not known, but for those that say nothing of a column.
-bool AddsWords(std::string_view text, const absl::flat_hash_set<std::string>& known) {
-  static const auto& empty = *new absl::flat_hash_set<std::string>{
-      Stem("id"), Stem("identifier"), Stem("identification"), Stem("identifying"), Stem("unique")};
-  const std::vector<std::string> words = SplitWords(text);
-  return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
-    const std::string stem = Stem(word);
-    return !IsStopWord(word) && !known.contains(stem) && !empty.contains(stem);
-  });
-}
-
-// Of alias and descriptions those that say more than the names and what is said before.
-std::vector<std::string> DescriptionsOf(const Table& table, const Column& column) {
-  absl::flat_hash_set<std::string> known;
-  AddStems(table.name, &known);
-  AddStems(column.name, &known);
-  std::vector<std::string> parts;
-  const std::string description = Shortened(column.description);
-  if (!absl::StrContains(description, column.alias) && AddsWords(column.alias, known)) {
-    parts.push_back(Shortened(column.alias));
-    AddStems(column.alias, &known);
-  }
-  if (AddsWords(column.description, known)) {
-    parts.push_back(description);
-    AddStems(column.description, &known);
-  }
-  if (AddsWords(column.value_description, known)) {
-    parts.push_back(Shortened(column.value_description));
-  }
-  return parts;
-}
-
 // What is said of a column beside its name and type; empty for nothing. `joins`: the text shows a
 // join that it is an end of.
-std::string RemarkOf(const Table& table, const TextColumn& shown, Detail detail, bool joins) {
+std::string RemarkOf(const TextColumn& shown, Detail detail, bool joins) {
   const Column& column = *shown.column;
   std::vector<std::string> parts;
-  if (detail >= kDescribed) parts = DescriptionsOf(table, column);
+  const auto add = [&](ColumnText text, const std::string& said) {
+    if ((shown.texts & text) != 0 && !said.empty()) parts.push_back(Shortened(said));
+  };
+  if (detail >= kDescribed) {
+    add(kAliasText, column.alias);
+    add(kDescriptionText, column.description);
+    add(kValueDescriptionText, column.value_description);
+  }
   std::vector<std::string> values;
   if (detail >= kMatched) values = shown.matched;
   // What keys look like says nothing about what they mean.
@@ -198,8 +166,8 @@ class Writer {
           key.push_back(QuotedIfNeeded(column.column->name));
         }
         if (const auto to = references.find(c); to != references.end()) line += to->second;
-        lines.emplace_back(std::move(line), RemarkOf(*table.table, column, DetailOf(column, extent),
-                                                     ends.contains({t, c})));
+        lines.emplace_back(std::move(line),
+                           RemarkOf(column, DetailOf(column, extent), ends.contains({t, c})));
       }
       if (lines.empty()) continue;
       if (key.size() > 1) {
@@ -246,7 +214,7 @@ class Writer {
         if (!Shows(column, extent)) continue;
         absl::StrAppend(&names, ", ", QuotedIfNeeded(column.column->name));
         const std::string remark =
-            RemarkOf(*table.table, column, DetailOf(column, extent), ends.contains({t, c}));
+            RemarkOf(column, DetailOf(column, extent), ends.contains({t, c}));
         if (remark.empty()) continue;
         absl::StrAppend(&remarks, "# ", QuotedIfNeeded(table.table->name), ".",
                         QuotedIfNeeded(column.column->name), ": ", remark, "\n");

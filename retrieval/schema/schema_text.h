@@ -4,8 +4,8 @@
 // prefixes. Where the budget is short detail goes first: sample values, then descriptions, then the
 // values that stand in the question, of the least important columns first; columns go last.
 //
-// What says nothing new is left out whatever the budget: descriptions whose words the names have,
-// and sample values of keys and of columns that the text joins. A declared key of one column stands
+// What says nothing new is left out whatever the budget: texts that say no more than the names, and
+// sample values of keys and of columns that the text joins. A declared key of one column stands
 // with the column.
 #ifndef OCTOGATE_RETRIEVAL_SCHEMA_SCHEMA_TEXT_H_
 #define OCTOGATE_RETRIEVAL_SCHEMA_SCHEMA_TEXT_H_
@@ -16,13 +16,15 @@
 #include <string_view>
 #include <vector>
 
+#include "retrieval/schema/column_texts.h"
 #include "retrieval/schema/linker.h"
 
 namespace octogate::schema {
 
 struct TextColumn {
   const Column* column = nullptr;
-  uint32_t rank = 0;  // 0 is the most important; no two have the same, and none is left out
+  uint32_t rank = 0;          // 0 is the most important; no two have the same, and none is left out
+  uint8_t texts = kAllTexts;  // those to be shown (column_texts.h)
   std::vector<std::string> matched;  // stored values that stand in the question
 };
 

@@ -69,9 +69,12 @@ TEST(RenderWithin, WritesLists) {
 std::string Shown(Column column) {
   column.type = "text";
   const Table table = {.name = "member", .columns = {column}};
-  return RenderWithin(
-             {{.table = &table, .members = {}, .columns = {{.column = &column, .matched = {}}}}},
-             {}, RenderStyle::kDdl, 10'000, nullptr)
+  return RenderWithin({{.table = &table,
+                        .members = {},
+                        .columns = {{.column = &column,
+                                     .texts = TellingTexts(table, column),
+                                     .matched = {}}}}},
+                      {}, RenderStyle::kDdl, 10'000, nullptr)
       .text;
 }
 

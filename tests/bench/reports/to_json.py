@@ -13,7 +13,7 @@ import sys
 
 HEAD = re.compile(r"^\s*(\S+) at (\S+) on (.+), (\d{4}-\d\d-\d\dT[\d:]+Z):?$")
 FIGURE = re.compile(
-    r"^(?P<name>\S.*?)\s+(?P<value>-?[\d.]+(?:e[-+]?\d+)?)(?: (?P<unit>\S.*?))?\s+(?P<ratio>-|[\d.]+(?:e[-+]?\d+)?)"
+    r"^(?P<name>\S.*?)\s{2,}(?P<value>-?[\d.]+(?:e[-+]?\d+)?)(?: (?P<unit>\S.*?))?\s+(?P<ratio>-|[\d.]+(?:e[-+]?\d+)?)"
     r"\s{2,}(?P<beside>-|\S.*?)\s{2,}(?P<aim>-|(?:ratio )?[<>]= \S+)\s+(?P<met>-|yes|NO)$")
 
 

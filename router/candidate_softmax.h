@@ -2,7 +2,6 @@
 #define OCTOGATE_ROUTER_CANDIDATE_SOFTMAX_H_
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -96,13 +95,6 @@ struct CandidateRows {
   // the loss in its logit.
   std::function<void(size_t j, uint32_t row, float error)> step;
 };
-
-// One step of Adagrad.
-inline void AdagradStep(float gradient, float rate, float* weight, float* squares) {
-  constexpr float kTiny = 1e-12F;  // So that no root of 0 is divided by.
-  *squares += gradient * gradient;
-  *weight -= rate * gradient / std::sqrt(*squares + kTiny);
-}
 
 // Trains rows on the `selected` examples; candidates[i], which has labels[i], is what example i is
 // weighed against. In an order that depends on the seed alone, as TrainSoftmax, in CandidateEpochs

@@ -19,9 +19,6 @@ constexpr int kEpochs = 40;
 constexpr uint64_t kSeed = 1;
 constexpr double kLearningRate = 0.15;
 constexpr double kSmoothing = 0.02;
-// A learned class shows its texts as often as one with this many would, within kMaxRepeat times.
-constexpr size_t kTextsOfClass = 100;
-constexpr size_t kMaxRepeat = 8;
 // Of texts that were learned, not trained, in place of a class.
 constexpr int kLearned = -1;
 constexpr float kTinyVariance = 1e-12F;
@@ -313,8 +310,7 @@ absl::StatusOr<std::shared_ptr<const CausalRows>> CausalRows::Learn(
                                   .learning_rate = kLearningRate,
                                   .smoothing = kSmoothing,
                                   .classes = classes + 2,
-                                  .repeat = static_cast<int>(std::clamp<size_t>(
-                                      kTextsOfClass / std::max<size_t>(owned, 1), 1, kMaxRepeat))};
+                                  .repeat = RepeatOf(owned)};
     return FitSoftmaxRow(points, own, margins, selected, hidden, training, deadline);
   };
 

@@ -7,7 +7,9 @@
 #include "absl/status/status.h"
 #include "common/status.h"
 #include "router/candidate_softmax.h"
+#include "router/class_places.h"
 #include "router/held_out.h"
+#include "router/lexical_learner.h"
 
 namespace octogate::router {
 namespace {
@@ -33,6 +35,14 @@ std::vector<float> Logarithms(const HeadScores& scores) {
   }
   logarithms.push_back(static_cast<float>(std::log(1 - scores.live_probability + kLeast)));
   return logarithms;
+}
+
+v1::LexicalHead LexicalSettings(const v1::EncoderHead& settings) {
+  v1::LexicalHead lexical;
+  lexical.set_hash_bits(16);
+  lexical.set_epochs(settings.epochs());
+  lexical.set_seed(settings.seed());
+  return lexical;
 }
 
 std::vector<float> Pool(const Opinions& opinions, const Weights& weights) {
@@ -194,11 +204,8 @@ absl::StatusOr<EncoderEnsemble::Parts> EncoderEnsemble::TrainParts(
     const ExampleEmbeddings& embeddings, absl::Time deadline) {
   Parts parts;
   parts.classes = examples.classes.size();
-  v1::LexicalHead lexical;
-  lexical.set_hash_bits(16);
-  lexical.set_epochs(settings.epochs());
-  lexical.set_seed(settings.seed());
-  OCTOGATE_ASSIGN_OR_RETURN(parts.lexical, LexicalHead::Train(lexical, examples, deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(parts.lexical,
+                            LexicalHead::Train(LexicalSettings(settings), examples, deadline));
   OCTOGATE_ASSIGN_OR_RETURN(parts.classifier,
                             EmbeddingClassifier::Train(settings, examples, embeddings, deadline));
   auto nearest = std::make_shared<NearestExamples>(parts.classes + 1, embeddings.dimension());
@@ -245,6 +252,35 @@ absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> EncoderEnsemble::Train(
   }
   ensemble->weights_ = FitPoolWeights(opinions, labels, importance);
   OCTOGATE_ASSIGN_OR_RETURN(ensemble->parts_, TrainParts(settings, examples, embeddings, deadline));
+  return ensemble;
+}
+
+absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> EncoderEnsemble::Learn(
+    const EncoderEnsemble& trained, const v1::EncoderHead& settings,
+    const RoutingExamples& examples, const LearnedClasses& learned,
+    const ExampleEmbeddings& embeddings, absl::Time deadline, std::vector<LexicalRow>* lexical_rows,
+    std::vector<EmbeddingClassifier::Row>* encoder_rows) {
+  const std::shared_ptr<EncoderEnsemble> ensemble(new EncoderEnsemble());
+  ensemble->weights_ = trained.weights_;
+  Parts& parts = ensemble->parts_;
+  parts.classes = learned.trained.size();
+  OCTOGATE_ASSIGN_OR_RETURN(
+      parts.lexical, LearnLexical(trained.parts_.lexical, LexicalSettings(settings), examples,
+                                  learned, deadline, lexical_rows));
+  OCTOGATE_ASSIGN_OR_RETURN(
+      parts.classifier, EmbeddingClassifier::Learn(*trained.parts_.classifier, settings, examples,
+                                                   learned, embeddings, deadline, encoder_rows));
+  auto nearest =
+      std::make_shared<NearestExamples>(parts.classes + 1, trained.parts_.nearest,
+                                        ClassPlaces(learned, trained.parts_.classes).place_of);
+  for (const LearnedClasses::Row& row : learned.rows) {
+    for (const std::string& text : row.texts) {
+      const float* vector = embeddings.Find(text);
+      if (vector == nullptr) return absl::InternalError("an example has no vector");
+      nearest->Add({vector, embeddings.dimension()}, static_cast<int>(row.place));
+    }
+  }
+  parts.nearest = std::move(nearest);
   return ensemble;
 }
 

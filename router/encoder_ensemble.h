@@ -14,6 +14,7 @@
 #include "router/encoder_head.h"
 #include "router/example_embeddings.h"
 #include "router/lexical_head.h"
+#include "router/lexical_row.h"
 #include "router/nearest_examples.h"
 #include "router/routing_examples.h"
 
@@ -66,6 +67,16 @@ class EncoderEnsemble {
   static absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> Train(
       const v1::EncoderHead& settings, const RoutingExamples& examples,
       const ExampleEmbeddings& embeddings, absl::Time deadline);
+
+  // What `trained`, which was trained with `settings` on `examples`, is with `learned.rows` added:
+  // words and vector learn as LearnLexical and EmbeddingClassifier::Learn do, which take the rows;
+  // neighbours are added; the weights stay. `embeddings` has a vector for each text. Errors as
+  // there.
+  static absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> Learn(
+      const EncoderEnsemble& trained, const v1::EncoderHead& settings,
+      const RoutingExamples& examples, const LearnedClasses& learned,
+      const ExampleEmbeddings& embeddings, absl::Time deadline,
+      std::vector<LexicalRow>* lexical_rows, std::vector<EmbeddingClassifier::Row>* encoder_rows);
 
   // Up to this many examples each is held out once; of more, a fifth is.
   static constexpr size_t kFewExamples = 500;

@@ -18,9 +18,6 @@
 namespace octogate::router {
 namespace {
 
-// A learned class shows its texts as often as one with this many would, within kMaxRepeat times.
-constexpr size_t kTextsOfClass = 100;
-constexpr size_t kMaxRepeat = 8;
 // In Examples::classes, of texts of a class that was learned.
 constexpr int kLearned = -1;
 
@@ -115,8 +112,7 @@ absl::StatusOr<LinearRow> Fit(const Examples& examples, const std::optional<Line
     owned += own[i] ? 1 : 0;
     selected.push_back(static_cast<uint32_t>(i));
   }
-  training.repeat = static_cast<int>(
-      std::clamp<size_t>(kTextsOfClass / std::max<size_t>(owned, 1), 1, kMaxRepeat));
+  training.repeat = RepeatOf(owned);
   return FitSoftmaxRow(examples.rows, own, margins, selected, examples.dimension, training,
                        deadline);
 }
@@ -136,12 +132,7 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
   }
   const size_t classes = examples.classes.size();
   classifier->columns_ = TrainedColumns(learned, classes);
-  const SoftmaxTraining base = TrainingOf(settings);
-  const RowTraining training = {.epochs = base.epochs,
-                                .seed = base.seed,
-                                .learning_rate = base.learning_rate,
-                                .smoothing = base.smoothing,
-                                .classes = classes + 2};
+  const RowTraining training = RowTrainingOf(TrainingOf(settings), classes + 2);
 
   const auto add_texts = [&](const std::vector<std::string_view>& texts,
                              Examples* all) -> absl::Status {

@@ -161,7 +161,6 @@ LexicalHead::Explanation LexicalHead::Explain(std::string_view text, size_t a, s
   std::vector<LexicalVocabulary::NamedRow> rows =
       (many_ != nullptr ? many_->vocabulary() : vocabulary_).Name(text, &scale);
   const auto weight_of = [&](uint32_t row, const std::vector<size_t>& columns) {
-    if (many_ != nullptr) return many_->WeightOf(row, columns.front(), rows.size());
     double weight = 0;
     for (const size_t c : columns) {
       const QuantizedModel::Block& block =
@@ -171,21 +170,31 @@ LexicalHead::Explanation LexicalHead::Explain(std::string_view text, size_t a, s
     return weight;
   };
   Explanation explanation;
-  const std::vector<float>& bias = many_ != nullptr ? many_->bias() : model_.bias;
-  for (const size_t c : columns_a) explanation.prior += bias[c];
-  for (const size_t c : columns_b) explanation.prior -= bias[c];
+  std::vector<double> differences;  // Of each row.
+  if (many_ != nullptr) {
+    explanation.prior = many_->BiasOf(a) - many_->BiasOf(b);
+    differences = many_->WeightsOf(rows, a);
+    const std::vector<double> of_b = many_->WeightsOf(rows, b);
+    for (size_t i = 0; i < rows.size(); ++i) differences[i] -= of_b[i];
+  } else {
+    for (const size_t c : columns_a) explanation.prior += model_.bias[c];
+    for (const size_t c : columns_b) explanation.prior -= model_.bias[c];
+    for (const LexicalVocabulary::NamedRow& row : rows) {
+      differences.push_back(weight_of(row.row, columns_a) - weight_of(row.row, columns_b));
+    }
+  }
   explanation.prior /= temperature_;
   // By name, since a run may come from several words, and kind.
   std::map<std::pair<int, std::string>, size_t> places;
-  for (LexicalVocabulary::NamedRow& row : rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    LexicalVocabulary::NamedRow& row = rows[i];
     const auto [place, is_new] =
         places.try_emplace({row.kind, row.name}, explanation.features.size());
     if (is_new) explanation.features.push_back({.kind = row.kind, .text = std::move(row.name)});
     Feature& feature = explanation.features[place->second];
     feature.count += row.count;
-    feature.contribution += double{LexicalVocabulary::Frequency(row.count)} * scale *
-                            (weight_of(row.row, columns_a) - weight_of(row.row, columns_b)) /
-                            temperature_;
+    feature.contribution +=
+        double{LexicalVocabulary::Frequency(row.count)} * scale * differences[i] / temperature_;
   }
   std::stable_sort(explanation.features.begin(), explanation.features.end(),
                    [](const Feature& x, const Feature& y) {

@@ -14,6 +14,7 @@
 #include "octogate/v1/graph.pb.h"
 #include "router/calibration.h"
 #include "router/lexical_features.h"
+#include "router/lexical_row.h"
 #include "router/lexical_vocabulary.h"
 #include "router/quantized_model.h"
 #include "router/routing_examples.h"
@@ -39,7 +40,7 @@ class ManyLexicalModel;
 // words that no class knew before count for it alone (lexical_learner.h).
 //
 // With kManyClasses classes and more it is a ManyLexicalModel, whose decisions cost about the same
-// for any number of them (many_lexical_model.h); it cannot learn further ones.
+// for any number of them (many_lexical_model.h).
 //
 // Immutable and thread-safe once trained; the result depends on settings and examples alone.
 class LexicalHead {
@@ -91,6 +92,10 @@ class LexicalHead {
 
  private:
   friend class LexicalLearner;
+  friend absl::StatusOr<std::shared_ptr<const LexicalHead>> LearnLexical(
+      const std::shared_ptr<const LexicalHead>& trained, const v1::LexicalHead& settings,
+      const RoutingExamples& examples, const LearnedClasses& learned, absl::Time deadline,
+      std::vector<LexicalRow>* rows);
 
   struct Scratch {
     LexicalFeatureExtractor extractor;

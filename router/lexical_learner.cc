@@ -7,6 +7,7 @@
 
 #include "common/status.h"
 #include "router/background_queries.h"
+#include "router/many_lexical_model.h"
 
 namespace octogate::router {
 namespace {
@@ -57,14 +58,6 @@ QuantizedColumn ColumnOf(const QuantizedModel& model, size_t place) {
         model.blocks[row * model.blocks_per_row + place / kBlock].weights[place % kBlock]);
   }
   return column;
-}
-
-// A learned class shows its texts as often as one with this many would, within kMaxRepeat times.
-constexpr size_t kTextsOfClass = 100;
-constexpr size_t kMaxRepeat = 8;
-int RepeatOf(size_t texts) {
-  return static_cast<int>(
-      std::clamp<size_t>(kTextsOfClass / std::max<size_t>(texts, 1), 1, kMaxRepeat));
 }
 
 // In Examples::classes, of texts of a class that was learned.
@@ -191,12 +184,8 @@ absl::StatusOr<QuantizedColumn> LexicalLearner::Fit(int trained_place, size_t fi
     selected.push_back(static_cast<uint32_t>(i));
   }
   const SoftmaxTraining base = LexicalHead::TrainingOf(settings_, trained_->classes_);
-  const RowTraining training = {.epochs = base.epochs,
-                                .seed = base.seed,
-                                .learning_rate = base.learning_rate,
-                                .smoothing = base.smoothing,
-                                .classes = trained_->classes_ + 2,
-                                .repeat = RepeatOf(owned)};
+  RowTraining training = RowTrainingOf(base, trained_->classes_ + 2);
+  training.repeat = RepeatOf(owned);
   OCTOGATE_ASSIGN_OR_RETURN(LinearRow row, FitSoftmaxRow(examples.rows, own, margins, selected,
                                                          vocabulary_.rows(), training, deadline));
   vocabulary_.FoldRuns(examples.runs, &row.weights);
@@ -216,6 +205,32 @@ std::shared_ptr<const LexicalHead> LexicalLearner::Finish(const LearnedClasses& 
   // The vocabulary may have rows that no column needed.
   head->model_.blocks.resize(head->vocabulary_.rows() * head->model_.blocks_per_row);
   return head;
+}
+
+absl::StatusOr<std::shared_ptr<const LexicalHead>> LearnLexical(
+    const std::shared_ptr<const LexicalHead>& trained, const v1::LexicalHead& settings,
+    const RoutingExamples& examples, const LearnedClasses& learned, absl::Time deadline,
+    std::vector<LexicalRow>* rows) {
+  if (trained->many_ != nullptr) {
+    const std::shared_ptr<LexicalHead> head(new LexicalHead(LexicalVocabulary(/*hash_bits=*/1)));
+    head->classes_ = learned.trained.size();
+    head->temperature_ = trained->temperature_;
+    std::vector<std::shared_ptr<const SparseRow>> sparse;
+    for (const LexicalRow& row : *rows) sparse.push_back(row.sparse);
+    OCTOGATE_ASSIGN_OR_RETURN(
+        head->many_, ManyLexicalModel::Learn(*trained->many_,
+                                             LexicalHead::TrainingOf(settings, trained->classes_),
+                                             examples, learned, deadline, &sparse));
+    for (size_t r = 0; r < sparse.size(); ++r) (*rows)[r].sparse = sparse[r];
+    return head;
+  }
+  LexicalLearner learner(trained, settings, examples);
+  for (size_t r = 0; r < learned.rows.size(); ++r) {
+    OCTOGATE_ASSIGN_OR_RETURN(
+        (*rows)[r].column,
+        learner.Add(learned, learned.rows[r], std::move((*rows)[r].column), deadline));
+  }
+  return std::move(learner).Finish(learned);
 }
 
 }  // namespace octogate::router

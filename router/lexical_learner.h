@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/lexical_head.h"
+#include "router/lexical_row.h"
 #include "router/lexical_vocabulary.h"
 #include "router/quantized_model.h"
 #include "router/routing_examples.h"
@@ -19,7 +20,16 @@
 
 namespace octogate::router {
 
-// Adds classes to a trained lexical head, one after the other.
+// `trained`, which learned from `examples` by `settings`, with `learned.rows` added in their order:
+// each is fitted to tell its texts from those before it. `rows` has those that have been fitted
+// before, the others are set; one that was fitted differs in nothing from one that was kept.
+// DEADLINE_EXCEEDED as TrainSoftmax.
+absl::StatusOr<std::shared_ptr<const LexicalHead>> LearnLexical(
+    const std::shared_ptr<const LexicalHead>& trained, const v1::LexicalHead& settings,
+    const RoutingExamples& examples, const LearnedClasses& learned, absl::Time deadline,
+    std::vector<LexicalRow>* rows);
+
+// Adds classes to a trained lexical head of few classes, one after the other.
 //
 // The column of a class is fitted to tell its texts from those of all classes before it, whose
 // columns stay as they are. Words and runs that no text before it has get rows of their own, where

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -98,15 +97,11 @@ absl::StatusOr<std::shared_ptr<const ManyEmbeddingModel>> ManyEmbeddingModel::Tr
     const SoftmaxTraining& training, const RoutingExamples& examples,
     const ExampleEmbeddings& embeddings, absl::Time deadline) {
   const auto trained = std::make_shared<Trained>();
-  const std::shared_ptr<ManyEmbeddingModel> model(new ManyEmbeddingModel());
-  const size_t classes = model->classes_ = trained->classes = examples.classes.size();
+  const size_t classes = trained->classes = examples.classes.size();
+  const std::shared_ptr<ManyEmbeddingModel> model(new ManyEmbeddingModel(ClassPlaces(classes)));
   const size_t dimension = trained->dimension = embeddings.dimension();
   const auto none = static_cast<uint32_t>(classes);
   model->trained_ = trained;
-  model->place_of_.resize(classes);
-  std::iota(model->place_of_.begin(), model->place_of_.end(), 0);
-  model->trained_of_ = model->place_of_;
-  model->learned_of_.assign(classes + 1, -1);
   std::vector<int> labels;
   for (size_t c = 0; c < classes; ++c) {
     labels.insert(labels.end(), examples.classes[c].size(), static_cast<int>(c));
@@ -201,8 +196,8 @@ float ManyEmbeddingModel::Trained::Logit(size_t row, std::span<const float> vect
 
 float ManyEmbeddingModel::Logit(size_t place, std::span<const float> vector) const {
   static const retrieval::DotProductFunction dot = retrieval::FindDotProduct();
-  const int trained = place == classes_ ? static_cast<int>(trained_->classes) : trained_of_[place];
-  const int learned = learned_of_[place];
+  const int trained = places_.trained_of[place];
+  const int learned = places_.learned_of[place];
   if (trained < 0 && learned < 0) return SummedLogits::kNoLogit;
   float logit = trained < 0 ? 0 : trained_->Logit(static_cast<size_t>(trained), vector);
   if (learned >= 0) {
@@ -222,7 +217,7 @@ std::vector<ManyEmbeddingModel::Near> ManyEmbeddingModel::FindNearest(
   nearest.reserve(count + learned_.size());
   for (const retrieval::RowHit& hit :
        trained_->means.Search(vector, count, std::max(kCompared, 2 * count))) {
-    const int place = place_of_[trained_->mean_class[hit.row]];
+    const int place = places_.place_of[trained_->mean_class[hit.row]];
     if (place >= 0) nearest.push_back({static_cast<uint32_t>(place), hit.score});
   }
   if (learned_.empty()) return nearest;
@@ -234,7 +229,7 @@ std::vector<ManyEmbeddingModel::Near> ManyEmbeddingModel::FindNearest(
     if (learned.mean.empty()) continue;
     const auto place = static_cast<uint32_t>(learned.place);
     const float similarity = dot(vector.data(), learned.mean.data(), vector.size());
-    const auto same = trained_of_[place] < 0
+    const auto same = places_.trained_of[place] < 0
                           ? nearest.end()
                           : std::find_if(nearest.begin(), nearest.end(),
                                          [place](const Near& near) { return near.place == place; });
@@ -259,22 +254,23 @@ void ManyEmbeddingModel::Score(std::span<const float> vector, const std::vector<
     if (!live[near.place] || candidates.size() == kCandidates) continue;
     candidates.push_back({near.place, Logit(near.place, vector)});
   }
-  ScoreCandidates(&candidates, Logit(classes_, vector), classes_, trained_->temperature,
-                  trained_->coverage, scores);
+  ScoreCandidates(&candidates, Logit(places_.classes, vector), places_.classes,
+                  trained_->temperature, trained_->coverage, scores);
 }
 
 std::vector<float> ManyEmbeddingModel::Logits(std::span<const float> vector) const {
   std::vector<float> logits;
-  for (size_t place = 0; place <= classes_; ++place) logits.push_back(Logit(place, vector));
+  for (size_t place = 0; place <= places_.classes; ++place) logits.push_back(Logit(place, vector));
   return logits;
 }
 
 size_t ManyEmbeddingModel::bytes() const {
-  size_t bytes =
-      trained_->means.bytes() +
-      (trained_->weights.capacity() + trained_->bias.capacity()) * sizeof(float) +
-      trained_->mean_class.capacity() * sizeof(uint32_t) +
-      (place_of_.capacity() + trained_of_.capacity() + learned_of_.capacity()) * sizeof(int);
+  size_t bytes = trained_->means.bytes() +
+                 (trained_->weights.capacity() + trained_->bias.capacity()) * sizeof(float) +
+                 trained_->mean_class.capacity() * sizeof(uint32_t) +
+                 (places_.place_of.capacity() + places_.trained_of.capacity() +
+                  places_.learned_of.capacity()) *
+                     sizeof(int);
   for (const Learned& learned : learned_) {
     bytes += (learned.mean.capacity() + learned.row->weights.capacity()) * sizeof(float);
   }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +14,7 @@
 #include "retrieval/coded_rows.h"
 #include "router/calibration.h"
 #include "router/candidate_softmax.h"
+#include "router/class_places.h"
 #include "router/example_embeddings.h"
 #include "router/routing_examples.h"
 #include "router/softmax_regression.h"
@@ -76,7 +77,7 @@ class ManyEmbeddingModel {
   };
   // What a class learned afterwards, on top of what was trained.
   struct Learned {
-    size_t place = 0;         // Of the class; classes_ for "none".
+    size_t place = 0;         // Of the class; places_.classes for "none".
     std::vector<float> mean;  // Empty of "none".
     std::shared_ptr<const LinearRow> row;
   };
@@ -84,10 +85,8 @@ class ManyEmbeddingModel {
     uint32_t place = 0;
     float similarity = 0;
   };
-  // Fits what a class learns.
-  class RowFitter;
 
-  ManyEmbeddingModel() = default;
+  explicit ManyEmbeddingModel(ClassPlaces places) : places_(std::move(places)) {}
 
   // The means of the classes' selected vectors, of unit length; an empty one of a class without.
   static std::vector<std::vector<float>> MeansOf(const std::vector<const float*>& vectors,
@@ -95,19 +94,23 @@ class ManyEmbeddingModel {
                                                  const std::vector<uint32_t>& selected,
                                                  size_t classes, size_t dimension);
 
+  // Fits learned.rows[r] on top of this model, which has those before it. `mean` is that of the
+  // texts of a new class; empty for others.
+  absl::StatusOr<LinearRow> FitRow(const RoutingExamples& examples, const LearnedClasses& learned,
+                                   size_t r, std::span<const float> mean,
+                                   const ExampleEmbeddings& embeddings, RowTraining training,
+                                   absl::Time deadline) const;
+  // How far a class is above what a decision would weigh it against.
+  float MarginOf(size_t fitted, std::span<const float> vector) const;
+
   float Logit(size_t place, std::span<const float> vector) const;
   // The classes whose means are nearest, the nearest first: at most kCandidates and as many as
   // `live` rules out.
   std::vector<Near> FindNearest(std::span<const float> vector, const std::vector<bool>& live) const;
 
-  size_t classes_ = 0;  // Without "none".
+  ClassPlaces places_;
   std::shared_ptr<const Trained> trained_;
-  // Of each trained class, where it is among the classes; and of each class, where it was trained.
-  // Negative: nowhere.
-  std::vector<int> place_of_;
-  std::vector<int> trained_of_;
   std::vector<Learned> learned_;
-  std::vector<int> learned_of_;  // Of each class and "none", where in learned_.
 };
 
 }  // namespace octogate::router

@@ -2,6 +2,7 @@
 #define OCTOGATE_ROUTER_NEAREST_EXAMPLES_H_
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,10 @@ class NearestExamples {
   static constexpr float kTemperature = 0.07F;
 
   NearestExamples(size_t classes, size_t dimension) : classes_(classes), dimension_(dimension) {}
+  // With those of `known` before all that are added, which has classes of its own only: label_of
+  // says which label each of its labels is here, negative where its examples do not count.
+  NearestExamples(size_t classes, std::shared_ptr<const NearestExamples> known,
+                  std::vector<int> label_of);
 
   // `vector` has `dimension` values, `label` is in [0, classes).
   void Add(std::span<const float> vector, int label);
@@ -28,13 +33,24 @@ class NearestExamples {
   // Without examples all classes share equally.
   std::vector<float> Shares(std::span<const float> vector) const;
 
-  size_t size() const { return labels_.size(); }
+  size_t size() const { return labels_.size() + (known_ == nullptr ? 0 : known_->size()); }
 
  private:
+  struct Neighbour {
+    float product;
+    int label;
+  };
+  // Puts the nearest of its own examples among those found, the nearest first, with
+  // label_of[label] for each label where that is not null.
+  void Find(std::span<const float> vector, const std::vector<int>* label_of,
+            std::vector<Neighbour>* nearest) const;
+
   size_t classes_;
   size_t dimension_;
   std::vector<float> vectors_;  // One behind the other.
   std::vector<int> labels_;
+  std::shared_ptr<const NearestExamples> known_;  // Or null.
+  std::vector<int> label_of_;
 };
 
 }  // namespace octogate::router

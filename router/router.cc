@@ -208,18 +208,15 @@ class RoutingBuilder {
 
   // Members with examples are trained together, with their descriptions. So a member that has come
   // with a description alone changes nothing for them: like all learned examples, it is learned
-  // afterwards. Where no member has examples, all descriptions are trained together. Of very many
-  // members everything is for a head that then `retrains`, as it cannot learn afterwards.
-  Lessons LessonsOf(const RouterRouting& routing, bool retrains = true) const {
-    if (routing.members.size() < kManyClasses) return SeparateLessonsOf(routing);
-    if (!retrains) {
-      Lessons separate = SeparateLessonsOf(routing);
-      // Each row that was learned costs every decision something, and with few trained classes
-      // there would be nothing to learn beside.
-      if (separate.learned.rows.size() <= kMaxLearnedOfMany &&
-          separate.examples.classes.size() >= kManyClasses) {
-        return separate;
-      }
+  // afterwards. Where no member has examples, all descriptions are trained together.
+  Lessons LessonsOf(const RouterRouting& routing) const {
+    Lessons separate = SeparateLessonsOf(routing);
+    // Of very many members, each row that was learned costs every decision something, and with few
+    // trained classes there would be nothing to learn beside.
+    if (routing.members.size() < kManyClasses ||
+        (separate.learned.rows.size() <= kMaxLearnedOfMany &&
+         separate.examples.classes.size() >= kManyClasses)) {
+      return separate;
     }
     Lessons lessons = {.examples = AllExamplesOf(routing), .learned = {}};
     lessons.learned.trained.resize(lessons.examples.classes.size());
@@ -303,14 +300,10 @@ class RoutingBuilder {
       absl::StrAppend(&bytes, settings.size(), ":", settings);
     }
     const std::string name = Sha256Hex(bytes);
-    const bool retrains = std::any_of(cascade.begin(), cascade.end(), [](const CascadeHead& head) {
-      return head.settings->has_lexical() || head.settings->encoder().ensemble();
-    });
     auto thresholds = Take(name, known_.thresholds, &used_.thresholds);
     if (thresholds == nullptr) {
-      OCTOGATE_ASSIGN_OR_RETURN(
-          std::vector<double> chosen,
-          ChooseThresholds(cascade, LessonsOf(routing, retrains).examples, deadline_));
+      OCTOGATE_ASSIGN_OR_RETURN(std::vector<double> chosen,
+                                ChooseThresholds(cascade, LessonsOf(routing).examples, deadline_));
       thresholds = std::make_shared<const std::vector<double>>(std::move(chosen));
       used_.thresholds[name] = thresholds;
     }
@@ -333,21 +326,19 @@ class RoutingBuilder {
     if (learned.IsIdentity(lessons.examples.classes.size())) return trained;
     const std::vector<std::string> chain = Fingerprints(fingerprint, learned);
     std::shared_ptr<const LexicalHead> head = Take(chain.back(), known_.lexical, &used_.lexical);
-    LexicalLearner learner(trained, settings, lessons.examples);
+    std::vector<LexicalRow> rows;
     for (size_t i = 0; i < learned.rows.size(); ++i) {
-      auto row = Take(chain[i], known_.lexical_rows, &used_.lexical_rows);
-      if (head != nullptr) continue;
-      OCTOGATE_ASSIGN_OR_RETURN(row,
-                                learner.Add(learned, learned.rows[i], std::move(row), deadline_));
-      used_.lexical_rows[chain[i]] = std::move(row);
+      rows.push_back(Take(chain[i], known_.lexical_rows, &used_.lexical_rows));
     }
-    if (head == nullptr) head = std::move(learner).Finish(learned);
+    if (head != nullptr) return head;
+    OCTOGATE_ASSIGN_OR_RETURN(
+        head, LearnLexical(trained, settings, lessons.examples, learned, deadline_, &rows));
+    for (size_t i = 0; i < rows.size(); ++i) used_.lexical_rows[chain[i]] = rows[i];
     used_.lexical[chain.back()] = head;
     return head;
   }
 
-  // Sets `used` to the examples' vectors, `name` as BuildLexical. A head with `ensemble` is trained
-  // on everything together.
+  // Sets `used` to the examples' vectors, `name` as BuildLexical.
   absl::StatusOr<std::shared_ptr<const EncoderHead>> BuildEncoder(
       const v1::EncoderHead& settings, const RouterRouting& routing,
       std::shared_ptr<const ExampleEmbeddings>* used, std::string* name) {
@@ -357,21 +348,15 @@ class RoutingBuilder {
     OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<EmbeddingModel> model,
                               find_.embedding(settings.model()));
     OCTOGATE_ASSIGN_OR_RETURN(const std::string weights, model->Fingerprint(deadline_));
-    const Lessons lessons = LessonsOf(routing, /*retrains=*/settings.ensemble());
+    const Lessons lessons = LessonsOf(routing);
     const LearnedClasses& learned = lessons.learned;
     OCTOGATE_ASSIGN_OR_RETURN(const std::shared_ptr<const ExampleEmbeddings> embeddings,
                               VectorsOf(lessons, weights, *model));
     *used = embeddings;
     *name = Fingerprint(settings, weights, lessons.examples);
     if (settings.ensemble()) {
-      const RoutingExamples together = AllExamplesOf(routing);
-      const std::string of_all = Fingerprint(settings, weights, together);
-      auto ensemble = Take(of_all, known_.ensembles, &used_.ensembles);
-      if (ensemble == nullptr) {
-        OCTOGATE_ASSIGN_OR_RETURN(
-            ensemble, EncoderEnsemble::Train(settings, together, *embeddings, deadline_));
-        used_.ensembles[of_all] = ensemble;
-      }
+      OCTOGATE_ASSIGN_OR_RETURN(auto ensemble,
+                                BuildEnsemble(settings, routing, lessons, weights, *embeddings));
       return std::make_shared<const EncoderHead>(std::move(ensemble), std::move(model));
     }
     const std::string fingerprint = *name;
@@ -395,12 +380,45 @@ class RoutingBuilder {
     return std::make_shared<const EncoderHead>(classifier, std::move(model));
   }
 
-  // What this snapshot or the one before has under that name, kept for the next; or null.
+  // Of few members everything is trained together: that is more often right than learning
+  // afterwards, and takes seconds.
+  absl::StatusOr<std::shared_ptr<const EncoderEnsemble>> BuildEnsemble(
+      const v1::EncoderHead& settings, const RouterRouting& routing, const Lessons& lessons,
+      const std::string& weights, const ExampleEmbeddings& embeddings) {
+    const bool together = routing.members.size() < kManyClasses;
+    const RoutingExamples examples = together ? AllExamplesOf(routing) : lessons.examples;
+    const std::string fingerprint = Fingerprint(settings, weights, examples);
+    auto ensemble = Take(fingerprint, known_.ensembles, &used_.ensembles);
+    if (ensemble == nullptr) {
+      OCTOGATE_ASSIGN_OR_RETURN(ensemble,
+                                EncoderEnsemble::Train(settings, examples, embeddings, deadline_));
+      used_.ensembles[fingerprint] = ensemble;
+    }
+    const LearnedClasses& learned = lessons.learned;
+    if (together || learned.IsIdentity(examples.classes.size())) return ensemble;
+    const std::vector<std::string> chain = Fingerprints(fingerprint + "|ensemble", learned);
+    std::vector<LexicalRow> lexical_rows;
+    std::vector<EmbeddingClassifier::Row> encoder_rows;
+    for (size_t i = 0; i < learned.rows.size(); ++i) {
+      lexical_rows.push_back(Take(chain[i], known_.lexical_rows, &used_.lexical_rows));
+      encoder_rows.push_back(Take(chain[i], known_.encoder_rows, &used_.encoder_rows));
+    }
+    OCTOGATE_ASSIGN_OR_RETURN(
+        ensemble, EncoderEnsemble::Learn(*ensemble, settings, examples, learned, embeddings,
+                                         deadline_, &lexical_rows, &encoder_rows));
+    for (size_t i = 0; i < learned.rows.size(); ++i) {
+      used_.lexical_rows[chain[i]] = lexical_rows[i];
+      used_.encoder_rows[chain[i]] = encoder_rows[i];
+    }
+    return ensemble;
+  }
+
+  // What this snapshot or the one before has under that name, kept for the next; or nothing.
   template <typename Map>
   static typename Map::mapped_type Take(const std::string& name, const Map& known, Map* used) {
     if (const auto found = used->find(name); found != used->end()) return found->second;
     const auto found = known.find(name);
-    if (found == known.end()) return nullptr;
+    if (found == known.end()) return {};
     return used->emplace(name, found->second).first->second;
   }
 

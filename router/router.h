@@ -17,6 +17,7 @@
 #include "octogate/v1/graph.pb.h"
 #include "router/causal_model.h"
 #include "router/embedding_model.h"
+#include "router/lexical_row.h"
 
 namespace octogate::router {
 
@@ -26,7 +27,6 @@ class EncoderEnsemble;
 class ExampleEmbeddings;
 class LexicalHead;
 struct LinearRow;
-struct QuantizedColumn;
 struct RouterRouting;
 
 // Where a graph's heads find their models. A function may be empty where no head needs it.
@@ -105,7 +105,7 @@ class RoutingSnapshot : public std::enable_shared_from_this<RoutingSnapshot> {
     ByName<EmbeddingClassifier> classifiers;
     ByName<CausalRows> causal;
     // By that and what had been learned before.
-    ByName<QuantizedColumn> lexical_rows;
+    absl::flat_hash_map<std::string, LexicalRow> lexical_rows;
     ByName<LinearRow> encoder_rows;
     ByName<LinearRow> causal_rows;
     ByName<EncoderEnsemble> ensembles;

@@ -1,6 +1,7 @@
 #ifndef OCTOGATE_ROUTER_SOFTMAX_REGRESSION_H_
 #define OCTOGATE_ROUTER_SOFTMAX_REGRESSION_H_
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -35,6 +36,13 @@ struct LinearModel {
   std::vector<float> weights;
   std::vector<float> bias;  // `stride` of them.
 };
+
+// One step of Adagrad.
+inline void AdagradStep(float gradient, float rate, float* weight, float* squares) {
+  constexpr float kTiny = 1e-12F;  // So that no root of 0 is divided by.
+  *squares += gradient * gradient;
+  *weight -= rate * gradient / std::sqrt(*squares + kTiny);
+}
 
 struct SoftmaxTraining {
   int epochs = 40;

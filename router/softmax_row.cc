@@ -12,15 +12,8 @@
 namespace octogate::router {
 namespace {
 
-// What is added to a sum of squares before its root is taken.
-constexpr float kTiny = 1e-12F;
 // The others' share of the whole where a row has all of it, as far as one can tell.
 constexpr double kSmallestShare = 1e-30;
-
-void Step(float gradient, float rate, float* weight, float* squares) {
-  *squares += gradient * gradient;
-  *weight -= rate * gradient / std::sqrt(*squares + kTiny);
-}
 
 }  // namespace
 
@@ -39,6 +32,21 @@ float SummedLogits::MarginOf(float logit) const {
 }
 
 void SummedLogits::Change(float before, float after) { sum_ += Share(after) - Share(before); }
+
+RowTraining RowTrainingOf(const SoftmaxTraining& training, size_t classes) {
+  return {.epochs = training.epochs,
+          .seed = training.seed,
+          .learning_rate = training.learning_rate,
+          .smoothing = training.smoothing,
+          .classes = classes};
+}
+
+int RepeatOf(size_t texts) {
+  constexpr size_t kTextsOfClass = 100;
+  constexpr size_t kMaxRepeat = 8;
+  return static_cast<int>(
+      std::clamp<size_t>(kTextsOfClass / std::max<size_t>(texts, 1), 1, kMaxRepeat));
+}
 
 absl::StatusOr<LinearRow> FitSoftmaxRow(const SparseRows& examples, const std::vector<bool>& own,
                                         const std::vector<float>& margins,
@@ -77,9 +85,10 @@ absl::StatusOr<LinearRow> FitSoftmaxRow(const SparseRows& examples, const std::v
       if (own[example] ? probability > kKnown : probability < (1 - kKnown)) continue;
       const float error = probability - (own[example] ? right : wrong);
       for (const auto* entry = begin; entry != end; ++entry) {
-        Step(entry->value * error, rate, &row.weights[entry->feature], &squares[entry->feature]);
+        AdagradStep(entry->value * error, rate, &row.weights[entry->feature],
+                    &squares[entry->feature]);
       }
-      Step(error, rate, &row.bias, &bias_squares);
+      AdagradStep(error, rate, &row.bias, &bias_squares);
     }
   }
   return row;

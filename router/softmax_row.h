@@ -50,8 +50,21 @@ struct RowTraining {
   int repeat = 1;
 };
 
+// That of a row beside others that were trained that way, in a softmax of `classes`.
+RowTraining RowTrainingOf(const SoftmaxTraining& training, size_t classes);
+
+// RowTraining::repeat of a row with so many texts: a learned class shows its texts about as often
+// as one with a hundred would.
+int RepeatOf(size_t texts);
+
 struct LinearRow {
   std::vector<float> weights;  // Of each feature.
+  float bias = 0;
+};
+
+// Of which most weights are 0.
+struct SparseRow {
+  std::vector<SparseRows::Entry> weights;  // By feature.
   float bias = 0;
 };
 

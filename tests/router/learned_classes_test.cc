@@ -285,17 +285,17 @@ TEST_F(EncoderLearningTest, OneTextMakesAClass) {
   EXPECT_EQ(static_cast<size_t>(best - scores.probabilities.begin()), kTrained);
 }
 
-// A class of CLINC150 is held out of training and learned afterwards from 32 of its training texts.
+// A class of 50 of CLINC150 is held out of training and learned afterwards from 32 of its texts.
 // The others' logits stay, so that all they can lose is what the new class takes from them.
 TEST(LexicalLearningQualityTest, Clinc150) {
   const auto folder = TestDataFolder();
   if (!folder) GTEST_SKIP() << "OCTOGATE_TEST_DATA is not set: CLINC150 is not measured";
-  const RoutingData all = ReadClinc150(*folder);
+  const RoutingData all = EveryNthClass(ReadClinc150(*folder), 3);
   v1::LexicalHead settings;
   settings.set_hash_bits(16);
   settings.set_epochs(8);
   settings.set_seed(1);
-  for (const size_t held_out : {size_t{0}, size_t{75}, size_t{149}}) {
+  for (const size_t held_out : {size_t{0}, size_t{25}, size_t{49}}) {
     RoutingExamples examples = all.train;
     LearnedClasses learned;
     for (size_t c = 0; c < examples.classes.size(); ++c) {
@@ -335,7 +335,7 @@ TEST(LexicalLearningQualityTest, Clinc150) {
     ASSERT_TRUE(retrained.ok()) << retrained.status();
     const RoutingQuality own_together = Measure(**retrained, own, 0.5);
     const RoutingQuality others_together = Measure(**retrained, others, 0.5);
-    std::cout << "class " << held_out << ": the other 149, before " << of_before.accuracy
+    std::cout << "class " << held_out << ": the other 49, before " << of_before.accuracy
               << ", after " << of_others.accuracy << ", trained together "
               << others_together.accuracy << "; the new one " << of_own.accuracy
               << ", trained together " << own_together.accuracy << "; out of scope refused, before "

@@ -75,6 +75,19 @@ RoutingData ReadMmlu57(const std::string& folder) {
   return data;
 }
 
+RoutingData EveryNthClass(const RoutingData& data, size_t step) {
+  RoutingData some = {
+      .train = {.classes = {}, .none = data.train.none}, .test = {}, .outside = data.outside};
+  for (size_t c = 0; c < data.train.classes.size(); c += step) {
+    some.train.classes.push_back(data.train.classes[c]);
+  }
+  for (const auto& [text, label] : data.test) {
+    const auto c = static_cast<size_t>(label);
+    if (c % step == 0) some.test.emplace_back(text, static_cast<int>(c / step));
+  }
+  return some;
+}
+
 std::optional<std::string> TestDataFolder() {
   const char* folder = std::getenv("OCTOGATE_TEST_DATA");
   return folder == nullptr || *folder == '\0' ? std::nullopt : std::optional<std::string>(folder);

@@ -399,9 +399,14 @@ std::vector<Metrics::Replica> GraphManager::Replicas() const {
   const std::shared_ptr<const GraphState> state = this->state();
   if (state == nullptr) return result;
   for (const v1::Model& model : state->graph().spec().models()) {
-    for (v1::ReplicaStatus& replica : state->models.at(model.name())->Status()) {
+    const ReplicaSet& replicas = *state->models.at(model.name());
+    const std::vector<ReplicaChoiceCounts> choices = replicas.choice_counts();
+    std::vector<v1::ReplicaStatus> statuses = replicas.Status();
+    for (size_t i = 0; i < statuses.size(); ++i) {
+      v1::ReplicaStatus& replica = statuses[i];
       if (!replica.has_info()) continue;
-      result.push_back({model.name(), replica.address(), std::move(*replica.mutable_info())});
+      result.push_back(
+          {model.name(), replica.address(), std::move(*replica.mutable_info()), choices[i]});
     }
   }
   return result;

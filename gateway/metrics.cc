@@ -91,6 +91,8 @@ constexpr WorkerSeries kWorkerSeries[] = {
      prometheus::MetricType::Counter, &v1::WorkerInfoResponse::restored_tokens},
     {"octogate_worker_recomputed_tokens_total", "Tokens computed again after a preemption",
      prometheus::MetricType::Counter, &v1::WorkerInfoResponse::recomputed_tokens},
+    {"octogate_worker_waiting_tokens", "Tokens of prompts that wait to be read, or are being read",
+     prometheus::MetricType::Gauge, &v1::WorkerInfoResponse::waiting_tokens},
     {"octogate_worker_swap_bytes", "Size of the swap space", prometheus::MetricType::Gauge,
      &v1::WorkerInfoResponse::swap_bytes},
     {"octogate_worker_swap_used_bytes", "Of the swap space, in use", prometheus::MetricType::Gauge,
@@ -163,11 +165,32 @@ class WorkerMetrics final : public prometheus::Collectable {
         metric.counter.value = metric.gauge.value = value;
       }
     }
+    AddChoices(replicas, families);
     AddSpeculation(replicas, families);
     return families;
   }
 
  private:
+  static void AddChoices(const std::vector<Metrics::Replica>& replicas,
+                         std::vector<prometheus::MetricFamily>& families) {
+    prometheus::MetricFamily& family = families.emplace_back(prometheus::MetricFamily{
+        "octogate_replica_choices_total",
+        "Attempts given to a replica, by why it was chosen: it holds the prompt's beginning, its "
+        "load, or there was no other",
+        prometheus::MetricType::Counter,
+        {}});
+    for (const Metrics::Replica& replica : replicas) {
+      for (int i = 0; i < kReplicaChoiceReasons; ++i) {
+        prometheus::ClientMetric& metric = family.metric.emplace_back();
+        metric.label = {
+            {"model", replica.model},
+            {"replica", replica.address},
+            {"reason", std::string(ReplicaChoiceReasonName(static_cast<ReplicaChoiceReason>(i)))}};
+        metric.counter.value = static_cast<double>(replica.choices[static_cast<size_t>(i)]);
+      }
+    }
+  }
+
   // Families of counters, where any replica speculates.
   static void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
                              std::vector<prometheus::MetricFamily>& families) {

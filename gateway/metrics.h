@@ -3,6 +3,7 @@
 #ifndef OCTOGATE_GATEWAY_METRICS_H_
 #define OCTOGATE_GATEWAY_METRICS_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "gateway/replica_choice.h"
 #include "octogate/v1/gateway.pb.h"
 #include "octogate/v1/worker.pb.h"
 
@@ -48,11 +50,13 @@ class Metrics {
   void OnGraphApplied(int64_t version);
   void OnGraphRefused();
 
-  // A replica of a model, with what it last said of itself.
+  // A replica of a model, with what it last said of itself, and the attempts that it was given by
+  // ReplicaChoiceReason.
   struct Replica {
     std::string model;
     std::string address;
     v1::WorkerInfoResponse info;
+    std::array<int64_t, kReplicaChoiceReasons> choices{};
   };
   // Asked whenever the page is made, from any thread; what it returns is counted by model and
   // replica. Null: nothing is. It is not called any more when this returns.

@@ -3,11 +3,15 @@
 #ifndef OCTOGATE_GATEWAY_REPLICA_SET_H_
 #define OCTOGATE_GATEWAY_REPLICA_SET_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <random>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -16,7 +20,9 @@
 #include "absl/time/time.h"
 #include "gateway/circuit_breaker.h"
 #include "gateway/model_client.h"
+#include "gateway/replica_choice.h"
 #include "octogate/v1/admin.pb.h"
+#include "workers/server/prompt_blocks.h"
 
 namespace octogate::gateway {
 
@@ -31,8 +37,30 @@ struct ReplicaSetOptions {
   // How often each replica is asked for its Info, and how long it may take to answer.
   absl::Duration probe_interval = absl::Seconds(5);
   absl::Duration probe_timeout = absl::Seconds(2);
+  ReplicaChoiceOptions choice;
+  // Of the draws among replicas. Default: another one for each set.
+  std::optional<uint64_t> seed;
   std::function<absl::Time()> clock = [] { return absl::Now(); };
 };
+
+// What would become of a prompt on one replica, and why.
+struct ReplicaExplanation {
+  std::string address;
+  // Of the prompt's beginning, bytes of text that it holds; of as many in all.
+  int64_t prefix_bytes = 0;
+  int64_t prompt_bytes = 0;
+  // Calls there, those of other gateways included, as far as known.
+  double load = 0;
+  // Of all such prompts now, the share that it would get.
+  double probability = 0;
+  // Whether no other gets a larger one.
+  bool chosen = false;
+  // One sentence for people.
+  std::string reason;
+};
+
+// Attempts that were given to a replica, by ReplicaChoiceReason.
+using ReplicaChoiceCounts = std::array<int64_t, kReplicaChoiceReasons>;
 
 // Thread safety: all methods may be called from any thread. Held by shared pointer; calls under way
 // keep it alive.
@@ -46,9 +74,11 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   // Tells which replica an attempt is given to, before anything of it is delivered.
   using AttemptCallback = std::function<void(const std::string& address)>;
 
-  // As ModelClient::Generate, on the replica with the fewest calls under way. A failure that
-  // another replica may not have (UNAVAILABLE, RESOURCE_EXHAUSTED, ABORTED) is retried as long as
-  // nothing has been delivered. UNAVAILABLE with a hint to retry where no replica can take it.
+  // As ModelClient::Generate, on the replica that replica_choice.h chooses by what replicas say of
+  // their prefixes and load; where none of them says what it holds, on the one with the fewest
+  // calls of this gateway under way. A failure that another replica may not have (UNAVAILABLE,
+  // RESOURCE_EXHAUSTED, ABORTED) is retried as long as nothing has been delivered. UNAVAILABLE with
+  // a hint to retry where no replica can take it.
   std::shared_ptr<ModelCall> Generate(std::shared_ptr<const v1::WorkerGenerateRequest> request,
                                       absl::Time deadline, AttemptCallback on_attempt,
                                       ModelClient::MessageCallback on_message,
@@ -74,7 +104,12 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   bool has_failed() const;
   // Why none is ready: the last failure.
   std::string LastError() const;
-  // What a replica last said of itself; nothing while none has.
+  // How the next attempt for this prompt would be given to a replica, in the order given to Create.
+  std::vector<ReplicaExplanation> Explain(const v1::WorkerPrompt& prompt,
+                                          std::string_view cache_salt) const;
+  // In the order given to Create.
+  std::vector<ReplicaChoiceCounts> choice_counts() const;
+  // What a replica last said of itself, prefixes left out; nothing while none has.
   std::optional<v1::WorkerInfoResponse> Info() const;
   const std::string& model() const { return model_; }
 
@@ -85,12 +120,33 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   ReplicaSet(std::string model, std::vector<std::unique_ptr<ModelClient>> clients,
              const ReplicaSetOptions& options);
 
-  // Counts a call. The replica with the fewest under way among those that may be called and are
-  // not in `tried` (a bit per index); null if there is none. Pairs with Release.
-  Replica* Acquire(uint64_t tried, bool is_retry);
-  void Release(Replica* replica, const absl::Status& status);
+  // A call that was given to a replica.
+  struct Grant {
+    Replica* replica = nullptr;
+    // Of its prompt, what the replica has to read.
+    int64_t unread_bytes = 0;
+  };
+
+  // Whether several replicas may be called and one of them says what it holds, so that a prompt's
+  // blocks are of use.
+  bool ChoosesByPrefix(uint64_t tried) const;
+  // Counts a call. Chooses among replicas that may be called and are not in `tried` (a bit per
+  // index); no replica if there is none. `prompt` is empty for a call without one. Pairs with
+  // Release.
+  Grant Acquire(uint64_t tried, bool is_retry, const workers::PromptBlocks& prompt);
+  // The replica has read the prompt.
+  void OnRead(Grant& grant);
+  void Release(Grant& grant, const workers::PromptBlocks& prompt, const absl::Status& status);
+  bool MayTakeCalls(const Replica& replica, uint64_t tried) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Those that may be called, and what is known of them.
+  struct Candidates;
+  Candidates FindCandidates(uint64_t tried, const workers::PromptBlocks& prompt) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status NoReplica() const;
-  void OnInfo(Replica* replica, bool is_probe, absl::StatusOr<v1::WorkerInfoResponse> info);
+  // `asked` is what this gateway had there when it asked.
+  void OnInfo(Replica* replica, bool is_probe, const ReportedLoad& asked,
+              absl::StatusOr<v1::WorkerInfoResponse> info);
 
   const std::string model_;
   const ReplicaSetOptions options_;
@@ -98,6 +154,7 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   mutable absl::Mutex mutex_;  // also guards what changes in a Replica
   double retry_budget_ ABSL_GUARDED_BY(mutex_);
   size_t next_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace octogate::gateway

@@ -113,6 +113,9 @@ TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
       HasSubstr("octogate_worker_preemptions_without_room_total{model=\"m\",replica=\"h:1\"} 0\n"))
       << "counters do not fall";
   EXPECT_THAT(text, HasSubstr("octogate_worker_swap_bytes{model=\"m\",replica=\"h:1\"} 4096\n"));
+  replica.choices[static_cast<size_t>(ReplicaChoiceReason::kPrefix)] = 12;
+  EXPECT_THAT(metrics.Text(), HasSubstr("octogate_replica_choices_total{model=\"m\",replica="
+                                        "\"h:1\",reason=\"prefix\"} 12\n"));
   replica.info.set_preemptions(8);
   EXPECT_THAT(metrics.Text(), HasSubstr("replica=\"h:1\"} 8\n"));
   metrics.SetReplicas(nullptr);

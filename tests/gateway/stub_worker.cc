@@ -330,6 +330,10 @@ grpc::ServerUnaryReactor* StubWorker::Info(grpc::CallbackServerContext* context,
   response->set_running(running_);
   response->set_draining(draining_);
   response->set_backend("none");
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    response->MergeFrom(info_);
+  }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

@@ -62,6 +62,12 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
   // Info says so from now on; Generate is UNAVAILABLE.
   void SetDraining(bool draining) { draining_ = draining; }
 
+  // Info says this, too, from now on.
+  void SetInfo(const v1::WorkerInfoResponse& info) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    info_ = info;
+  }
+
   // Of the last generation: the messages of its conversation, and whose it was.
   v1::WorkerGenerateRequest last_request() const {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -108,6 +114,7 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
   mutable std::mutex mutex_;
   StubScript defaults_;                     // guarded by mutex_
   v1::WorkerGenerateRequest last_request_;  // guarded by mutex_
+  v1::WorkerInfoResponse info_;             // guarded by mutex_
   std::atomic<bool> draining_{false};
   std::atomic<int> sessions_{0};
   std::atomic<int> started_{0};

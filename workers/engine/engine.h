@@ -91,6 +91,9 @@ class Engine {
   absl::Status Drain(absl::Time deadline);
 
   EngineStats stats() const;
+  // Says how long what GenerateEvent::prompt_pages names stays in the prefix cache. Null where
+  // requests share no pages.
+  std::shared_ptr<const PageStamps> page_stamps() const;
   const ModelConfig& config() const;
   const Tokenizer* tokenizer() const;
   // Longest sequence, prompt and answer together, in tokens: what the checkpoint, max_context and

@@ -50,6 +50,15 @@ int EngineCore::unstarted() const {
                                         [](const auto& request) { return !request->started; }));
 }
 
+int64_t EngineCore::waiting_tokens() const {
+  int64_t tokens = 0;
+  for (const auto& request : active_) {
+    // One that decodes has its last token to compute.
+    if (request->uncomputed() > 1) tokens += request->uncomputed();
+  }
+  return tokens;
+}
+
 void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
   event.usage.prompt_tokens = static_cast<int>(request.request.prompt.size());
   event.usage.cached_tokens = std::min(request.reused, event.usage.prompt_tokens);
@@ -299,6 +308,13 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
     if (request.request.hidden_state) {
       event.hidden_state.resize(static_cast<size_t>(config_.hidden_size));
       parts_.transformer->CopyLogitHidden(logit_row, event.hidden_state);
+    }
+    if (request.request.prompt_pages) {
+      const PageStamps& stamps = *scheduler_.prefix_cache().stamps();
+      event.prompt_pages.reserve(static_cast<size_t>(request.entered_pages));
+      for (size_t i = 0; i < static_cast<size_t>(request.entered_pages); ++i) {
+        event.prompt_pages.push_back({request.pages[i], stamps.Get(request.pages[i])});
+      }
     }
   }
   const int nodes = DraftNodes(request);

@@ -87,6 +87,8 @@ class EngineCore {
   int active() const { return static_cast<int>(active_.size()); }
   // Requests that have not been in any step yet.
   int unstarted() const;
+  // Tokens of prompts that are not computed.
+  int64_t waiting_tokens() const;
   const Scheduler& scheduler() const { return scheduler_; }
   const StepCounters& counters() const { return counters_; }
   const Speculator& speculator() const { return speculator_; }

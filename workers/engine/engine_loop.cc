@@ -120,6 +120,7 @@ EngineStats EngineLoop::stats() const {
   absl::MutexLock lock(&mutex_);
   EngineStats stats = stats_;
   stats.waiting += static_cast<int>(incoming_.size());
+  for (const auto& request : incoming_) stats.waiting_tokens += request->length();
   return stats;
 }
 
@@ -210,6 +211,7 @@ void EngineLoop::Publish() {
   const StepCounters& counters = core_.counters();
   const Scheduler& scheduler = core_.scheduler();
   const int unstarted = core_.unstarted();
+  const int64_t waiting_tokens = core_.waiting_tokens();
   absl::MutexLock lock(&mutex_);
   if (counters.steps > stats_.steps) {
     const absl::Duration time = absl::FromChrono(core_.last_step_time());
@@ -222,6 +224,7 @@ void EngineLoop::Publish() {
   unstarted_ = unstarted;
   stats_.running = scheduler.running();
   stats_.waiting = scheduler.waiting();
+  stats_.waiting_tokens = waiting_tokens;
   stats_.pages_used = scheduler.pages().used();
   stats_.pages_idle = scheduler.pages().idle();
   stats_.preemptions = scheduler.counters().preemptions;

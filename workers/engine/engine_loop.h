@@ -61,6 +61,10 @@ class EngineLoop {
   EngineStats stats() const;
   const Parts& parts() const { return parts_; }
   int context() const { return context_; }
+  // See Engine::page_stamps.
+  std::shared_ptr<const PageStamps> page_stamps() const {
+    return options_.share_prefixes ? core_.scheduler().prefix_cache().stamps() : nullptr;
+  }
   const std::string& backend_description() const { return backend_description_; }
 
  private:

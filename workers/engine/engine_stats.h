@@ -21,6 +21,7 @@ struct EngineStats {
 
   int running = 0;
   int waiting = 0;
+  int64_t waiting_tokens = 0;  // of prompts that wait to be computed, or are being computed
   int pages_total = 0;
   int pages_used = 0;
   int pages_idle = 0;  // not used, but kept for prompts that begin with what they hold

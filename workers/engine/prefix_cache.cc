@@ -18,7 +18,9 @@ uint64_t ChainHash(uint64_t parent, std::span<const int32_t> tokens) {
 }
 
 PrefixCache::PrefixCache(int pages, Hash hash)
-    : hash_(hash), entries_(static_cast<size_t>(pages)) {}
+    : hash_(hash),
+      entries_(static_cast<size_t>(pages)),
+      stamps_(std::make_shared<PageStamps>(pages)) {}
 
 uint64_t PrefixCache::HashOf(std::string_view context, int32_t parent,
                              std::span<const int32_t> tokens) const {
@@ -70,6 +72,7 @@ void PrefixCache::Forget(int32_t page) {
   Entry& entry = entries_[static_cast<size_t>(page)];
   if (!entry.entered) return;
   assert(entry.children == 0);
+  stamps_->Change(page);
   if (entry.parent != kNone) --entries_[static_cast<size_t>(entry.parent)].children;
   pages_by_hash_.erase(entry.hash);
   entry.entered = false;

@@ -18,12 +18,14 @@
 #define OCTOGATE_WORKERS_ENGINE_PREFIX_CACHE_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "workers/engine/page_stamps.h"
 
 namespace octogate::workers {
 
@@ -54,6 +56,8 @@ class PrefixCache {
 
   bool contains(int32_t page) const { return entries_[static_cast<size_t>(page)].entered; }
   int size() const { return static_cast<int>(pages_by_hash_.size()); }
+  // Changes with every entry that is removed. Never null.
+  const std::shared_ptr<PageStamps>& stamps() const { return stamps_; }
 
  private:
   struct Entry {
@@ -71,6 +75,7 @@ class PrefixCache {
 
   const Hash hash_;
   std::vector<Entry> entries_;  // by page
+  const std::shared_ptr<PageStamps> stamps_;
   absl::flat_hash_map<uint64_t, int32_t> pages_by_hash_;
 };
 

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "workers/engine/page_stamps.h"
 #include "workers/engine/sampling_parameters.h"
 #include "workers/engine/token_constraint.h"
 #include "workers/speculation/speculation_usage.h"
@@ -70,6 +71,8 @@ struct GenerateRequest {
   std::vector<int32_t> score_first_tokens;
   // Whether the hidden state that the first token is chosen from is reported with it.
   bool hidden_state = false;
+  // Whether the pages that hold the prompt in the prefix cache are reported with the first token.
+  bool prompt_pages = false;
 
   // Tokens of the answer that an earlier attempt has delivered already. The answer goes on after
   // them exactly as it would have then: they count for max_tokens, penalties, stop strings and the
@@ -136,6 +139,9 @@ struct GenerateEvent {
   // With the first token, where hidden_state was set: the prompt's last row after the final norm,
   // hidden_size values. The same bits whatever ran beside it.
   std::vector<float> hidden_state;
+  // With the first token, where prompt_pages was set: the full pages of the prompt, from its
+  // beginning, as far as they are in the prefix cache; see Engine::page_stamps.
+  std::vector<StampedPage> prompt_pages;
 
   // kNone except in the last event of a request. The rest is filled in only there.
   FinishReason finish = FinishReason::kNone;

@@ -108,6 +108,12 @@ absl::StatusOr<TokenTrie> MakeTrie(const LoadedModel& model) {
   return TokenTrie::Create({.bytes = *std::move(bytes), .end_ids = model.config().eos_token_ids});
 }
 
+std::shared_ptr<ServedPrefixes> MakePrefixes(const Engine& engine) {
+  std::shared_ptr<const PageStamps> stamps = engine.page_stamps();
+  if (stamps == nullptr) return nullptr;
+  return std::make_shared<ServedPrefixes>(std::move(stamps), engine.stats().page_size);
+}
+
 }  // namespace
 
 ModelService::ModelService(std::string name, std::unique_ptr<LoadedModel> model)
@@ -115,8 +121,22 @@ ModelService::ModelService(std::string name, std::unique_ptr<LoadedModel> model)
       model_(std::move(model)),
       fingerprint_(model_->checkpoint->ComputeFingerprint().ToHex()),
       encoder_(model_.get()),
+      prefixes_(MakePrefixes(*model_->engine)),
       grammars_([this] { return MakeTrie(*model_); },
                 OptionsFor(model_->engine->stats().max_sequences)) {}
+
+std::function<void(const GenerateEvent&)> ModelService::RememberPrefix(
+    const v1::WorkerPrompt& prompt, const v1::WorkerServiceTerms& terms,
+    GenerateRequest* generation) const {
+  if (prefixes_ == nullptr || !prefixes_->wanted()) return nullptr;
+  auto blocks = std::make_shared<const PromptBlocks>(HashPrompt(prompt, terms.cache_salt()));
+  if (blocks->hashes.empty()) return nullptr;
+  generation->prompt_pages = true;
+  return [prefixes = prefixes_, blocks = std::move(blocks),
+          tokens = static_cast<int>(generation->prompt.size())](const GenerateEvent& event) {
+    if (!event.prompt_pages.empty()) prefixes->Add(blocks, tokens, event.prompt_pages);
+  };
+}
 
 absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
     const v1::WorkerGenerateRequest& request, absl::Time deadline, OnMessage on_message,
@@ -145,7 +165,9 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Generate(
 
   Engine::EventCallback on_event =
       [tokenizer = model_->tokenizer, with_logprobs = request.top_logprobs() > 0,
+       remember = RememberPrefix(request.prompt(), request.terms(), &generation),
        on_message = std::move(on_message), on_done](const GenerateEvent& event) {
+        if (remember != nullptr) remember(event);
         on_message(ToMessage(event, *tokenizer, with_logprobs));
         if (event.finish != FinishReason::kNone) on_done(event.status);
       };
@@ -197,20 +219,23 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
   // Scores arrive with the first token, the end possibly in a later event.
   auto response = std::make_shared<v1::WorkerScoreResponse>();
-  return model_->engine->Submit(std::move(generation), [response, on_result = std::move(on_result)](
-                                                           const GenerateEvent& event) {
-    if (!event.first_scores.logits.empty()) {
-      response->mutable_logits()->Add(event.first_scores.logits.begin(),
-                                      event.first_scores.logits.end());
-      response->set_log_sum_exp(event.first_scores.log_sum_exp);
-    }
-    response->mutable_hidden_state()->Add(event.hidden_state.begin(), event.hidden_state.end());
-    if (event.finish == FinishReason::kNone) return;
-    if (!event.status.ok()) return on_result(event.status);
-    response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
-    response->mutable_usage()->set_cached_tokens(event.usage.cached_tokens);
-    on_result(std::move(*response));
-  });
+  auto remember = RememberPrefix(request.prompt(), request.terms(), &generation);
+  return model_->engine->Submit(
+      std::move(generation), [response, remember = std::move(remember),
+                              on_result = std::move(on_result)](const GenerateEvent& event) {
+        if (remember != nullptr) remember(event);
+        if (!event.first_scores.logits.empty()) {
+          response->mutable_logits()->Add(event.first_scores.logits.begin(),
+                                          event.first_scores.logits.end());
+          response->set_log_sum_exp(event.first_scores.log_sum_exp);
+        }
+        response->mutable_hidden_state()->Add(event.hidden_state.begin(), event.hidden_state.end());
+        if (event.finish == FinishReason::kNone) return;
+        if (!event.status.ok()) return on_result(event.status);
+        response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
+        response->mutable_usage()->set_cached_tokens(event.usage.cached_tokens);
+        on_result(std::move(*response));
+      });
 }
 
 absl::StatusOr<v1::WorkerEmbedResponse> ModelService::Embed(
@@ -250,6 +275,7 @@ v1::WorkerInfoResponse ModelService::Info() const {
   info.set_parameters(static_cast<int64_t>(CountParameters(model_->config())));
   info.set_running(stats.running);
   info.set_waiting(stats.waiting);
+  info.set_waiting_tokens(stats.waiting_tokens);
   info.set_pages_used(stats.pages_used);
   info.set_pages_total(stats.pages_total);
   info.set_backend(model_->engine->DescribeBackend());
@@ -277,6 +303,11 @@ v1::WorkerInfoResponse ModelService::Info() const {
   }
   if (stats.speculation) *info.mutable_speculation() = ToProto(*stats.speculation);
   return info;
+}
+
+std::optional<v1::PrefixSummary> ModelService::Prefixes() const {
+  if (prefixes_ == nullptr) return std::nullopt;
+  return prefixes_->Summary();
 }
 
 uint64_t ModelService::memory_bytes() const {

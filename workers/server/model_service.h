@@ -9,6 +9,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -20,6 +21,7 @@
 #include "workers/server/grammar_cache.h"
 #include "workers/server/prompt_encoder.h"
 #include "workers/server/served_model.h"
+#include "workers/server/served_prefixes.h"
 
 namespace octogate::workers {
 
@@ -41,6 +43,7 @@ class ModelService final : public ServedModel {
       const v1::WorkerEmbedRequest& request, absl::Time deadline,
       const std::shared_ptr<Cancellation>& cancellation) override;
   v1::WorkerInfoResponse Info() const override;
+  std::optional<v1::PrefixSummary> Prefixes() const override;
   absl::Status Drain(absl::Time deadline) override;
   const std::string& no_gpu() const override { return model_->no_gpu; }
   const WeightReport& weight_report() const override { return model_->engine->weight_report(); }
@@ -52,11 +55,17 @@ class ModelService final : public ServedModel {
  private:
   // UNAVAILABLE while draining.
   absl::Status CheckOpen() const;
+  // Has what the engine says of the prompt's pages remembered, where anybody asks for it. Empty
+  // where nobody does.
+  std::function<void(const GenerateEvent&)> RememberPrefix(const v1::WorkerPrompt& prompt,
+                                                           const v1::WorkerServiceTerms& terms,
+                                                           GenerateRequest* generation) const;
 
   const std::string name_;
   const std::unique_ptr<LoadedModel> model_;
   const std::string fingerprint_;
   const PromptEncoder encoder_;
+  const std::shared_ptr<ServedPrefixes> prefixes_;  // null where requests share no pages
   std::atomic<bool> draining_{false};
   GrammarCache grammars_;  // last: what waits for a grammar uses everything above
 };

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -58,7 +59,11 @@ class ServedModel {
       const v1::WorkerEmbedRequest& request, absl::Time deadline,
       const std::shared_ptr<Cancellation>& cancellation) = 0;
 
+  // Without the prefixes.
   virtual v1::WorkerInfoResponse Info() const = 0;
+  // What Info says of the prefix cache; nothing where there is none. A model that is never asked
+  // keeps no account of it.
+  virtual std::optional<v1::PrefixSummary> Prefixes() const { return std::nullopt; }
 
   // Refuses new work with UNAVAILABLE and waits for what is under way.
   virtual absl::Status Drain(absl::Time deadline) = 0;

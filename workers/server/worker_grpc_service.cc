@@ -248,6 +248,9 @@ grpc::ServerUnaryReactor* WorkerGrpcService::Info(grpc::CallbackServerContext* c
                                                   const v1::WorkerInfoRequest*,
                                                   v1::WorkerInfoResponse* response) {
   *response = model_->Info();
+  if (std::optional<v1::PrefixSummary> prefixes = model_->Prefixes()) {
+    *response->mutable_prefixes() = *std::move(prefixes);
+  }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

@@ -177,6 +177,7 @@ TEST_F(EngineTest, FullQueueIsRefusedWithAHintWhenToTryAgain) {
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_GT(RetryAfter(refused.status()), absl::ZeroDuration());
   EXPECT_EQ(engine->stats().waiting, 2);
+  EXPECT_EQ(engine->stats().waiting_tokens, 2);
   release.Notify();
   first.Wait();
   second.Wait();
@@ -208,6 +209,7 @@ TEST_F(EngineTest, CancelledSequenceFreesItsPages) {
   EXPECT_EQ(events[1].usage.generated_tokens, 1);
   EXPECT_TRUE(engine->Drain(absl::Now() + kLong).ok());
   EXPECT_EQ(engine->stats().pages_used, 0);
+  EXPECT_EQ(engine->stats().waiting_tokens, 0);
 }
 
 TEST_F(EngineTest, DeadlineEndsWhatRunsAndWhatWaits) {

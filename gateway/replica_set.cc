@@ -1,15 +1,14 @@
 #include "gateway/replica_set.h"
 
 #include <algorithm>
-#include <cmath>
 #include <random>
-#include <type_traits>
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "gateway/replica_prefixes.h"
+#include "gateway/replica_set_internal.h"
 
 namespace octogate::gateway {
 namespace {
@@ -26,258 +25,11 @@ constexpr double kMostRoom = 16;
 
 using workers::PromptBlocks;
 
-// Whether another replica may succeed where this one did not.
-bool IsRetryable(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) ||
-         absl::IsAborted(status);
-}
-
 // Whether a failure says that something is wrong with the replica, not with the call.
 bool IsReplicaFailure(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsInternal(status) || absl::IsUnknown(status) ||
          absl::IsDataLoss(status) || absl::IsUnimplemented(status);
 }
-
-}  // namespace
-
-struct ReplicaSet::Replica {
-  Replica(size_t index, std::unique_ptr<ModelClient> client, const CircuitBreakerOptions& breaker)
-      : index(index), client(std::move(client)), breaker(breaker, std::random_device()()) {}
-
-  const size_t index;
-  const std::unique_ptr<ModelClient> client;
-  // The rest is guarded by the set's mutex.
-  CircuitBreaker breaker;
-  int in_flight = 0;
-  bool draining = false;
-  bool asked = false;  // an Info is under way
-  absl::Time ask_at = absl::InfinitePast();
-  std::string last_error;
-  std::optional<v1::WorkerInfoResponse> info;
-  ReplicaPrefixes prefixes;
-  std::string prefix_refusal;  // what is wrong with its last summary
-  int64_t unread_bytes = 0;    // of calls under way that have not been answered yet
-  ReportedLoad reported_load;  // its age excepted
-  absl::Time reported_at;
-  ReplicaChoiceCounts choice_counts{};
-};
-
-struct ReplicaSet::Candidates {
-  absl::InlinedVector<Replica*, 16> replicas;
-  // Where any of them says what it holds.
-  bool by_prefix = false;
-  absl::InlinedVector<ReplicaView, 16> views;
-
-  std::span<const ReplicaView> view_span() const { return {views.data(), views.size()}; }
-};
-
-// One call through its attempts.
-class ReplicaCall : public ModelCall, public std::enable_shared_from_this<ReplicaCall> {
- public:
-  ReplicaCall(std::shared_ptr<ReplicaSet> set, absl::Time deadline)
-      : deadline_(deadline), set_(std::move(set)) {}
-
-  void Attempt() {
-    if (!hashed_ && set_->ChoosesByPrefix(tried_)) {
-      prompt_ = HashPrompt();
-      hashed_ = true;
-    }
-    grant_ = set_->Acquire(tried_, attempts_ > 0, prompt_);
-    ReplicaSet::Replica* const replica = grant_.replica;
-    if (replica == nullptr) {
-      Done(last_.ok() ? set_->NoReplica() : last_);
-      return;
-    }
-    tried_ |= uint64_t{1} << replica->index;
-    const int number = ++attempts_;
-    std::shared_ptr<ModelCall> attempt = Start(
-        *replica->client,
-        [self = shared_from_this()](const absl::Status& status) { self->OnAttemptDone(status); });
-    bool cancelled = false;
-    bool resumed = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      // An attempt that is over already may have been followed by others.
-      if (done_ || number < current_number_) return;
-      current_ = attempt;
-      current_number_ = number;
-      cancelled = cancelled_;
-      resumed = resumed_;
-    }
-    // What came while there was nobody to be told.
-    if (cancelled) attempt->Cancel();
-    if (resumed) attempt->Resume();
-  }
-
-  void Cancel() override {
-    std::shared_ptr<ModelCall> current;
-    {
-      absl::MutexLock lock(&mutex_);
-      cancelled_ = true;
-      current = current_;
-    }
-    if (current != nullptr) current->Cancel();
-  }
-
-  void Resume() override {
-    std::shared_ptr<ModelCall> current;
-    {
-      absl::MutexLock lock(&mutex_);
-      resumed_ = true;
-      current = current_;
-    }
-    if (current != nullptr) current->Resume();
-  }
-
- protected:
-  // Starts an attempt. The call may be over before this returns.
-  virtual std::shared_ptr<ModelCall> Start(ModelClient& client,
-                                           ModelClient::DoneCallback on_done) = 0;
-  // The call is over. Once; lets go of the callbacks, which may hold what holds this call.
-  virtual void OnOver(const absl::Status& status) = 0;
-
-  // What the choice of a replica goes by.
-  virtual PromptBlocks HashPrompt() const { return {}; }
-
-  // Something has been delivered: from now on a failure is final.
-  void MarkDelivered() {
-    if (delivered_) return;
-    delivered_ = true;
-    set_->OnRead(grant_);
-  }
-
-  const absl::Time deadline_;
-
- private:
-  void OnAttemptDone(const absl::Status& status) {
-    set_->Release(grant_, prompt_, status);
-    bool cancelled = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      cancelled = cancelled_;
-    }
-    if (!status.ok() && !delivered_ && !cancelled && IsRetryable(status) &&
-        attempts_ < set_->options_.max_attempts && set_->options_.clock() < deadline_) {
-      last_ = status;
-      Attempt();
-      return;
-    }
-    Done(status);
-  }
-
-  void Done(const absl::Status& status) {
-    {
-      absl::MutexLock lock(&mutex_);
-      done_ = true;
-      current_ = nullptr;
-    }
-    OnOver(status);
-  }
-
-  const std::shared_ptr<ReplicaSet> set_;
-  // Touched by one attempt after the other.
-  uint64_t tried_ = 0;
-  int attempts_ = 0;
-  ReplicaSet::Grant grant_;
-  bool hashed_ = false;
-  PromptBlocks prompt_;
-  bool delivered_ = false;
-  absl::Status last_;
-
-  absl::Mutex mutex_;
-  std::shared_ptr<ModelCall> current_ ABSL_GUARDED_BY(mutex_);
-  int current_number_ ABSL_GUARDED_BY(mutex_) = 0;  // which attempt it is, from 1
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  bool resumed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool done_ ABSL_GUARDED_BY(mutex_) = false;
-};
-
-namespace {
-
-class GenerateReplicaCall final : public ReplicaCall {
- public:
-  GenerateReplicaCall(std::shared_ptr<ReplicaSet> set,
-                      std::shared_ptr<const v1::WorkerGenerateRequest> request, absl::Time deadline,
-                      ReplicaSet::AttemptCallback on_attempt,
-                      ModelClient::MessageCallback on_message, ModelClient::DoneCallback on_done)
-      : ReplicaCall(std::move(set), deadline),
-        request_(std::move(request)),
-        on_attempt_(std::move(on_attempt)),
-        on_message_(std::move(on_message)),
-        on_done_(std::move(on_done)) {}
-
- private:
-  std::shared_ptr<ModelCall> Start(ModelClient& client,
-                                   ModelClient::DoneCallback on_done) override {
-    if (on_attempt_ != nullptr) on_attempt_(client.address());
-    // The attempt's end holds this call, and comes after the last message.
-    return client.Generate(
-        *request_, deadline_,
-        [this](v1::WorkerGenerateResponse& message) {
-          MarkDelivered();
-          return on_message_(message);
-        },
-        std::move(on_done));
-  }
-
-  PromptBlocks HashPrompt() const override {
-    return workers::HashPrompt(request_->prompt(), request_->terms().cache_salt());
-  }
-
-  void OnOver(const absl::Status& status) override {
-    const ReplicaSet::AttemptCallback on_attempt = std::exchange(on_attempt_, nullptr);
-    const ModelClient::MessageCallback on_message = std::exchange(on_message_, nullptr);
-    std::exchange(on_done_, nullptr)(status);
-  }
-
-  const std::shared_ptr<const v1::WorkerGenerateRequest> request_;
-  ReplicaSet::AttemptCallback on_attempt_;
-  ModelClient::MessageCallback on_message_;
-  ModelClient::DoneCallback on_done_;
-};
-
-// A call with one answer, which is kept until the last attempt is known to be the last. `Method` is
-// that of ModelClient.
-template <typename Request, typename Response, auto Method>
-class UnaryReplicaCall final : public ReplicaCall {
- public:
-  UnaryReplicaCall(std::shared_ptr<ReplicaSet> set, std::shared_ptr<const Request> request,
-                   absl::Time deadline, ModelClient::ResponseCallback<Response> on_done)
-      : ReplicaCall(std::move(set), deadline),
-        request_(std::move(request)),
-        on_done_(std::move(on_done)) {}
-
- private:
-  std::shared_ptr<ModelCall> Start(ModelClient& client,
-                                   ModelClient::DoneCallback on_done) override {
-    // The attempt's end holds this call.
-    return (client.*Method)(*request_, deadline_,
-                            [this, done = std::move(on_done)](absl::StatusOr<Response> response) {
-                              if (response.ok()) response_ = *std::move(response);
-                              done(response.status());
-                            });
-  }
-
-  PromptBlocks HashPrompt() const override {
-    if constexpr (std::is_same_v<Request, v1::WorkerScoreRequest>) {
-      return workers::HashPrompt(request_->prompt(), request_->terms().cache_salt());
-    }
-    return {};
-  }
-
-  void OnOver(const absl::Status& status) override {
-    const auto on_done = std::exchange(on_done_, nullptr);
-    if (status.ok()) {
-      on_done(std::move(response_));
-    } else {
-      on_done(status);
-    }
-  }
-
-  const std::shared_ptr<const Request> request_;
-  ModelClient::ResponseCallback<Response> on_done_;
-  Response response_;
-};
 
 }  // namespace
 
@@ -301,39 +53,6 @@ ReplicaSet::ReplicaSet(std::string model, std::vector<std::unique_ptr<ModelClien
       retry_budget_(options.retry_burst),
       random_(
           options.seed.value_or(uint64_t{std::random_device()()} << 32 | std::random_device()())) {}
-
-std::shared_ptr<ModelCall> ReplicaSet::Generate(
-    std::shared_ptr<const v1::WorkerGenerateRequest> request, absl::Time deadline,
-    AttemptCallback on_attempt, ModelClient::MessageCallback on_message,
-    ModelClient::DoneCallback on_done) {
-  auto call = std::make_shared<GenerateReplicaCall>(shared_from_this(), std::move(request),
-                                                    deadline, std::move(on_attempt),
-                                                    std::move(on_message), std::move(on_done));
-  call->Attempt();
-  return call;
-}
-
-std::shared_ptr<ModelCall> ReplicaSet::Score(
-    std::shared_ptr<const v1::WorkerScoreRequest> request, absl::Time deadline,
-    ModelClient::ResponseCallback<v1::WorkerScoreResponse> on_done) {
-  using Call =
-      UnaryReplicaCall<v1::WorkerScoreRequest, v1::WorkerScoreResponse, &ModelClient::Score>;
-  auto call =
-      std::make_shared<Call>(shared_from_this(), std::move(request), deadline, std::move(on_done));
-  call->Attempt();
-  return call;
-}
-
-std::shared_ptr<ModelCall> ReplicaSet::Embed(
-    std::shared_ptr<const v1::WorkerEmbedRequest> request, absl::Time deadline,
-    ModelClient::ResponseCallback<v1::WorkerEmbedResponse> on_done) {
-  using Call =
-      UnaryReplicaCall<v1::WorkerEmbedRequest, v1::WorkerEmbedResponse, &ModelClient::Embed>;
-  auto call =
-      std::make_shared<Call>(shared_from_this(), std::move(request), deadline, std::move(on_done));
-  call->Attempt();
-  return call;
-}
 
 bool ReplicaSet::MayTakeCalls(const Replica& replica, uint64_t tried) const {
   return (tried >> replica.index & 1) == 0 && replica.breaker.allows_calls() && !replica.draining;
@@ -527,77 +246,6 @@ void ReplicaSet::OnInfo(Replica* replica, bool is_probe, const ReportedLoad& ask
     // Until the breaker opens, the next failure is found out soon.
     replica->ask_at = absl::InfinitePast();
   }
-}
-
-std::vector<ReplicaExplanation> ReplicaSet::Explain(const v1::WorkerPrompt& prompt,
-                                                    std::string_view cache_salt) const {
-  const PromptBlocks blocks = workers::HashPrompt(prompt, cache_salt);
-  std::vector<ReplicaExplanation> result;
-  absl::MutexLock lock(&mutex_);
-  for (const auto& replica : replicas_) {
-    ReplicaExplanation& one = result.emplace_back();
-    one.address = replica->client->address();
-    one.prompt_bytes = blocks.bytes;
-    one.prefix_bytes =
-        static_cast<int64_t>(replica->prefixes.Matched(blocks.hashes) * PromptBlocks::kBlockBytes);
-    one.load = replica->in_flight;
-    one.reason = absl::StrCat("takes no calls: ", replica->draining ? "it is draining" : "",
-                              replica->draining ? "" : "its last ones failed");
-  }
-  const Candidates candidates = FindCandidates(/*tried=*/0, blocks);
-  const size_t count = candidates.replicas.size();
-  if (candidates.views.empty()) {
-    // As Acquire does it without anything known.
-    int fewest = 0;
-    for (size_t i = 0; i < count; ++i) {
-      const int calls = candidates.replicas[i]->in_flight;
-      fewest = i == 0 ? calls : std::min(fewest, calls);
-    }
-    const auto equal =
-        std::count_if(candidates.replicas.begin(), candidates.replicas.end(),
-                      [fewest](const Replica* replica) { return replica->in_flight == fewest; });
-    for (const Replica* replica : candidates.replicas) {
-      ReplicaExplanation& one = result[replica->index];
-      one.chosen = replica->in_flight == fewest;
-      one.probability = one.chosen ? 1 / static_cast<double>(equal) : 0;
-      one.reason = count == 1 ? "the only one that takes calls"
-                              : absl::StrCat("has ", replica->in_flight,
-                                             " calls of this gateway; no replica says what "
-                                             "beginnings of prompts it holds");
-    }
-    return result;
-  }
-  const std::vector<ReplicaAppraisal> appraisals =
-      AppraiseReplicas(candidates.view_span(), blocks.bytes, options_.choice);
-  double largest = 0;
-  for (const ReplicaAppraisal& appraisal : appraisals) {
-    largest = std::max(largest, appraisal.probability);
-  }
-  for (size_t i = 0; i < count; ++i) {
-    const Replica& replica = *candidates.replicas[i];
-    const ReplicaView& view = candidates.views[i];
-    const ReplicaAppraisal& appraisal = appraisals[i];
-    ReplicaExplanation& one = result[replica.index];
-    one.load = view.load;
-    one.probability = appraisal.probability;
-    one.chosen = appraisal.probability >= largest;
-    one.reason = replica.prefixes.known()
-                     ? absl::StrCat("holds ", one.prefix_bytes, " of ", one.prompt_bytes, " bytes")
-                     : std::string("does not say what it holds");
-    if (!replica.prefix_refusal.empty()) {
-      absl::StrAppend(&one.reason, " (", replica.prefix_refusal, ")");
-    }
-    absl::StrAppend(&one.reason, ", has ", std::llround(view.load), " calls and ",
-                    std::llround(view.unread_bytes), " bytes to read: costs ",
-                    std::llround(appraisal.cost), " bytes");
-    if (one.prefix_bytes > 0 && !appraisal.within_bound) {
-      absl::StrAppend(&one.reason, "; its prefix does not count, since it would have more than ",
-                      std::llround(appraisal.bound), " calls");
-    }
-    absl::StrAppend(&one.reason, "; gets ", std::llround(100 * appraisal.probability),
-                    " % of such prompts");
-  }
-  return result;
 }
 
 std::vector<ReplicaChoiceCounts> ReplicaSet::choice_counts() const {

@@ -1,0 +1,64 @@
+// What the sources of ReplicaSet share. Nobody else includes it.
+#ifndef OCTOGATE_GATEWAY_REPLICA_SET_INTERNAL_H_
+#define OCTOGATE_GATEWAY_REPLICA_SET_INTERNAL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gateway/circuit_breaker.h"
+#include "gateway/model_client.h"
+#include "gateway/replica_choice.h"
+#include "gateway/replica_prefixes.h"
+#include "gateway/replica_set.h"
+
+namespace octogate::gateway {
+
+// Whether another replica may succeed where this one did not.
+inline bool IsRetryable(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) ||
+         absl::IsAborted(status);
+}
+
+struct ReplicaSet::Replica {
+  Replica(size_t index, std::unique_ptr<ModelClient> client, const CircuitBreakerOptions& breaker)
+      : index(index), client(std::move(client)), breaker(breaker, std::random_device()()) {}
+
+  const size_t index;
+  const std::unique_ptr<ModelClient> client;
+  // The rest is guarded by the set's mutex.
+  CircuitBreaker breaker;
+  int in_flight = 0;
+  bool draining = false;
+  bool asked = false;  // an Info is under way
+  absl::Time ask_at = absl::InfinitePast();
+  std::string last_error;
+  std::optional<v1::WorkerInfoResponse> info;
+  ReplicaPrefixes prefixes;
+  std::string prefix_refusal;  // what is wrong with its last summary
+  int64_t unread_bytes = 0;    // of calls under way that have not been answered yet
+  ReportedLoad reported_load;  // its age excepted
+  absl::Time reported_at;
+  ReplicaChoiceCounts choice_counts{};
+};
+
+struct ReplicaSet::Candidates {
+  absl::InlinedVector<Replica*, 16> replicas;
+  // Where any of them says what it holds.
+  bool by_prefix = false;
+  absl::InlinedVector<ReplicaView, 16> views;
+
+  std::span<const ReplicaView> view_span() const { return {views.data(), views.size()}; }
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_REPLICA_SET_INTERNAL_H_

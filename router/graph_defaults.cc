@@ -1,4 +1,5 @@
 #include "absl/strings/str_cat.h"
+#include "router/cache_validation.h"
 #include "router/graph_manifest.h"
 
 namespace octogate::router {
@@ -77,6 +78,16 @@ void ApplyDefaults(v1::SqlNode* sql) {
   if (sql->format() == v1::ROW_FORMAT_UNSPECIFIED) sql->set_format(v1::ROW_FORMAT_TABLE);
 }
 
+// A graph without caches of its own says nothing of them, as it was written.
+void ApplyDefaults(v1::QueryCache* cache) {
+  v1::DecisionCache& decisions = *cache->mutable_decisions();
+  if (!decisions.has_max_entries()) decisions.set_max_entries(kDefaultMaxDecisions);
+  if (!cache->has_answers()) return;
+  v1::AnswerCache& answers = *cache->mutable_answers();
+  if (answers.max_entries() == 0) answers.set_max_entries(10'000);
+  if (answers.expires_after_ms() == 0) answers.set_expires_after_ms(3'600'000);
+}
+
 }  // namespace
 
 void ApplyDefaults(v1::Graph* graph) {
@@ -84,6 +95,7 @@ void ApplyDefaults(v1::Graph* graph) {
   v1::GraphLimits& limits = *spec.mutable_limits();
   if (limits.max_steps() == 0) limits.set_max_steps(8);
   if (limits.timeout_ms() == 0) limits.set_timeout_ms(60'000);
+  if (spec.has_cache()) ApplyDefaults(spec.mutable_cache());
   for (v1::Catalog& catalog : *spec.mutable_catalogs()) {
     if (!catalog.has_max_values()) catalog.set_max_values(1000);
   }

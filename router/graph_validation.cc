@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/strings.h"
+#include "router/cache_validation.h"
 #include "router/catalog_validation.h"
 #include "router/choice_validation.h"
 #include "router/graph_cycles.h"
@@ -51,6 +52,7 @@ class Validator {
       for (GraphProblem& problem : CheckCatalogs(graph_)) {
         (problem.warning ? warnings_ : problems_).push_back(std::move(problem));
       }
+      for (GraphProblem& problem : CheckCache(graph_)) problems_.push_back(std::move(problem));
       for (GraphProblem& problem : CheckChoices(graph_)) {
         (problem.warning ? warnings_ : problems_).push_back(std::move(problem));
       }
@@ -100,6 +102,8 @@ class Validator {
   }
 
   void CheckEncoders() {
+    const std::string& of_answers = spec_.cache().answers().encoder();
+    if (!of_answers.empty()) CheckModelReference("spec.cache.answers.encoder", of_answers);
     for (int i = 0; i < spec_.catalogs_size(); ++i) {
       const std::string& encoder = spec_.catalogs(i).encoder();
       if (!encoder.empty()) {

@@ -55,6 +55,21 @@ void FillRouter(std::mt19937* random, int i, int nodes, v1::RouterNode* router) 
   }
 }
 
+void FillCache(std::mt19937* random, v1::GraphSpec* spec) {
+  if (Chance(random)) {
+    v1::DecisionCache& decisions = *spec->mutable_cache()->mutable_decisions();
+    if (Chance(random)) decisions.set_max_entries(Below(random, (1 << 20) + 1));
+  }
+  if (Chance(random)) return;
+  v1::AnswerCache& answers = *spec->mutable_cache()->mutable_answers();
+  if (Chance(random)) answers.set_max_entries(1 + Below(random, 1 << 20));
+  if (Chance(random)) answers.set_expires_after_ms(1 + int64_t{1000} * Below(random, 2'592'000));
+  if (Chance(random)) {
+    answers.set_encoder("m0");
+    answers.set_threshold(1 - Fraction(random) / 2);
+  }
+}
+
 // Adds a choice among nodes that answer, and makes it the entry: everything that could be reached
 // still can.
 void AddChoice(std::mt19937* random, v1::GraphSpec* spec) {
@@ -199,6 +214,7 @@ v1::Graph RandomGraph(std::mt19937* random) {
     edge.set_on(static_cast<v1::EdgeCondition>(1 + Below(random, 3)));
     edge.set_max_visits(1 + Below(random, 16));
   }
+  FillCache(random, &spec);
   if (Chance(random)) spec.mutable_limits()->set_max_steps(1 + Below(random, 64));
   if (Chance(random)) spec.mutable_limits()->set_max_calls(2 + Below(random, 1023));
   if (Chance(random)) spec.mutable_limits()->set_max_cost(1e9);

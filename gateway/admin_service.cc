@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "gateway/cache/cache_admin.h"
 #include "gateway/catalog/catalog_admin.h"
 #include "gateway/decision_explanation.h"
 #include "gateway/feedback.h"
@@ -29,17 +30,18 @@ using RawService = v1::Admin::WithRawMethod_ApplyGraph<v1::Admin::WithRawMethod_
             v1::Admin::WithRawMethod_DescribeModels<v1::Admin::WithRawMethod_DrainNode<
                 v1::Admin::WithRawMethod_LearnToken<v1::Admin::WithRawMethod_ForgetToken<
                     v1::Admin::WithRawMethod_EvaluateTokens<v1::Admin::WithRawMethod_ListFeedback<
-                        v1::Admin::WithRawMethod_PromoteFeedback<
-                            v1::Admin::WithRawMethod_GetTrace<v1::Admin::WithRawMethod_ListTraces<
-                                v1::Admin::WithRawMethod_ExplainDecision<
-                                    v1::Admin::WithRawMethod_ReplayTraffic<
-                                        v1::Admin::WithRawMethod_PutCatalog<
-                                            v1::Admin::WithRawMethod_ListCatalogs<
-                                                v1::Admin::WithRawMethod_GetCatalog<
-                                                    v1::Admin::WithRawMethod_RefreshCatalog<
-                                                        v1::Admin::WithRawMethod_GetServerInfo<
-                                                            v1::Admin::
-                                                                Service>>>>>>>>>>>>>>>>>>>>>>;
+                        v1::Admin::WithRawMethod_PromoteFeedback<v1::Admin::WithRawMethod_GetTrace<
+                            v1::Admin::WithRawMethod_ListTraces<v1::Admin::WithRawMethod_ExplainDecision<
+                                v1::Admin::WithRawMethod_ReplayTraffic<v1::Admin::WithRawMethod_PutCatalog<
+                                    v1::Admin::WithRawMethod_ListCatalogs<
+                                        v1::Admin::WithRawMethod_GetCatalog<
+                                            v1::Admin::WithRawMethod_RefreshCatalog<
+                                                v1::Admin::WithRawMethod_GetServerInfo<
+                                                    v1::Admin::WithRawMethod_GetCacheStats<
+                                                        v1::Admin::WithRawMethod_FlushCache<
+                                                            v1::Admin::WithRawMethod_ExplainCache<
+                                                                v1::Admin::
+                                                                    Service>>>>>>>>>>>>>>>>>>>>>>>>>;
 
 // A handler that runs `method` on the pool.
 template <typename Request, typename Response, typename Method>
@@ -217,6 +219,23 @@ struct AdminService::Methods {
                             [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
                               return RefreshCatalog(request, deadline, *graphs);
                             })),
+        get_cache_stats(&service, &RawService::RequestGetCacheStats,
+                        [graphs = admin->graphs_](
+                            const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
+                            const auto& done) { done(GetCacheStats(request, *graphs)); }),
+        flush_cache(&service, &RawService::RequestFlushCache,
+                    OnPool<v1::FlushCacheRequest, v1::FlushCacheResponse>(
+                        &admin->pool_,
+                        [graphs = admin->graphs_](const auto& request, absl::Time) {
+                          return FlushCache(request, *graphs);
+                        })),
+        explain_cache(&service, &RawService::RequestExplainCache,
+                      OnPool<v1::ExplainCacheRequest, v1::ExplainCacheResponse>(
+                          &admin->explanations_,
+                          [admin](const auto& request, absl::Time deadline) {
+                            return ExplainCache(request, deadline, *admin->graphs_,
+                                                *admin->drained_);
+                          })),
         get_server_info(
             &service, &RawService::RequestGetServerInfo,
             [admin](const auto&, absl::Time, const std::shared_ptr<Cancellation>&,
@@ -252,14 +271,18 @@ struct AdminService::Methods {
   Method<v1::ListCatalogsRequest, v1::ListCatalogsResponse> list_catalogs;
   Method<v1::GetCatalogRequest, v1::GetCatalogResponse> get_catalog;
   Method<v1::RefreshCatalogRequest, v1::RefreshCatalogResponse> refresh_catalog;
+  Method<v1::GetCacheStatsRequest, v1::GetCacheStatsResponse> get_cache_stats;
+  Method<v1::FlushCacheRequest, v1::FlushCacheResponse> flush_cache;
+  Method<v1::ExplainCacheRequest, v1::ExplainCacheResponse> explain_cache;
   Method<v1::GetServerInfoRequest, v1::GetServerInfoResponse> get_server_info;
 };
 
 AdminService::AdminService(GraphManager* graphs, TraceStore* traces, FeedbackStore* feedback,
-                           std::function<std::string()> backend)
+                           const DrainList* drained, std::function<std::string()> backend)
     : graphs_(graphs),
       traces_(traces),
       feedback_(feedback),
+      drained_(drained),
       backend_(std::move(backend)),
       started_(absl::Now()),
       pool_(kThreads, kMaxQueued),
@@ -331,6 +354,9 @@ void AdminService::Serve(EventLoops* loops) {
   methods_->list_catalogs.Serve(loops, kLoop);
   methods_->get_catalog.Serve(loops, kLoop);
   methods_->refresh_catalog.Serve(loops, kLoop);
+  methods_->get_cache_stats.Serve(loops, kLoop);
+  methods_->flush_cache.Serve(loops, kLoop);
+  methods_->explain_cache.Serve(loops, kLoop);
   methods_->get_server_info.Serve(loops, kLoop);
 }
 

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/cancellation.h"
+#include "gateway/drain_list.h"
 #include "gateway/event_loop.h"
 #include "gateway/feedback_store.h"
 #include "gateway/graph_manager.h"
@@ -28,7 +29,7 @@ class AdminService {
 
   // Everything outlives the service. `backend` names what the in-process worker computes on.
   AdminService(GraphManager* graphs, TraceStore* traces, FeedbackStore* feedback,
-               std::function<std::string()> backend);
+               const DrainList* drained, std::function<std::string()> backend);
   ~AdminService();
 
   // To be registered with the server's builder.
@@ -52,6 +53,7 @@ class AdminService {
   GraphManager* const graphs_;
   TraceStore* const traces_;
   FeedbackStore* const feedback_;
+  const DrainList* const drained_;
   const std::function<std::string()> backend_;
   const absl::Time started_;
   std::atomic<bool> evaluating_ = false;

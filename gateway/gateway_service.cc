@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/status.h"
 #include "common/strings.h"
+#include "gateway/cache/routing_cache.h"
 #include "gateway/catalog/linking.h"
 #include "gateway/choice/choice_decision.h"
 #include "gateway/generate_call.h"
@@ -37,10 +38,13 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
   using Done = std::function<void(absl::StatusOr<v1::RouteResponse>)>;
 
   // `session_node` says where the request's session is with a router; empty where it has none.
+  // `metrics` outlives the course.
   RouteCourse(std::shared_ptr<const GraphState> graph, router::RouteOptions options,
-              std::function<std::string(const std::string& router)> session_node, Done done)
+              Metrics* metrics, std::function<std::string(const std::string& router)> session_node,
+              Done done)
       : graph_(std::move(graph)),
         options_(std::move(options)),
+        metrics_(metrics),
         session_node_(std::move(session_node)),
         done_(std::move(done)) {}
 
@@ -61,17 +65,17 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
       return;
     }
     options_.session_node = session_node_(name);
-    graph_->routing->Route(name, argument, options_,
-                           [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
-                             if (!decision.ok()) {
-                               self->done_(decision.status());
-                               return;
-                             }
-                             const std::string next = decision->node();
-                             const std::string next_argument = decision->argument();
-                             *self->response_.add_decisions() = *std::move(decision);
-                             self->Visit(next, next_argument);
-                           });
+    RouteCached(graph_, name, argument, options_, /*bypass=*/false, metrics_,
+                [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
+                  if (!decision.ok()) {
+                    self->done_(decision.status());
+                    return;
+                  }
+                  const std::string next = decision->node();
+                  const std::string next_argument = decision->argument();
+                  *self->response_.add_decisions() = *std::move(decision);
+                  self->Visit(next, next_argument);
+                });
   }
 
  private:
@@ -96,6 +100,7 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
 
   const std::shared_ptr<const GraphState> graph_;
   router::RouteOptions options_;
+  Metrics* const metrics_;
   const std::function<std::string(const std::string& router)> session_node_;
   const Done done_;
   v1::RouteResponse response_;
@@ -210,7 +215,8 @@ void GatewayService::Route(const v1::RouteRequest& request, absl::Time deadline,
       done(std::move(response));
     };
   }
-  std::make_shared<RouteCourse>(graph, std::move(options), session_node, std::move(done))
+  std::make_shared<RouteCourse>(graph, std::move(options), environment_.metrics, session_node,
+                                std::move(done))
       ->Visit(entry, UserQueryOf(request));
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "common/grpc_status.h"
+#include "gateway/cache/answer_replay.h"
 #include "gateway/message_codec.h"
 #include "gateway/request_validation.h"
 #include "gateway/tenant.h"
@@ -51,18 +52,72 @@ void GenerateCall::OnAccepted(bool ok) {
   }
   tenant_ = TenantOf(request_);
   request_.set_tenant(tenant_);
+  accepted_at_ = absl::Now();
+  LookUp();
+}
+
+void GenerateCall::LookUp() {
+  graph_ = service_->graph_();
+  std::shared_ptr<AnswerLookup> lookup =
+      AnswerLookup::Make(graph_, request_, service_->environment_.drained->names(), deadline_,
+                         service_->environment_.metrics,
+                         [this](AnswerLookup::Result result) { OnLookedUp(std::move(result)); });
+  if (lookup == nullptr) {
+    graph_ = nullptr;
+    Admit();
+    return;
+  }
+  // It may wait for another query, as long as the client and the deadline allow.
+  service_->Register(this);
+  bool gone = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    lookup_ = lookup;
+    gone = broken_;
+  }
+  if (gone) lookup->Stop(absl::CancelledError("the client has cancelled the query"));
+  // The call may be gone when this returns.
+  lookup->Start();
+}
+
+void GenerateCall::OnLookedUp(AnswerLookup::Result result) {
+  {
+    absl::MutexLock lock(&mutex_);
+    lookup_ = nullptr;
+  }
+  if (!result.status.ok()) {
+    OnDone(result.status, nullptr);
+  } else if (result.answer != nullptr) {
+    ReplayAnswer(service_->environment_, *graph_, request_, *result.answer, result.similarity,
+                 accepted_at_, this);
+  } else {
+    answer_ = std::move(result.recorder);
+    if (result.at_once) {
+      Admit();
+    } else {  // Not here: as in OnTurnDecided.
+      looked_up_alarm_.Set(service_->loops_->queue(loop_), gpr_now(GPR_CLOCK_MONOTONIC),
+                           &looked_up_);
+    }
+  }
+}
+
+void GenerateCall::OnLookedUpLater(bool) { Admit(); }
+
+void GenerateCall::Admit() {
   const std::optional<absl::Status> admitted = service_->admission_->Admit(
       tenant_, deadline_, [this](const absl::Status& decision) { OnTurnDecided(decision); });
   if (!admitted.has_value()) return;
   if (admitted->ok()) {
     StartQuery();
   } else {
+    answer_ = nullptr;
     OnDone(*admitted, nullptr);
   }
 }
 
 void GenerateCall::OnTurnDecided(const absl::Status& decision) {
   if (!decision.ok()) {
+    answer_ = nullptr;  // Another query leads.
     OnDone(decision, nullptr);
     return;
   }
@@ -81,8 +136,11 @@ void GenerateCall::StartQuery() {
            nullptr);
     return;
   }
-  auto query =
-      std::make_shared<Query>(service_->environment_, graph, std::move(request_), deadline_, this);
+  // The answer of another version is not kept for this one.
+  if (graph != graph_) answer_ = nullptr;
+  graph_ = nullptr;
+  auto query = std::make_shared<Query>(service_->environment_, graph, std::move(request_),
+                                       deadline_, this, std::move(answer_));
   {
     absl::MutexLock lock(&mutex_);
     query_ = query;
@@ -94,9 +152,16 @@ void GenerateCall::StartQuery() {
 
 void GenerateCall::OnTick(absl::Time now) {
   std::shared_ptr<Query> query;
+  std::shared_ptr<AnswerLookup> lookup;
   {
     absl::MutexLock lock(&mutex_);
     query = query_;
+    lookup = lookup_;
+  }
+  if (lookup != nullptr && now >= deadline_) {
+    lookup->Stop(absl::DeadlineExceededError(
+        "the deadline passed while the query waited for the answer of an equal one"));
+    return;
   }
   if (query == nullptr || now < query->deadline() + kExpireAfter) return;
   query->Expire();
@@ -226,13 +291,16 @@ void GenerateCall::OnWritten(bool ok) {
 
 void GenerateCall::OnCallEnded(bool) {
   std::shared_ptr<Query> query;
+  std::shared_ptr<AnswerLookup> lookup;
   {
     absl::MutexLock lock(&mutex_);
     if (context_.IsCancelled()) {
       broken_ = true;
       query = query_;
+      lookup = lookup_;
     }
   }
+  if (lookup != nullptr) lookup->Stop(absl::CancelledError("the client has cancelled the query"));
   if (query != nullptr) query->Cancel();
   Drop();
 }

@@ -14,13 +14,15 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "gateway/cache/answer_lookup.h"
 #include "gateway/event_loop.h"
 #include "gateway/gateway_service.h"
 #include "gateway/query.h"
 
 namespace octogate::gateway {
 
-// accepted -> admitted -> events written one at a time -> status written -> gone.
+// accepted -> looked up (its answer may be kept) -> admitted -> events written one at a time ->
+// status written -> gone.
 //
 // While a write is under way, or the loop has further operations to handle that have ended already,
 // tokens behind the first wait, and those of the same node are joined to one message. When more
@@ -57,6 +59,11 @@ class GenerateCall final : public QuerySink {
   GenerateCall(GatewayService* service, size_t loop);
 
   void OnAccepted(bool ok);
+  // What comes before admission, and comes of it.
+  void LookUp();
+  void OnLookedUp(AnswerLookup::Result result);
+  void OnLookedUpLater(bool ok);
+  void Admit();
   void OnTurnDecided(const absl::Status& decision);
   void OnTurn(bool ok);
   void StartQuery();
@@ -80,12 +87,17 @@ class GenerateCall final : public QuerySink {
   grpc::ByteBuffer request_bytes_;
   grpc::ServerAsyncWriter<grpc::ByteBuffer> writer_{&context_};
   grpc::Alarm turn_;
+  grpc::Alarm looked_up_alarm_;
   v1::GenerateRequest request_;
   std::string tenant_;
   absl::Time deadline_;
   absl::Time admitted_at_ = absl::InfiniteFuture();
+  absl::Time accepted_at_;
+  std::shared_ptr<const GraphState> graph_;  // that the answer was looked for in
+  std::unique_ptr<AnswerRecorder> answer_;
 
   absl::Mutex mutex_;
+  std::shared_ptr<AnswerLookup> lookup_ ABSL_GUARDED_BY(mutex_);  // while it goes on
   std::shared_ptr<Query> query_ ABSL_GUARDED_BY(mutex_);
   std::deque<Pending> pending_ ABSL_GUARDED_BY(mutex_);
   size_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -101,6 +113,7 @@ class GenerateCall final : public QuerySink {
   std::atomic<int> users_{2};
 
   Completion accepted_ = CompletionFor<&GenerateCall::OnAccepted>(this);
+  Completion looked_up_ = CompletionFor<&GenerateCall::OnLookedUpLater>(this);
   Completion turn_came_ = CompletionFor<&GenerateCall::OnTurn>(this);
   const Completion flush_ = CompletionFor<&GenerateCall::OnFlush>(this);
   Completion written_ = CompletionFor<&GenerateCall::OnWritten>(this);

@@ -150,6 +150,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
                                         deadline, &state->choices, &by_node));
+  state->caches = std::make_shared<QueryCaches>(state->graph().spec());
   absl::flat_hash_set<std::string> named;
   for (const v1::Edge& edge : state->graph().spec().edges()) {
     for (std::string& name : router::NodesNamedIn(edge.input())) named.insert(std::move(name));

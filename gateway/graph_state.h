@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "gateway/cache/query_caches.h"
 #include "gateway/catalog/catalog_set.h"
 #include "gateway/choice/learned_choice.h"
 #include "gateway/model_client.h"
@@ -71,6 +72,8 @@ struct GraphState {
   RecordingSet recordings;
   LearnedChoices choices;
   CatalogSet catalogs;
+  // Of a state that serves queries; else null.
+  std::shared_ptr<QueryCaches> caches;
 
   const v1::Graph& graph() const { return routing->graph(); }
   int64_t version() const { return routing->version(); }

@@ -246,6 +246,12 @@ struct Metrics::Series {
     prometheus::Counter* failed = nullptr;
   };
   std::array<Outcomes, 3> judged;  // By Judging.
+  struct Lookups {
+    prometheus::Counter* hits = nullptr;
+    prometheus::Counter* misses = nullptr;
+  };
+  std::array<Lookups, 2> caches;  // By Cache.
+  prometheus::Counter* answers_shared = nullptr;
   prometheus::Histogram* first_token = nullptr;
   prometheus::Counter* prompt_tokens = nullptr;
   prometheus::Counter* completion_tokens = nullptr;
@@ -313,6 +319,22 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
     series_->judged[kind] = {.answered = &family.Add({{"outcome", "answered"}}),
                              .failed = &family.Add({{"outcome", "failed"}})};
   }
+  auto& lookups = prometheus::BuildCounter()
+                      .Name("octogate_cache_lookups_total")
+                      .Help("Times that a cache of queries was asked, by cache and outcome")
+                      .Register(registry);
+  constexpr std::array<const char*, 2> kCaches = {"decisions", "answers"};
+  for (size_t cache = 0; cache < kCaches.size(); ++cache) {
+    series_->caches[cache] = {
+        .hits = &lookups.Add({{"cache", kCaches[cache]}, {"outcome", "hit"}}),
+        .misses = &lookups.Add({{"cache", kCaches[cache]}, {"outcome", "miss"}})};
+  }
+  series_->answers_shared =
+      &prometheus::BuildCounter()
+           .Name("octogate_answers_shared_total")
+           .Help("Queries that were given the answer of an equal one under way")
+           .Register(registry)
+           .Add({});
   series_->first_token = &prometheus::BuildHistogram()
                               .Name("octogate_first_token_seconds")
                               .Help("Time from a model node's begin to its first token")
@@ -397,6 +419,13 @@ void Metrics::OnJudged(Judging kind, const absl::Status& status) {
   const Series::Outcomes& outcomes = series_->judged[static_cast<size_t>(kind)];
   (status.ok() ? outcomes.answered : outcomes.failed)->Increment();
 }
+
+void Metrics::OnCacheLookup(Cache cache, bool hit) {
+  const Series::Lookups& lookups = series_->caches[static_cast<size_t>(cache)];
+  (hit ? lookups.hits : lookups.misses)->Increment();
+}
+
+void Metrics::OnAnswerShared() { series_->answers_shared->Increment(); }
 
 void Metrics::OnFirstToken(absl::Duration since_entered) {
   series_->first_token->Observe(absl::ToDoubleSeconds(since_entered));

@@ -39,6 +39,11 @@ class Metrics {
   // A choice, vote or verify node has decided, with what status.
   enum class Judging { kChoice, kVote, kVerification };
   void OnJudged(Judging kind, const absl::Status& status);
+  // A cache was asked for a decision or an answer, and had it or not.
+  enum class Cache { kDecisions, kAnswers };
+  void OnCacheLookup(Cache cache, bool hit);
+  // A query has the answer of another one that was under way.
+  void OnAnswerShared();
   // The first token of a model node.
   void OnFirstToken(absl::Duration since_entered);
   void OnTokens(const v1::Usage& usage);

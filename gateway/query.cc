@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/strings.h"
@@ -17,12 +16,6 @@ namespace {
 
 // Of an error inside an event or an input.
 constexpr size_t kMaxErrorBytes = 4096;
-
-std::string NewTraceId() {
-  thread_local absl::BitGen random;
-  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16),
-                      absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
-}
 
 // The node's kind as manifests spell it.
 std::string KindName(const v1::Node& node) {
@@ -51,7 +44,8 @@ void AddUsage(const v1::Usage& usage, v1::Usage* sum) {
 }
 
 Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
-             v1::GenerateRequest request, absl::Time deadline, QuerySink* sink)
+             v1::GenerateRequest request, absl::Time deadline, QuerySink* sink,
+             std::unique_ptr<AnswerRecorder> answer)
     : environment_(environment),
       graph_(std::move(graph)),
       shared_request_(std::make_shared<v1::GenerateRequest>(std::move(request))),
@@ -64,7 +58,8 @@ Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphSta
       sink_(sink),
       trace_id_(NewTraceId()),
       plan_(&graph_->graph()),
-      budget_(&graph_->graph(), request_) {}
+      budget_(&graph_->graph(), request_),
+      answer_(std::move(answer)) {}
 
 Query::~Query() = default;
 
@@ -132,6 +127,7 @@ void Query::Advance(const absl::StatusOr<router::PlanStep>& next, std::string in
   step_->number = next->number;
   step_->input = std::move(input);
   streamed_ = false;
+  if (answer_ != nullptr) answer_->OnNode(*node->node, request_);
   node->counters->queries.fetch_add(1, std::memory_order_relaxed);
   node->counters->in_flight.fetch_add(1, std::memory_order_relaxed);
   step_->intermediate = plan_.HasOpenEdge(v1::EDGE_CONDITION_SUCCESS);
@@ -314,6 +310,7 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   }
   AddUsage(step_->usage, &usage_);
   finish_reason_ = step_->finish_reason;
+  if (answer_ != nullptr) answer_->OnNodeLeft(status, step_->finish_reason);
   if (!AllEvents() && recorder_ == nullptr) return;
   v1::GenerateResponse event;
   v1::NodeLeft& left = *event.mutable_node_left();
@@ -337,6 +334,7 @@ void Query::Record(const v1::GenerateResponse& event) {
 }
 
 void Query::Send(v1::GenerateResponse& event) {
+  if (answer_ != nullptr) answer_->OnEvent(event);
   paused_.store(sink_->OnEvent(event) == Flow::kPause);
 }
 
@@ -364,6 +362,8 @@ void Query::Finish(const absl::Status& status) {
     recorder_ = nullptr;
   }
   step_ = nullptr;
+  if (answer_ != nullptr) answer_->OnDone(status, event);
+  answer_ = nullptr;
   // The sink's last call may destroy what holds the query.
   const std::shared_ptr<Query> self = std::move(self_);
   sink_->OnDone(status, status.ok() ? &event : nullptr);

@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "gateway/cache/answer_recorder.h"
 #include "gateway/catalog/link_messages.h"
 #include "gateway/catalog/linking.h"
 #include "gateway/catalog/table_choice.h"
@@ -88,9 +89,11 @@ class Query : public std::enable_shared_from_this<Query> {
   static constexpr int kMaxRefusedEvents = 64;
 
   // `request` is valid (request_validation.h) and names its tenant (tenant.h). The query ends at
-  // `deadline` or after the graph's time, whichever comes first.
+  // `deadline` or after the graph's time, whichever comes first. `answer`, which may be null, keeps
+  // what comes of it; it is of the same graph and request.
   Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
-        v1::GenerateRequest request, absl::Time deadline, QuerySink* sink);
+        v1::GenerateRequest request, absl::Time deadline, QuerySink* sink,
+        std::unique_ptr<AnswerRecorder> answer = nullptr);
   ~Query();
 
   // Calls the sink, possibly before it returns. The query keeps itself alive until OnDone.
@@ -183,6 +186,7 @@ class Query : public std::enable_shared_from_this<Query> {
 
   std::shared_ptr<Query> self_;  // until done
   std::unique_ptr<TraceRecorder> recorder_;
+  std::unique_ptr<AnswerRecorder> answer_;
   std::unique_ptr<Step> step_;                                 // the present one
   absl::flat_hash_map<std::string, router::NodeTexts> texts_;  // of nodes that edges name
   // What the last link of each retriever, by name, allows.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "gateway/cache/routing_cache.h"
 #include "gateway/catalog/sql_run.h"
 #include "gateway/choice/choice_call.h"
 #include "gateway/choice/choice_decision.h"
@@ -50,12 +51,13 @@ void Query::RunRouter() {
         environment_.sessions->Find(request_.tenant(), request_.session(), router);
     options.stay = is_tool_result;
   }
-  graph_->routing->Route(router, is_tool_result ? UserQuery() : step_->input, std::move(options),
-                         [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
-                           self->serializer_.Run([self, decision = std::move(decision)]() mutable {
-                             self->OnDecision(std::move(decision));
-                           });
-                         });
+  RouteCached(graph_, router, is_tool_result ? UserQuery() : step_->input, std::move(options),
+              request_.bypass_cache(), environment_.metrics,
+              [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
+                self->serializer_.Run([self, decision = std::move(decision)]() mutable {
+                  self->OnDecision(std::move(decision));
+                });
+              });
 }
 
 void Query::OnDecision(absl::StatusOr<v1::Decision> decision) {
@@ -63,7 +65,10 @@ void Query::OnDecision(absl::StatusOr<v1::Decision> decision) {
     LeaveNode(decision.status());
     return;
   }
-  environment_.metrics->OnRoute(absl::Microseconds(decision->duration_us()));
+  // What was decided before took no time.
+  if (!decision->cached())
+    environment_.metrics->OnRoute(absl::Microseconds(decision->duration_us()));
+  if (answer_ != nullptr) answer_->OnDecision(*decision);
   if (!decision->kept_from().empty()) environment_.metrics->OnSessionKept();
   absl::StatusOr<router::PlanStep> next = plan_.HandOver(decision->node());
   // A tool's result goes on as it came: what was made of the user's query has been answered.

@@ -391,6 +391,28 @@ absl::Status ValidateRequest(const v1::RefreshCatalogRequest& request) {
   return CheckRequired("name", request.name(), Limits::kMaxNameBytes);
 }
 
+absl::Status ValidateRequest(const v1::GetCacheStatsRequest& request) {
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("model", request.model(), Limits::kMaxNameBytes));
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::FlushCacheRequest& request) {
+  if (request.kinds_size() > Limits::kMaxCacheKinds) {
+    return Invalid("kinds", absl::StrCat("there are ", request.kinds_size(), ", more than ",
+                                         Limits::kMaxCacheKinds));
+  }
+  for (int i = 0; i < request.kinds_size(); ++i) {
+    if (request.kinds(i) != "decisions" && request.kinds(i) != "answers") {
+      return Invalid(absl::StrCat("kinds[", i, "]"), R"(must be "decisions" or "answers")");
+    }
+  }
+  return CheckTenant(request.tenant());
+}
+
+absl::Status ValidateRequest(const v1::ExplainCacheRequest& request) {
+  return Annotate(ValidateRequest(request.request()), "request");
+}
+
 absl::Status ValidateRequest(const v1::GetServerInfoRequest&) { return absl::OkStatus(); }
 
 absl::Status ValidateRequest(const grpc::health::v1::HealthCheckRequest& request) {

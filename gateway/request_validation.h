@@ -42,6 +42,7 @@ struct RequestLimits {
   static constexpr int kMaxTokenBudget = 1'000'000;
   static constexpr int kMaxLinkedColumns = 8192;
   static constexpr size_t kMaxTableBytes = 512;
+  static constexpr int kMaxCacheKinds = 16;
 };
 
 absl::Status ValidateRequest(const v1::GenerateRequest& request);
@@ -72,6 +73,9 @@ absl::Status ValidateRequest(const v1::PutCatalogRequest& request);
 absl::Status ValidateRequest(const v1::ListCatalogsRequest& request);
 absl::Status ValidateRequest(const v1::GetCatalogRequest& request);
 absl::Status ValidateRequest(const v1::RefreshCatalogRequest& request);
+absl::Status ValidateRequest(const v1::GetCacheStatsRequest& request);
+absl::Status ValidateRequest(const v1::FlushCacheRequest& request);
+absl::Status ValidateRequest(const v1::ExplainCacheRequest& request);
 absl::Status ValidateRequest(const v1::GetServerInfoRequest& request);
 
 absl::Status ValidateRequest(const grpc::health::v1::HealthCheckRequest& request);

@@ -90,7 +90,7 @@ Server::Server(const ServerOptions& options, Store* store)
           [this](const v1::FeedbackRequest& request, absl::Time deadline) {
             return TakeFeedback(request, deadline, traces_, graphs_, &feedback_);
           }),
-      admin_service_(&graphs_, &traces_, &feedback_,
+      admin_service_(&graphs_, &traces_, &feedback_, &drained_,
                      options.backend == nullptr ? [] { return std::string(); } : options.backend),
       health_({kGatewayService}) {}
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "common/utf8.h"
 
@@ -16,6 +17,12 @@ bool Entered(const v1::Trace& trace, std::string_view node) {
 }
 
 }  // namespace
+
+std::string NewTraceId() {
+  thread_local absl::BitGen random;
+  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16),
+                      absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
 
 TraceStore::TraceStore(const TraceStoreOptions& options)
     : options_(options), tokens_(options.traces_per_second), refilled_(options.clock()) {}

@@ -22,6 +22,9 @@
 
 namespace octogate::gateway {
 
+// Random, 32 hexadecimal digits.
+std::string NewTraceId();
+
 struct TraceStoreOptions {
   size_t max_traces = 1000;
   size_t max_bytes = size_t{64} << 20;

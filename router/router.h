@@ -49,6 +49,10 @@ struct RouteOptions {
   CallContext context;
 };
 
+// Whether nothing failed on the way to the decision, so that the same query would be decided the
+// same again: no head, and no argument that was to be written.
+bool IsRepeatable(const v1::Decision& decision);
+
 // Texts that a router's heads learn at most, with those of the nodes below its sub-routers: a node
 // counts for each member that leads to it, and as one text at least.
 inline constexpr size_t kMaxRouterTexts = 200'000;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -26,6 +27,10 @@ constexpr size_t kMaxReportedScores = 8;
 constexpr int kMaxReportedSet = 64;
 constexpr int kMaxNamesInReason = 4;
 constexpr char kNoneName[] = "<none>";
+// Begins what a decision's reason says of an argument that was not used, and of one that the model
+// could not write.
+constexpr char kArgumentProblem[] = "; the argument ";
+constexpr char kArgumentFailed[] = "failed: ";
 
 int64_t MicrosecondsSince(int64_t start_nanos) {
   return (absl::GetCurrentTimeNanos() - start_nanos) / 1000;
@@ -58,7 +63,7 @@ void AddUsage(const v1::Usage& usage, v1::Decision* decision) {
 // it can.
 std::string ArgumentProblem(const absl::StatusOr<CausalHead::Argument>& argument,
                             v1::ArgumentCheck check, const std::string& query) {
-  if (!argument.ok()) return absl::StrCat("failed: ", argument.status().message());
+  if (!argument.ok()) return absl::StrCat(kArgumentFailed, argument.status().message());
   switch (argument->token.state) {
     case FunctionalTokenState::kComplete:
       if (argument->token.argument.empty()) return "was empty";
@@ -368,7 +373,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
     if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
     if (argument.ok()) AddUsage(argument->usage, &decision_);
     if (const std::string problem = ArgumentProblem(argument, check, query_); !problem.empty()) {
-      absl::StrAppend(decision_.mutable_reason(), "; the argument ", problem,
+      absl::StrAppend(decision_.mutable_reason(), kArgumentProblem, problem,
                       ", so the query goes on as it came");
     } else {
       decision_.set_argument(std::move(argument->token.argument));
@@ -439,6 +444,13 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
 };
 
 }  // namespace
+
+bool IsRepeatable(const v1::Decision& decision) {
+  for (const v1::HeadScore& head : decision.heads()) {
+    if (!head.error().empty()) return false;
+  }
+  return !absl::StrContains(decision.reason(), absl::StrCat(kArgumentProblem, kArgumentFailed));
+}
 
 void RunRoutingStep(std::shared_ptr<const RoutingSnapshot> snapshot, const RouterRouting& routing,
                     std::string query, RouteOptions options, RoutingSnapshot::Done done) {

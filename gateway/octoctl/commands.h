@@ -68,6 +68,7 @@ struct QueryOptions {
   bool json = false;                  // ask
   std::string json_schema;            // ask: a file; "-" is standard input
   std::string grammar;                // ask: likewise
+  bool no_cache = false;              // ask
 };
 ExitStatus Route(Connection& connection, const QueryOptions& options, Format format);
 ExitStatus Ask(Connection& connection, const QueryOptions& options, Format format);
@@ -147,6 +148,21 @@ ExitStatus GetCatalogs(Connection& connection, const CatalogOptions& options, Fo
 ExitStatus DescribeCatalog(Connection& connection, const CatalogOptions& options, Format format);
 ExitStatus RefreshCatalog(Connection& connection, const CatalogOptions& options, Format format);
 ExitStatus LinkQuestion(Connection& connection, const CatalogOptions& options, Format format);
+
+// cache_commands.cc
+struct CacheOptions {
+  std::string tenant;
+  std::string model;                  // stats
+  std::vector<std::string> kinds;     // flush; none: all
+  std::string query;                  // explain; "-" is standard input
+  std::string node;                   // explain
+  int max_tokens = 0;                 // explain
+  std::optional<double> temperature;  // explain
+  std::optional<uint64_t> seed;       // explain
+};
+ExitStatus CacheStats(Connection& connection, const CacheOptions& options, Format format);
+ExitStatus FlushCache(Connection& connection, const CacheOptions& options, Format format);
+ExitStatus ExplainCache(Connection& connection, const CacheOptions& options, Format format);
 
 // drafts_commands.cc. They work on files here, and ask no gateway.
 struct DraftsOptions {

@@ -13,7 +13,7 @@ _octoctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     case $word in
-      --server|--timeout|-o|--output|--tokenizer|--field|--segment-tokens|--examples|--set|--suite|--calls|--router|--graph|--traces|--session|--tenant|--evidence|--budget|--style|--json-schema|--grammar) ((i++)) ;;
+      --server|--timeout|-o|--output|--tokenizer|--field|--segment-tokens|--examples|--set|--suite|--calls|--router|--graph|--traces|--session|--tenant|--kind|--model|--evidence|--budget|--style|--json-schema|--grammar) ((i++)) ;;
       -*) ;;
       *) if [[ -z $command ]]; then command=$word; elif [[ -z $second ]]; then second=$word; fi ;;
     esac
@@ -25,7 +25,7 @@ _octoctl() {
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
       case $command in
-        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback bench catalog drafts view version completion --server --timeout --help --version' ;;
+        '') words='apply diff get describe route ask explain replay rollback drain tokens feedback bench catalog drafts cache view version completion --server --timeout --help --version' ;;
         apply) words='-f --dry-run --expected-version' ;;
         diff) words='-f --from --to' ;;
         get) [[ -z $second ]] && words='graph nodes models versions traces' || words='-o' ;;
@@ -61,10 +61,17 @@ _octoctl() {
             append) words="--tokenizer --field --segment-tokens -o $(compgen -f -- "$cur")" ;;
             compact|describe) words="-o $(compgen -f -- "$cur")" ;;
           esac ;;
+        cache)
+          case $second in
+            '') words='stats flush explain' ;;
+            stats) words='--tenant --model -o' ;;
+            flush) words='--kind --tenant -o' ;;
+            explain) words='--node --max-tokens --temperature --seed --tenant -o' ;;
+          esac ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;
         explain) words="last $(octoctl --timeout 1 get traces -o name 2>/dev/null)" ;;
         route) words='--node --all-heads --explain --tenant --session -o' ;;
-        ask) words='--trace --node --max-tokens --temperature --seed --json --json-schema --grammar --tenant --session -o' ;;
+        ask) words='--trace --no-cache --node --max-tokens --temperature --seed --json --json-schema --grammar --tenant --session -o' ;;
         replay) words='--graph --graph-version --traces --tenant --limit --changes -o' ;;
         view) words='-o --out --graph-version' ;;
         completion) words='bash zsh' ;;

@@ -29,6 +29,7 @@ constexpr char kFooter[] =
     "  octoctl catalog link shop \"which customers are from Norway\"\n"
     "  octoctl bench route --suite labelled.tsv\n"
     "  octoctl drafts build --tokenizer models/llama3 --output docs.drafts docs/\n"
+    "  octoctl cache stats\n"
     "\n"
     "Exit status: 0 success; 1 diff found differences; 2 wrong command line or unreadable file;\n"
     "3 input refused; 4 not found; 5 another version is applied than expected; 6 no answer in\n"
@@ -43,6 +44,14 @@ constexpr char kCatalogFooter[] =
     "  octoctl catalog get shop -o json > shop.json\n"
     "  octoctl catalog link shop --focused \"which customers are from Norway\"\n"
     "  octoctl catalog refresh shop";
+
+constexpr char kCacheFooter[] =
+    "Examples:\n"
+    "  octoctl cache stats\n"
+    "  octoctl cache stats --tenant acme -o json\n"
+    "  octoctl cache flush --tenant acme\n"
+    "  octoctl cache flush --kind answers\n"
+    "  octoctl cache explain \"what is 12% of 250\"";
 
 constexpr char kDraftsFooter[] =
     "Examples:\n"
@@ -77,6 +86,7 @@ struct Flags {
   CatalogOptions catalog;
   BenchOptions bench;
   DraftsOptions drafts;
+  CacheOptions cache;
   std::string resource;
   std::string name;
   std::string out_file;
@@ -110,6 +120,7 @@ class CommandLine {
     CatalogCommands();
     BenchCommands();
     DraftsCommands();
+    CacheCommands();
   }
 
  private:
@@ -227,6 +238,8 @@ class CommandLine {
                         [&f](Connection& c) { return Ask(c, f.query, f.format); });
     QueryArguments(ask);
     ask->add_flag("--trace", f.query.trace, "draw the steps");
+    ask->add_flag("--no-cache", f.query.no_cache,
+                  "take nothing from caches, and put nothing there");
     ask->add_option("--max-tokens", f.query.max_tokens, "new tokens at most");
     ask->add_option("--max-calls", f.query.max_calls, "calls of models at most");
     ask->add_option("--max-cost", f.query.max_cost, "what these may cost at most");
@@ -473,6 +486,37 @@ class CommandLine {
                       "tokens that are sorted at once, which takes up to 24 bytes of memory each; "
                       "default: 64 Mi")
           ->check(CLI::Range(uint64_t{2}, uint64_t{1} << 29));
+    }
+  }
+
+  void CacheCommands() {
+    Flags& f = flags_;
+    CLI::App* cache = app_.add_subcommand(
+        "cache", "what is kept of queries: decisions, answers, and the models' pages");
+    cache->require_subcommand(1);
+    cache->fallthrough();
+    cache->footer(kCacheFooter);
+
+    CLI::App* stats = Add(*cache, "stats", "show what caches hold and how often they were of use",
+                          [&f](Connection& c) { return CacheStats(c, f.cache, f.format); });
+    stats->add_option("--model", f.cache.model, "only the pages of this model");
+    CLI::App* flush = Add(*cache, "flush", "forget decisions and answers",
+                          [&f](Connection& c) { return FlushCache(c, f.cache, f.format); });
+    flush->add_option("--kind", f.cache.kinds, "decisions or answers; repeat it; default: both")
+        ->allow_extra_args(false)
+        ->check(CLI::IsMember({"decisions", "answers"}).description(""));
+    CLI::App* explain =
+        Add(*cache, "explain", "say what the caches would do for a query, without running it",
+            [&f](Connection& c) { return ExplainCache(c, f.cache, f.format); });
+    explain->add_option("request", f.cache.query, "the query; - is standard input")->required();
+    explain->add_option("--node", f.cache.node, "enter here instead of the graph's entry");
+    explain->add_option("--max-tokens", f.cache.max_tokens, "as of ask");
+    explain->add_option("--temperature", f.cache.temperature, "as of ask");
+    explain->add_option("--seed", f.cache.seed, "as of ask");
+    for (CLI::App* sub : {stats, flush, explain}) {
+      sub->add_option("--tenant", f.cache.tenant,
+                      sub == explain ? "whose query this is" : "only this tenant's part");
+      OutputOption(sub);
     }
   }
 

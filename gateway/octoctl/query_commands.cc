@@ -75,6 +75,12 @@ class AnswerPrinter {
       if (!text.empty()) ended_line_ = text.back() == '\n';
       std::cout << text << std::flush;
     } else if (event.has_finished()) {
+      if (event.finished().has_cached()) {
+        const v1::CachedAnswer& cached = event.finished().cached();
+        path_ = "kept answer of " + OneLine(event.finished().node(), 63) + ", " +
+                Duration(cached.age_ms() * 1000) + " old";
+        if (cached.query() != query_) path_ += ", to '" + OneLine(cached.query(), 200) + "'";
+      }
       if (!ended_line_) std::cout << "\n";
       std::cout << std::flush;
       std::cerr << style_.dim << "— " << path_ << ", " << Duration(event.finished().duration_us())
@@ -167,6 +173,7 @@ ExitStatus Ask(Connection& connection, const QueryOptions& options, Format forma
   if (options.max_cost) request.set_max_cost(*options.max_cost);
   if (options.quality) request.set_quality(*options.quality);
   if (options.temperature) request.mutable_sampling()->set_temperature(*options.temperature);
+  request.set_bypass_cache(options.no_cache);
   if (!AddGrammar(options, request)) return kUsage;
   if (options.seed) request.mutable_sampling()->set_seed(*options.seed);
   const auto context = connection.Context();

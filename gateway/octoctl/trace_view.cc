@@ -120,7 +120,8 @@ void PrintDecision(const v1::Decision& decision, const Style& style, std::ostrea
   out << "├─ " << style.bold << (decision.members().empty() ? "router " : "choice ")
       << OneLine(decision.router(), 63) << style.reset << " → " << style.cyan
       << OneLine(decision.node(), 63) << style.reset << "  " << OneLine(decision.reason(), 200)
-      << style.dim << "  (" << Duration(decision.duration_us()) << ", graph v"
+      << style.dim << "  ("
+      << (decision.cached() ? std::string("kept") : Duration(decision.duration_us())) << ", graph v"
       << decision.graph_version() << ")" << style.reset << "\n";
   for (const v1::HeadScore& head : decision.heads()) PrintHead(head, style, out);
   for (const v1::MemberScore& member : decision.members()) PrintMember(member, style, out);
@@ -208,6 +209,10 @@ void TraceView::Add(const v1::GenerateResponse& event) {
     case v1::GenerateResponse::kFinished:
       out_ << "└─ answer from " << style_.cyan << OneLine(event.finished().node(), 63)
            << style_.reset << " after " << Duration(event.finished().duration_us());
+      if (event.finished().has_cached()) {
+        out_ << ", kept since " << Duration(event.finished().cached().age_ms() * 1000)
+             << " for: " << OneLine(event.finished().cached().query(), 160);
+      }
       if (event.finished().finish_reason() == v1::FINISH_REASON_LENGTH) {
         out_ << style_.yellow << ", cut at its token limit" << style_.reset;
       }

@@ -1,0 +1,158 @@
+#include "gateway/cache/answer_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "retrieval/dot_product.h"
+
+namespace octogate::gateway {
+
+size_t AnswerCache::Entry::bytes() const {
+  const size_t floats = vector == nullptr ? 0 : vector->size();
+  return sizeof(Entry) + 192 + key.size() + 2 * rest.size() + tenant.size() + answer->bytes() +
+         floats * sizeof(float);
+}
+
+AnswerCache::AnswerCache(const v1::AnswerCache& settings, size_t max_bytes, Clock clock)
+    : settings_(settings), max_bytes_(static_cast<int64_t>(max_bytes)), clock_(std::move(clock)) {}
+
+bool AnswerCache::IsExpired(const KeptAnswer& answer) const {
+  const absl::Duration age = clock_() - answer.given_at;
+  // A clock that was set back makes nothing good for longer.
+  return age < -absl::Minutes(1) || age >= absl::Milliseconds(settings_.expires_after_ms());
+}
+
+std::shared_ptr<const KeptAnswer> AnswerCache::Find(const AnswerKey& key) {
+  const std::string whole = key.Whole();
+  absl::MutexLock lock(&mutex_);
+  ++counts_.lookups;
+  const auto found = by_key_.find(whole);
+  if (found == by_key_.end()) return nullptr;
+  const auto entry = found->second;
+  if (IsExpired(*entry->answer)) {
+    Remove(entry);
+    return nullptr;
+  }
+  ++counts_.hits;
+  entries_.splice(entries_.begin(), entries_, entry);
+  return entry->answer;
+}
+
+std::shared_ptr<const KeptAnswer> AnswerCache::Peek(const AnswerKey& key) const {
+  const std::string whole = key.Whole();
+  absl::MutexLock lock(&mutex_);
+  const auto found = by_key_.find(whole);
+  if (found == by_key_.end() || IsExpired(*found->second->answer)) return nullptr;
+  return found->second->answer;
+}
+
+AnswerCache::Alike AnswerCache::FindAlike(const AnswerKey& key,
+                                          const std::vector<float>& vector) const {
+  struct Candidate {
+    std::shared_ptr<const KeptAnswer> answer;
+    std::shared_ptr<const std::vector<float>> vector;
+  };
+  std::vector<Candidate> candidates;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = by_rest_.find(key.rest);
+    if (found == by_rest_.end()) return {};
+    candidates.reserve(std::min(found->second.size(), kMaxCompared));
+    for (const Entries::iterator entry : found->second) {
+      if (candidates.size() == kMaxCompared) break;
+      if (!IsExpired(*entry->answer)) candidates.push_back({entry->answer, entry->vector});
+    }
+  }
+  static const retrieval::DotProductFunction kDotProduct = retrieval::FindDotProduct();
+  Alike best;
+  for (Candidate& candidate : candidates) {
+    if (candidate.vector->size() != vector.size()) continue;
+    const double similarity = kDotProduct(candidate.vector->data(), vector.data(), vector.size());
+    // Not-a-numbers are not at least anything.
+    if (!(similarity >= settings_.threshold())) continue;
+    const bool better =
+        best.answer == nullptr || similarity > best.similarity ||
+        (similarity == best.similarity && candidate.answer->given_at > best.answer->given_at);
+    if (better) best = {std::move(candidate.answer), similarity};
+  }
+  best.similarity = std::min(best.similarity, 1.0);
+  return best;
+}
+
+void AnswerCache::CountAlike() {
+  absl::MutexLock lock(&mutex_);
+  ++counts_.hits;
+}
+
+void AnswerCache::Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> answer,
+                      std::vector<float> vector) {
+  Entry entry{
+      .key = key.Whole(), .tenant = key.tenant, .rest = key.rest, .answer = {}, .vector = {}};
+  entry.answer = std::move(answer);
+  if (!vector.empty()) {
+    entry.vector = std::make_shared<const std::vector<float>>(std::move(vector));
+  }
+  const auto bytes = static_cast<int64_t>(entry.bytes());
+  if (!enabled() || entry.bytes() > kMaxEntryBytes || bytes > max_bytes_) return;
+  absl::MutexLock lock(&mutex_);
+  if (const auto found = by_key_.find(entry.key); found != by_key_.end()) Remove(found->second);
+  while (entries_.size() >= static_cast<size_t>(settings_.max_entries()) ||
+         counts_.bytes + bytes > max_bytes_) {
+    Remove(std::prev(entries_.end()));
+    ++counts_.evictions;
+  }
+  entries_.push_front(std::move(entry));
+  const auto added = entries_.begin();
+  by_key_.emplace(added->key, added);
+  if (added->vector != nullptr) {
+    std::vector<Entries::iterator>& same = by_rest_[added->rest];
+    added->place = same.size();
+    same.push_back(added);
+  }
+  counts_.bytes += bytes;
+  ++counts_.writes;
+}
+
+void AnswerCache::Remove(Entries::iterator entry) {
+  counts_.bytes -= static_cast<int64_t>(entry->bytes());
+  by_key_.erase(entry->key);
+  if (entry->vector != nullptr) {
+    const auto same = by_rest_.find(entry->rest);
+    same->second.back()->place = entry->place;
+    std::swap(same->second[entry->place], same->second.back());
+    same->second.pop_back();
+    if (same->second.empty()) by_rest_.erase(same);
+  }
+  entries_.erase(entry);
+}
+
+CacheCounts AnswerCache::Flush(std::string_view tenant) {
+  CacheCounts flushed;
+  absl::MutexLock lock(&mutex_);
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    const auto next = std::next(entry);
+    if (tenant.empty() || entry->tenant == tenant) {
+      ++flushed.entries;
+      flushed.bytes += static_cast<int64_t>(entry->bytes());
+      Remove(entry);
+    }
+    entry = next;
+  }
+  return flushed;
+}
+
+CacheCounts AnswerCache::Counts(std::string_view tenant) const {
+  absl::MutexLock lock(&mutex_);
+  CacheCounts counts = counts_;
+  counts.entries = static_cast<int64_t>(entries_.size());
+  if (tenant.empty()) return counts;
+  counts.entries = counts.bytes = 0;
+  for (const Entry& entry : entries_) {
+    if (entry.tenant != tenant) continue;
+    ++counts.entries;
+    counts.bytes += static_cast<int64_t>(entry.bytes());
+  }
+  return counts;
+}
+
+}  // namespace octogate::gateway

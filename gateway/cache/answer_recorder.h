@@ -1,0 +1,73 @@
+// Which answers may be given again, and how they are kept.
+//
+// Decided conservatively. A query's answer is kept only if
+//   - the query belongs to no session and does not bypass caches,
+//   - all that it passed were routers, model nodes and recordings: what a tool, a retriever, a SQL
+//     node or a choice says may be another thing the next time (a clock, rows, a refreshed catalog,
+//     measured speeds), and votes and verifiers depend on who is first,
+//   - every model node was greedy or had a seed, had no grammar of SQL names, and ended by itself,
+//   - no node and no head failed on the way,
+//   - it ended with OK, and is not too long.
+#ifndef OCTOGATE_GATEWAY_CACHE_ANSWER_RECORDER_H_
+#define OCTOGATE_GATEWAY_CACHE_ANSWER_RECORDER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gateway/cache/answer_cache.h"
+#include "gateway/cache/answer_flights.h"
+#include "gateway/drain_list.h"
+#include "gateway/graph_state.h"
+#include "octogate/v1/gateway.pb.h"
+
+namespace octogate::gateway {
+
+// The key of a valid request that names its tenant; nothing where its answer is neither looked for
+// nor kept. Streamed tokens and whole texts are kept apart: whole texts have no token ids.
+std::optional<AnswerKey> AnswerKeyOf(const GraphState& graph, const v1::GenerateRequest& request,
+                                     const DrainList::Names& drained);
+
+// Takes note of one query's course, and keeps its answer at its end. Destroyed before: the query
+// has failed.
+//
+// Not thread-safe.
+class AnswerRecorder {
+ public:
+  // `lead` may be none: then nobody waits for the answer. `vector` as of AnswerCache::Put.
+  AnswerRecorder(std::shared_ptr<const GraphState> graph, AnswerKey key, std::vector<float> vector,
+                 AnswerFlights::Lead lead)
+      : graph_(std::move(graph)),
+        key_(std::move(key)),
+        vector_(std::move(vector)),
+        lead_(std::move(lead)) {}
+
+  const GraphState& graph() const { return *graph_; }
+
+  // The query enters a node; has a decision; leaves a node.
+  void OnNode(const v1::Node& node, const v1::GenerateRequest& request);
+  void OnDecision(const v1::Decision& decision);
+  void OnNodeLeft(const absl::Status& status, v1::FinishReason finish_reason);
+  // The client gets an event.
+  void OnEvent(const v1::GenerateResponse& event);
+  // The query has ended. `finished`: with an OK status, its last event.
+  void OnDone(const absl::Status& status, const v1::GenerateResponse& finished);
+
+ private:
+  void GiveUp();
+
+  const std::shared_ptr<const GraphState> graph_;
+  const AnswerKey key_;
+  std::vector<float> vector_;
+  AnswerFlights::Lead lead_;
+  bool keeps_ = true;
+  std::string first_node_;
+  v1::Tokens tokens_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_CACHE_ANSWER_RECORDER_H_

@@ -1,0 +1,222 @@
+#include "gateway/cache/cache_admin.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "common/digest.h"
+#include "common/strings.h"
+#include "gateway/cache/answer_lookup.h"
+#include "gateway/cache/routing_cache.h"
+#include "gateway/decision_course.h"
+#include "gateway/query.h"
+#include "gateway/tenant.h"
+
+namespace octogate::gateway {
+namespace {
+
+constexpr char kDecisions[] = "decisions";
+constexpr char kAnswers[] = "answers";
+
+void Fill(const char* kind, const std::string& tenant, const CacheCounts& counts,
+          size_t max_entries, v1::CacheStats* stats) {
+  stats->set_kind(kind);
+  stats->set_tenant(tenant);
+  stats->set_entries(counts.entries);
+  stats->set_bytes(counts.bytes);
+  stats->set_max_entries(static_cast<int64_t>(max_entries));
+  stats->set_lookups(counts.lookups);
+  stats->set_hits(counts.hits);
+  stats->set_writes(counts.writes);
+  stats->set_evictions(counts.evictions);
+  stats->set_failures(counts.failures);
+}
+
+// Of a model, over its replicas. A peer's numbers are taken as they are, but for negative ones.
+void AddPages(const GraphState& state, const std::string& model, v1::GetCacheStatsResponse* out) {
+  const auto count = [](int64_t value) { return std::max<int64_t>(value, 0); };
+  v1::CacheStats prefixes, pages;
+  bool known = false, shared = false;
+  for (const v1::ReplicaStatus& replica : state.models.at(model)->Status()) {
+    if (!replica.has_info()) continue;
+    const v1::WorkerInfoResponse& info = replica.info();
+    if (info.pages_total() > 0) {
+      known = true;
+      prefixes.set_entries(prefixes.entries() + count(info.pages_used()));
+      prefixes.set_max_entries(prefixes.max_entries() + count(info.pages_total()));
+      prefixes.set_lookups(prefixes.lookups() + count(info.prefix_query_tokens()));
+      prefixes.set_hits(prefixes.hits() + count(info.prefix_hit_tokens()));
+    }
+    if (!info.has_shared_pages()) continue;
+    shared = true;
+    const v1::SharedPagesUsage& usage = info.shared_pages();
+    pages.set_lookups(pages.lookups() + count(usage.lookup_tokens()));
+    pages.set_hits(pages.hits() + count(usage.hit_tokens()));
+    pages.set_failures(pages.failures() + count(usage.abandoned()) + count(usage.refused_pages()) +
+                       count(usage.dropped_pages()));
+  }
+  const auto add = [&](const char* kind, v1::CacheStats* stats) {
+    stats->set_kind(kind);
+    stats->set_model(model);
+    *out->add_caches() = std::move(*stats);
+  };
+  if (known) add("prefixes", &prefixes);
+  if (shared) add("pages", &pages);
+}
+
+absl::Status NoGraph() {
+  return absl::FailedPreconditionError(
+      "no graph has been applied yet; apply one with octoctl apply -f");
+}
+
+bool Wants(const v1::FlushCacheRequest& request, const char* kind) {
+  return request.kinds().empty() ||
+         std::find(request.kinds().begin(), request.kinds().end(), kind) != request.kinds().end();
+}
+
+// The routers that the query passes as far as their decisions are kept, and the first whose is not.
+void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& request,
+                      const DrainList& drained, v1::ExplainCacheResponse* out) {
+  std::string name = request.node().empty() ? graph.graph().spec().entry() : request.node();
+  std::string argument = UserQueryOf(request);
+  for (int routers = 0; routers < kMaxRouters; ++routers) {
+    const v1::Node* const node = graph.routing->FindNode(name);
+    if (node == nullptr || !node->has_router()) return;
+    v1::CacheExplanation& explanation = *out->add_caches();
+    explanation.set_kind(kDecisions);
+    if (request.bypass_cache()) {
+      explanation.set_reason("the query bypasses the caches");
+      return;
+    }
+    router::RouteOptions options;
+    options.excluded = *drained.names();
+    options.context.tenant = request.tenant();
+    const std::string key = DecisionKey(graph, name, argument, options);
+    if (key.empty()) {
+      explanation.set_reason("the graph keeps no decisions: cache.decisions.maxEntries is 0");
+      return;
+    }
+    explanation.set_key(Sha256Hex(key));
+    const std::optional<v1::Decision> kept = graph.caches->decisions.Peek(key);
+    if (!kept.has_value()) {
+      explanation.set_reason(absl::StrCat(
+          "no decision of router ", Quoted(name), " is kept for this query of tenant ",
+          Quoted(request.tenant()), " since version ", graph.version(), " was applied"));
+      return;
+    }
+    explanation.set_hit(true);
+    explanation.set_reason(absl::StrCat("router ", Quoted(name), " has chosen ",
+                                        Quoted(kept->node()), " for the same query before"));
+    name = kept->node();
+    argument = kept->argument();
+  }
+}
+
+std::string WhyNoAnswer(const GraphState& graph, const v1::GenerateRequest& request) {
+  if (!graph.caches->answers.enabled()) {
+    return "the graph keeps no answers; 'cache: {answers: {}}' in its spec has it keep them";
+  }
+  if (request.bypass_cache()) return "the query bypasses the caches";
+  return "answers within a session are not kept: where routers send them depends on what came "
+         "before";
+}
+
+// Waits for the encoder and the routers, where the same words are not known.
+void ExplainAnswers(const std::shared_ptr<const GraphState>& graph,
+                    const v1::GenerateRequest& request, absl::Time deadline,
+                    const DrainList& drained, v1::ExplainCacheResponse* out) {
+  v1::CacheExplanation& explanation = *out->add_caches();
+  explanation.set_kind(kAnswers);
+  const std::optional<AnswerKey> key = AnswerKeyOf(*graph, request, *drained.names());
+  if (!key.has_value()) {
+    explanation.set_reason(WhyNoAnswer(*graph, request));
+    return;
+  }
+  explanation.set_key(Sha256Hex(key->Whole()));
+  const AnswerLookup::Found found = FindAnswer(graph, request, *key, *drained.names(), deadline);
+  if (found.answer == nullptr) {
+    explanation.set_reason(found.reason);
+    return;
+  }
+  explanation.set_hit(true);
+  explanation.set_reason(found.reason);
+  explanation.mutable_answer()->set_query(found.answer->query);
+  explanation.mutable_answer()->set_similarity(found.similarity);
+  explanation.mutable_answer()->set_age_ms(
+      std::max<int64_t>(absl::ToInt64Milliseconds(absl::Now() - found.answer->given_at), 0));
+}
+
+}  // namespace
+
+v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
+                                        const GraphManager& graphs) {
+  v1::GetCacheStatsResponse response;
+  const std::shared_ptr<const GraphState> state = graphs.state();
+  if (state == nullptr) return response;
+  const std::string& tenant = request.tenant();
+  if (request.model().empty()) {
+    const v1::AnswerCache& answers = state->caches->answers.settings();
+    Fill(kAnswers, tenant, state->caches->answers.Counts(tenant),
+         static_cast<size_t>(answers.max_entries()), response.add_caches());
+    Fill(kDecisions, tenant, state->caches->decisions.Counts(tenant),
+         state->caches->decisions.max_entries(), response.add_caches());
+  }
+  // Pages are not counted by tenant.
+  if (!tenant.empty()) return response;
+  for (const v1::Model& model : state->graph().spec().models()) {
+    if (request.model().empty() || request.model() == model.name()) {
+      AddPages(*state, model.name(), &response);
+    }
+  }
+  std::sort(response.mutable_caches()->begin(), response.mutable_caches()->end(),
+            [](const v1::CacheStats& a, const v1::CacheStats& b) {
+              return std::tie(a.kind(), a.model()) < std::tie(b.kind(), b.model());
+            });
+  return response;
+}
+
+absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& request,
+                                                  const GraphManager& graphs) {
+  const std::shared_ptr<const GraphState> state = graphs.state();
+  if (state == nullptr) return NoGraph();
+  v1::FlushCacheResponse response;
+  const auto add = [&](const char* kind, const CacheCounts& flushed) {
+    v1::CacheStats& stats = *response.add_flushed();
+    stats.set_kind(kind);
+    stats.set_tenant(request.tenant());
+    stats.set_entries(flushed.entries);
+    stats.set_bytes(flushed.bytes);
+  };
+  if (Wants(request, kAnswers)) add(kAnswers, state->caches->answers.Flush(request.tenant()));
+  if (Wants(request, kDecisions)) {
+    add(kDecisions, state->caches->decisions.Flush(request.tenant()));
+  }
+  return response;
+}
+
+absl::StatusOr<v1::ExplainCacheResponse> ExplainCache(const v1::ExplainCacheRequest& request,
+                                                      absl::Time deadline,
+                                                      const GraphManager& graphs,
+                                                      const DrainList& drained) {
+  const std::shared_ptr<const GraphState> state = graphs.state();
+  if (state == nullptr) return NoGraph();
+  v1::GenerateRequest query = request.request();
+  query.set_tenant(TenantOf(query));
+  if (!query.node().empty() && state->FindNode(query.node()) == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("request.node: the graph has no node ", Quoted(query.node())));
+  }
+  v1::ExplainCacheResponse response;
+  // In this order they are asked: an answer needs no decision.
+  ExplainAnswers(state, query, deadline, drained, &response);
+  ExplainDecisions(*state, query, drained, &response);
+  return response;
+}
+
+}  // namespace octogate::gateway

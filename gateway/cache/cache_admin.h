@@ -1,0 +1,33 @@
+// What operators ask of the caches.
+#ifndef OCTOGATE_GATEWAY_CACHE_CACHE_ADMIN_H_
+#define OCTOGATE_GATEWAY_CACHE_CACHE_ADMIN_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "gateway/drain_list.h"
+#include "gateway/graph_manager.h"
+#include "octogate/v1/admin.pb.h"
+
+namespace octogate::gateway {
+
+// Of the applied graph: decisions and answers since it was applied, and pages as its replicas last
+// told. Nothing before the first graph.
+v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
+                                        const GraphManager& graphs);
+
+// FAILED_PRECONDITION before the first graph.
+absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& request,
+                                                  const GraphManager& graphs);
+
+// What would be found now. The encoder and the routers may be asked: blocks until `deadline` at
+// most. Counts as no use. FAILED_PRECONDITION before the first graph.
+absl::StatusOr<v1::ExplainCacheResponse> ExplainCache(const v1::ExplainCacheRequest& request,
+                                                      absl::Time deadline,
+                                                      const GraphManager& graphs,
+                                                      const DrainList& drained);
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_CACHE_CACHE_ADMIN_H_

@@ -1,0 +1,29 @@
+// What a gateway keeps of the queries of one version of the graph. It goes with the version: what
+// another version, a learned token or promoted feedback decides is never mixed with it.
+#ifndef OCTOGATE_GATEWAY_CACHE_QUERY_CACHES_H_
+#define OCTOGATE_GATEWAY_CACHE_QUERY_CACHES_H_
+
+#include <memory>
+
+#include "gateway/cache/answer_cache.h"
+#include "gateway/cache/answer_flights.h"
+#include "gateway/cache/decision_cache.h"
+#include "octogate/v1/graph.pb.h"
+#include "router/cache_validation.h"
+
+namespace octogate::gateway {
+
+// Thread safety: as of its parts.
+struct QueryCaches {
+  explicit QueryCaches(const v1::GraphSpec& spec)
+      : decisions(static_cast<size_t>(router::MaxCachedDecisions(spec))),
+        answers(spec.cache().answers()) {}
+
+  DecisionCache decisions;
+  AnswerCache answers;
+  const std::shared_ptr<AnswerFlights> flights = std::make_shared<AnswerFlights>();
+};
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_CACHE_QUERY_CACHES_H_

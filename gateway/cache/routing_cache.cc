@@ -1,0 +1,42 @@
+#include "gateway/cache/routing_cache.h"
+
+#include <optional>
+#include <utility>
+
+namespace octogate::gateway {
+
+std::string DecisionKey(const GraphState& graph, const std::string& router,
+                        const std::string& query, const router::RouteOptions& options) {
+  if (graph.caches == nullptr || !graph.caches->decisions.enabled()) return "";
+  const v1::Node* const node = graph.routing->FindNode(router);
+  const bool reads_session = options.stay || (node != nullptr && node->router().hysteresis() > 0);
+  return DecisionCache::KeyOf(options.context.tenant, router, query, options, reads_session);
+}
+
+void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::string& router,
+                 const std::string& query, router::RouteOptions options, bool bypass,
+                 Metrics* metrics, router::RoutingSnapshot::Done done) {
+  std::string key;
+  if (!bypass && !options.all_heads) key = DecisionKey(*graph, router, query, options);
+  if (key.empty()) {
+    graph->routing->Route(router, query, std::move(options), std::move(done));
+    return;
+  }
+  std::optional<v1::Decision> kept = graph->caches->decisions.Find(key);
+  if (metrics != nullptr) metrics->OnCacheLookup(Metrics::Cache::kDecisions, kept.has_value());
+  if (kept.has_value()) {
+    done(*std::move(kept));
+    return;
+  }
+  std::string tenant = options.context.tenant;
+  graph->routing->Route(router, query, std::move(options),
+                        [graph, tenant = std::move(tenant), key = std::move(key),
+                         done = std::move(done)](absl::StatusOr<v1::Decision> decision) mutable {
+                          if (decision.ok()) {
+                            graph->caches->decisions.Put(tenant, std::move(key), *decision);
+                          }
+                          done(std::move(decision));
+                        });
+}
+
+}  // namespace octogate::gateway

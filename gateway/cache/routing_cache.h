@@ -1,0 +1,26 @@
+// Routing through a graph's cache of decisions.
+#ifndef OCTOGATE_GATEWAY_CACHE_ROUTING_CACHE_H_
+#define OCTOGATE_GATEWAY_CACHE_ROUTING_CACHE_H_
+
+#include <memory>
+#include <string>
+
+#include "gateway/graph_state.h"
+#include "gateway/metrics.h"
+#include "router/router.h"
+
+namespace octogate::gateway {
+
+// The key of what RouteCached would look for; empty where the graph keeps no decisions.
+std::string DecisionKey(const GraphState& graph, const std::string& router,
+                        const std::string& query, const router::RouteOptions& options);
+
+// As RoutingSnapshot::Route on the graph's routing, but a decision that is kept is given at once,
+// and one that is made is kept. With `bypass` or `all_heads` neither. `metrics` may be null.
+void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::string& router,
+                 const std::string& query, router::RouteOptions options, bool bypass,
+                 Metrics* metrics, router::RoutingSnapshot::Done done);
+
+}  // namespace octogate::gateway
+
+#endif  // OCTOGATE_GATEWAY_CACHE_ROUTING_CACHE_H_

@@ -161,7 +161,9 @@ TEST_F(AnswerCacheTest, HoldsWhatAModelHoldsAndFindsTheMostSimilar) {
           const AnswerCache::Alike alike = cache.FindAlike(key, vector);
           if (std::abs(best - threshold) < 1e-4) break;  // either is right
           ASSERT_EQ(alike.answer != nullptr, best > threshold);
-          if (alike.answer != nullptr) ASSERT_NEAR(alike.similarity, best, 1e-4);
+          if (alike.answer != nullptr) {
+            ASSERT_NEAR(alike.similarity, best, 1e-4);
+          }
           break;
         }
         default: {

@@ -158,7 +158,9 @@ TEST(DecisionCachePropertyTest, HoldsWhatAModelHolds) {
       ASSERT_EQ(counts.evictions, evictions);
       ASSERT_EQ(cache.Counts("a").entries + cache.Counts("b").entries, counts.entries);
       ASSERT_EQ(cache.Counts("a").bytes + cache.Counts("b").bytes, counts.bytes);
-      if (model.empty()) ASSERT_EQ(counts.bytes, 0);
+      if (model.empty()) {
+        ASSERT_EQ(counts.bytes, 0);
+      }
     }
   }
 }

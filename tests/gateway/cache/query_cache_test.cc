@@ -257,7 +257,7 @@ TEST_F(QueryCacheTest, ADrainedNodeIsNotDecidedForByWhatWasKept) {
   EXPECT_TRUE(Route("1 + 1").decisions(0).cached());
   grpc::ClientContext context;
   v1::DrainNodeRequest drain;
-  drain.set_node("sum");
+  drain.set_name("sum");
   v1::DrainNodeResponse drained;
   ASSERT_TRUE(gateway_.admin()->DrainNode(&context, drain, &drained).ok());
   EXPECT_EQ(Route("1 + 1").node(), "talk");

@@ -158,7 +158,7 @@ void GenerateCall::OnTick(absl::Time now) {
     query = query_;
     lookup = lookup_;
   }
-  if (lookup != nullptr && now >= deadline_) {
+  if (lookup != nullptr && now >= lookup->deadline()) {
     lookup->Stop(absl::DeadlineExceededError(
         "the deadline passed while the query waited for the answer of an equal one"));
     return;

@@ -40,6 +40,7 @@ void TrimLogprobs(int wanted, v1::WorkerGenerateResponse* message) {
 void Query::RunRouter() {
   router::RouteOptions options;
   options.excluded = *environment_.drained->names();
+  if (answer_ != nullptr) answer_->OnRoute(options.excluded);
   options.context.deadline = deadline_;
   step_->cancellation = std::make_shared<Cancellation>();
   options.context.cancellation = step_->cancellation;

@@ -87,7 +87,7 @@ AnswerLookup::Found FindAnswer(const std::shared_ptr<const GraphState>& graph,
   if (model == graph->models.end()) {
     return {.answer = nullptr,
             .reason = absl::StrCat("no answer to the same words of tenant ", Quoted(key.tenant),
-                                   " is kept; without 'encoder' there is no other way")};
+                                   " is kept; without 'encoder' other words find none")};
   }
   router::CallContext context;
   context.deadline = std::min(deadline, absl::Now() + AnswerLookup::kMaxTime);
@@ -278,8 +278,8 @@ void AnswerLookup::Run(bool at_once) {
   if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, false);
   Finish({.status = {},
           .answer = nullptr,
-          .recorder =
-              std::make_unique<AnswerRecorder>(graph_, key_, std::move(vector_), std::move(lead_)),
+          .recorder = std::make_unique<AnswerRecorder>(graph_, key_, drained_, std::move(vector_),
+                                                       std::move(lead_)),
           .at_once = at_once});
 }
 

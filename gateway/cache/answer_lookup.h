@@ -64,6 +64,9 @@ class AnswerLookup : public std::enable_shared_from_this<AnswerLookup> {
   // Once. Calls `done` once, possibly before it returns.
   void Start();
 
+  // The caller's, or the end of the graph's time for a query.
+  absl::Time deadline() const { return deadline_; }
+
   // Nobody waits any more: `done` comes soon. Without effect once it has come.
   void Stop(const absl::Status& status);
 

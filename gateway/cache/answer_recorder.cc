@@ -45,6 +45,11 @@ void AnswerRecorder::GiveUp() {
   lead_.Release();
 }
 
+void AnswerRecorder::OnRoute(const DrainList::Names& drained) {
+  // Drained, or put back, since the answer was looked for: it would be another key's.
+  if (keeps_ && drained != *drained_) GiveUp();
+}
+
 void AnswerRecorder::OnNode(const v1::Node& node, const v1::GenerateRequest& request) {
   if (first_node_.empty() && !node.has_router()) first_node_ = node.name();
   if (keeps_ && !IsRepeatable(node, request)) GiveUp();

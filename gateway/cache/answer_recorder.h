@@ -36,16 +36,21 @@ std::optional<AnswerKey> AnswerKeyOf(const GraphState& graph, const v1::Generate
 // Not thread-safe.
 class AnswerRecorder {
  public:
-  // `lead` may be none: then nobody waits for the answer. `vector` as of AnswerCache::Put.
-  AnswerRecorder(std::shared_ptr<const GraphState> graph, AnswerKey key, std::vector<float> vector,
+  // `drained` as the key was made with. `vector` as of AnswerCache::Put. `lead` may be none: then
+  // nobody waits for the answer.
+  AnswerRecorder(std::shared_ptr<const GraphState> graph, AnswerKey key,
+                 std::shared_ptr<const DrainList::Names> drained, std::vector<float> vector,
                  AnswerFlights::Lead lead)
       : graph_(std::move(graph)),
         key_(std::move(key)),
+        drained_(std::move(drained)),
         vector_(std::move(vector)),
         lead_(std::move(lead)) {}
 
   const GraphState& graph() const { return *graph_; }
 
+  // A router is asked, without the nodes that are drained by now.
+  void OnRoute(const DrainList::Names& drained);
   // The query enters a node; has a decision; leaves a node.
   void OnNode(const v1::Node& node, const v1::GenerateRequest& request);
   void OnDecision(const v1::Decision& decision);
@@ -60,6 +65,7 @@ class AnswerRecorder {
 
   const std::shared_ptr<const GraphState> graph_;
   const AnswerKey key_;
+  const std::shared_ptr<const DrainList::Names> drained_;
   std::vector<float> vector_;
   AnswerFlights::Lead lead_;
   bool keeps_ = true;

@@ -94,8 +94,15 @@ void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& reques
       explanation.set_reason("the query bypasses the caches");
       return;
     }
+    if (!request.session().empty() &&
+        (node->router().hysteresis() > 0 || EndsWithToolResult(request))) {
+      explanation.set_reason(absl::StrCat("what router ", Quoted(name),
+                                          " decides depends on where the session is then"));
+      return;
+    }
     router::RouteOptions options;
     options.excluded = *drained.names();
+    options.stay = EndsWithToolResult(request);
     options.context.tenant = request.tenant();
     const std::string key = DecisionKey(graph, name, argument, options);
     if (key.empty()) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,32 @@ class Store {
 
   // Removes the value; OK if there was none.
   virtual absl::Status Delete(std::string_view key, absl::Time deadline) = 0;
+
+  // As Get of each key, in their order, at the price of about one round trip: for each what Get
+  // would have returned. Not atomic together. All values are in memory at the same time.
+  virtual std::vector<absl::StatusOr<std::string>> GetMany(std::span<const std::string_view> keys,
+                                                           absl::Time deadline) {
+    std::vector<absl::StatusOr<std::string>> values;
+    values.reserve(keys.size());
+    for (const std::string_view key : keys) values.push_back(Get(key, deadline));
+    return values;
+  }
+
+  // As Put of each entry, in their order, at the price of about one round trip: for each what Put
+  // would have returned. Not atomic together: each entry is there whole or not at all.
+  struct Entry {
+    std::string_view key;
+    std::string_view value;
+    absl::Time expires_at = absl::InfiniteFuture();
+  };
+  virtual std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) {
+    std::vector<absl::Status> results;
+    results.reserve(entries.size());
+    for (const Entry& entry : entries) {
+      results.push_back(Put(entry.key, entry.value, entry.expires_at, deadline));
+    }
+    return results;
+  }
 };
 
 }  // namespace octogate

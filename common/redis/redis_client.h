@@ -1,4 +1,5 @@
-// A client of one Redis server: commands from any thread, pipelined over a few connections.
+// A client of a Redis server, or of a Redis Cluster (redis_cluster.h): commands from any thread,
+// pipelined over a few connections.
 //
 //   auto client = RedisClient::Create(*ParseRedisUrl("redis://cache:6379/0"));
 //   absl::StatusOr<RedisReply> reply = client->Call({"GET", key}, deadline);
@@ -15,7 +16,8 @@
 // have been executed), and for a server that is loading or a replica; DEADLINE_EXCEEDED;
 // RESOURCE_EXHAUSTED where `max_pending_bytes` wait already or the server is out of memory;
 // PERMISSION_DENIED where the user may not do this (where it is refused altogether, the server
-// cannot be used, and that is UNAVAILABLE); INTERNAL with the server's words for other errors.
+// cannot be used, and that is UNAVAILABLE); FAILED_PRECONDITION where it is one of a cluster and
+// was not given as such; INTERNAL with the server's words for other errors.
 //
 // Thread safety: every method may be called from any thread.
 #ifndef OCTOGATE_COMMON_REDIS_REDIS_CLIENT_H_
@@ -23,6 +25,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,6 +38,13 @@
 
 namespace octogate {
 
+struct RedisAddress {
+  std::string host;
+  int port = 6379;
+
+  std::string ToString() const;
+};
+
 struct RedisOptions {
   std::string host = "127.0.0.1";
   int port = 6379;
@@ -42,7 +52,9 @@ struct RedisOptions {
   std::string username;     // of an ACL; empty: the default user
   std::string password;     // empty: none is sent
   int database = 0;
-  int connections = 2;
+  bool cluster = false;
+  std::vector<RedisAddress> more_nodes;               // of a cluster, beside host and port
+  int connections = 2;                                // to each server
   absl::Duration connect_timeout = absl::Seconds(1);  // until the server has said PONG
   // From the last byte that came or went, while an answer is awaited.
   absl::Duration answer_timeout = absl::Milliseconds(500);
@@ -54,8 +66,9 @@ struct RedisOptions {
   size_t max_reply_bytes = size_t{64} << 20;
 };
 
-// "redis://[USER@]HOST[:PORT][/DATABASE]" or "unix:PATH". INVALID_ARGUMENT with what is wrong; a
-// password has no place in it, since addresses are logged.
+// "redis://[USER@]HOST[:PORT][/DATABASE]", "redis+cluster://[USER@]HOST[:PORT][,HOST[:PORT]]…" or
+// "unix:PATH". INVALID_ARGUMENT with what is wrong; a password has no place in it, since addresses
+// are logged. TLS ("rediss://") is refused: hiredis 0.14 speaks none, a proxy has to.
 absl::StatusOr<RedisOptions> ParseRedisUrl(std::string_view url);
 
 struct RedisReply {
@@ -64,6 +77,12 @@ struct RedisReply {
   std::string text;  // also of statuses, such as "OK"
   int64_t integer = 0;
   std::vector<RedisReply> elements;
+};
+
+// Ends when it is destroyed: nothing is called any more then.
+class RedisSubscription {
+ public:
+  virtual ~RedisSubscription() = default;
 };
 
 class RedisClient {
@@ -79,6 +98,20 @@ class RedisClient {
                                   absl::Time deadline) {
     return Call(std::span(arguments.begin(), arguments.size()), deadline);
   }
+
+  // Sends all commands before it waits for an answer, and returns each one's, in their order; they
+  // may be executed in another. What would exceed `max_pending_bytes` is sent once earlier ones are
+  // answered.
+  using Command = std::vector<std::string_view>;
+  virtual std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
+                                                           absl::Time deadline) = 0;
+
+  // Has `on_message` called, by a thread of the client's own, for every message on the channel and
+  // whenever it has been subscribed to, which may be again, with messages missed in between. It
+  // must be short, and must not end the subscription. A connection of its own waits for messages,
+  // is made again like others, and asked for a sign of life every few seconds.
+  virtual std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
+                                                       std::function<void()> on_message) = 0;
 
   struct Stats {
     uint64_t calls = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -70,7 +71,7 @@ std::string Frame(std::string_view key, std::string_view value) {
   return absl::StrCat(ToAbsl(kMark), Sha256Hex(content), content);
 }
 
-absl::StatusOr<std::string> Unframe(std::string_view key, const std::string& framed) {
+absl::StatusOr<std::string> Unframe(std::string_view key, std::string framed) {
   const absl::Status damaged = absl::DataLossError(absl::StrCat(
       "what Redis has of ", Quoted(key), " is not what was written; put it there again"));
   absl::string_view rest = framed;
@@ -81,7 +82,8 @@ absl::StatusOr<std::string> Unframe(std::string_view key, const std::string& fra
       !absl::ConsumePrefix(&rest, absl::StrCat(key.size(), ":", ToAbsl(key)))) {
     return damaged;
   }
-  return std::string(rest);
+  framed.erase(0, framed.size() - rest.size());
+  return framed;
 }
 
 // The part of a key before its first "/".
@@ -94,12 +96,8 @@ class RedisStore final : public Store {
 
   absl::StatusOr<std::string> Get(std::string_view key, absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(Check(key, deadline));
-    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
-                              client_.Call({"GET", ValueKey(key)}, deadline));
-    if (reply.kind != RedisReply::Kind::kText) {
-      return absl::NotFoundError(absl::StrCat("no value ", Quoted(key)));
-    }
-    return Unframe(key, reply.text);
+    absl::StatusOr<RedisReply> reply = client_.Call({"GET", ValueKey(key)}, deadline);
+    return ValueOf(key, reply);
   }
 
   absl::Status Put(std::string_view key, std::string_view value, absl::Time expires_at,
@@ -110,6 +108,62 @@ class RedisStore final : public Store {
     return Evaluate(absl::StrCat(ToAbsl(kSet), ToAbsl(kPut)), key,
                     {Frame(key, value), Milliseconds(expires_at)}, deadline)
         .status();
+  }
+
+  std::vector<absl::StatusOr<std::string>> GetMany(std::span<const std::string_view> keys,
+                                                   absl::Time deadline) override {
+    std::vector<absl::StatusOr<std::string>> values;
+    values.reserve(keys.size());
+    std::vector<std::string> value_keys;
+    value_keys.reserve(keys.size());  // the commands point into them
+    std::vector<RedisClient::Command> commands;
+    for (const std::string_view key : keys) {
+      absl::Status status = Check(key, deadline);
+      if (status.ok()) {
+        value_keys.push_back(ValueKey(key));
+        commands.push_back({"GET", value_keys.back()});
+        status = absl::UnknownError("asked");
+      }
+      values.push_back(std::move(status));
+    }
+    std::vector<absl::StatusOr<RedisReply>> replies = client_.CallMany(commands, deadline);
+    size_t next = 0;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (absl::IsUnknown(values[i].status())) values[i] = ValueOf(keys[i], replies[next++]);
+    }
+    return values;
+  }
+
+  std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) override {
+    std::vector<absl::Status> results;
+    results.reserve(entries.size());
+    std::vector<std::string_view> parts{"ZADD"};
+    const std::string parts_key = PartsKey();
+    parts.push_back(parts_key);
+    std::set<std::string_view> named;
+    for (const Entry& entry : entries) {
+      results.push_back(CheckWrite(entry.key, entry.value, deadline));
+      if (!results.back().ok() || entry.expires_at <= options_.clock()) continue;
+      if (!named.insert(FirstPart(entry.key)).second) continue;
+      parts.push_back("0");
+      parts.push_back(FirstPart(entry.key));
+    }
+    absl::Status added;
+    if (!named.empty()) added = client_.Call(parts, deadline).status();
+    // Where a key comes twice the later one must win: they are not sent together.
+    std::vector<size_t> together;
+    std::set<std::string_view> keys;
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (results[i].ok()) results[i] = added;
+      if (!results[i].ok()) continue;
+      if (!keys.insert(entries[i].key).second) {
+        PutTogether(entries, std::exchange(together, {}), deadline, &results);
+        keys = {entries[i].key};
+      }
+      together.push_back(i);
+    }
+    PutTogether(entries, together, deadline, &results);
+    return results;
   }
 
   absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
@@ -193,6 +247,46 @@ class RedisStore final : public Store {
     if (expires_at == absl::InfiniteFuture()) return "";
     const int64_t left = absl::ToInt64Milliseconds(expires_at - options_.clock());
     return absl::StrCat(std::max<int64_t>(left, 1));
+  }
+
+  // Of what GET has answered, which is used up.
+  static absl::StatusOr<std::string> ValueOf(std::string_view key,
+                                             absl::StatusOr<RedisReply>& reply) {
+    if (!reply.ok()) return reply.status();
+    if (reply->kind != RedisReply::Kind::kText) {
+      return absl::NotFoundError(absl::StrCat("no value ", Quoted(key)));
+    }
+    return Unframe(key, std::move(reply->text));
+  }
+
+  // Puts those of the entries that `which` names, each of another key, and notes their results.
+  void PutTogether(std::span<const Entry> entries, const std::vector<size_t>& which,
+                   absl::Time deadline, std::vector<absl::Status>* results) {
+    const std::string put = absl::StrCat(ToAbsl(kSet), ToAbsl(kPut));
+    const absl::Time now = options_.clock();
+    struct Texts {
+      std::string value_key, names_key, framed, milliseconds;
+    };
+    std::vector<Texts> texts;
+    texts.reserve(which.size());  // the commands point into them
+    std::vector<RedisClient::Command> commands;
+    for (const size_t i : which) {
+      const Entry& entry = entries[i];
+      const std::string_view part = FirstPart(entry.key);
+      const bool expired = entry.expires_at <= now;
+      texts.push_back({.value_key = ValueKey(entry.key),
+                       .names_key = NamesKey(part),
+                       .framed = expired ? "" : Frame(entry.key, entry.value),
+                       .milliseconds = Milliseconds(entry.expires_at)});
+      const Texts& text = texts.back();
+      commands.push_back({"EVAL", expired ? kDelete : std::string_view(put), "2", text.value_key,
+                          text.names_key, entry.key.substr(part.size())});
+      if (expired) continue;
+      commands.back().push_back(text.framed);
+      commands.back().push_back(text.milliseconds);
+    }
+    const std::vector<absl::StatusOr<RedisReply>> replies = client_.CallMany(commands, deadline);
+    for (size_t n = 0; n < which.size(); ++n) (*results)[which[n]] = replies[n].status();
   }
 
   // Before the value: a name that cannot be listed would be worse than a part without names.

@@ -152,6 +152,36 @@ TEST_P(AnyStoreTest, RefusesBadKeysLargeValuesAndLateCalls) {
   EXPECT_EQ(Get("a").status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_P(AnyStoreTest, ManyAtOnceAreAsOneByOne) {
+  const auto put = store_->PutMany(
+      std::vector<Store::Entry>{{"a/1", "first"},
+                                {"", "no key"},
+                                {"b", std::string(kMaxValueBytes + 1, 'v')},
+                                {"c", "gone", now_},
+                                {"d", std::string("\0\r\n", 3), now_ + absl::Hours(1)},
+                                {"a/1", "second"}},
+      absl::InfiniteFuture());
+  std::vector<absl::StatusCode> codes;
+  for (const absl::Status& status : put) codes.push_back(status.code());
+  EXPECT_THAT(codes, ElementsAre(absl::StatusCode::kOk, absl::StatusCode::kInvalidArgument,
+                                 absl::StatusCode::kResourceExhausted, absl::StatusCode::kOk,
+                                 absl::StatusCode::kOk, absl::StatusCode::kOk));
+  const auto got = store_->GetMany(
+      std::vector<std::string_view>{"d", "none", "a/1", "", "a/1", "c"}, absl::InfiniteFuture());
+  ASSERT_EQ(got.size(), 6U);
+  EXPECT_EQ(got[0].value(), std::string("\0\r\n", 3));
+  EXPECT_EQ(got[1].status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(got[2].value(), "second") << "the later of two entries of one key";
+  EXPECT_EQ(got[3].status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(got[4].value(), "second");
+  EXPECT_EQ(got[5].status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(List(""), ElementsAre("a/1", "d"));
+  EXPECT_TRUE(store_->GetMany({}, absl::InfiniteFuture()).empty());
+  EXPECT_TRUE(store_->PutMany({}, absl::InfiniteFuture()).empty());
+  const auto late = store_->GetMany(std::vector<std::string_view>{"d"}, now_);
+  EXPECT_EQ(late[0].status().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
 // Random calls with hostile keys, against a map.
 TEST_P(AnyStoreTest, BehavesLikeAMap) {
   const unsigned seed = std::random_device{}();

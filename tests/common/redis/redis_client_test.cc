@@ -31,15 +31,26 @@ TEST(RedisUrlTest, IsReadInParts) {
   EXPECT_EQ(url("redis://gateway@cache/").username, "gateway");
   EXPECT_EQ(url("redis://[::1]:7000").host, "::1");
   EXPECT_EQ(url("redis://[::1]:7000").port, 7000);
+  EXPECT_FALSE(url("redis://cache:7000").cluster);
+  const RedisOptions cluster = url("redis+cluster://gateway@one,two:7000,[::1]:7001");
+  EXPECT_TRUE(cluster.cluster);
+  EXPECT_EQ(cluster.username, "gateway");
+  EXPECT_EQ(cluster.host, "one");
+  EXPECT_EQ(cluster.port, 6379);
+  ASSERT_EQ(cluster.more_nodes.size(), 2U);
+  EXPECT_EQ(cluster.more_nodes[0].ToString(), "two:7000");
+  EXPECT_EQ(cluster.more_nodes[1].ToString(), "[::1]:7001");
   EXPECT_EQ(url("unix:/run/redis.sock").unix_socket, "/run/redis.sock");
 }
 
 TEST(RedisUrlTest, SaysWhatIsWrong) {
   for (const char* text :
        {"", "cache:6379", "redis://", "redis://:6379", "redis://cache:0", "redis://cache:65536",
-        "redis://cache/x", "redis://cache/-1", "redis://[::1", "redis://[::1]7000", "unix:"}) {
+        "redis://cache/x", "redis://cache/-1", "redis://[::1", "redis://[::1]7000",
+        "unix:", "redis+cluster://", "redis+cluster://a,", "redis+cluster://a/1", "redis://a,b"}) {
     EXPECT_EQ(ParseRedisUrl(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
+  EXPECT_THAT(ParseRedisUrl("rediss://cache").status().ToString(), HasSubstr("stunnel"));
   const absl::Status status = ParseRedisUrl("redis://user:secret@cache").status();
   EXPECT_THAT(status.ToString(), HasSubstr("OCTOGATE_REDIS_PASSWORD"));
   EXPECT_THAT(status.ToString(), Not(HasSubstr("secret")));
@@ -81,6 +92,26 @@ TEST(RedisClientTest, GivesEachOfManyThreadsItsOwnAnswers) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(client->stats().calls, 1600U);
   EXPECT_EQ(client->stats().failures, 0U);
+  EXPECT_EQ(client->stats().pending_bytes, 0U);
+}
+
+TEST(RedisClientTest, AnswersManyCommandsInTheirOrder) {
+  const RedisServer server;
+  RedisOptions options = server.options();
+  options.max_pending_bytes = 10'000;  // far less than all of them together
+  const auto client = RedisClient::Create(options);
+  std::vector<std::string> texts;
+  for (int i = 0; i < 2000; ++i) texts.push_back(absl::StrCat(i, std::string(100, 'x')));
+  std::vector<RedisClient::Command> commands;
+  for (const std::string& text : texts) commands.push_back({"ECHO", text});
+  commands.push_back({"NONSENSE"});
+  const auto replies = client->CallMany(commands, Soon());
+  ASSERT_EQ(replies.size(), texts.size() + 1);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    ASSERT_TRUE(replies[i].ok()) << replies[i].status();
+    ASSERT_EQ(replies[i]->text, texts[i]);
+  }
+  EXPECT_EQ(replies.back().status().code(), absl::StatusCode::kInternal);
   EXPECT_EQ(client->stats().pending_bytes, 0U);
 }
 

@@ -1,0 +1,439 @@
+#include "common/redis/redis_cluster.h"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "common/redis/redis_node.h"
+#include "common/redis/redis_slots.h"
+#include "common/strings.h"
+
+namespace octogate {
+namespace {
+
+constexpr int kMaxRedirects = 5;
+constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
+// How often subscriptions are looked after, whose node may be gone.
+constexpr absl::Duration kSubscriptionInterval = absl::Seconds(1);
+// Nodes that are asked for the topology at a time, one after the other.
+constexpr size_t kMaxAsked = 6;
+
+// A node with its address. Calls hold it while they are under way, so that it can leave the
+// cluster meanwhile.
+struct Member {
+  Member(const RedisAddress& its_address, RedisOptions options) : address(its_address) {
+    options.host = address.host;
+    options.port = address.port;
+    node = RedisNode::Create(std::move(options));
+  }
+  const RedisAddress address;
+  std::unique_ptr<RedisNode> node;
+};
+
+class ClusterClient final : public RedisClient {
+ public:
+  explicit ClusterClient(RedisOptions options)
+      : options_(std::move(options)), owners_(kRedisSlots) {
+    known_.push_back({options_.host, options_.port});
+    known_.insert(known_.end(), options_.more_nodes.begin(), options_.more_nodes.end());
+    seeds_ = known_;
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  ~ClusterClient() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      stopping_ = true;
+    }
+    thread_.join();
+  }
+
+  absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
+                                  absl::Time deadline) override {
+    Step step{.command = arguments};
+    Execute({&step, 1}, deadline);
+    return std::move(step.result);
+  }
+
+  std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
+                                                   absl::Time deadline) override {
+    std::vector<Step> steps(commands.size());
+    for (size_t i = 0; i < commands.size(); ++i) steps[i].command = commands[i];
+    Execute(steps, deadline);
+    std::vector<absl::StatusOr<RedisReply>> replies;
+    replies.reserve(steps.size());
+    for (Step& step : steps) replies.push_back(std::move(step.result));
+    return replies;
+  }
+
+  std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
+                                               std::function<void()> on_message) override {
+    auto subscription = std::make_unique<ClusterSubscription>(this);
+    subscription->channel = std::string(channel);
+    subscription->on_message = std::move(on_message);
+    {
+      absl::MutexLock lock(&subscriptions_mutex_);
+      subscriptions_.push_back(subscription.get());
+      Follow(*subscription);
+    }
+    RequestRefresh();  // which looks after it
+    return subscription;
+  }
+
+  Stats stats() const override {
+    absl::MutexLock lock(&mutex_);
+    Stats stats{.calls = calls_.load(std::memory_order_relaxed),
+                .failures = failures_.load(std::memory_order_relaxed),
+                .connections = past_connections_,
+                .reachable = known_topology_};
+    for (const auto& [name, member] : members_) {
+      stats.connections += member->node->connections();
+      stats.pending_bytes += member->node->pending_bytes();
+      stats.reachable = stats.reachable && member->node->reachable();
+    }
+    return stats;
+  }
+
+ private:
+  using MemberPtr = std::shared_ptr<Member>;
+
+  // A command on its way.
+  struct Step {
+    std::span<const std::string_view> command;
+    bool done = false;
+    bool asking = false;
+    MemberPtr target;  // null: the owner of the slot
+    std::shared_ptr<RedisCall> call;
+    absl::StatusOr<RedisReply> result = absl::UnknownError("no answer yet");
+  };
+
+  class ClusterSubscription final : public RedisSubscription {
+   public:
+    explicit ClusterSubscription(ClusterClient* client) : client_(*client) {}
+    ~ClusterSubscription() override {
+      absl::MutexLock lock(&client_.subscriptions_mutex_);
+      std::erase(client_.subscriptions_, this);
+      node = nullptr;
+    }
+    std::string channel;
+    std::function<void()> on_message;
+    RedisAddress address;
+    std::unique_ptr<RedisNode> node;
+
+   private:
+    ClusterClient& client_;
+  };
+
+  // Ends every step, by `deadline` at most.
+  void Execute(std::span<Step> steps, absl::Time deadline) {
+    calls_.fetch_add(steps.size(), std::memory_order_relaxed);
+    const absl::Status known = AwaitTopology(deadline);
+    for (int redirects = 0; known.ok(); ++redirects) {
+      const bool last = redirects == kMaxRedirects;
+      if (!Round(steps, last, deadline)) break;
+    }
+    for (Step& step : steps) {
+      if (!known.ok()) step.result = known;
+      if (IsRedisFailure(step.result.status())) failures_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+
+  // Sends what is not done and takes the answers. Whether there is something to send again.
+  bool Round(std::span<Step> steps, bool last, absl::Time deadline) {
+    size_t oldest = 0;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      Step& step = steps[i];
+      if (step.done) continue;
+      if (step.target == nullptr) step.target = OwnerOf(step.command);
+      if (step.target == nullptr) {
+        step.result = absl::UnavailableError("no node of the Redis Cluster has this slot");
+        step.done = true;
+        RequestRefresh();
+        continue;
+      }
+      const auto begin = [&] {
+        step.call = step.target->node->Begin(step.command, step.asking, deadline);
+      };
+      for (begin(); step.call->lacked_room && oldest < i; ++oldest) {
+        if (steps[oldest].done) continue;
+        steps[oldest].call->done.WaitForNotificationWithDeadline(deadline);
+        begin();
+      }
+    }
+    bool again = false;
+    for (Step& step : steps) {
+      if (step.done) continue;
+      step.result = RedisNode::Wait(*step.call);
+      step.call = nullptr;
+      step.done = !Redirect(step, last);
+      again = again || !step.done;
+    }
+    return again;
+  }
+
+  // Whether the answer sends the step elsewhere, which is where it goes next.
+  bool Redirect(Step& step, bool last) {
+    const absl::optional<absl::Cord> words = step.result.status().GetPayload(kRedisRedirect);
+    if (!words) {
+      if (absl::IsUnavailable(step.result.status())) RequestRefresh();
+      return false;
+    }
+    const std::string text(*words);
+    const std::optional<RedisRedirect> redirect = ParseRedisRedirect(text, step.target->address);
+    if (!redirect) {
+      step.result = absl::InternalError(absl::StrCat("Redis answers ", Quoted(text, 200)));
+      return false;
+    }
+    if (!redirect->ask) RequestRefresh();
+    if (last) {
+      step.result = absl::UnavailableError("the Redis Cluster sends a command from node to node");
+      return false;
+    }
+    const MemberPtr target = MemberAt(redirect->address);
+    if (target == nullptr) {
+      step.result = absl::UnavailableError("the Redis Cluster has too many nodes");
+      return false;
+    }
+    step.target = target;
+    step.asking = redirect->ask;
+    if (!redirect->ask) {
+      absl::MutexLock lock(&mutex_);
+      owners_[static_cast<size_t>(redirect->slot)] = target;
+    }
+    return true;
+  }
+
+  absl::Status AwaitTopology(absl::Time deadline) {
+    absl::MutexLock lock(&mutex_);
+    if (known_topology_) return absl::OkStatus();
+    wanted_ = true;
+    const auto decided = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return known_topology_ || !refusal_.ok();
+    };
+    if (!mutex_.AwaitWithDeadline(absl::Condition(&decided), deadline)) {
+      return absl::DeadlineExceededError("the Redis Cluster has not answered in time");
+    }
+    return known_topology_ ? absl::OkStatus() : refusal_;
+  }
+
+  MemberPtr OwnerOf(std::span<const std::string_view> command) {
+    const std::optional<std::string_view> key = RedisKeyOf(command);
+    absl::MutexLock lock(&mutex_);
+    if (key) return owners_[static_cast<size_t>(RedisSlot(*key))];
+    MemberPtr any;
+    for (const auto& [name, member] : members_) {
+      if (any == nullptr || member->node->reachable()) any = member;
+      if (any->node->reachable()) break;
+    }
+    return any;
+  }
+
+  MemberPtr MemberAt(const RedisAddress& address) {
+    absl::MutexLock lock(&mutex_);
+    const std::string name = address.ToString();
+    const auto known = members_.find(name);
+    if (known != members_.end()) return known->second;
+    if (members_.size() >= RedisTopology::kMaxNodes) return nullptr;
+    return members_.emplace(name, std::make_shared<Member>(address, options_)).first->second;
+  }
+
+  void RequestRefresh() {
+    absl::MutexLock lock(&mutex_);
+    wanted_ = true;
+  }
+
+  // From here on: the thread that keeps the topology.
+
+  void Run() {
+    absl::Duration pause = options_.first_backoff;
+    absl::Time refresh_at = absl::Now();
+    for (;;) {
+      const bool subscribed = LookAfterSubscriptions();
+      absl::Time until = refresh_at;
+      if (subscribed) until = std::min(until, absl::Now() + kSubscriptionInterval);
+      bool wanted = false;
+      {
+        absl::MutexLock lock(&mutex_);
+        const auto called = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+          return wanted_ || stopping_;
+        };
+        mutex_.AwaitWithDeadline(absl::Condition(&called), until);
+        if (stopping_) return;
+        wanted = std::exchange(wanted_, false);
+      }
+      const absl::Time began = absl::Now();
+      if (!wanted && began < refresh_at) continue;
+      const Outcome outcome = Refresh();
+      // What had been quiet is looked at again soon.
+      const bool quiet = outcome == Outcome::kChanged || !wanted;
+      pause = quiet ? options_.first_backoff : std::min(2 * pause, options_.max_backoff);
+      const double share = std::uniform_real_distribution<double>(0.5, 1)(random_);
+      refresh_at =
+          absl::Now() + (outcome == Outcome::kFailed ? share * pause : share * kRefreshInterval);
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), share * pause)) return;
+    }
+  }
+
+  enum class Outcome { kFailed, kSame, kChanged };
+
+  // Asks nodes until one says who has which slot.
+  Outcome Refresh() {
+    std::vector<RedisAddress> asked = Candidates();
+    absl::Status wrong;
+    for (const RedisAddress& address : asked) {
+      const MemberPtr member = Find(address);
+      const MemberPtr node = member ? member : std::make_shared<Member>(address, options_);
+      static constexpr std::string_view kCommand[] = {"CLUSTER", "SLOTS"};
+      const std::shared_ptr<RedisCall> call =
+          node->node->Begin(kCommand, /*asking=*/false,
+                            absl::Now() + options_.connect_timeout + options_.answer_timeout);
+      const absl::StatusOr<RedisReply> reply = RedisNode::Wait(*call);
+      wrong = reply.status();
+      if (!reply.ok()) continue;
+      absl::StatusOr<RedisTopology> topology = ParseRedisTopology(*reply, address);
+      if (topology.ok()) return Adopt(*topology, node) ? Outcome::kChanged : Outcome::kSame;
+      wrong = topology.status();
+    }
+    absl::MutexLock lock(&mutex_);
+    if (!known_topology_) {
+      refusal_ = absl::UnavailableError(absl::StrCat("the Redis Cluster at ", seeds_[0].ToString(),
+                                                     ": ", wrong.message(), "; trying again"));
+    }
+    return Outcome::kFailed;
+  }
+
+  // Whom to ask, the most promising first.
+  std::vector<RedisAddress> Candidates() {
+    std::vector<RedisAddress> reachable;
+    std::vector<RedisAddress> others;
+    std::shuffle(known_.begin(), known_.end(), random_);
+    {
+      absl::MutexLock lock(&mutex_);
+      for (const RedisAddress& address : known_) {
+        const auto member = members_.find(address.ToString());
+        const bool good = member != members_.end() && member->second->node->reachable();
+        (good ? reachable : others).push_back(address);
+      }
+    }
+    std::vector<RedisAddress> asked = std::move(reachable);
+    asked.insert(asked.end(), others.begin(), others.end());
+    if (asked.size() > kMaxAsked) asked.resize(kMaxAsked);
+    // Where all that was known is gone, what was given may not be.
+    asked.push_back(seeds_[std::uniform_int_distribution<size_t>(0, seeds_.size() - 1)(random_)]);
+    return asked;
+  }
+
+  MemberPtr Find(const RedisAddress& address) {
+    absl::MutexLock lock(&mutex_);
+    const auto found = members_.find(address.ToString());
+    return found == members_.end() ? nullptr : found->second;
+  }
+
+  // Whether a slot has another owner now.
+  bool Adopt(const RedisTopology& topology, const MemberPtr& asked) {
+    std::map<std::string, MemberPtr> gone;  // ends without the lock
+    bool changed = false;
+    absl::MutexLock lock(&mutex_);
+    std::vector<MemberPtr> masters;
+    std::map<std::string, MemberPtr> members;
+    for (size_t i = 0; i < topology.masters; ++i) {
+      const std::string name = topology.nodes[i].ToString();
+      const auto known = members_.find(name);
+      MemberPtr member = known != members_.end() ? known->second
+                         : asked->address.ToString() == name
+                             ? asked
+                             : std::make_shared<Member>(topology.nodes[i], options_);
+      members.emplace(name, member);
+      masters.push_back(std::move(member));
+    }
+    for (size_t slot = 0; slot < owners_.size(); ++slot) {
+      const int owner = topology.owner_of_slot[slot];
+      MemberPtr member = owner < 0 ? nullptr : masters[static_cast<size_t>(owner)];
+      changed = changed || member != owners_[slot];
+      owners_[slot] = std::move(member);
+    }
+    gone.swap(members_);
+    members_ = std::move(members);
+    for (const auto& [name, member] : gone) {
+      if (!members_.contains(name)) past_connections_ += member->node->connections();
+    }
+    known_ = topology.nodes;
+    known_topology_ = true;
+    refusal_ = absl::OkStatus();
+    return changed;
+  }
+
+  // A subscription goes to any node, since what is published at one reaches all; where that has
+  // failed, to another. Returns whether there are any.
+  bool LookAfterSubscriptions() {
+    absl::MutexLock lock(&subscriptions_mutex_);
+    for (ClusterSubscription* subscription : subscriptions_) {
+      if (subscription->node == nullptr || !subscription->node->reachable()) Follow(*subscription);
+    }
+    return !subscriptions_.empty();
+  }
+
+  void Follow(ClusterSubscription& subscription)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(subscriptions_mutex_) {
+    std::optional<RedisAddress> best;
+    {
+      absl::MutexLock lock(&mutex_);
+      for (const auto& [name, member] : members_) {
+        if (!member->node->reachable()) continue;
+        best = member->address;
+        if (name != subscription.address.ToString()) break;
+      }
+    }
+    // A connection to the same node is made again without help.
+    if (!best ||
+        (subscription.node != nullptr && best->ToString() == subscription.address.ToString()))
+      return;
+    subscription.node = nullptr;
+    subscription.address = *best;
+    RedisOptions options = options_;
+    options.host = best->host;
+    options.port = best->port;
+    subscription.node =
+        RedisNode::Create(std::move(options),
+                          {.channel = subscription.channel, .on_message = subscription.on_message});
+  }
+
+  const RedisOptions options_;
+  std::vector<RedisAddress> seeds_;
+  std::atomic<uint64_t> calls_{0};
+  std::atomic<uint64_t> failures_{0};
+
+  mutable absl::Mutex mutex_;
+  std::map<std::string, MemberPtr> members_ ABSL_GUARDED_BY(mutex_);  // masters, by address
+  std::vector<MemberPtr> owners_ ABSL_GUARDED_BY(mutex_);             // by slot; null: nobody
+  bool known_topology_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);  // while it is not known
+  bool wanted_ ABSL_GUARDED_BY(mutex_) = true;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t past_connections_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  // Taken before `mutex_`. Held while a subscription's node ends: its callback takes neither.
+  absl::Mutex subscriptions_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  std::vector<ClusterSubscription*> subscriptions_ ABSL_GUARDED_BY(subscriptions_mutex_);
+
+  // The thread's.
+  std::vector<RedisAddress> known_;
+  std::mt19937_64 random_{std::random_device{}()};
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<RedisClient> MakeRedisClusterClient(RedisOptions options) {
+  return std::make_unique<ClusterClient>(std::move(options));
+}
+
+}  // namespace octogate

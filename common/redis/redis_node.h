@@ -1,0 +1,70 @@
+// One Redis server and the connections to it: what both clients, of one server and of a cluster,
+// are made of.
+//
+// Thread safety: every method may be called from any thread. None but Wait blocks.
+#ifndef OCTOGATE_COMMON_REDIS_REDIS_NODE_H_
+#define OCTOGATE_COMMON_REDIS_REDIS_NODE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "common/redis/redis_client.h"
+
+namespace octogate {
+
+// A status that a server's MOVED or ASK has become holds its words under this name.
+inline constexpr char kRedisRedirect[] = "octogate/redis-redirect";
+
+// A command under way, shared by who waits for it and the thread that answers it.
+struct RedisCall {
+  absl::Time deadline;
+  absl::Time sent;
+  size_t bytes = 0;
+  bool skip = false;         // the next answer is one of ASKING
+  bool lacked_room = false;  // refused for `max_pending_bytes`
+  absl::StatusOr<RedisReply> result = absl::UnknownError("no answer yet");
+  absl::Notification done;
+};
+
+class RedisNode {
+ public:
+  // Called by the node's thread: must be short, and not end the node.
+  struct Subscription {
+    std::string channel;
+    // For every message, and whenever the channel has been subscribed to: messages may have been
+    // missed before.
+    std::function<void()> on_message;
+  };
+
+  // Connects behind. With a subscription, of a channel that is not empty, nothing can be called:
+  // one connection waits for messages, and is asked for a sign of life now and then.
+  static std::unique_ptr<RedisNode> Create(RedisOptions options, Subscription subscription = {});
+  // Ends all calls under way.
+  virtual ~RedisNode() = default;
+
+  // Sends a command; `asking`: as a cluster that moves a slot wants it after ASK. The call may be
+  // at its end already.
+  virtual std::shared_ptr<RedisCall> Begin(std::span<const std::string_view> arguments, bool asking,
+                                           absl::Time deadline) = 0;
+  // The answer. Once for each call.
+  static absl::StatusOr<RedisReply> Wait(RedisCall& call);
+
+  virtual uint64_t connections() const = 0;  // that were made
+  virtual size_t pending_bytes() const = 0;
+  virtual bool reachable() const = 0;
+};
+
+// Whether the call failed otherwise than by what the server said.
+bool IsRedisFailure(const absl::Status& status);
+
+}  // namespace octogate
+
+#endif  // OCTOGATE_COMMON_REDIS_REDIS_NODE_H_

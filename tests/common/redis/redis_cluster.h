@@ -1,0 +1,148 @@
+// A real Redis Cluster of three masters, each with a replica, for tests.
+#ifndef OCTOGATE_TESTS_COMMON_REDIS_REDIS_CLUSTER_H_
+#define OCTOGATE_TESTS_COMMON_REDIS_REDIS_CLUSTER_H_
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/common/redis/redis_server.h"
+
+namespace octogate {
+
+// A port that nobody has right now.
+inline int FreePort() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(fd);
+  return ntohs(address.sin_port);
+}
+
+class RedisCluster {
+ public:
+  static constexpr int kMasters = 3;
+
+  struct Node {
+    int port = 0;
+    std::unique_ptr<RedisServer> server;
+    std::unique_ptr<RedisClient> client;  // of this node alone, over its socket
+    std::string id;
+  };
+
+  RedisCluster() : nodes_(2 * kMasters) {
+    for (Node& node : nodes_) {
+      node.port = FreePort();
+      node.server = std::make_unique<RedisServer>(std::vector<std::string>{
+          "--port", std::to_string(node.port), "--bind", "127.0.0.1", "--cluster-enabled", "yes",
+          "--cluster-port", std::to_string(FreePort()), "--cluster-node-timeout", "2000",
+          "--cluster-replica-validity-factor", "0", "--appendonly", "yes", "--save", ""});
+      node.client = RedisClient::Create(node.server->options());
+      node.id = Ask(node, {"CLUSTER", "MYID"}).text;
+    }
+    for (int i = 0; i < kMasters; ++i) {
+      Ask(nodes_[i], {"CLUSTER", "SET-CONFIG-EPOCH", std::to_string(i + 1)});
+      Ask(nodes_[i],
+          {"CLUSTER", "ADDSLOTSRANGE", std::to_string(First(i)), std::to_string(First(i + 1) - 1)});
+    }
+    for (size_t i = 1; i < nodes_.size(); ++i) {
+      Ask(nodes_[i],
+          {"CLUSTER", "MEET", "127.0.0.1", std::to_string(nodes_[0].port), BusPort(nodes_[0])});
+    }
+    for (int i = 0; i < kMasters; ++i) {
+      Node& replica = nodes_[kMasters + i];
+      const std::string& master = nodes_[i].id;
+      // Once it has heard of its master.
+      AwaitTrue([&] {
+        return replica.client->Call({"CLUSTER", "REPLICATE", master}, Soon()).ok();
+      });
+    }
+    AwaitTrue([&] {
+      for (int i = 0; i < kMasters; ++i) {
+        if (Info(nodes_[i], "cluster_state") != "ok") return false;
+        if (!absl::StrContains(Ask(nodes_[kMasters + i], {"INFO", "replication"}).text,
+                               "master_link_status:up")) {
+          return false;
+        }
+      }
+      for (const Node& node : nodes_) {
+        // Everyone knows who replicates whom: only then a failure can be mended.
+        const std::string known = Ask(node, {"CLUSTER", "NODES"}).text;
+        for (int i = 0; i < kMasters; ++i) {
+          if (!absl::StrContains(known, absl::StrCat("slave ", nodes_[i].id))) return false;
+        }
+      }
+      return true;
+    });
+  }
+
+  // The master of a slot as it was made.
+  static int MasterOf(int slot) {
+    int master = 0;
+    while (slot >= First(master + 1)) ++master;
+    return master;
+  }
+  // The first masters, then their replicas in the same order.
+  Node& node(int i) { return nodes_[static_cast<size_t>(i)]; }
+
+  // How to reach it, through all nodes.
+  RedisOptions options() const {
+    RedisOptions options{.host = "127.0.0.1",
+                         .port = nodes_[0].port,
+                         .cluster = true,
+                         .connect_timeout = absl::Seconds(10),
+                         .answer_timeout = absl::Seconds(10),
+                         .max_backoff = absl::Milliseconds(200)};
+    for (size_t i = 1; i < nodes_.size(); ++i) {
+      options.more_nodes.push_back({"127.0.0.1", nodes_[i].port});
+    }
+    return options;
+  }
+
+  static absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
+  static void AwaitTrue(const std::function<bool()>& holds) {
+    const absl::Time give_up = absl::Now() + absl::Seconds(120);
+    while (!holds()) {
+      ASSERT_LT(absl::Now(), give_up);
+      absl::SleepFor(absl::Milliseconds(50));
+    }
+  }
+  static RedisReply Ask(const Node& node, std::initializer_list<std::string_view> command) {
+    const auto reply = node.client->Call(command, Soon());
+    EXPECT_TRUE(reply.ok()) << reply.status();
+    return reply.value_or(RedisReply());
+  }
+
+ private:
+  static int First(int master) { return (16384 * master + kMasters - 1) / kMasters; }
+  static std::string BusPort(const Node& node) {
+    return RedisCluster::Ask(node, {"CONFIG", "GET", "cluster-port"}).elements[1].text;
+  }
+  static std::string Info(const Node& node, const std::string& name) {
+    const std::string text = Ask(node, {"CLUSTER", "INFO"}).text;
+    const size_t at = text.find(name + ":");
+    if (at == std::string::npos) return "";
+    const size_t begin = at + name.size() + 1;
+    return text.substr(begin, text.find_first_of("\r\n", begin) - begin);
+  }
+
+  std::vector<Node> nodes_;
+};
+
+}  // namespace octogate
+
+#endif  // OCTOGATE_TESTS_COMMON_REDIS_REDIS_CLUSTER_H_

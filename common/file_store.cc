@@ -19,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "common/digest.h"
+#include "common/local_notifier.h"
 #include "common/status.h"
 #include "common/strings.h"
 
@@ -243,6 +244,16 @@ class FileStore final : public Store {
     return FlushFolder();
   }
 
+  absl::Status Notify(std::string_view topic, absl::Time) override {
+    notifier_.Notify(topic);
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<StoreWatch> Watch(std::string_view topic,
+                                    std::function<void()> on_notified) override {
+    return notifier_.Watch(topic, std::move(on_notified));
+  }
+
  private:
   std::string Path(std::string_view name) const { return absl::StrCat(folder_, "/", ToAbsl(name)); }
 
@@ -370,6 +381,7 @@ class FileStore final : public Store {
 
   const std::string folder_;
   const FileStoreOptions options_;
+  LocalNotifier notifier_;  // this process alone has the folder
   const File lock_;
   // What orders the calls of this process; it is held across I/O, which is what it guards.
   absl::Mutex mutex_;

@@ -6,6 +6,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "common/local_notifier.h"
 #include "common/strings.h"
 
 namespace octogate {
@@ -69,6 +70,16 @@ class MemoryStore final : public Store {
     return absl::OkStatus();
   }
 
+  absl::Status Notify(std::string_view topic, absl::Time) override {
+    notifier_.Notify(topic);
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<StoreWatch> Watch(std::string_view topic,
+                                    std::function<void()> on_notified) override {
+    return notifier_.Watch(topic, std::move(on_notified));
+  }
+
  private:
   struct Value {
     std::string value;
@@ -129,6 +140,7 @@ class MemoryStore final : public Store {
   }
 
   const MemoryStoreOptions options_;
+  LocalNotifier notifier_;
   absl::Mutex mutex_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;

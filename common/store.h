@@ -2,6 +2,8 @@
 #define OCTOGATE_COMMON_STORE_H_
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,6 +15,12 @@
 #include "absl/time/time.h"
 
 namespace octogate {
+
+// Ends when it is destroyed: nothing is called any more then.
+class StoreWatch {
+ public:
+  virtual ~StoreWatch() = default;
+};
 
 // Bytes under names, with expiry: the one seam behind which graphs and shared caches are kept.
 //
@@ -76,6 +84,22 @@ class Store {
       results.push_back(Put(entry.key, entry.value, entry.expires_at, deadline));
     }
     return results;
+  }
+
+  // Tells all who watch the topic, those of other processes with the same store included, to look
+  // at what it is about. A notification may be lost, late or doubled: whoever watches also polls.
+  virtual absl::Status Notify(std::string_view topic, absl::Time deadline) {
+    static_cast<void>(topic), static_cast<void>(deadline);
+    return absl::OkStatus();
+  }
+
+  // Has `on_notified` called for every notification of the topic, and whenever some may have been
+  // missed; by any thread. It must be short, and call neither the store nor the end of the watch.
+  // Null where the store has no notifications. The store outlives the watch.
+  virtual std::unique_ptr<StoreWatch> Watch(std::string_view topic,
+                                            std::function<void()> on_notified) {
+    static_cast<void>(topic), static_cast<void>(on_notified);
+    return nullptr;
   }
 };
 

@@ -134,7 +134,7 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option(
          "--store-poll", flags.store_poll_seconds,
          "seconds after which what another gateway with the same store applies or drains is "
-         "noticed")
+         "noticed where the store's notification is lost")
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
   app.add_option("--notice", flags.notice_seconds,
@@ -229,6 +229,16 @@ int Serve(Flags flags) {
   options.graph.model_root = flags.model_root;
   options.admission.max_wait = absl::Seconds(flags.max_wait_seconds);
   options.store_poll_interval = absl::Seconds(flags.store_poll_seconds);
+  if (redis != nullptr) {
+    options.store_metrics = [client = redis.get()] {
+      const RedisClient::Stats stats = client->stats();
+      return Metrics::Store{.calls = stats.calls,
+                            .failures = stats.failures,
+                            .connections = stats.connections,
+                            .pending_bytes = stats.pending_bytes,
+                            .reachable = stats.reachable};
+    };
+  }
   options.load_model = [&worker](const v1::Model& model, absl::Time deadline) {
     return worker.Load(model, deadline);
   };

@@ -137,12 +137,17 @@ constexpr DrafterSeries kDrafterSeries[] = {
 // A peer may name as many as it likes.
 constexpr int kMaxDrafterLabels = 16;
 
-// What workers tell, as it is when the page is made.
+// What workers and the store tell, as it is when the page is made.
 class WorkerMetrics final : public prometheus::Collectable {
  public:
   void SetReplicas(std::function<std::vector<Metrics::Replica>()> replicas) {
     absl::MutexLock lock(&mutex_);
     replicas_ = std::move(replicas);
+  }
+
+  void SetStore(std::function<Metrics::Store()> store) {
+    absl::MutexLock lock(&mutex_);
+    store_ = std::move(store);
   }
 
   std::vector<prometheus::MetricFamily> Collect() const override {
@@ -152,6 +157,7 @@ class WorkerMetrics final : public prometheus::Collectable {
       if (replicas_ != nullptr) replicas = replicas_();
     }
     std::vector<prometheus::MetricFamily> families;
+    AddStore(families);
     if (replicas.empty()) return families;
     for (const WorkerSeries& series : kWorkerSeries) {
       prometheus::MetricFamily& family = families.emplace_back(
@@ -191,6 +197,28 @@ class WorkerMetrics final : public prometheus::Collectable {
     }
   }
 
+  void AddStore(std::vector<prometheus::MetricFamily>& families) const {
+    absl::MutexLock lock(&mutex_);
+    if (store_ == nullptr) return;
+    const Metrics::Store store = store_();
+    const auto add = [&families](const char* name, const char* help, prometheus::MetricType type,
+                                 uint64_t value) {
+      prometheus::ClientMetric metric;
+      metric.counter.value = metric.gauge.value = static_cast<double>(value);
+      families.push_back({name, help, type, {metric}});
+    };
+    add("octogate_store_calls_total", "Calls of the store", prometheus::MetricType::Counter,
+        store.calls);
+    add("octogate_store_failures_total", "Of these, those that it did not answer",
+        prometheus::MetricType::Counter, store.failures);
+    add("octogate_store_connections_total", "Connections that were made to the store",
+        prometheus::MetricType::Counter, store.connections);
+    add("octogate_store_pending_bytes", "Commands that the store has not answered yet",
+        prometheus::MetricType::Gauge, store.pending_bytes);
+    add("octogate_store_reachable", "1 while the store answers, all of it",
+        prometheus::MetricType::Gauge, store.reachable ? 1 : 0);
+  }
+
   // Families of counters, where any replica speculates.
   static void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
                              std::vector<prometheus::MetricFamily>& families) {
@@ -228,6 +256,7 @@ class WorkerMetrics final : public prometheus::Collectable {
 
   mutable absl::Mutex mutex_;
   std::function<std::vector<Metrics::Replica>()> replicas_ ABSL_GUARDED_BY(mutex_);
+  std::function<Metrics::Store()> store_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
@@ -460,6 +489,10 @@ void Metrics::OnGraphRefused() { series_->apply_failures->Increment(); }
 
 void Metrics::SetReplicas(std::function<std::vector<Replica>()> replicas) {
   series_->workers->SetReplicas(std::move(replicas));
+}
+
+void Metrics::SetStore(std::function<Store()> store) {
+  series_->workers->SetStore(std::move(store));
 }
 
 absl::Status Metrics::Serve(const std::string& address) {

@@ -67,6 +67,17 @@ class Metrics {
   // replica. Null: nothing is. It is not called any more when this returns.
   void SetReplicas(std::function<std::vector<Replica>()> replicas);
 
+  // What a store over the network says of itself.
+  struct Store {
+    uint64_t calls = 0;
+    uint64_t failures = 0;     // calls that it did not answer
+    uint64_t connections = 0;  // that were made to it
+    uint64_t pending_bytes = 0;
+    bool reachable = false;
+  };
+  // As SetReplicas. Null: there is none such.
+  void SetStore(std::function<Store()> store);
+
   // Serves http://ADDRESS/metrics until destruction. UNAVAILABLE where the port cannot be had.
   absl::Status Serve(const std::string& address);
 

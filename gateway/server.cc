@@ -24,6 +24,8 @@ constexpr absl::Duration kRestoreTime = absl::Minutes(30);
 constexpr absl::Duration kStorePollTime = absl::Seconds(2);
 // Of preparing what another gateway has applied, and of trying again what could not be.
 constexpr absl::Duration kFollowTime = absl::Minutes(5);
+// However often the store notifies, it is not asked more often than this.
+constexpr absl::Duration kLeastPause = absl::Milliseconds(50);
 constexpr absl::Duration kFollowPause = absl::Seconds(1);
 constexpr absl::Duration kLongestFollowPause = absl::Minutes(1);
 constexpr int kToolThreads = 2;
@@ -99,10 +101,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::unique_ptr<Server> server(new Server(options, store));
   server->metrics_.SetReplicas([graphs = &server->graphs_] { return graphs->Replicas(); });
+  server->metrics_.SetStore(options.store_metrics);
   if (!options.metrics_listen.empty()) {
     OCTOGATE_RETURN_IF_ERROR(server->metrics_.Serve(options.metrics_listen));
   }
   OCTOGATE_RETURN_IF_ERROR(server->Listen());
+  server->watch_ =
+      server->graph_store_.WatchChanges([raw = server.get()] { raw->OnStoreChanged(); });
   server->maintenance_ = std::thread([raw = server.get()] { raw->Maintain(); });
   server->store_poller_ = std::thread([raw = server.get()] { raw->PollStore(); });
   server->follower_ = std::thread([raw = server.get()] { raw->FollowGraph(); });
@@ -169,6 +174,7 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  watch_ = nullptr;
   if (maintenance_.joinable()) maintenance_.join();
   if (store_poller_.joinable()) store_poller_.join();
   if (follower_.joinable()) follower_.join();
@@ -205,15 +211,28 @@ void Server::Maintain() {
   }
 }
 
+void Server::OnStoreChanged() {
+  absl::MutexLock lock(&mutex_);
+  graph_changed_ = true;
+  drained_changed_ = true;
+}
+
+bool Server::AwaitChange(bool* changed, absl::Duration pause) {
+  const absl::Time until = absl::Now() + pause;
+  const auto woken = [this, changed]()
+                         ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || *changed; };
+  absl::MutexLock lock(&mutex_);
+  if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), std::min(pause, kLeastPause))) {
+    return false;
+  }
+  mutex_.AwaitWithDeadline(absl::Condition(&woken), until);
+  *changed = false;
+  return !stopping_;
+}
+
 void Server::PollStore() {
   bool failed = false;
-  for (;;) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), options_.store_poll_interval)) {
-        return;
-      }
-    }
+  while (AwaitChange(&drained_changed_, options_.store_poll_interval)) {
     const absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
     if (!status.ok() && !failed) {
       spdlog::warn("the store does not say which nodes are drained, what is known holds: {}",
@@ -230,12 +249,19 @@ void Server::FollowGraph() {
   absl::Duration pause = options_.store_poll_interval;
   absl::Time retry_at = absl::InfinitePast();
   for (;;) {
+    // What could not be taken over is tried again, however seldom the store is asked otherwise.
+    const absl::Duration wait =
+        failed.empty() ? options_.store_poll_interval
+                       : std::clamp(retry_at - absl::Now(), kLeastPause, kLongestFollowPause);
+    if (!AwaitChange(&graph_changed_, std::min(wait, options_.store_poll_interval))) return;
     {
       absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), options_.store_poll_interval)) {
-        return;
+      if (draining_) continue;
+      if (!restored_) {
+        // What has been notified meanwhile may be newer than what is being restored.
+        graph_changed_ = true;
+        continue;
       }
-      if (!restored_ || draining_) continue;
     }
     const auto other = graphs_.FindOther(absl::Now() + kStorePollTime);
     absl::Status status = other.status();

@@ -52,10 +52,12 @@ struct ServerOptions {
   TraceStoreOptions traces;
   SessionStoreOptions sessions;
   GraphBuilderOptions graph;
-  // How often the store is asked what other gateways have done to it: within this time and that of
-  // an answer from the store, a node that another one drains or puts back is drained or back here,
-  // and a graph that it applies is being prepared here. Positive.
+  // How often the store is asked what other gateways have done to it, beside whenever it notifies:
+  // within this time and that of an answer from the store, a node that another one drains or puts
+  // back is drained or back here, and a graph that it applies is being prepared here. Positive.
   absl::Duration store_poll_interval = absl::Seconds(1);
+  // What the store says of itself, for the metrics; may be null. Outlives the server.
+  std::function<Metrics::Store()> store_metrics;
   // May be null: no models in this process.
   ModelLoader load_model;
   // What models in this process compute on; may be null.
@@ -129,7 +131,15 @@ class Server {
   int port_ = 0;
   int admin_port_ = 0;
 
+  // The store has notified of a change. Called by any thread.
+  void OnStoreChanged();
+  // Waits for `*changed`, which it takes back, or until `pause` has passed since the last such call
+  // of the same thread. False: the server ends.
+  bool AwaitChange(bool* changed, absl::Duration pause);
+
   absl::Mutex mutex_;
+  bool graph_changed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool drained_changed_ ABSL_GUARDED_BY(mutex_) = false;
   bool restored_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -138,7 +148,8 @@ class Server {
   absl::Time restore_at_ = absl::InfinitePast();
   std::string restore_error_;
   std::thread maintenance_;
-  std::thread follower_;      // of its own: preparing a graph may take minutes
+  std::thread follower_;  // of its own: preparing a graph may take minutes
+  std::unique_ptr<StoreWatch> watch_;
   std::thread store_poller_;  // of its own: a store that hangs holds up nothing else
 };
 

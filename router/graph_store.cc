@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/strings.h"
@@ -19,6 +20,9 @@ constexpr std::string_view kPrefix = "graph/version/";
 constexpr int kDigits = 19;
 // A node is drained if its name stands here; the value is empty.
 constexpr std::string_view kDrainedPrefix = "graph/drained/";
+// What is notified when either changes.
+constexpr std::string_view kTopic = "graph";
+constexpr absl::Duration kNotifyTime = absl::Seconds(1);
 // List is asked for no more at once.
 constexpr size_t kPageSize = 1000;
 
@@ -119,8 +123,19 @@ absl::StatusOr<std::vector<std::string>> GraphStore::DrainedNodes(absl::Time dea
 
 absl::Status GraphStore::SetDrained(std::string_view node, bool drained, absl::Time deadline) {
   const std::string key = absl::StrCat(ToAbsl(kDrainedPrefix), ToAbsl(node));
-  if (!drained) return store_.Delete(key, deadline);
-  return store_.Put(key, "", absl::InfiniteFuture(), deadline);
+  OCTOGATE_RETURN_IF_ERROR(drained ? store_.Put(key, "", absl::InfiniteFuture(), deadline)
+                                   : store_.Delete(key, deadline));
+  NotifyChange(deadline);
+  return absl::OkStatus();
+}
+
+std::unique_ptr<StoreWatch> GraphStore::WatchChanges(std::function<void()> on_changed) {
+  return store_.Watch(kTopic, std::move(on_changed));
+}
+
+void GraphStore::NotifyChange(absl::Time deadline) {
+  // Who is not told finds it by polling.
+  (void)store_.Notify(kTopic, std::min(deadline, absl::Now() + kNotifyTime));
 }
 
 absl::StatusOr<StoredGraph> GraphStore::Read(int64_t version, absl::Time deadline) {
@@ -219,6 +234,7 @@ absl::StatusOr<StoredGraph> GraphStore::Write(StoredGraph stored, int64_t expect
                                            "at it and apply again"));
   }
   OCTOGATE_RETURN_IF_ERROR(written);
+  NotifyChange(deadline);
   info.set_active(true);
   // Versions beyond the limit do no harm if they cannot be dropped now; the next call tries again.
   for (size_t i = static_cast<size_t>(std::max(options_.max_versions, 1)) - 1; i < versions.size();

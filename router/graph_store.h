@@ -2,6 +2,8 @@
 #define OCTOGATE_ROUTER_GRAPH_STORE_H_
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -73,10 +75,16 @@ class GraphStore {
   // Drains a node, or takes it back into service. No error if it is already as wanted.
   absl::Status SetDrained(std::string_view node, bool drained, absl::Time deadline);
 
+  // Has `on_changed` called when another gateway may have applied a version, or drained a node:
+  // at once, but not surely. Null where the store cannot. As Store::Watch.
+  std::unique_ptr<StoreWatch> WatchChanges(std::function<void()> on_changed);
+
   // The versions kept, newest first, `limit` at most; damaged ones have a number only.
   absl::StatusOr<std::vector<v1::GraphVersion>> List(int limit, absl::Time deadline);
 
  private:
+  // Tells those who watch. What it takes is bounded, and nothing fails where it does.
+  void NotifyChange(absl::Time deadline);
   // All names in the store with the prefix, without it, in byte order.
   absl::StatusOr<std::vector<std::string>> Names(std::string_view prefix, absl::Time deadline);
   absl::StatusOr<std::vector<int64_t>> Versions(absl::Time deadline);

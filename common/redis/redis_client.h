@@ -58,6 +58,8 @@ struct RedisOptions {
   absl::Duration connect_timeout = absl::Seconds(1);  // until the server has said PONG
   // From the last byte that came or went, while an answer is awaited.
   absl::Duration answer_timeout = absl::Milliseconds(500);
+  // A subscription over which nothing has come for so long is asked whether it lives.
+  absl::Duration sign_of_life = absl::Seconds(5);
   absl::Duration first_backoff = absl::Milliseconds(50);
   absl::Duration max_backoff = absl::Seconds(5);
   // Of commands that have no answer yet.

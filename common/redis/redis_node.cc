@@ -6,10 +6,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cerrno>
 #include <deque>
 #include <iterator>
 #include <random>
@@ -115,12 +118,17 @@ struct Connection {
   // Of the answer that is being read.
   size_t bytes = 0;
   int64_t elements = 0;
+  // Commands that have not been sent, the first of them but for `sent` bytes.
+  std::deque<std::string> unsent;
+  size_t sent = 0;
   absl::Time progress;  // when bytes came or went last
   std::deque<std::shared_ptr<RedisCall>> in_flight;
 };
 
-// A subscription over which nothing has come for so long is asked whether it lives.
-constexpr absl::Duration kSignOfLife = absl::Seconds(5);
+// Read at a time.
+constexpr size_t kReceiveBytes = size_t{128} << 10;
+// Of the buffer for answers, kept for the next ones.
+constexpr size_t kKeptBytes = size_t{1} << 20;
 
 // More elements are no answer to anything that is asked here; memory for an array would be had
 // before its first element comes.
@@ -271,6 +279,7 @@ class Node final : public RedisNode {
     connection.functions = *context->reader->fn;
     connection.functions.createArray = CreateBoundedArray;
     context->reader->fn = &connection.functions;
+    context->reader->maxbuf = kKeptBytes;
     context->reader->privdata = &connection;
     connection.bytes = 0;
     connection.elements = 0;
@@ -291,9 +300,8 @@ class Node final : public RedisNode {
     connection.pinged = false;
   }
 
-  static void Append(Connection& connection, const std::string& command) {
-    // Memory is all that can be missing, and then hiredis's reader has none either.
-    redisAppendFormattedCommand(connection.context.get(), command.data(), command.size());
+  static void Append(Connection& connection, std::string command) {
+    connection.unsent.push_back(std::move(command));
     connection.wants_write = true;
   }
 
@@ -379,6 +387,8 @@ class Node final : public RedisNode {
     connection.context.reset();
     connection.connecting = connection.wants_write = connection.ready = false;
     connection.greetings = 0;
+    connection.unsent.clear();
+    connection.sent = 0;
     return std::exchange(connection.in_flight, {});
   }
 
@@ -406,14 +416,15 @@ class Node final : public RedisNode {
         continue;
       }
       best->in_flight.push_back(command.pending);
-      Append(*best, command.bytes);
+      Append(*best, std::move(command.bytes));
     }
   }
 
   absl::Time AnswerBy(const Connection& connection) const {
     if (!connection.ready) return connection.connect_by;
     if (subscribes()) {
-      return connection.progress + (connection.pinged ? options_.answer_timeout : kSignOfLife);
+      return connection.progress +
+             (connection.pinged ? options_.answer_timeout : options_.sign_of_life);
     }
     if (connection.in_flight.empty()) return absl::InfiniteFuture();
     return std::max(connection.in_flight.front()->sent, connection.progress) +
@@ -467,22 +478,42 @@ class Node final : public RedisNode {
       connection.connecting = false;
     }
     connection.progress = absl::Now();
-    int done = 0;
-    if (redisBufferWrite(connection.context.get(), &done) != REDIS_OK) {
-      return connection.context->errstr;
+    std::array<iovec, 64> parts;
+    while (!connection.unsent.empty()) {
+      size_t count = 0;
+      for (; count < parts.size() && count < connection.unsent.size(); ++count) {
+        std::string& command = connection.unsent[count];
+        const size_t sent = count == 0 ? connection.sent : 0;
+        parts[count] = {.iov_base = command.data() + sent, .iov_len = command.size() - sent};
+      }
+      const msghdr message{.msg_iov = parts.data(), .msg_iovlen = count};
+      const ssize_t sent = ::sendmsg(connection.context->fd, &message, MSG_NOSIGNAL);
+      if (sent < 0 && errno == EINTR) continue;
+      if (sent < 0 && errno == EAGAIN) break;
+      if (sent < 0) return ::strerrordesc_np(errno);
+      connection.sent += static_cast<size_t>(sent);
+      while (!connection.unsent.empty() && connection.sent >= connection.unsent.front().size()) {
+        connection.sent -= connection.unsent.front().size();
+        connection.unsent.pop_front();
+      }
     }
-    connection.wants_write = done == 0;
+    connection.wants_write = !connection.unsent.empty();
     return "";
   }
 
   std::string Read(Connection& connection) {
     redisContext* const context = connection.context.get();
-    const size_t before = context->reader->len;
-    if (redisBufferRead(context) != REDIS_OK) return context->errstr;
-    // Nothing has been parsed yet: all that is more has come now.
-    const size_t came = context->reader->len - before;
+    // hiredis would read 16 KiB at a time.
+    const ssize_t size = ::recv(context->fd, received_.data(), received_.size(), 0);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return "";
+    if (size < 0) return ::strerrordesc_np(errno);
+    if (size == 0) return "it has closed the connection";
+    const auto came = static_cast<size_t>(size);
     if (came > 0 && connection.greetings == 0 && connection.in_flight.empty() && !subscribes()) {
       return "it answers what nobody has asked";
+    }
+    if (redisReaderFeed(context->reader, received_.data(), came) != REDIS_OK) {
+      return context->reader->errstr;
     }
     connection.bytes += came;
     connection.progress = absl::Now();
@@ -559,6 +590,7 @@ class Node final : public RedisNode {
 
   // The thread's.
   std::vector<Connection> connections_;
+  std::vector<char> received_ = std::vector<char>(kReceiveBytes);
   std::deque<Command> waiting_;
   bool failed_ = false;  // since it was ready last
   absl::Duration backoff_;

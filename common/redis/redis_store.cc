@@ -89,6 +89,15 @@ absl::StatusOr<std::string> Unframe(std::string_view key, std::string framed) {
 // The part of a key before its first "/".
 std::string_view FirstPart(std::string_view key) { return key.substr(0, key.find('/')); }
 
+class RedisWatch final : public StoreWatch {
+ public:
+  explicit RedisWatch(std::unique_ptr<RedisSubscription> subscription)
+      : subscription_(std::move(subscription)) {}
+
+ private:
+  const std::unique_ptr<RedisSubscription> subscription_;
+};
+
 class RedisStore final : public Store {
  public:
   RedisStore(RedisClient* client, RedisStoreOptions options)
@@ -211,7 +220,19 @@ class RedisStore final : public Store {
     return names;
   }
 
+  absl::Status Notify(std::string_view topic, absl::Time deadline) override {
+    return client_.Call({"PUBLISH", Channel(topic), ""}, deadline).status();
+  }
+
+  std::unique_ptr<StoreWatch> Watch(std::string_view topic,
+                                    std::function<void()> on_notified) override {
+    return std::make_unique<RedisWatch>(client_.Subscribe(Channel(topic), std::move(on_notified)));
+  }
+
  private:
+  std::string Channel(std::string_view topic) const {
+    return absl::StrCat(options_.prefix, "@", ToAbsl(topic));
+  }
   absl::Status CheckDeadline(absl::Time deadline) const {
     if (options_.clock() < deadline) return absl::OkStatus();
     return absl::DeadlineExceededError("the deadline has passed");

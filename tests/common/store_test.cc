@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -180,6 +181,31 @@ TEST_P(AnyStoreTest, ManyAtOnceAreAsOneByOne) {
   EXPECT_TRUE(store_->PutMany({}, absl::InfiniteFuture()).empty());
   const auto late = store_->GetMany(std::vector<std::string_view>{"d"}, now_);
   EXPECT_EQ(late[0].status().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_P(AnyStoreTest, NotifiesWhoWatches) {
+  std::atomic<int> told = 0;
+  std::atomic<int> others = 0;
+  const auto other = store_->Watch("other", [&] { ++others; });
+  auto watch = store_->Watch("topic", [&] { ++told; });
+  ASSERT_NE(watch, nullptr);
+  const absl::Time give_up = absl::Now() + absl::Seconds(60);
+  // A store over the network may not listen yet.
+  while (told == 0 || others == 0) {
+    ASSERT_LT(absl::Now(), give_up);
+    EXPECT_TRUE(store_->Notify("topic", absl::InfiniteFuture()).ok());
+    EXPECT_TRUE(store_->Notify("other", absl::InfiniteFuture()).ok());
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  for (int i = 0; i < 3; ++i) {
+    const int before = told;
+    EXPECT_TRUE(store_->Notify("topic", absl::InfiniteFuture()).ok());
+    while (told == before) ASSERT_LT(absl::Now(), give_up);
+  }
+  watch = nullptr;
+  const int before = told;
+  EXPECT_TRUE(store_->Notify("topic", absl::InfiniteFuture()).ok());
+  EXPECT_EQ(told, before);
 }
 
 // Random calls with hostile keys, against a map.

@@ -93,6 +93,21 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_draft")));
 }
 
+TEST(MetricsTest, SaysHowTheStoreIs) {
+  Metrics metrics;
+  EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_store_")));
+  metrics.SetStore([] {
+    return Metrics::Store{
+        .calls = 7, .failures = 2, .connections = 3, .pending_bytes = 11, .reachable = true};
+  });
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("octogate_store_calls_total 7"));
+  EXPECT_THAT(text, HasSubstr("octogate_store_failures_total 2"));
+  EXPECT_THAT(text, HasSubstr("octogate_store_connections_total 3"));
+  EXPECT_THAT(text, HasSubstr("octogate_store_pending_bytes 11"));
+  EXPECT_THAT(text, HasSubstr("octogate_store_reachable 1"));
+}
+
 TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
   Metrics metrics;
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_")));

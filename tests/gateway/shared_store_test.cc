@@ -192,6 +192,75 @@ TEST(SharedStoreTest, AGatewayThatIsBehindDoesNotSayThatNothingChanges) {
   EXPECT_EQ(second.Apply(Graph("one", worker)).error_code(), grpc::StatusCode::ABORTED);
 }
 
+// Gateways that would poll in an hour only: what reaches them is notified.
+TEST(SharedStoreTest, ChangesAreNotified) {
+  RedisServer redis;
+  StubWorker worker;
+  ServerOptions slow;
+  slow.store_poll_interval = absl::Hours(1);
+  RedisGateway first(redis.options(), slow);
+  RedisGateway second(redis.options(), slow);
+  ASSERT_TRUE(first.server().AwaitRestored(absl::Now() + absl::Seconds(60)));
+  ASSERT_TRUE(second.server().AwaitRestored(absl::Now() + absl::Seconds(60)));
+  ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
+  EXPECT_TRUE(Applies(second, "one"));
+  ASSERT_TRUE(second.Apply(Graph("two", worker)).ok());
+  EXPECT_TRUE(Applies(first, "two"));
+  // A connection that waits for messages and is cut is made again, and then the store is looked at:
+  // something may have been missed.
+  const auto cut =
+      first.client->Call({"CLIENT", "KILL", "TYPE", "pubsub"}, absl::Now() + absl::Seconds(60));
+  ASSERT_TRUE(cut.ok()) << cut.status();
+  EXPECT_EQ(cut->integer, 2);
+  ASSERT_TRUE(first.Apply(Graph("three", worker)).ok());
+  EXPECT_TRUE(Applies(second, "three"));
+  redis.Freeze();
+  redis.Thaw();
+  ASSERT_TRUE(Eventually([&] { return first.Apply(Graph("four", worker)).ok(); }));
+  EXPECT_TRUE(Applies(second, "four"));
+}
+
+// A store that loses what is notified.
+class Deaf final : public Store {
+ public:
+  explicit Deaf(Store* store) : store_(*store) {}
+  absl::StatusOr<std::string> Get(std::string_view key, absl::Time deadline) override {
+    return store_.Get(key, deadline);
+  }
+  absl::Status Put(std::string_view key, std::string_view value, absl::Time expires_at,
+                   absl::Time deadline) override {
+    return store_.Put(key, value, expires_at, deadline);
+  }
+  absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
+                             std::string_view value, absl::Time expires_at,
+                             absl::Time deadline) override {
+    return store_.CompareAndSet(key, expected, value, expires_at, deadline);
+  }
+  absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
+                                                size_t limit, absl::Time deadline) override {
+    return store_.List(prefix, after, limit, deadline);
+  }
+  absl::Status Delete(std::string_view key, absl::Time deadline) override {
+    return store_.Delete(key, deadline);
+  }
+
+ private:
+  Store& store_;
+};
+
+TEST(SharedStoreTest, WhatIsNotNotifiedIsFoundByPolling) {
+  RedisServer redis;
+  StubWorker worker;
+  RedisSide side(redis.options());
+  Deaf deaf(side.store.get());
+  TestGateway silent(Options(), &deaf);  // polls, and neither tells nor is told
+  RedisGateway polling(redis.options());
+  ASSERT_TRUE(silent.Apply(Graph("one", worker)).ok());
+  EXPECT_TRUE(Applies(polling, "one"));
+  ASSERT_TRUE(polling.Apply(Graph("two", worker)).ok());
+  EXPECT_TRUE(Applies(silent, "two"));
+}
+
 // One that cannot be used here does not take the applied one's place.
 TEST(SharedStoreTest, ADamagedVersionChangesNothing) {
   RedisServer redis;

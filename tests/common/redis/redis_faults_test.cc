@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "common/redis/redis_store.h"
 #include "tests/common/redis/liar.h"
 #include "tests/common/redis/redis_server.h"
+#include "tests/common/redis/scripted_server.h"
 
 namespace octogate {
 namespace {
@@ -141,6 +143,105 @@ TEST(RedisFaultsTest, LiesAreErrors) {
     const auto reply = client->Call({"GET", "k"}, absl::Now() + absl::Seconds(30));
     EXPECT_FALSE(reply.ok()) << answer;
   }
+}
+
+// A server that answers PING, and GET with what is given.
+RedisOptions OptionsOf(const ScriptedServer& server) {
+  return {.port = server.port(),
+          .connect_timeout = absl::Seconds(10),
+          .answer_timeout = absl::Seconds(10),
+          .max_backoff = absl::Milliseconds(100)};
+}
+
+TEST(RedisFaultsTest, AnAnswerThatIsCutIsNone) {
+  const std::string whole = "$10\r\n0123456789\r\n";
+  for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
+    const ScriptedServer server([&](const std::vector<std::string>& command) -> std::string {
+      if (command[0] == "PING") return "+PONG\r\n";
+      return whole.substr(0, bytes) + ScriptedServer::kHangUp;
+    });
+    const auto client = RedisClient::Create(OptionsOf(server));
+    EXPECT_EQ(client->Call({"GET", "k"}, Soon()).status().code(), absl::StatusCode::kUnavailable)
+        << bytes;
+  }
+}
+
+TEST(RedisFaultsTest, AnAnswerInPartsIsWhole) {
+  std::atomic<int> asked = 0;
+  const ScriptedServer server([&](const std::vector<std::string>& command) -> std::string {
+    if (command[0] == "PING") return "+PONG\r\n";
+    // Each command is answered with a part of what three of them shall get together.
+    const char* parts[] = {"$3\r\na", "bc", "\r\n$1\r\nd\r\n:7\r\n"};
+    return parts[asked++ % 3];
+  });
+  RedisOptions options = OptionsOf(server);
+  options.connections = 1;
+  const auto client = RedisClient::Create(options);
+  const auto replies = client->CallMany(
+      std::vector<RedisClient::Command>{{"GET", "1"}, {"GET", "2"}, {"GET", "3"}}, Soon());
+  EXPECT_EQ(replies[0]->text, "abc");
+  EXPECT_EQ(replies[1]->text, "d");
+  EXPECT_EQ(replies[2]->integer, 7);
+}
+
+// The other end is gone without a word: what is sent is lost, and nothing comes.
+TEST(RedisFaultsTest, AHalfOpenConnectionCostsOneTimeout) {
+  std::atomic<bool> gone = false;
+  const ScriptedServer server([&](const std::vector<std::string>& command) -> std::string {
+    if (gone && command[0] != "PING") return "";
+    return "+PONG\r\n";
+  });
+  RedisOptions options = OptionsOf(server);
+  options.answer_timeout = absl::Milliseconds(300);
+  const auto client = RedisClient::Create(options);
+  ASSERT_TRUE(Eventually([&] { return client->Call({"GET", "k"}, Soon()).status(); }).ok());
+  gone = true;
+  EXPECT_EQ(client->Call({"GET", "k"}, Soon()).status().code(), absl::StatusCode::kUnavailable);
+  gone = false;
+  EXPECT_TRUE(Eventually([&] { return client->Call({"GET", "k"}, Soon()).status(); }).ok());
+}
+
+// A subscription over which nothing comes is no sign that nothing happens.
+TEST(RedisFaultsTest, AHalfOpenSubscriptionIsMadeAgain) {
+  std::atomic<int> subscribed = 0;
+  const ScriptedServer server([&](const std::vector<std::string>& command) -> std::string {
+    if (command[0] == "PING") return subscribed == 1 ? "" : "+PONG\r\n";
+    ++subscribed;
+    return "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
+  });
+  RedisOptions options = OptionsOf(server);
+  options.sign_of_life = absl::Milliseconds(100);
+  options.answer_timeout = absl::Milliseconds(500);
+  options.connect_timeout = absl::Milliseconds(500);
+  const auto client = RedisClient::Create(options);
+  std::atomic<int> messages = 0;
+  const auto subscription = client->Subscribe("news", [&] { ++messages; });
+  const absl::Status again = Eventually([&] {
+    if (subscribed == 1) return absl::UnknownError("once");
+    return messages > 1 ? absl::OkStatus() : absl::UnknownError("not told");
+  });
+  EXPECT_TRUE(again.ok()) << again;
+}
+
+TEST(RedisFaultsTest, ASubscriptionIsMadeAgainWhenItIsCut) {
+  RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  std::atomic<int> messages = 0;
+  const auto subscription = client->Subscribe("news", [&] { ++messages; });
+  const auto told = [&](int more_than) {
+    return Eventually(
+        [&] { return messages > more_than ? absl::OkStatus() : absl::UnknownError("not told"); });
+  };
+  ASSERT_TRUE(told(0).ok());
+  for (int i = 0; i < 3; ++i) {
+    const int before = messages;
+    ASSERT_TRUE(client->Call({"CLIENT", "KILL", "TYPE", "pubsub"}, Soon()).ok());
+    EXPECT_TRUE(told(before).ok()) << "something may have been missed";
+  }
+  const int before = messages;
+  server.Kill();
+  server.Start();
+  EXPECT_TRUE(told(before).ok());
 }
 
 // However an endless answer is made, it is not read to its end.

@@ -1,0 +1,207 @@
+// A store in Redis beside what redis-benchmark gets out of the same server in the same run: bytes
+// per second by size of value, and the time of single calls.
+//
+//   store_bench            starts a redis-server of its own, on a Unix socket
+//
+// redis-benchmark has as many connections as the client (2), and keeps as many commands under way
+// as GetMany has keys. Its values are bytes alone; those of the store are framed, checked by a
+// digest, and named in a set. Large values get few rounds: each cell takes about as long.
+
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "common/redis/redis_store.h"
+#include "common/strings.h"
+#include "tests/bench/report.h"
+
+namespace octogate::bench {
+namespace {
+
+constexpr size_t kSizes[] = {64, 1 << 10, 16 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20};
+constexpr size_t kBytesPerCell = size_t{192} << 20;
+constexpr size_t kMostCalls = 20'000;
+constexpr size_t kMany = 16;
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+[[noreturn]] void Exit(const std::string& why) {
+  std::cerr << "store_bench: " << why << "\n";
+  std::exit(1);
+}
+
+void Check(const absl::Status& status) {
+  if (!status.ok()) Exit(status.ToString());
+}
+
+class Server {
+ public:
+  Server() {
+    std::string name = (std::filesystem::temp_directory_path() / "octogate-bench-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    std::string socket = Socket();
+    const char* argv[] = {
+        "redis-server",  "--port", "0", "--unixsocket", socket.c_str(), "--dir",
+        folder_.c_str(), "--save", "",  "--appendonly", "no",           "--logfile",
+        "/dev/null",     nullptr};
+    if (::posix_spawnp(&pid_, argv[0], nullptr, nullptr, const_cast<char**>(argv), environ) != 0) {
+      Exit("there is no redis-server");
+    }
+  }
+  ~Server() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    std::filesystem::remove_all(folder_);
+  }
+  std::string Socket() const { return folder_ + "/redis.sock"; }
+
+ private:
+  std::string folder_;
+  pid_t pid_ = -1;
+};
+
+// Requests per second of "SET" or "GET", of redis-benchmark.
+double Raw(const std::string& socket, const char* command, size_t bytes, size_t calls,
+           size_t pipeline, double* p50_us) {
+  const std::string line = absl::StrCat("redis-benchmark -s ", socket, " -t ", command, " -d ",
+                                        bytes, " -n ", calls, " -c ", pipeline == 1 ? 1 : 2, " -P ",
+                                        std::max<size_t>(pipeline / 2, 1), " --csv 2>/dev/null");
+  std::FILE* pipe = ::popen(line.c_str(), "r");
+  if (pipe == nullptr) Exit("there is no redis-benchmark");
+  std::string text;
+  char buffer[512];
+  while (std::fgets(buffer, sizeof buffer, pipe) != nullptr) text = buffer;  // the last line
+  ::pclose(pipe);
+  // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms",...
+  std::vector<std::string> fields = absl::StrSplit(text, ',');
+  double rps = 0;
+  double p50 = 0;
+  for (std::string& field : fields) std::erase(field, '"');
+  if (fields.size() < 5 || !absl::SimpleAtod(fields[1], &rps) ||
+      !absl::SimpleAtod(fields[4], &p50)) {
+    Exit(absl::StrCat("redis-benchmark says ", text));
+  }
+  *p50_us = 1000 * p50;
+  return rps;
+}
+
+std::string SizeText(size_t bytes) {
+  if (bytes < 1024) return absl::StrCat(bytes, " B");
+  return bytes < (1 << 20) ? absl::StrCat(bytes >> 10, " KiB") : absl::StrCat(bytes >> 20, " MiB");
+}
+
+// Calls per second of `call`, and sorted times of each in microseconds.
+template <typename CallType>
+double Rate(size_t calls, std::vector<double>* times, CallType call) {
+  times->clear();
+  const double begin = Now();
+  for (size_t i = 0; i < calls; ++i) {
+    const double from = Now();
+    call(i);
+    times->push_back(1e6 * (Now() - from));
+  }
+  const double rate = static_cast<double>(calls) / (Now() - begin);
+  std::sort(times->begin(), times->end());
+  return rate;
+}
+
+void Measure(const std::string& socket, Store& store, size_t bytes, Report& report) {
+  const size_t calls = std::clamp<size_t>(kBytesPerCell / bytes, 12, kMostCalls);
+  const size_t batches = std::max<size_t>(calls / kMany, 3);
+  const absl::Time never = absl::InfiniteFuture();
+  const std::string value(bytes, 'v');
+  std::vector<std::string> keys;
+  for (size_t i = 0; i < kMany; ++i) keys.push_back(absl::StrCat("bench/", i));
+  std::vector<Store::Entry> entries;
+  for (const std::string& key : keys) entries.push_back({key, value});
+  const std::vector<std::string_view> asked(keys.begin(), keys.end());
+  double raw_us = 0;
+  std::vector<double> times;
+  const auto add = [&](const std::string& what, double rate, double raw) {
+    const double mebibytes = static_cast<double>(bytes) / (1 << 20);
+    const bool small = bytes < (1 << 10) * 16;
+    report.Add({.name = absl::StrCat(what, ", ", SizeText(bytes)),
+                .value = small ? rate : rate * mebibytes,
+                .unit = small ? "values/s" : "MiB/s",
+                .beside = "redis-benchmark",
+                .ratio = rate / raw,
+                .aim = AtLeast(0.8, Aim::kRatio)});
+  };
+  const auto add_time = [&](const std::string& what) {
+    report.Add({.name = absl::StrCat(what, " p50, ", SizeText(bytes)),
+                .value = times[times.size() / 2],
+                .unit = "µs",
+                .beside = "redis-benchmark's p50",
+                .ratio = times[times.size() / 2] / raw_us});
+    report.Add({.name = absl::StrCat(what, " p99, ", SizeText(bytes)),
+                .value = times[times.size() * 99 / 100],
+                .unit = "µs"});
+  };
+  double raw = Raw(socket, "set", bytes, calls, 1, &raw_us);
+  double rate = Rate(calls, &times, [&](size_t i) {
+    Check(store.Put(keys[i % kMany], value, never, absl::Now() + absl::Seconds(60)));
+  });
+  add("Put", rate, raw);
+  add_time("Put");
+  raw = Raw(socket, "get", bytes, calls, 1, &raw_us);
+  rate = Rate(calls, &times, [&](size_t i) {
+    Check(store.Get(keys[i % kMany], absl::Now() + absl::Seconds(60)).status());
+  });
+  add("Get", rate, raw);
+  add_time("Get");
+  double ignored = 0;
+  raw = Raw(socket, "set", bytes, batches * kMany, kMany, &ignored);
+  rate = Rate(batches, &times, [&](size_t) {
+    for (const absl::Status& put : store.PutMany(entries, absl::Now() + absl::Seconds(60))) {
+      Check(put);
+    }
+  });
+  add(absl::StrCat("PutMany of ", kMany), static_cast<double>(kMany) * rate, raw);
+  raw = Raw(socket, "get", bytes, batches * kMany, kMany, &ignored);
+  rate = Rate(batches, &times, [&](size_t) {
+    for (const auto& got : store.GetMany(asked, absl::Now() + absl::Seconds(60))) {
+      Check(got.status());
+    }
+  });
+  add(absl::StrCat("GetMany of ", kMany), static_cast<double>(kMany) * rate, raw);
+}
+
+int Main(int argc, char** argv) {
+  Report report("store", argc, argv);
+  const Server server;
+  const auto client = RedisClient::Create({.unix_socket = server.Socket(),
+                                           .answer_timeout = absl::Seconds(20),
+                                           .max_backoff = absl::Milliseconds(100),
+                                           .max_pending_bytes = size_t{512} << 20});
+  const absl::Time give_up = absl::Now() + absl::Seconds(30);
+  while (!client->Call({"PING"}, give_up).ok() && absl::Now() < give_up) {
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  const auto store = MakeRedisStore(client.get());
+  for (const size_t bytes : kSizes) {
+    std::cerr << SizeText(bytes) << "\n";
+    Measure(server.Socket(), *store, bytes, report);
+  }
+  return report.Print();
+}
+
+}  // namespace
+}  // namespace octogate::bench
+
+int main(int argc, char** argv) { return octogate::bench::Main(argc, argv); }

@@ -232,7 +232,8 @@ bool Server::AwaitChange(bool* changed, absl::Duration pause) {
 
 void Server::PollStore() {
   bool failed = false;
-  while (AwaitChange(&drained_changed_, options_.store_poll_interval)) {
+  const absl::Duration interval = options_.store_poll_interval;
+  while (AwaitChange(&drained_changed_, failed ? std::min(interval, kFollowPause) : interval)) {
     const absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
     if (!status.ok() && !failed) {
       spdlog::warn("the store does not say which nodes are drained, what is known holds: {}",
@@ -244,6 +245,7 @@ void Server::PollStore() {
 }
 
 void Server::FollowGraph() {
+  bool asked = true;   // the store has answered
   std::string failed;  // the version that could not be taken over, and why
   std::string said;
   absl::Duration pause = options_.store_poll_interval;
@@ -251,8 +253,9 @@ void Server::FollowGraph() {
   for (;;) {
     // What could not be taken over is tried again, however seldom the store is asked otherwise.
     const absl::Duration wait =
-        failed.empty() ? options_.store_poll_interval
-                       : std::clamp(retry_at - absl::Now(), kLeastPause, kLongestFollowPause);
+        !asked           ? kFollowPause
+        : failed.empty() ? options_.store_poll_interval
+                         : std::clamp(retry_at - absl::Now(), kLeastPause, kLongestFollowPause);
     if (!AwaitChange(&graph_changed_, std::min(wait, options_.store_poll_interval))) return;
     {
       absl::MutexLock lock(&mutex_);
@@ -265,6 +268,7 @@ void Server::FollowGraph() {
     }
     const auto other = graphs_.FindOther(absl::Now() + kStorePollTime);
     absl::Status status = other.status();
+    asked = status.ok();
     if (other.ok() && *other) {
       const std::string identity = absl::StrCat((*other)->version(), " ", (*other)->digest());
       if (identity == failed && absl::Now() < retry_at) continue;

@@ -202,10 +202,10 @@ class TableValues {
     call.deadline = std::min(deadline_, absl::Now() + options_.max_time_per_query);
     OCTOGATE_ASSIGN_OR_RETURN(
         const SqlResult result,
-        database_.Execute(absl::StrCat("SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ",
-                                       QuotedName(table_.name), " LIMIT ",
-                                       options_.max_rows_per_table + 1, ") AS s"),
-                          call));
+        database_.Execute(
+            absl::StrCat("SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ", QuotedName(table_.name),
+                         " LIMIT ", options_.max_rows_per_table + 1, ") AS s"),
+            call));
     all_rows_ = !result.rows.empty() &&
                 static_cast<size_t>(NumberOf(result.rows[0][0])) <= options_.max_rows_per_table;
     return absl::OkStatus();

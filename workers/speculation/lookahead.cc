@@ -176,9 +176,12 @@ class LookaheadSequence : public SequenceDrafter {
   }
 
   float Weight(const Place& place) const {
-    return (place.prompt < 0 ? 0 : static_cast<float>(prompt_.At(place.prompt).count)) +
-           (place.output < 0 ? 0 : static_cast<float>(scope_->outputs.At(place.output).count)) *
-               kOutputWeight;
+    return WeightIn(prompt_, place.prompt) +
+           WeightIn(scope_->outputs, place.output) * kOutputWeight;
+  }
+  // What is to be dropped is there until it is.
+  static float WeightIn(const BranchTrie& trie, int32_t node) {
+    return node < 0 ? 0 : static_cast<float>(std::max(trie.Count(node), 1));
   }
 
   bool HasChildren(const Place& place) const {

@@ -10,8 +10,8 @@
 // it; a node's probability is that share times its proportion of the weights. The most probable
 // paths are drafted.
 //
-// Where a trie has more than its nodes all counts are halved and what has less than one is dropped,
-// as often as it takes to be at most half full: what is not seen again fades.
+// Where a trie is nearly full all counts are halved and what has less than one is dropped, little
+// by little, as often as it takes to be at most half full: what is not seen again fades.
 #ifndef OCTOGATE_WORKERS_SPECULATION_LOOKAHEAD_H_
 #define OCTOGATE_WORKERS_SPECULATION_LOOKAHEAD_H_
 

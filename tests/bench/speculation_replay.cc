@@ -8,6 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
+#include <utility>
+
+#include "workers/speculation/acceptance_stats.h"
+#include "workers/speculation/draft_combination.h"
 
 namespace octogate::bench {
 namespace {
@@ -25,12 +29,19 @@ float MicrosecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<float, std::micro>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// What an engine keeps of a model's drafters beside them.
+struct Believed {
+  workers::AcceptanceStats acceptance;
+  workers::DraftCombination combination;
+};
+
 ReplayCounts ReplayOne(const RecordedRequest& request,
                        const std::vector<std::unique_ptr<Drafter>>& drafters,
-                       const ReplayOptions& options) {
+                       const ReplayOptions& options, Believed& believed) {
   ReplayCounts counts;
   counts.requests = 1;
   if (request.output.empty()) return counts;
+  workers::SequenceAcceptance acceptance;
   std::vector<std::unique_ptr<SequenceDrafter>> sequences;
   for (const auto& drafter : drafters) sequences.push_back(drafter->Begin("replay"));
   const auto append = [&sequences](std::span<const int32_t> tokens) {
@@ -41,17 +52,23 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
   for (size_t at = 1; at < request.output.size();) {
     const auto begin = std::chrono::steady_clock::now();
     DraftTree tree;
+    std::vector<DraftTree> proposals(sequences.size());
     for (size_t d = 0; d < sequences.size(); ++d) {
-      DraftTree proposed;
-      sequences[d]->Propose(options.max_nodes, options.max_depth, proposed);
-      if (sequences.size() == 1) {
-        tree = std::move(proposed);
-        continue;
+      sequences[d]->Propose(options.max_nodes, options.max_depth, proposals[d]);
+    }
+    workers::CombinedDraft combined;
+    if (sequences.size() == 1) {
+      tree = std::move(proposals[0]);
+    } else {
+      std::vector<DraftTree> calibrated = proposals;
+      for (size_t d = 0; d < sequences.size(); ++d) {
+        for (workers::DraftNode& node : calibrated[d].nodes) {
+          node.drafters = static_cast<uint8_t>(1U << d);
+        }
+        believed.acceptance.Calibrate(static_cast<int>(d), acceptance, calibrated[d]);
       }
-      for (workers::DraftNode& node : proposed.nodes) {
-        node.drafters = static_cast<uint8_t>(1U << d);
-      }
-      MergeDraftTree(proposed, tree);
+      believed.combination.Combine(calibrated, combined);
+      tree = combined.tree;
     }
     PruneDraftTree(options.max_nodes, tree);
     counts.microseconds.push_back(MicrosecondsSince(begin));
@@ -69,6 +86,13 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
     emitted = std::min(emitted + 1, left.size());
     const auto learning = std::chrono::steady_clock::now();
     append(left.first(emitted));
+    if (sequences.size() > 1) {
+      for (size_t d = 0; d < sequences.size(); ++d) {
+        believed.acceptance.Record(static_cast<int>(d), proposals[d], left.first(emitted),
+                                   acceptance);
+      }
+      believed.combination.Record(combined, left.first(emitted));
+    }
     counts.learning.push_back(MicrosecondsSince(learning));
     counts.rows += static_cast<uint64_t>(tree.size());
     counts.tokens += emitted;
@@ -147,9 +171,13 @@ std::map<std::string, ReplayCounts> Replay(const std::vector<RecordedRequest>& r
                                            const MakeDrafters& make, const ReplayOptions& options) {
   std::map<std::string, ReplayCounts> tasks;
   std::vector<std::unique_ptr<Drafter>> drafters = make();
+  auto believed = std::make_unique<Believed>();
   for (size_t i = 0; i < requests.size(); ++i) {
-    if (!options.warm && i > 0) drafters = make();
-    tasks[requests[i].task].Add(ReplayOne(requests[i], drafters, options));
+    if (!options.warm && i > 0) {
+      drafters = make();
+      believed = std::make_unique<Believed>();
+    }
+    tasks[requests[i].task].Add(ReplayOne(requests[i], drafters, options, *believed));
   }
   return tasks;
 }

@@ -56,7 +56,8 @@ struct ReplayCounts {
   void Add(const ReplayCounts& other);
 };
 
-// By task. Proposals of several drafters, of max_nodes each, are merged and cut to max_nodes.
+// By task. Proposals of several drafters, of max_nodes each, are combined as an engine does, with
+// what it has learned of them, and cut to max_nodes; those of one are taken as they are.
 std::map<std::string, ReplayCounts> Replay(const std::vector<RecordedRequest>& requests,
                                            const MakeDrafters& make, const ReplayOptions& options);
 

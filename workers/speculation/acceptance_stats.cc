@@ -12,13 +12,13 @@ constexpr double kModelPrior = 1;
 constexpr double kSequenceMemory = 64;
 constexpr double kSequencePrior = 2;
 
+}  // namespace
+
 void AddTested(double expected, bool accepted, double memory, AcceptanceSums& sums) {
   const double keep = 1 - 1 / memory;
   sums.expected = sums.expected * keep + expected;
   sums.accepted = sums.accepted * keep + (accepted ? 1 : 0);
 }
-
-}  // namespace
 
 size_t AcceptanceStats::IndexOf(int drafter, const DraftNode& node) {
   const int depth = std::clamp(node.depth - 1, 0, kDepths - 1);

@@ -27,6 +27,9 @@ struct AcceptanceSums {
   double Factor(double prior) const { return (accepted + prior) / (expected + prior); }
 };
 
+// Adds a node that was tested, so that about `memory` of them are remembered.
+void AddTested(double expected, bool accepted, double memory, AcceptanceSums& sums);
+
 // Of one sequence, by drafter: some answers are easier to guess than others.
 struct SequenceAcceptance {
   std::array<AcceptanceSums, kMaxDrafters> drafters;

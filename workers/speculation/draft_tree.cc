@@ -1,6 +1,7 @@
 #include "workers/speculation/draft_tree.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <numeric>
 #include <utility>
 
@@ -85,11 +86,15 @@ void PruneDraftTree(int count, DraftTree& tree) {
   }
   std::vector<int> order(tree.nodes.size());
   std::iota(order.begin(), order.end(), 0);
+  const auto keep = static_cast<size_t>(std::max(count, 0));
   // Of equals the first, which is the parent where one is the other's.
-  std::stable_sort(order.begin(), order.end(), [&paths](int a, int b) {
-    return paths[static_cast<size_t>(a)] > paths[static_cast<size_t>(b)];
-  });
-  order.resize(static_cast<size_t>(std::max(count, 0)));
+  std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(keep), order.end(),
+                   [&paths](int a, int b) {
+                     const double path_a = paths[static_cast<size_t>(a)];
+                     const double path_b = paths[static_cast<size_t>(b)];
+                     return path_a != path_b ? path_a > path_b : a < b;
+                   });
+  order.resize(keep);
   std::sort(order.begin(), order.end());
   std::vector<int32_t> places(tree.nodes.size(), -1);
   std::vector<DraftNode> kept;

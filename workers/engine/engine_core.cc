@@ -22,6 +22,10 @@ int DraftNodes(const ActiveRequest& request) {
   return request.speculation != nullptr ? request.speculation->tree.size() : 0;
 }
 
+absl::Duration TimeSince(SteadyTime begin) {
+  return absl::FromChrono(std::chrono::steady_clock::now() - begin);
+}
+
 }  // namespace
 
 EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
@@ -74,7 +78,10 @@ void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
   if (generated > 0) {
     event.timings.decode = absl::FromChrono(request.last_token - request.first_token);
   }
-  if (request.speculation != nullptr) event.speculation = request.speculation->usage;
+  if (request.speculation != nullptr) {
+    speculator_.End(*request.speculation);
+    event.speculation = request.speculation->usage;
+  }
   std::vector<float> embedding;
   if (event.status.ok() && request.kind == ActiveRequest::Kind::kEmbed) {
     const auto count = static_cast<double>(request.length());
@@ -129,7 +136,7 @@ void EngineCore::BuildStep(SteadyTime now) {
   edits_.clear();
   edited_rows_.clear();
   ranked_count_ = 0;
-  const bool may_rank = parts_.transformer->logits_are_far();
+  const bool may_rank = parts_.transformer->logits_are_far() || parts_.leave_logits;
   size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
@@ -179,15 +186,17 @@ void EngineCore::BuildStep(SteadyTime now) {
     counters_.prompt_tokens +=
         static_cast<uint64_t>(std::clamp(prompt_length - first_fresh, 0, fresh));
   }
-  if (ranked_count_ > 0) ranked_count_ = std::max(ranked_count_, speculator_.candidates());
-  ranked_count_ = std::min(ranked_count_, config_.vocab_size);
-  // Most are better copied together.
-  const bool copy_all = 2 * rows_needing_all > logit_rows_.size() || edits_.size() > kMaxEdits;
-  if (copy_all) {
+  // Of a sequence that needs all logits, only rows on its path are copied, one by one. Where that
+  // is most of the rows, they are better copied together.
+  logits_stay_ = may_rank && !logit_rows_.empty() && 2 * rows_needing_all <= logit_rows_.size() &&
+                 edits_.size() <= kMaxEdits;
+  if (logits_stay_) {
+    ranked_count_ = std::min(std::max(ranked_count_, speculator_.candidates()), config_.vocab_size);
+  } else {
     ranked_count_ = 0;
     edits_.clear();
   }
-  const size_t rows_here = ranked_count_ > 0 ? 1 : logit_rows_.size();
+  const size_t rows_here = logits_stay_ ? 1 : logit_rows_.size();
   // Making it smaller and larger again would fill it with zeros each time.
   logits_.resize(std::max(logits_.size(), rows_here * static_cast<size_t>(config_.vocab_size)));
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
@@ -207,7 +216,7 @@ void EngineCore::AddHiddenStates(ActiveRequest& request, const ScheduledRows& ro
 
 std::span<float> EngineCore::Logits(int logit_row) {
   const auto size = static_cast<size_t>(config_.vocab_size);
-  if (ranked_count_ == 0) {
+  if (!logits_stay_) {
     return std::span(logits_).subspan(static_cast<size_t>(logit_row) * size, size);
   }
   const std::span<float> row = std::span(logits_).first(size);
@@ -241,7 +250,7 @@ void EngineCore::CollectCandidates(int logit_row, int count) {
   const auto width = static_cast<size_t>(config_.vocab_size);
   for (int row = logit_row; row < logit_row + count; ++row) {
     const auto index = static_cast<size_t>(row);
-    if (ranked_count_ == 0) {
+    if (!logits_stay_) {
       FindLargest(std::span(logits_).subspan(index * width, width), speculator_.candidates(),
                   largest_ids_);
       candidates_.insert(candidates_.end(), largest_ids_.begin(), largest_ids_.end());
@@ -253,7 +262,7 @@ void EngineCore::CollectCandidates(int logit_row, int count) {
   }
 }
 
-void EngineCore::ObserveRows(ActiveRequest& request, const ScheduledRows& rows,
+void EngineCore::ObserveRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
                              std::span<const int> accepted) {
   const std::vector<DraftNode>& nodes = request.speculation->tree.nodes;
   const auto last = static_cast<size_t>(rows.first_position + rows.row_count - 1);
@@ -261,14 +270,27 @@ void EngineCore::ObserveRows(ActiveRequest& request, const ScheduledRows& rows,
   computed_rows_.push_back({.previous = last > 0 ? request.tokens[last - 1] : -1,
                             .token = request.tokens[last],
                             .candidates = {},
-                            .kept = true});
+                            .kept = true,
+                            .hidden = {}});
   for (const DraftNode& node : nodes) {
     const int32_t previous =
         node.parent < 0 ? request.tokens[last] : nodes[static_cast<size_t>(node.parent)].token;
     computed_rows_.push_back(
-        {.previous = previous, .token = node.token, .candidates = {}, .kept = false});
+        {.previous = previous, .token = node.token, .candidates = {}, .kept = false, .hidden = {}});
   }
   for (const int node : accepted) computed_rows_[static_cast<size_t>(node) + 1].kept = true;
+  if (speculator_.wants_hidden()) {
+    const auto size = static_cast<size_t>(config_.hidden_size);
+    kept_hidden_.resize((accepted.size() + 1) * size);
+    for (size_t i = 0; i <= accepted.size(); ++i) {
+      const int row = i == 0 ? 0 : accepted[i - 1] + 1;
+      const std::span<float> hidden = std::span(kept_hidden_).subspan(i * size, size);
+      parts_.transformer->CopyLogitHidden(logit_row + row, hidden);
+      computed_rows_[static_cast<size_t>(row)].hidden = hidden;
+    }
+  }
+  if (speculator_.candidates() == 0)
+    return speculator_.Observe(*request.speculation, computed_rows_);
   for (size_t i = 0; i < computed_rows_.size(); ++i) {
     computed_rows_[i].candidates =
         std::span<const int32_t>(candidates_)
@@ -318,8 +340,13 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
     }
   }
   const int nodes = DraftNodes(request);
-  const bool observes = request.speculation != nullptr && speculator_.candidates() > 0;
-  if (observes) CollectCandidates(logit_row, nodes + 1);
+  const bool observes =
+      request.speculation != nullptr && speculator_.Observes(*request.speculation);
+  if (observes && speculator_.candidates() > 0) {
+    const SteadyTime begin = std::chrono::steady_clock::now();
+    CollectCandidates(logit_row, nodes + 1);
+    speculator_.Scanned(*request.speculation, nodes + 1, TimeSince(begin));
+  }
 
   // From the root of the tree on, as long as what is chosen was drafted.
   const int length = request.length();
@@ -342,11 +369,13 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
   if (nodes > 0) {
     const auto kept = static_cast<int>(path.size());
     if (path.back() + 1 != kept) {
+      const SteadyTime begin = std::chrono::steady_clock::now();
       parts_.transformer->KeepPath(*parts_.cache, request.pages, rows.first_position, path);
+      speculator_.KeptPath(*request.speculation, TimeSince(begin));
     }
     scheduler_.ComputedDraft({&request, rows.first_position, kept});
   }
-  if (observes) ObserveRows(request, rows, accepted);
+  if (observes) ObserveRows(request, rows, logit_row, accepted);
   if (request.speculation != nullptr) {
     speculator_.Chosen(*request.speculation, event.ids, accepted, drafts_in_step_,
                        absl::FromChrono(last_step_time_));
@@ -409,7 +438,7 @@ void EngineCore::PlanDrafts() {
                          .context = length,
                          .free_slots = slots_of(static_cast<int64_t>(request.pages.size())),
                          .most_slots = slots_of(most_pages)},
-                        *request.speculation);
+                        request.tokens, *request.speculation);
   }
   drafts_in_step_ = speculator_.PlanStep({.rows = scheduler_.spare_rows(),
                                           .pages = scheduler_.pages().available(),
@@ -440,8 +469,7 @@ void EngineCore::ComputeStep() {
        .sequences = step_sequences_,
        .logit_rows = logit_rows_,
        .hidden_rows = hidden_rows_},
-      *parts_.cache, ranked_count_ > 0 ? std::span<float>() : std::span(logits_).first(logits),
-      hidden_);
+      *parts_.cache, logits_stay_ ? std::span<float>() : std::span(logits_).first(logits), hidden_);
   if (ranked_count_ > 0) parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;

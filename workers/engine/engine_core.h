@@ -72,6 +72,7 @@ class EngineCore {
     std::vector<Drafter*> drafters;
     bool share_drafts = false;
     DraftPlanner::Options planner;
+    bool leave_logits = false;  // EngineOptions::leave_logits
   };
   EngineCore(const Parts& parts, const SchedulerOptions& options);
 
@@ -113,7 +114,7 @@ class EngineCore {
   // Keeps what drafters learn from the logits of a sequence's rows, before they are written over.
   void CollectCandidates(int logit_row, int count);
   // Tells the drafters of a sequence about its rows, of whose nodes `accepted` are part of it.
-  void ObserveRows(ActiveRequest& request, const ScheduledRows& rows,
+  void ObserveRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
                    std::span<const int> accepted);
   // All logits of a row of the step, which may be written over.
   std::span<float> Logits(int logit_row);
@@ -142,8 +143,9 @@ class EngineCore {
   std::vector<StepSequence> step_sequences_;
   std::vector<int32_t> logit_rows_;
   std::vector<int32_t> hidden_rows_;
-  int ranked_count_ = 0;       // logits of each row that the transformer ranks; 0: all are copied
-  std::vector<float> logits_;  // of all rows, or of one where they are ranked; more than it needs
+  bool logits_stay_ = false;   // with the backend; rows that are needed whole are copied
+  int ranked_count_ = 0;       // logits of each row that are ranked there; 0: none
+  std::vector<float> logits_;  // of all rows, or of one where they stay; more than it needs
   std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked
   std::vector<bool> edited_rows_;          // by logit row
   Transformer::LargestLogits largest_;
@@ -153,6 +155,7 @@ class EngineCore {
   std::vector<int32_t> candidates_;
   std::vector<size_t> first_candidates_;
   std::vector<int32_t> largest_ids_;  // scratch
+  std::vector<float> kept_hidden_;    // of rows that are part of the sequence
   std::vector<ComputedRow> computed_rows_;
 };
 

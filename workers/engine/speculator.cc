@@ -96,9 +96,11 @@ Speculator::Speculator(std::vector<Drafter*> drafters, bool shared,
       shared_(shared),
       max_nodes_(options.max_nodes),
       vocab_size_(vocab_size),
+      ignore_cost_(options.ignore_cost),
       planner_(options) {
   for (const Drafter* drafter : drafters_) {
     candidates_ = std::max(candidates_, drafter->candidates());
+    wants_hidden_ = wants_hidden_ || drafter->wants_hidden();
     usage_.drafters.push_back({.drafter = std::string(drafter->name()), .tokens = {}});
   }
   candidates_ = std::min(candidates_, vocab_size);
@@ -106,39 +108,81 @@ Speculator::Speculator(std::vector<Drafter*> drafters, bool shared,
 
 std::unique_ptr<RequestSpeculation> Speculator::Begin(const ServiceTerms& terms,
                                                       std::span<const int32_t> tokens) {
-  const Stopwatch stopwatch;
   auto request = std::make_unique<RequestSpeculation>();
   // Of tenants that share nothing, requests may not tell each other's keys and values either.
-  const std::string scope =
+  request->scope =
       shared_ ? "" : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
-  for (Drafter* drafter : drafters_) {
-    request->drafters.push_back(drafter->Begin(scope));
-    if (request->drafters.back() != nullptr) request->drafters.back()->Append(tokens);
-  }
   request->usage.drafters = usage_.drafters;
   for (DrafterUsage& drafter : request->usage.drafters) drafter.tokens = {};
-  request->usage.draft = stopwatch.elapsed();
-  usage_.draft += request->usage.draft;
+  if (!ignore_cost_) account_.Begin(request->account);
+  if (!request->account.asleep) Wake(tokens, *request);
   return request;
+}
+
+void Speculator::Wake(std::span<const int32_t> tokens, RequestSpeculation& request) {
+  const Stopwatch stopwatch;
+  request.pace = {};
+  request.acceptance = {};
+  for (Drafter* drafter : drafters_) {
+    request.drafters.push_back(drafter->Begin(request.scope));
+    if (request.drafters.back() != nullptr) request.drafters.back()->Append(tokens);
+  }
+  const absl::Duration time = stopwatch.elapsed();
+  request.usage.draft += time;
+  usage_.draft += time;
+}
+
+void Speculator::End(RequestSpeculation& request) {
+  if (!ignore_cost_) account_.End(request.account);
+}
+
+void Speculator::CountStep(int accepted, RequestSpeculation& request) {
+  const double step = planner_.MeasuredSeconds(decoding_);
+  if (ignore_cost_ || step <= 0 || decoding_.rows == 0) return;
+  const double spent = absl::ToDoubleSeconds(request.usage.draft - request.settled_time);
+  request.settled_time = request.usage.draft;
+  const double plain = step / decoding_.rows;
+  double gain = accepted * plain - spent;
+  if (const int nodes = request.tree.size(); nodes > 0) {
+    // What they cost by what is known of steps. What this one took tells more of what else the
+    // machine did, and that steps with drafts take longer than expected is the planner's affair.
+    const double added =
+        planner_.MeasuredSeconds(step_) - planner_.MeasuredSeconds(undrafted_);
+    gain -= added * nodes / (step_.rows - undrafted_.rows);
+  }
+  if (!account_.Step(plain, gain, decoding_.rows, request.account)) return;
+  const Stopwatch stopwatch;
+  request.drafters.clear();
+  request.usage.draft += stopwatch.elapsed();
+  usage_.draft += stopwatch.elapsed();
 }
 
 void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
   step_ = step;
   decoding_ = decoding;
+  undrafted_ = step;
   prompts_ = step.rows > decoding.rows;
   requests_.clear();
   planned_.clear();
   drafts_ = false;
   draft_time_ = absl::ZeroDuration();
+  scan_time_ = absl::ZeroDuration();
+  scanned_rows_ = 0;
+  accepted_ = 0;
 }
 
 void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
-                         RequestSpeculation& request) {
+                         std::span<const int32_t> tokens, RequestSpeculation& request) {
   request.tree.nodes.clear();
   request.proposals.clear();
+  if (request.account.asleep) {
+    if (!account_.Wakes(decoding_.rows, request.account)) return;
+    Wake(tokens, request);
+  }
   if (limits.max_depth < 1 || !request.pace.Due(decoding_.rows)) return;
   const Stopwatch stopwatch;
   request.proposals.resize(drafters_.size());
+  calibrated_.assign(drafters_.size(), {});
   for (size_t d = 0; d < drafters_.size(); ++d) {
     if (request.drafters[d] == nullptr) continue;
     DraftTree& proposal = request.proposals[d];
@@ -150,10 +194,11 @@ void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
       continue;
     }
     for (DraftNode& node : proposal.nodes) node.drafters = static_cast<uint8_t>(1u << d);
-    DraftTree calibrated = proposal;
-    acceptance_.Calibrate(static_cast<int>(d), request.acceptance, calibrated);
-    MergeDraftTree(calibrated, request.tree);
+    calibrated_[d] = proposal;
+    acceptance_.Calibrate(static_cast<int>(d), request.acceptance, calibrated_[d]);
   }
+  combination_.Combine(calibrated_, request.combined);
+  request.tree = request.combined.tree;
   PruneDraftTree(max_nodes_, request.tree);
   DropUseless(answer, limits.max_depth, request.tree);
   const absl::Duration time = stopwatch.elapsed();
@@ -188,12 +233,23 @@ bool Speculator::PlanStep(const DraftRoom& room) {
   return drafts_;
 }
 
+void Speculator::Scanned(RequestSpeculation& request, int rows, absl::Duration time) {
+  request.usage.draft += time;
+  draft_time_ += time;
+  scan_time_ += time;
+  scanned_rows_ += rows;
+}
+
+void Speculator::KeptPath(RequestSpeculation& request, absl::Duration time) {
+  request.usage.draft += time;
+  draft_time_ += time;
+}
+
 void Speculator::Observe(RequestSpeculation& request, std::span<const ComputedRow> rows) {
   const Stopwatch stopwatch;
   for (size_t d = 0; d < drafters_.size(); ++d) {
-    if (drafters_[d]->candidates() > 0 && request.drafters[d] != nullptr) {
-      request.drafters[d]->Observe(rows);
-    }
+    const bool observes = drafters_[d]->candidates() > 0 || drafters_[d]->wants_hidden();
+    if (observes && request.drafters[d] != nullptr) request.drafters[d]->Observe(rows);
   }
   const absl::Duration time = stopwatch.elapsed();
   request.usage.draft += time;
@@ -210,24 +266,33 @@ void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> ch
   for (size_t d = 0; d < request.proposals.size(); ++d) {
     acceptance_.Record(static_cast<int>(d), request.proposals[d], chosen, request.acceptance);
   }
+  if (!request.proposals.empty()) combination_.Record(request.combined, chosen);
+  accepted_ += static_cast<int>(accepted.size());
+  const bool asleep = request.account.asleep;
   for (SpeculationUsage* usage : {&usage_, &request.usage}) {
     ++usage->steps;
     CountDraftTree(request.tree, accepted, *usage);
   }
   (drafts_in_step ? request.usage.verify : request.usage.plain) += step_time;
+  if (!asleep) {
+    const absl::Duration time = stopwatch.elapsed();
+    request.usage.draft += time;
+    draft_time_ += time;
+    CountStep(static_cast<int>(accepted.size()), request);
+  }
   request.proposals.clear();
   request.tree.nodes.clear();
-  const absl::Duration time = stopwatch.elapsed();
-  request.usage.draft += time;
-  draft_time_ += time;
 }
 
 void Speculator::EndStep(absl::Duration step_time) {
   usage_.draft += draft_time_;
   if (step_.logit_rows == 0) return;
   (drafts_ ? usage_.verify : usage_.plain) += step_time;
+  planner_.Scanned(scanned_rows_, absl::ToDoubleSeconds(scan_time_));
+  if (drafts_) planner_.Accepted(accepted_);
   if (prompts_) return;
-  const absl::Duration time = drafts_ ? step_time + draft_time_ : step_time;
+  const absl::Duration beside = draft_time_ - scan_time_;
+  const absl::Duration time = drafts_ ? step_time + beside : step_time;
   planner_.Measured(step_, drafts_, absl::ToDoubleSeconds(time));
 }
 

@@ -25,9 +25,11 @@
 #include "workers/engine/answer.h"
 #include "workers/engine/request.h"
 #include "workers/speculation/acceptance_stats.h"
+#include "workers/speculation/draft_combination.h"
 #include "workers/speculation/draft_tree.h"
 #include "workers/speculation/drafter.h"
 #include "workers/speculation/planner.h"
+#include "workers/speculation/speculation_account.h"
 #include "workers/speculation/speculation_usage.h"
 
 namespace octogate::workers {
@@ -40,11 +42,15 @@ void FindLargest(std::span<const float> logits, int count, std::vector<int32_t>&
 struct RequestSpeculation {
   std::vector<std::unique_ptr<SequenceDrafter>> drafters;  // by drafter; may be null
   std::vector<DraftTree> proposals;                        // of this step, as they were made
+  CombinedDraft combined;                                  // of these, as was expected of them
   DraftTree tree;                                          // verified in this step
   std::vector<kernels::AncestorMask> masks;                // of its rows
   SequenceAcceptance acceptance;
   DraftPace pace;
   SpeculationUsage usage;
+  std::string scope;
+  RequestAccount account;       // asleep: it has no drafters
+  absl::Duration settled_time;  // of usage.draft, what the account knows of
 };
 
 // What limits the draft of one sequence.
@@ -66,19 +72,33 @@ class Speculator {
   bool enabled() const { return !drafters_.empty(); }
   // Candidates of each row that drafters learn from; 0: they do not.
   int candidates() const { return candidates_; }
+  // Whether they learn from hidden states.
+  bool wants_hidden() const { return wants_hidden_; }
+  // Whether Observe is of use for a request.
+  bool Observes(const RequestSpeculation& request) const {
+    return !request.account.asleep && (candidates_ > 0 || wants_hidden_);
+  }
 
   // A sequence begins; `tokens` is all that there is of it.
   std::unique_ptr<RequestSpeculation> Begin(const ServiceTerms& terms,
                                             std::span<const int32_t> tokens);
+  // Before the request goes.
+  void End(RequestSpeculation& request);
 
   // A step, of which `decoding` is what decodes: then each sequence that may draft, then what of
   // it all is verified, which is in the trees of the requests. They have to stay until PlanStep.
   void BeginStep(const StepLoad& step, const StepLoad& decoding);
-  void Propose(const Answer& answer, const DraftLimits& limits, RequestSpeculation& request);
+  // `tokens` is all that there is of the sequence.
+  void Propose(const Answer& answer, const DraftLimits& limits, std::span<const int32_t> tokens,
+               RequestSpeculation& request);
   // Whether any tree is left.
   bool PlanStep(const DraftRoom& room);
 
-  // After the pass, for each sequence that it chose tokens for. Rows: see SequenceDrafter::Observe.
+  // After the pass, for each sequence that it chose tokens for: the time that it took to look for
+  // the candidates of its rows, where that was not part of the step, and to keep the accepted path.
+  void Scanned(RequestSpeculation& request, int rows, absl::Duration time);
+  void KeptPath(RequestSpeculation& request, absl::Duration time);
+  // Rows: see SequenceDrafter::Observe.
   void Observe(RequestSpeculation& request, std::span<const ComputedRow> rows);
   // What was chosen, and the nodes of its tree among that.
   void Chosen(RequestSpeculation& request, std::span<const int32_t> chosen,
@@ -91,22 +111,36 @@ class Speculator {
   uint64_t malformed() const { return malformed_; }
 
  private:
+  // Makes drafters for a request that has none.
+  void Wake(std::span<const int32_t> tokens, RequestSpeculation& request);
+  // Tells the account what the step was to a request of which so many nodes were right.
+  void CountStep(int accepted, RequestSpeculation& request);
+
   const std::vector<Drafter*> drafters_;
   const bool shared_;
   const int max_nodes_;
   const int vocab_size_;
   int candidates_ = 0;
+  bool wants_hidden_ = false;
+  const bool ignore_cost_;
   DraftPlanner planner_;
+  SpeculationAccount account_;
   AcceptanceStats acceptance_;
+  DraftCombination combination_;
   SpeculationUsage usage_;
   uint64_t malformed_ = 0;
 
   // The step.
   StepLoad step_;
   StepLoad decoding_;
+  StepLoad undrafted_;    // the step without drafts
   bool prompts_ = false;  // it computes some, too
   bool drafts_ = false;
-  absl::Duration draft_time_;
+  absl::Duration draft_time_;  // of all that drafts take beside the pass, scans included
+  absl::Duration scan_time_;
+  int scanned_rows_ = 0;
+  int accepted_ = 0;
+  std::vector<DraftTree> calibrated_;  // scratch
   std::vector<RequestSpeculation*> requests_;
   std::vector<PlannedSequence> planned_;
 };

@@ -11,6 +11,20 @@
 // is the target's, after temperature, penalties, biases, grammar mask, top-k and top-p; `q` is the
 // draft's, exactly that from which the drafts were drawn. Drafts are tokens of that vocabulary.
 //
+// The engine uses the target-only rule for every drafter, "model" included (speculator.h). The
+// rules for sampled drafts accept more where the temperature is high, but they are not joined to
+// it:
+// - they keep the distribution and not the ids. What a seed answers would depend on what was
+//   drafted, so on the batch, on what was learned before and on preemption; the engine promises
+//   that it depends on none of them, and a lost attempt could not go on where it ended.
+// - Which drafts are verified may not depend on their tokens. The planner, and the "model" drafter
+//   as it grows its tree, choose nodes by the probability of their tokens, and drafts that the
+//   grammar forbids are left out; drawn drafts cut so would be accepted by the wrong law. A tree
+//   would need its shape before its tokens, and no other drafter's nodes among its own.
+// - q of every node that has children would have to be kept until the pass is over, dense: a row of
+//   the vocabulary each; and Sampler would have to give p instead of a draw from it.
+// So it would be a mode of its own, beside the one that there is.
+//
 // Every call takes O(vocabulary) per draft. Thread safety: plain functions.
 #ifndef OCTOGATE_WORKERS_SPECULATION_ACCEPTANCE_H_
 #define OCTOGATE_WORKERS_SPECULATION_ACCEPTANCE_H_

@@ -3,6 +3,15 @@
 // Drafts never change an answer, only how many passes it takes. So a drafter may be wrong, stale or
 // empty, but what it proposes has to be well-formed (CheckDraftTree).
 //
+// Drafters that draft from features of the model (EAGLE, Li et al. 2024, arXiv:2401.15077; FSPAD,
+// arXiv:2408.15562) find them in ComputedRow::hidden. There is no such drafter yet, and so none by
+// the name "hidden" in the factory. What it would add: a head's weights, loaded beside the model
+// as the drafter "model" loads its own (their format is each project's own); the embedding and the
+// output matrix, which are the model's; and a window of attention that begins at the prompt's last
+// row, since of prompts no other row is handed over. Drafts from prompt tokens (PPD, Chen et al.
+// 2024, arXiv:2405.18628) would need more: rows of the pass with trained embeddings in place of
+// tokens, which StepInput has not.
+//
 // A drafter serves one model (one fingerprint of weights and tokenizer) and outlives its sequences.
 // Thread safety: driven by the engine's thread.
 #ifndef OCTOGATE_WORKERS_SPECULATION_DRAFTER_H_
@@ -26,6 +35,9 @@ struct ComputedRow {
   // logits were not at hand.
   std::span<const int32_t> candidates;
   bool kept = true;  // part of the sequence, not a draft that was wrong
+  // Of kept rows, where Drafter::wants_hidden(): what the logits are made of, after the final norm;
+  // hidden_size values, valid during Observe.
+  std::span<const float> hidden;
 };
 
 class SequenceDrafter {
@@ -34,8 +46,9 @@ class SequenceDrafter {
 
   // The sequence goes on with these; the prompt comes first, whole.
   virtual void Append(std::span<const int32_t> tokens) = 0;
-  // Rows of one step: in order of the tree, which is one of breadth or depth first, the root first.
-  // Comes before the Append of the tokens that the step chose.
+  // Where the drafter has candidates() or wants_hidden(). Rows of one step that tokens were chosen
+  // from, a prompt's last one included: in order of the tree, which is one of breadth or depth
+  // first, the root first. Comes before the Append of the tokens that the step chose.
   virtual void Observe(std::span<const ComputedRow> rows) { static_cast<void>(rows); }
   // Adds to `tree`, which is empty, what may follow the sequence: at most `max_nodes` nodes, none
   // deeper than `max_depth`. Nodes have bit 0 as their drafter.
@@ -50,6 +63,8 @@ class Drafter {
   virtual std::string_view name() const = 0;
   // Candidates of each row that its sequences learn from.
   virtual int candidates() const { return 0; }
+  // Whether its sequences learn from hidden states.
+  virtual bool wants_hidden() const { return false; }
   // What was learned under one scope (a tenant, or all of them) is used under that one alone.
   virtual std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) = 0;
   // Bytes that it holds, those of sequences not included.

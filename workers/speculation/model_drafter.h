@@ -5,6 +5,9 @@
 // computes the most probable nodes found so far as the rows of a tree; what it ranks highest after
 // each of them are the candidates of the next pass.
 //
+// Its nodes are the most probable ones, not drawn ones: they are accepted by the target-only rule
+// at any temperature; acceptance.h says why the rules for drawn ones are not used.
+//
 // A target of its own: it runs on workers/engine, which knows the other drafters.
 #ifndef OCTOGATE_WORKERS_SPECULATION_MODEL_DRAFTER_H_
 #define OCTOGATE_WORKERS_SPECULATION_MODEL_DRAFTER_H_

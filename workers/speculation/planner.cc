@@ -18,6 +18,9 @@ constexpr double kRatioWeight = 1.0 / 16;
 // How fast what was measured with drafts is forgotten while there are none.
 constexpr double kForgetWeight = 1.0 / 128;
 constexpr double kMostDraftFactor = 4;
+// Steps with drafts whose tokens are remembered, and promised ones below which there is no telling.
+constexpr double kGainMemory = 64;
+constexpr double kGainPrior = 8;
 
 struct Item {
   double score = 0;  // gain for the cost
@@ -75,9 +78,31 @@ void DraftPace::Drafted(bool taken, bool cheap, int count) {
   sequences = count;
 }
 
+double DraftPlanner::PassSeconds(const StepLoad& step) const {
+  return options_.seconds ? options_.seconds(step) : 0.9 + 0.1 * step.rows;
+}
+
 double DraftPlanner::Seconds(const StepLoad& step) const {
-  if (options_.seconds) return options_.seconds(step);
-  return 0.9 + 0.1 * step.rows;
+  // What is expected of passes may be off by plain_ratio_; all of it alike, which matters to none.
+  const double scan = plain_ratio_ > 0 ? scan_seconds_ / plain_ratio_ : scan_seconds_;
+  return PassSeconds(step) + scan * step.logit_rows;
+}
+
+double DraftPlanner::GainFactor() const {
+  return std::min(1.0, (accepted_ + kGainPrior) / (promised_ + kGainPrior));
+}
+
+void DraftPlanner::Accepted(int nodes) {
+  constexpr double kKeep = 1 - 1 / kGainMemory;
+  promised_ = promised_ * kKeep + promised_now_;
+  accepted_ = accepted_ * kKeep + nodes;
+}
+
+void DraftPlanner::Scanned(int rows, double seconds) {
+  // Without a measured cost a row's is no number of seconds.
+  if (rows <= 0 || !options_.seconds) return;
+  const double each = seconds / rows;
+  scan_seconds_ = scan_seconds_ > 0 ? scan_seconds_ + kRatioWeight * (each - scan_seconds_) : each;
 }
 
 double DraftPlanner::DraftFactor() const {
@@ -86,16 +111,19 @@ double DraftPlanner::DraftFactor() const {
 }
 
 void DraftPlanner::Measured(const StepLoad& step, bool drafts, double seconds) {
-  const double expected = Seconds(step);
+  const double expected = PassSeconds(step);
   if (!(expected > 0)) return;
   const double ratio = seconds / expected;
   double& average = drafts ? draft_ratio_ : plain_ratio_;
   average = average > 0 ? average + kRatioWeight * (ratio - average) : ratio;
-  if (!drafts && draft_ratio_ > 0) draft_ratio_ += kForgetWeight * (plain_ratio_ - draft_ratio_);
+  if (drafts) return;
+  if (draft_ratio_ > 0) draft_ratio_ += kForgetWeight * (plain_ratio_ - draft_ratio_);
+  promised_ *= 1 - kForgetWeight;
+  accepted_ *= 1 - kForgetWeight;
 }
 
 void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const DraftRoom& room,
-                        std::span<PlannedSequence> sequences) const {
+                        std::span<PlannedSequence> sequences) {
   struct Choice {
     std::vector<std::vector<int>> children;
     std::vector<bool> kept;
@@ -108,6 +136,7 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
   for (const PlannedSequence& sequence : sequences) proposed += sequence.tree->size();
   const int most = std::min({room.rows, options_.most_rows - step.rows, proposed});
   const double base = Seconds(step);
+  const double gain_factor = GainFactor();
   std::priority_queue<Item, std::vector<Item>, ComesAfter> queue;
   const auto enqueue = [&](size_t s, int parent, double gain) {
     const Choice& choice = choices[s];
@@ -127,7 +156,7 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
                    .logit_rows = step.logit_rows + most,
                    .attended = step.attended + int64_t{most} * sequences[s].context});
       choice.row_cost = std::max((all - base) / most, 1e-12);
-      enqueue(s, -1, sequences[s].spends ? 1.0 : kEntryDiscount);
+      enqueue(s, -1, gain_factor * (sequences[s].spends ? 1.0 : kEntryDiscount));
     }
   }
 
@@ -164,8 +193,11 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
     }
   }
   taken.resize(best);
+  promised_now_ = 0;
   for (const Item& item : taken) {
     choices[item.sequence].kept[static_cast<size_t>(item.node)] = true;
+    const double factor = gain_factor * (sequences[item.sequence].spends ? 1.0 : kEntryDiscount);
+    promised_now_ += item.gain / factor;
   }
   for (size_t s = 0; s < sequences.size(); ++s) {
     if (best == 0) {

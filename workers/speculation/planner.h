@@ -8,6 +8,10 @@
 // al. 2024, arXiv:2402.12374) chooses its trees so for one sequence; here cost is the measured one
 // of the batch at hand.
 //
+// Who takes the best of many estimates takes those that are too high. So the planner is told what
+// came of its choices, in time (Measured) and in tokens (Accepted), and where they cost more or
+// gave less than they promised, the next ones have to promise as much more.
+//
 // Not thread-safe.
 #ifndef OCTOGATE_WORKERS_SPECULATION_PLANNER_H_
 #define OCTOGATE_WORKERS_SPECULATION_PLANNER_H_
@@ -78,22 +82,37 @@ class DraftPlanner {
 
   // `step` is the whole step without drafts, `decoding` the part of it that decodes.
   void Plan(const StepLoad& step, const StepLoad& decoding, const DraftRoom& room,
-            std::span<PlannedSequence> sequences) const;
-  // What a step that holds no prompts took. Where steps with drafts take longer than expected,
-  // compared with those without, drafts have to promise as much more.
+            std::span<PlannedSequence> sequences);
+  // How many of the nodes that the last Plan left were right.
+  void Accepted(int nodes);
+  // It took so long to look for the candidates of as many rows with logits, beside the step: that
+  // is added to what `seconds` says of each.
+  void Scanned(int rows, double seconds);
+  // What a step that holds no prompts took, and drafting with it, but without scans. Where steps
+  // with drafts take longer than expected, compared with those without, drafts have to promise as
+  // much more.
   void Measured(const StepLoad& step, bool drafts, double seconds);
 
+  // With scans.
   double Seconds(const StepLoad& step) const;
-  // Of plain decoding as it was measured; 0 where nothing was.
-  double MeasuredSeconds(const StepLoad& step) const { return plain_ratio_ * Seconds(step); }
+  // Of a pass, by how long plain decoding was measured to take; 0 where nothing was.
+  double MeasuredSeconds(const StepLoad& step) const { return plain_ratio_ * PassSeconds(step); }
 
  private:
+  double PassSeconds(const StepLoad& step) const;
   double DraftFactor() const;
+  // What is to be expected of a promised token; at most 1.
+  double GainFactor() const;
 
   const Options options_;
   // Measured seconds divided by those expected, averaged over the last steps; 0: none yet.
   double plain_ratio_ = 0;
   double draft_ratio_ = 0;
+  double scan_seconds_ = 0;  // of a row, averaged likewise
+  // Tokens that drafts were to give, by the estimates, and gave; older ones with less weight.
+  double promised_now_ = 0;
+  double promised_ = 0;
+  double accepted_ = 0;
 };
 
 }  // namespace octogate::workers

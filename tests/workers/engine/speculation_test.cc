@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/run_requests.h"
@@ -227,6 +229,7 @@ TEST_P(SpeculationTest, AnyDraftsOfAnyBatchGiveTheAnswersOfPlainDecoding) {
     options.swap_bytes = Chance(50) ? uint64_t{16} << 20 : 0;
     options.max_draft_nodes = Chance(50) ? kMaxDraftNodes : 1 + Below(30);
     options.verify_all_drafts = Chance(70);
+    options.leave_logits = Chance(50);
     if (trial == 0) {  // certainly drafts
       options.max_rows_per_step = options.max_sequences + 40;
       options.max_draft_nodes = kMaxDraftNodes;
@@ -237,7 +240,8 @@ TEST_P(SpeculationTest, AnyDraftsOfAnyBatchGiveTheAnswersOfPlainDecoding) {
                  << "trial " << trial << ": context " << context << ", KV type "
                  << kernels::Name(*options.kv_dtype) << ", pages of " << options.page_size << " of "
                  << options.kv_tokens << ", " << options.max_sequences << " sequences, "
-                 << options.max_rows_per_step << " rows, " << options.max_draft_nodes << " nodes");
+                 << options.max_rows_per_step << " rows, " << options.max_draft_nodes << " nodes"
+                 << (options.leave_logits ? ", logits stay" : ""));
     const auto known = Known(requests, expected);
     Drafters drafters;
     drafters.push_back(std::make_unique<TestDrafter>("mixed", Drafting::kMixed, config.vocab_size,
@@ -291,6 +295,21 @@ TEST_P(SpeculationTest, TheDraftersThatThereAreChangeNothing) {
 INSTANTIATE_TEST_SUITE_P(Fixtures, SpeculationTest, ::testing::ValuesIn(Fixtures()),
                          [](const auto& info) { return info.param; });
 
+// What the request's first token is chosen from.
+std::vector<float> HiddenState(Engine& engine, const GenerateRequest& request) {
+  std::vector<float> hidden;
+  absl::Notification ended;
+  const auto submitted = engine.Submit(request, [&](const GenerateEvent& event) {
+    if (!event.hidden_state.empty()) hidden = event.hidden_state;
+    if (event.finish != FinishReason::kNone) ended.Notify();
+  });
+  EXPECT_TRUE(submitted.ok()) << submitted.status();
+  if (submitted.ok()) {
+    EXPECT_TRUE(ended.WaitForNotificationWithTimeout(kLong));
+  }
+  return hidden;
+}
+
 class SpeculatingEngineTest : public SpeculationTest {
  protected:
   void SetUp() override {
@@ -341,6 +360,80 @@ TEST_F(SpeculatingEngineTest, DraftersSeeTheModelsCandidatesOfEveryRow) {
   EXPECT_EQ(record->kept_rows, usage.steps + usage.tokens.accepted);
   // Greedy answers are the best candidates, one after the other.
   EXPECT_EQ(record->first_candidates, 4 * 30);
+}
+
+// Drafts what it knows, and writes down the hidden states of the sequences' rows.
+class FeatureDrafter : public Drafter {
+ public:
+  // By the sequence up to the row's token.
+  using States = std::map<std::vector<int32_t>, std::vector<float>>;
+
+  FeatureDrafter(std::unique_ptr<Drafter> known, States* states)
+      : known_(std::move(known)), states_(states) {}
+
+  std::string_view name() const override { return "feature"; }
+  bool wants_hidden() const override { return true; }
+  std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override {
+    return std::make_unique<Sequence>(known_->Begin(scope), states_);
+  }
+  uint64_t bytes() const override { return 0; }
+
+ private:
+  class Sequence : public SequenceDrafter {
+   public:
+    Sequence(std::unique_ptr<SequenceDrafter> known, States* states)
+        : known_(std::move(known)), states_(states) {}
+    void Append(std::span<const int32_t> tokens) override {
+      tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+      known_->Append(tokens);
+    }
+    void Observe(std::span<const ComputedRow> rows) override {
+      std::vector<int32_t> path = tokens_;
+      for (const ComputedRow& row : rows) {
+        EXPECT_EQ(row.hidden.empty(), !row.kept);
+        EXPECT_TRUE(row.candidates.empty()) << "nobody asked for them";
+        if (!row.kept) continue;
+        if (&row != rows.data()) path.push_back(row.token);
+        states_->emplace(path, std::vector<float>(row.hidden.begin(), row.hidden.end()));
+      }
+    }
+    void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
+      known_->Propose(max_nodes, max_depth, tree);
+    }
+
+   private:
+    const std::unique_ptr<SequenceDrafter> known_;
+    States* const states_;
+    std::vector<int32_t> tokens_;
+  };
+
+  const std::unique_ptr<Drafter> known_;
+  States* const states_;
+};
+
+TEST_F(SpeculatingEngineTest, DraftersMayHaveTheHiddenStateOfEveryKeptRow) {
+  const auto requests = GreedyRequests(3, 12);
+  const auto expected = RunAll(*plain_, requests, false);
+  FeatureDrafter::States states;
+  auto engine = Speculate(
+      std::make_unique<FeatureDrafter>(Make(Drafting::kFull, Known(requests, expected)), &states),
+      {.leave_logits = Chance(50)});
+  ExpectSameAnswers(RunAll(*engine, requests, false), expected);
+  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  EXPECT_GT(engine->stats().speculation->tokens.accepted, 0);
+  engine.reset();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    GenerateRequest up_to = requests[i];
+    up_to.max_tokens = 1;
+    up_to.hidden_state = true;
+    for (const int32_t id : expected[i].ids) {
+      SCOPED_TRACE(up_to.prompt.size());
+      const auto found = states.find(up_to.prompt);
+      ASSERT_NE(found, states.end());
+      EXPECT_EQ(found->second, HiddenState(*plain_, up_to)) << "the same bits";
+      up_to.prompt.push_back(id);
+    }
+  }
 }
 
 TEST_F(SpeculatingEngineTest, WrongDraftsAreCountedAndNeverAccepted) {
@@ -475,6 +568,25 @@ TEST_F(SpeculatingEngineTest, DraftsThatNeverPayAreMadeRarely) {
   ExpectSameAnswers(RunAll(*engine, requests, false), expected);
   ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
   EXPECT_LT(engine->stats().speculation->tokens.drafted, 100) << "of 300 tokens";
+}
+
+// Long enough for requests to stop drafting, as does not pay with so small a model, and to begin
+// again; whether they do is a matter of time, which nothing may depend on.
+TEST_F(SpeculatingEngineTest, RequestsMayStopToDraftAndBeginAgain) {
+  const auto requests = GreedyRequests(3, plain_->context());
+  const auto expected = RunAll(*plain_, requests, false);
+  const auto record = std::make_shared<TestDrafter::Record>();
+  Drafters drafters;
+  drafters.push_back(Make(Drafting::kMixed, Known(requests, expected), record));
+  auto engine =
+      MakeSpeculator("llama", {.max_sequences = 2, .max_draft_nodes = 20}, std::move(drafters));
+  ASSERT_NE(engine, nullptr);
+  for (int i = 0; i < 3; ++i) ExpectSameAnswers(RunAll(*engine, requests, true), expected);
+  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  EXPECT_GE(engine->stats().speculation->steps, 9);
+  EXPECT_EQ(engine->stats().pages_used, 0);
+  engine.reset();
+  EXPECT_GE(record->scopes.size(), 1u) << "the first request drafts";
 }
 
 TEST_F(SpeculatingEngineTest, DraftersAndTheirOptionsAreChecked) {

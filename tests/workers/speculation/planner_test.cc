@@ -104,7 +104,7 @@ TEST_F(PlannerTest, ExpectedTokensPerSecondAreTheHighest) {
     const DraftTree proposed = RandomTree(1 + Below(60));
     const int others = Below(20);
     const auto options = Bend(1 + Below(30), Below(100) / 500.0);
-    const DraftPlanner planner(options);
+    DraftPlanner planner(options);
     const StepLoad step{.rows = 1 + others, .logit_rows = 1 + others, .attended = 10};
     DraftTree tree = proposed;
     PlannedSequence sequence{
@@ -127,7 +127,7 @@ TEST_F(PlannerTest, ExpectedTokensPerSecondAreTheHighest) {
 }
 
 TEST_F(PlannerTest, HighLoadLeavesNothingAndLowLoadBringsItBack) {
-  const DraftPlanner planner(Bend(16, 0.05));
+  DraftPlanner planner(Bend(16, 0.05));
   for (const auto& [batch, drafts] :
        {std::pair(1, true), std::pair(64, false), std::pair(1, true)}) {
     std::vector<DraftTree> trees(static_cast<size_t>(batch));
@@ -162,6 +162,50 @@ TEST_F(PlannerTest, StepsThatTakeLongerThanExpectedMakeDraftsDearer) {
   EXPECT_EQ(plan(), 0);
   for (int i = 0; i < 1000; ++i) planner.Measured(without, false, 3.0);
   EXPECT_EQ(plan(), 1) << "it is tried again some time";
+}
+
+TEST_F(PlannerTest, DraftsThatGiveLessThanTheyPromiseHaveToPromiseMore) {
+  DraftPlanner planner(Bend(1, 0.2));
+  const StepLoad step{.rows = 1, .logit_rows = 1, .attended = 0};
+  const auto plan = [&](float probability) {
+    DraftTree tree;
+    tree.Add(-1, 1, probability, 1);
+    PlannedSequence sequence{.tree = &tree, .free_slots = 500, .most_slots = 500, .spends = true};
+    planner.Plan(step, step, {.rows = 500}, {&sequence, 1});
+    return tree.size();
+  };
+  EXPECT_EQ(plan(0.4F), 1);
+  // As often right as promised.
+  for (int i = 0; i < 200; ++i) {
+    ASSERT_EQ(plan(0.4F), 1) << i;
+    planner.Accepted(i % 5 < 2 ? 1 : 0);
+  }
+  // A quarter of what was promised, which does not pay.
+  int steps = 0;
+  while (plan(0.4F) == 1 && steps < 1000) planner.Accepted(steps++ % 10 == 0 ? 1 : 0);
+  EXPECT_LT(steps, 200);
+  EXPECT_EQ(plan(0.95F), 1) << "what promises much more is tried";
+  for (int i = 0; i < 2000; ++i) planner.Measured(step, false, 1.0);
+  EXPECT_EQ(plan(0.4F), 1) << "it is tried again some time";
+}
+
+TEST_F(PlannerTest, ScansOfRowsArePartOfTheirPrice) {
+  DraftPlanner planner(Bend(100, 0));
+  const StepLoad step{.rows = 1, .logit_rows = 1, .attended = 0};
+  EXPECT_DOUBLE_EQ(planner.Seconds(step), 1);
+  const auto plan = [&] {
+    DraftTree tree;
+    tree.Add(-1, 1, 0.5F, 1);
+    PlannedSequence sequence{.tree = &tree, .free_slots = 500, .most_slots = 500, .spends = true};
+    planner.Plan(step, step, {.rows = 500}, {&sequence, 1});
+    return tree.size();
+  };
+  EXPECT_EQ(plan(), 1) << "rows cost nothing";
+  for (int i = 0; i < 200; ++i) planner.Scanned(4, 4 * 0.1);
+  EXPECT_NEAR(planner.Seconds({.rows = 3, .logit_rows = 3, .attended = 0}), 1.3, 0.01);
+  EXPECT_EQ(plan(), 1);
+  for (int i = 0; i < 200; ++i) planner.Scanned(4, 4 * 2.0);
+  EXPECT_EQ(plan(), 0);
 }
 
 TEST_F(PlannerTest, WhatIsNotTakenIsDraftedRarelyAndComesBackWhenTheLoadFalls) {

@@ -3,24 +3,40 @@
 //
 //   speculation_live_bench --requests=FILE   from tests/bench/speculation_requests.py
 //     --task=PREFIX                          only these
-//     --batch=1,4,16                         sequences at the same time
-//     --drafters=recycling,suffix            any of those and lookahead
+//     --batch=1,4,16                         sequences at the same time, at most 64
+//     --drafters=recycling,suffix            any of those and lookahead; of none it shows how much
+//                                            two equal engines differ
+//     --temperature=0                        of sampling
+//     --layers=12                            of the random model
+//     --tokens=64 --prompt=512               of an answer, and the last of its prompt
+//     --repetitions=5
+//   speculation_live_bench --stories=FOLDER  a trained model's own choices instead: FOLDER has its
+//                                            hf/ and golden_greedy.json
 //
 // The model is a random Llama of about 430 MB in BF16, on two threads, whose every choice is forced
 // to be the recorded token. So acceptance is a real model's (or a person's, where solutions are),
 // and cost is that of real kernels; recycling learns successors alone, since what a random model
-// holds probable says nothing. Sequences are the first of a task that are long enough, cut to
-// 64 tokens of answer behind at most 512 of prompt; of a batch of less than four, as many one after
-// the other as make four. Each repetition has a tenant of its own, so it
-// begins with nothing learned. Speed is that of decoding, after the last of the first tokens.
+// holds probable says nothing. Recorded answers are greedy: with a temperature the sampler works as
+// it would, but is left the one token. Sequences are the first of a task that are long enough, cut;
+// of a batch of less than four, as many one after the other as make four. Each repetition has a
+// tenant of its own, so it begins with nothing learned, but prompts are computed only once. Speed
+// is that of decoding, after the last of the first tokens.
+//
+// A trained model chooses for itself, with all drafters as they are; its prompts are few, so that
+// with a temperature each is asked with many seeds, and greedily the same is asked often. What was
+// learned in one answer serves the next ones of the repetition.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +45,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -49,12 +66,22 @@ using workers::Engine;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kVocabulary = 32000;
-constexpr int kRepetitions = 5;
-constexpr size_t kAnswerTokens = 64;
-constexpr size_t kPromptTokens = 512;
-constexpr int kMostSequences = 16;
+constexpr int kMostSequences = 64;
 constexpr size_t kLeastSequences = 4;
 constexpr int kDraftNodes = 63;
+
+struct Settings {
+  std::string requests;  // a file, of recorded answers
+  std::string stories;   // or a folder
+  std::string task;
+  std::vector<size_t> batches;
+  std::vector<std::string> drafters;
+  double temperature = 0;
+  int layers = 0;
+  size_t tokens = 0;
+  size_t prompt = 0;
+  int repetitions = 0;
+};
 
 template <typename T>
 T OrExit(absl::StatusOr<T> value) {
@@ -109,10 +136,13 @@ class WithoutCandidates : public workers::Drafter {
   const std::unique_ptr<Drafter> drafter_;
 };
 
-std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name) {
+std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab_size,
+                                              bool with_candidates) {
   if (name == "recycling") {
-    return std::make_unique<WithoutCandidates>(std::make_unique<workers::RecyclingDrafter>(
-        workers::RecyclingOptions{.table = {.vocab_size = kVocabulary}}));
+    auto recycling = std::make_unique<workers::RecyclingDrafter>(
+        workers::RecyclingOptions{.table = {.vocab_size = vocab_size}});
+    if (with_candidates) return recycling;
+    return std::make_unique<WithoutCandidates>(std::move(recycling));
   }
   if (name == "suffix") return std::make_unique<workers::SuffixDrafter>(workers::SuffixOptions{});
   if (name == "lookahead") {
@@ -123,15 +153,18 @@ std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name) {
 }
 
 std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>& checkpoint,
-                               const std::vector<std::string>& names) {
+                               const Settings& settings, const std::vector<std::string>& names) {
   std::vector<std::unique_ptr<workers::Drafter>> drafters;
-  for (const std::string& name : names) drafters.push_back(MakeDrafter(name));
+  for (const std::string& name : names) {
+    drafters.push_back(
+        MakeDrafter(name, checkpoint->config().vocab_size, !settings.stories.empty()));
+  }
+  const auto positions = static_cast<int64_t>(settings.prompt + settings.tokens + 2 * kDraftNodes);
   return OrExit(Engine::Create(checkpoint, nullptr,
                                kernels::MakeCpuBackend({.threads = 2, .pin_threads = true}),
                                {.max_sequences = kMostSequences,
                                 .max_rows_per_step = 256,
-                                .kv_tokens = kMostSequences * 1024,
-                                .share_prefixes = false,
+                                .kv_tokens = kMostSequences * positions,
                                 .step_cost_time = absl::Seconds(3),
                                 .kv_dtype = kernels::DType::kF16,
                                 .max_draft_nodes = names.empty() ? 0 : kDraftNodes},
@@ -152,7 +185,7 @@ struct Decoding {
 
 // All requests at once.
 Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests,
-                 const std::string& tenant) {
+                 const Settings& settings, const std::string& tenant) {
   struct Shared {
     absl::Mutex mutex;
     size_t begun = 0;
@@ -166,9 +199,17 @@ Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests,
   for (const RecordedRequest& recorded : requests) {
     workers::GenerateRequest request;
     request.prompt = recorded.prompt;
-    request.max_tokens = static_cast<int>(recorded.output.size());
+    request.max_tokens = static_cast<int>(settings.tokens);
     request.terms.tenant = tenant;
-    request.constraint = std::make_shared<Forced>(&recorded.output, 0);
+    request.sampling.temperature = static_cast<float>(settings.temperature);
+    // The same in plain decoding and beside it: the tenant is.
+    request.sampling.seed = std::hash<std::string>()(tenant) + requests.size() +
+                            static_cast<size_t>(&recorded - requests.data());
+    if (recorded.output.empty()) {
+      request.ignore_eos = true;
+    } else {
+      request.constraint = std::make_shared<Forced>(&recorded.output, 0);
+    }
     auto first = std::make_shared<bool>(true);
     const auto submitted = engine.Submit(std::move(request), [&, first](const auto& event) {
       const Clock::time_point now = Clock::now();
@@ -197,10 +238,10 @@ Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests,
 
 // So many at once, one after the other.
 Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests, size_t batch,
-                 const std::string& tenant) {
+                 const Settings& settings, const std::string& tenant) {
   Decoding sum;
   for (; requests.size() >= batch; requests = requests.subspan(batch)) {
-    const Decoding part = Measure(engine, requests.first(batch), tenant);
+    const Decoding part = Measure(engine, requests.first(batch), settings, tenant);
     sum.tokens += part.tokens;
     sum.seconds += part.seconds;
     sum.chosen += part.chosen;
@@ -216,24 +257,41 @@ Decoding Median(std::vector<Decoding> all) {
   return all[all.size() / 2];
 }
 
+using Tasks = std::map<std::string, std::vector<RecordedRequest>>;
+
 // Of each task the first that are long enough.
-std::map<std::string, std::vector<RecordedRequest>> Choose(std::vector<RecordedRequest> requests,
-                                                           const std::string& prefix) {
-  std::map<std::string, std::vector<RecordedRequest>> tasks;
+Tasks Choose(std::vector<RecordedRequest> requests, const Settings& settings) {
+  Tasks tasks;
   for (RecordedRequest& request : requests) {
     const std::string task = request.task.substr(0, request.task.find(' '));
     std::vector<RecordedRequest>& chosen = tasks[task];
-    if (!task.starts_with(prefix) || chosen.size() == kMostSequences ||
-        request.output.size() < kAnswerTokens) {
+    if (!task.starts_with(settings.task) || chosen.size() == kMostSequences ||
+        request.output.size() < settings.tokens) {
       continue;
     }
-    request.output.resize(kAnswerTokens);
-    if (request.prompt.size() > kPromptTokens) {
-      request.prompt.erase(request.prompt.begin(), request.prompt.end() - kPromptTokens);
+    request.output.resize(settings.tokens);
+    if (request.prompt.size() > settings.prompt) {
+      request.prompt.erase(request.prompt.begin(),
+                           request.prompt.end() - static_cast<std::ptrdiff_t>(settings.prompt));
     }
     chosen.push_back(std::move(request));
   }
   return tasks;
+}
+
+// Prompts without recorded answers, each as often as it takes.
+Tasks ReadStories(const std::string& folder) {
+  std::ifstream file(folder + "/golden_greedy.json");
+  const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_array() || json.empty()) {
+    std::cerr << folder << "/golden_greedy.json is not there, or no list of prompts\n";
+    std::exit(2);
+  }
+  std::vector<RecordedRequest> requests;
+  for (size_t i = 0; i < kMostSequences; ++i) {
+    requests.push_back({"stories", json[i % json.size()]["prompt_ids"], {}});
+  }
+  return {{"stories", std::move(requests)}};
 }
 
 std::string Option(int argc, char** argv, const std::string& name, const std::string& otherwise) {
@@ -244,55 +302,111 @@ std::string Option(int argc, char** argv, const std::string& name, const std::st
   return otherwise;
 }
 
-int Main(int argc, char** argv) {
-  Report report("speculation_live", argc, argv);
-  const std::string file = Option(argc, argv, "--requests=", "");
-  if (file.empty()) {
-    std::cerr << "--requests=FILE is missing\n";
-    return 2;
+template <typename Number>
+Number NumberOption(int argc, char** argv, const std::string& name, const std::string& otherwise) {
+  const std::string text = Option(argc, argv, name, otherwise);
+  double number = 0;
+  if (!absl::SimpleAtod(text, &number) || number < 0 || number > 4096) {
+    std::cerr << name << text << " is no number from 0 to 4096\n";
+    std::exit(2);
   }
-  const std::vector<std::string> drafters =
-      absl::StrSplit(Option(argc, argv, "--drafters=", "recycling,suffix"), ',');
-  const auto tasks = Choose(ReadRequests(file), Option(argc, argv, "--task=", ""));
-  const TemporaryFolder folder;
-  if (absl::Status status = WriteRandomCheckpoint({.vocab_size = kVocabulary}, folder.path());
-      !status.ok()) {
-    OrExit<int>(status);
+  return static_cast<Number>(number);
+}
+
+Settings Parse(int argc, char** argv) {
+  Settings settings{
+      .requests = Option(argc, argv, "--requests=", ""),
+      .stories = Option(argc, argv, "--stories=", ""),
+      .task = Option(argc, argv, "--task=", ""),
+      .batches = {},
+      .drafters = absl::StrSplit(Option(argc, argv, "--drafters=", "recycling,suffix"), ',',
+                                 absl::SkipEmpty()),
+      .temperature = NumberOption<double>(argc, argv, "--temperature=", "0"),
+      .layers = NumberOption<int>(argc, argv, "--layers=", "12"),
+      .tokens = std::max<size_t>(2, NumberOption<size_t>(argc, argv, "--tokens=", "64")),
+      .prompt = std::max<size_t>(1, NumberOption<size_t>(argc, argv, "--prompt=", "512")),
+      .repetitions = std::max(1, NumberOption<int>(argc, argv, "--repetitions=", "5"))};
+  if (settings.requests.empty() && settings.stories.empty()) {
+    std::cerr << "--requests=FILE or --stories=FOLDER is missing\n";
+    std::exit(2);
   }
-  const auto checkpoint =
-      std::make_shared<const workers::Checkpoint>(OrExit(workers::Checkpoint::Open(folder.path())));
-  const auto plain = Create(checkpoint, {});
-  const auto speculating = Create(checkpoint, drafters);
-  int tenants = 0;
-  for (const std::string& text :
-       std::vector<std::string>(absl::StrSplit(Option(argc, argv, "--batch=", "1,4,16"), ','))) {
+  for (const auto text : absl::StrSplit(Option(argc, argv, "--batch=", "1,4,16"), ',')) {
     size_t batch = 0;
     if (!absl::SimpleAtoi(text, &batch) || batch < 1 || batch > kMostSequences) {
       std::cerr << "--batch is of numbers from 1 to " << kMostSequences << "\n";
-      return 2;
+      std::exit(2);
     }
+    settings.batches.push_back(batch);
+  }
+  return settings;
+}
+
+int Main(int argc, char** argv) {
+  Report report("speculation_live", argc, argv);
+  const Settings settings = Parse(argc, argv);
+  const TemporaryFolder folder;
+  std::filesystem::path path = folder.path();
+  if (!settings.stories.empty()) {
+    path = settings.stories + "/hf";
+  } else if (absl::Status status = WriteRandomCheckpoint(
+                 {.num_layers = settings.layers, .vocab_size = kVocabulary}, path);
+             !status.ok()) {
+    OrExit<int>(status);
+  }
+  const Tasks tasks = settings.stories.empty() ? Choose(ReadRequests(settings.requests), settings)
+                                               : ReadStories(settings.stories);
+  const auto checkpoint =
+      std::make_shared<const workers::Checkpoint>(OrExit(workers::Checkpoint::Open(path)));
+  const auto plain = Create(checkpoint, settings, {});
+  const auto speculating = Create(checkpoint, settings, settings.drafters);
+  int tenants = 0;
+  for (const size_t batch : settings.batches) {
     for (const auto& [task, requests] : tasks) {
       const size_t count =
           std::min(requests.size() / batch, std::max<size_t>(1, kLeastSequences / batch)) * batch;
       if (count == 0) continue;
       const auto some = std::span(requests).first(count);
+      // Prompts are computed, and weights read.
+      Settings once = settings;
+      once.tokens = 2;
+      Measure(*plain, some, batch, once, "first");
+      Measure(*speculating, some, batch, once, "first");
       std::vector<Decoding> all[2];
-      for (int repetition = 0; repetition < kRepetitions; ++repetition) {
+      std::vector<double> ratios;
+      const auto drafting = [&engine = *speculating] {
+        const auto usage = engine.stats().speculation;
+        return usage ? absl::ToDoubleSeconds(usage->draft) : 0.0;
+      };
+      const double drafting_before = drafting();
+      for (int repetition = 0; repetition < settings.repetitions; ++repetition) {
         const std::string tenant = absl::StrCat("tenant ", ++tenants);
-        all[0].push_back(Measure(*plain, some, batch, tenant));
-        all[1].push_back(Measure(*speculating, some, batch, tenant));
+        // Which comes first alternates, as a machine may get slower or faster.
+        for (const int which : {repetition % 2, 1 - repetition % 2}) {
+          Engine& engine = which == 0 ? *plain : *speculating;
+          all[which].push_back(Measure(engine, some, batch, settings, tenant));
+        }
+        ratios.push_back(all[1].back().tokens_per_second() / all[0].back().tokens_per_second());
       }
+      double seconds = 0;
+      for (const Decoding& decoding : all[1]) seconds += decoding.seconds;
+      const double share = 100 * (drafting() - drafting_before) / seconds;
       const Decoding without = Median(all[0]);
       const Decoding with = Median(all[1]);
-      report.Add({.name = absl::StrCat("batch ", batch, ", ", task),
+      std::sort(ratios.begin(), ratios.end());
+      const std::string at =
+          settings.temperature > 0 ? absl::StrCat(", temperature ", settings.temperature) : "";
+      report.Add({.name = absl::StrCat("batch ", batch, ", ", task, at),
                   .value = with.tokens_per_second(),
                   .unit = "tokens/s",
-                  .beside = absl::StrCat("plain, ", std::lround(without.tokens_per_second()),
-                                         " tokens/s; MAT ", absl::SixDigits(with.mat())),
-                  .ratio = with.tokens_per_second() / without.tokens_per_second(),
+                  .beside = absl::StrFormat("plain %.0f; MAT %.3f; pairs %.3f to %.3f",
+                                            without.tokens_per_second(), with.mat(), ratios.front(),
+                                            ratios.back()),
+                  .ratio = ratios[ratios.size() / 2],
                   .aim = AtLeast(0.98, Aim::kRatio)});
-      std::cerr << task << ", batch " << batch << ": " << with.tokens_per_second() << " / "
-                << without.tokens_per_second() << " tokens/s, MAT " << with.mat() << "\n";
+      std::cerr << task << ", batch " << batch << at << ": " << with.tokens_per_second() << " / "
+                << without.tokens_per_second() << " tokens/s, MAT " << with.mat() << ", ratio "
+                << ratios.front() << " " << ratios[ratios.size() / 2] << " " << ratios.back()
+                << ", drafting " << share << " %\n";
     }
   }
   return report.Print();

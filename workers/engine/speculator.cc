@@ -146,8 +146,7 @@ void Speculator::CountStep(int accepted, RequestSpeculation& request) {
   if (const int nodes = request.tree.size(); nodes > 0) {
     // What they cost by what is known of steps. What this one took tells more of what else the
     // machine did, and that steps with drafts take longer than expected is the planner's affair.
-    const double added =
-        planner_.MeasuredSeconds(step_) - planner_.MeasuredSeconds(undrafted_);
+    const double added = planner_.MeasuredSeconds(step_) - planner_.MeasuredSeconds(undrafted_);
     gain -= added * nodes / (step_.rows - undrafted_.rows);
   }
   if (!account_.Step(plain, gain, decoding_.rows, request.account)) return;

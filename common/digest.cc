@@ -1,5 +1,7 @@
 #include "common/digest.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include <array>
@@ -13,6 +15,21 @@ std::string Sha256Hex(std::string_view bytes) {
   std::string text;
   for (const unsigned char byte : digest) text.append({kHex[byte >> 4], kHex[byte & 15]});
   return text;
+}
+
+std::string Sha256(std::string_view bytes) {
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+         reinterpret_cast<unsigned char*>(digest.data()));
+  return digest;
+}
+
+std::string HmacSha256(std::string_view key, std::string_view bytes) {
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+       reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+       reinterpret_cast<unsigned char*>(digest.data()), nullptr);
+  return digest;
 }
 
 }  // namespace octogate

@@ -90,6 +90,21 @@ std::unique_ptr<SwapSpace> MakeSwapSpace(kernels::Backend& backend, kernels::KvC
   return swap;
 }
 
+// Other threads give the same bits, other instruction sets may not.
+std::string PageFormatOf(const Checkpoint& checkpoint, const kernels::Backend& backend,
+                         const kernels::KvCacheShape& shape, kernels::WeightFormat weight_format) {
+  std::string computed_by = backend.Describe();
+  const size_t threads = computed_by.find(" thread");
+  const size_t open = computed_by.rfind('(', threads);
+  if (threads != std::string::npos && open != std::string::npos) {
+    computed_by.erase(open, threads - open);
+  }
+  return absl::StrCat(checkpoint.ComputeFingerprint().ToHex(), "\n", OCTOGATE_VERSION, "\n",
+                      computed_by, "\n", kernels::Name(weight_format), "\n",
+                      static_cast<int>(shape.dtype), " ", shape.layers, " ", shape.kv_heads, " ",
+                      shape.head_dim, " ", shape.page_size);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
@@ -153,6 +168,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
       return absl::ResourceExhaustedError(
           absl::StrCat("there is no memory for a swap space of ", options.swap_bytes, " bytes"));
     }
+  }
+
+  if (options.make_page_store) {
+    const kernels::KvCacheShape& shape = parts.cache->shape();
+    parts.page_store =
+        options.make_page_store({.description = PageFormatOf(*parts.checkpoint, *parts.backend,
+                                                             shape, options.weight_format),
+                                 .page_size = options.page_size,
+                                 .page_bytes = parts.cache->page_bytes()});
   }
 
   EngineStats stats;

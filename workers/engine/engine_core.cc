@@ -45,6 +45,10 @@ void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {
   request->prefix_context = PrefixContext(*request);
   // An embedding is the mean over all rows.
   request->use_cached_prefix = request->kind != ActiveRequest::Kind::kEmbed;
+  if (parts_.shared_pages != nullptr) {
+    parts_.shared_pages->Begin(*request, scheduler_.CachedPages(*request),
+                               std::chrono::steady_clock::now());
+  }
   scheduler_.Add(request.get());
   active_.push_back(std::move(request));
 }
@@ -66,6 +70,7 @@ int64_t EngineCore::waiting_tokens() const {
 void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
   event.usage.prompt_tokens = static_cast<int>(request.request.prompt.size());
   event.usage.cached_tokens = std::min(request.reused, event.usage.prompt_tokens);
+  event.usage.shared_tokens = std::min(request.shared, event.usage.cached_tokens);
   event.timings.preemptions = request.preemptions;
   const SteadyTime now = std::chrono::steady_clock::now();
   event.timings.queue = absl::FromChrono(request.started.value_or(now) - request.submitted);
@@ -88,6 +93,11 @@ void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
     for (double sum : request.embedding_sum) embedding.push_back(static_cast<float>(sum / count));
   }
 
+  // Until something else is planned, they hold what they held.
+  std::vector<int32_t> pages;
+  if (parts_.shared_pages != nullptr && event.status.ok()) {
+    pages.assign(request.pages.begin(), request.pages.begin() + request.entered_pages);
+  }
   scheduler_.Remove(&request);
   const auto place = std::find_if(active_.begin(), active_.end(),
                                   [&](const auto& other) { return other.get() == &request; });
@@ -96,6 +106,32 @@ void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
   active_.pop_back();
   ++counters_.requests_finished;
   owner->sink(event, embedding);
+  if (!pages.empty()) OfferPages(*owner, pages);
+}
+
+void EngineCore::OfferPages(const ActiveRequest& request, std::span<const int32_t> pages) {
+  parts_.shared_pages->Offer(
+      request, static_cast<int>(pages.size()),
+      [&](std::span<const int> indices, std::span<const std::span<std::byte>> to) {
+        for (size_t i = 0; i < indices.size(); ++i) {
+          parts_.backend->DownloadPage(*parts_.cache, pages[static_cast<size_t>(indices[i])],
+                                       to[i]);
+        }
+        parts_.backend->FinishPageCopies();
+      });
+}
+
+void EngineCore::SharePages() {
+  if (parts_.shared_pages == nullptr) return;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  for (const auto& request : active_) {
+    parts_.shared_pages->Poll(*request, now);
+    // Its first token has been sent: nobody waits for this but the next step.
+    if (request->offered || !request->answer || request->answer->generated() == 0) continue;
+    request->offered = true;
+    OfferPages(*request, std::span<const int32_t>(request->pages)
+                             .first(static_cast<size_t>(request->entered_pages)));
+  }
 }
 
 void EngineCore::End(ActiveRequest& request, FinishReason reason, absl::Status status) {
@@ -455,6 +491,7 @@ void EngineCore::PlanDrafts() {
 
 void EngineCore::PlanStep() {
   EndCancelledAndOverdue();
+  SharePages();
   scheduled_ = scheduler_.Schedule();
   PlanDrafts();
   step_begin_ = std::chrono::steady_clock::now();

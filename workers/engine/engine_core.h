@@ -19,6 +19,7 @@
 #include "workers/engine/request.h"
 #include "workers/engine/scheduler.h"
 #include "workers/engine/sequence.h"
+#include "workers/engine/shared_pages.h"
 #include "workers/engine/speculator.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/tokenizer.h"
@@ -48,6 +49,7 @@ struct ActiveRequest : Sequence {
   std::optional<SteadyTime> started;
   SteadyTime first_token;
   SteadyTime last_token;
+  bool offered = false;               // its prompt's pages, to other engines
   std::vector<double> embedding_sum;  // of kEmbed, over the positions computed so far
   // Of kGenerate once it has started, where there are drafters.
   std::unique_ptr<RequestSpeculation> speculation;
@@ -73,6 +75,8 @@ class EngineCore {
     bool share_drafts = false;
     DraftPlanner::Options planner;
     bool leave_logits = false;  // EngineOptions::leave_logits
+    kernels::Backend* backend = nullptr;  // needed with shared_pages
+    SharedPages* shared_pages = nullptr;  // null: pages are not shared with other engines
   };
   EngineCore(const Parts& parts, const SchedulerOptions& options);
 
@@ -85,6 +89,9 @@ class EngineCore {
   // Ends every request with kCancelled and `status`.
   void CancelAll(const absl::Status& status);
 
+  // Whether the step that was planned last has nothing to compute, since all that is there waits
+  // for pages to arrive.
+  bool stalled() const { return !active_.empty() && scheduled_.empty(); }
   int active() const { return static_cast<int>(active_.size()); }
   // Requests that have not been in any step yet.
   int unstarted() const;
@@ -100,6 +107,10 @@ class EngineCore {
   // What beside the tokens decides keys and values, and who may share them.
   std::string PrefixContext(const ActiveRequest& request) const;
   void EndCancelledAndOverdue();
+  // Hands out pages that have arrived, and offers others what sequences have computed.
+  void SharePages();
+  // `pages` are those at the beginning of the request's sequence that are in the prefix cache.
+  void OfferPages(const ActiveRequest& request, std::span<const int32_t> pages);
   // Lets sequences that decode have draft trees, as far as there is room and they pay.
   void PlanDrafts();
   // Describes scheduled_ to the transformer.

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +19,9 @@ namespace {
 
 constexpr absl::Duration kShortestRetry = absl::Milliseconds(10);
 constexpr absl::Duration kLongestRetry = absl::Seconds(30);
+// How long a thread without anything to compute leaves cancellation, deadlines and pages that are
+// late unnoticed.
+constexpr absl::Duration kStalledPoll = absl::Milliseconds(2);
 
 // `cost` must outlive the function.
 std::function<int(const StepShape&, int64_t)> MakeRowBudget(const StepCost& cost,
@@ -67,13 +72,23 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
     : parts_(std::move(parts)),
       options_(options),
       backend_description_(parts_.backend->Describe()),
+      shared_pages_(parts_.page_store == nullptr
+                        ? nullptr
+                        : std::make_unique<SharedPages>(
+                              std::move(parts_.page_store),
+                              SharedPages::Options{.page_size = options.page_size,
+                                                   .recompute_seconds = MakeRecomputeSeconds(
+                                                       parts_.step_cost, options),
+                                                   .wake = [this] { Wake(); }})),
       core_({.transformer = parts_.transformer.get(),
              .cache = parts_.cache.get(),
              .tokenizer = parts_.tokenizer.get(),
              .drafters = DraftersOf(parts_),
              .share_drafts = options.share_drafts,
              .planner = PlannerOptions(parts_.step_cost, options),
-             .leave_logits = options.leave_logits},
+             .leave_logits = options.leave_logits,
+             .backend = parts_.backend.get(),
+             .shared_pages = shared_pages_.get()},
             {.max_sequences = options.max_sequences,
              .max_rows = options.max_rows_per_step,
              .page_size = options.page_size,
@@ -81,7 +96,15 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .ageing_steps = options.ageing_steps,
              .row_budget = MakeRowBudget(parts_.step_cost, options),
              .swap = parts_.swap.get(),
-             .recompute_seconds = MakeRecomputeSeconds(parts_.step_cost, options)}),
+             .recompute_seconds = MakeRecomputeSeconds(parts_.step_cost, options),
+             .upload =
+                 [this](std::span<const std::span<const std::byte>> from,
+                        std::span<const int32_t> pages) {
+                   for (size_t i = 0; i < from.size(); ++i) {
+                     parts_.backend->UploadPage(from[i], *parts_.cache, pages[i]);
+                   }
+                   parts_.backend->FinishPageCopies();
+                 }}),
       context_(initial_stats.context),
       stats_(initial_stats),
       thread_([this] { Run(); }) {}
@@ -189,7 +212,12 @@ void EngineLoop::Run() {
     bool stop = false;
     {
       absl::MutexLock lock(&mutex_);
-      if (active_ == 0) mutex_.Await(absl::Condition(this, &EngineLoop::HasWork));
+      if (active_ == 0) {
+        mutex_.Await(absl::Condition(this, &EngineLoop::HasWork));
+      } else if (core_.stalled()) {
+        mutex_.AwaitWithTimeout(absl::Condition(this, &EngineLoop::HasWorkOrPages), kStalledPoll);
+      }
+      woken_ = false;
       arrived.swap(incoming_);
       active_ += static_cast<int>(arrived.size());
       unstarted_ += static_cast<int>(arrived.size());
@@ -208,7 +236,22 @@ void EngineLoop::Run() {
   }
 }
 
+void EngineLoop::Wake() {
+  absl::MutexLock lock(&mutex_);
+  woken_ = true;
+}
+
 void EngineLoop::Publish() {
+  std::optional<EngineStats::Sharing> sharing;
+  if (shared_pages_ != nullptr) {
+    const SharedPages::Counters& counted = shared_pages_->counters();
+    sharing = {.lookups = counted.lookups,
+               .lookup_tokens = counted.lookup_tokens,
+               .declined = counted.declined,
+               .abandoned = counted.abandoned,
+               .hit_tokens = core_.scheduler().counters().shared_tokens,
+               .store = shared_pages_->store_stats()};
+  }
   const StepCounters& counters = core_.counters();
   const Scheduler& scheduler = core_.scheduler();
   const int unstarted = core_.unstarted();
@@ -238,6 +281,7 @@ void EngineLoop::Publish() {
   }
   stats_.prefix_query_tokens = scheduler.counters().prefix_query_tokens;
   stats_.prefix_hit_tokens = scheduler.counters().prefix_hit_tokens;
+  stats_.sharing = sharing;
   stats_.requests_finished = counters.requests_finished;
   stats_.prompt_tokens = counters.prompt_tokens;
   stats_.generated_tokens = counters.generated_tokens;

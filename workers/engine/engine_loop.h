@@ -22,6 +22,7 @@
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
 #include "workers/engine/request.h"
+#include "workers/engine/shared_pages.h"
 #include "workers/engine/step_cost.h"
 #include "workers/engine/swap_space.h"
 #include "workers/engine/transformer.h"
@@ -41,6 +42,7 @@ class EngineLoop {
     std::unique_ptr<kernels::KvCache> cache;
     std::unique_ptr<SwapSpace> swap;  // may be null
     StepCost step_cost;
+    std::unique_ptr<PageStore> page_store;           // may be null; handed on to shared_pages_
     std::vector<std::unique_ptr<Drafter>> drafters;  // in order of name
   };
 
@@ -83,13 +85,20 @@ class EngineLoop {
   void Run();
   void Publish();
 
-  const Parts parts_;
+  // Lets a thread that waits for pages look at what has come.
+  void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool HasWorkOrPages() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return HasWork() || woken_; }
+
+  Parts parts_;
   const EngineOptions options_;
   const std::string backend_description_;
-  EngineCore core_;  // of the engine's thread
+  mutable absl::Mutex mutex_;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // before what calls Wake
+
+  std::unique_ptr<SharedPages> shared_pages_;  // may be null
+  EngineCore core_;                            // of the engine's thread, as the one before
   const int context_;
 
-  mutable absl::Mutex mutex_;
   std::vector<std::unique_ptr<ActiveRequest>> incoming_ ABSL_GUARDED_BY(mutex_);
   uint64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;
   int active_ ABSL_GUARDED_BY(mutex_) = 0;     // requests that the core has or is about to have

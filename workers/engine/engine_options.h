@@ -10,6 +10,7 @@
 #include "kernels/dtype.h"
 #include "kernels/weight_format.h"
 #include "workers/engine/memory_plan.h"
+#include "workers/engine/page_store.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/config.h"
@@ -72,6 +73,9 @@ struct EngineOptions {
   // What drafters learn is used for all requests; otherwise for those of the same tenant and
   // cache_salt alone. It changes no answer, but the time that it takes.
   bool share_drafts = false;
+  // Where pages are shared with other engines; empty: nowhere. What share_prefixes does not
+  // keep is not offered.
+  MakePageStore make_page_store;
   // Verifies whatever is proposed, as far as there is room: for tests and measurements.
   bool verify_all_drafts = false;
   // Leaves logits in the backend's memory as far as it can, also where that is the host's: for

@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "kernels/dtype.h"
+#include "workers/engine/page_store.h"
 #include "workers/speculation/speculation_usage.h"
 
 namespace octogate::workers {
@@ -52,6 +53,17 @@ struct EngineStats {
   // found there. A sequence that was preempted counts again.
   uint64_t prefix_query_tokens = 0;
   uint64_t prefix_hit_tokens = 0;
+  // Where pages are shared with other engines: what SharedPages counts, the tokens that were used,
+  // and what the store counts.
+  struct Sharing {
+    uint64_t lookups = 0;
+    uint64_t lookup_tokens = 0;
+    uint64_t declined = 0;
+    uint64_t abandoned = 0;
+    uint64_t hit_tokens = 0;
+    PageStoreStats store;
+  };
+  std::optional<Sharing> sharing;
   uint64_t steps = 0;
   uint64_t step_rows = 0;
   absl::Duration step_time;

@@ -113,7 +113,8 @@ struct TokenScores {
 
 struct Usage {
   int prompt_tokens = 0;
-  int cached_tokens = 0;     // of these, found in the prefix cache instead of computed
+  int cached_tokens = 0;     // of these, found instead of computed
+  int shared_tokens = 0;     // of the cached, found in the store that engines share
   int generated_tokens = 0;  // generated_prefix not included
 };
 

@@ -85,6 +85,7 @@ void Scheduler::Restart(Sequence* sequence, std::string prefix_context) {
     counters_.prefix_query_tokens += static_cast<uint64_t>(sequence->length());
   }
   sequence->prefix_context = std::move(prefix_context);
+  sequence->arriving = nullptr;
 }
 
 void Scheduler::ReleasePages(Sequence* sequence) {
@@ -162,11 +163,60 @@ int Scheduler::UseCachedPages(Sequence* sequence) {
   return sequence->computed - before;
 }
 
-void Scheduler::CountHits(Sequence* sequence, int tokens) {
-  counters_.prefix_hit_tokens += static_cast<uint64_t>(tokens);
+int Scheduler::CachedPages(const Sequence& sequence) const {
+  if (!options_.share_prefixes) return 0;
+  const auto page_size = static_cast<size_t>(options_.page_size);
+  const std::span<const int32_t> tokens = sequence.tokens;
+  int pages = 0;
+  int32_t parent = PrefixCache::kNone;
+  for (size_t end = page_size; end < tokens.size(); end += page_size) {
+    parent = prefix_cache_.Find(sequence.prefix_context, parent,
+                                tokens.subspan(end - page_size, page_size));
+    if (parent == PrefixCache::kNone) break;
+    ++pages;
+  }
+  return pages;
+}
+
+int Scheduler::CountReused(Sequence* sequence) {
   const int first_time = std::max(sequence->computed - sequence->most_computed, 0);
   sequence->reused += first_time;
   sequence->most_computed += first_time;
+  return first_time;
+}
+
+void Scheduler::CountHits(Sequence* sequence, int tokens) {
+  counters_.prefix_hit_tokens += static_cast<uint64_t>(tokens);
+  CountReused(sequence);
+}
+
+void Scheduler::UseArrivedPages(Sequence* sequence) {
+  if (sequence->arriving == nullptr) return;
+  std::map<int, SharedPage>& arrived = sequence->arriving->pages;
+  const int page_size = options_.page_size;
+  if (sequence->computed % page_size == 0) {
+    const int first = sequence->computed / page_size;
+    const int end = (sequence->length() - 1) / page_size;
+    std::vector<std::span<const std::byte>> from;
+    for (auto next = arrived.find(first);
+         next != arrived.end() && next->first == first + static_cast<int>(from.size()) &&
+         next->first < end;
+         ++next) {
+      from.push_back(next->second.bytes());
+    }
+    if (!from.empty()) {
+      options_.upload(from, std::span<const int32_t>(sequence->pages)
+                                .subspan(static_cast<size_t>(first), from.size()));
+      sequence->computed += static_cast<int>(from.size()) * page_size;
+      const int used = CountReused(sequence);
+      sequence->shared += used;
+      counters_.shared_tokens += static_cast<uint64_t>(used);
+      EnterPages(sequence);
+    }
+  }
+  // Behind what is computed, nothing is of use any more.
+  arrived.erase(arrived.begin(), arrived.lower_bound(PagesFor(sequence->computed)));
+  if (arrived.empty() && sequence->arriving->fetch == nullptr) sequence->arriving = nullptr;
 }
 
 void Scheduler::Computed(const ScheduledRows& rows) {
@@ -174,7 +224,12 @@ void Scheduler::Computed(const ScheduledRows& rows) {
   assert(sequence.computed == rows.first_position);
   sequence.computed += rows.row_count;
   sequence.most_computed = std::max(sequence.most_computed, sequence.computed);
+  EnterPages(&sequence);
+}
+
+void Scheduler::EnterPages(Sequence* entered_sequence) {
   if (!options_.share_prefixes) return;
+  Sequence& sequence = *entered_sequence;
   const auto page_size = static_cast<size_t>(options_.page_size);
   const std::span<const int32_t> tokens = sequence.tokens;
   while (sequence.can_enter_pages &&
@@ -271,16 +326,19 @@ bool Scheduler::TryAdmit(Sequence* sequence) {
   }
   CountHits(sequence, hits);
   RestorePages(sequence);
+  UseArrivedPages(sequence);
   Charge(sequence);
   return true;
 }
 
 void Scheduler::Admit() {
-  while (!waiting_.empty()) {
-    Sequence* first = *std::min_element(
-        waiting_.begin(), waiting_.end(),
-        [this](const Sequence* a, const Sequence* b) { return ServedBefore(*a, *b); });
-    if (!TryAdmit(first)) return;
+  while (true) {
+    Sequence* first = nullptr;
+    for (Sequence* sequence : waiting_) {
+      if (sequence->held) continue;
+      if (first == nullptr || ServedBefore(*sequence, *first)) first = sequence;
+    }
+    if (first == nullptr || !TryAdmit(first)) return;
   }
 }
 
@@ -290,12 +348,24 @@ void Scheduler::GivePages() {
     Sequence* sequence = running_[i];
     CountHits(sequence, UseCachedPages(sequence));
     const int missing = PagesFor(sequence->length()) - static_cast<int>(sequence->pages.size());
-    if (missing <= 0) continue;
+    if (missing <= 0) {
+      UseArrivedPages(sequence);
+      continue;
+    }
     while (allocator_.available() < missing && running_.back() != sequence) {
       Preempt(running_.back());
     }
     if (!AllocatePages(sequence, missing)) Preempt(sequence);
   }
+}
+
+int Scheduler::RowsToArrived(const Sequence& sequence) const {
+  const int rows = sequence.uncomputed();
+  if (sequence.arriving == nullptr || sequence.arriving->pages.empty()) return rows;
+  const int64_t position = int64_t{sequence.arriving->pages.begin()->first} * options_.page_size;
+  // A page that has come before the sequence was at its beginning is behind it by now.
+  if (position <= sequence.computed) return rows;
+  return static_cast<int>(std::min<int64_t>(position - sequence.computed, rows));
 }
 
 int Scheduler::PromptRows(const std::vector<Sequence*>& served) const {
@@ -329,7 +399,7 @@ std::vector<ScheduledRows> Scheduler::Schedule() {
   for (Sequence* sequence : served) {
     int count = 1;
     if (sequence->uncomputed() > 1) {
-      count = std::min(sequence->uncomputed(), prompt_rows);
+      count = std::min(RowsToArrived(*sequence), prompt_rows);
       prompt_rows -= count;
     }
     if (count == 0) continue;

@@ -26,6 +26,10 @@
 //   3. every decoding sequence gets its row; prompts share the rest of the rows in the order of
 //      service: of max_rows, or of row_budget where sequences decode.
 //
+// A sequence that is held waits for pages from elsewhere, within a bounded time: the order of
+// service begins behind it as if it were not there. Pages that have arrived are copied in when it
+// is admitted, or when it has come to them, and are in the prefix cache from then on.
+//
 // Every sequence finishes. Only sequences that arrive within a bounded time can have a lower rank,
 // so that sooner or later a sequence has the lowest there is and is of the highest level, together
 // with finitely many others. The first in the order of pages is never preempted, fits alone
@@ -40,8 +44,10 @@
 #ifndef OCTOGATE_WORKERS_ENGINE_SCHEDULER_H_
 #define OCTOGATE_WORKERS_ENGINE_SCHEDULER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,6 +76,11 @@ struct SchedulerOptions {
   // Seconds that it takes to compute the first so many positions of a sequence again. Empty: not
   // known, and whatever there is room for is saved.
   std::function<double(int positions)> recompute_seconds;
+  // Copies what has arrived for a sequence into pages, and returns when that is done; needed where
+  // anything arrives.
+  std::function<void(std::span<const std::span<const std::byte>> from,
+                     std::span<const int32_t> pages)>
+      upload;
 };
 
 // Rows [first_position, first_position + row_count) of a sequence. The step yields logits for its
@@ -95,6 +106,8 @@ class Scheduler {
     // were found in the prefix cache.
     uint64_t prefix_query_tokens = 0;
     uint64_t prefix_hit_tokens = 0;
+    // Tokens whose keys and values have arrived from a store, and were used.
+    uint64_t shared_tokens = 0;
   };
 
   Scheduler(const SchedulerOptions& options, int pages);
@@ -106,7 +119,7 @@ class Scheduler {
   void Remove(Sequence* sequence);
 
   // The rows of the next step, sequences in order of service; empty only where there is no
-  // sequence. Their pages are allocated.
+  // sequence that is not held. Their pages are allocated.
   std::vector<ScheduledRows> Schedule();
   // Rows that drafts may take in the step that Schedule has planned last: those that nothing else
   // would have, of max_rows or row_budget.
@@ -126,6 +139,10 @@ class Scheduler {
   void ComputedDraft(const ScheduledRows& rows);
   // What a running sequence has computed is of no use any more: it begins anew in `prefix_context`.
   void Restart(Sequence* sequence, std::string prefix_context);
+
+  // Full pages at the beginning of a sequence that the prefix cache has now, all but that of the
+  // last token.
+  int CachedPages(const Sequence& sequence) const;
 
   // Positions that the whole cache holds.
   int64_t max_positions() const { return int64_t{allocator_.total()} * options_.page_size; }
@@ -149,7 +166,15 @@ class Scheduler {
   void GivePages();
   // Takes what the prefix cache has of the tokens that come next; returns how many those are.
   int UseCachedPages(Sequence* sequence);
+  // Copies pages that have arrived into the sequence's, where it has come to them.
+  void UseArrivedPages(Sequence* sequence);
+  // Rows of a prompt up to the first page that has arrived, or all that are left.
+  int RowsToArrived(const Sequence& sequence) const;
+  // Enters what is computed into the prefix cache.
+  void EnterPages(Sequence* sequence);
   void CountHits(Sequence* sequence, int tokens);
+  // Positions below `computed` that were not computed: returns how many are new.
+  int CountReused(Sequence* sequence);
   bool AllocatePages(Sequence* sequence, int count);
   void ReleasePages(Sequence* sequence);
   // Saves what a sequence that is about to lose its pages has computed, if that pays.

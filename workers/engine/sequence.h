@@ -2,15 +2,26 @@
 #ifndef OCTOGATE_WORKERS_ENGINE_SEQUENCE_H_
 #define OCTOGATE_WORKERS_ENGINE_SEQUENCE_H_
 
+#include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "workers/engine/fair_share.h"
+#include "workers/engine/page_store.h"
 #include "workers/engine/swap_space.h"
 
 namespace octogate::workers {
+
+// What a sequence gets from the store that engines share.
+struct ArrivingPages {
+  std::unique_ptr<PageFetch> fetch;  // null: no more will come
+  std::map<int, SharedPage> pages;   // that have come and are not used yet, by their index
+  bool any = false;                  // has come
+  std::chrono::steady_clock::time_point hold_until;
+};
 
 struct Sequence {
   // Set by whoever adds it to the scheduler.
@@ -24,6 +35,11 @@ struct Sequence {
   // False: computes each of its rows itself.
   bool use_cached_prefix = true;
 
+  // It waits for pages that are to arrive: it is not admitted, and others pass it.
+  bool held = false;
+  // May be null; the scheduler uses what has arrived.
+  std::unique_ptr<ArrivingPages> arriving;
+
   // Kept by the scheduler. The keys and values of positions [0, computed) are in `pages`.
   int computed = 0;
   std::vector<int32_t> pages;
@@ -31,6 +47,7 @@ struct Sequence {
   bool can_enter_pages = true;  // until the prefix cache refuses one
   int most_computed = 0;        // of all times: rows below it are computed again
   int reused = 0;               // positions below that which were found, not computed
+  int shared = 0;               // of `reused`, those that a store had
   // Of one that was preempted: the keys and values of positions [0, saved_positions). May be null.
   std::unique_ptr<SwapSpace::Saved> saved;
   int saved_positions = 0;

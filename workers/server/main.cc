@@ -13,12 +13,15 @@
 #include <string>
 
 #include "absl/time/clock.h"
+#include "common/status_macros.h"
 #include "kernels/dtype.h"
+#include "workers/cache/redis_page_store.h"
 #include "workers/engine/device.h"
 #include "workers/engine/format_names.h"
 #include "workers/server/load_served_model.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_server.h"
+#include "workers/server/worker_store.h"
 #include "workers/speculation/drafter_factory.h"
 
 namespace octogate::workers {
@@ -36,6 +39,7 @@ struct Flags {
   double step_cost_seconds = 1;
   bool speculate = false;
   SpeculationOptions speculation;
+  WorkerStoreFlags store;
   LoadOptions load;
 };
 
@@ -146,6 +150,7 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--draft-state", flags.speculation.state,
                  "folder that keeps what drafters have learned")
       ->needs(speculate);
+  DefineWorkerStoreFlags(app, flags.store);
   app.add_option("--grace", flags.grace_seconds,
                  "seconds that answers under way get when the worker is stopped")
       ->check(CLI::Range(0.0, 86400.0))
@@ -156,6 +161,18 @@ void Define(CLI::App& app, Flags& flags) {
 int Fail(const absl::Status& status) {
   spdlog::error("{}", std::string(status.message()));
   return 1;
+}
+
+// Pages of keys and values go through the store.
+absl::Status SharePages(const WorkerStoreFlags& flags, LoadOptions& load) {
+  if (flags.url.empty()) return absl::OkStatus();
+  OCTOGATE_ASSIGN_OR_RETURN(RedisOptions redis, WorkerStoreOptions(flags));
+  OCTOGATE_ASSIGN_OR_RETURN(std::string secret, WorkerStoreSecret(flags));
+  RedisPageStoreOptions options{.secret = std::move(secret)};
+  redis.connections = options.readers + options.writers;
+  load.engine.make_page_store =
+      ShareThroughRedis(RedisClient::Create(std::move(redis)), std::move(options));
+  return absl::OkStatus();
 }
 
 int Serve(Flags flags) {
@@ -173,6 +190,10 @@ int Serve(Flags flags) {
 
   if (flags.speculate) flags.load.speculation = SetUpSpeculation(flags.speculation);
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
+
+  if (const absl::Status shared = SharePages(flags.store, flags.load); !shared.ok()) {
+    return Fail(shared);
+  }
 
   spdlog::info("loading {}", folder.string());
   auto model = LoadServedModel(flags.name, folder, flags.load, absl::Now() + absl::Minutes(10));

@@ -85,6 +85,7 @@ v1::WorkerGenerateResponse ToMessage(const GenerateEvent& event, const Tokenizer
   end.set_finish_reason(ToProto(event.finish));
   end.mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
   end.mutable_usage()->set_cached_tokens(event.usage.cached_tokens);
+  end.mutable_usage()->set_shared_tokens(event.usage.shared_tokens);
   end.mutable_usage()->set_completion_tokens(event.usage.generated_tokens);
   end.set_queue_us(absl::ToInt64Microseconds(event.timings.queue));
   end.set_prefill_us(absl::ToInt64Microseconds(event.timings.prefill));
@@ -234,6 +235,7 @@ absl::StatusOr<std::shared_ptr<Generation>> ModelService::Score(
         if (!event.status.ok()) return on_result(event.status);
         response->mutable_usage()->set_prompt_tokens(event.usage.prompt_tokens);
         response->mutable_usage()->set_cached_tokens(event.usage.cached_tokens);
+        response->mutable_usage()->set_shared_tokens(event.usage.shared_tokens);
         on_result(std::move(*response));
       });
 }
@@ -300,6 +302,18 @@ v1::WorkerInfoResponse ModelService::Info() const {
     v1::WorkerStepCost& cost = *info.add_step_costs();
     cost.set_rows(static_cast<int32_t>(point.x));
     cost.set_seconds(point.seconds);
+  }
+  if (stats.sharing) {
+    v1::SharedPagesUsage& shared = *info.mutable_shared_pages();
+    shared.set_lookups(static_cast<int64_t>(stats.sharing->lookups));
+    shared.set_lookup_tokens(static_cast<int64_t>(stats.sharing->lookup_tokens));
+    shared.set_hit_tokens(static_cast<int64_t>(stats.sharing->hit_tokens));
+    shared.set_read_bytes(static_cast<int64_t>(stats.sharing->store.read_bytes));
+    shared.set_written_bytes(static_cast<int64_t>(stats.sharing->store.written_bytes));
+    shared.set_declined(static_cast<int64_t>(stats.sharing->declined));
+    shared.set_abandoned(static_cast<int64_t>(stats.sharing->abandoned));
+    shared.set_refused_pages(static_cast<int64_t>(stats.sharing->store.refused_pages));
+    shared.set_dropped_pages(static_cast<int64_t>(stats.sharing->store.dropped_pages));
   }
   if (stats.speculation) *info.mutable_speculation() = ToProto(*stats.speculation);
   return info;

@@ -24,6 +24,7 @@ struct Outcome {
   FinishReason finish = FinishReason::kNone;
   int preemptions = 0;
   int cached_tokens = 0;
+  int shared_tokens = 0;
   int last_events = 0;
 };
 
@@ -59,6 +60,7 @@ inline std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateReq
       outcome.finish = event.finish;
       outcome.preemptions = event.timings.preemptions;
       outcome.cached_tokens = event.usage.cached_tokens;
+      outcome.shared_tokens = event.usage.shared_tokens;
       ++outcome.last_events;
       ++ended;
     });

@@ -1,0 +1,186 @@
+// Two engines share pages through a real redis-server: answers are those without it, bit for bit.
+#include <random>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/workers/cache/shared_engines.h"
+#include "tests/workers/engine/fresh_seed.h"
+#include "workers/engine/generate.h"
+
+namespace octogate::workers {
+namespace {
+
+// Prompts of which many begin as others do.
+std::vector<GenerateRequest> Requests(std::mt19937& random, int count, int vocab_size,
+                                      int longest) {
+  const auto pick = [&](int from, int to) {
+    return std::uniform_int_distribution<int>(from, to)(random);
+  };
+  const std::vector<std::vector<int32_t>> texts = {RandomIds(random, longest, vocab_size),
+                                                   RandomIds(random, longest, vocab_size)};
+  std::vector<GenerateRequest> requests;
+  for (int i = 0; i < count; ++i) {
+    const std::vector<int32_t>& text = texts[static_cast<size_t>(pick(0, 1))];
+    std::vector<int32_t> prompt(text.begin(), text.begin() + pick(longest / 2, longest));
+    const auto own = RandomIds(random, longest - static_cast<int>(prompt.size()), vocab_size);
+    prompt.insert(prompt.end(), own.begin(), own.end());
+    requests.push_back(SharedRequest(std::move(prompt), pick(1, 30), pick(0, 3) == 0 ? "s" : ""));
+    if (pick(0, 1) == 0) {
+      requests.back().sampling.temperature = 0.9f;
+      requests.back().sampling.seed = random();
+    }
+  }
+  return requests;
+}
+
+int SharedTokens(const std::vector<Outcome>& outcomes) {
+  int tokens = 0;
+  for (const Outcome& outcome : outcomes) tokens += outcome.shared_tokens;
+  return tokens;
+}
+
+using Parameter = std::tuple<std::string, kernels::DType>;
+class SharedPagesTest : public ::testing::TestWithParam<Parameter> {};
+
+TEST_P(SharedPagesTest, AnswersAreThoseWithoutAStore) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  const auto folder = FixturePath(std::get<0>(GetParam()));
+  EngineOptions options{.max_sequences = 1,
+                        .page_size = 5,
+                        .share_prefixes = false,
+                        .kv_dtype = std::get<1>(GetParam())};
+  const auto alone = MakeEngine(folder, options);
+  ASSERT_NE(alone, nullptr);
+  const int longest = std::min(alone->context() - 40, 150);
+  const auto requests = Requests(random, 20, alone->config().vocab_size, longest);
+  const std::vector<Outcome> expected = RunAll(*alone, requests, false);
+
+  RedisServer server;
+  options.share_prefixes = true;
+  options.max_sequences = 4;
+  options.max_rows_per_step = 23;
+  // Cold; with little memory, so that sequences are preempted.
+  options.kv_tokens = 2 * longest;
+  const auto first = MakeEngine(folder, Sharing(server, options));
+  ExpectSameAnswers(RunAll(*first, requests, true), expected);
+  AwaitStored(server, longest / 5);
+  // Warm, though nothing is in its own cache; one after the other, and together.
+  for (const bool together : {false, true}) {
+    const auto second = MakeEngine(folder, Sharing(server, options), 2);
+    const std::vector<Outcome> warm = RunAll(*second, requests, together);
+    ExpectSameAnswers(warm, expected);
+    EXPECT_GT(SharedTokens(warm), 0);
+    EXPECT_TRUE(second->Drain(absl::Now() + kLong).ok());
+    const EngineStats stats = second->stats();
+    EXPECT_EQ(stats.pages_used, 0);
+    EXPECT_GT(stats.sharing->store.read_bytes, 0u);
+    EXPECT_EQ(stats.sharing->store.refused_pages, 0u);
+    EXPECT_GE(stats.sharing->hit_tokens, static_cast<uint64_t>(SharedTokens(warm)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, SharedPagesTest,
+                         ::testing::Values(Parameter{"llama", kernels::DType::kF32},
+                                           Parameter{"llama", kernels::DType::kBF16},
+                                           Parameter{"qwen3", kernels::DType::kI8},
+                                           Parameter{"mistral", kernels::DType::kF8E4M3},
+                                           Parameter{"phi3_longrope", kernels::DType::kF32}),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" +
+                                  std::to_string(static_cast<int>(std::get<1>(info.param)));
+                         });
+
+TEST(SharedPagesEngineTest, APromptOfAnotherEngineIsNotComputedAgain) {
+  RedisServer server;
+  const auto prompt = std::vector<int32_t>(61, 9);
+  const auto first = MakeEngine(FixturePath("llama"), Sharing(server, {.page_size = 4}));
+  const auto answer = Generate(*first, SharedRequest(prompt, 12));
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(answer->usage.shared_tokens, 0);
+  AwaitStored(server, 18);  // of 72 computed tokens: what was generated is there too
+
+  const auto second = MakeEngine(FixturePath("llama"), Sharing(server, {.page_size = 4}));
+  const auto same = Generate(*second, SharedRequest(prompt, 12));
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ(same->usage.cached_tokens, 60);
+  EXPECT_EQ(same->usage.shared_tokens, 60);
+  EXPECT_EQ(same->ids, answer->ids);
+  // The next time they are in the engine's own cache.
+  const auto again = Generate(*second, SharedRequest(prompt, 12));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->usage.cached_tokens, 60);
+  EXPECT_EQ(again->usage.shared_tokens, 0);
+  const EngineStats::Sharing sharing = SharingOf(*second);
+  EXPECT_EQ(sharing.lookups, 1u);
+  EXPECT_EQ(sharing.lookup_tokens, 60u);
+  EXPECT_EQ(sharing.hit_tokens, 60u);
+}
+
+TEST(SharedPagesEngineTest, SaltsAndFormatsAreApart) {
+  RedisServer server;
+  const auto prompt = std::vector<int32_t>(41, 9);
+  const auto first = MakeEngine(FixturePath("llama"), Sharing(server, {.page_size = 4}));
+  ASSERT_TRUE(Generate(*first, SharedRequest(prompt, 1, "a")).ok());
+  AwaitStored(server, 10);
+  const auto shared_tokens = [&](const EngineOptions& options, const std::string& salt,
+                                 const std::string& secret, const char* model = "llama") {
+    const auto engine =
+        MakeEngine(FixturePath(model), Sharing(server, options, {.secret = secret}));
+    const auto answer = Generate(*engine, SharedRequest(prompt, 1, salt));
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    return answer.ok() ? answer->usage.shared_tokens : -1;
+  };
+  EXPECT_EQ(shared_tokens({.page_size = 4}, "b", ""), 0);
+  EXPECT_EQ(shared_tokens({.page_size = 4}, "", ""), 0);
+  EXPECT_EQ(shared_tokens({.page_size = 4}, "a", "a secret of others"), 0);
+  EXPECT_EQ(shared_tokens({.page_size = 2}, "a", ""), 0);
+  EXPECT_EQ(shared_tokens({.page_size = 4, .kv_dtype = kernels::DType::kF16}, "a", ""), 0);
+  EXPECT_EQ(shared_tokens({.page_size = 4}, "a", "", "mistral"), 0);
+  EXPECT_EQ(shared_tokens({.page_size = 4}, "a", ""), 40);
+}
+
+TEST(SharedPagesEngineTest, CancellationWhilePagesComeLeavesNothingWrongBehind) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  const EngineOptions options{.max_sequences = 4, .max_rows_per_step = 11, .page_size = 4};
+  EngineOptions without = options;
+  without.share_prefixes = false;
+  const auto alone = MakeEngine(FixturePath("llama"), without);
+  const auto requests = Requests(random, 20, alone->config().vocab_size, 120);
+  const std::vector<Outcome> expected = RunAll(*alone, requests, false);
+  RedisServer server;
+  const auto first = MakeEngine(FixturePath("llama"), Sharing(server, options));
+  ExpectSameAnswers(RunAll(*first, requests, true), expected);
+  AwaitStored(server, 30);
+
+  EngineOptions little = options;
+  little.kv_tokens = 240;
+  const auto engine = MakeEngine(FixturePath("llama"), Sharing(server, little), 2);
+  std::thread canceller([&] {
+    std::mt19937 own(seed + 1);
+    for (int i = 0; i < 150; ++i) {
+      GenerateRequest request = requests[own() % requests.size()];
+      request.terms.priority = static_cast<int>(own() % 4);
+      // Not in the engine's own cache.
+      if (own() % 2 == 0) request.prompt[0] = static_cast<int32_t>(own() % 100);
+      const auto generation = engine->Submit(request, [](const GenerateEvent&) {});
+      absl::SleepFor(absl::Microseconds(own() % 500));
+      if (generation.ok()) (*generation)->Cancel();
+    }
+  });
+  ExpectSameAnswers(RunAll(*engine, requests, true), expected);
+  canceller.join();
+  EXPECT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  EXPECT_EQ(engine->stats().pages_used, 0);
+}
+
+}  // namespace
+}  // namespace octogate::workers

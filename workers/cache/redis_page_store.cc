@@ -1,0 +1,397 @@
+#include "workers/cache/redis_page_store.h"
+
+#include <algorithm>
+#include <deque>
+#include <limits>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "workers/cache/page_codec.h"
+#include "workers/cache/page_store_pace.h"
+
+namespace octogate::workers {
+namespace {
+
+// Names that are known to be there; more are forgotten.
+constexpr size_t kMaxKnown = size_t{1} << 18;
+// After which a server that is out of memory is written to again.
+constexpr absl::Duration kWriteBackoff = absl::Seconds(1);
+// A command that has been under way for so long says something of those to come.
+constexpr double kLate = 0.02;
+
+// A fetch, shared by the engine's thread and the threads that read. Its mutex is taken after the
+// store's, and before that of on_change.
+struct FetchState {
+  std::vector<PageCodec::Page> pages;
+  std::shared_ptr<void> lease;  // of the memory
+  std::function<void()> on_change;
+  absl::Time begun;
+  double bytes_before = 0;  // under way when it began
+
+  absl::Mutex mutex;
+  size_t next ABSL_GUARDED_BY(mutex) = 0;     // the first page that nobody has asked for
+  size_t end ABSL_GUARDED_BY(mutex) = 0;      // the first page that is not there, or their number
+  size_t pending ABSL_GUARDED_BY(mutex) = 0;  // commands under way
+  size_t came ABSL_GUARDED_BY(mutex) = 0;     // pages
+  bool given_up ABSL_GUARDED_BY(mutex) = false;
+  std::vector<SharedPage> arrived ABSL_GUARDED_BY(mutex);
+
+  bool Done() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return given_up || (pending == 0 && next >= end);
+  }
+};
+
+class RedisPageStore final : public PageStore {
+ public:
+  RedisPageStore(std::shared_ptr<RedisClient> client, RedisPageStoreOptions options,
+                 const PageFormat& format)
+      : client_(std::move(client)),
+        options_(std::move(options)),
+        codec_(format, options_.prefix, options_.secret),
+        chunk_pages_(std::max<size_t>(options_.chunk_bytes / codec_.value_bytes(), 1)),
+        budget_(std::make_shared<Budget>()),
+        calls_since_(static_cast<size_t>(options_.readers), absl::InfiniteFuture()) {
+    for (int i = 0; i < options_.readers; ++i) {
+      threads_.emplace_back([this, i] { Read(static_cast<size_t>(i)); });
+    }
+    for (int i = 0; i < options_.writers; ++i) threads_.emplace_back([this] { WriteQueued(); });
+  }
+
+  ~RedisPageStore() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      stopping_ = true;
+    }
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  std::unique_ptr<PageFetch> Fetch(const PageChain& asked,
+                                   std::function<void()> on_change) override {
+    if (!Usable()) return nullptr;
+    PageChain chain = asked;
+    auto state = std::make_shared<FetchState>();
+    {
+      absl::MutexLock lock(&budget_->mutex);
+      const size_t room = options_.max_fetch_bytes - budget_->bytes;
+      chain.count = static_cast<int>(
+          std::min<size_t>(static_cast<size_t>(chain.count), room / codec_.value_bytes()));
+      if (chain.count == 0) return nullptr;
+      const size_t bytes = static_cast<size_t>(chain.count) * codec_.value_bytes();
+      budget_->bytes += bytes;
+      state->lease = std::shared_ptr<void>(nullptr, [budget = budget_, bytes](void*) {
+        absl::MutexLock lock(&budget->mutex);
+        budget->bytes -= bytes;
+      });
+    }
+    state->pages = codec_.Describe(chain);
+    state->on_change = std::move(on_change);
+    state->begun = absl::Now();
+    {
+      absl::MutexLock lock(&state->mutex);
+      state->end = state->pages.size();
+    }
+    {
+      absl::MutexLock lock(&mutex_);
+      state->bytes_before = QueuedReadBytes();
+      fetches_.push_back(state);
+    }
+    return std::make_unique<Handle>(this, std::move(state));
+  }
+
+  double FetchSeconds(int pages) const override {
+    if (!Usable()) return std::numeric_limits<double>::infinity();
+    const double bytes = static_cast<double>(pages) * static_cast<double>(codec_.value_bytes());
+    const absl::Time now = absl::Now();
+    absl::MutexLock lock(&mutex_);
+    double seconds = pace_.Seconds(bytes + QueuedReadBytes(), now);
+    for (const absl::Time since : calls_since_) {
+      const double late = absl::ToDoubleSeconds(now - since);
+      if (late > kLate) seconds = std::max(seconds, 2 * late);
+    }
+    return seconds;
+  }
+
+  double MissSeconds() const override {
+    absl::MutexLock lock(&mutex_);
+    return pace_.Seconds(0, absl::Now());
+  }
+
+  void Write(const PageChain& chain, const ReadPages& read) override {
+    std::vector<PageCodec::Page> pages = codec_.Describe(chain);
+    const bool usable = Usable();
+    std::vector<Queued> queued;
+    {
+      const absl::Time now = absl::Now();
+      absl::MutexLock lock(&mutex_);
+      ForgetAfterReconnection();
+      for (PageCodec::Page& page : pages) {
+        const auto known = known_.find(page.name);
+        if (known != known_.end() && now - known->second < options_.expiry / 2) continue;
+        if (!usable || now < write_again_ ||
+            queued_bytes_ + codec_.value_bytes() > options_.max_write_bytes) {
+          ++stats_.dropped_pages;
+          continue;
+        }
+        queued_bytes_ += codec_.value_bytes();
+        Remember(page.name, now);
+        queued.push_back({.page = std::move(page), .value = ""});
+      }
+    }
+    if (queued.empty()) return;
+    std::vector<int> indices;
+    std::vector<std::span<std::byte>> places;
+    for (Queued& write : queued) {
+      write.value = codec_.NewValue(write.page);
+      indices.push_back(write.page.index);
+      places.push_back(
+          std::as_writable_bytes(std::span(write.value)).subspan(codec_.value_offset()));
+    }
+    read(indices, places);
+    absl::MutexLock lock(&mutex_);
+    std::move(queued.begin(), queued.end(), std::back_inserter(writes_));
+  }
+
+  PageStoreStats stats() const override {
+    absl::MutexLock lock(&mutex_);
+    return stats_;
+  }
+
+ private:
+  struct Budget {
+    absl::Mutex mutex;
+    size_t bytes ABSL_GUARDED_BY(mutex) = 0;
+  };
+  struct Queued {
+    PageCodec::Page page;
+    std::string value;
+  };
+
+  class Handle final : public PageFetch {
+   public:
+    Handle(RedisPageStore* store, std::shared_ptr<FetchState> state)
+        : store_(store), state_(std::move(state)) {}
+    ~Handle() override { store_->GiveUp(*state_); }
+
+    bool Take(std::vector<SharedPage>& pages) override {
+      absl::MutexLock lock(&state_->mutex);
+      std::move(state_->arrived.begin(), state_->arrived.end(), std::back_inserter(pages));
+      state_->arrived.clear();
+      return state_->Done();
+    }
+
+   private:
+    RedisPageStore* const store_;
+    const std::shared_ptr<FetchState> state_;
+  };
+
+  // Of fetches that nobody has asked the server for yet.
+  double QueuedReadBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    size_t pages = 0;
+    for (const auto& fetch : fetches_) {
+      absl::MutexLock lock(&fetch->mutex);
+      if (!fetch->given_up && fetch->next < fetch->end) pages += fetch->end - fetch->next;
+    }
+    return static_cast<double>(pages * codec_.value_bytes());
+  }
+
+  bool Usable() const {
+    return codec_.value_bytes() <= kMaxSharedPageBytes && client_->stats().reachable;
+  }
+
+  void GiveUp(FetchState& state) {
+    const absl::Time now = absl::Now();
+    double bytes = 0;
+    {
+      absl::MutexLock lock(&state.mutex);
+      if (state.Done()) return;
+      state.given_up = true;
+      bytes = state.bytes_before + static_cast<double>(state.end * codec_.value_bytes());
+    }
+    // It would have taken longer than this.
+    const double seconds = 1.5 * absl::ToDoubleSeconds(now - state.begun);
+    absl::MutexLock lock(&mutex_);
+    if (pace_.Seconds(bytes, now) < seconds) pace_.Add(bytes, seconds, now);
+  }
+
+  void Remember(const std::string& name, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (known_.size() >= kMaxKnown) known_.clear();
+    known_[name] = now;
+  }
+
+  void ForgetAfterReconnection() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const uint64_t connections = client_->stats().connections;
+    if (connections != connections_) known_.clear();
+    connections_ = connections;
+  }
+
+  // A fetch of which there is something to ask for; others are let go.
+  std::shared_ptr<FetchState> NextFetch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    while (!fetches_.empty()) {
+      const std::shared_ptr<FetchState>& first = fetches_.front();
+      {
+        absl::MutexLock lock(&first->mutex);
+        if (!first->given_up && first->next < first->end) return first;
+      }
+      fetches_.pop_front();
+    }
+    return nullptr;
+  }
+
+  bool HasFetch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !fetches_.empty();
+  }
+  bool HasWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !writes_.empty();
+  }
+
+  // From here on: the store's threads.
+
+  void Read(size_t reader) {
+    while (true) {
+      std::shared_ptr<FetchState> fetch;
+      size_t first = 0;
+      size_t count = 0;
+      {
+        absl::MutexLock lock(&mutex_);
+        mutex_.Await(absl::Condition(this, &RedisPageStore::HasFetch));
+        if (stopping_) return;
+        fetch = NextFetch();
+        if (fetch == nullptr) continue;
+        absl::MutexLock fetch_lock(&fetch->mutex);
+        first = fetch->next;
+        count = std::min(chunk_pages_, fetch->end - first);
+        fetch->next += count;
+        ++fetch->pending;
+        calls_since_[reader] = absl::Now();
+      }
+      ReadChunk(*fetch, first, count);
+      absl::MutexLock lock(&mutex_);
+      calls_since_[reader] = absl::InfiniteFuture();
+    }
+  }
+
+  void ReadChunk(FetchState& fetch, size_t first, size_t count) {
+    std::vector<std::string_view> arguments = {"MGET"};
+    for (size_t i = first; i < first + count; ++i) arguments.push_back(fetch.pages[i].name);
+    absl::StatusOr<RedisReply> reply = client_->Call(arguments, absl::Now() + options_.timeout);
+    std::vector<SharedPage> arrived;
+    std::vector<std::string> missing;
+    size_t refused = 0;
+    size_t bytes = 0;
+    const bool ok =
+        reply.ok() && reply->kind == RedisReply::Kind::kArray && reply->elements.size() == count;
+    for (size_t i = 0; ok && i < count; ++i) {
+      RedisReply& element = reply->elements[i];
+      const PageCodec::Page& page = fetch.pages[first + i];
+      if (element.kind == RedisReply::Kind::kText) {
+        bytes += element.text.size();
+        if (codec_.Holds(page, element.text)) {
+          arrived.push_back({.index = page.index,
+                             .value = std::move(element.text),
+                             .offset = codec_.value_offset(),
+                             .lease = fetch.lease});
+          continue;
+        }
+        ++refused;
+      }
+      missing.push_back(page.name);
+      break;
+    }
+    const size_t held = arrived.size();
+    const absl::Time now = absl::Now();
+    {
+      absl::MutexLock lock(&mutex_);
+      stats_.read_bytes += bytes;
+      stats_.refused_pages += refused;
+      for (size_t i = 0; i < held; ++i) Remember(fetch.pages[first + i].name, now);
+      for (const std::string& name : missing) known_.erase(name);
+    }
+    bool done = false;
+    size_t came = 0;
+    {
+      absl::MutexLock lock(&fetch.mutex);
+      if (held < count) fetch.end = std::min(fetch.end, first + held);
+      --fetch.pending;
+      fetch.came += held;
+      came = fetch.came;
+      if (fetch.given_up) return;
+      std::move(arrived.begin(), arrived.end(), std::back_inserter(fetch.arrived));
+      done = fetch.Done();
+      // Under the lock, which whoever gives up takes: not after it is destroyed.
+      fetch.on_change();
+    }
+    if (!done || !ok) return;
+    absl::MutexLock lock(&mutex_);
+    pace_.Add(fetch.bytes_before + static_cast<double>(came * codec_.value_bytes()),
+              absl::ToDoubleSeconds(now - fetch.begun), now);
+  }
+
+  void WriteQueued() {
+    while (true) {
+      Queued write;
+      {
+        absl::MutexLock lock(&mutex_);
+        mutex_.Await(absl::Condition(this, &RedisPageStore::HasWrite));
+        if (stopping_) return;
+        write = std::move(writes_.front());
+        writes_.pop_front();
+      }
+      codec_.Seal(write.value);
+      const std::string expiry = absl::StrCat(absl::ToInt64Milliseconds(options_.expiry));
+      const absl::Status status = client_
+                                      ->Call({"SET", write.page.name, write.value, "PX", expiry},
+                                             absl::Now() + options_.timeout)
+                                      .status();
+      absl::MutexLock lock(&mutex_);
+      queued_bytes_ -= codec_.value_bytes();
+      if (status.ok()) {
+        stats_.written_bytes += write.value.size();
+        continue;
+      }
+      ++stats_.dropped_pages;
+      known_.erase(write.page.name);
+      if (!absl::IsUnavailable(status)) write_again_ = absl::Now() + kWriteBackoff;
+      // What waits behind it would fare no better.
+      for (const Queued& other : writes_) known_.erase(other.page.name);
+      queued_bytes_ -= writes_.size() * codec_.value_bytes();
+      stats_.dropped_pages += writes_.size();
+      writes_.clear();
+    }
+  }
+
+  const std::shared_ptr<RedisClient> client_;
+  const RedisPageStoreOptions options_;
+  const PageCodec codec_;
+  const size_t chunk_pages_;
+  const std::shared_ptr<Budget> budget_;  // pages outlive the store
+
+  mutable absl::Mutex mutex_;  // taken before those of fetches
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<std::shared_ptr<FetchState>> fetches_ ABSL_GUARDED_BY(mutex_);
+  PageStorePace pace_ ABSL_GUARDED_BY(mutex_);
+  std::vector<absl::Time> calls_since_ ABSL_GUARDED_BY(mutex_);  // by reader
+  std::deque<Queued> writes_ ABSL_GUARDED_BY(mutex_);
+  size_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time write_again_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  absl::flat_hash_map<std::string, absl::Time> known_ ABSL_GUARDED_BY(mutex_);  // names
+  uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  PageStoreStats stats_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+MakePageStore ShareThroughRedis(std::shared_ptr<RedisClient> client,
+                                RedisPageStoreOptions options) {
+  return [client = std::move(client), options = std::move(options)](const PageFormat& format) {
+    return std::make_unique<RedisPageStore>(client, options, format);
+  };
+}
+
+}  // namespace octogate::workers

@@ -1,0 +1,52 @@
+// A PageStore in a Redis server or cluster.
+//
+// Every page is a value of its own, complete by itself, so that a server may evict any of them
+// (`maxmemory-policy allkeys-lru`) and expires those that nobody has written again. Fetches are
+// MGETs of bounded size, several under way at a time; what comes is proven by PageCodec on the
+// threads of the store. Writes wait in a bounded queue; what has no room, or what the server
+// refuses, is dropped and counted. A server that is out of memory is left alone for a second; one
+// that cannot be reached for as long as the client finds it so. Names that are known to be there
+// are remembered, and forgotten when the connection is made anew, since the server may have lost
+// them.
+#ifndef OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_
+#define OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "common/redis/redis_client.h"
+#include "workers/engine/page_store.h"
+
+namespace octogate::workers {
+
+struct RedisPageStoreOptions {
+  std::string prefix = "octogate:kv:";
+  // Known to those who share, and to nobody else; see PageCodec. Empty: none.
+  std::string secret;
+  // How long a page is kept after it was written. Workers that compute it write it again after
+  // half of that.
+  absl::Duration expiry = absl::Hours(1);
+  // Of values in one MGET, which has one value at least; and how many are under way.
+  size_t chunk_bytes = size_t{1} << 20;
+  int readers = 3;
+  int writers = 1;
+  // Of pages that were asked for and are not used yet; and of those that wait to be written.
+  size_t max_fetch_bytes = size_t{256} << 20;
+  size_t max_write_bytes = size_t{64} << 20;
+  // A command that has no answer by then has failed.
+  absl::Duration timeout = absl::Seconds(2);
+};
+
+// Larger values are slow to read and to write (the server's allocator changes its ways at 8 MiB):
+// engines with larger pages share none.
+inline constexpr size_t kMaxSharedPageBytes = size_t{8} << 20;
+
+// Every engine gets threads of its own, which end with its store: at most `timeout` later.
+MakePageStore ShareThroughRedis(std::shared_ptr<RedisClient> client,
+                                RedisPageStoreOptions options = {});
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_

@@ -1,0 +1,98 @@
+// Where pages of keys and values are shared with other engines of the same model.
+//
+// An engine asks for the pages of a prompt that its own prefix cache does not have, and offers
+// those that it has computed. It never waits for a store: it asks what has come, and computes what
+// has not. A page that is delivered holds, bit for bit, what the engine would compute; whoever
+// implements a store proves what it reads before it delivers it.
+#ifndef OCTOGATE_WORKERS_ENGINE_PAGE_STORE_H_
+#define OCTOGATE_WORKERS_ENGINE_PAGE_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace octogate::workers {
+
+// Pages can be exchanged between engines whose formats are equal, and no others.
+struct PageFormat {
+  // All that decides the bits of a page beside the tokens: weights, their format, the type of keys
+  // and values, what computes them.
+  std::string description;
+  int page_size = 1;      // positions
+  size_t page_bytes = 0;  // of all layers
+};
+
+// Pages [first, first + count) of the sequence of `tokens`, which fill them. Both texts are read
+// during calls only.
+struct PageChain {
+  std::string_view context;         // see PrefixCache
+  std::span<const int32_t> tokens;  // from the sequence's first one
+  int first = 0;
+  int count = 0;
+};
+
+// A page that has come: the bytes of `value` from `offset` on.
+struct SharedPage {
+  int index = 0;  // in the sequence
+  std::string value;
+  size_t offset = 0;
+  std::shared_ptr<void> lease = nullptr;  // of the memory that the store lets fetches take
+
+  std::span<const std::byte> bytes() const {
+    return std::as_bytes(std::span(value)).subspan(offset);
+  }
+};
+
+// Pages on their way. Its destruction gives up those that have not come, and does not wait.
+class PageFetch {
+ public:
+  virtual ~PageFetch() = default;
+  // Appends the pages that have come since the last call, in any order. Returns whether no more
+  // will: the store has given all that it has, or has failed.
+  virtual bool Take(std::vector<SharedPage>& pages) = 0;
+};
+
+struct PageStoreStats {
+  uint64_t read_bytes = 0;
+  uint64_t written_bytes = 0;
+  uint64_t refused_pages = 0;  // were not what they should have been
+  uint64_t dropped_pages = 0;  // were not written
+};
+
+// Thread safety: called by the engine's thread only, except for stats. No call waits.
+class PageStore {
+ public:
+  // Copies pages of the sequence, given by their indices, to `to`, and returns when that is done.
+  using ReadPages =
+      std::function<void(std::span<const int> pages, std::span<const std::span<std::byte>> to)>;
+
+  virtual ~PageStore() = default;
+
+  // Begins to read a chain from its first page to the first one that the store does not have, or
+  // as many as there is memory for. `on_change` is called, on any thread, when Take has something
+  // to say; not after the fetch is destroyed. Null where nothing can be fetched.
+  virtual std::unique_ptr<PageFetch> Fetch(const PageChain& chain,
+                                           std::function<void()> on_change) = 0;
+  // Seconds that a fetch of so many pages is expected to take if it began now, by what others took
+  // lately and what is under way; infinity where the store cannot be reached.
+  virtual double FetchSeconds(int pages) const = 0;
+  // Seconds until it would be known that the store does not have a page.
+  virtual double MissSeconds() const = 0;
+  // Writes those pages of a chain that the store is not known to have, as far as there is room for
+  // them in the queue.
+  virtual void Write(const PageChain& chain, const ReadPages& read) = 0;
+
+  virtual PageStoreStats stats() const = 0;
+};
+
+// Makes the store of an engine whose format this is; never null.
+using MakePageStore = std::function<std::unique_ptr<PageStore>(const PageFormat& format)>;
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_PAGE_STORE_H_

@@ -1,0 +1,81 @@
+// Decides which pages of a prompt an engine fetches from a store rather than computes, and lets
+// sequences wait for them no longer than that is worth.
+//
+// A sequence of which the store may have pages is held: it waits for them, and occupies no step. It
+// is let go when all have come or none will come any more, or when it has waited for as long as
+// was promised; then what has come is used and the rest is computed. What is weighed is
+//
+//   recompute  seconds of the steps that would compute the pages, by the measured cost of steps;
+//   fetch      seconds that the store is expected to take for them;
+//   hit rate   the share of the lookups lately that found anything, recent ones weighing more.
+//
+// A sequence is held where hit rate * (recompute - fetch) exceeds what a miss costs,
+// (1 - hit rate) * miss. Otherwise the lookup is declined; but now and then one is made all the
+// same without holding the sequence, of one page, so that it is noticed when the store has become
+// of use. The promise is the smaller of twice the expected time (and a little more for the
+// scheduling of threads) and `recompute`: a store that dies costs a request at most that, and once,
+// since what is under way for long makes the store expect more for others.
+//
+// Not thread-safe; of the engine's thread.
+#ifndef OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
+#define OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "workers/engine/page_store.h"
+#include "workers/engine/sequence.h"
+
+namespace octogate::workers {
+
+class SharedPages {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  struct Options {
+    int page_size = 1;
+    // Seconds that it takes to compute the first so many positions of a sequence. Empty: not known,
+    // and whatever the store has is waited for, for five seconds at most.
+    std::function<double(int positions)> recompute_seconds;
+    // Called on any thread when Poll has something to do.
+    std::function<void()> wake;
+  };
+
+  struct Counters {
+    uint64_t lookups = 0;
+    uint64_t lookup_tokens = 0;
+    uint64_t declined = 0;   // lookups that were not made
+    uint64_t abandoned = 0;  // fetches that took longer than promised
+  };
+
+  SharedPages(std::unique_ptr<PageStore> store, Options options);
+
+  // Looks for the pages of a sequence that is about to wait for its turn behind `cached_pages`,
+  // those at its beginning that the prefix cache has. May hold the sequence.
+  void Begin(Sequence& sequence, int cached_pages, Time now);
+  // Hands a sequence what has come, and lets it go where it need not wait any longer.
+  void Poll(Sequence& sequence, Time now);
+  // Offers the store the first `pages` of a sequence.
+  void Offer(const Sequence& sequence, int pages, const PageStore::ReadPages& read);
+
+  const Counters& counters() const { return counters_; }
+  PageStoreStats store_stats() const { return store_->stats(); }
+
+ private:
+  double RecomputeSeconds(int from, int to) const;
+  void Learn(bool hit);
+
+  const Options options_;
+  const std::unique_ptr<PageStore> store_;
+  double hit_rate_ = 0.5;
+  Time next_probe_;
+  std::vector<SharedPage> arrived_;  // scratch
+  Counters counters_;
+};
+
+}  // namespace octogate::workers
+
+#endif  // OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_

@@ -7,7 +7,7 @@ namespace octogate::workers {
 namespace {
 
 constexpr double kDecayPerFetch = 0.85;
-constexpr double kMemorySeconds = 10;
+constexpr double kMemorySeconds = 60;
 // What is expected of a store that nothing is known of.
 constexpr double kPriorWeight = 0.05;
 constexpr double kPriorLatency = 0.0005;

@@ -252,7 +252,27 @@ class RedisPageStore final : public PageStore {
 
   // From here on: the store's threads.
 
+  // Asks for nothing, and for bytes that are sent along, so that something is known of the server
+  // before the first fetch. Sending takes time too: a real fetch is sooner, if anything.
+  void Measure() {
+    const auto seconds_of = [&](std::initializer_list<std::string_view> arguments) -> double {
+      const absl::Time begin = absl::Now();
+      const auto reply = client_->Call(arguments, begin + options_.timeout);
+      return reply.ok() ? absl::ToDoubleSeconds(absl::Now() - begin) : -1;
+    };
+    const std::string name = absl::StrCat(options_.prefix, "{none}");
+    const std::string bytes(std::min(options_.chunk_bytes, size_t{1} << 20), 'x');
+    if (seconds_of({"MGET", name}) < 0) return;  // has waited for the connection
+    const double latency = seconds_of({"MGET", name});
+    const double echo = seconds_of({"ECHO", bytes});
+    const absl::Time now = absl::Now();
+    absl::MutexLock lock(&mutex_);
+    if (latency >= 0) pace_.Add(0, latency, now);
+    if (echo >= 0) pace_.Add(static_cast<double>(bytes.size()), echo, now);
+  }
+
   void Read(size_t reader) {
+    if (reader == 0) Measure();
     while (true) {
       std::shared_ptr<FetchState> fetch;
       size_t first = 0;

@@ -19,7 +19,11 @@ namespace octogate::workers {
 struct ArrivingPages {
   std::unique_ptr<PageFetch> fetch;  // null: no more will come
   std::map<int, SharedPage> pages;   // that have come and are not used yet, by their index
-  bool any = false;                  // has come
+  int expected = 0;                  // pages, if the store has all of them
+  int came = 0;                      // pages
+  int came_before = 0;               // when the promise was last extended
+  double recompute = 0;              // seconds that all of them would take
+  std::chrono::steady_clock::time_point begun;
   std::chrono::steady_clock::time_point hold_until;
 };
 

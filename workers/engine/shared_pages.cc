@@ -11,6 +11,8 @@ namespace {
 constexpr double kNewest = 0.1;
 // What the threads between a store and an engine may take to be scheduled.
 constexpr double kGrace = 0.01;
+// What fetching has to save of the time that computing takes.
+constexpr double kLeastGain = 0.1;
 // Without a measured cost of computing.
 constexpr double kLongestHold = 5;
 constexpr auto kProbeInterval = std::chrono::milliseconds(200);
@@ -42,7 +44,8 @@ void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
       RecomputeSeconds(cached_pages * options_.page_size, pages * options_.page_size);
   const double fetch = store_->FetchSeconds(chain.count);
   const double gain = hit_rate_ * (recompute - fetch);
-  const bool hold = fetch < recompute && gain > (1 - hit_rate_) * store_->MissSeconds();
+  const bool hold =
+      fetch < (1 - kLeastGain) * recompute && gain > (1 - hit_rate_) * store_->MissSeconds();
   if (!hold) {
     ++counters_.declined;
     if (now < next_probe_) return;
@@ -55,9 +58,13 @@ void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
   if (hold) {
     ++counters_.lookups;
     counters_.lookup_tokens += static_cast<uint64_t>(chain.count * options_.page_size);
-    const double promise =
-        options_.recompute_seconds ? std::min(2 * fetch + kGrace, recompute) : kLongestHold;
+    const double promise = options_.recompute_seconds
+                               ? std::min(2 * fetch + kGrace, std::max(fetch, recompute / 2))
+                               : kLongestHold;
+    shared->begun = now;
     shared->hold_until = After(now, promise);
+    shared->expected = chain.count;
+    shared->recompute = recompute;
     sequence.held = true;
   }
   sequence.arriving = std::move(shared);
@@ -65,20 +72,32 @@ void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
 
 void SharedPages::Learn(bool hit) { hit_rate_ += kNewest * ((hit ? 1 : 0) - hit_rate_); }
 
+bool SharedPages::Extend(ArrivingPages& arriving, Time now) const {
+  if (!options_.recompute_seconds || arriving.came == arriving.came_before) return false;
+  const int rest = arriving.expected - arriving.came;
+  const double elapsed = std::chrono::duration<double>(now - arriving.begun).count();
+  const double fetch = elapsed * rest / arriving.came;
+  if (fetch >= arriving.recompute * rest / arriving.expected) return false;
+  arriving.came_before = arriving.came;
+  arriving.hold_until = After(now, fetch + kGrace);
+  return true;
+}
+
 void SharedPages::Poll(Sequence& sequence, Time now) {
   ArrivingPages* const arriving = sequence.arriving.get();
   if (arriving == nullptr || arriving->fetch == nullptr) return;
   arrived_.clear();
   const bool done = arriving->fetch->Take(arrived_);
-  arriving->any = arriving->any || !arrived_.empty();
+  arriving->came += static_cast<int>(arrived_.size());
   for (SharedPage& page : arrived_) {
     const int index = page.index;
     arriving->pages.insert_or_assign(index, std::move(page));
   }
-  const bool overdue = sequence.held && now >= arriving->hold_until;
+  const bool overdue =
+      sequence.held && now >= arriving->hold_until && (done || !Extend(*arriving, now));
   if (overdue && !done) ++counters_.abandoned;
   if (done || overdue) {
-    Learn(arriving->any);
+    Learn(arriving->came > 0);
     sequence.held = false;
     arriving->fetch = nullptr;
   }

@@ -12,9 +12,15 @@
 // A sequence is held where hit rate * (recompute - fetch) exceeds what a miss costs,
 // (1 - hit rate) * miss. Otherwise the lookup is declined; but now and then one is made all the
 // same without holding the sequence, of one page, so that it is noticed when the store has become
-// of use. The promise is the smaller of twice the expected time (and a little more for the
-// scheduling of threads) and `recompute`: a store that dies costs a request at most that, and once,
-// since what is under way for long makes the store expect more for others.
+// of use.
+//
+// What is promised is twice the expected time and a little more for the scheduling of threads, but
+// not more than half of `recompute` unless the expected time itself is. When it has passed, a
+// sequence waits on only where pages have come since the last promise and the others, at the pace
+// of those, would come sooner than they could be computed. So what was waited for never exceeds
+// what the pages that came have saved by more than the last promise, and a store that dies costs a
+// request one promise, and only those that were waiting: what is under way for long makes the store
+// expect more of others.
 //
 // Not thread-safe; of the engine's thread.
 #ifndef OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
@@ -66,6 +72,8 @@ class SharedPages {
 
  private:
   double RecomputeSeconds(int from, int to) const;
+  // Whether a sequence that has waited for as long as was promised waits on.
+  bool Extend(ArrivingPages& arriving, Time now) const;
   void Learn(bool hit);
 
   const Options options_;

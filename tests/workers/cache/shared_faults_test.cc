@@ -1,0 +1,257 @@
+// What a redis-server does wrong costs engines that share pages time, but never an answer.
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gtest/gtest.h"
+#include "tests/workers/cache/shared_engines.h"
+#include "tests/workers/engine/fresh_seed.h"
+
+namespace octogate::workers {
+namespace {
+
+constexpr int kPageSize = 4;
+constexpr int kPages = 15;
+constexpr int kPromptLength = kPageSize * kPages + 1;
+
+class SharedFaultsTest : public ::testing::Test {
+ protected:
+  SharedFaultsTest() {
+    without_ = MakeEngine(FixturePath("llama"), {.page_size = kPageSize, .share_prefixes = false});
+  }
+
+  std::unique_ptr<Engine> NewEngine(const RedisOptions& redis, RedisPageStoreOptions store = {}) {
+    RedisOptions client = redis;
+    client.connections = 4;
+    EngineOptions options{.page_size = kPageSize};
+    options.make_page_store = ShareThroughRedis(RedisClient::Create(client), std::move(store));
+    return MakeEngine(FixturePath("llama"), options);
+  }
+
+  std::vector<int32_t> NewPrompt() {
+    return RandomIds(random_, kPromptLength, without_->config().vocab_size);
+  }
+
+  // The answer of `engine`, which has to be the right one, bit for bit.
+  Outcome ExpectRightAnswer(Engine& engine, const std::vector<int32_t>& prompt) {
+    const std::vector<GenerateRequest> requests = {SharedRequest(prompt, 3)};
+    const std::vector<Outcome> answer = RunAll(engine, requests, false);
+    ExpectSameAnswers(answer, RunAll(*without_, requests, false));
+    return answer[0];
+  }
+
+  // Has one engine compute prompts, until another finds what it has written.
+  void AwaitSharing(Engine& from, Engine& to) {
+    const absl::Time give_up = absl::Now() + kLong;
+    while (absl::Now() < give_up) {
+      const auto prompt = NewPrompt();
+      ExpectRightAnswer(from, prompt);
+      absl::SleepFor(absl::Milliseconds(20));
+      if (ExpectRightAnswer(to, prompt).shared_tokens > 0) return;
+    }
+    ADD_FAILURE() << "nothing is shared";
+  }
+
+  const uint32_t seed_ = FreshSeed();
+  const ::testing::ScopedTrace trace_{__FILE__, __LINE__, DescribeSeed(seed_)};
+  std::mt19937 random_{seed_};
+  std::unique_ptr<Engine> without_;
+};
+
+TEST_F(SharedFaultsTest, KilledAndRestartedEmpty) {
+  RedisServer server;
+  const auto first = NewEngine(server.options());
+  const auto second = NewEngine(server.options());
+  AwaitSharing(*first, *second);
+  const auto prompt = NewPrompt();
+  ExpectRightAnswer(*first, prompt);
+  AwaitStored(server, kPages);
+  server.Kill();
+  EXPECT_EQ(ExpectRightAnswer(*second, prompt).shared_tokens, 0);
+  for (int i = 0; i < 5; ++i) ExpectRightAnswer(i % 2 == 0 ? *first : *second, NewPrompt());
+  server.Start();
+  EXPECT_EQ(StoredPages(server), 0);
+  // The first has known that its pages are there; it writes them again.
+  const absl::Time give_up = absl::Now() + kLong;
+  while (StoredPages(server) < kPages && absl::Now() < give_up) {
+    ExpectRightAnswer(*first, prompt);
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  EXPECT_GT(ExpectRightAnswer(*NewEngine(server.options()), prompt).shared_tokens, 0);
+  AwaitSharing(*first, *second);
+  AwaitSharing(*second, *first);
+}
+
+TEST_F(SharedFaultsTest, Frozen) {
+  RedisServer server;
+  RedisOptions redis = server.options();
+  redis.answer_timeout = absl::Milliseconds(100);
+  const auto first = NewEngine(redis);
+  const auto second = NewEngine(redis);
+  AwaitSharing(*first, *second);
+  const auto prompt = NewPrompt();
+  ExpectRightAnswer(*first, prompt);
+  AwaitStored(server, kPages);
+  server.Freeze();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(ExpectRightAnswer(*second, i == 0 ? prompt : NewPrompt()).shared_tokens, 0);
+  }
+  server.Thaw();
+  AwaitSharing(*first, *second);
+}
+
+TEST_F(SharedFaultsTest, OutOfMemory) {
+  RedisServer server({"--maxmemory", "1mb", "--maxmemory-policy", "noeviction"});
+  const auto engine = NewEngine(server.options());
+  const absl::Time give_up = absl::Now() + kLong;
+  while (SharingOf(*engine).store.dropped_pages == 0 && absl::Now() < give_up) {
+    ExpectRightAnswer(*engine, NewPrompt());
+  }
+  EXPECT_GT(SharingOf(*engine).store.dropped_pages, 0u);
+  // When there is room again, pages are written again.
+  const auto client = RedisClient::Create(server.options());
+  ASSERT_TRUE(
+      client->Call({"CONFIG", "SET", "maxmemory", "0"}, absl::Now() + absl::Seconds(60)).ok());
+  const auto other = NewEngine(server.options());
+  AwaitSharing(*engine, *other);
+}
+
+TEST_F(SharedFaultsTest, Evicting) {
+  RedisServer server({"--maxmemory", "1400kb", "--maxmemory-policy", "allkeys-random",
+                      "--maxmemory-samples", "1"});
+  const auto first = NewEngine(server.options());
+  const auto second = NewEngine(server.options());
+  for (int i = 0; i < 60; ++i) {
+    const auto prompt = NewPrompt();
+    ExpectRightAnswer(*first, prompt);
+    ExpectRightAnswer(*second, prompt);
+  }
+  EXPECT_EQ(SharingOf(*second).store.refused_pages, 0u);
+  EXPECT_LT(StoredPages(server), 60 * kPages);
+}
+
+TEST_F(SharedFaultsTest, ValuesThatAreNotWhatWasWritten) {
+  RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  const auto call = [&](std::initializer_list<std::string_view> arguments) {
+    auto reply = client->Call(arguments, absl::Now() + absl::Seconds(60));
+    EXPECT_TRUE(reply.ok()) << reply.status();
+    return reply.ok() ? *std::move(reply) : RedisReply();
+  };
+  const auto prompt = NewPrompt();
+  const auto first = NewEngine(server.options());
+  ExpectRightAnswer(*first, prompt);
+  AwaitStored(server, kPages);
+  std::vector<std::string> names;
+  std::vector<std::string> values;
+  for (const RedisReply& name : call({"KEYS", "*"}).elements) {
+    names.push_back(name.text);
+    values.push_back(call({"GET", name.text}).text);
+  }
+  ASSERT_GE(names.size(), static_cast<size_t>(kPages));
+  const auto damage = [&](const std::function<std::string(size_t)>& wrong) {
+    for (size_t i = 0; i < names.size(); ++i) call({"SET", names[i], wrong(i)});
+    const auto engine = NewEngine(server.options());
+    EXPECT_EQ(ExpectRightAnswer(*engine, prompt).shared_tokens, 0);
+    EXPECT_GT(SharingOf(*engine).store.refused_pages, 0u);
+  };
+  damage([&](size_t) { return std::string(); });
+  damage([&](size_t i) { return values[i].substr(0, random_() % values[i].size()); });
+  damage([&](size_t i) { return values[i] + "x"; });
+  damage([&](size_t i) { return std::string(values[i].size(), '\0'); });
+  damage([&](size_t i) { return std::string(values[i].size(), '\xff'); });
+  damage([&](size_t i) {
+    std::string value = values[i];
+    value[random_() % value.size()] ^= static_cast<char>(1 << random_() % 8);
+    return value;
+  });
+  // Valid, but in the place of another.
+  damage([&](size_t i) { return values[(i + 1) % values.size()]; });
+  damage([&](size_t i) {  // the next version
+    std::string value = values[i];
+    ++value[36];
+    return value;
+  });
+  // Of another kind.
+  for (const std::string& name : names) {
+    call({"DEL", name});
+    call({"LPUSH", name, "x"});
+  }
+  const auto engine = NewEngine(server.options());
+  EXPECT_EQ(ExpectRightAnswer(*engine, prompt).shared_tokens, 0);
+  // One that is damaged in the middle costs what is behind it; it is written again by whoever has
+  // found it so.
+  for (size_t i = 0; i < names.size(); ++i) call({"SET", names[i], values[i]});
+  const auto all = NewEngine(server.options());
+  EXPECT_EQ(ExpectRightAnswer(*all, prompt).shared_tokens, kPageSize * kPages);
+}
+
+TEST_F(SharedFaultsTest, PagesThatWereRefusedAreWrittenAgain) {
+  RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  const auto prompt = NewPrompt();
+  const auto first = NewEngine(server.options());
+  ExpectRightAnswer(*first, prompt);
+  AwaitStored(server, kPages);
+  const auto names = client->Call({"KEYS", "*"}, absl::Now() + absl::Seconds(60));
+  ASSERT_TRUE(names.ok());
+  for (const RedisReply& name : names->elements) {
+    ASSERT_TRUE(client->Call({"SET", name.text, "x"}, absl::Now() + absl::Seconds(60)).ok());
+  }
+  const auto second = NewEngine(server.options());
+  EXPECT_EQ(ExpectRightAnswer(*second, prompt).shared_tokens, 0);
+  const absl::Time give_up = absl::Now() + kLong;
+  while (SharingOf(*second).store.written_bytes == 0 && absl::Now() < give_up) {
+    ExpectRightAnswer(*second, NewPrompt());  // which publishes its counters
+  }
+  const auto third = NewEngine(server.options());
+  EXPECT_GT(ExpectRightAnswer(*third, prompt).shared_tokens, 0);
+}
+
+TEST_F(SharedFaultsTest, WithoutTheSecretNothingIsBelieved) {
+  RedisServer server;
+  const auto prompt = NewPrompt();
+  const auto first = NewEngine(server.options(), {.secret = "0123456789abcdef"});
+  ExpectRightAnswer(*first, prompt);
+  AwaitStored(server, kPages);
+  const auto outsider = NewEngine(server.options(), {.secret = "0123456789abcdeX"});
+  EXPECT_EQ(ExpectRightAnswer(*outsider, prompt).shared_tokens, 0);
+  const auto insider = NewEngine(server.options(), {.secret = "0123456789abcdef"});
+  EXPECT_EQ(ExpectRightAnswer(*insider, prompt).shared_tokens, kPageSize * kPages);
+}
+
+TEST_F(SharedFaultsTest, NoServerAtAll) {
+  const auto engine = NewEngine({.unix_socket = "/nonexistent/redis.sock"});
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(ExpectRightAnswer(*engine, NewPrompt()).shared_tokens, 0);
+  }
+}
+
+TEST_F(SharedFaultsTest, LittleRoomForFetchesAndWrites) {
+  RedisServer server;
+  const auto prompt = NewPrompt();
+  const auto first = NewEngine(server.options());
+  ExpectRightAnswer(*first, prompt);
+  AwaitStored(server, kPages);
+  // Room for some of the pages.
+  const auto client = RedisClient::Create(server.options());
+  const auto any = client->Call({"RANDOMKEY"}, absl::Now() + absl::Seconds(60));
+  ASSERT_TRUE(any.ok());
+  const auto length = client->Call({"STRLEN", any->text}, absl::Now() + absl::Seconds(60));
+  ASSERT_TRUE(length.ok());
+  const auto bytes = static_cast<size_t>(length->integer);
+  const auto little = NewEngine(
+      server.options(),
+      {.chunk_bytes = 2 * bytes, .max_fetch_bytes = 5 * bytes, .max_write_bytes = 2 * bytes});
+  EXPECT_EQ(ExpectRightAnswer(*little, prompt).shared_tokens, 5 * kPageSize);
+  const absl::Time give_up = absl::Now() + kLong;
+  while (SharingOf(*little).store.dropped_pages == 0 && absl::Now() < give_up) {
+    ExpectRightAnswer(*little, NewPrompt());
+  }
+  EXPECT_GT(SharingOf(*little).store.dropped_pages, 0u);
+}
+
+}  // namespace
+}  // namespace octogate::workers

@@ -1,0 +1,223 @@
+// When a sequence waits for pages of a store, and for how long. The store is a script and the clock
+// a variable: what is tested is arithmetic.
+#include <chrono>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "workers/engine/shared_pages.h"
+
+namespace octogate::workers {
+namespace {
+
+constexpr int kPageSize = 4;
+using Time = SharedPages::Time;
+
+Time At(double seconds) {
+  return Time() +
+         std::chrono::duration_cast<Time::duration>(std::chrono::duration<double>(seconds));
+}
+
+// What the store says, and what was asked of it.
+struct Script {
+  double fetch = 0.1;  // seconds of any fetch
+  double miss = 0.001;
+  std::vector<SharedPage> come;  // with the next Take
+  bool done = false;
+  int fetches = 0;
+  int pages_asked = 0;
+  int given_up = 0;
+};
+
+class ScriptedStore final : public PageStore {
+ public:
+  explicit ScriptedStore(Script* script) : script_(script) {}
+
+  std::unique_ptr<PageFetch> Fetch(const PageChain& chain, std::function<void()>) override {
+    ++script_->fetches;
+    script_->pages_asked = chain.count;
+    return std::make_unique<ScriptedFetch>(script_);
+  }
+  double FetchSeconds(int) const override { return script_->fetch; }
+  double MissSeconds() const override { return script_->miss; }
+  void Write(const PageChain&, const ReadPages&) override {}
+  PageStoreStats stats() const override { return {}; }
+
+ private:
+  class ScriptedFetch final : public PageFetch {
+   public:
+    explicit ScriptedFetch(Script* script) : script_(script) {}
+    ~ScriptedFetch() override { script_->given_up += script_->done ? 0 : 1; }
+    bool Take(std::vector<SharedPage>& pages) override {
+      for (SharedPage& page : script_->come) pages.push_back(std::move(page));
+      script_->come.clear();
+      return script_->done;
+    }
+
+   private:
+    Script* const script_;
+  };
+  Script* const script_;
+};
+
+class SharedPagesPolicyTest : public ::testing::Test {
+ protected:
+  // Computing takes `seconds_per_page`.
+  SharedPages Make(double seconds_per_page) {
+    return SharedPages(
+        std::make_unique<ScriptedStore>(&script_),
+        {.page_size = kPageSize,
+         .recompute_seconds =
+             [seconds_per_page](int positions) { return seconds_per_page * positions / kPageSize; },
+         .wake = [] {}});
+  }
+  static Sequence Prompt(int pages) {
+    Sequence sequence;
+    sequence.tokens.assign(static_cast<size_t>(pages * kPageSize + 1), 7);
+    return sequence;
+  }
+
+  Script script_;
+};
+
+TEST_F(SharedPagesPolicyTest, WaitsForWhatComesSoonerThanItIsComputed) {
+  SharedPages pages = Make(0.1);
+  Sequence sequence = Prompt(10);
+  pages.Begin(sequence, 0, At(0));
+  EXPECT_TRUE(sequence.held);
+  EXPECT_EQ(script_.pages_asked, 10);
+  script_.come = {{.index = 0, .value = "a"}, {.index = 1, .value = "b"}};
+  pages.Poll(sequence, At(0.05));
+  EXPECT_TRUE(sequence.held);
+  script_.done = true;
+  pages.Poll(sequence, At(0.06));
+  EXPECT_FALSE(sequence.held);
+  EXPECT_EQ(sequence.arriving->pages.size(), 2u);
+  EXPECT_EQ(pages.counters().lookups, 1u);
+  EXPECT_EQ(pages.counters().lookup_tokens, 40u);
+  EXPECT_EQ(pages.counters().abandoned, 0u);
+}
+
+TEST_F(SharedPagesPolicyTest, AsksForNothingThatItHas) {
+  SharedPages pages = Make(0.1);
+  Sequence sequence = Prompt(10);
+  pages.Begin(sequence, 10, At(0));
+  EXPECT_EQ(script_.fetches, 0);
+  pages.Begin(sequence, 7, At(0));
+  EXPECT_EQ(script_.pages_asked, 3);
+  Sequence embedding = Prompt(10);
+  embedding.use_cached_prefix = false;
+  pages.Begin(embedding, 0, At(0));
+  EXPECT_EQ(script_.fetches, 1);
+}
+
+TEST_F(SharedPagesPolicyTest, ComputesWhatIsComputedSooner) {
+  SharedPages pages = Make(0.001);
+  Sequence first = Prompt(10);
+  pages.Begin(first, 0, At(1));
+  EXPECT_FALSE(first.held);
+  // It tries a page now and then, to notice when that has changed, and waits for none.
+  EXPECT_EQ(script_.pages_asked, 1);
+  Sequence second = Prompt(10);
+  pages.Begin(second, 0, At(1.1));
+  EXPECT_EQ(script_.fetches, 1);
+  EXPECT_EQ(pages.counters().declined, 2u);
+  EXPECT_EQ(pages.counters().lookups, 0u);
+  script_.fetch = 0.001;
+  Sequence third = Prompt(10);
+  pages.Begin(third, 0, At(1.2));
+  EXPECT_TRUE(third.held);
+}
+
+TEST_F(SharedPagesPolicyTest, AbandonsAFetchOfWhichNothingComes) {
+  SharedPages pages = Make(0.1);
+  Sequence sequence = Prompt(10);
+  pages.Begin(sequence, 0, At(0));
+  pages.Poll(sequence, At(0.2));  // expected after 0.1 s
+  EXPECT_TRUE(sequence.held);
+  pages.Poll(sequence, At(0.22));
+  EXPECT_FALSE(sequence.held);
+  EXPECT_EQ(script_.given_up, 1);
+  EXPECT_EQ(pages.counters().abandoned, 1u);
+}
+
+TEST_F(SharedPagesPolicyTest, NeverPromisesMoreThanHalfOfComputingUnlessItExpectsMore) {
+  SharedPages pages = Make(0.1);
+  script_.fetch = 0.4;
+  Sequence half = Prompt(10);
+  pages.Begin(half, 0, At(0));
+  pages.Poll(half, At(0.49));
+  EXPECT_TRUE(half.held);
+  pages.Poll(half, At(0.51));
+  EXPECT_FALSE(half.held);
+  script_.fetch = 0.7;
+  Sequence more = Prompt(10);
+  pages.Begin(more, 0, At(0));
+  pages.Poll(more, At(0.69));
+  EXPECT_TRUE(more.held);
+  pages.Poll(more, At(0.71));
+  EXPECT_FALSE(more.held);
+}
+
+TEST_F(SharedPagesPolicyTest, WaitsOnWhereWhatIsLeftStillComesSooner) {
+  SharedPages pages = Make(0.1);
+  Sequence sequence = Prompt(10);
+  pages.Begin(sequence, 0, At(0));
+  script_.come = {{.index = 0, .value = "a"},
+                  {.index = 1, .value = "b"},
+                  {.index = 2, .value = "c"},
+                  {.index = 3, .value = "d"}};
+  pages.Poll(sequence, At(0.22));  // 6 more after 0.33 s; computing takes 0.6 s
+  EXPECT_TRUE(sequence.held);
+  pages.Poll(sequence, At(0.5));
+  EXPECT_TRUE(sequence.held);
+  // Nothing has come since.
+  pages.Poll(sequence, At(0.58));
+  EXPECT_FALSE(sequence.held);
+  EXPECT_EQ(sequence.arriving->pages.size(), 4u);
+}
+
+TEST_F(SharedPagesPolicyTest, DoesNotWaitForWhatComesTooSlowly) {
+  SharedPages pages = Make(0.1);
+  Sequence sequence = Prompt(10);
+  pages.Begin(sequence, 0, At(0));
+  script_.come = {{.index = 0, .value = "a"}, {.index = 1, .value = "b"}};
+  pages.Poll(sequence, At(0.22));  // 8 more after 0.88 s; computing takes 0.8 s
+  EXPECT_FALSE(sequence.held);
+}
+
+TEST_F(SharedPagesPolicyTest, StopsWaitingForMissesThatCost) {
+  script_.miss = 0.05;
+  script_.done = true;  // and nothing has come
+  SharedPages pages = Make(0.1);
+  int held = 0;
+  Sequence sequence = Prompt(10);
+  for (int i = 0; i < 100; ++i) {
+    pages.Begin(sequence, 0, At(10 * i));
+    held += sequence.held ? 1 : 0;
+    pages.Poll(sequence, At(10 * i + 0.01));
+    EXPECT_FALSE(sequence.held);
+  }
+  EXPECT_GT(held, 0);
+  EXPECT_LT(held, 50);
+  // What is found by trying makes it wait again.
+  for (int i = 100; i < 130 && !sequence.held; ++i) {
+    script_.come = {{.index = 0, .value = "a"}};
+    pages.Begin(sequence, 0, At(10 * i));
+    if (!sequence.held) pages.Poll(sequence, At(10 * i + 0.01));
+  }
+  EXPECT_TRUE(sequence.held);
+}
+
+TEST_F(SharedPagesPolicyTest, AStoreThatCannotBeReachedIsNotWaitedFor) {
+  script_.fetch = std::numeric_limits<double>::infinity();
+  SharedPages pages = Make(0.1);
+  Sequence sequence = Prompt(10);
+  pages.Begin(sequence, 0, At(0));
+  EXPECT_FALSE(sequence.held);
+}
+
+}  // namespace
+}  // namespace octogate::workers

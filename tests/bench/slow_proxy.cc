@@ -1,0 +1,167 @@
+#include "tests/bench/slow_proxy.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <deque>
+#include <list>
+#include <utility>
+#include <vector>
+
+namespace octogate::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kPiece = 64 << 10;
+constexpr size_t kMaxWaiting = 64 << 20;  // bytes on the way, one way
+
+struct Piece {
+  Clock::time_point due;
+  std::vector<char> bytes;
+  size_t sent = 0;
+};
+
+// One way of a connection.
+struct Way {
+  int from = -1;
+  int to = -1;
+  std::deque<Piece> pieces;
+  size_t waiting = 0;
+};
+
+struct Connection {
+  Way request;
+  Way answer;
+  bool broken = false;
+};
+
+Clock::duration Seconds(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+int ConnectTo(const std::string& unix_socket) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, unix_socket.c_str(), sizeof address.sun_path - 1);
+  const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    ::close(socket);
+    return -1;
+  }
+  ::fcntl(socket, F_SETFL, O_NONBLOCK);
+  return socket;
+}
+
+}  // namespace
+
+SlowProxy::SlowProxy(std::string unix_socket, const SlowLink& link)
+    : unix_socket_(std::move(unix_socket)), link_(link) {
+  listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (::bind(listener_, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
+      ::listen(listener_, 16) == 0 &&
+      ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0) {
+    port_ = ntohs(address.sin_port);
+  }
+  thread_ = std::thread([this] { Run(); });
+}
+
+SlowProxy::~SlowProxy() {
+  stopping_ = true;
+  thread_.join();
+  ::close(listener_);
+}
+
+void SlowProxy::Run() {
+  std::list<Connection> connections;
+  Clock::time_point link_free = Clock::now();  // when the last byte of an answer has left
+  std::vector<char> buffer(kPiece);
+  const auto receive = [&](Connection& connection, Way& way, bool limited) {
+    const ssize_t count = ::recv(way.from, buffer.data(), buffer.size(), 0);
+    if (count == 0 || (count < 0 && errno != EAGAIN)) connection.broken = true;
+    if (count <= 0) return;
+    Clock::time_point left = Clock::now();
+    if (limited && link_.bytes_per_second > 0) {
+      link_free =
+          std::max(link_free, left) + Seconds(static_cast<double>(count) / link_.bytes_per_second);
+      left = link_free;
+    }
+    way.waiting += static_cast<size_t>(count);
+    way.pieces.push_back(
+        {left + Seconds(link_.delay_seconds), {buffer.data(), buffer.data() + count}});
+  };
+  const auto deliver = [](Connection& connection, Way& way) {
+    while (!way.pieces.empty() && way.pieces.front().due <= Clock::now()) {
+      Piece& piece = way.pieces.front();
+      const ssize_t count = ::send(way.to, piece.bytes.data() + piece.sent,
+                                   piece.bytes.size() - piece.sent, MSG_NOSIGNAL);
+      if (count < 0) {
+        if (errno != EAGAIN) connection.broken = true;
+        return;
+      }
+      piece.sent += static_cast<size_t>(count);
+      way.waiting -= static_cast<size_t>(count);
+      if (piece.sent == piece.bytes.size()) way.pieces.pop_front();
+    }
+  };
+  while (!stopping_) {
+    std::vector<pollfd> polled = {{.fd = listener_, .events = POLLIN, .revents = 0}};
+    Clock::time_point next = Clock::now() + std::chrono::milliseconds(50);
+    for (Connection& connection : connections) {
+      for (Way* way : {&connection.request, &connection.answer}) {
+        const bool room = way->waiting < kMaxWaiting;
+        polled.push_back({.fd = room ? way->from : -1, .events = POLLIN, .revents = 0});
+        if (way->pieces.empty()) continue;
+        // A peer that takes nothing is tried again soon.
+        next = std::min(
+            next, std::max(way->pieces.front().due, Clock::now() + std::chrono::microseconds(100)));
+      }
+    }
+    const auto wait = std::max(next - Clock::now(), Clock::duration::zero());
+    const timespec timeout = {
+        .tv_sec = 0, .tv_nsec = std::chrono::duration_cast<std::chrono::nanoseconds>(wait).count()};
+    ::ppoll(polled.data(), polled.size(), &timeout, nullptr);
+    size_t index = 1;
+    for (Connection& connection : connections) {
+      if (polled[index++].revents != 0) receive(connection, connection.request, false);
+      if (polled[index++].revents != 0) receive(connection, connection.answer, true);
+      deliver(connection, connection.request);
+      deliver(connection, connection.answer);
+    }
+    if (polled[0].revents != 0) {
+      const int client = ::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int server = client < 0 ? -1 : ConnectTo(unix_socket_);
+      if (server < 0) {
+        if (client >= 0) ::close(client);
+      } else {
+        connections.push_back(
+            {.request = {.from = client, .to = server}, .answer = {.from = server, .to = client}});
+      }
+    }
+    connections.remove_if([](const Connection& connection) {
+      if (connection.broken) {
+        ::close(connection.request.from);
+        ::close(connection.request.to);
+      }
+      return connection.broken;
+    });
+  }
+  for (const Connection& connection : connections) {
+    ::close(connection.request.from);
+    ::close(connection.request.to);
+  }
+}
+
+}  // namespace octogate::bench

@@ -1,0 +1,40 @@
+// A TCP proxy in front of a Unix socket that delivers bytes later than they came, and no faster
+// than a link of a given speed: a distant or slow server, for benchmarks and tests.
+#ifndef OCTOGATE_TESTS_BENCH_SLOW_PROXY_H_
+#define OCTOGATE_TESTS_BENCH_SLOW_PROXY_H_
+
+#include <atomic>
+#include <string>
+#include <thread>
+
+namespace octogate::bench {
+
+struct SlowLink {
+  double delay_seconds = 0;     // each way
+  double bytes_per_second = 0;  // of all that comes from the server; 0: no limit
+};
+
+class SlowProxy {
+ public:
+  // Listens on a port of 127.0.0.1 of its own.
+  SlowProxy(std::string unix_socket, const SlowLink& link);
+  ~SlowProxy();
+  SlowProxy(const SlowProxy&) = delete;
+  SlowProxy& operator=(const SlowProxy&) = delete;
+
+  int port() const { return port_; }  // 0 where it cannot listen
+
+ private:
+  void Run();
+
+  const std::string unix_socket_;
+  const SlowLink link_;
+  int listener_ = -1;
+  int port_ = 0;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace octogate::bench
+
+#endif  // OCTOGATE_TESTS_BENCH_SLOW_PROXY_H_

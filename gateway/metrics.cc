@@ -285,6 +285,7 @@ struct Metrics::Series {
   prometheus::Counter* prompt_tokens = nullptr;
   prometheus::Counter* completion_tokens = nullptr;
   prometheus::Counter* cached_tokens = nullptr;
+  prometheus::Counter* shared_tokens = nullptr;
   std::array<prometheus::Counter*, kCodes> links{};
   std::array<prometheus::Counter*, kCodes> statements{};
   prometheus::Histogram* statement = nullptr;
@@ -381,6 +382,11 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
                                 .Help("Prompt tokens that workers found in their prefix caches")
                                 .Register(registry)
                                 .Add({});
+  series_->shared_tokens = &prometheus::BuildCounter()
+                                .Name("octogate_shared_prompt_tokens_total")
+                                .Help("Those of them that came from the store that workers share")
+                                .Register(registry)
+                                .Add({});
   auto& links = prometheus::BuildCounter()
                     .Name("octogate_links_total")
                     .Help("Links of catalogs that have ended, by canonical code")
@@ -468,6 +474,7 @@ void Metrics::OnTokens(const v1::Usage& usage) {
   add(usage.prompt_tokens(), series_->prompt_tokens);
   add(usage.completion_tokens(), series_->completion_tokens);
   add(usage.cached_tokens(), series_->cached_tokens);
+  add(usage.shared_tokens(), series_->shared_tokens);
 }
 
 void Metrics::OnLink(absl::StatusCode code, absl::Duration duration) {

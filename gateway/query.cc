@@ -41,6 +41,7 @@ void AddUsage(const v1::Usage& usage, v1::Usage* sum) {
   sum->set_prompt_tokens(sum->prompt_tokens() + usage.prompt_tokens());
   sum->set_completion_tokens(sum->completion_tokens() + usage.completion_tokens());
   sum->set_cached_tokens(sum->cached_tokens() + usage.cached_tokens());
+  sum->set_shared_tokens(sum->shared_tokens() + usage.shared_tokens());
 }
 
 Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,

@@ -32,6 +32,12 @@ v1::QueryBounds BoundsOf(const v1::Graph& graph) {
   return message;
 }
 
+// What is replaced by what this gateway does now; null: nothing.
+router::ExpectedGraph SeenBy(const GraphState* state) {
+  if (state == nullptr) return {};
+  return {.version = state->version(), .digest = Sha256Hex(state->manifest)};
+}
+
 template <typename Response>
 void SetChanges(std::vector<v1::GraphChange> changes, Response* response) {
   for (v1::GraphChange& change : changes) *response->add_changes() = std::move(change);
@@ -218,7 +224,7 @@ absl::StatusOr<v1::ApplyGraphResponse> GraphManager::ApplyManifest(const std::st
         std::shared_ptr<const GraphState> prepared,
         Prepare(manifest.graph, applied + 1, text, deadline, &manifest.warnings));
     OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored,
-                              store_->Apply(text, source, applied, deadline));
+                              store_->Apply(text, source, SeenBy(before.get()), deadline));
     response.set_version(stored.info.version());
     OCTOGATE_RETURN_IF_ERROR(SwapIn(std::move(prepared), stored.info.version(), deadline));
   }
@@ -250,7 +256,7 @@ absl::StatusOr<v1::RollbackGraphResponse> GraphManager::Rollback(
       std::shared_ptr<const GraphState> prepared,
       Prepare(old.graph, before->version() + 1, old.manifest, deadline, &warnings));
   OCTOGATE_ASSIGN_OR_RETURN(const router::StoredGraph stored,
-                            store_->Rollback(target, before->version(), deadline));
+                            store_->Rollback(target, SeenBy(before.get()), deadline));
   OCTOGATE_RETURN_IF_ERROR(SwapIn(std::move(prepared), stored.info.version(), deadline));
   response.set_version(stored.info.version());
   return response;

@@ -61,11 +61,20 @@ absl::StatusOr<StoredGraph> Decode(const std::string& record, int64_t version) {
   return stored;
 }
 
-absl::Status CheckExpected(int64_t expected, int64_t applied) {
-  if (expected == 0 || expected == applied) return absl::OkStatus();
-  return absl::AbortedError(absl::StrCat("version ", expected, " was expected to be applied, but ",
-                                         applied == 0 ? "none is" : absl::StrCat(applied, " is"),
-                                         "; look at it and apply again"));
+// `applied` is empty where nothing is.
+absl::Status CheckExpected(const ExpectedGraph& expected, const v1::GraphVersion& applied) {
+  if (expected.version != 0 && expected.version != applied.version()) {
+    return absl::AbortedError(
+        absl::StrCat("version ", expected.version, " was expected to be applied, but ",
+                     applied.version() == 0 ? "none is" : absl::StrCat(applied.version(), " is"),
+                     "; look at it and apply again"));
+  }
+  if (!expected.digest.empty() && expected.digest != applied.digest()) {
+    return absl::AbortedError(absl::StrCat("version ", applied.version(),
+                                           " is applied, but is another graph than was seen under "
+                                           "this number; look at it and apply again"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -173,21 +182,21 @@ absl::StatusOr<StoredGraph> GraphStore::Load(absl::Time deadline,
 }
 
 absl::StatusOr<StoredGraph> GraphStore::Apply(std::string_view manifest, std::string_view source,
-                                              int64_t expected_version, absl::Time deadline) {
+                                              const ExpectedGraph& expected, absl::Time deadline) {
   OCTOGATE_ASSIGN_OR_RETURN(GraphManifest parsed,
                             ParseGraphManifest(manifest, source, options_.checks));
   StoredGraph stored;
   stored.graph = std::move(parsed.graph);
   stored.manifest = manifest;
   stored.info.set_source(std::string(source));
-  return Write(std::move(stored), expected_version, deadline);
+  return Write(std::move(stored), expected, deadline);
 }
 
-absl::StatusOr<StoredGraph> GraphStore::Rollback(int64_t version, int64_t expected_version,
+absl::StatusOr<StoredGraph> GraphStore::Rollback(int64_t version, const ExpectedGraph& expected,
                                                  absl::Time deadline) {
   std::vector<std::string> warnings;
   OCTOGATE_ASSIGN_OR_RETURN(const StoredGraph applied, Load(deadline, &warnings));
-  OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected_version, applied.info.version()));
+  OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected, applied.info));
   if (version == 0) {
     OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
     const auto before = std::find_if(versions.begin(), versions.end(), [&](int64_t candidate) {
@@ -202,21 +211,22 @@ absl::StatusOr<StoredGraph> GraphStore::Rollback(int64_t version, int64_t expect
   OCTOGATE_ASSIGN_OR_RETURN(StoredGraph stored, Get(version, deadline));
   stored.info.set_source(absl::StrCat("rollback to ", version));
   // The version that was compared with is the one that is replaced.
-  return Write(std::move(stored), applied.info.version(), deadline);
+  return Write(std::move(stored),
+               {.version = applied.info.version(), .digest = applied.info.digest()}, deadline);
 }
 
-absl::StatusOr<StoredGraph> GraphStore::Write(StoredGraph stored, int64_t expected_version,
+absl::StatusOr<StoredGraph> GraphStore::Write(StoredGraph stored, const ExpectedGraph& expected,
                                               absl::Time deadline) {
   OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
-  int64_t applied = 0;
-  if (expected_version != 0) {
+  v1::GraphVersion applied;
+  if (expected.version != 0 || !expected.digest.empty()) {
     std::vector<std::string> warnings;
     const absl::StatusOr<StoredGraph> current = Load(deadline, &warnings);
-    if (current.ok()) applied = current->info.version();
+    if (current.ok()) applied = current->info;
     const bool none = absl::IsNotFound(current.status()) || absl::IsDataLoss(current.status());
     if (!current.ok() && !none) return current.status();
   }
-  OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected_version, applied));
+  OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected, applied));
 
   v1::GraphVersion& info = stored.info;
   info.set_version(versions.empty() ? 1 : versions.front() + 1);

@@ -25,6 +25,14 @@ struct StoredGraph {
   std::string manifest;
 };
 
+// Which graph a writer has seen, and replaces.
+struct ExpectedGraph {
+  int64_t version = 0;  // 0: any, or none
+  // GraphVersion::digest of it; empty: any. A store that was set back, or lost all, can come to
+  // another graph under the same number.
+  std::string digest;
+};
+
 struct GraphStoreOptions {
   // Versions kept; of more the oldest are dropped, never the applied one.
   int max_versions = 1000;
@@ -55,16 +63,25 @@ class GraphStore {
   // number. The manifest is one that was applied.
   absl::Status PutBack(const StoredGraph& graph, absl::Time deadline);
 
-  // Makes the manifest the next version. ABORTED unless `expected_version` is 0 or the applied
-  // version, or where another gateway was faster; errors of ParseGraphManifest as they are. An
-  // equal graph makes a version, too: whether one is wanted, the caller decides by DiffGraphs.
+  // Makes the manifest the next version. ABORTED unless `expected` is the applied version, or where
+  // another gateway was faster; errors of ParseGraphManifest as they are. An equal graph makes a
+  // version, too: whether one is wanted, the caller decides by DiffGraphs.
   absl::StatusOr<StoredGraph> Apply(std::string_view manifest, std::string_view source,
-                                    int64_t expected_version, absl::Time deadline);
+                                    const ExpectedGraph& expected, absl::Time deadline);
+  absl::StatusOr<StoredGraph> Apply(std::string_view manifest, std::string_view source,
+                                    int64_t expected_version, absl::Time deadline) {
+    return Apply(manifest, source, ExpectedGraph{.version = expected_version, .digest = ""},
+                 deadline);
+  }
 
   // Makes an earlier version (0: the one before the applied one) the next one. NOT_FOUND if it is
   // not kept.
-  absl::StatusOr<StoredGraph> Rollback(int64_t version, int64_t expected_version,
+  absl::StatusOr<StoredGraph> Rollback(int64_t version, const ExpectedGraph& expected,
                                        absl::Time deadline);
+  absl::StatusOr<StoredGraph> Rollback(int64_t version, int64_t expected_version,
+                                       absl::Time deadline) {
+    return Rollback(version, ExpectedGraph{.version = expected_version, .digest = ""}, deadline);
+  }
 
   // A version kept (0: the applied one): NOT_FOUND, or DATA_LOSS where it is damaged.
   absl::StatusOr<StoredGraph> Get(int64_t version, absl::Time deadline);
@@ -89,7 +106,7 @@ class GraphStore {
   absl::StatusOr<std::vector<std::string>> Names(std::string_view prefix, absl::Time deadline);
   absl::StatusOr<std::vector<int64_t>> Versions(absl::Time deadline);
   absl::StatusOr<StoredGraph> Read(int64_t version, absl::Time deadline);
-  absl::StatusOr<StoredGraph> Write(StoredGraph graph, int64_t expected_version,
+  absl::StatusOr<StoredGraph> Write(StoredGraph graph, const ExpectedGraph& expected,
                                     absl::Time deadline);
 
   Store& store_;

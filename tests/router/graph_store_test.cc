@@ -83,6 +83,24 @@ TEST_F(GraphStoreTest, RefusesAnotherVersionThanExpected) {
   EXPECT_THAT(graphs.List(10, kNever).value(), SizeIs(2)) << "nothing was written";
 }
 
+// A store that was set back can come to another graph under a number that a writer has seen.
+TEST_F(GraphStoreTest, RefusesAnotherGraphUnderTheExpectedNumber) {
+  GraphStore graphs = Open();
+  const v1::GraphVersion seen = graphs.Apply(Manifest("seen"), "x", 0, kNever)->info;
+  store_ = MakeMemoryStore();
+  GraphStore later = Open();
+  const v1::GraphVersion present = later.Apply(Manifest("other"), "x", 0, kNever)->info;
+  ASSERT_EQ(present.version(), seen.version());
+  for (const int64_t version : {seen.version(), int64_t{0}}) {
+    const ExpectedGraph wrong{.version = version, .digest = seen.digest()};
+    EXPECT_TRUE(absl::IsAborted(later.Apply(Manifest("new"), "x", wrong, kNever).status()));
+    EXPECT_TRUE(absl::IsAborted(later.Rollback(1, wrong, kNever).status()));
+  }
+  EXPECT_THAT(later.List(10, kNever).value(), SizeIs(1)) << "nothing was written";
+  const ExpectedGraph right{.version = present.version(), .digest = present.digest()};
+  EXPECT_EQ(later.Apply(Manifest("new"), "x", right, kNever)->info.version(), 2);
+}
+
 TEST_F(GraphStoreTest, RollsBackAsANewVersion) {
   GraphStore graphs = Open();
   ASSERT_TRUE(graphs.Apply(Manifest("one"), "x", 0, kNever).ok());

@@ -20,6 +20,7 @@
 #include "workers/engine/format_names.h"
 #include "workers/server/load_served_model.h"
 #include "workers/server/termination.h"
+#include "workers/server/worker_drafts.h"
 #include "workers/server/worker_server.h"
 #include "workers/server/worker_store.h"
 #include "workers/speculation/drafter_factory.h"
@@ -147,8 +148,9 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--draft-model", flags.speculation.draft_model,
                  "Hugging Face folder of a small model with the same tokenizer")
       ->needs(speculate);
-  app.add_option("--draft-state", flags.speculation.state,
-                 "folder that keeps what drafters have learned")
+  app.add_option(
+         "--draft-state", flags.speculation.state,
+         "folder that keeps what drafters have learned; --store shares it with other workers")
       ->needs(speculate);
   DefineWorkerStoreFlags(app, flags.store);
   app.add_option("--grace", flags.grace_seconds,
@@ -188,7 +190,12 @@ int Serve(Flags flags) {
   flags.load.engine.max_rows_per_step =
       std::max(flags.load.engine.max_rows_per_step, flags.load.engine.max_sequences);
 
-  if (flags.speculate) flags.load.speculation = SetUpSpeculation(flags.speculation);
+  if (flags.speculate) {
+    auto drafts = OpenWorkerDrafts(flags.store);
+    if (!drafts.ok()) return Fail(drafts.status());
+    flags.speculation.shared = *std::move(drafts);
+    flags.load.speculation = SetUpSpeculation(flags.speculation);
+  }
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
 
   if (const absl::Status shared = SharePages(flags.store, flags.load); !shared.ok()) {

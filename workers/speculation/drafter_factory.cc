@@ -11,10 +11,11 @@
 #include "retrieval/drafts/draft_store.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer_fingerprint.h"
+#include "workers/speculation/draft_folder.h"
+#include "workers/speculation/kept_drafter.h"
 #include "workers/speculation/lookahead.h"
 #include "workers/speculation/model_drafter.h"
 #include "workers/speculation/recycling.h"
-#include "workers/speculation/recycling_state.h"
 #include "workers/speculation/retrieval_drafter.h"
 #include "workers/speculation/suffix.h"
 
@@ -24,12 +25,18 @@ namespace {
 constexpr size_t kMaxDatastores = 16;
 
 using DrafterOr = absl::StatusOr<std::unique_ptr<Drafter>>;
+using Keeper = std::shared_ptr<DraftKeeper>;  // null where nothing is kept
 
-DrafterOr MakeLookahead(const SpeculationOptions&, const DraftedModel&) {
+std::unique_ptr<Drafter> Keep(std::unique_ptr<LearningDrafter> drafter, const Keeper& keeper) {
+  if (keeper == nullptr) return drafter;
+  return KeepDrafter(std::move(drafter), keeper);
+}
+
+DrafterOr MakeLookahead(const SpeculationOptions&, const DraftedModel&, const Keeper&) {
   return std::make_unique<LookaheadDrafter>(LookaheadOptions{});
 }
 
-DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model) {
+DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model, const Keeper&) {
   if (options.draft_model.empty()) {
     return absl::InvalidArgumentError(
         "the drafter \"model\" needs a draft model: the folder of a small checkpoint with the same "
@@ -47,18 +54,15 @@ DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model
   return *std::move(drafter);
 }
 
-DrafterOr MakeRecycling(const SpeculationOptions& options, const DraftedModel& model) {
-  auto drafter = std::make_unique<RecyclingDrafter>(
-      RecyclingOptions{.table = {.vocab_size = model.checkpoint->config().vocab_size}});
-  if (options.state.empty()) return drafter;
-  const Hash128 tokenizer = TokenizerFingerprint(*model.tokenizer);
-  return KeepRecyclingTables(std::move(drafter), options.state,
-                             absl::StrCat(model.checkpoint->ComputeFingerprint().ToHex(), "-",
-                                          absl::Hex(tokenizer.high, absl::kZeroPad16),
-                                          absl::Hex(tokenizer.low, absl::kZeroPad16)));
+DrafterOr MakeRecycling(const SpeculationOptions&, const DraftedModel& model,
+                        const Keeper& keeper) {
+  return Keep(std::make_unique<RecyclingDrafter>(
+                  RecyclingOptions{.table = {.vocab_size = model.checkpoint->config().vocab_size}}),
+              keeper);
 }
 
-DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& model) {
+DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& model,
+                        const Keeper&) {
   if (options.datastores.empty()) {
     return absl::InvalidArgumentError(
         "the drafter \"retrieval\" needs a datastore, which octoctl drafts build makes");
@@ -74,13 +78,29 @@ DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& m
                                    .vocab_size = model.tokenizer->vocab_size()});
 }
 
-DrafterOr MakeSuffix(const SpeculationOptions&, const DraftedModel&) {
-  return std::make_unique<SuffixDrafter>(SuffixOptions{});
+DrafterOr MakeSuffix(const SpeculationOptions&, const DraftedModel& model, const Keeper& keeper) {
+  return Keep(std::make_unique<SuffixDrafter>(
+                  SuffixOptions{.vocab_size = model.checkpoint->config().vocab_size}),
+              keeper);
+}
+
+absl::StatusOr<Keeper> MakeKeeper(const SpeculationOptions& options, const DraftedModel& model) {
+  DraftKeeperOptions keeper;
+  if (!options.state.empty()) {
+    OCTOGATE_ASSIGN_OR_RETURN(keeper.places.emplace_back(), OpenDraftFolder(options.state));
+  }
+  if (options.shared != nullptr) keeper.places.push_back(options.shared);
+  if (keeper.places.empty()) return nullptr;
+  const Hash128 tokenizer = TokenizerFingerprint(*model.tokenizer);
+  keeper.model = absl::StrCat(model.checkpoint->ComputeFingerprint().ToHex(), "-",
+                              absl::Hex(tokenizer.high, absl::kZeroPad16),
+                              absl::Hex(tokenizer.low, absl::kZeroPad16));
+  return std::make_shared<DraftKeeper>(std::move(keeper));
 }
 
 struct Maker {
   std::string_view name;
-  DrafterOr (*make)(const SpeculationOptions&, const DraftedModel&);
+  DrafterOr (*make)(const SpeculationOptions&, const DraftedModel&, const Keeper&);
 };
 constexpr Maker kMakers[] = {{"lookahead", MakeLookahead},
                              {"model", MakeModel},
@@ -118,7 +138,9 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
   };
   if (!options.datastores.empty() && !has("retrieval")) return useless("datastores", "retrieval");
   if (!options.draft_model.empty() && !has("model")) return useless("a draft model", "model");
-  if (!options.state.empty() && !has("recycling")) return useless("a state", "recycling");
+  if (!options.state.empty() && !has("recycling") && !has("suffix")) {
+    return useless("a state", "recycling");
+  }
   if (options.datastores.size() > kMaxDatastores) {
     return absl::InvalidArgumentError(absl::StrCat("a model has at most ", kMaxDatastores,
                                                    " datastores; these are ",
@@ -141,6 +163,7 @@ std::vector<std::string_view> DrafterNames() {
 absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
     const SpeculationOptions& options, const DraftedModel& model) {
   if (absl::Status status = ValidateSpeculation(options); !status.ok()) return status;
+  OCTOGATE_ASSIGN_OR_RETURN(const Keeper keeper, MakeKeeper(options, model));
   std::vector<std::unique_ptr<Drafter>> drafters;
   for (const std::string& name : NamesOf(options)) {
     const auto* const maker = std::find_if(std::begin(kMakers), std::end(kMakers),
@@ -151,7 +174,8 @@ absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
           absl::StrJoin(DrafterNames(), ", ",
                         [](std::string* out, std::string_view s) { out->append(s); })));
     }
-    OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<Drafter> drafter, maker->make(options, model));
+    OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<Drafter> drafter,
+                              maker->make(options, model, keeper));
     drafters.push_back(std::move(drafter));
   }
   return drafters;

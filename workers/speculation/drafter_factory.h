@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "workers/engine/model_runner.h"
+#include "workers/speculation/draft_keeper.h"
 #include "workers/speculation/drafter.h"
 
 namespace octogate::workers {
@@ -24,7 +25,10 @@ struct SpeculationOptions {
   bool share_between_tenants = false;
   std::vector<std::filesystem::path> datastores;  // of "retrieval"
   std::filesystem::path draft_model;              // of "model"
-  std::filesystem::path state;  // a folder for what "recycling" learns; empty: it is forgotten
+  // A folder for what "recycling" and "suffix" learn; empty: it is forgotten.
+  std::filesystem::path state;
+  // Where replicas of the model tell each other the same; may be null.
+  std::shared_ptr<DraftPlace> shared;
 };
 
 // INVALID_ARGUMENT where the options are out of range or contradict each other.

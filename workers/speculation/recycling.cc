@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "workers/speculation/hit_rates.h"
+#include "workers/speculation/recycling_state.h"
 
 namespace octogate::workers {
 namespace {
@@ -311,19 +312,18 @@ std::unique_ptr<SequenceDrafter> RecyclingDrafter::Begin(std::string_view scope)
 
 uint64_t RecyclingDrafter::bytes() const { return scopes_.bytes(); }
 
-uint64_t RecyclingDrafter::Version(std::string_view scope) const {
-  const std::shared_ptr<RecyclingScope> found = scopes_.Find(scope);
-  return found == nullptr ? 0 : found->table.version();
+std::unique_ptr<LearnedState> RecyclingDrafter::MakeState() const {
+  return std::make_unique<RecyclingState>(options_.table);
 }
 
-std::string RecyclingDrafter::Export(std::string_view scope, uint64_t since) const {
+std::string RecyclingDrafter::TakeLearned(std::string_view scope, size_t max_bytes) {
   const std::shared_ptr<RecyclingScope> found = scopes_.Find(scope);
-  if (found != nullptr) return found->table.Export(since);
-  return RecyclingTable({options_.table.vocab_size, options_.table.row_size, 0}).Export(since);
+  if (found == nullptr) return "";
+  return found->table.TakeChanged(max_bytes / RecyclingTable::RowBytes(options_.table.row_size));
 }
 
-absl::StatusOr<int> RecyclingDrafter::Merge(std::string_view scope, std::string_view bytes) {
-  return Use(scope)->table.Merge(bytes);
+absl::Status RecyclingDrafter::Teach(std::string_view scope, std::string_view bytes) {
+  return Use(scope)->table.Merge(bytes).status();
 }
 
 }  // namespace octogate::workers

@@ -16,14 +16,15 @@
 #ifndef OCTOGATE_WORKERS_SPECULATION_RECYCLING_H_
 #define OCTOGATE_WORKERS_SPECULATION_RECYCLING_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
-#include "workers/speculation/drafter.h"
+#include "absl/status/status.h"
+#include "workers/speculation/learned_state.h"
 #include "workers/speculation/rank_tree.h"
 #include "workers/speculation/recycling_table.h"
 #include "workers/speculation/scope_states.h"
@@ -45,7 +46,8 @@ struct RecyclingOptions {
 
 class RecyclingScope;
 
-class RecyclingDrafter : public Drafter {
+// Of what it learns, others are told the tables, and not the rates, which are soon counted again.
+class RecyclingDrafter : public LearningDrafter {
  public:
   explicit RecyclingDrafter(const RecyclingOptions& options);
 
@@ -54,11 +56,11 @@ class RecyclingDrafter : public Drafter {
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
   uint64_t bytes() const override;
 
-  // A scope's table as RecyclingTable::Export and Merge have it: to start warm, or to learn from
-  // other replicas. Merge makes the scope where there is none.
-  uint64_t Version(std::string_view scope) const;
-  std::string Export(std::string_view scope, uint64_t since) const;
-  absl::StatusOr<int> Merge(std::string_view scope, std::string_view bytes);
+  // Exports are those of RecyclingTable, and so is what is taught.
+  std::unique_ptr<LearnedState> MakeState() const override;
+  bool Has(std::string_view scope) const override { return scopes_.Find(scope) != nullptr; }
+  std::string TakeLearned(std::string_view scope, size_t max_bytes) override;
+  absl::Status Teach(std::string_view scope, std::string_view bytes) override;
 
  private:
   std::shared_ptr<RecyclingScope> Use(std::string_view scope);

@@ -1,29 +1,50 @@
-// Keeps what Token Recycling has learned in a folder, so that a restart does not begin with
-// nothing.
+// What Token Recycling has learned under one scope, for other processes.
 #ifndef OCTOGATE_WORKERS_SPECULATION_RECYCLING_STATE_H_
 #define OCTOGATE_WORKERS_SPECULATION_RECYCLING_STATE_H_
 
-#include <filesystem>
-#include <memory>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
 #include <string>
+#include <string_view>
 
-#include "absl/status/statusor.h"
-#include "workers/speculation/drafter.h"
-#include "workers/speculation/recycling.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "workers/speculation/learned_state.h"
+#include "workers/speculation/recycling_table.h"
 
 namespace octogate::workers {
 
-// `drafter`, of which the table of a scope is read when its first sequence begins, and written when
-// the drafter is destroyed, unless the drafter has dropped it by then
-// (RecyclingOptions::max_scopes): one file for each scope, which only its owner may read, since it
-// tells what was asked and answered. Reading a file takes some milliseconds of Begin. `model` names
-// the weights and the tokenizer; files of other ones are not touched. A file that is damaged, or of
-// another table, is as if there were none, and is written anew.
-//
-// PERMISSION_DENIED or INVALID_ARGUMENT where the folder cannot be made.
-absl::StatusOr<std::unique_ptr<Drafter>> KeepRecyclingTables(
-    std::unique_ptr<RecyclingDrafter> drafter, const std::filesystem::path& folder,
-    const std::string& model);
+class RecyclingState : public LearnedState {
+ public:
+  explicit RecyclingState(const RecyclingTableOptions& options) : table_(options) {}
+
+  absl::Status Learned(std::string_view bytes) override { return Merge(bytes, for_others_); }
+  absl::Status Heard(std::string_view bytes) override { return Merge(bytes, for_drafter_); }
+  uint64_t changes() const override { return changes_; }
+  std::string Export() const override { return table_.Export(0); }
+  uint64_t size() const override { return table_.used_rows(); }
+  std::string TakeForOthers(size_t max_bytes) override { return Take(max_bytes, for_others_); }
+  std::string TakeForDrafter(size_t max_bytes) override { return Take(max_bytes, for_drafter_); }
+  void DrafterForgot() override;
+
+ private:
+  // Rows by what was told first; each is there once, however often it changes meanwhile.
+  struct Untold {
+    std::deque<RecyclingContext> order;
+    absl::flat_hash_set<uint64_t> contexts;
+
+    void Add(const RecyclingContext& context);
+  };
+
+  absl::Status Merge(std::string_view bytes, Untold& untold);
+  std::string Take(size_t max_bytes, Untold& untold) const;
+
+  RecyclingTable table_;
+  uint64_t changes_ = 0;
+  Untold for_others_;
+  Untold for_drafter_;
+};
 
 }  // namespace octogate::workers
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstring>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "common/little_endian_bytes.h"
 
 namespace octogate::workers {
 namespace {
@@ -20,24 +22,6 @@ constexpr size_t kHeadBytes = 20;
 constexpr size_t kRowHeadBytes = 20;
 // No table comes to this one by counting: it keeps merged versions from overflowing the clock.
 constexpr uint64_t kMaxVersion = uint64_t{1} << 56;
-
-template <typename T>
-void Write(T value, std::string& bytes) {
-  for (size_t i = 0; i < sizeof(T); ++i) {
-    bytes.push_back(static_cast<char>(static_cast<uint8_t>(value >> (8 * i))));
-  }
-}
-
-// The caller has checked the length.
-template <typename T>
-T Read(std::string_view& bytes) {
-  T value = 0;
-  for (size_t i = 0; i < sizeof(T); ++i) {
-    value |= static_cast<T>(static_cast<T>(static_cast<uint8_t>(bytes[i])) << (8 * i));
-  }
-  bytes.remove_prefix(sizeof(T));
-  return value;
-}
 
 uint64_t PairKey(int32_t previous, int32_t token) {
   return ((static_cast<uint64_t>(static_cast<uint32_t>(previous)) << 32) |
@@ -60,16 +44,17 @@ struct ImportedRow {
 };
 
 // Takes a row from the bytes.
-absl::Status ReadRow(const RecyclingTable& table, std::string_view& bytes, ImportedRow& row) {
+absl::Status ReadRow(const RecyclingTable& table, uint64_t most_version, std::string_view& bytes,
+                     ImportedRow& row) {
   if (bytes.size() < kRowHeadBytes) {
     return absl::InvalidArgumentError("the recycling table is cut off");
   }
-  row.previous = static_cast<int32_t>(Read<uint32_t>(bytes));
-  row.token = static_cast<int32_t>(Read<uint32_t>(bytes));
-  const uint32_t candidates = Read<uint32_t>(bytes);
-  row.version = Read<uint64_t>(bytes);
+  row.previous = static_cast<int32_t>(TakeLittleEndian<uint32_t>(bytes));
+  row.token = static_cast<int32_t>(TakeLittleEndian<uint32_t>(bytes));
+  const uint32_t candidates = TakeLittleEndian<uint32_t>(bytes);
+  row.version = TakeLittleEndian<uint64_t>(bytes);
   if ((row.previous != -1 && !table.IsToken(row.previous)) || !table.IsToken(row.token) ||
-      row.version == 0 || row.version > kMaxVersion || candidates == 0 ||
+      row.version == 0 || row.version > most_version || candidates == 0 ||
       candidates > static_cast<uint32_t>(table.row_size())) {
     return absl::InvalidArgumentError("the recycling table has a wrong row");
   }
@@ -79,7 +64,7 @@ absl::Status ReadRow(const RecyclingTable& table, std::string_view& bytes, Impor
   row.candidates.fill(-1);
   const auto begin = row.candidates.begin();
   for (auto place = begin; place != begin + static_cast<std::ptrdiff_t>(candidates); ++place) {
-    const auto candidate = static_cast<int32_t>(Read<uint32_t>(bytes));
+    const auto candidate = static_cast<int32_t>(TakeLittleEndian<uint32_t>(bytes));
     if (!table.IsToken(candidate) || std::find(begin, place, candidate) != place) {
       return absl::InvalidArgumentError("the recycling table has a wrong candidate");
     }
@@ -102,6 +87,7 @@ RecyclingTable::RecyclingTable(const RecyclingTableOptions& options)
   pairs_.assign(pairs, 0);
   pair_rows_.assign(pairs * width, -1);
   pair_versions_.assign(pairs, 0);
+  changed_.assign((rows + pairs + 63) / 64, 0);
 }
 
 int32_t* RecyclingTable::Tokens(std::vector<int32_t>& rows, size_t row) const {
@@ -124,13 +110,18 @@ std::span<const int32_t> RecyclingTable::After(int32_t token) const {
 }
 
 std::span<const int32_t> RecyclingTable::After(int32_t previous, int32_t token) const {
-  if (pairs_.empty() || !IsToken(previous) || !IsToken(token)) return {};
+  const size_t row = FindPair(previous, token);
+  return row == pairs_.size() ? std::span<const int32_t>() : Filled(pair_rows_, row);
+}
+
+size_t RecyclingTable::FindPair(int32_t previous, int32_t token) const {
+  if (pairs_.empty() || !IsToken(previous) || !IsToken(token)) return pairs_.size();
   const uint64_t key = PairKey(previous, token);
   const size_t first = FirstWay(key);
   for (size_t way = first; way < first + kWays; ++way) {
-    if (pairs_[way] == key) return Filled(pair_rows_, way);
+    if (pairs_[way] == key) return way;
   }
-  return {};
+  return pairs_.size();
 }
 
 RecyclingTable::Row RecyclingTable::TokenRow(int32_t token) {
@@ -172,11 +163,13 @@ void RecyclingTable::Set(int32_t previous, int32_t token, std::span<const int32_
   const Row of_token = TokenRow(token);
   std::copy(begin, begin + row_size_, of_token.tokens);
   *of_token.version = version_;
+  MarkChanged(static_cast<size_t>(token));
   if (!IsToken(previous)) return;
   const Row of_pair = PairRow(PairKey(previous, token), version_);
   if (of_pair.tokens == nullptr) return;
   std::copy(begin, begin + row_size_, of_pair.tokens);
   *of_pair.version = version_;
+  MarkChanged(versions_.size() + static_cast<size_t>(of_pair.version - pair_versions_.data()));
 }
 
 void RecyclingTable::PutFirst(int32_t next, std::span<int32_t> row) {
@@ -193,76 +186,144 @@ void RecyclingTable::Prepend(int32_t previous, int32_t token, int32_t next) {
   const Row of_token = TokenRow(token);
   PutFirst(next, {of_token.tokens, width});
   *of_token.version = version_;
+  MarkChanged(static_cast<size_t>(token));
   if (!IsToken(previous)) return;
   const Row of_pair = PairRow(PairKey(previous, token), version_);
   if (of_pair.tokens == nullptr) return;
   PutFirst(next, {of_pair.tokens, width});
   *of_pair.version = version_;
+  MarkChanged(versions_.size() + static_cast<size_t>(of_pair.version - pair_versions_.data()));
 }
 
-std::string RecyclingTable::Export(uint64_t since) const {
-  std::string bytes;
-  Write(kMagic, bytes);
-  Write(kFormat, bytes);
-  Write(static_cast<uint32_t>(vocab_size_), bytes);
-  Write(static_cast<uint32_t>(row_size_), bytes);
-  const auto is_later = [since](uint64_t version) { return version > since; };
-  Write(
-      static_cast<uint32_t>(std::count_if(versions_.begin(), versions_.end(), is_later) +
-                            std::count_if(pair_versions_.begin(), pair_versions_.end(), is_later)),
-      bytes);
-  const auto write = [&bytes](uint32_t previous, uint32_t token, uint64_t version,
-                              std::span<const int32_t> candidates) {
-    Write(previous, bytes);
-    Write(token, bytes);
-    Write(static_cast<uint32_t>(candidates.size()), bytes);
-    Write(version, bytes);
-    for (int32_t candidate : candidates) Write(static_cast<uint32_t>(candidate), bytes);
-  };
-  for (size_t row = 0; row < versions_.size(); ++row) {
-    if (is_later(versions_[row])) {
-      write(static_cast<uint32_t>(-1), static_cast<uint32_t>(row), versions_[row],
-            Filled(rows_, row));
-    }
-  }
+std::string RecyclingTable::ExportNumbered(std::vector<size_t> numbers) const {
+  const size_t tokens = versions_.size();
   // In an order that does not depend on which way a pair came to.
-  std::vector<std::pair<uint64_t, size_t>> pairs;
-  for (size_t row = 0; row < pairs_.size(); ++row) {
-    if (is_later(pair_versions_[row])) pairs.emplace_back(pairs_[row] - 1, row);
-  }
-  std::sort(pairs.begin(), pairs.end());
-  for (const auto& [pair, row] : pairs) {
-    write(static_cast<uint32_t>(pair >> 32), static_cast<uint32_t>(pair), pair_versions_[row],
-          Filled(pair_rows_, row));
+  std::sort(numbers.begin(), numbers.end(), [&](size_t a, size_t b) {
+    if (a < tokens || b < tokens) return a < b;
+    return pairs_[a - tokens] < pairs_[b - tokens];
+  });
+  std::string bytes;
+  bytes.reserve(kHeadBytes + numbers.size() * (kRowHeadBytes + 4 * static_cast<size_t>(row_size_)));
+  AppendLittleEndian(kMagic, bytes);
+  AppendLittleEndian(kFormat, bytes);
+  AppendLittleEndian(static_cast<uint32_t>(vocab_size_), bytes);
+  AppendLittleEndian(static_cast<uint32_t>(row_size_), bytes);
+  AppendLittleEndian(static_cast<uint32_t>(numbers.size()), bytes);
+  for (const size_t number : numbers) {
+    const bool is_pair = number >= tokens;
+    const size_t row = is_pair ? number - tokens : number;
+    const uint64_t pair = is_pair ? pairs_[row] - 1 : 0;
+    const std::span<const int32_t> candidates = Filled(is_pair ? pair_rows_ : rows_, row);
+    AppendLittleEndian(is_pair ? static_cast<uint32_t>(pair >> 32) : static_cast<uint32_t>(-1),
+                       bytes);
+    AppendLittleEndian(static_cast<uint32_t>(is_pair ? pair : row), bytes);
+    AppendLittleEndian(static_cast<uint32_t>(candidates.size()), bytes);
+    AppendLittleEndian((is_pair ? pair_versions_ : versions_)[row], bytes);
+    for (int32_t candidate : candidates)
+      AppendLittleEndian(static_cast<uint32_t>(candidate), bytes);
   }
   return bytes;
 }
 
-absl::StatusOr<int> RecyclingTable::Merge(std::string_view bytes) {
+std::string RecyclingTable::Export(uint64_t since) const {
+  std::vector<size_t> numbers;
+  for (size_t row = 0; row < versions_.size(); ++row) {
+    if (versions_[row] > since) numbers.push_back(row);
+  }
+  for (size_t row = 0; row < pairs_.size(); ++row) {
+    if (pair_versions_[row] > since) numbers.push_back(versions_.size() + row);
+  }
+  return ExportNumbered(std::move(numbers));
+}
+
+void RecyclingTable::MarkChanged(size_t number) {
+  changed_[number / 64] |= uint64_t{1} << (number % 64);
+}
+
+std::string RecyclingTable::TakeChanged(size_t most_rows) {
+  most_rows = std::max<size_t>(most_rows, 1);
+  std::vector<size_t> numbers;
+  for (size_t i = 0; i < changed_.size(); ++i) {
+    uint64_t& word = changed_[changed_word_];
+    while (word != 0 && numbers.size() < most_rows) {
+      numbers.push_back(changed_word_ * 64 + static_cast<size_t>(std::countr_zero(word)));
+      word &= word - 1;
+    }
+    if (numbers.size() == most_rows) break;
+    changed_word_ = (changed_word_ + 1) % changed_.size();
+  }
+  return numbers.empty() ? std::string() : ExportNumbered(std::move(numbers));
+}
+
+size_t RecyclingTable::NumberOf(const RecyclingContext& context) const {
+  if (context.previous != -1) {
+    return versions_.size() + FindPair(context.previous, context.token);
+  }
+  if (!IsToken(context.token)) return rows();
+  const auto row = static_cast<size_t>(context.token);
+  return versions_[row] > 0 ? row : rows();
+}
+
+bool RecyclingTable::Has(const RecyclingContext& context) const {
+  return NumberOf(context) != rows();
+}
+
+size_t RecyclingTable::used_rows() const {
+  return rows() - static_cast<size_t>(std::count(versions_.begin(), versions_.end(), uint64_t{0}) +
+                                      std::count(pairs_.begin(), pairs_.end(), uint64_t{0}));
+}
+
+std::vector<RecyclingContext> RecyclingTable::Contexts() const {
+  std::vector<RecyclingContext> contexts;
+  for (size_t row = 0; row < versions_.size(); ++row) {
+    if (versions_[row] > 0) contexts.push_back({-1, static_cast<int32_t>(row)});
+  }
+  for (uint64_t key : pairs_) {
+    if (key == 0) continue;
+    contexts.push_back({static_cast<int32_t>((key - 1) >> 32), static_cast<int32_t>(key - 1)});
+  }
+  return contexts;
+}
+
+std::string RecyclingTable::ExportRows(std::span<const RecyclingContext> contexts) const {
+  std::vector<size_t> numbers;
+  for (const RecyclingContext& context : contexts) {
+    const size_t number = NumberOf(context);
+    if (number != rows()) numbers.push_back(number);
+  }
+  return ExportNumbered(std::move(numbers));
+}
+
+absl::StatusOr<int> RecyclingTable::Merge(std::string_view bytes,
+                                          std::vector<RecyclingContext>* changed_rows) {
   const auto wrong = [](const char* what) { return absl::InvalidArgumentError(what); };
-  if (bytes.size() < kHeadBytes || Read<uint32_t>(bytes) != kMagic) {
+  if (bytes.size() < kHeadBytes || TakeLittleEndian<uint32_t>(bytes) != kMagic) {
     return wrong("not an exported recycling table");
   }
-  if (Read<uint32_t>(bytes) != kFormat) {
+  if (TakeLittleEndian<uint32_t>(bytes) != kFormat) {
     return wrong("the recycling table was exported in another format; export it again");
   }
-  if (Read<uint32_t>(bytes) != static_cast<uint32_t>(vocab_size_) ||
-      Read<uint32_t>(bytes) != static_cast<uint32_t>(row_size_)) {
+  if (TakeLittleEndian<uint32_t>(bytes) != static_cast<uint32_t>(vocab_size_) ||
+      TakeLittleEndian<uint32_t>(bytes) != static_cast<uint32_t>(row_size_)) {
     return wrong("the recycling table is of another vocabulary or row size");
   }
-  const uint32_t count = Read<uint32_t>(bytes);
+  const uint32_t count = TakeLittleEndian<uint32_t>(bytes);
   if (count > bytes.size() / kRowHeadBytes) return wrong("the recycling table is cut off");
   // All of it is read before anything changes.
   std::string_view rest = bytes;
+  const uint64_t most_version = std::min(kMaxVersion, version_ + kMaxRecyclingLead);
   ImportedRow imported;
   for (uint32_t i = 0; i < count; ++i) {
-    if (absl::Status status = ReadRow(*this, rest, imported); !status.ok()) return status;
+    if (absl::Status status = ReadRow(*this, most_version, rest, imported); !status.ok())
+      return status;
   }
   if (!rest.empty()) return wrong("the recycling table is followed by other bytes");
 
   int changed = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    if (absl::Status status = ReadRow(*this, bytes, imported); !status.ok()) return status;
+    if (absl::Status status = ReadRow(*this, most_version, bytes, imported); !status.ok()) {
+      return status;
+    }
     version_ = std::max(version_, imported.version);
     const Row row = imported.previous == -1
                         ? TokenRow(imported.token)
@@ -277,13 +338,15 @@ absl::StatusOr<int> RecyclingTable::Merge(std::string_view bytes) {
     std::copy(begin, begin + row_size_, row.tokens);
     *row.version = imported.version;
     ++changed;
+    if (changed_rows != nullptr) changed_rows->push_back({imported.previous, imported.token});
   }
   return changed;
 }
 
 uint64_t RecyclingTable::bytes() const {
   return sizeof(*this) + sizeof(int32_t) * (rows_.capacity() + pair_rows_.capacity()) +
-         sizeof(uint64_t) * (versions_.capacity() + pairs_.capacity() + pair_versions_.capacity());
+         sizeof(uint64_t) * (versions_.capacity() + pairs_.capacity() + pair_versions_.capacity() +
+                             changed_.capacity());
 }
 
 }  // namespace octogate::workers

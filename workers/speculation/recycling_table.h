@@ -36,6 +36,17 @@ struct RecyclingTableOptions {
 };
 
 inline constexpr int kMaxRecyclingRow = 32;
+// How far an export's versions may be ahead of a table's: a hundred thousand changes a second for
+// five years. What is further ahead was made up, to outlive all that will ever be learned.
+inline constexpr uint64_t kMaxRecyclingLead = uint64_t{1} << 44;
+
+// Of which a row is.
+struct RecyclingContext {
+  int32_t previous = -1;  // -1: of a token alone
+  int32_t token = 0;
+
+  bool operator==(const RecyclingContext&) const = default;
+};
 
 class RecyclingTable {
  public:
@@ -50,11 +61,23 @@ class RecyclingTable {
   std::span<const int32_t> After(int32_t token) const;
   std::span<const int32_t> After(int32_t previous, int32_t token) const;
 
+  // How many it has room for, and how many there are.
+  size_t rows() const { return versions_.size() + pairs_.size(); }
+  size_t used_rows() const;
+  // Whether there is such a row, and all that there are.
+  bool Has(const RecyclingContext& context) const;
+  std::vector<RecyclingContext> Contexts() const;
+
   // The rows of `token` and of the pair (if `previous` is a token) become these candidates: of
   // those that are tokens the first row_size, each once. Changes nothing where none is.
   void Set(int32_t previous, int32_t token, std::span<const int32_t> candidates);
   // `next` becomes the first of both rows, as the successor seen last.
   void Prepend(int32_t previous, int32_t token, int32_t next);
+
+  // Of a full row in an export.
+  static constexpr size_t RowBytes(int row_size) {
+    return 20 + sizeof(int32_t) * static_cast<size_t>(row_size);
+  }
 
   // The greatest that a row has or that was merged; 0: nothing has ever changed.
   uint64_t version() const { return version_; }
@@ -62,9 +85,16 @@ class RecyclingTable {
   // The rows with versions greater than `since`, as bytes for Merge. Those of one table are the
   // same bytes each time.
   std::string Export(uint64_t since) const;
-  // Returns how many rows have changed. INVALID_ARGUMENT, and nothing has changed, where the bytes
-  // are not those of an export of a table with the same vocabulary and row size.
-  absl::StatusOr<int> Merge(std::string_view bytes);
+  // Of the rows that Set and Prepend have changed since they were last taken, about `most_rows` at
+  // most and at least one, as an export; what came by Merge is none of them. Empty: there are none.
+  std::string TakeChanged(size_t most_rows);
+  // Of these rows those that are there.
+  std::string ExportRows(std::span<const RecyclingContext> contexts) const;
+  // Returns how many rows have changed, and adds them to `changed`. INVALID_ARGUMENT, and nothing
+  // has changed, where the bytes are not those of an export of a table with the same vocabulary and
+  // row size, or have versions that no table can have come to (kMaxRecyclingLead).
+  absl::StatusOr<int> Merge(std::string_view bytes,
+                            std::vector<RecyclingContext>* changed = nullptr);
 
   // What it has allocated.
   uint64_t bytes() const;
@@ -84,7 +114,14 @@ class RecyclingTable {
   // The row of a pair to be changed to `version`, emptied where it was another's; null where all
   // rows it could have are later ones.
   Row PairRow(uint64_t key, uint64_t version);
+  // The number of a row, as ExportNumbered has it; rows() where there is none.
+  size_t NumberOf(const RecyclingContext& context) const;
+  // Where the row of a pair is; a number of rows where it is not.
+  size_t FindPair(int32_t previous, int32_t token) const;
+  void MarkChanged(size_t number);
   static void PutFirst(int32_t next, std::span<int32_t> row);
+  // Rows by number, those of pairs behind those of tokens.
+  std::string ExportNumbered(std::vector<size_t> numbers) const;
 
   int vocab_size_;
   int row_size_;
@@ -94,6 +131,8 @@ class RecyclingTable {
   std::vector<uint64_t> pairs_;  // 0: the row is free
   std::vector<int32_t> pair_rows_;
   std::vector<uint64_t> pair_versions_;
+  std::vector<uint64_t> changed_;  // a bit for each row by number
+  size_t changed_word_ = 0;        // where TakeChanged goes on
 };
 
 }  // namespace octogate::workers

@@ -11,6 +11,7 @@
 
 #include "workers/speculation/hit_rates.h"
 #include "workers/speculation/suffix_automaton.h"
+#include "workers/speculation/suffix_state.h"
 
 namespace octogate::workers {
 namespace {
@@ -24,7 +25,8 @@ constexpr size_t kMaxWaiting = 64;
 constexpr size_t kWorkPerToken = 16;
 constexpr size_t kWorkAtBegin = 1024;
 
-constexpr size_t kMaxOutput = 8192;  // tokens of a sequence that its scope remembers
+constexpr size_t kMaxOutput = kMaxPastOutput;  // of a sequence that its scope remembers
+constexpr size_t kMaxUntold = 2 * kMaxOutput;  // tokens of outputs that others can be told
 constexpr size_t kRematched = 64;    // tokens that are matched anew against other automata
 constexpr size_t kMaxContexts = 4;   // of a node
 constexpr int kMaxTransitions = 48;  // of a context, the newest ones
@@ -131,7 +133,7 @@ struct Child {
 class SuffixScope {
  public:
   explicit SuffixScope(const SuffixOptions& options)
-      : history(options.scope_tokens), rates(kKinds) {}
+      : history(options.scope_tokens), rates(kKinds), vocab_size_(options.vocab_size) {}
 
   // Remembers an output; Work adds it.
   void Add(std::span<const int32_t> output) {
@@ -142,14 +144,39 @@ class SuffixScope {
       added_ = 0;
     }
     waiting_.emplace_back(output.begin(), output.end());
+    // Tokens outside the vocabulary are nothing that others can be told.
+    const auto is_token = [this](int32_t token) { return token >= 0 && token < vocab_size_; };
+    if (!std::all_of(output.begin(), output.end(), is_token)) return;
+    untold_.push_back({1, {output.begin(), output.end()}});
+    untold_tokens_ += output.size();
+    while (untold_tokens_ > kMaxUntold) DropUntold();
+  }
+
+  // About so many tokens of the outputs that ended here and were not taken yet.
+  std::vector<PastOutput> TakeUntold(size_t most) {
+    std::vector<PastOutput> outputs;
+    size_t tokens = 0;
+    while (!untold_.empty()) {
+      tokens += untold_.front().tokens.size();
+      if (tokens > most && !outputs.empty()) break;
+      outputs.push_back(untold_.front());
+      DropUntold();
+    }
+    return outputs;
+  }
+
+  // Adds an output at once.
+  void Learn(std::span<const int32_t> output) {
+    continues_ = false;
+    for (int32_t token : output) Append(token);
+    continues_ = false;
   }
 
   // Adds so many tokens of the outputs that wait.
   void Work(size_t tokens) {
     for (; tokens > 0 && !waiting_.empty(); --tokens) {
-      if (added_ == 0) history.young().Break();
-      history.MakeRoom();
-      history.young().Append(waiting_.front()[added_]);
+      if (added_ == 0) continues_ = false;
+      Append(waiting_.front()[added_]);
       if (++added_ < waiting_.front().size()) continue;
       waiting_.pop_front();
       added_ = 0;
@@ -160,15 +187,32 @@ class SuffixScope {
     uint64_t waiting = 0;
     for (const std::vector<int32_t>& output : waiting_)
       waiting += output.capacity() * sizeof(int32_t);
-    return sizeof(*this) + history.bytes() + 2 * sizeof(float) * rates.kinds() + waiting;
+    return sizeof(*this) + history.bytes() + 2 * sizeof(float) * rates.kinds() + waiting +
+           sizeof(PastOutput) * untold_.size() + sizeof(int32_t) * untold_tokens_;
   }
 
   History history;
   HitRates rates;
 
  private:
+  void DropUntold() {
+    untold_tokens_ -= untold_.front().tokens.size();
+    untold_.pop_front();
+  }
+  // Adds a token; the first of an output follows nothing.
+  void Append(int32_t token) {
+    if (!continues_) history.young().Break();
+    continues_ = true;
+    history.MakeRoom();
+    history.young().Append(token);
+  }
+
+  const int vocab_size_;
   std::deque<std::vector<int32_t>> waiting_;
-  size_t added_ = 0;  // tokens of the first
+  size_t added_ = 0;               // tokens of the first
+  bool continues_ = false;         // the output that was added to last
+  std::deque<PastOutput> untold_;  // without versions yet
+  size_t untold_tokens_ = 0;
 };
 
 namespace {
@@ -349,11 +393,34 @@ class SuffixSequence : public SequenceDrafter {
 SuffixDrafter::SuffixDrafter(const SuffixOptions& options)
     : options_(options), scopes_(options.max_scopes) {}
 
+std::shared_ptr<SuffixScope> SuffixDrafter::Use(std::string_view scope) {
+  return scopes_.Use(scope, [this] { return std::make_shared<SuffixScope>(options_); });
+}
+
 std::unique_ptr<SequenceDrafter> SuffixDrafter::Begin(std::string_view scope) {
-  return std::make_unique<SuffixSequence>(
-      options_, scopes_.Use(scope, [this] { return std::make_shared<SuffixScope>(options_); }));
+  return std::make_unique<SuffixSequence>(options_, Use(scope));
 }
 
 uint64_t SuffixDrafter::bytes() const { return scopes_.bytes(); }
+
+std::unique_ptr<LearnedState> SuffixDrafter::MakeState() const {
+  return std::make_unique<SuffixState>(options_.vocab_size, options_.scope_tokens);
+}
+
+std::string SuffixDrafter::TakeLearned(std::string_view scope, size_t max_bytes) {
+  const std::shared_ptr<SuffixScope> found = scopes_.Find(scope);
+  if (found == nullptr) return "";
+  const std::vector<PastOutput> outputs = found->TakeUntold(max_bytes / sizeof(int32_t));
+  return outputs.empty() ? std::string() : ExportOutputs(outputs, options_.vocab_size);
+}
+
+absl::Status SuffixDrafter::Teach(std::string_view scope, std::string_view bytes) {
+  const absl::StatusOr<std::vector<PastOutput>> outputs =
+      ImportOutputs(bytes, options_.vocab_size, ~uint64_t{0});
+  if (!outputs.ok()) return outputs.status();
+  const std::shared_ptr<SuffixScope> learning = Use(scope);
+  for (const PastOutput& output : *outputs) learning->Learn(output.tokens);
+  return absl::OkStatus();
+}
 
 }  // namespace octogate::workers

@@ -20,14 +20,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
-#include "workers/speculation/drafter.h"
+#include "absl/status/status.h"
+#include "workers/speculation/learned_state.h"
 #include "workers/speculation/scope_states.h"
 
 namespace octogate::workers {
 
 struct SuffixOptions {
+  // Of the model; 0: not known, and others cannot be told anything.
+  int vocab_size = 0;
   // Tokens of an automaton; it takes at most some 250 bytes for each.
   size_t request_tokens = size_t{1} << 15;
   size_t scope_tokens = size_t{1} << 16;
@@ -39,7 +43,9 @@ struct SuffixOptions {
 
 class SuffixScope;
 
-class SuffixDrafter : public Drafter {
+// Of what it learns, others are told the last outputs of scopes: as many as an automaton has room
+// for, and each once.
+class SuffixDrafter : public LearningDrafter {
  public:
   explicit SuffixDrafter(const SuffixOptions& options);
 
@@ -47,7 +53,14 @@ class SuffixDrafter : public Drafter {
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
   uint64_t bytes() const override;
 
+  std::unique_ptr<LearnedState> MakeState() const override;
+  bool Has(std::string_view scope) const override { return scopes_.Find(scope) != nullptr; }
+  std::string TakeLearned(std::string_view scope, size_t max_bytes) override;
+  absl::Status Teach(std::string_view scope, std::string_view bytes) override;
+
  private:
+  std::shared_ptr<SuffixScope> Use(std::string_view scope);
+
   SuffixOptions options_;
   ScopeStates<SuffixScope> scopes_;
 };

@@ -164,6 +164,71 @@ TEST(RecyclingTableTest, ChangesSinceAVersionBringAReplicaUpToDate) {
   }
 }
 
+TEST(RecyclingTableTest, WhatHasChangedIsTakenInParts) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937_64 random(seed);
+  RecyclingTable table(kSmall);
+  RecyclingTable replica(kSmall);
+  for (int round = 0; round < 50; ++round) {
+    ChangeAtRandom(random, static_cast<int>(random() % 40), table);
+    const size_t most = random() % 5;
+    for (std::string part; !(part = table.TakeChanged(most)).empty();) {
+      ASSERT_LE(part.size(), 20 + std::max<size_t>(most, 1) * RecyclingTable::RowBytes(3));
+      ASSERT_GT(replica.Merge(part).value(), 0);
+    }
+    ASSERT_TRUE(replica.Export(0) == table.Export(0));
+    ASSERT_EQ(replica.TakeChanged(1), "") << "it was told";
+  }
+}
+
+TEST(RecyclingTableTest, ThoseRowsThatChangedAreExportedAlone) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < 50; ++round) {
+    RecyclingTable source(kSmall);
+    RecyclingTable table(kSmall);
+    ChangeAtRandom(random, 30, source);
+    ChangeAtRandom(random, 30, table);
+    std::vector<RecyclingContext> changed;
+    const absl::StatusOr<int> count = table.Merge(source.Export(0), &changed);
+    ASSERT_TRUE(count.ok());
+    ASSERT_EQ(static_cast<size_t>(*count), changed.size());
+    // A table that has what this one had needs no more than these.
+    RecyclingTable other(kSmall);
+    ASSERT_TRUE(other.Merge(table.ExportRows(table.Contexts())).ok());
+    ASSERT_TRUE(other.Export(0) == table.Export(0));
+    for (const RecyclingContext& context : changed) {
+      if (!table.Has(context)) continue;  // dropped for a later pair
+      RecyclingTable one(kSmall);
+      ASSERT_EQ(one.Merge(table.ExportRows({&context, 1})).value(), 1);
+      const auto row = context.previous < 0 ? table.After(context.token)
+                                            : table.After(context.previous, context.token);
+      const auto got = context.previous < 0 ? one.After(context.token)
+                                            : one.After(context.previous, context.token);
+      ASSERT_TRUE(std::equal(row.begin(), row.end(), got.begin(), got.end()));
+    }
+  }
+}
+
+// Versions that nobody can have come to would outlive all that will ever be learned.
+TEST(RecyclingTableTest, RefusesVersionsFarAhead) {
+  RecyclingTable source(kSmall);
+  source.Prepend(-1, 1, 2);
+  std::string bytes = source.Export(0);
+  RecyclingTable table(kSmall);
+  constexpr size_t kVersion = 32;  // of the first row
+  ASSERT_EQ(bytes[kVersion], 1);
+  bytes[kVersion + 6] = 1;
+  EXPECT_FALSE(table.Merge(bytes).ok());
+  EXPECT_EQ(table.version(), 0U);
+  bytes[kVersion + 6] = 0;
+  bytes[kVersion + 4] = 1;
+  EXPECT_TRUE(table.Merge(bytes).ok());
+  EXPECT_EQ(table.version(), (uint64_t{1} << 32) + 1);
+}
+
 TEST(RecyclingTableTest, TheLaterOfTwoRowsWins) {
   RecyclingTable early(kSmall);
   RecyclingTable late(kSmall);

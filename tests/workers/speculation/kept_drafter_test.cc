@@ -1,0 +1,178 @@
+// What drafters have learned outlives the process, and hostile files do nothing.
+#include "workers/speculation/kept_drafter.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gtest/gtest.h"
+#include "workers/speculation/draft_folder.h"
+#include "workers/speculation/recycling.h"
+#include "workers/speculation/suffix.h"
+
+namespace octogate::workers {
+namespace {
+
+namespace fs = std::filesystem;
+
+class KeptDrafterTest : public ::testing::Test {
+ protected:
+  KeptDrafterTest() {
+    std::string name = testing::TempDir() + "octogate-drafts-XXXXXX";
+    folder_ = ::mkdtemp(name.data());
+  }
+  ~KeptDrafterTest() override { fs::remove_all(folder_); }
+
+  std::shared_ptr<DraftKeeper> Keeper(const std::string& model,
+                                      absl::Duration interval = absl::Seconds(30)) const {
+    auto folder = OpenDraftFolder(folder_, {.interval = interval});
+    EXPECT_TRUE(folder.ok()) << folder.status();
+    return std::make_shared<DraftKeeper>(DraftKeeperOptions{
+        .model = model, .interval = absl::Milliseconds(10), .places = {*folder}});
+  }
+  std::unique_ptr<Drafter> Open(const std::string& model = "model", int vocab_size = 100) const {
+    return KeepDrafter(
+        std::make_unique<RecyclingDrafter>(RecyclingOptions{.table = {.vocab_size = vocab_size}}),
+        Keeper(model));
+  }
+  std::unique_ptr<Drafter> OpenSuffix(int vocab_size = 100) const {
+    return KeepDrafter(std::make_unique<SuffixDrafter>(SuffixOptions{.vocab_size = vocab_size}),
+                       Keeper("model"));
+  }
+  static void Learn(Drafter& drafter, std::string_view scope) {
+    const std::vector<int32_t> tokens{5, 6, 7, 5, 6, 7, 5, 6, 7};
+    drafter.Begin(scope)->Append(tokens);
+  }
+  // Whether 6 is expected behind 5, of which a new sequence has said nothing.
+  static bool Knows(Drafter& drafter, std::string_view scope) {
+    const auto sequence = drafter.Begin(scope);
+    const std::vector<int32_t> prompt{1, 5};
+    sequence->Append(prompt);
+    DraftTree tree;
+    sequence->Propose(8, 4, tree);
+    return tree.Child(-1, 6) >= 0;
+  }
+  std::vector<fs::path> Files() const {
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder_)) files.push_back(entry.path());
+    return files;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(KeptDrafterTest, ARestartKnowsWhatWasLearned) {
+  {
+    const auto drafter = Open();
+    Learn(*drafter, "tenant");
+  }
+  const auto drafter = Open();
+  EXPECT_TRUE(Knows(*drafter, "tenant"));
+  EXPECT_FALSE(Knows(*drafter, "other tenant"));
+  EXPECT_FALSE(Knows(*Open("other model"), "tenant"));
+}
+
+TEST_F(KeptDrafterTest, ARestartKnowsPastOutputs) {
+  const std::vector<int32_t> prompt{1, 2, 3};
+  const std::vector<int32_t> output{5, 6, 7, 8, 9};
+  const auto drafts = [&](std::string_view scope) {
+    const auto drafter = OpenSuffix();
+    const auto sequence = drafter->Begin(scope);
+    sequence->Append(std::vector<int32_t>{2, 5, 6});
+    DraftTree tree;
+    sequence->Propose(8, 4, tree);
+    return tree.Child(-1, 7) >= 0;
+  };
+  EXPECT_FALSE(drafts("tenant"));
+  {
+    const auto drafter = OpenSuffix();
+    const auto sequence = drafter->Begin("tenant");
+    sequence->Append(prompt);
+    sequence->Append(output);
+  }
+  EXPECT_TRUE(drafts("tenant"));
+  EXPECT_FALSE(drafts("other tenant"));
+}
+
+// A process that is killed runs no destructor: what it has learned is in the folder before.
+TEST_F(KeptDrafterTest, FilesAreWrittenWhileTheProcessRuns) {
+  const auto drafter = KeepDrafter(
+      std::make_unique<RecyclingDrafter>(RecyclingOptions{.table = {.vocab_size = 100}}),
+      Keeper("model", absl::Milliseconds(10)));
+  Learn(*drafter, "tenant");
+  const absl::Time give_up = absl::Now() + absl::Minutes(2);
+  const auto is_written = [&] {
+    const std::vector<fs::path> files = Files();
+    return files.size() == 1 && files[0].extension() == ".recycling";
+  };
+  while (!is_written() && absl::Now() < give_up) absl::SleepFor(absl::Milliseconds(10));
+  ASSERT_TRUE(is_written());
+  EXPECT_TRUE(Knows(*Open(), "tenant"));
+}
+
+// A scope that the drafter had to drop is there again when it is asked for.
+TEST_F(KeptDrafterTest, DroppedScopesComeBack) {
+  const auto keeper = Keeper("model");
+  const auto drafter = KeepDrafter(std::make_unique<RecyclingDrafter>(RecyclingOptions{
+                                       .table = {.vocab_size = 100}, .max_scopes = 1}),
+                                   keeper);
+  Learn(*drafter, "tenant");
+  EXPECT_FALSE(Knows(*drafter, "other tenant"));
+  const absl::Time give_up = absl::Now() + absl::Minutes(2);
+  bool known = false;
+  while (!known && absl::Now() < give_up) {
+    known = Knows(*drafter, "tenant");
+    if (!known) absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(known);
+}
+
+TEST_F(KeptDrafterTest, FilesAreTheirOwnersAlone) {
+  Learn(*Open(), "tenant");
+  ASSERT_EQ(Files().size(), 1U);
+  struct stat info {};
+  ASSERT_EQ(::stat(Files()[0].c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600U);
+}
+
+TEST_F(KeptDrafterTest, DamagedAndForeignFilesAreNone) {
+  Learn(*Open(), "tenant");
+  ASSERT_EQ(Files().size(), 1U);
+  const fs::path file = Files()[0];
+  std::string good;
+  {
+    std::ifstream in(file, std::ios::binary);
+    good.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  const auto known = [&](const std::string& bytes) {
+    std::ofstream(file, std::ios::binary) << bytes;
+    return Knows(*Open(), "tenant");
+  };
+  EXPECT_TRUE(known(good));
+  for (size_t i = 0; i < good.size(); i += 7) {
+    std::string bad = good;
+    bad[i] = static_cast<char>(bad[i] ^ 1);
+    EXPECT_FALSE(known(bad)) << i;
+    EXPECT_FALSE(known(good.substr(0, i))) << i;
+  }
+  EXPECT_FALSE(known(good + "x"));
+  EXPECT_FALSE(known(""));
+  // A table of another shape, under the right name.
+  std::ofstream(file, std::ios::binary) << good;
+  EXPECT_FALSE(Knows(*Open("model", 50), "tenant"));
+}
+
+TEST_F(KeptDrafterTest, AFolderThatCannotBeMadeIsAnError) {
+  std::ofstream(folder_ / "file") << "x";
+  EXPECT_FALSE(OpenDraftFolder(folder_ / "file" / "below").ok());
+}
+
+}  // namespace
+}  // namespace octogate::workers

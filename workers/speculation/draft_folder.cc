@@ -1,0 +1,158 @@
+#include "workers/speculation/draft_folder.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "common/hash128.h"
+#include "common/strings.h"
+
+namespace octogate::workers {
+namespace {
+
+using Steady = std::chrono::steady_clock;
+
+// A file is a header, an export and the digest of the export.
+constexpr std::string_view kMark = "octogate drafts 1\n";
+// A table of the largest vocabularies takes less.
+constexpr uintmax_t kMaxFileBytes = uintmax_t{64} << 20;
+
+std::string Digest(std::string_view bytes) {
+  const Hash128 hash = HashBytes(std::as_bytes(std::span(bytes.data(), bytes.size())), 0);
+  return absl::StrFormat("%016x%016x", hash.high, hash.low);
+}
+
+std::string HeaderOf(const DraftOwner& owner) {
+  return absl::StrCat(ToAbsl(kMark), owner.model, "\n", owner.drafter, "\n", owner.scope.size(),
+                      "\n", owner.scope);
+}
+
+class DraftFolder : public DraftPlace {
+ public:
+  DraftFolder(std::filesystem::path folder, const DraftFolderOptions& options)
+      : folder_(std::move(folder)), options_(options) {}
+
+  void Load(const DraftOwner& owner, LearnedState& state) override {
+    const std::string header = HeaderOf(owner);
+    const std::filesystem::path path = FileOf(owner, header);
+    Read(path, header, state);
+    absl::MutexLock lock(&mutex_);
+    files_[path] = {.changes = state.changes(), .time = Steady::now()};
+  }
+
+  absl::Status Sync(const DraftOwner& owner, bool last, LearnedState& state) override {
+    const std::string header = HeaderOf(owner);
+    const std::filesystem::path path = FileOf(owner, header);
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto found = files_.find(path);
+      const File file = found == files_.end() ? File{} : found->second;
+      if (last && found != files_.end()) files_.erase(found);
+      if (file.changes == state.changes()) return absl::OkStatus();
+      if (!last && Steady::now() < file.time + absl::ToChronoNanoseconds(options_.interval)) {
+        return absl::OkStatus();
+      }
+    }
+    Read(path, header, state);  // what others have written meanwhile
+    const uint64_t changes = state.changes();
+    const absl::Status written = Write(path, header, state.Export());
+    if (last) return written;
+    // What could not be written is not tried again at once either.
+    absl::MutexLock lock(&mutex_);
+    File& file = files_[path];
+    file.time = Steady::now();
+    if (written.ok()) file.changes = changes;
+    return written;
+  }
+
+ private:
+  struct File {
+    uint64_t changes = 0;  // of the state that was read or written
+    Steady::time_point time;
+  };
+
+  std::filesystem::path FileOf(const DraftOwner& owner, std::string_view header) const {
+    return folder_ / absl::StrCat(Digest(header), ".", owner.drafter);
+  }
+
+  static void Read(const std::filesystem::path& path, std::string_view header,
+                   LearnedState& state) {
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(path, error);
+    if (error || size > kMaxFileBytes) return;
+    std::string bytes(size, '\0');
+    std::ifstream file(path, std::ios::binary);
+    if (!file.read(bytes.data(), static_cast<std::streamsize>(size))) return;
+    const size_t digest = Digest("").size();
+    if (!bytes.starts_with(header) || bytes.size() < header.size() + digest) return;
+    const std::string_view learned =
+        std::string_view(bytes).substr(header.size(), bytes.size() - header.size() - digest);
+    if (Digest(learned) != std::string_view(bytes).substr(bytes.size() - digest)) return;
+    // What does not fit is refused whole.
+    state.Heard(learned).IgnoreError();
+  }
+
+  static absl::Status Write(const std::filesystem::path& path, const std::string& header,
+                            const std::string& learned) {
+    std::filesystem::path beside = path;
+    beside += absl::StrCat(".", ::getpid(), ".new");
+    ::unlink(beside.c_str());
+    const std::string bytes = absl::StrCat(header, learned, Digest(learned));
+    const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    size_t written = 0;
+    bool whole = file >= 0;
+    while (whole && written < bytes.size()) {
+      const ssize_t count = ::write(file, bytes.data() + written, bytes.size() - written);
+      whole = count > 0;
+      if (whole) written += static_cast<size_t>(count);
+    }
+    whole = whole && ::fsync(file) == 0;
+    if (file >= 0) ::close(file);
+    std::error_code error;
+    if (whole) {
+      std::filesystem::rename(beside, path, error);
+      if (!error) return absl::OkStatus();
+    }
+    std::filesystem::remove(beside, error);
+    return absl::UnavailableError(
+        absl::StrCat("what drafters have learned cannot be written to ", path.string()));
+  }
+
+  const std::filesystem::path folder_;
+  const DraftFolderOptions options_;
+  absl::Mutex mutex_;
+  std::map<std::filesystem::path, File> files_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<DraftPlace>> OpenDraftFolder(const std::filesystem::path& folder,
+                                                            DraftFolderOptions options) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot make the folder ", folder.string(),
+                                                   " for what drafters learn: ", error.message()));
+  }
+  if (::access(folder.c_str(), W_OK) != 0) {
+    return absl::PermissionDeniedError(absl::StrCat("cannot write to ", folder.string(),
+                                                    ", where what drafters learn is to be kept"));
+  }
+  return std::make_shared<DraftFolder>(folder, options);
+}
+
+}  // namespace octogate::workers

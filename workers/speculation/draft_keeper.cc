@@ -1,0 +1,106 @@
+#include "workers/speculation/draft_keeper.h"
+
+namespace octogate::workers {
+
+DraftKeeper::DraftKeeper(DraftKeeperOptions options)
+    : options_(std::move(options)), thread_([this] { Run(); }) {}
+
+DraftKeeper::~DraftKeeper() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_ = wake_ = true;
+  }
+  thread_.join();
+}
+
+std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::string_view scope,
+                                             std::unique_ptr<LearnedState> state) {
+  const auto key = std::pair(std::string(drafter), std::string(scope));
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = scopes_.find(key);
+    if (found != scopes_.end()) {
+      found->second->forgotten_ = true;
+      wake_ = true;
+      return found->second;
+    }
+  }
+  auto opened = std::make_shared<KeptScope>(
+      DraftOwner{.model = options_.model, .drafter = key.first, .scope = key.second});
+  for (const auto& place : options_.places) place->Load(opened->owner_, *state);
+  std::vector<std::string> heard;
+  for (std::string part; !(part = state->TakeForDrafter(options_.heard_bytes)).empty();) {
+    heard.push_back(std::move(part));
+  }
+  if (!heard.empty()) opened->heard_.Put(std::move(heard));
+  opened->state_ = std::move(state);
+  absl::MutexLock lock(&mutex_);
+  wake_ = true;
+  return scopes_.emplace(key, std::move(opened)).first->second;
+}
+
+DraftKeeper::Stats DraftKeeper::stats() const {
+  absl::MutexLock lock(&mutex_);
+  return stats_;
+}
+
+void DraftKeeper::Run() {
+  while (true) {
+    bool last = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.AwaitWithTimeout(absl::Condition(&wake_), options_.interval);
+      last = stop_;
+      wake_ = false;
+    }
+    Turn(last);
+    if (last) return;
+  }
+}
+
+void DraftKeeper::Turn(bool last) {
+  std::vector<std::shared_ptr<KeptScope>> open;
+  std::vector<std::shared_ptr<KeptScope>> closed;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [_, scope] : scopes_) {
+      // Nobody but Open, under the lock, makes a second reference of one.
+      (last || scope.use_count() == 1 ? closed : open).push_back(scope);
+    }
+  }
+  for (const auto& scope : open) Sync(*scope, /*last=*/false);
+  for (const auto& scope : closed) {
+    Sync(*scope, /*last=*/true);
+    absl::MutexLock lock(&mutex_);
+    // Opened again meanwhile, it goes on: what it knows is in no place that Open would have read.
+    if (last || scope.use_count() == 2) {
+      scopes_.erase({scope->owner_.drafter, scope->owner_.scope});
+    }
+  }
+}
+
+void DraftKeeper::Sync(KeptScope& scope, bool last) {
+  LearnedState& state = *scope.state_;
+  // The drafter's own exports fit its own state.
+  if (const auto learned = scope.learned_.Take()) {
+    for (const std::string& part : *learned) state.Learned(part).IgnoreError();
+  }
+  if (scope.forgotten_.exchange(false)) state.DrafterForgot();
+  for (const auto& place : options_.places) {
+    const absl::Status status = place->Sync(scope.owner_, last, state);
+    absl::MutexLock lock(&mutex_);
+    ++stats_.turns;
+    if (status.ok()) continue;
+    ++stats_.failures;
+    stats_.last_failure = status;
+  }
+  // What is not taken yet stays; more of it waits in the state, whose size is bounded.
+  if (last || !scope.heard_.empty()) return;
+  std::vector<std::string> heard;
+  for (std::string part; !(part = state.TakeForDrafter(options_.heard_bytes)).empty();) {
+    heard.push_back(std::move(part));
+  }
+  if (!heard.empty()) scope.heard_.Put(std::move(heard));
+}
+
+}  // namespace octogate::workers

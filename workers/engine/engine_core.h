@@ -74,7 +74,7 @@ class EngineCore {
     std::vector<Drafter*> drafters;
     bool share_drafts = false;
     DraftPlanner::Options planner;
-    bool leave_logits = false;  // EngineOptions::leave_logits
+    bool leave_logits = false;            // EngineOptions::leave_logits
     kernels::Backend* backend = nullptr;  // needed with shared_pages
     SharedPages* shared_pages = nullptr;  // null: pages are not shared with other engines
   };

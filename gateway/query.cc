@@ -10,6 +10,7 @@
 #include "gateway/judging/expected_accuracy.h"
 #include "gateway/query_step.h"
 #include "router/node_bounds.h"
+#include "router/usage.h"
 
 namespace octogate::gateway {
 namespace {
@@ -36,13 +37,6 @@ absl::Status WithPrefix(const absl::Status& status, const std::string& prefix) {
 }
 
 }  // namespace
-
-void AddUsage(const v1::Usage& usage, v1::Usage* sum) {
-  sum->set_prompt_tokens(sum->prompt_tokens() + usage.prompt_tokens());
-  sum->set_completion_tokens(sum->completion_tokens() + usage.completion_tokens());
-  sum->set_cached_tokens(sum->cached_tokens() + usage.cached_tokens());
-  sum->set_shared_tokens(sum->shared_tokens() + usage.shared_tokens());
-}
 
 Query::Query(const QueryEnvironment& environment, std::shared_ptr<const GraphState> graph,
              v1::GenerateRequest request, absl::Time deadline, QuerySink* sink,
@@ -309,7 +303,7 @@ void Query::EmitNodeLeft(const absl::Status& status) {
   if (status.ok() && !node.has_router() && !node.has_tool() && !node.has_retriever()) {
     counters.answers.Add(absl::Now() - step_->entered);
   }
-  AddUsage(step_->usage, &usage_);
+  router::AddUsage(step_->usage, &usage_);
   finish_reason_ = step_->finish_reason;
   if (answer_ != nullptr) answer_->OnNodeLeft(status, step_->finish_reason);
   if (!AllEvents() && recorder_ == nullptr) return;

@@ -15,6 +15,7 @@
 #include "gateway/query.h"
 #include "gateway/query_step.h"
 #include "router/node_bounds.h"
+#include "router/usage.h"
 
 namespace octogate::gateway {
 namespace {
@@ -82,7 +83,7 @@ void Query::OnDecision(absl::StatusOr<v1::Decision> decision) {
   // The decision's confidence is the router's.
   step_->measures.Set(decision->probability());
   step_->usage = decision->usage();
-  AddUsage(decision->usage(), &routing_usage_);
+  router::AddUsage(decision->usage(), &routing_usage_);
   if (AllEvents() || recorder_ != nullptr) {
     v1::GenerateResponse event;
     *event.mutable_decision() = *std::move(decision);

@@ -15,6 +15,7 @@
 #include "gateway/query.h"
 #include "gateway/query_step.h"
 #include "router/node_bounds.h"
+#include "router/usage.h"
 
 namespace octogate::gateway {
 namespace {
@@ -97,7 +98,7 @@ void Query::OnTables(const std::shared_ptr<const QuestionLink>& question,
   const schema::Catalog& catalog = *question->snapshot().catalog;
   const NodeRuntime& asked = *graph_->FindNode(step_->node->node->retriever().table_node());
   const std::string& name = asked.node->name();
-  AddUsage(answer.usage, &step_->usage);
+  router::AddUsage(answer.usage, &step_->usage);
   budget_.Spend(1, router::CostOf(*asked.node, answer.usage.prompt_tokens(),
                                   answer.usage.completion_tokens()));
   std::vector<uint32_t> tables;

@@ -46,8 +46,6 @@ struct Query::Step {
   std::shared_ptr<std::atomic<bool>> begun;    // of what waits for a thread
 };
 
-void AddUsage(const v1::Usage& usage, v1::Usage* sum);
-
 }  // namespace octogate::gateway
 
 #endif  // OCTOGATE_GATEWAY_QUERY_STEP_H_

@@ -11,6 +11,7 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/strings.h"
+#include "router/usage.h"
 
 namespace octogate::router {
 namespace {
@@ -126,9 +127,7 @@ void CausalVectors::ReadNext(const std::shared_ptr<Batch>& batch) {
           if (reading.ok()) {
             v1::Embedding& embedding = *batch->response.mutable_embeddings(i);
             *embedding.mutable_values() = {reading->vector.begin(), reading->vector.end()};
-            v1::Usage& usage = *batch->response.mutable_usage();
-            usage.set_prompt_tokens(usage.prompt_tokens() + reading->usage.prompt_tokens());
-            usage.set_cached_tokens(usage.cached_tokens() + reading->usage.cached_tokens());
+            AddUsage(reading->usage, batch->response.mutable_usage());
           } else if (batch->status.ok()) {
             batch->status = Annotate(
                 reading.status(),

@@ -16,6 +16,7 @@
 #include "router/argument_check.h"
 #include "router/candidate_softmax.h"
 #include "router/prediction_set.h"
+#include "router/usage.h"
 
 namespace octogate::router {
 namespace {
@@ -50,13 +51,6 @@ int64_t ExamplesForCoverage(double coverage) {
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-void AddUsage(const v1::Usage& usage, v1::Decision* decision) {
-  v1::Usage& sum = *decision->mutable_usage();
-  sum.set_prompt_tokens(sum.prompt_tokens() + usage.prompt_tokens());
-  sum.set_completion_tokens(sum.completion_tokens() + usage.completion_tokens());
-  sum.set_cached_tokens(sum.cached_tokens() + usage.cached_tokens());
 }
 
 // Why the query goes on as it came, where an argument was written that cannot be used; empty where
@@ -148,7 +142,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
       const auto take = [self = shared_from_this(), asked](const auto& scores) {
         const std::vector<uint32_t>* candidates = nullptr;
         if (scores.ok()) {
-          AddUsage(scores->usage, &self->decision_);
+          AddUsage(scores->usage, self->decision_.mutable_usage());
           if constexpr (requires { scores->candidates; }) candidates = &scores->candidates;
         }
         self->Record(scores.ok() ? HeadResult(std::make_pair(&scores->probabilities,
@@ -371,7 +365,7 @@ class RoutingStep : public std::enable_shared_from_this<RoutingStep> {
 
   void TakeArgument(absl::StatusOr<CausalHead::Argument> argument, v1::ArgumentCheck check) {
     if (absl::Status status = Interrupted(); !status.ok()) return done_(std::move(status));
-    if (argument.ok()) AddUsage(argument->usage, &decision_);
+    if (argument.ok()) AddUsage(argument->usage, decision_.mutable_usage());
     if (const std::string problem = ArgumentProblem(argument, check, query_); !problem.empty()) {
       absl::StrAppend(decision_.mutable_reason(), kArgumentProblem, problem,
                       ", so the query goes on as it came");

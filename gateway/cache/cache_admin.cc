@@ -15,6 +15,7 @@
 #include "gateway/cache/answer_lookup.h"
 #include "gateway/cache/routing_cache.h"
 #include "gateway/decision_course.h"
+#include "gateway/node_generation.h"
 #include "gateway/query.h"
 #include "gateway/tenant.h"
 
@@ -80,14 +81,37 @@ bool Wants(const v1::FlushCacheRequest& request, const char* kind) {
          std::find(request.kinds().begin(), request.kinds().end(), kind) != request.kinds().end();
 }
 
-// The routers that the query passes as far as their decisions are kept, and the first whose is not.
+// Of a model node: what its replicas hold of the prompt that it would be given.
+void ExplainPrefixes(const GraphState& graph, const v1::GenerateRequest& request,
+                     const std::string& name, const std::string& input,
+                     v1::ExplainCacheResponse* out) {
+  const NodeRuntime* const node = graph.FindNode(name);
+  if (node == nullptr || node->replicas == nullptr) return;
+  const auto call = WorkerRequest(*node, request, input, {});
+  if (!call.ok()) return;
+  for (const ReplicaExplanation& replica :
+       node->replicas->Explain((*call)->prompt(), (*call)->terms().cache_salt())) {
+    v1::CacheExplanation& explanation = *out->add_caches();
+    explanation.set_kind("prefixes");
+    explanation.set_model(node->replicas->model());
+    explanation.set_replica(replica.address);
+    explanation.set_hit(replica.chosen && replica.prefix_bytes > 0);
+    explanation.set_reason(replica.reason);
+    explanation.set_prefix_bytes(replica.prefix_bytes);
+  }
+}
+
+// The routers that the query passes as far as their decisions are kept, and the first whose is not;
+// where all are kept, the node that they lead to.
 void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& request,
                       const DrainList& drained, v1::ExplainCacheResponse* out) {
   std::string name = request.node().empty() ? graph.graph().spec().entry() : request.node();
   std::string argument = UserQueryOf(request);
   for (int routers = 0; routers < kMaxRouters; ++routers) {
     const v1::Node* const node = graph.routing->FindNode(name);
-    if (node == nullptr || !node->has_router()) return;
+    if (node == nullptr || !node->has_router()) {
+      return ExplainPrefixes(graph, request, name, argument, out);
+    }
     v1::CacheExplanation& explanation = *out->add_caches();
     explanation.set_kind(kDecisions);
     if (request.bypass_cache()) {

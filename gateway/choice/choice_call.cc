@@ -16,6 +16,7 @@
 #include "gateway/serializer.h"
 #include "router/logistic_fit.h"
 #include "router/node_bounds.h"
+#include "router/usage.h"
 
 namespace octogate::gateway {
 namespace {
@@ -165,10 +166,7 @@ class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<C
 
   void AddBallot(const Asked& asked, JudgedAnswer* result) const {
     const MemberAnswer& answer = asked.answer;
-    v1::Usage& usage = result->usage;
-    usage.set_prompt_tokens(usage.prompt_tokens() + answer.usage.prompt_tokens());
-    usage.set_completion_tokens(usage.completion_tokens() + answer.usage.completion_tokens());
-    usage.set_cached_tokens(usage.cached_tokens() + answer.usage.cached_tokens());
+    router::AddUsage(answer.usage, &result->usage);
     v1::Ballot& ballot = *result->event.add_ballots();
     ballot.set_node(Name(asked.member));
     ballot.set_code(static_cast<int>(answer.status.code()));

@@ -20,6 +20,7 @@
 #include "gateway/serializer.h"
 #include "router/node_bounds.h"
 #include "router/plan.h"
+#include "router/usage.h"
 
 namespace octogate::gateway {
 namespace {
@@ -153,10 +154,7 @@ class VerifyCall final : public ModelCall, public std::enable_shared_from_this<V
   }
 
   void AddBallot(const NodeRuntime& node, const MemberAnswer& answer) {
-    result_.usage.set_prompt_tokens(result_.usage.prompt_tokens() + answer.usage.prompt_tokens());
-    result_.usage.set_completion_tokens(result_.usage.completion_tokens() +
-                                        answer.usage.completion_tokens());
-    result_.usage.set_cached_tokens(result_.usage.cached_tokens() + answer.usage.cached_tokens());
+    router::AddUsage(answer.usage, &result_.usage);
     v1::Ballot& ballot = *result_.event.add_ballots();
     ballot = BallotOf(node, answer);
     ballot.set_counted(true);

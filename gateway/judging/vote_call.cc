@@ -16,6 +16,7 @@
 #include "gateway/judging/tally.h"
 #include "gateway/node_generation.h"
 #include "gateway/serializer.h"
+#include "router/usage.h"
 
 namespace octogate::gateway {
 namespace {
@@ -141,10 +142,7 @@ class VoteCall final : public ModelCall, public std::enable_shared_from_this<Vot
     int chosen = tally_.winner;
     for (size_t i = 0; i < started_; ++i) {
       const MemberAnswer& answer = ballots_[i].answer;
-      result.usage.set_prompt_tokens(result.usage.prompt_tokens() + answer.usage.prompt_tokens());
-      result.usage.set_completion_tokens(result.usage.completion_tokens() +
-                                         answer.usage.completion_tokens());
-      result.usage.set_cached_tokens(result.usage.cached_tokens() + answer.usage.cached_tokens());
+      router::AddUsage(answer.usage, &result.usage);
       const bool counted = static_cast<int>(i) < tally_.counted;
       if (chosen < 0 && counted && answer.status.ok()) chosen = static_cast<int>(i);
       AddEvent(ballots_[i], counted, &result.event);

@@ -41,7 +41,9 @@ std::string Graph(const std::string& model) {
       "    - {name: one, tool: {tool: reply, parameters: {text: one}}}\n"
       "    - {name: two, tool: {tool: reply, parameters: {text: two}}}\n"
       "    - {name: talk, model: {model: octopus, maxTokens: 4}}\n"
-      "  edges: [{from: one, to: talk, on: error}]\n");
+      "  edges: [{from: one, to: talk, on: error}]\n"
+      // A kept decision would cost nothing, whoever's pages there are.
+      "  cache: {decisions: {maxEntries: 0}}\n");
 }
 
 enum class Place { kInProcess, kWorker };

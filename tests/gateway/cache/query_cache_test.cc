@@ -517,11 +517,14 @@ TEST_F(QueryCacheTest, ExplainsWhatCachesWouldDo) {
   Generate(Ask(kQuery));
   const int64_t lookups = Stats("answers").lookups();
   explained = Explain(Ask(kQuery));
-  ASSERT_EQ(explained.caches_size(), 2);
+  ASSERT_EQ(explained.caches_size(), 3);
   EXPECT_TRUE(explained.caches(0).hit());
   EXPECT_EQ(explained.caches(0).answer().query(), kQuery);
   EXPECT_TRUE(explained.caches(1).hit());
   EXPECT_THAT(explained.caches(1).reason(), HasSubstr("'talk'"));
+  EXPECT_EQ(explained.caches(2).kind(), "prefixes");
+  EXPECT_EQ(explained.caches(2).replica(), worker_.address());
+  EXPECT_FALSE(explained.caches(2).hit());  // it tells nothing
   EXPECT_EQ(Stats("answers").lookups(), lookups);
   EXPECT_FALSE(Explain(Of("b", Ask(kQuery))).caches(0).hit());
   v1::GenerateRequest bypass = Ask(kQuery);

@@ -92,7 +92,8 @@ class ReplicaWorkersTest : public testing::Test {
   static void Settle(ReplicaSet& set) {
     TickUntil(set, Prompt(""), [](const std::vector<ReplicaExplanation>& replicas) {
       return std::all_of(replicas.begin(), replicas.end(), [](const ReplicaExplanation& replica) {
-        return replica.load == 0 && replica.reason.rfind("holds ", 0) == 0;
+        return replica.load == 0 && replica.reason.rfind("holds ", 0) == 0 &&
+               replica.reason.find(" and 0 bytes to read") != std::string::npos;
       });
     });
   }

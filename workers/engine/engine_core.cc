@@ -178,7 +178,9 @@ void EngineCore::BuildStep(SteadyTime now) {
     ActiveRequest& request = RequestOf(rows);
     if (!request.started) {
       request.started = now;
-      if (speculator_.enabled() && request.kind == ActiveRequest::Kind::kGenerate) {
+      // Of one token nothing can be drafted: it would only count as a loss.
+      if (speculator_.enabled() && request.kind == ActiveRequest::Kind::kGenerate &&
+          request.answer->remaining() > 1) {
         request.speculation = speculator_.Begin(request.request.terms, request.tokens);
       }
     }

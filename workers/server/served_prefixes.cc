@@ -6,7 +6,7 @@
 namespace octogate::workers {
 namespace {
 
-// Of prompts that wait to be entered; pages are no more than that.
+// Of prompts that wait to be entered; of each there are a few pages, as many as its text takes.
 constexpr size_t kMaxWaitingBlocks = 4 * PromptBlocks::kMaxSummaryBlocks;
 constexpr size_t kMaxWaitingPrompts = 4096;
 

@@ -40,7 +40,7 @@ class BranchTrie {
 
   // Node 0 is the root, which stands for nothing.
   const Node& At(int32_t node) const { return nodes_[static_cast<size_t>(node)]; }
-  // How often it was put in, after decay. 0: to be dropped.
+  // How often it was put in, after decay. 0: to be dropped. Not of the root.
   int32_t Count(int32_t node) const {
     return At(node).count >> (halvings_ - At(node).halvings);  // at most one that it has not seen
   }

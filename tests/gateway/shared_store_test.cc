@@ -177,6 +177,34 @@ TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
   EXPECT_TRUE(Applies(first, "other"));
 }
 
+// A store that loses what is notified.
+class Deaf final : public Store {
+ public:
+  explicit Deaf(Store* store) : store_(*store) {}
+  absl::StatusOr<std::string> Get(std::string_view key, absl::Time deadline) override {
+    return store_.Get(key, deadline);
+  }
+  absl::Status Put(std::string_view key, std::string_view value, absl::Time expires_at,
+                   absl::Time deadline) override {
+    return store_.Put(key, value, expires_at, deadline);
+  }
+  absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
+                             std::string_view value, absl::Time expires_at,
+                             absl::Time deadline) override {
+    return store_.CompareAndSet(key, expected, value, expires_at, deadline);
+  }
+  absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
+                                                size_t limit, absl::Time deadline) override {
+    return store_.List(prefix, after, limit, deadline);
+  }
+  absl::Status Delete(std::string_view key, absl::Time deadline) override {
+    return store_.Delete(key, deadline);
+  }
+
+ private:
+  Store& store_;
+};
+
 // Applying what runs here already is no news only where it is what the others run, too.
 TEST(SharedStoreTest, AGatewayThatIsBehindDoesNotSayThatNothingChanges) {
   RedisServer redis;
@@ -185,7 +213,9 @@ TEST(SharedStoreTest, AGatewayThatIsBehindDoesNotSayThatNothingChanges) {
   ServerOptions slow;
   slow.store_poll_interval = absl::Hours(1);
   ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
-  RedisGateway second(redis.options(), slow);
+  RedisSide side(redis.options());
+  Deaf deaf(side.store.get());
+  TestGateway second(slow, &deaf);  // is not told either
   ASSERT_TRUE(Applies(second, "one"));
   EXPECT_TRUE(second.Apply(Graph("one", worker)).ok());
   ASSERT_TRUE(first.Apply(Graph("two", worker)).ok());
@@ -219,34 +249,6 @@ TEST(SharedStoreTest, ChangesAreNotified) {
   ASSERT_TRUE(Eventually([&] { return first.Apply(Graph("four", worker)).ok(); }));
   EXPECT_TRUE(Applies(second, "four"));
 }
-
-// A store that loses what is notified.
-class Deaf final : public Store {
- public:
-  explicit Deaf(Store* store) : store_(*store) {}
-  absl::StatusOr<std::string> Get(std::string_view key, absl::Time deadline) override {
-    return store_.Get(key, deadline);
-  }
-  absl::Status Put(std::string_view key, std::string_view value, absl::Time expires_at,
-                   absl::Time deadline) override {
-    return store_.Put(key, value, expires_at, deadline);
-  }
-  absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
-                             std::string_view value, absl::Time expires_at,
-                             absl::Time deadline) override {
-    return store_.CompareAndSet(key, expected, value, expires_at, deadline);
-  }
-  absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
-                                                size_t limit, absl::Time deadline) override {
-    return store_.List(prefix, after, limit, deadline);
-  }
-  absl::Status Delete(std::string_view key, absl::Time deadline) override {
-    return store_.Delete(key, deadline);
-  }
-
- private:
-  Store& store_;
-};
 
 TEST(SharedStoreTest, WhatIsNotNotifiedIsFoundByPolling) {
   RedisServer redis;

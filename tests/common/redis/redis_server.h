@@ -72,7 +72,12 @@ class RedisServer {
     pid_ = -1;
     std::filesystem::remove(Socket());
   }
-  void Freeze() { ::kill(pid_, SIGSTOP); }
+  // Returns when it does nothing any more.
+  void Freeze() {
+    ::kill(pid_, SIGSTOP);
+    siginfo_t info;
+    ::waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WNOWAIT);
+  }
   void Thaw() { ::kill(pid_, SIGCONT); }
 
  private:

@@ -271,8 +271,9 @@ class ClusterClient final : public RedisClient {
       const absl::Time began = absl::Now();
       if (!wanted && began < refresh_at) continue;
       const Outcome outcome = Refresh();
-      // What had been quiet is looked at again soon.
-      const bool quiet = outcome == Outcome::kChanged || !wanted;
+      std::erase_if(retired_, [](const MemberPtr& member) { return member.use_count() == 1; });
+      // What had been quiet is looked at again soon; a cluster that is gone is not.
+      const bool quiet = outcome == Outcome::kChanged || (outcome == Outcome::kSame && !wanted);
       pause = quiet ? options_.first_backoff : std::min(2 * pause, options_.max_backoff);
       const double share = std::uniform_real_distribution<double>(0.5, 1)(random_);
       refresh_at =
@@ -289,6 +290,10 @@ class ClusterClient final : public RedisClient {
     std::vector<RedisAddress> asked = Candidates();
     absl::Status wrong;
     for (const RedisAddress& address : asked) {
+      {
+        absl::MutexLock lock(&mutex_);
+        if (stopping_) return Outcome::kFailed;
+      }
       const MemberPtr member = Find(address);
       const MemberPtr node = member ? member : std::make_shared<Member>(address, options_);
       static constexpr std::string_view kCommand[] = {"CLUSTER", "SLOTS"};
@@ -339,7 +344,7 @@ class ClusterClient final : public RedisClient {
 
   // Whether a slot has another owner now.
   bool Adopt(const RedisTopology& topology, const MemberPtr& asked) {
-    std::map<std::string, MemberPtr> gone;  // ends without the lock
+    std::map<std::string, MemberPtr> gone;
     bool changed = false;
     absl::MutexLock lock(&mutex_);
     std::vector<MemberPtr> masters;
@@ -363,7 +368,9 @@ class ClusterClient final : public RedisClient {
     gone.swap(members_);
     members_ = std::move(members);
     for (const auto& [name, member] : gone) {
-      if (!members_.contains(name)) past_connections_ += member->node->connections();
+      if (members_.contains(name)) continue;
+      past_connections_ += member->node->connections();
+      retired_.push_back(member);
     }
     known_ = topology.nodes;
     known_topology_ = true;
@@ -426,6 +433,9 @@ class ClusterClient final : public RedisClient {
 
   // The thread's.
   std::vector<RedisAddress> known_;
+  // Members that have left, until no call holds them: the end of a node may take as long as looking
+  // up its name, which neither a call nor `mutex_` may wait for.
+  std::vector<MemberPtr> retired_;
   std::mt19937_64 random_{std::random_device{}()};
   std::thread thread_;
 };

@@ -297,6 +297,27 @@ TEST(RedisClusterFaultsTest, LiesCostFewRefreshesAndNoMemory) {
   EXPECT_LE(node.gets(), 100);
 }
 
+// However long a cluster is gone, it is knocked at ever more seldom, nobody calling.
+TEST(RedisClusterFaultsTest, AClusterThatIsGoneIsAskedEverMoreSeldom) {
+  std::atomic<int> refreshes = 0;
+  const ScriptedServer server([&](const std::vector<std::string>& command) -> std::string {
+    if (command[0] == "PING") return "+PONG\r\n";
+    ++refreshes;
+    return "-CLUSTERDOWN it is gone\r\n";
+  });
+  const auto client = RedisClient::Create({.host = "127.0.0.1",
+                                           .port = server.port(),
+                                           .cluster = true,
+                                           .connect_timeout = absl::Seconds(10),
+                                           .answer_timeout = absl::Seconds(10),
+                                           .first_backoff = absl::Milliseconds(1),
+                                           .max_backoff = absl::Hours(1)});
+  RedisCluster::AwaitTrue([&] { return refreshes > 0; });
+  absl::SleepFor(absl::Seconds(1));
+  // Half an hour of pauses that double, each refresh asking twice, as the address is a seed, too.
+  EXPECT_LE(refreshes, 2 * 22);
+}
+
 // Answers to CLUSTER SLOTS are hostile.
 TEST(RedisTopologyTest, NonsenseIsAnError) {
   using Kind = RedisReply::Kind;

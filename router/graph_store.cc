@@ -1,6 +1,7 @@
 #include "router/graph_store.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -25,6 +26,10 @@ constexpr std::string_view kTopic = "graph";
 constexpr absl::Duration kNotifyTime = absl::Seconds(1);
 // List is asked for no more at once.
 constexpr size_t kPageSize = 1000;
+// More names than anyone writes: a store that lists more is not believed.
+constexpr size_t kMaxNames = 100'000;
+// The highest number of a version, one more than which is a number, too.
+constexpr int64_t kMaxVersion = std::numeric_limits<int64_t>::max() - 1;
 
 std::string KeyOf(int64_t version) {
   return absl::StrFormat("%s%0*d", std::string(kPrefix), kDigits, version);
@@ -89,9 +94,18 @@ absl::StatusOr<std::vector<std::string>> GraphStore::Names(std::string_view pref
   while (true) {
     OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
                               store_.List(prefix, after, kPageSize, deadline));
-    for (const std::string& key : keys) names.push_back(key.substr(prefix.size()));
+    for (const std::string& key : keys) {
+      if (!key.starts_with(prefix) || key <= after) {
+        return absl::DataLossError("the store lists names that were not asked for");
+      }
+      if (names.size() == kMaxNames) {
+        return absl::DataLossError(
+            absl::StrCat("the store has more than ", kMaxNames, " names under ", ToAbsl(prefix)));
+      }
+      names.push_back(key.substr(prefix.size()));
+      after = key;
+    }
     if (keys.size() < kPageSize) return names;
-    after = keys.back();
   }
 }
 
@@ -100,7 +114,8 @@ absl::StatusOr<std::vector<int64_t>> GraphStore::Versions(absl::Time deadline) {
   std::vector<int64_t> versions;
   for (const std::string& name : names) {
     int64_t version = 0;
-    if (absl::SimpleAtoi(name, &version) && version > 0) versions.push_back(version);
+    const bool is_number = absl::SimpleAtoi(name, &version);
+    if (is_number && version > 0 && version <= kMaxVersion) versions.push_back(version);
   }
   std::sort(versions.rbegin(), versions.rend());
   return versions;
@@ -122,8 +137,11 @@ absl::Status GraphStore::PutBack(const StoredGraph& graph, absl::Time deadline) 
   info.set_digest(Sha256Hex(graph.manifest));
   info.set_nodes(graph.graph.spec().nodes_size());
   info.clear_active();
-  return store_.CompareAndSet(KeyOf(info.version()), std::nullopt, Encode(info, graph.manifest),
-                              absl::InfiniteFuture(), deadline);
+  OCTOGATE_RETURN_IF_ERROR(store_.CompareAndSet(KeyOf(info.version()), std::nullopt,
+                                                Encode(info, graph.manifest),
+                                                absl::InfiniteFuture(), deadline));
+  NotifyChange(deadline);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> GraphStore::DrainedNodes(absl::Time deadline) {
@@ -228,6 +246,10 @@ absl::StatusOr<StoredGraph> GraphStore::Write(StoredGraph stored, const Expected
   }
   OCTOGATE_RETURN_IF_ERROR(CheckExpected(expected, applied));
 
+  if (!versions.empty() && versions.front() == kMaxVersion) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "no version can follow ", kMaxVersion, "; remove ", KeyOf(kMaxVersion), " from the store"));
+  }
   v1::GraphVersion& info = stored.info;
   info.set_version(versions.empty() ? 1 : versions.front() + 1);
   info.set_name(stored.graph.metadata().name());

@@ -59,8 +59,8 @@ class GraphStore {
   // damaged.
   absl::StatusOr<v1::GraphVersion> Newest(absl::Time deadline);
 
-  // Puts a version back that the store has lost, under its number: ABORTED where it has one of that
-  // number. The manifest is one that was applied.
+  // Puts a version back that the store has lost, under its number, and notifies: ABORTED where it
+  // has one of that number. The manifest is one that was applied.
   absl::Status PutBack(const StoredGraph& graph, absl::Time deadline);
 
   // Makes the manifest the next version. ABORTED unless `expected` is the applied version, or where
@@ -102,7 +102,8 @@ class GraphStore {
  private:
   // Tells those who watch. What it takes is bounded, and nothing fails where it does.
   void NotifyChange(absl::Time deadline);
-  // All names in the store with the prefix, without it, in byte order.
+  // All names in the store with the prefix, without it, in byte order. DATA_LOSS where the store
+  // lists what it should not, or without end.
   absl::StatusOr<std::vector<std::string>> Names(std::string_view prefix, absl::Time deadline);
   absl::StatusOr<std::vector<int64_t>> Versions(absl::Time deadline);
   absl::StatusOr<StoredGraph> Read(int64_t version, absl::Time deadline);

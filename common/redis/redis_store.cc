@@ -350,7 +350,10 @@ class RedisStore final : public Store {
                                            deadline));
     for (const RedisReply& name : reply.elements) {
       if (!name.text.starts_with(rest_prefix)) break;
-      names->push_back(part + name.text);
+      // A server that does not do as it is told is not believed.
+      if (part.size() + name.text.size() > kMaxKeyBytes) continue;
+      std::string whole = part + name.text;
+      if (whole > after) names->push_back(std::move(whole));
     }
     return absl::OkStatus();
   }

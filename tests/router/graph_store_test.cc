@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <random>
 #include <string>
 #include <thread>
@@ -154,6 +155,72 @@ TEST_F(GraphStoreTest, ConcurrentWritersNeverShareAVersion) {
   }
   for (std::thread& writer : writers) writer.join();
   EXPECT_THAT(Open().List(1000, kNever).value(), SizeIs(applied.load()));
+}
+
+TEST_F(GraphStoreTest, NumbersAtTheEndOfTheirRangeOverflowNothing) {
+  GraphStore graphs = Open();
+  ASSERT_TRUE(store_->Put("graph/version/9223372036854775807", "lie", kNever, kNever).ok());
+  EXPECT_EQ(graphs.Apply(Manifest("one"), "x", 0, kNever)->info.version(), 1);
+  ASSERT_TRUE(store_->Put("graph/version/9223372036854775806", "lie", kNever, kNever).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(graphs.Apply(Manifest("x"), "x", 0, kNever).status()));
+  EXPECT_EQ(graphs.Get(0, kNever)->info.version(), 1);
+}
+
+TEST_F(GraphStoreTest, WhatIsPutBackIsNotified) {
+  GraphStore graphs = Open();
+  const StoredGraph lost = graphs.Apply(Manifest("one"), "x", 0, kNever).value();
+  store_ = MakeMemoryStore();
+  GraphStore later = Open();
+  std::atomic<int> changes = 0;
+  const auto watch = later.WatchChanges([&] { ++changes; });
+  const int before = changes;
+  ASSERT_TRUE(later.PutBack(lost, kNever).ok());
+  EXPECT_GT(changes, before);
+  EXPECT_TRUE(absl::IsAborted(later.PutBack(lost, kNever)));
+}
+
+// Lists what a test says, and has nothing else.
+class LyingStore final : public Store {
+ public:
+  using Names = std::function<std::vector<std::string>(std::string_view after, size_t limit)>;
+  explicit LyingStore(Names names) : names_(std::move(names)) {}
+  absl::StatusOr<std::string> Get(std::string_view, absl::Time) override { return Nothing(); }
+  absl::Status Put(std::string_view, std::string_view, absl::Time, absl::Time) override {
+    return Nothing();
+  }
+  absl::Status CompareAndSet(std::string_view, std::optional<std::string_view>, std::string_view,
+                             absl::Time, absl::Time) override {
+    return Nothing();
+  }
+  absl::StatusOr<std::vector<std::string>> List(std::string_view, std::string_view after,
+                                                size_t limit, absl::Time) override {
+    return names_(after, limit);
+  }
+  absl::Status Delete(std::string_view, absl::Time) override { return Nothing(); }
+
+ private:
+  static absl::Status Nothing() { return absl::NotFoundError("it has nothing"); }
+  const Names names_;
+};
+
+TEST(GraphStoreLiesTest, ListsWithoutEndEnd) {
+  const std::string prefix = "graph/drained/";
+  int64_t next = 1'000'000;
+  const LyingStore::Names lies[] = {
+      [&](std::string_view, size_t limit) {  // the same name for ever
+        return std::vector<std::string>(limit, prefix + "n");
+      },
+      [&](std::string_view, size_t limit) {  // another one for ever
+        std::vector<std::string> names;
+        while (names.size() < limit) names.push_back(absl::StrCat(prefix, next++));
+        return names;
+      },
+      [&](std::string_view, size_t) { return std::vector<std::string>{"g"}; },
+  };
+  for (const LyingStore::Names& lie : lies) {
+    LyingStore store(lie);
+    EXPECT_TRUE(absl::IsDataLoss(GraphStore(&store, {}).DrainedNodes(kNever).status()));
+  }
 }
 
 std::string Show(const v1::GraphChange& change) {

@@ -153,6 +153,21 @@ RedisOptions OptionsOf(const ScriptedServer& server) {
           .max_backoff = absl::Milliseconds(100)};
 }
 
+TEST(RedisFaultsTest, NamesThatWereNotAskedForAreLeftOut) {
+  const auto text = [](const std::string& name) {
+    return absl::StrCat("$", name.size(), "\r\n", name, "\r\n");
+  };
+  const ScriptedServer server([&](const std::vector<std::string>& command) -> std::string {
+    if (command[0] == "PING") return "+PONG\r\n";
+    return absl::StrCat("*4\r\n", text("/a"), text("/m"), text("/n"),
+                        text("/" + std::string(Store::kMaxKeyBytes, 'x')));
+  });
+  const auto client = RedisClient::Create(OptionsOf(server));
+  const auto store = MakeRedisStore(client.get());
+  EXPECT_EQ(store->List("graph/", "graph/m", 10, Soon()).value(),
+            std::vector<std::string>{"graph/n"});
+}
+
 TEST(RedisFaultsTest, AnAnswerThatIsCutIsNone) {
   const std::string whole = "$10\r\n0123456789\r\n";
   for (size_t bytes = 0; bytes < whole.size(); ++bytes) {

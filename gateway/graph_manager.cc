@@ -128,10 +128,9 @@ absl::StatusOr<bool> GraphManager::Restore(absl::Time deadline) {
   const std::shared_ptr<const GraphState> applied = state();
   if (applied != nullptr && stored.info.version() <= applied->version()) {
     if (!warnings.empty()) return absl::DataLossError(warnings.front());
-    if (stored.info.version() == applied->version() &&
-        stored.info.digest() == Sha256Hex(applied->manifest)) {
-      return false;
-    }
+    // A store that has lost the applied version does not take it away: FindOther puts it back.
+    if (stored.info.version() < applied->version()) return false;
+    if (stored.info.digest() == Sha256Hex(applied->manifest)) return false;
   }
   OCTOGATE_ASSIGN_OR_RETURN(
       std::shared_ptr<const GraphState> prepared,

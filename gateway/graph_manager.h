@@ -39,7 +39,8 @@ class GraphManager {
 
   // Prepares and swaps in the version that the store has, with the nodes that are drained.
   // NOT_FOUND if it has none; DATA_LOSS where that is older than the applied one, since newer ones
-  // cannot be used here. Returns whether it was another than the applied one.
+  // cannot be used here; one to which the store was set back is left to FindOther. Returns whether
+  // it was another than the applied one.
   absl::StatusOr<bool> Restore(absl::Time deadline);
 
   // The store's newest version, if that is not the applied one: another gateway has written it.

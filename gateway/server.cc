@@ -269,6 +269,7 @@ void Server::FollowGraph() {
     const auto other = graphs_.FindOther(absl::Now() + kStorePollTime);
     absl::Status status = other.status();
     asked = status.ok();
+    if (asked && !*other) failed.clear();  // what could not be taken over is not there any more
     if (other.ok() && *other) {
       const std::string identity = absl::StrCat((*other)->version(), " ", (*other)->digest());
       if (identity == failed && absl::Now() < retry_at) continue;

@@ -133,8 +133,8 @@ class Server {
 
   // The store has notified of a change. Called by any thread.
   void OnStoreChanged();
-  // Waits for `*changed`, which it takes back, or until `pause` has passed since the last such call
-  // of the same thread. False: the server ends.
+  // Waits for `*changed`, which it takes back, or until `pause` has passed; kLeastPause in any
+  // case, so that changes in quick succession cost one look. False: the server ends.
   bool AwaitChange(bool* changed, absl::Duration pause);
 
   absl::Mutex mutex_;

@@ -71,7 +71,8 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--data-dir", flags.data_dir, "folder for the versions of the graph")
       ->capture_default_str();
   app.add_option("--store", flags.store,
-                 "redis://[USER@]HOST[:PORT][/DATABASE] or unix:SOCKET in place of --data-dir: "
+                 "redis://[USER@]HOST[:PORT][/DATABASE], redis+cluster://[USER@]HOST[:PORT][,…] or "
+                 "unix:SOCKET in place of --data-dir: "
                  "gateways with the same one have one graph; its password is read from "
                  "OCTOGATE_REDIS_PASSWORD");
   app.add_option("--model-root", flags.model_root,

@@ -17,10 +17,11 @@ constexpr size_t kMaxSecretBytes = 4096;
 }  // namespace
 
 void DefineWorkerStoreFlags(CLI::App& app, WorkerStoreFlags& flags) {
-  CLI::Option* const store = app.add_option(
-      "--store", flags.url,
-      "Redis that workers share, redis://[USER@]HOST[:PORT][/DATABASE] or unix:PATH; the password "
-      "is OCTOGATE_REDIS_PASSWORD (default: none, nothing is shared)");
+  CLI::Option* const store =
+      app.add_option("--store", flags.url,
+                     "Redis that workers share, redis://[USER@]HOST[:PORT][/DATABASE], "
+                     "redis+cluster://[USER@]HOST[:PORT][,…] or unix:PATH; the password is "
+                     "OCTOGATE_REDIS_PASSWORD (default: none, nothing is shared)");
   app.add_option("--store-secret-file", flags.secret_file,
                  "file with a secret of all workers that share: what was written without it is not "
                  "used (default: whoever can write to the store is trusted)")

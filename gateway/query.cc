@@ -183,6 +183,7 @@ void Query::LeaveNode(const absl::Status& status) {
     return;
   }
   if (next->node == nullptr) {
+    if (status.ok() && step_->intermediate) AnswerAfterAll();
     for (v1::GenerateResponse& event : step_->held) {
       streamed_ = true;
       Send(event);
@@ -210,6 +211,20 @@ void Query::LeaveNode(const absl::Status& status) {
     return;
   }
   Advance(next, std::move(input));
+}
+
+void Query::AnswerAfterAll() {
+  const v1::Node& node = *step_->node->node;
+  // A schema is no answer to a question.
+  if (node.has_retriever() || step_->output.empty()) return;
+  v1::GenerateResponse event;
+  event.mutable_tokens()->set_node(node.name());
+  event.mutable_tokens()->set_text(step_->output);
+  // A model's tokens have been recorded as they came.
+  if (!node.has_model() && !node.has_replay()) Record(event);
+  if (level_ == v1::EVENT_LEVEL_RESULT) return;
+  streamed_ = true;
+  Send(event);
 }
 
 std::string Query::EdgeInput(const v1::Edge& edge, const absl::Status& status) const {

@@ -73,7 +73,8 @@ bool EndsWithToolResult(const Request& request) {
 
 // Which of the user's tokens are streamed when follows from the graph:
 // - A node with an open `success` edge does not write the answer: its text is the next node's
-//   input, and no tokens are streamed.
+//   input, and no tokens are streamed. Where no such edge is taken in the end, because the budget
+//   has no room for its node, the text is the answer and is sent as a whole.
 // - A node with an open `lowConfidence` edge may not write it: its tokens are held back until its
 //   confidence is known (kMaxHeldBytes at most; more is an error of the node).
 // - Every other node's tokens are streamed at once. When it fails after that, no `error` edge is
@@ -151,6 +152,9 @@ class Query : public std::enable_shared_from_this<Query> {
 
   // The present step has ended: takes an edge, or ends the query.
   void LeaveNode(const absl::Status& status);
+  // The present step's output was for a node that is not entered, as its edge is refused: it is the
+  // answer, and comes all at once.
+  void AnswerAfterAll();
   absl::Status NodeFailure(const absl::Status& status) const;
   router::NodeOutcome Outcome(const absl::Status& status) const;
   // Whether the budget has room for the edge's node; says so where it has not.

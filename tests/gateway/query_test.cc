@@ -153,6 +153,33 @@ TEST_F(QueryTest, SuccessHandsTheOutputOn) {
   EXPECT_EQ(answer.events.back().finished().node(), "polish");
 }
 
+TEST_F(QueryTest, WhereTheBudgetRefusesTheNextNodeTheOutputIsTheAnswer) {
+  v1::GenerateRequest request = Ask("stub tokens=2 text=%", "draft");
+  request.set_max_calls(1);
+  const Answer all = gateway_.Generate(request);
+  ASSERT_TRUE(all.status.ok()) << all.status.error_message();
+  EXPECT_THAT(all.kinds(), ElementsAre("started", "node_entered", "edge_refused", "tokens",
+                                       "node_left", "finished"));
+  EXPECT_EQ(all.text(), "12");
+  EXPECT_EQ(all.events.back().finished().node(), "draft");
+
+  grpc::ClientContext context;
+  v1::GetTraceRequest get;
+  get.set_trace_id(all.events.back().finished().trace_id());
+  v1::GetTraceResponse trace;
+  ASSERT_TRUE(gateway_.admin()->GetTrace(&context, get, &trace).ok());
+  std::string traced;
+  for (const auto& event : trace.trace().events()) traced += event.event().tokens().text();
+  EXPECT_EQ(traced, "12");
+
+  request.set_events(v1::EVENT_LEVEL_TOKENS);
+  EXPECT_EQ(gateway_.Generate(request).text(), "12");
+  request.set_events(v1::EVENT_LEVEL_RESULT);
+  const Answer result = gateway_.Generate(request);
+  EXPECT_THAT(result.kinds(), ElementsAre("finished"));
+  EXPECT_EQ(result.events.back().finished().text(), "12");
+}
+
 TEST_F(QueryTest, EdgesAskForTheOutputsOfEarlierNodes) {
   const Answer answer = gateway_.Generate(Ask("stub tokens=2 text=%", "opening"));
   EXPECT_EQ(answer.text(), "closing|stub echo=1 12/m//12");

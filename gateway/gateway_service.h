@@ -88,7 +88,8 @@ class GatewayService {
   workers::BlockingPool link_threads_;  // for calls that compute
 
   absl::Mutex mutex_;
-  absl::flat_hash_set<GenerateCall*> calls_ ABSL_GUARDED_BY(mutex_);  // whose query has begun
+  // That are looked up, or whose query has begun.
+  absl::flat_hash_set<GenerateCall*> calls_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace octogate::gateway

@@ -136,8 +136,12 @@ void GenerateCall::StartQuery() {
            nullptr);
     return;
   }
-  // The answer of another version is not kept for this one.
-  if (graph != graph_) answer_ = nullptr;
+  // The answer of another version is not kept for this one. Who waits runs at once: each would find
+  // the same as the next to lead.
+  if (graph != graph_ && answer_ != nullptr) {
+    answer_->Release();
+    answer_ = nullptr;
+  }
   graph_ = nullptr;
   auto query = std::make_shared<Query>(service_->environment_, graph, std::move(request_),
                                        deadline_, this, std::move(answer_));
@@ -159,8 +163,7 @@ void GenerateCall::OnTick(absl::Time now) {
     lookup = lookup_;
   }
   if (lookup != nullptr && now >= lookup->deadline()) {
-    lookup->Stop(absl::DeadlineExceededError(
-        "the deadline passed while the query waited for the answer of an equal one"));
+    lookup->Stop(absl::DeadlineExceededError("the deadline passed while the query was looked up"));
     return;
   }
   if (query == nullptr || now < query->deadline() + kExpireAfter) return;

@@ -345,7 +345,10 @@ void Query::Record(const v1::GenerateResponse& event) {
 
 void Query::Send(v1::GenerateResponse& event) {
   if (answer_ != nullptr) answer_->OnEvent(event);
-  paused_.store(sink_->OnEvent(event) == Flow::kPause);
+  const bool pause = sink_->OnEvent(event) == Flow::kPause;
+  // Who waits for the answer does not wait for this client to read.
+  if (pause && answer_ != nullptr) answer_->Release();
+  paused_.store(pause);
 }
 
 void Query::Finish(const absl::Status& status) {

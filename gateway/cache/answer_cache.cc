@@ -7,10 +7,10 @@
 
 namespace octogate::gateway {
 
-size_t AnswerCache::Entry::bytes() const {
-  const size_t floats = vector == nullptr ? 0 : vector->size();
-  return sizeof(Entry) + 192 + key.size() + 2 * rest.size() + tenant.size() + answer->bytes() +
-         floats * sizeof(float);
+size_t AnswerCache::BytesOf(const Entry& entry) {
+  const size_t floats = entry.vector == nullptr ? 0 : entry.vector->size();
+  return sizeof(Entry) + 192 + entry.key.size() + 2 * entry.rest.size() + entry.tenant.size() +
+         entry.answer->bytes() + floats * sizeof(float);
 }
 
 AnswerCache::AnswerCache(const v1::AnswerCache& settings, size_t max_bytes, Clock clock)
@@ -58,7 +58,7 @@ AnswerCache::Alike AnswerCache::FindAlike(const AnswerKey& key,
     const auto found = by_rest_.find(key.rest);
     if (found == by_rest_.end()) return {};
     candidates.reserve(std::min(found->second.size(), kMaxCompared));
-    for (const Entries::iterator entry : found->second) {
+    for (const Entry* const entry : found->second) {
       if (candidates.size() == kMaxCompared) break;
       if (!IsExpired(*entry->answer)) candidates.push_back({entry->answer, entry->vector});
     }
@@ -79,22 +79,31 @@ AnswerCache::Alike AnswerCache::FindAlike(const AnswerKey& key,
   return best;
 }
 
-void AnswerCache::CountAlike() {
+void AnswerCache::CountUse(const AnswerKey& key, const KeptAnswer& answer) {
+  const AnswerKey kept{.tenant = key.tenant, .rest = key.rest, .query = answer.query};
+  const std::string whole = kept.Whole();
   absl::MutexLock lock(&mutex_);
   ++counts_.hits;
+  const auto found = by_key_.find(whole);
+  if (found != by_key_.end()) entries_.splice(entries_.begin(), entries_, found->second);
 }
 
 void AnswerCache::Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> answer,
-                      std::vector<float> vector) {
-  Entry entry{
-      .key = key.Whole(), .tenant = key.tenant, .rest = key.rest, .answer = {}, .vector = {}};
+                      std::vector<float> vector, uint64_t epoch) {
+  Entry entry;
+  entry.key = key.Whole();
+  entry.tenant = key.tenant;
+  entry.rest = key.rest;
   entry.answer = std::move(answer);
   if (!vector.empty()) {
     entry.vector = std::make_shared<const std::vector<float>>(std::move(vector));
   }
-  const auto bytes = static_cast<int64_t>(entry.bytes());
-  if (!enabled() || entry.bytes() > kMaxEntryBytes || bytes > max_bytes_) return;
+  const size_t size = BytesOf(entry);
+  const auto bytes = entry.bytes = static_cast<int64_t>(size);
+  if (!enabled() || size > kMaxEntryBytes || bytes > max_bytes_) return;
   absl::MutexLock lock(&mutex_);
+  // A flush that is not seen here comes after, and finds the entry.
+  if (epoch != epoch_.load()) return;
   if (const auto found = by_key_.find(entry.key); found != by_key_.end()) Remove(found->second);
   while (entries_.size() >= static_cast<size_t>(settings_.max_entries()) ||
          counts_.bytes + bytes > max_bytes_) {
@@ -105,22 +114,19 @@ void AnswerCache::Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> an
   const auto added = entries_.begin();
   by_key_.emplace(added->key, added);
   if (added->vector != nullptr) {
-    std::vector<Entries::iterator>& same = by_rest_[added->rest];
-    added->place = same.size();
-    same.push_back(added);
+    std::list<const Entry*>& same = by_rest_[added->rest];
+    added->place = same.insert(same.begin(), &*added);
   }
   counts_.bytes += bytes;
   ++counts_.writes;
 }
 
 void AnswerCache::Remove(Entries::iterator entry) {
-  counts_.bytes -= static_cast<int64_t>(entry->bytes());
+  counts_.bytes -= entry->bytes;
   by_key_.erase(entry->key);
   if (entry->vector != nullptr) {
     const auto same = by_rest_.find(entry->rest);
-    same->second.back()->place = entry->place;
-    std::swap(same->second[entry->place], same->second.back());
-    same->second.pop_back();
+    same->second.erase(entry->place);
     if (same->second.empty()) by_rest_.erase(same);
   }
   entries_.erase(entry);
@@ -128,12 +134,13 @@ void AnswerCache::Remove(Entries::iterator entry) {
 
 CacheCounts AnswerCache::Flush(std::string_view tenant) {
   CacheCounts flushed;
+  epoch_.fetch_add(1);
   absl::MutexLock lock(&mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto next = std::next(entry);
     if (tenant.empty() || entry->tenant == tenant) {
       ++flushed.entries;
-      flushed.bytes += static_cast<int64_t>(entry->bytes());
+      flushed.bytes += entry->bytes;
       Remove(entry);
     }
     entry = next;
@@ -150,7 +157,7 @@ CacheCounts AnswerCache::Counts(std::string_view tenant) const {
   for (const Entry& entry : entries_) {
     if (entry.tenant != tenant) continue;
     ++counts.entries;
-    counts.bytes += static_cast<int64_t>(entry.bytes());
+    counts.bytes += entry.bytes;
   }
   return counts;
 }

@@ -11,7 +11,9 @@
 #ifndef OCTOGATE_GATEWAY_CACHE_ANSWER_CACHE_H_
 #define OCTOGATE_GATEWAY_CACHE_ANSWER_CACHE_H_
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <memory>
 #include <string>
@@ -72,20 +74,26 @@ class AnswerCache {
   std::shared_ptr<const KeptAnswer> Peek(const AnswerKey& key) const;
 
   // The answer to the most similar query with the same rest, of those whose cosine is the threshold
-  // at least; the newer of two equal ones. `vector` has the Euclidean length 1. Looks at every one.
+  // at least; the newer of two equal ones. `vector` has the Euclidean length 1. Looks at the
+  // kMaxCompared that were kept last.
   struct Alike {
     std::shared_ptr<const KeptAnswer> answer;  // null: none
     double similarity = 0;
   };
   Alike FindAlike(const AnswerKey& key, const std::vector<float>& vector) const;
 
-  // A look-up by the same words that found nothing was answered by FindAlike after all.
-  void CountAlike();
+  // A look-up by the same words that found nothing was answered by FindAlike or Peek after all: a
+  // hit, and a use of the answer, which is one of the same rest.
+  void CountUse(const AnswerKey& key, const KeptAnswer& answer);
+
+  // Another one after each Flush.
+  uint64_t epoch() const { return epoch_.load(); }
 
   // Keeps an answer in place of one that is there. `vector` may be empty: then only the same words
-  // find it.
+  // find it. `epoch` is that of before its query began: what was under way at a Flush, of any
+  // tenant, is not kept.
   void Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> answer,
-           std::vector<float> vector);
+           std::vector<float> vector, uint64_t epoch);
 
   // As of DecisionCache.
   CacheCounts Flush(std::string_view tenant);
@@ -98,10 +106,12 @@ class AnswerCache {
     std::string rest;
     std::shared_ptr<const KeptAnswer> answer;
     std::shared_ptr<const std::vector<float>> vector;  // null: none
-    size_t place = 0;                                  // among those with vectors of the same rest
-    size_t bytes() const;
+    int64_t bytes = 0;
+    std::list<const Entry*>::iterator place;  // with a vector: in by_rest_
   };
   using Entries = std::list<Entry>;
+
+  static size_t BytesOf(const Entry& entry);
 
   void Remove(Entries::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsExpired(const KeptAnswer& answer) const;
@@ -109,10 +119,12 @@ class AnswerCache {
   const v1::AnswerCache settings_;
   const int64_t max_bytes_;
   const Clock clock_;
+  std::atomic<uint64_t> epoch_{0};
   mutable absl::Mutex mutex_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);  // used last first
   absl::flat_hash_map<std::string_view, Entries::iterator> by_key_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, std::vector<Entries::iterator>> by_rest_ ABSL_GUARDED_BY(mutex_);
+  // Those with vectors, kept last first.
+  absl::flat_hash_map<std::string, std::list<const Entry*>> by_rest_ ABSL_GUARDED_BY(mutex_);
   CacheCounts counts_ ABSL_GUARDED_BY(mutex_);
 };
 

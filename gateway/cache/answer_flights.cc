@@ -13,10 +13,13 @@ AnswerFlights::Lead& AnswerFlights::Lead::operator=(Lead&& other) noexcept {
   return *this;
 }
 
-void AnswerFlights::Lead::Finish(const std::shared_ptr<const KeptAnswer>& answer) {
+void AnswerFlights::Lead::Finish(const std::shared_ptr<const KeptAnswer>& answer,
+                                 double similarity) {
   const std::shared_ptr<AnswerFlights> flights = std::exchange(flights_, nullptr);
   if (flights == nullptr) return;
-  for (const Follower& follower : flights->End(key_)) follower.outcome(answer, Lead());
+  for (const Follower& follower : flights->End(key_)) {
+    follower.outcome(answer, similarity, Lead());
+  }
 }
 
 void AnswerFlights::Lead::Release() { Finish(nullptr); }
@@ -38,7 +41,7 @@ void AnswerFlights::Lead::Abandon() {
   Lead lead;
   lead.flights_ = flights;
   lead.key_ = key_;
-  next(nullptr, std::move(lead));
+  next(nullptr, 0, std::move(lead));
 }
 
 AnswerFlights::Joined AnswerFlights::Join(const std::string& key, Outcome outcome) {

@@ -3,8 +3,8 @@
 //
 // Nobody waits for a leader that has gone: where it ends without an answer, because it failed, was
 // refused or was cancelled, the follower that has waited longest leads. Where it turns out that the
-// answer cannot be given to others, all followers run by themselves at once. A follower that stops
-// waiting (its own deadline or cancellation) leaves.
+// answer cannot be given to others, or that its own client is behind, all followers run by
+// themselves at once. A follower that stops waiting (its own deadline or cancellation) leaves.
 #ifndef OCTOGATE_GATEWAY_CACHE_ANSWER_FLIGHTS_H_
 #define OCTOGATE_GATEWAY_CACHE_ANSWER_FLIGHTS_H_
 
@@ -40,8 +40,8 @@ class AnswerFlights : public std::enable_shared_from_this<AnswerFlights> {
     ~Lead() { Abandon(); }
 
     explicit operator bool() const { return flights_ != nullptr; }
-    // Followers get the answer.
-    void Finish(const std::shared_ptr<const KeptAnswer>& answer);
+    // Followers get the answer. `similarity` as of AnswerCache::Alike.
+    void Finish(const std::shared_ptr<const KeptAnswer>& answer, double similarity = 1);
     // Followers run by themselves.
     void Release();
     void Abandon();
@@ -52,9 +52,10 @@ class AnswerFlights : public std::enable_shared_from_this<AnswerFlights> {
     std::string key_;
   };
 
-  // What a follower has waited for: the answer, or the lead, or neither: it runs by itself. Called
-  // once, on the thread of the leader's end.
-  using Outcome = std::function<void(std::shared_ptr<const KeptAnswer> answer, Lead lead)>;
+  // What a follower has waited for: the answer and its similarity, or the lead, or neither: it runs
+  // by itself. Called once, on the thread of the leader's end.
+  using Outcome =
+      std::function<void(std::shared_ptr<const KeptAnswer> answer, double similarity, Lead lead)>;
 
   struct Joined {
     Lead lead;            // this one leads

@@ -143,7 +143,8 @@ AnswerLookup::AnswerLookup(std::shared_ptr<const GraphState> graph,
       deadline_(deadline),
       metrics_(metrics),
       key_(std::move(key)),
-      whole_key_(key_.Whole()),
+      epoch_(graph_->caches->answers.epoch()),
+      flight_key_(absl::StrCat(epoch_, ":", key_.Whole())),
       done_(std::move(done)) {}
 
 void AnswerLookup::Start() {
@@ -158,8 +159,8 @@ void AnswerLookup::Start() {
     absl::MutexLock lock(&mutex_);
     if (stopped_.ok()) {
       joined = graph_->caches->flights->Join(
-          whole_key_, [self = shared_from_this()](std::shared_ptr<const KeptAnswer> answer,
-                                                  AnswerFlights::Lead lead) {
+          flight_key_, [self = shared_from_this()](std::shared_ptr<const KeptAnswer> answer,
+                                                   double similarity, AnswerFlights::Lead lead) {
             {
               absl::MutexLock outcome_lock(&self->mutex_);
               self->ticket_ = 0;
@@ -168,6 +169,7 @@ void AnswerLookup::Start() {
               if (self->metrics_ != nullptr) self->metrics_->OnAnswerShared();
               self->Finish({.status = {},
                             .answer = std::move(answer),
+                            .similarity = similarity,
                             .recorder = nullptr,
                             .at_once = false});
             } else if (lead) {
@@ -196,13 +198,21 @@ void AnswerLookup::Stop(const absl::Status& status) {
     ticket = std::exchange(ticket_, 0);
   }
   cancellation_->Cancel();
-  if (ticket != 0 && graph_->caches->flights->Leave(whole_key_, ticket)) {
+  if (ticket != 0 && graph_->caches->flights->Leave(flight_key_, ticket)) {
     Run(/*at_once=*/false);  // which sees that it was stopped
   }
 }
 
 void AnswerLookup::Lead(AnswerFlights::Lead lead, bool at_once) {
   lead_ = std::move(lead);
+  // An equal query may have ended between the look-up and the lead.
+  if (auto answer = graph_->caches->answers.Peek(key_); answer != nullptr) {
+    graph_->caches->answers.CountUse(key_, *answer);
+    if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, true);
+    lead_.Finish(answer);
+    Finish({.status = {}, .answer = std::move(answer), .recorder = nullptr, .at_once = at_once});
+    return;
+  }
   const std::string& encoder = graph_->caches->answers.settings().encoder();
   const auto model = graph_->models.find(encoder);
   const bool by_meaning = !encoder.empty() && model != graph_->models.end() &&
@@ -211,6 +221,13 @@ void AnswerLookup::Lead(AnswerFlights::Lead lead, bool at_once) {
     Run(at_once);
     return;
   }
+  // Admission comes later, so this is what bounds the work before it.
+  if (graph_->caches->by_meaning.fetch_add(1) >= QueryCaches::kMaxByMeaning) {
+    graph_->caches->by_meaning.fetch_sub(1);
+    Run(at_once);
+    return;
+  }
+  by_meaning_ = true;
   v1::WorkerEmbedRequest request;
   // Not cut: what the encoder has not read would make no difference.
   request.add_inputs(key_.query);
@@ -249,9 +266,9 @@ void AnswerLookup::CheckNode(const std::string& node, const std::string& argumen
       Run(/*at_once=*/false);
       return;
     }
-    graph_->caches->answers.CountAlike();
+    graph_->caches->answers.CountUse(key_, *alike_.answer);
     if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, true);
-    lead_.Finish(alike_.answer);
+    lead_.Finish(alike_.answer, alike_.similarity);
     Finish({.status = {},
             .answer = std::move(alike_.answer),
             .similarity = alike_.similarity,
@@ -279,11 +296,12 @@ void AnswerLookup::Run(bool at_once) {
   Finish({.status = {},
           .answer = nullptr,
           .recorder = std::make_unique<AnswerRecorder>(graph_, key_, drained_, std::move(vector_),
-                                                       std::move(lead_)),
+                                                       epoch_, std::move(lead_)),
           .at_once = at_once});
 }
 
 void AnswerLookup::Finish(Result result) {
+  if (std::exchange(by_meaning_, false)) graph_->caches->by_meaning.fetch_sub(1);
   {
     absl::MutexLock lock(&mutex_);
     result.status = stopped_;

@@ -26,14 +26,15 @@ namespace octogate::gateway {
 // (answer_flights.h), and where the graph names an encoder, another query of the same meaning. An
 // answer to other words is given only where routers would hand this query to the same node.
 //
-// What goes wrong with the encoder, a query that is too long for it, or more than kMaxTime: the
-// query runs as if nothing had been kept.
+// What goes wrong with the encoder, a query that is too long for it, more than kMaxTime, or
+// QueryCaches::kMaxByMeaning look-ups by meaning already: the query runs as if nothing had been
+// kept.
 //
 // Thread safety: all methods may be called from any thread.
 class AnswerLookup : public std::enable_shared_from_this<AnswerLookup> {
  public:
   // For the encoder.
-  static constexpr absl::Duration kMaxTime = absl::Seconds(2);
+  static constexpr absl::Duration kMaxTime = absl::Seconds(5);
 
   struct Result {
     // Not OK: Stop was called, with this.
@@ -88,7 +89,8 @@ class AnswerLookup : public std::enable_shared_from_this<AnswerLookup> {
   const absl::Time deadline_;
   Metrics* const metrics_;
   const AnswerKey key_;
-  const std::string whole_key_;
+  const uint64_t epoch_;          // of the cache, before it was asked
+  const std::string flight_key_;  // with it: nobody follows a query from before a flush
   const Done done_;
   const std::shared_ptr<Cancellation> cancellation_ = std::make_shared<Cancellation>();
 
@@ -96,6 +98,7 @@ class AnswerLookup : public std::enable_shared_from_this<AnswerLookup> {
   AnswerFlights::Lead lead_;
   std::vector<float> vector_;
   AnswerCache::Alike alike_;
+  bool by_meaning_ = false;  // counted among QueryCaches::by_meaning
 
   absl::Mutex mutex_;
   absl::Status stopped_ ABSL_GUARDED_BY(mutex_);

@@ -97,7 +97,7 @@ void AnswerRecorder::OnDone(const absl::Status& status, const v1::GenerateRespon
   if (!finished.finished().text().empty()) answer->tokens.set_text(finished.finished().text());
   answer->finish_reason = finished.finished().finish_reason();
   answer->given_at = absl::Now();
-  graph_->caches->answers.Put(key_, answer, std::move(vector_));
+  graph_->caches->answers.Put(key_, answer, std::move(vector_), epoch_);
   lead_.Finish(answer);
 }
 

@@ -8,9 +8,14 @@
 //   - every model node was greedy or had a seed, had no grammar of SQL names, and ended by itself,
 //   - no node and no head failed on the way,
 //   - it ended with OK, and is not too long.
+//
+// Not seen: what a chat template adds by itself. The answers of a model whose template writes
+// today's date (strftime_now) may carry that of the day they were given on: have them expire
+// sooner (expiresAfterMs), or keep none.
 #ifndef OCTOGATE_GATEWAY_CACHE_ANSWER_RECORDER_H_
 #define OCTOGATE_GATEWAY_CACHE_ANSWER_RECORDER_H_
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,21 +35,22 @@ namespace octogate::gateway {
 std::optional<AnswerKey> AnswerKeyOf(const GraphState& graph, const v1::GenerateRequest& request,
                                      const DrainList::Names& drained);
 
-// Takes note of one query's course, and keeps its answer at its end. Destroyed before: the query
-// has failed.
+// Takes note of one query's course, and keeps its answer at its end, unless the cache has been
+// flushed since. Destroyed before: the query has failed.
 //
 // Not thread-safe.
 class AnswerRecorder {
  public:
-  // `drained` as the key was made with. `vector` as of AnswerCache::Put. `lead` may be none: then
-  // nobody waits for the answer.
+  // `drained` as the key was made with. `vector` and `epoch` as of AnswerCache::Put. `lead` may be
+  // none: then nobody waits for the answer.
   AnswerRecorder(std::shared_ptr<const GraphState> graph, AnswerKey key,
                  std::shared_ptr<const DrainList::Names> drained, std::vector<float> vector,
-                 AnswerFlights::Lead lead)
+                 uint64_t epoch, AnswerFlights::Lead lead)
       : graph_(std::move(graph)),
         key_(std::move(key)),
         drained_(std::move(drained)),
         vector_(std::move(vector)),
+        epoch_(epoch),
         lead_(std::move(lead)) {}
 
   const GraphState& graph() const { return *graph_; }
@@ -57,6 +63,8 @@ class AnswerRecorder {
   void OnNodeLeft(const absl::Status& status, v1::FinishReason finish_reason);
   // The client gets an event.
   void OnEvent(const v1::GenerateResponse& event);
+  // Who waits runs by itself from now on; the answer may still be kept.
+  void Release() { lead_.Release(); }
   // The query has ended. `finished`: with an OK status, its last event.
   void OnDone(const absl::Status& status, const v1::GenerateResponse& finished);
 
@@ -67,6 +75,7 @@ class AnswerRecorder {
   const AnswerKey key_;
   const std::shared_ptr<const DrainList::Names> drained_;
   std::vector<float> vector_;
+  const uint64_t epoch_;
   AnswerFlights::Lead lead_;
   bool keeps_ = true;
   std::string first_node_;

@@ -72,7 +72,8 @@ std::optional<v1::Decision> DecisionCache::Peek(const std::string& key) const {
   return decision;
 }
 
-void DecisionCache::Put(std::string_view tenant, std::string key, const v1::Decision& decision) {
+void DecisionCache::Put(std::string_view tenant, std::string key, const v1::Decision& decision,
+                        uint64_t epoch) {
   if (!router::IsRepeatable(decision)) return;
   v1::Decision kept = decision;
   kept.set_cached(true);
@@ -86,6 +87,8 @@ void DecisionCache::Put(std::string_view tenant, std::string key, const v1::Deci
   if (entry.bytes() > kMaxEntryBytes || bytes > most || entries_per_shard_ == 0) return;
   Shard& shard = ShardOf(entry.key);
   absl::MutexLock lock(&shard.mutex);
+  // A flush that is not seen here comes after, and finds the entry.
+  if (epoch != epoch_.load()) return;
   // Two queries at once have found nothing; both decisions are the same.
   if (shard.by_key.contains(entry.key)) return;
   while (shard.entries.size() >= entries_per_shard_ || shard.counts.bytes + bytes > most) {
@@ -103,6 +106,7 @@ void DecisionCache::Put(std::string_view tenant, std::string key, const v1::Deci
 
 CacheCounts DecisionCache::Flush(std::string_view tenant) {
   CacheCounts flushed;
+  epoch_.fetch_add(1);
   for (size_t i = 0; i < shards_; ++i) {
     Shard& shard = shard_[i];
     absl::MutexLock lock(&shard.mutex);

@@ -16,6 +16,7 @@
 #ifndef OCTOGATE_GATEWAY_CACHE_DECISION_CACHE_H_
 #define OCTOGATE_GATEWAY_CACHE_DECISION_CACHE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -60,8 +61,12 @@ class DecisionCache {
   // The same, counting as no use.
   std::optional<v1::Decision> Peek(const std::string& key) const;
 
-  // Keeps a repeatable decision.
-  void Put(std::string_view tenant, std::string key, const v1::Decision& decision);
+  // Another one after each Flush.
+  uint64_t epoch() const { return epoch_.load(); }
+
+  // Keeps a repeatable decision. `epoch` is that of before the router was asked: what was under way
+  // at a Flush, of any tenant, is not kept.
+  void Put(std::string_view tenant, std::string key, const v1::Decision& decision, uint64_t epoch);
 
   // Removes everything, or what is the tenant's where it is not empty.
   CacheCounts Flush(std::string_view tenant);
@@ -91,6 +96,7 @@ class DecisionCache {
   const size_t entries_per_shard_;
   const size_t bytes_per_shard_;
   const std::unique_ptr<Shard[]> shard_;
+  std::atomic<uint64_t> epoch_{0};
 };
 
 }  // namespace octogate::gateway

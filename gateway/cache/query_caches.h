@@ -3,6 +3,7 @@
 #ifndef OCTOGATE_GATEWAY_CACHE_QUERY_CACHES_H_
 #define OCTOGATE_GATEWAY_CACHE_QUERY_CACHES_H_
 
+#include <atomic>
 #include <memory>
 
 #include "gateway/cache/answer_cache.h"
@@ -15,12 +16,16 @@ namespace octogate::gateway {
 
 // Thread safety: as of its parts.
 struct QueryCaches {
+  // Look-ups by meaning at the same time, which ask encoders and routers before admission.
+  static constexpr int kMaxByMeaning = 64;
+
   explicit QueryCaches(const v1::GraphSpec& spec)
       : decisions(static_cast<size_t>(router::MaxCachedDecisions(spec))),
         answers(spec.cache().answers()) {}
 
   DecisionCache decisions;
   AnswerCache answers;
+  std::atomic<int> by_meaning{0};  // such look-ups under way
   const std::shared_ptr<AnswerFlights> flights = std::make_shared<AnswerFlights>();
 };
 

@@ -22,6 +22,7 @@ void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::stri
     graph->routing->Route(router, query, std::move(options), std::move(done));
     return;
   }
+  const uint64_t epoch = graph->caches->decisions.epoch();
   std::optional<v1::Decision> kept = graph->caches->decisions.Find(key);
   if (metrics != nullptr) metrics->OnCacheLookup(Metrics::Cache::kDecisions, kept.has_value());
   if (kept.has_value()) {
@@ -30,10 +31,10 @@ void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::stri
   }
   std::string tenant = options.context.tenant;
   graph->routing->Route(router, query, std::move(options),
-                        [graph, tenant = std::move(tenant), key = std::move(key),
+                        [graph, epoch, tenant = std::move(tenant), key = std::move(key),
                          done = std::move(done)](absl::StatusOr<v1::Decision> decision) mutable {
                           if (decision.ok()) {
-                            graph->caches->decisions.Put(tenant, std::move(key), *decision);
+                            graph->caches->decisions.Put(tenant, std::move(key), *decision, epoch);
                           }
                           done(std::move(decision));
                         });

@@ -64,7 +64,7 @@ class AnswerCacheTest : public testing::Test {
 
 TEST_F(AnswerCacheTest, AnswersExpire) {
   AnswerCache cache(Settings(10), AnswerCache::kMaxBytes, TestClock());
-  cache.Put(Key("q"), AnswerOf("q", "a", now_), {});
+  cache.Put(Key("q"), AnswerOf("q", "a", now_), {}, cache.epoch());
   now_ += absl::Milliseconds(59'999);
   EXPECT_NE(cache.Find(Key("q")), nullptr);
   now_ += absl::Milliseconds(1);
@@ -77,7 +77,7 @@ TEST_F(AnswerCacheTest, AnswersExpire) {
 
 TEST_F(AnswerCacheTest, AClockThatIsSetBackMakesNothingGoodForLonger) {
   AnswerCache cache(Settings(10), AnswerCache::kMaxBytes, TestClock());
-  cache.Put(Key("q"), AnswerOf("q", "a", now_), {});
+  cache.Put(Key("q"), AnswerOf("q", "a", now_), {}, cache.epoch());
   now_ -= absl::Hours(5);
   EXPECT_EQ(cache.Find(Key("q")), nullptr);
 }
@@ -85,7 +85,7 @@ TEST_F(AnswerCacheTest, AClockThatIsSetBackMakesNothingGoodForLonger) {
 TEST_F(AnswerCacheTest, WithoutEntriesItKeepsNothing) {
   AnswerCache cache{v1::AnswerCache()};
   EXPECT_FALSE(cache.enabled());
-  cache.Put(Key("q"), AnswerOf("q", "a", absl::Now()), {});
+  cache.Put(Key("q"), AnswerOf("q", "a", absl::Now()), {}, cache.epoch());
   EXPECT_EQ(cache.Find(Key("q")), nullptr);
 }
 
@@ -97,10 +97,50 @@ TEST_F(AnswerCacheTest, WholeKeysAreUnambiguous) {
 
 TEST_F(AnswerCacheTest, VectorsOfAnotherSizeAndNotANumbersAreLikeNothing) {
   AnswerCache cache(Settings(10, 0.1), AnswerCache::kMaxBytes, TestClock());
-  cache.Put(Key("q"), AnswerOf("q", "a", now_), {1, 0});
+  cache.Put(Key("q"), AnswerOf("q", "a", now_), {1, 0}, cache.epoch());
   EXPECT_EQ(cache.FindAlike(Key("p"), {1, 0, 0}).answer, nullptr);
   EXPECT_EQ(cache.FindAlike(Key("p"), {std::nanf(""), 0}).answer, nullptr);
   EXPECT_NE(cache.FindAlike(Key("p"), {1, 0}).answer, nullptr);
+}
+
+TEST_F(AnswerCacheTest, WhatWasUnderWayAtAFlushIsNotKept) {
+  AnswerCache cache(Settings(10), AnswerCache::kMaxBytes, TestClock());
+  const uint64_t before = cache.epoch();
+  cache.Flush("another");
+  cache.Put(Key("q"), AnswerOf("q", "a", now_), {}, before);
+  EXPECT_EQ(cache.Find(Key("q")), nullptr);
+  cache.Put(Key("q"), AnswerOf("q", "a", now_), {}, cache.epoch());
+  EXPECT_NE(cache.Find(Key("q")), nullptr);
+}
+
+TEST_F(AnswerCacheTest, AnAnswerThatIsUsedForOtherWordsStays) {
+  AnswerCache cache(Settings(2, 0.9), AnswerCache::kMaxBytes, TestClock());
+  cache.Put(Key("a"), AnswerOf("a", "1", now_), {1, 0}, cache.epoch());
+  cache.Put(Key("b"), AnswerOf("b", "2", now_), {0, 1}, cache.epoch());
+  const AnswerCache::Alike alike = cache.FindAlike(Key("c"), {1, 0});
+  ASSERT_NE(alike.answer, nullptr);
+  cache.CountUse(Key("c"), *alike.answer);
+  EXPECT_EQ(cache.Counts("").hits, 1);
+  cache.Put(Key("d"), AnswerOf("d", "3", now_), {}, cache.epoch());
+  EXPECT_NE(cache.Peek(Key("a")), nullptr);
+  EXPECT_EQ(cache.Peek(Key("b")), nullptr);
+}
+
+TEST_F(AnswerCacheTest, OfManyTheLastOnesAreCompared) {
+  constexpr size_t kMany = AnswerCache::kMaxCompared + 10;
+  AnswerCache cache(Settings(kMany, 0.9), AnswerCache::kMaxBytes, TestClock());
+  const auto put = [&](const std::string& query, const std::vector<float>& vector) {
+    cache.Put(Key(query), AnswerOf(query, "a", now_), vector, cache.epoch());
+  };
+  put("first", {0, 1});
+  for (size_t i = 1; i < kMany; ++i) put(std::to_string(i), {1, 0});
+  EXPECT_EQ(cache.FindAlike(Key("q"), {0, 1}).answer, nullptr);
+  // Each makes the oldest one go.
+  put("new", {0, 1});
+  put("newer", {1, 0});
+  const AnswerCache::Alike alike = cache.FindAlike(Key("q"), {0, 1});
+  ASSERT_NE(alike.answer, nullptr);
+  EXPECT_EQ(alike.answer->query, "new");
 }
 
 TEST_F(AnswerCacheTest, HoldsWhatAModelHoldsAndFindsTheMostSimilar) {
@@ -170,7 +210,7 @@ TEST_F(AnswerCacheTest, HoldsWhatAModelHoldsAndFindsTheMostSimilar) {
           const auto answer = AnswerOf(key.query, "text " + std::to_string(step), now_);
           std::vector<float> vector;
           if (random() % 3 != 0) vector = RandomVector(&random);
-          cache.Put(key, answer, vector);
+          cache.Put(key, answer, vector, cache.epoch());
           if (known != model.end()) model.erase(known);
           if (model.size() == capacity) model.pop_back();
           model.push_front({key, answer, vector});
@@ -188,12 +228,12 @@ TEST_F(AnswerCacheTest, KeepsToItsBytes) {
   AnswerCache cache(Settings(100'000), kBytes, TestClock());
   for (int i = 0; i < 500; ++i) {
     const std::string query = std::to_string(i);
-    cache.Put(Key(query), AnswerOf(query, std::string(1000, 'x'), now_), {1, 0});
+    cache.Put(Key(query), AnswerOf(query, std::string(1000, 'x'), now_), {1, 0}, cache.epoch());
     ASSERT_LE(cache.Counts("").bytes, static_cast<int64_t>(kBytes));
   }
   EXPECT_GT(cache.Counts("").entries, 10);
   EXPECT_NE(cache.Find(Key("499")), nullptr);
-  cache.Put(Key("long"), AnswerOf("long", std::string(kBytes, 'x'), now_), {});
+  cache.Put(Key("long"), AnswerOf("long", std::string(kBytes, 'x'), now_), {}, cache.epoch());
   EXPECT_EQ(cache.Find(Key("long")), nullptr);
   cache.Flush("");
   EXPECT_EQ(cache.Counts("").bytes, 0);

@@ -20,11 +20,12 @@ class AnswerFlightsTest : public testing::Test {
     uint64_t ticket = 0;
     int answered = 0;
     int alone = 0;
+    double similarity = 0;
     AnswerFlights::Lead lead;
   };
 
   AnswerFlights::Lead Lead(const std::string& key = "k") {
-    AnswerFlights::Joined joined = flights_->Join(key, [](auto, auto) { FAIL(); });
+    AnswerFlights::Joined joined = flights_->Join(key, [](auto, auto, auto) { FAIL(); });
     EXPECT_TRUE(bool{joined.lead});
     return std::move(joined.lead);
   }
@@ -32,7 +33,8 @@ class AnswerFlightsTest : public testing::Test {
     auto follower = std::make_unique<Follower>();
     AnswerFlights::Joined joined =
         flights_->Join(key, [raw = follower.get()](const std::shared_ptr<const KeptAnswer>& answer,
-                                                   AnswerFlights::Lead lead) {
+                                                   double similarity, AnswerFlights::Lead lead) {
+          raw->similarity = similarity;
           raw->answered += answer != nullptr;
           raw->alone += answer == nullptr && !lead;
           raw->lead = std::move(lead);
@@ -52,8 +54,9 @@ TEST_F(AnswerFlightsTest, FollowersGetTheLeadersAnswer) {
   const auto a = Follow();
   const auto b = Follow();
   EXPECT_EQ(a->answered, 0);
-  lead.Finish(answer_);
+  lead.Finish(answer_, 0.75);
   EXPECT_EQ(a->answered, 1);
+  EXPECT_EQ(a->similarity, 0.75);
   EXPECT_EQ(b->answered, 1);
   // The flight is over: the next one leads.
   Lead().Release();
@@ -131,7 +134,8 @@ TEST_F(AnswerFlightsTest, NobodyHangs) {
         const std::string key(1, static_cast<char>('a' + random() % 3));
         const unsigned what = random();
         AnswerFlights::Joined joined = flights_->Join(
-            key, [&, what](const std::shared_ptr<const KeptAnswer>&, AnswerFlights::Lead lead) {
+            key,
+            [&, what](const std::shared_ptr<const KeptAnswer>&, double, AnswerFlights::Lead lead) {
               if (lead) {
                 lead_one(std::move(lead), what);
               } else {

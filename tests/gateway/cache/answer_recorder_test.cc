@@ -29,12 +29,13 @@ class AnswerRecorderTest : public testing::Test {
     waiting_ = Waiting::kStill;
     AnswerFlights& flights = *graph_->caches->flights;
     AnswerFlights::Joined leader = flights.Join("k", nullptr);
-    flights.Join("k", [this](const std::shared_ptr<const KeptAnswer>& answer,
+    flights.Join("k", [this](const std::shared_ptr<const KeptAnswer>& answer, double,
                              const AnswerFlights::Lead& lead) {
       waiting_ = answer != nullptr ? Waiting::kAnswered : lead ? Waiting::kLeads : Waiting::kAlone;
     });
     {
-      AnswerRecorder recorder(graph_, key_, drained_, {}, std::move(leader.lead));
+      AnswerRecorder recorder(graph_, key_, drained_, {}, graph_->caches->answers.epoch(),
+                              std::move(leader.lead));
       course(recorder);
     }
     return graph_->caches->answers.Peek(key_) != nullptr;
@@ -81,6 +82,26 @@ TEST_F(AnswerRecorderTest, AWholeAnswerIsKeptAndGivenToWhoWaits) {
   EXPECT_EQ(answer->tokens.node(), "talk");
   EXPECT_EQ(answer->first_node, "talk");
   EXPECT_EQ(answer->query, "q");
+}
+
+TEST_F(AnswerRecorderTest, WhereItsClientIsBehindOthersRunAndItIsKept) {
+  EXPECT_TRUE(Keeps([&](AnswerRecorder& recorder) {
+    recorder.OnNode(model_, request_);
+    Say(recorder, "a");
+    recorder.Release();
+    EXPECT_EQ(waiting_, Waiting::kAlone);
+    recorder.OnNodeLeft(absl::OkStatus(), v1::FINISH_REASON_STOP);
+    End(recorder);
+  }));
+}
+
+TEST_F(AnswerRecorderTest, WhatWasUnderWayAtAFlushIsNotKept) {
+  EXPECT_FALSE(Keeps([&](AnswerRecorder& recorder) {
+    Run(recorder);
+    graph_->caches->answers.Flush("");
+    End(recorder);
+  }));
+  EXPECT_EQ(waiting_, Waiting::kAnswered);  // it had come before the flush
 }
 
 TEST_F(AnswerRecorderTest, WhatWasRoutedWithOtherNodesDrainedIsNotKept) {

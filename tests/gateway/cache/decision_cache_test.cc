@@ -33,7 +33,7 @@ std::string Key(const std::string& query, const std::string& tenant = "t") {
 TEST(DecisionCacheTest, AHitIsTheDecisionWithoutWhatItHasCost) {
   DecisionCache cache(10);
   EXPECT_FALSE(cache.Find(Key("q")).has_value());
-  cache.Put("t", Key("q"), DecisionFor("n"));
+  cache.Put("t", Key("q"), DecisionFor("n"), cache.epoch());
   const auto found = cache.Find(Key("q"));
   ASSERT_TRUE(found.has_value());
   v1::Decision expected = DecisionFor("n");
@@ -53,20 +53,28 @@ TEST(DecisionCacheTest, WhatFailedOnTheWayIsNotKept) {
   DecisionCache cache(10);
   v1::Decision decision = DecisionFor("n");
   decision.mutable_heads(0)->set_error("UNAVAILABLE: no worker");
-  cache.Put("t", Key("q"), decision);
+  cache.Put("t", Key("q"), decision, cache.epoch());
   EXPECT_FALSE(cache.Peek(Key("q")).has_value());
   decision = DecisionFor("n");
   decision.set_reason(
       "lexical was 0.9 sure of 'n', 0.5 needed; the argument failed: no worker, so the query goes "
       "on as it came");
-  cache.Put("t", Key("q"), decision);
+  cache.Put("t", Key("q"), decision, cache.epoch());
   EXPECT_FALSE(cache.Peek(Key("q")).has_value());
+}
+
+TEST(DecisionCacheTest, WhatWasUnderWayAtAFlushIsNotKept) {
+  DecisionCache cache(10);
+  const uint64_t before = cache.epoch();
+  cache.Flush("another");
+  cache.Put("t", Key("q"), DecisionFor("n"), before);
+  EXPECT_FALSE(cache.Find(Key("q")).has_value());
 }
 
 TEST(DecisionCacheTest, NoEntriesMeansNone) {
   DecisionCache cache(0);
   EXPECT_FALSE(cache.enabled());
-  cache.Put("t", Key("q"), DecisionFor("n"));
+  cache.Put("t", Key("q"), DecisionFor("n"), cache.epoch());
   EXPECT_FALSE(cache.Find(Key("q")).has_value());
   EXPECT_EQ(cache.Counts("").entries, 0);
 }
@@ -145,7 +153,7 @@ TEST(DecisionCachePropertyTest, HoldsWhatAModelHolds) {
         model.splice(model.begin(), model, known);
       } else {
         const std::string node = "n" + std::to_string(step);
-        cache.Put(tenant, key, DecisionFor(node));
+        cache.Put(tenant, key, DecisionFor(node), cache.epoch());
         if (known != model.end()) continue;  // the first one stays
         if (model.size() == capacity) {
           model.pop_back();
@@ -169,14 +177,15 @@ TEST(DecisionCacheTest, KeepsToItsBytesAndEntries) {
   constexpr size_t kBytes = size_t{256} << 10;
   DecisionCache cache(4096, kBytes);
   for (int i = 0; i < 5000; ++i) {
-    cache.Put("t", Key(std::to_string(i) + std::string(200, 'x')), DecisionFor("n"));
+    cache.Put("t", Key(std::to_string(i) + std::string(200, 'x')), DecisionFor("n"), cache.epoch());
     ASSERT_LE(cache.Counts("").bytes, static_cast<int64_t>(kBytes));
   }
   EXPECT_GT(cache.Counts("").entries, 100);
   EXPECT_LE(cache.Counts("").entries, 4096);
   EXPECT_GT(cache.Counts("").evictions, 0);
   const int64_t writes = cache.Counts("").writes;
-  cache.Put("t", Key(std::string(DecisionCache::kMaxEntryBytes, 'x')), DecisionFor("n"));
+  cache.Put("t", Key(std::string(DecisionCache::kMaxEntryBytes, 'x')), DecisionFor("n"),
+            cache.epoch());
   EXPECT_EQ(cache.Counts("").writes, writes);
 }
 
@@ -191,7 +200,7 @@ TEST(DecisionCacheTest, ManyThreadsSeeWholeDecisions) {
         if (const auto found = cache.Find(Key(name)); found.has_value()) {
           EXPECT_EQ(found->node(), name);
         } else {
-          cache.Put("t", Key(name), DecisionFor(name));
+          cache.Put("t", Key(name), DecisionFor(name), cache.epoch());
         }
         if (i % 1000 == 0) cache.Flush(i % 2000 == 0 ? "t" : "");
       }

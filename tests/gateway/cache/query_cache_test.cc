@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <random>
 #include <string>
@@ -452,7 +453,8 @@ TEST_F(QueryCacheTest, AFollowersOwnDeadlineHolds) {
   grpc::ClientContext leader;
   auto reader = gateway_.gateway()->Generate(&leader, request);
   v1::GenerateResponse event;
-  ASSERT_TRUE(reader->Read(&event));  // it has started
+  ASSERT_TRUE(reader->Read(&event));  // it leads, but may not have come to its node
+  while (worker_.started() == 0) absl::SleepFor(absl::Milliseconds(1));
   const Answer follower = gateway_.Generate(request, absl::Seconds(1));
   EXPECT_EQ(follower.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_EQ(worker_.started(), 1);
@@ -460,6 +462,46 @@ TEST_F(QueryCacheTest, AFollowersOwnDeadlineHolds) {
   while (reader->Read(&event)) {
   }
   (void)reader->Finish();
+}
+
+TEST_F(QueryCacheTest, NobodyWaitsForAClientThatDoesNotRead) {
+  Apply(kAnswers);
+  // More than waits for a client, and less than is kept.
+  v1::GenerateRequest request =
+      Ask(absl::StrCat("stub tokens=225 text=", std::string(4000, 'x')), "talk");
+  // Its channel takes little that is not read.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 16 << 10);
+  const auto slow = v1::Gateway::NewStub(
+      grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", gateway_.server().port()),
+                                grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext leader;
+  auto reader = slow->Generate(&leader, request);
+  v1::GenerateResponse event;
+  ASSERT_TRUE(reader->Read(&event));  // it leads, and reads no more
+  const Answer follower = gateway_.Generate(request, absl::Seconds(60));
+  EXPECT_TRUE(follower.status.ok()) << follower.status.error_message();
+  EXPECT_EQ(follower.text().size(), 225 * 4000);
+  leader.TryCancel();
+  while (reader->Read(&event)) {
+  }
+  (void)reader->Finish();
+}
+
+TEST_F(QueryCacheTest, MoreLookUpsByMeaningThanMayRunFindNothing) {
+  Apply(kAlike);
+  Generate(Ask(kQuery));
+  const std::string other = "stub tokens=3 text=@; say something nice";
+  std::atomic<int>& by_meaning = gateway_.server().graphs().state()->caches->by_meaning;
+  EXPECT_EQ(by_meaning.load(), 0);
+  by_meaning.store(QueryCaches::kMaxByMeaning);
+  EXPECT_FALSE(IsKept(Generate(Ask(other))));
+  EXPECT_EQ(by_meaning.load(), QueryCaches::kMaxByMeaning);
+  by_meaning.store(0);
+  EXPECT_TRUE(IsKept(Generate(Ask(absl::StrCat(other, " again")))));
+  EXPECT_EQ(by_meaning.load(), 0);
 }
 
 // The stub's vectors are all the same: every query is like every other one.

@@ -262,8 +262,13 @@ class RedisPageStore final : public PageStore {
     };
     const std::string name = absl::StrCat(options_.prefix, "{none}");
     const std::string bytes(std::min(options_.chunk_bytes, size_t{1} << 20), 'x');
-    if (seconds_of({"MGET", name}) < 0) return;  // has waited for the connection
+    const auto is_stopping = [&] {
+      absl::MutexLock lock(&mutex_);
+      return stopping_;
+    };
+    if (seconds_of({"MGET", name}) < 0 || is_stopping()) return;  // has waited for the connection
     const double latency = seconds_of({"MGET", name});
+    if (is_stopping()) return;
     const double echo = seconds_of({"ECHO", bytes});
     const absl::Time now = absl::Now();
     absl::MutexLock lock(&mutex_);
@@ -284,6 +289,8 @@ class RedisPageStore final : public PageStore {
         fetch = NextFetch();
         if (fetch == nullptr) continue;
         absl::MutexLock fetch_lock(&fetch->mutex);
+        // Another reader may have found its end meanwhile.
+        if (fetch->given_up || fetch->next >= fetch->end) continue;
         first = fetch->next;
         count = std::min(chunk_pages_, fetch->end - first);
         fetch->next += count;

@@ -1,5 +1,8 @@
 // Two engines share pages through a real redis-server: answers are those without it, bit for bit.
+#include <algorithm>
+#include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -180,6 +183,43 @@ TEST(SharedPagesEngineTest, CancellationWhilePagesComeLeavesNothingWrongBehind) 
   canceller.join();
   EXPECT_TRUE(engine->Drain(absl::Now() + kLong).ok());
   EXPECT_EQ(engine->stats().pages_used, 0);
+}
+
+// Readers that ask for one page each race for the end of every chain, which one of them finds.
+TEST(RedisPageStoreTest, ManyReadersOfChainsThatEndEarly) {
+  RedisServer server;
+  const std::unique_ptr<PageStore> store = ShareThroughRedis(
+      RedisClient::Create(ClientOptions(server)),
+      {.chunk_bytes = 1, .readers = 8})({.description = "pages", .page_size = 1, .page_bytes = 64});
+  const absl::Time give_up = absl::Now() + kLong;
+  while (store->FetchSeconds(1) > 1e9 && absl::Now() < give_up) {
+    absl::SleepFor(absl::Milliseconds(5));  // until it is connected
+  }
+  const std::vector<int32_t> tokens(20, 7);
+  constexpr int kPresent = 3;
+  store->Write({.context = "", .tokens = tokens, .first = 0, .count = kPresent},
+               [](std::span<const int>, std::span<const std::span<std::byte>> to) {
+                 for (const auto& page : to) std::fill(page.begin(), page.end(), std::byte{1});
+               });
+  AwaitStored(server, kPresent);
+  for (int round = 0; round < 100; ++round) {
+    std::vector<std::unique_ptr<PageFetch>> fetches;
+    for (int i = 0; i < 10; ++i) {
+      fetches.push_back(
+          store->Fetch({.context = "", .tokens = tokens, .first = 0, .count = 20}, [] {}));
+      ASSERT_NE(fetches.back(), nullptr);
+    }
+    for (const auto& fetch : fetches) {
+      std::vector<SharedPage> pages;
+      while (!fetch->Take(pages)) {
+        ASSERT_LT(absl::Now(), give_up);
+        absl::SleepFor(absl::Microseconds(50));
+      }
+      std::vector<int> indices;
+      for (const SharedPage& page : pages) indices.push_back(page.index);
+      EXPECT_THAT(indices, ::testing::UnorderedElementsAre(0, 1, 2));
+    }
+  }
 }
 
 }  // namespace

@@ -97,7 +97,10 @@ class StoredDrafts : public SharedDrafts {
 
   absl::Status Sync(const DraftOwner& owner, bool last, LearnedState& state) override {
     const std::string prefix = SharedDraftsPrefix(owner, options_.secret);
-    Known& known = known_.try_emplace(prefix).first->second;
+    until_ = absl::Now() + 3 * options_.call_timeout;
+    const auto [found, is_new] = known_.try_emplace(prefix);
+    Known& known = found->second;
+    if (is_new) known.replica = absl::StrCat(replica_, "-", ++lives_);
     absl::Status status;
     if (last || Due(known, state)) {
       status = Exchange({owner, prefix, known, state}, last);
@@ -115,6 +118,8 @@ class StoredDrafts : public SharedDrafts {
  private:
   // Of an owner.
   struct Known {
+    // Whose numbers begin with 1: one that is opened again is another replica to the others.
+    std::string replica;
     Steady::time_point since = Steady::now();
     Steady::time_point next_look;
     absl::Duration pause;
@@ -204,7 +209,7 @@ class StoredDrafts : public SharedDrafts {
     std::map<std::string, uint64_t> replicas;
     for (const std::string& name : names) {
       const auto publication = ParsePublication(std::string_view(name).substr(prefix.size()));
-      if (!publication || publication->replica == replica_) continue;
+      if (!publication || publication->replica == turn.known.replica) continue;
       const auto known = turn.known.replicas.find(publication->replica);
       const bool is_known = known != turn.known.replicas.end();
       uint64_t& last_read = replicas[publication->replica];
@@ -263,7 +268,7 @@ class StoredDrafts : public SharedDrafts {
   absl::Status Publish(const Turn& turn, const std::string& learned) {
     const uint64_t number = ++turn.known.published;
     const std::string sealed = SealDrafts(turn.owner, options_.secret, learned);
-    OCTOGATE_RETURN_IF_ERROR(store_.Put(PublicationName(turn.prefix, number), sealed,
+    OCTOGATE_RETURN_IF_ERROR(store_.Put(PublicationName(turn, number), sealed,
                                         absl::Now() + options_.publication_expiry, Deadline()));
     {
       absl::MutexLock lock(&mutex_);
@@ -272,7 +277,7 @@ class StoredDrafts : public SharedDrafts {
     }
     const auto kept = static_cast<uint64_t>(std::max(options_.publications, 1));
     if (number <= kept) return absl::OkStatus();
-    return store_.Delete(PublicationName(turn.prefix, number - kept), Deadline());
+    return store_.Delete(PublicationName(turn, number - kept), Deadline());
   }
 
   bool SnapshotDue(const Turn& turn, bool last) const {
@@ -300,7 +305,7 @@ class StoredDrafts : public SharedDrafts {
 
   absl::Status WriteSnapshot(const Turn& turn) {
     Known& known = turn.known;
-    const std::string name = absl::StrCat(turn.prefix, "s/", replica_, "-",
+    const std::string name = absl::StrCat(turn.prefix, "s/", known.replica, "-",
                                           ++known.snapshots_written, "-", turn.state.size());
     const std::string sealed = SealDrafts(turn.owner, options_.secret, turn.state.Export());
     OCTOGATE_RETURN_IF_ERROR(
@@ -323,14 +328,16 @@ class StoredDrafts : public SharedDrafts {
     return absl::OkStatus();
   }
 
-  std::string PublicationName(std::string_view prefix, uint64_t number) const {
-    return absl::StrFormat("%sp/%s/%0*d", std::string(prefix), replica_, kNumberDigits, number);
+  static std::string PublicationName(const Turn& turn, uint64_t number) {
+    return absl::StrFormat("%sp/%s/%0*d", turn.prefix, turn.known.replica, kNumberDigits, number);
   }
-  absl::Time Deadline() const { return absl::Now() + options_.call_timeout; }
+  absl::Time Deadline() const { return std::min(absl::Now() + options_.call_timeout, until_); }
 
   Store& store_;
   const SharedDraftsOptions options_;
   const std::string replica_;
+  uint64_t lives_ = 0;
+  absl::Time until_;                    // deadline of all calls of a Sync
   std::map<std::string, Known> known_;  // by prefix
   mutable absl::Mutex mutex_;
   Stats stats_ ABSL_GUARDED_BY(mutex_);

@@ -35,9 +35,9 @@ struct SharedDraftsOptions {
   absl::Duration publication_expiry = absl::Minutes(2);
   absl::Duration snapshot_interval = absl::Minutes(1);  // shorter while little is known
   absl::Duration snapshot_expiry = absl::Hours(24);
-  size_t read_bytes = size_t{16} << 20;         // for each Sync
-  absl::Duration max_pause = absl::Seconds(4);  // between looks at what others have learned
-  absl::Duration call_timeout = absl::Seconds(2);
+  size_t read_bytes = size_t{16} << 20;            // for each Sync
+  absl::Duration max_pause = absl::Seconds(4);     // between looks at what others have learned
+  absl::Duration call_timeout = absl::Seconds(2);  // a Sync may take three times as long
 };
 
 // Load does nothing. Stats may be asked by any thread.

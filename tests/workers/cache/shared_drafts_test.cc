@@ -22,6 +22,7 @@
 #include "tests/workers/speculation/drafter_streams.h"
 #include "workers/speculation/kept_drafter.h"
 #include "workers/speculation/recycling.h"
+#include "workers/speculation/recycling_state.h"
 #include "workers/speculation/suffix.h"
 
 namespace octogate::workers {
@@ -152,6 +153,41 @@ TEST(SharedDraftsTest, ANewReplicaStartsWarmThoughTheOthersAreGone) {
   }
   Replica second(redis);
   EXPECT_TRUE(Eventually([&] { return second.Knows(20, 21); }));
+}
+
+// What it publishes then has numbers that others have read already of its first life.
+TEST(SharedDraftsTest, AReplicaThatOpensAScopeAgainIsHeard) {
+  RedisServer redis;
+  const auto client = RedisClient::Create(redis.options());
+  const auto store = MakeRedisStore(client.get());
+  const SharedDraftsOptions options = {.max_pause = absl::Milliseconds(1),
+                                       .call_timeout = absl::Seconds(10)};
+  const auto one = ShareDrafts(store.get(), options);
+  const auto other = ShareDrafts(store.get(), options);
+  const DraftOwner owner = Owner("recycling");
+  const auto learn = [](LearnedState& state, int32_t token) {
+    RecyclingDrafter drafter({.table = {.vocab_size = kVocabulary}});
+    drafter.Begin("tenant")->Append(Tokens{token, token + 1, token, token + 1});
+    ASSERT_TRUE(state.Learned(drafter.TakeLearned("tenant", 1 << 16)).ok());
+  };
+  const RecyclingTableOptions table = {.vocab_size = kVocabulary};
+  RecyclingState hears(table);
+  const auto hears_more = [&] {
+    const uint64_t before = hears.changes();
+    return Eventually([&] {
+      EXPECT_TRUE(other->Sync(owner, /*last=*/false, hears).ok());
+      return hears.changes() > before;
+    });
+  };
+  RecyclingState first(table);
+  learn(first, 20);
+  ASSERT_TRUE(one->Sync(owner, /*last=*/false, first).ok());
+  ASSERT_TRUE(hears_more());
+  ASSERT_TRUE(one->Sync(owner, /*last=*/true, first).ok());
+  RecyclingState again(table);
+  learn(again, 40);
+  ASSERT_TRUE(one->Sync(owner, /*last=*/false, again).ok());
+  EXPECT_TRUE(hears_more());
 }
 
 TEST(SharedDraftsTest, ScopesAndModelsDoNotMix) {
@@ -333,7 +369,6 @@ TEST(SharedDraftsTest, DamagedValuesAreRefusedAndWrittenAnew) {
     Replica second(redis);
     EXPECT_TRUE(second.Ignores(20, 21));
     EXPECT_TRUE(Eventually([&] { return second.shared().refused > 0; }));
-    EXPECT_TRUE(second.Ignores(20, 21));
     // Good ones come in place of the bad ones when there is anything new.
     first.Learn(30, 31);
     EXPECT_TRUE(Eventually([&] { return second.Knows(20, 21); }));

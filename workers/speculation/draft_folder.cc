@@ -3,15 +3,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
 #include <map>
+#include <random>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -30,6 +33,9 @@ using Steady = std::chrono::steady_clock;
 constexpr std::string_view kMark = "octogate drafts 1\n";
 // A table of the largest vocabularies takes less.
 constexpr uintmax_t kMaxFileBytes = uintmax_t{64} << 20;
+// While it is written, a file has a name that ends so. Of a process that has died, it stays.
+constexpr std::string_view kUnfinished = ".new";
+constexpr std::chrono::hours kUnfinishedFor{1};
 
 std::string Digest(std::string_view bytes) {
   const Hash128 hash = HashBytes(std::as_bytes(std::span(bytes.data(), bytes.size())), 0);
@@ -41,40 +47,81 @@ std::string HeaderOf(const DraftOwner& owner) {
                       "\n", owner.scope);
 }
 
+// Whether it may be a file of this folder's: a digest, a dot, and more.
+bool IsOurs(const std::string& name) {
+  const size_t dot = Digest("").size();
+  return name.find_first_not_of("0123456789abcdef") == dot && name[dot] == '.';
+}
+
+// Removes leftovers, and those files that were written longest ago until there are `count` at most.
+void Tidy(const std::filesystem::path& folder, size_t count) {
+  using Time = std::filesystem::file_time_type;
+  const Time now = Time::clock::now();
+  std::vector<std::pair<Time, std::filesystem::path>> files;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    std::error_code gone;
+    const Time time = std::filesystem::last_write_time(entry->path(), gone);
+    if (gone || !IsOurs(name)) continue;
+    if (!name.ends_with(kUnfinished)) {
+      files.emplace_back(time, entry->path());
+    } else if (time < now - kUnfinishedFor) {
+      std::filesystem::remove(entry->path(), gone);
+    }
+  }
+  if (files.size() <= count) return;
+  std::sort(files.begin(), files.end());
+  files.resize(files.size() - count);
+  for (const auto& [_, path] : files) std::filesystem::remove(path, error);
+}
+
 class DraftFolder : public DraftPlace {
  public:
   DraftFolder(std::filesystem::path folder, const DraftFolderOptions& options)
-      : folder_(std::move(folder)), options_(options) {}
+      : folder_(std::move(folder)), options_(options) {
+    std::random_device random;
+    unfinished_ = absl::StrFormat(".%08x%08x%s", random(), random(), std::string(kUnfinished));
+    Tidy(folder_, options_.max_files);
+  }
 
   void Load(const DraftOwner& owner, LearnedState& state) override {
     const std::string header = HeaderOf(owner);
     const std::filesystem::path path = FileOf(owner, header);
-    Read(path, header, state);
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(path, error);
+    const bool is_unread = !error && size > options_.max_loaded_bytes;
+    if (!is_unread) Read(path, header, state);
     absl::MutexLock lock(&mutex_);
-    files_[path] = {.changes = state.changes(), .time = Steady::now()};
+    files_[path] = {.changes = state.changes(), .time = Steady::now(), .is_unread = is_unread};
   }
 
   absl::Status Sync(const DraftOwner& owner, bool last, LearnedState& state) override {
     const std::string header = HeaderOf(owner);
     const std::filesystem::path path = FileOf(owner, header);
+    bool has_news = true;
     {
       absl::MutexLock lock(&mutex_);
       const auto found = files_.find(path);
       const File file = found == files_.end() ? File{} : found->second;
       if (last && found != files_.end()) files_.erase(found);
-      if (file.changes == state.changes()) return absl::OkStatus();
-      if (!last && Steady::now() < file.time + absl::ToChronoNanoseconds(options_.interval)) {
+      has_news = file.changes != state.changes();
+      if (!has_news && !file.is_unread) return absl::OkStatus();
+      if (!file.is_unread && !last &&
+          Steady::now() < file.time + absl::ToChronoNanoseconds(options_.interval)) {
         return absl::OkStatus();
       }
     }
     Read(path, header, state);  // what others have written meanwhile
     const uint64_t changes = state.changes();
-    const absl::Status written = Write(path, header, state.Export());
+    const absl::Status written = has_news ? Write(path, header, state.Export()) : absl::OkStatus();
     if (last) return written;
     // What could not be written is not tried again at once either.
     absl::MutexLock lock(&mutex_);
     File& file = files_[path];
     file.time = Steady::now();
+    file.is_unread = false;
     if (written.ok()) file.changes = changes;
     return written;
   }
@@ -83,6 +130,7 @@ class DraftFolder : public DraftPlace {
   struct File {
     uint64_t changes = 0;  // of the state that was read or written
     Steady::time_point time;
+    bool is_unread = false;  // it was too large for Load
   };
 
   std::filesystem::path FileOf(const DraftOwner& owner, std::string_view header) const {
@@ -106,10 +154,13 @@ class DraftFolder : public DraftPlace {
     state.Heard(learned).IgnoreError();
   }
 
-  static absl::Status Write(const std::filesystem::path& path, const std::string& header,
-                            const std::string& learned) {
+  absl::Status Write(const std::filesystem::path& path, const std::string& header,
+                     const std::string& learned) const {
+    if (std::error_code error; !std::filesystem::exists(path, error)) {
+      Tidy(folder_, std::max<size_t>(options_.max_files, 1) - 1);
+    }
     std::filesystem::path beside = path;
-    beside += absl::StrCat(".", ::getpid(), ".new");
+    beside += unfinished_;
     ::unlink(beside.c_str());
     const std::string bytes = absl::StrCat(header, learned, Digest(learned));
     const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -134,6 +185,7 @@ class DraftFolder : public DraftPlace {
 
   const std::filesystem::path folder_;
   const DraftFolderOptions options_;
+  std::string unfinished_;  // end of names of files that are being written
   absl::Mutex mutex_;
   std::map<std::filesystem::path, File> files_ ABSL_GUARDED_BY(mutex_);
 };

@@ -2,6 +2,8 @@
 #ifndef OCTOGATE_WORKERS_SPECULATION_DRAFT_FOLDER_H_
 #define OCTOGATE_WORKERS_SPECULATION_DRAFT_FOLDER_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 
@@ -15,6 +17,11 @@ struct DraftFolderOptions {
   // A scope's file is written no more often than this, and at the end: what was learned since is
   // lost where the process or the machine dies.
   absl::Duration interval = absl::Seconds(30);
+  // Of a file that Load reads; larger ones are read by the first Sync.
+  uintmax_t max_loaded_bytes = uintmax_t{256} << 10;
+  // In the folder. Where there are as many, a new one takes the place of the one that was written
+  // longest ago.
+  size_t max_files = 1024;
 };
 
 // One file for each model, drafter and scope, which only its owner may read, since it tells what

@@ -1,5 +1,7 @@
 #include "workers/speculation/draft_keeper.h"
 
+#include <chrono>
+
 namespace octogate::workers {
 
 DraftKeeper::DraftKeeper(DraftKeeperOptions options)
@@ -24,6 +26,8 @@ std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::stri
       wake_ = true;
       return found->second;
     }
+    if (scopes_.size() + opening_ >= options_.max_scopes) return nullptr;
+    ++opening_;
   }
   auto opened = std::make_shared<KeptScope>(
       DraftOwner{.model = options_.model, .drafter = key.first, .scope = key.second});
@@ -35,6 +39,7 @@ std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::stri
   if (!heard.empty()) opened->heard_.Put(std::move(heard));
   opened->state_ = std::move(state);
   absl::MutexLock lock(&mutex_);
+  --opening_;
   wake_ = true;
   return scopes_.emplace(key, std::move(opened)).first->second;
 }
@@ -53,50 +58,83 @@ void DraftKeeper::Run() {
       last = stop_;
       wake_ = false;
     }
-    Turn(last);
-    if (last) return;
+    if (last) return LastTurn();
+    Turn();
   }
 }
 
-void DraftKeeper::Turn(bool last) {
+bool DraftKeeper::Stopping() const {
+  absl::MutexLock lock(&mutex_);
+  return stop_;
+}
+
+void DraftKeeper::Turn() {
   std::vector<std::shared_ptr<KeptScope>> open;
   std::vector<std::shared_ptr<KeptScope>> closed;
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [_, scope] : scopes_) {
       // Nobody but Open, under the lock, makes a second reference of one.
-      (last || scope.use_count() == 1 ? closed : open).push_back(scope);
+      (scope.use_count() == 1 ? closed : open).push_back(scope);
     }
   }
-  for (const auto& scope : open) Sync(*scope, /*last=*/false);
+  for (const auto& scope : open) {
+    if (Stopping()) return;
+    Sync(*scope, /*last=*/false);
+  }
   for (const auto& scope : closed) {
+    if (Stopping()) return;
     Sync(*scope, /*last=*/true);
     absl::MutexLock lock(&mutex_);
     // Opened again meanwhile, it goes on: what it knows is in no place that Open would have read.
-    if (last || scope.use_count() == 2) {
+    if (scope.use_count() == 2) {
       scopes_.erase({scope->owner_.drafter, scope->owner_.scope});
     }
   }
 }
 
-void DraftKeeper::Sync(KeptScope& scope, bool last) {
+void DraftKeeper::LastTurn() {
+  const auto until =
+      std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(options_.last_turn);
+  std::vector<std::shared_ptr<KeptScope>> scopes;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [_, scope] : scopes_) scopes.push_back(scope);
+  }
+  for (const auto& scope : scopes) TakeLearned(*scope);
+  for (const auto& place : options_.places) {
+    for (const auto& scope : scopes) {
+      if (std::chrono::steady_clock::now() >= until) return;
+      SyncAt(*place, *scope, /*last=*/true);
+    }
+  }
+}
+
+void DraftKeeper::TakeLearned(KeptScope& scope) {
   LearnedState& state = *scope.state_;
   // The drafter's own exports fit its own state.
   if (const auto learned = scope.learned_.Take()) {
     for (const std::string& part : *learned) state.Learned(part).IgnoreError();
   }
   if (scope.forgotten_.exchange(false)) state.DrafterForgot();
-  for (const auto& place : options_.places) {
-    const absl::Status status = place->Sync(scope.owner_, last, state);
-    absl::MutexLock lock(&mutex_);
-    ++stats_.turns;
-    if (status.ok()) continue;
-    ++stats_.failures;
-    stats_.last_failure = status;
-  }
+}
+
+void DraftKeeper::SyncAt(DraftPlace& place, KeptScope& scope, bool last) {
+  const absl::Status status = place.Sync(scope.owner_, last, *scope.state_);
+  absl::MutexLock lock(&mutex_);
+  ++stats_.turns;
+  if (status.ok()) return;
+  ++stats_.failures;
+  stats_.last_failure = status;
+}
+
+void DraftKeeper::Sync(KeptScope& scope, bool last) {
+  TakeLearned(scope);
+  for (const auto& place : options_.places) SyncAt(*place, scope, last);
   // What is not taken yet stays; more of it waits in the state, whose size is bounded.
   if (last || !scope.heard_.empty()) return;
   std::vector<std::string> heard;
+  LearnedState& state = *scope.state_;
   for (std::string part; !(part = state.TakeForDrafter(options_.heard_bytes)).empty();) {
     heard.push_back(std::move(part));
   }

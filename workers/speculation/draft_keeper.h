@@ -43,8 +43,8 @@ class DraftPlace {
   // by the engine's thread, for some milliseconds at most.
   virtual void Load(const DraftOwner& owner, LearnedState& state) = 0;
   // Writes what is new and reads what others have written. `last`: there will be no further call
-  // for this owner, unless Load comes first. Called by the keeper's thread, and may take some
-  // seconds at most.
+  // for this owner, unless it is opened again, for which Load need not come. Called by the keeper's
+  // thread, and may take some seconds at most.
   virtual absl::Status Sync(const DraftOwner& owner, bool last, LearnedState& state) = 0;
 };
 
@@ -91,6 +91,10 @@ struct DraftKeeperOptions {
   std::string model;  // DraftOwner::model
   absl::Duration interval = absl::Milliseconds(300);
   size_t heard_bytes = size_t{8} << 10;  // of an export for drafters
+  // Kept at a time, those that wait for their places included.
+  size_t max_scopes = 64;
+  // After which the destructor asks no place any more.
+  absl::Duration last_turn = absl::Seconds(10);
   std::vector<std::shared_ptr<DraftPlace>> places;
 };
 
@@ -98,14 +102,16 @@ struct DraftKeeperOptions {
 class DraftKeeper {
  public:
   explicit DraftKeeper(DraftKeeperOptions options);
-  // Brings everything to its places a last time.
+  // Brings everything to its places a last time: all to the first place before the second, so that
+  // one that does not answer costs none of what the others could have had.
   ~DraftKeeper();
   DraftKeeper(const DraftKeeper&) = delete;
   DraftKeeper& operator=(const DraftKeeper&) = delete;
 
   // The drafter's scope, which is kept as long as the result lives; what places have at hand is in
   // `heard` already. The state is empty, and dropped where an earlier life of the scope is still
-  // kept, of which everything will be in `heard`.
+  // kept, of which everything will be in `heard`. Null where there is no room for another scope: it
+  // may be asked for again later.
   std::shared_ptr<KeptScope> Open(std::string_view drafter, std::string_view scope,
                                   std::unique_ptr<LearnedState> state);
 
@@ -120,13 +126,18 @@ class DraftKeeper {
 
  private:
   void Run();
-  void Turn(bool last);  // of every scope
+  void Turn();  // of every scope
+  void LastTurn();
   void Sync(KeptScope& scope, bool last);
+  static void TakeLearned(KeptScope& scope);
+  void SyncAt(DraftPlace& place, KeptScope& scope, bool last);
+  bool Stopping() const;
 
   const DraftKeeperOptions options_;
   mutable absl::Mutex mutex_;  // never held where a place is asked
   std::map<std::pair<std::string, std::string>, std::shared_ptr<KeptScope>> scopes_
       ABSL_GUARDED_BY(mutex_);
+  size_t opening_ ABSL_GUARDED_BY(mutex_) = 0;  // that will be in scopes_
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   bool wake_ ABSL_GUARDED_BY(mutex_) = false;  // a scope was opened, or stop_
   Stats stats_ ABSL_GUARDED_BY(mutex_);

@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "common/strings.h"
 
 namespace octogate::workers {
 namespace {
@@ -28,8 +29,8 @@ constexpr absl::Duration kTaughtAtBegin = absl::Milliseconds(5);
 
 struct Scope {
   std::string name;
-  std::shared_ptr<KeptScope> kept;
-  std::deque<std::string> heard;  // to be taught
+  std::shared_ptr<KeptScope> kept;  // null where the keeper has no room for it
+  std::deque<std::string> heard;    // to be taught
   Steady::time_point next_offer;
 };
 
@@ -74,16 +75,19 @@ class KeptDrafter : public Drafter {
   std::unique_ptr<SequenceDrafter> Begin(std::string_view name) override {
     const bool is_new = !drafter_->Has(name);
     std::unique_ptr<SequenceDrafter> sequence = drafter_->Begin(name);
-    if (is_new) {
+    const auto found = scopes_.find(ToAbsl(name));
+    if (is_new || found == scopes_.end() || found->second->kept == nullptr) {
       // Those that the drafter has dropped meanwhile, and an earlier life of this one.
       absl::erase_if(scopes_, [&](const auto& entry) {
-        return entry.first == name || !drafter_->Has(entry.first);
+        return (is_new && entry.first == name) || !drafter_->Has(entry.first);
       });
     }
     std::shared_ptr<Scope>& scope = scopes_[std::string(name)];
     if (scope == nullptr) {
       scope = std::make_shared<Scope>();
       scope->name = name;
+    }
+    if (scope->kept == nullptr) {
       scope->kept = keeper_->Open(drafter_->name(), name, drafter_->MakeState());
     }
     Teach(*scope, kTaughtAtBegin);
@@ -96,14 +100,15 @@ class KeptDrafter : public Drafter {
     if (Steady::now() >= scope.next_offer) Offer(scope, /*all=*/false);
   }
 
-  void Ended() {
-    if (--running_ > 0) return;
+  void Ended(Scope& ended) {
+    if (--running_ > 0) return Offer(ended, /*all=*/false);
     // Nobody may step for a long time.
     for (const auto& [_, scope] : scopes_) Offer(*scope, /*all=*/true);
   }
 
  private:
   void Teach(Scope& scope, absl::Duration time) {
+    if (scope.kept == nullptr) return;
     if (scope.heard.empty()) {
       if (scope.kept->heard().empty()) return;
       if (const auto heard = scope.kept->heard().Take()) {
@@ -120,6 +125,7 @@ class KeptDrafter : public Drafter {
   }
 
   void Offer(Scope& scope, bool all) {
+    if (scope.kept == nullptr) return;
     scope.next_offer = Steady::now() + absl::ToChronoNanoseconds(keeper_->interval());
     // What the keeper has not taken yet is offered together with what is new.
     std::vector<std::string> offers;
@@ -141,7 +147,7 @@ class KeptDrafter : public Drafter {
 
 KeptSequence::~KeptSequence() {
   sequence_.reset();  // which may learn from its end
-  drafter_->Ended();
+  drafter_->Ended(*scope_);
 }
 
 void KeptSequence::Append(std::span<const int32_t> tokens) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -15,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "workers/speculation/draft_folder.h"
 #include "workers/speculation/recycling.h"
+#include "workers/speculation/recycling_state.h"
 #include "workers/speculation/suffix.h"
 
 namespace octogate::workers {
@@ -31,11 +33,14 @@ class KeptDrafterTest : public ::testing::Test {
   ~KeptDrafterTest() override { fs::remove_all(folder_); }
 
   std::shared_ptr<DraftKeeper> Keeper(const std::string& model,
-                                      absl::Duration interval = absl::Seconds(30)) const {
+                                      absl::Duration interval = absl::Seconds(30),
+                                      size_t max_scopes = 64) const {
     auto folder = OpenDraftFolder(folder_, {.interval = interval});
     EXPECT_TRUE(folder.ok()) << folder.status();
-    return std::make_shared<DraftKeeper>(DraftKeeperOptions{
-        .model = model, .interval = absl::Milliseconds(10), .places = {*folder}});
+    return std::make_shared<DraftKeeper>(DraftKeeperOptions{.model = model,
+                                                            .interval = absl::Milliseconds(10),
+                                                            .max_scopes = max_scopes,
+                                                            .places = {*folder}});
   }
   std::unique_ptr<Drafter> Open(const std::string& model = "model", int vocab_size = 100) const {
     return KeepDrafter(
@@ -45,6 +50,24 @@ class KeptDrafterTest : public ::testing::Test {
   std::unique_ptr<Drafter> OpenSuffix(int vocab_size = 100) const {
     return KeepDrafter(std::make_unique<SuffixDrafter>(SuffixOptions{.vocab_size = vocab_size}),
                        Keeper("model"));
+  }
+  static DraftOwner Owner(const std::string& scope) {
+    return {.model = "model", .drafter = "recycling", .scope = scope};
+  }
+  static std::unique_ptr<LearnedState> Learned() {
+    RecyclingDrafter drafter({.table = {.vocab_size = 100}});
+    Learn(drafter, "");
+    auto state = drafter.MakeState();
+    EXPECT_TRUE(state->Learned(drafter.TakeLearned("", size_t{1} << 16)).ok());
+    return state;
+  }
+  // Whether the folder has anything of a scope.
+  bool Loads(const std::string& scope, int vocab_size = 100) const {
+    const auto folder = OpenDraftFolder(folder_);
+    if (!folder.ok()) return false;
+    RecyclingState state({.vocab_size = vocab_size});
+    (*folder)->Load(Owner(scope), state);
+    return state.changes() > 0;
   }
   static void Learn(Drafter& drafter, std::string_view scope) {
     const std::vector<int32_t> tokens{5, 6, 7, 5, 6, 7, 5, 6, 7};
@@ -153,7 +176,7 @@ TEST_F(KeptDrafterTest, DamagedAndForeignFilesAreNone) {
   }
   const auto known = [&](const std::string& bytes) {
     std::ofstream(file, std::ios::binary) << bytes;
-    return Knows(*Open(), "tenant");
+    return Loads("tenant");
   };
   EXPECT_TRUE(known(good));
   for (size_t i = 0; i < good.size(); i += 7) {
@@ -166,7 +189,89 @@ TEST_F(KeptDrafterTest, DamagedAndForeignFilesAreNone) {
   EXPECT_FALSE(known(""));
   // A table of another shape, under the right name.
   std::ofstream(file, std::ios::binary) << good;
-  EXPECT_FALSE(Knows(*Open("model", 50), "tenant"));
+  EXPECT_TRUE(Loads("tenant"));
+  EXPECT_FALSE(Loads("tenant", 50));
+}
+
+TEST_F(KeptDrafterTest, AFolderHasSoManyFilesAtMost) {
+  const auto folder = OpenDraftFolder(folder_, {.max_files = 3});
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  const auto write = [&](const std::string& scope) {
+    const auto state = Learned();
+    EXPECT_TRUE((*folder)->Sync(Owner(scope), /*last=*/true, *state).ok());
+  };
+  for (const char* scope : {"a", "b", "c"}) write(scope);
+  ASSERT_EQ(Files().size(), 3U);
+  const fs::path oldest = Files()[1];
+  const auto long_ago = fs::file_time_type::clock::now() - std::chrono::hours(2);
+  fs::last_write_time(oldest, long_ago);
+  // Leftovers of those that died while they wrote are removed, and what is not the folder's stays.
+  const fs::path leftover = oldest.string() + ".0123.new";
+  const fs::path foreign = folder_ / "notes";
+  for (const fs::path& path : {leftover, foreign}) {
+    std::ofstream(path) << "x";
+    fs::last_write_time(path, long_ago);
+  }
+  write("d");
+  EXPECT_FALSE(fs::exists(oldest));
+  EXPECT_FALSE(fs::exists(leftover));
+  EXPECT_TRUE(fs::exists(foreign));
+  EXPECT_TRUE(Loads("d"));
+  for (int i = 0; i < 20; ++i) write(std::to_string(i));
+  EXPECT_EQ(Files().size(), 4U);
+  write("19");  // is there already
+  EXPECT_EQ(Files().size(), 4U);
+}
+
+// The engine's thread does not wait for a large file.
+TEST_F(KeptDrafterTest, LargeFilesAreReadByTheFirstSync) {
+  Learn(*Open(), "tenant");
+  const auto folder = OpenDraftFolder(folder_, {.max_loaded_bytes = 1});
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  RecyclingState state({.vocab_size = 100});
+  (*folder)->Load(Owner("tenant"), state);
+  EXPECT_EQ(state.changes(), 0U);
+  EXPECT_TRUE((*folder)->Sync(Owner("tenant"), /*last=*/false, state).ok());
+  EXPECT_GT(state.changes(), 0U);
+}
+
+TEST_F(KeptDrafterTest, AKeeperHasSoManyScopesAtMost) {
+  DraftKeeper keeper({.model = "model", .interval = absl::Milliseconds(10), .max_scopes = 2});
+  const auto open = [&](std::string_view scope) {
+    return keeper.Open("recycling", scope,
+                       std::make_unique<RecyclingState>(RecyclingTableOptions{.vocab_size = 100}));
+  };
+  auto first = open("first");
+  const auto second = open("second");
+  EXPECT_NE(first, nullptr);
+  EXPECT_NE(second, nullptr);
+  EXPECT_EQ(open("third"), nullptr);
+  EXPECT_EQ(open("second"), second);
+  first.reset();
+  const absl::Time give_up = absl::Now() + absl::Minutes(2);
+  std::shared_ptr<KeptScope> third;
+  while ((third = open("third")) == nullptr && absl::Now() < give_up) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_NE(third, nullptr);
+}
+
+TEST_F(KeptDrafterTest, AScopeWithoutRoomIsKeptWhenThereIs) {
+  const auto drafter = KeepDrafter(std::make_unique<RecyclingDrafter>(RecyclingOptions{
+                                       .table = {.vocab_size = 100}, .max_scopes = 1}),
+                                   Keeper("model", absl::Milliseconds(10), /*max_scopes=*/1));
+  {
+    const auto running = drafter->Begin("tenant");
+    Learn(*drafter, "other tenant");
+    EXPECT_TRUE(Knows(*drafter, "other tenant"));
+  }
+  EXPECT_TRUE(Files().empty());
+  const absl::Time give_up = absl::Now() + absl::Minutes(2);
+  while (!Loads("other tenant") && absl::Now() < give_up) {
+    Learn(*drafter, "other tenant");
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(Loads("other tenant"));
 }
 
 TEST_F(KeptDrafterTest, AFolderThatCannotBeMadeIsAnError) {

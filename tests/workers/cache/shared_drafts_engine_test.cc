@@ -24,7 +24,7 @@ struct Replica {
       : client(RedisClient::Create(redis)),
         store(MakeRedisStore(client.get())),
         place(ShareDrafts(store.get(), {.max_pause = absl::Milliseconds(100)})) {
-    LoadOptions options = {.engine = {.kv_tokens = 1024}, .threads = 1};
+    LoadOptions options = {.engine = {.kv_tokens = 1024, .verify_all_drafts = true}, .threads = 1};
     options.speculation = SetUpSpeculation({.shared = place});
     auto loaded = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
     EXPECT_TRUE(loaded.ok()) << loaded.status();
@@ -71,8 +71,9 @@ TEST(SharedDraftsEngineTest, ANewReplicaAnswersTheSameWithFewerSteps) {
   RedisServer redis;
   std::vector<Outcome> expected;
   {
-    auto plain = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3",
-                           {.engine = {.kv_tokens = 1024}, .threads = 1});
+    auto plain =
+        LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3",
+                  {.engine = {.kv_tokens = 1024, .verify_all_drafts = true}, .threads = 1});
     ASSERT_TRUE(plain.ok()) << plain.status();
     expected = AnswerAll(**plain);
   }
@@ -83,23 +84,29 @@ TEST(SharedDraftsEngineTest, ANewReplicaAnswersTheSameWithFewerSteps) {
     ExpectSameAnswers(AnswerAll(*first.model), expected);
     cold = Accepted(*first.model);
   }
-  Replica second(redis.options());
-  ASSERT_NE(second.model, nullptr);
-  // A short question opens the scope; what others know comes in the background.
+  // What others know comes in the background: a replica that has waited for longer may have heard
+  // more of it.
   const absl::Time give_up = absl::Now() + absl::Minutes(2);
-  while (second.place->stats().read_bytes == 0 && absl::Now() < give_up) {
-    GenerateRequest request;
-    request.prompt = {9};
-    request.terms.tenant = "tenant";
-    request.max_tokens = 1;
-    request.deadline = absl::Now() + absl::Minutes(5);
-    EXPECT_TRUE(Generate(*second.model->engine, std::move(request)).ok());
-    absl::SleepFor(absl::Milliseconds(20));
+  int64_t warm = 0;
+  for (int attempt = 0; warm <= cold && absl::Now() < give_up; ++attempt) {
+    Replica second(redis.options());
+    ASSERT_NE(second.model, nullptr);
+    // A short question opens the scope.
+    while (second.place->stats().read_bytes == 0 && absl::Now() < give_up) {
+      GenerateRequest request;
+      request.prompt = {9};
+      request.terms.tenant = "tenant";
+      request.max_tokens = 1;
+      request.deadline = absl::Now() + absl::Minutes(5);
+      EXPECT_TRUE(Generate(*second.model->engine, std::move(request)).ok());
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+    ASSERT_GT(second.place->stats().read_bytes, 0U);
+    absl::SleepFor(attempt * absl::Milliseconds(200));
+    ExpectSameAnswers(AnswerAll(*second.model), expected);
+    warm = Accepted(*second.model);
   }
-  ASSERT_GT(second.place->stats().read_bytes, 0U);
-  absl::SleepFor(absl::Milliseconds(500));  // only so that it has more to draft from
-  ExpectSameAnswers(AnswerAll(*second.model), expected);
-  EXPECT_GT(Accepted(*second.model), cold);
+  EXPECT_GT(warm, cold);
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ class SharedFaultsTest : public ::testing::Test {
   std::unique_ptr<Engine> NewEngine(const RedisOptions& redis, RedisPageStoreOptions store = {}) {
     RedisOptions client = redis;
     client.connections = 4;
+    store.timeout = absl::Seconds(10);
     EngineOptions options{.page_size = kPageSize};
     options.make_page_store = ShareThroughRedis(RedisClient::Create(client), std::move(store));
     return MakeEngine(FixturePath("llama"), options);

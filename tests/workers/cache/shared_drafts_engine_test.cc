@@ -96,7 +96,7 @@ TEST(SharedDraftsEngineTest, ANewReplicaAnswersTheSameWithFewerSteps) {
       GenerateRequest request;
       request.prompt = {9};
       request.terms.tenant = "tenant";
-      request.max_tokens = 1;
+      request.max_tokens = 2;
       request.deadline = absl::Now() + absl::Minutes(5);
       EXPECT_TRUE(Generate(*second.model->engine, std::move(request)).ok());
       absl::SleepFor(absl::Milliseconds(20));

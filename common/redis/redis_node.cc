@@ -173,7 +173,7 @@ class Node final : public RedisNode {
   std::shared_ptr<RedisCall> Begin(std::span<const std::string_view> arguments, bool asking,
                                    absl::Time deadline) override {
     Command command{.bytes = Encode(arguments, asking), .pending = std::make_shared<RedisCall>()};
-    const std::shared_ptr<RedisCall> pending = command.pending;
+    std::shared_ptr<RedisCall> pending = command.pending;
     pending->deadline = deadline;
     pending->bytes = command.bytes.size();
     pending->skip = asking;

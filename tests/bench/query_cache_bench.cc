@@ -158,7 +158,7 @@ int Main(int argc, char** argv) {
     const grpc::Status status = admin->ApplyGraph(&context, request, &response);
     if (!status.ok()) Die(status.error_message());
   }
-  const std::shared_ptr<const gateway::GraphState> graph = (*server)->graphs().state();
+  std::shared_ptr<const gateway::GraphState> graph = (*server)->graphs().state();
 
   // By the library.
   int64_t number = 0;
@@ -238,6 +238,7 @@ int Main(int argc, char** argv) {
               .ratio = Median(answers) / request_ns,
               .aim = AtMost(0.01, Aim::kRatio)});
   const int status = report.Print();
+  graph.reset();  // whose sessions with workers the server waits for
   (*server)->Shutdown(absl::ZeroDuration(), absl::ZeroDuration());
   return status;
 }

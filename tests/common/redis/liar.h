@@ -2,9 +2,6 @@
 #ifndef OCTOGATE_TESTS_COMMON_REDIS_LIAR_H_
 #define OCTOGATE_TESTS_COMMON_REDIS_LIAR_H_
 
-#include <arpa/inet.h>
-#include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +9,8 @@
 #include <string>
 #include <thread>
 #include <utility>
+
+#include "tests/common/redis/loopback_listener.h"
 
 namespace octogate {
 
@@ -21,29 +20,19 @@ class Liar {
  public:
   explicit Liar(std::string answer, std::string stream = "")
       : answer_(std::move(answer)), stream_(std::move(stream)) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener_, 8), 0);
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
     thread_ = std::thread([this] { Serve(); });
   }
   ~Liar() {
-    ::shutdown(listener_, SHUT_RDWR);
+    listener_.Stop();
     thread_.join();
-    ::close(listener_);
   }
-  int port() const { return port_; }
+  int port() const { return listener_.port(); }
   size_t sent() const { return sent_; }
 
  private:
   void Serve() {
     for (;;) {
-      const int peer = ::accept(listener_, nullptr, nullptr);
+      const int peer = listener_.Accept();
       if (peer < 0) return;
       char request[4096];
       if (::recv(peer, request, sizeof request, 0) > 0) {
@@ -59,8 +48,7 @@ class Liar {
   const std::string answer_;
   const std::string stream_;
   std::atomic<size_t> sent_{0};
-  int listener_ = -1;
-  int port_ = 0;
+  const LoopbackListener listener_;
   std::thread thread_;
 };
 

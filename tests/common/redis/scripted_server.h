@@ -2,9 +2,6 @@
 #ifndef OCTOGATE_TESTS_COMMON_REDIS_SCRIPTED_SERVER_H_
 #define OCTOGATE_TESTS_COMMON_REDIS_SCRIPTED_SERVER_H_
 
-#include <arpa/inet.h>
-#include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +15,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "tests/common/redis/loopback_listener.h"
 
 namespace octogate {
 
@@ -29,21 +27,11 @@ class ScriptedServer {
   static constexpr char kHangUp = '\0';
 
   explicit ScriptedServer(Script script) : script_(std::move(script)) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener_, 64), 0);
-    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
     acceptor_ = std::thread([this] { Accept(); });
   }
   ~ScriptedServer() {
-    ::shutdown(listener_, SHUT_RDWR);
+    listener_.Stop();
     acceptor_.join();
-    ::close(listener_);
     {
       absl::MutexLock lock(&mutex_);
       for (const int peer : peers_) ::shutdown(peer, SHUT_RDWR);
@@ -51,12 +39,12 @@ class ScriptedServer {
     for (std::thread& thread : threads_) thread.join();
     for (const int peer : peers_) ::close(peer);
   }
-  int port() const { return port_; }
+  int port() const { return listener_.port(); }
 
  private:
   void Accept() {
     for (;;) {
-      const int peer = ::accept(listener_, nullptr, nullptr);
+      const int peer = listener_.Accept();
       if (peer < 0) return;
       absl::MutexLock lock(&mutex_);
       peers_.push_back(peer);
@@ -110,8 +98,7 @@ class ScriptedServer {
   }
 
   const Script script_;
-  int listener_ = -1;
-  int port_ = 0;
+  const LoopbackListener listener_;
   absl::Mutex mutex_;
   std::vector<int> peers_;  // closed at the end, so that no number is another connection's
   std::vector<std::thread> threads_;

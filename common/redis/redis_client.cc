@@ -24,26 +24,20 @@ class ServerClient final : public RedisClient {
 
   absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
                                   absl::Time deadline) override {
-    return Wait(*node_->Begin(arguments, /*asking=*/false, deadline));
+    const Command command(arguments.begin(), arguments.end());
+    return Wait(*node_->Begin({&command, 1}, /*asking=*/false, deadline));
   }
 
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
                                                    absl::Time deadline) override {
-    std::vector<std::shared_ptr<RedisCall>> calls;
-    calls.reserve(commands.size());
-    size_t oldest = 0;  // that is not known to have ended
-    for (const Command& command : commands) {
-      std::shared_ptr<RedisCall> call = node_->Begin(command, /*asking=*/false, deadline);
-      for (; call->lacked_room && oldest < calls.size(); ++oldest) {
-        calls[oldest]->done.WaitForNotificationWithDeadline(deadline);
-        call = node_->Begin(command, /*asking=*/false, deadline);
-      }
-      calls.push_back(std::move(call));
-    }
-    std::vector<absl::StatusOr<RedisReply>> replies;
-    replies.reserve(calls.size());
-    for (const std::shared_ptr<RedisCall>& call : calls) replies.push_back(Wait(*call));
-    return replies;
+    return Execute(
+        commands.size(), [&](size_t i) { return commands.subspan(i, 1); }, deadline);
+  }
+
+  std::vector<absl::StatusOr<RedisReply>> TransactMany(std::span<const Transaction> transactions,
+                                                       absl::Time deadline) override {
+    return Execute(
+        transactions.size(), [&](size_t i) { return std::span(transactions[i]); }, deadline);
   }
 
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
@@ -61,6 +55,28 @@ class ServerClient final : public RedisClient {
   }
 
  private:
+  // Sends what `commands_of` gives for each number below `count`, then waits for the answers.
+  template <typename CommandsOf>
+  std::vector<absl::StatusOr<RedisReply>> Execute(size_t count, CommandsOf commands_of,
+                                                  absl::Time deadline) {
+    std::vector<std::shared_ptr<RedisCall>> calls;
+    calls.reserve(count);
+    size_t oldest = 0;  // that is not known to have ended
+    for (size_t i = 0; i < count; ++i) {
+      const auto begin = [&] { return node_->Begin(commands_of(i), /*asking=*/false, deadline); };
+      std::shared_ptr<RedisCall> call = begin();
+      for (; call->lacked_room && oldest < calls.size(); ++oldest) {
+        calls[oldest]->done.WaitForNotificationWithDeadline(deadline);
+        call = begin();
+      }
+      calls.push_back(std::move(call));
+    }
+    std::vector<absl::StatusOr<RedisReply>> replies;
+    replies.reserve(count);
+    for (const std::shared_ptr<RedisCall>& call : calls) replies.push_back(Wait(*call));
+    return replies;
+  }
+
   absl::StatusOr<RedisReply> Wait(RedisCall& call) {
     calls_.fetch_add(1, std::memory_order_relaxed);
     absl::StatusOr<RedisReply> reply = RedisNode::Wait(call);

@@ -4,13 +4,12 @@
 //   auto client = RedisClient::Create(*ParseRedisUrl("redis://cache:6379/0"));
 //   absl::StatusOr<RedisReply> reply = client->Call({"GET", key}, deadline);
 //
-// One thread owns the connections and connects again whenever one is lost. It drives hiredis's
-// buffers itself: the asynchronous interface of hiredis 0.14 aborts the process where a server
-// answers more than it was asked. A call waits until its deadline at most. Where the server refuses
-// connections, or has not answered anything for `answer_timeout`, all calls fail at once with
-// UNAVAILABLE, while the client knocks again after times that double, with jitter, from
-// `first_backoff` to `max_backoff`: a server that is gone or frozen costs its callers one timeout,
-// not one each.
+// One thread owns the connections and connects again whenever one is lost. It
+// takes from hiredis how to connect, and reads answers itself (resp.h). A call waits until its
+// deadline at most. Where the server refuses connections, or has not answered anything for
+// `answer_timeout`, all calls fail at once with UNAVAILABLE, while the client knocks again after
+// times that double, with jitter, from `first_backoff` to `max_backoff`: a server that is gone or
+// frozen costs its callers one timeout, not one each.
 //
 // Codes: UNAVAILABLE as above, for a connection that broke under the call (which may or may not
 // have been executed), and for a server that is loading or a replica; DEADLINE_EXCEEDED;
@@ -30,6 +29,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -74,9 +74,9 @@ struct RedisOptions {
 absl::StatusOr<RedisOptions> ParseRedisUrl(std::string_view url);
 
 struct RedisReply {
-  enum class Kind { kNil, kText, kInteger, kArray };
-  Kind kind = Kind::kNil;
-  std::string text;  // also of statuses, such as "OK"
+  enum class Kind { kNil, kText, kInteger, kArray, kError };
+  Kind kind = Kind::kNil;  // No call returns an error as a reply: it is a status.
+  std::string text;        // also of statuses, such as "OK"
   int64_t integer = 0;
   std::vector<RedisReply> elements;
 };
@@ -85,6 +85,23 @@ struct RedisReply {
 class RedisSubscription {
  public:
   virtual ~RedisSubscription() = default;
+};
+
+// An argument of a command, of any bytes, which are another's; in two parts where putting them
+// together would cost a copy.
+struct RedisArgument {
+  template <typename Text>
+  requires std::is_convertible_v<const Text&, std::string_view> RedisArgument(const Text& its_text)
+      : text(its_text) {}  // NOLINT(google-explicit-constructor)
+  static RedisArgument Joined(std::string_view text, std::string_view rest) {
+    RedisArgument argument(text);
+    argument.rest = rest;
+    return argument;
+  }
+  size_t size() const { return text.size() + rest.size(); }
+
+  std::string_view text;
+  std::string_view rest;
 };
 
 class RedisClient {
@@ -104,9 +121,16 @@ class RedisClient {
   // Sends all commands before it waits for an answer, and returns each one's, in their order; they
   // may be executed in another. What would exceed `max_pending_bytes` is sent once earlier ones are
   // answered.
-  using Command = std::vector<std::string_view>;
+  using Command = std::vector<RedisArgument>;
   virtual std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
                                                            absl::Time deadline) = 0;
+
+  // The same for sequences of commands of which each is executed as a whole or not at all (MULTI);
+  // all keys of one have the same hash slot. The reply of a sequence of several is the array of its
+  // commands' replies.
+  using Transaction = std::vector<Command>;
+  virtual std::vector<absl::StatusOr<RedisReply>> TransactMany(
+      std::span<const Transaction> transactions, absl::Time deadline) = 0;
 
   // Has `on_message` called, by a thread of the client's own, for every message on the channel and
   // whenever it has been subscribed to, which may be again, with messages missed in between. It

@@ -57,7 +57,8 @@ class ClusterClient final : public RedisClient {
 
   absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
                                   absl::Time deadline) override {
-    Step step{.command = arguments};
+    const Command command(arguments.begin(), arguments.end());
+    Step step{.commands = {&command, 1}};
     Execute({&step, 1}, deadline);
     return std::move(step.result);
   }
@@ -65,12 +66,15 @@ class ClusterClient final : public RedisClient {
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
                                                    absl::Time deadline) override {
     std::vector<Step> steps(commands.size());
-    for (size_t i = 0; i < commands.size(); ++i) steps[i].command = commands[i];
-    Execute(steps, deadline);
-    std::vector<absl::StatusOr<RedisReply>> replies;
-    replies.reserve(steps.size());
-    for (Step& step : steps) replies.push_back(std::move(step.result));
-    return replies;
+    for (size_t i = 0; i < commands.size(); ++i) steps[i].commands = commands.subspan(i, 1);
+    return ResultsOf(steps, deadline);
+  }
+
+  std::vector<absl::StatusOr<RedisReply>> TransactMany(std::span<const Transaction> transactions,
+                                                       absl::Time deadline) override {
+    std::vector<Step> steps(transactions.size());
+    for (size_t i = 0; i < transactions.size(); ++i) steps[i].commands = transactions[i];
+    return ResultsOf(steps, deadline);
   }
 
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
@@ -104,9 +108,9 @@ class ClusterClient final : public RedisClient {
  private:
   using MemberPtr = std::shared_ptr<Member>;
 
-  // A command on its way.
+  // A command, or a transaction, on its way.
   struct Step {
-    std::span<const std::string_view> command;
+    std::span<const Command> commands;
     bool done = false;
     bool asking = false;
     MemberPtr target;  // null: the owner of the slot
@@ -131,6 +135,14 @@ class ClusterClient final : public RedisClient {
     ClusterClient& client_;
   };
 
+  std::vector<absl::StatusOr<RedisReply>> ResultsOf(std::vector<Step>& steps, absl::Time deadline) {
+    Execute(steps, deadline);
+    std::vector<absl::StatusOr<RedisReply>> replies;
+    replies.reserve(steps.size());
+    for (Step& step : steps) replies.push_back(std::move(step.result));
+    return replies;
+  }
+
   // Ends every step, by `deadline` at most.
   void Execute(std::span<Step> steps, absl::Time deadline) {
     calls_.fetch_add(steps.size(), std::memory_order_relaxed);
@@ -151,7 +163,7 @@ class ClusterClient final : public RedisClient {
     for (size_t i = 0; i < steps.size(); ++i) {
       Step& step = steps[i];
       if (step.done) continue;
-      if (step.target == nullptr) step.target = OwnerOf(step.command);
+      if (step.target == nullptr) step.target = OwnerOf(step.commands[0]);
       if (step.target == nullptr) {
         step.result = absl::UnavailableError("no node of the Redis Cluster has this slot");
         step.done = true;
@@ -159,7 +171,7 @@ class ClusterClient final : public RedisClient {
         continue;
       }
       const auto begin = [&] {
-        step.call = step.target->node->Begin(step.command, step.asking, deadline);
+        step.call = step.target->node->Begin(step.commands, step.asking, deadline);
       };
       for (begin(); step.call->lacked_room && oldest < i; ++oldest) {
         if (steps[oldest].done) continue;
@@ -223,7 +235,7 @@ class ClusterClient final : public RedisClient {
     return known_topology_ ? absl::OkStatus() : refusal_;
   }
 
-  MemberPtr OwnerOf(std::span<const std::string_view> command) {
+  MemberPtr OwnerOf(std::span<const RedisArgument> command) {
     const std::optional<std::string_view> key = RedisKeyOf(command);
     absl::MutexLock lock(&mutex_);
     if (key) return owners_[static_cast<size_t>(RedisSlot(*key))];
@@ -296,9 +308,9 @@ class ClusterClient final : public RedisClient {
       }
       const MemberPtr member = Find(address);
       const MemberPtr node = member ? member : std::make_shared<Member>(address, options_);
-      static constexpr std::string_view kCommand[] = {"CLUSTER", "SLOTS"};
+      const Command command{"CLUSTER", "SLOTS"};
       const std::shared_ptr<RedisCall> call =
-          node->node->Begin(kCommand, /*asking=*/false,
+          node->node->Begin({&command, 1}, /*asking=*/false,
                             absl::Now() + options_.connect_timeout + options_.answer_timeout);
       const absl::StatusOr<RedisReply> reply = RedisNode::Wait(*call);
       wrong = reply.status();

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <deque>
 #include <iterator>
+#include <optional>
 #include <random>
 #include <thread>
 #include <utility>
@@ -26,25 +27,22 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/redis/resp.h"
 #include "common/strings.h"
 
 namespace octogate {
 namespace {
 
-// What a command is on the wire: an array of bulk strings.
-std::string Encode(std::span<const std::string_view> arguments, bool asking = false) {
-  size_t bytes = 64;
-  for (const std::string_view argument : arguments) bytes += argument.size() + 32;
-  std::string command;
-  command.reserve(bytes);
-  if (asking) command.append("*1\r\n$6\r\nASKING\r\n");
-  absl::StrAppend(&command, "*", arguments.size(), "\r\n");
-  for (const std::string_view argument : arguments) {
-    absl::StrAppend(&command, "$", argument.size(), "\r\n");
-    command.append(argument);
-    command.append("\r\n");
-  }
-  return command;
+std::string Encode(std::span<const RedisClient::Command> commands, bool asking) {
+  static const RedisArgument kAsking[] = {"ASKING"};
+  static const RedisArgument kMulti[] = {"MULTI"};
+  static const RedisArgument kExec[] = {"EXEC"};
+  std::string bytes;
+  if (asking) AppendRespCommand(kAsking, &bytes);
+  if (commands.size() > 1) AppendRespCommand(kMulti, &bytes);
+  for (const RedisClient::Command& command : commands) AppendRespCommand(command, &bytes);
+  if (commands.size() > 1) AppendRespCommand(kExec, &bytes);
+  return bytes;
 }
 
 absl::Status ErrorOf(std::string_view words) {
@@ -69,31 +67,12 @@ absl::Status ErrorOf(std::string_view words) {
   return absl::InternalError(message);
 }
 
-absl::StatusOr<RedisReply> ReplyOf(const redisReply& raw) {
-  RedisReply reply;
-  switch (raw.type) {
-    case REDIS_REPLY_ERROR:
-      return ErrorOf({raw.str, raw.len});
-    case REDIS_REPLY_STATUS:
-    case REDIS_REPLY_STRING:
-      reply.kind = RedisReply::Kind::kText;
-      reply.text.assign(raw.str, raw.len);
-      return reply;
-    case REDIS_REPLY_INTEGER:
-      reply.kind = RedisReply::Kind::kInteger;
-      reply.integer = raw.integer;
-      return reply;
-    case REDIS_REPLY_ARRAY:
-      reply.kind = RedisReply::Kind::kArray;
-      for (size_t i = 0; i < raw.elements; ++i) {
-        absl::StatusOr<RedisReply> element = ReplyOf(*raw.element[i]);
-        if (!element.ok()) return element.status();
-        reply.elements.push_back(*std::move(element));
-      }
-      return reply;
-    default:
-      return reply;
+absl::StatusOr<RedisReply> ResultOf(RedisReply reply) {
+  if (reply.kind == RedisReply::Kind::kError) return ErrorOf(reply.text);
+  for (const RedisReply& element : reply.elements) {
+    if (element.kind == RedisReply::Kind::kError) return ErrorOf(element.text);
   }
+  return reply;
 }
 
 struct Command {
@@ -107,48 +86,20 @@ struct ContextDeleter {
 
 struct Connection {
   std::unique_ptr<redisContext, ContextDeleter> context;  // null: not connected
-  redisReplyObjectFunctions functions;
-  bool connecting = false;  // by connect(2)
+  bool connecting = false;                                // by connect(2)
   bool wants_write = false;
   bool ready = false;  // the server has said PONG
   absl::Time connect_by;
   absl::Time ready_since;
   int greetings = 0;    // answers to come before those of calls
   bool pinged = false;  // of a subscription: a sign of life is to come
-  // Of the answer that is being read.
-  size_t bytes = 0;
-  int64_t elements = 0;
+  std::optional<RespReader> reader;
   // Commands that have not been sent, the first of them but for `sent` bytes.
   std::deque<std::string> unsent;
   size_t sent = 0;
   absl::Time progress;  // when bytes came or went last
   std::deque<std::shared_ptr<RedisCall>> in_flight;
 };
-
-// Read at a time.
-constexpr size_t kReceiveBytes = size_t{128} << 10;
-// Of the buffer for answers, kept for the next ones.
-constexpr size_t kKeptBytes = size_t{1} << 20;
-
-// More elements are no answer to anything that is asked here; memory for an array would be had
-// before its first element comes.
-constexpr int64_t kMaxElements = 1 << 20;
-
-using CreateArray = decltype(redisReplyObjectFunctions::createArray);
-
-template <typename Count>
-void* CreateBoundedArray(const redisReadTask* task, Count elements) {
-  auto& connection = *static_cast<Connection*>(task->privdata);
-  connection.elements += static_cast<int64_t>(elements);
-  if (connection.elements > kMaxElements) return nullptr;
-  static const CreateArray create = [] {
-    redisReader* reader = redisReaderCreate();
-    const CreateArray original = reader->fn->createArray;
-    redisReaderFree(reader);
-    return original;
-  }();
-  return create(task, elements);
-}
 
 class Node final : public RedisNode {
  public:
@@ -170,13 +121,13 @@ class Node final : public RedisNode {
     ::close(wake_);
   }
 
-  std::shared_ptr<RedisCall> Begin(std::span<const std::string_view> arguments, bool asking,
+  std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, bool asking,
                                    absl::Time deadline) override {
-    Command command{.bytes = Encode(arguments, asking), .pending = std::make_shared<RedisCall>()};
+    Command command{.bytes = Encode(commands, asking), .pending = std::make_shared<RedisCall>()};
     std::shared_ptr<RedisCall> pending = command.pending;
     pending->deadline = deadline;
     pending->bytes = command.bytes.size();
-    pending->skip = asking;
+    pending->answers_before = (asking ? 1 : 0) + (commands.size() > 1 ? 1 + commands.size() : 0);
     const absl::Status queued = Enqueue(std::move(command));
     if (queued.ok()) {
       Wake();
@@ -276,17 +227,11 @@ class Node final : public RedisNode {
       return;
     }
     connects_.fetch_add(1, std::memory_order_relaxed);
-    connection.functions = *context->reader->fn;
-    connection.functions.createArray = CreateBoundedArray;
-    context->reader->fn = &connection.functions;
-    context->reader->maxbuf = kKeptBytes;
-    context->reader->privdata = &connection;
-    connection.bytes = 0;
-    connection.elements = 0;
+    connection.reader.emplace(options_.max_reply_bytes);
     connection.connecting = true;
     connection.connect_by = absl::Now() + options_.connect_timeout;
-    const auto greet = [&](std::initializer_list<std::string_view> arguments) {
-      Append(connection, Encode(std::span(arguments.begin(), arguments.size())));
+    const auto greet = [&](std::initializer_list<RedisArgument> arguments) {
+      Append(connection, std::span(arguments.begin(), arguments.size()));
       ++connection.greetings;
     };
     if (!options_.password.empty() && !options_.username.empty()) {
@@ -300,8 +245,13 @@ class Node final : public RedisNode {
     connection.pinged = false;
   }
 
-  static void Append(Connection& connection, std::string command) {
-    connection.unsent.push_back(std::move(command));
+  static void Append(Connection& connection, std::span<const RedisArgument> arguments) {
+    std::string bytes;
+    AppendRespCommand(arguments, &bytes);
+    Append(connection, std::move(bytes));
+  }
+  static void Append(Connection& connection, std::string bytes) {
+    connection.unsent.push_back(std::move(bytes));
     connection.wants_write = true;
   }
 
@@ -317,10 +267,9 @@ class Node final : public RedisNode {
   }
 
   // An answer to a subscription: a message, or the sign of life that it was asked for.
-  std::string OnMessage(Connection& connection, const redisReply& raw) {
-    if (raw.type == REDIS_REPLY_ARRAY && raw.elements >= 2 &&
-        raw.element[0]->type == REDIS_REPLY_STRING) {
-      const std::string_view kind(raw.element[0]->str, raw.element[0]->len);
+  std::string OnMessage(Connection& connection, const RedisReply& reply) {
+    if (reply.elements.size() >= 2) {
+      const std::string& kind = reply.elements[0].text;
       if (kind == "message") {
         subscription_.on_message();
         return "";
@@ -334,11 +283,11 @@ class Node final : public RedisNode {
   }
 
   // What is wrong with the connection, if anything is.
-  std::string OnReply(Connection& connection, const redisReply& raw) {
+  std::string OnReply(Connection& connection, RedisReply reply) {
     if (connection.greetings > 0) {
-      if (raw.type == REDIS_REPLY_ERROR) {
+      if (reply.kind == RedisReply::Kind::kError) {
         // A server that does not know AUTH repeats what it was told.
-        std::string words(raw.str, raw.len);
+        std::string words = std::move(reply.text);
         if (!options_.password.empty()) {
           words = absl::StrReplaceAll(words, {{options_.password, "***"}});
         }
@@ -347,17 +296,24 @@ class Node final : public RedisNode {
       if (--connection.greetings == 0) OnReady(connection);
       return "";
     }
-    if (subscribes()) return OnMessage(connection, raw);
+    if (subscribes()) return OnMessage(connection, reply);
     if (connection.in_flight.empty()) return "it answers what nobody has asked";
-    if (connection.in_flight.front()->skip) {
-      // Where ASKING is an error the command behind it is one, too.
-      connection.in_flight.front()->skip = false;
+    RedisCall& first = *connection.in_flight.front();
+    if (first.answers_before > 0) {
+      --first.answers_before;
+      if (reply.kind == RedisReply::Kind::kError && first.refused_before.ok()) {
+        first.refused_before = ErrorOf(reply.text);
+      }
       return "";
     }
     const std::shared_ptr<RedisCall> pending = std::move(connection.in_flight.front());
     connection.in_flight.pop_front();
     if (!connection.in_flight.empty()) connection.in_flight.front()->sent = absl::Now();
-    Finish(pending, ReplyOf(raw));
+    if (pending->refused_before.ok()) {
+      Finish(pending, ResultOf(std::move(reply)));
+    } else {
+      Finish(pending, pending->refused_before);
+    }
     return "";
   }
 
@@ -445,8 +401,8 @@ class Node final : public RedisNode {
     for (Connection& connection : connections_) {
       if (connection.context == nullptr || now < AnswerBy(connection)) continue;
       if (subscribes() && connection.ready && !connection.pinged) {
-        static constexpr std::string_view kPing[] = {"PING"};
-        Append(connection, Encode(kPing));
+        static const RedisArgument kPing[] = {"PING"};
+        Append(connection, kPing);
         connection.pinged = true;
         connection.progress = now;
         continue;
@@ -503,31 +459,24 @@ class Node final : public RedisNode {
 
   std::string Read(Connection& connection) {
     redisContext* const context = connection.context.get();
-    // hiredis would read 16 KiB at a time.
-    const ssize_t size = ::recv(context->fd, received_.data(), received_.size(), 0);
+    std::array<iovec, 2> space = connection.reader->Space();
+    msghdr message{};
+    message.msg_iov = space.data();
+    message.msg_iovlen = space.size();
+    const ssize_t size = ::recvmsg(context->fd, &message, 0);
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return "";
     if (size < 0) return ::strerrordesc_np(errno);
     if (size == 0) return "it has closed the connection";
-    const auto came = static_cast<size_t>(size);
-    if (came > 0 && connection.greetings == 0 && connection.in_flight.empty() && !subscribes()) {
+    if (connection.greetings == 0 && connection.in_flight.empty() && !subscribes()) {
       return "it answers what nobody has asked";
     }
-    if (redisReaderFeed(context->reader, received_.data(), came) != REDIS_OK) {
-      return context->reader->errstr;
-    }
-    connection.bytes += came;
     connection.progress = absl::Now();
-    for (;;) {
-      void* raw = nullptr;
-      if (redisGetReplyFromReader(context, &raw) != REDIS_OK) return context->errstr;
-      if (raw == nullptr) break;
-      const std::unique_ptr<void, decltype(&freeReplyObject)> owner(raw, &freeReplyObject);
-      std::string wrong = OnReply(connection, *static_cast<const redisReply*>(raw));
+    const absl::Status read = connection.reader->Came(static_cast<size_t>(size));
+    while (std::optional<RedisReply> reply = connection.reader->Next()) {
+      std::string wrong = OnReply(connection, *std::move(reply));
       if (!wrong.empty()) return wrong;
-      connection.bytes = context->reader->len - context->reader->pos;
-      connection.elements = 0;
     }
-    return connection.bytes > options_.max_reply_bytes ? "its answer is too long" : "";
+    return std::string(read.message());
   }
 
   void Handle(Connection& connection, short events) {
@@ -590,7 +539,6 @@ class Node final : public RedisNode {
 
   // The thread's.
   std::vector<Connection> connections_;
-  std::vector<char> received_ = std::vector<char>(kReceiveBytes);
   std::deque<Command> waiting_;
   bool failed_ = false;  // since it was ready last
   absl::Duration backoff_;

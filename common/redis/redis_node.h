@@ -28,8 +28,9 @@ struct RedisCall {
   absl::Time deadline;
   absl::Time sent;
   size_t bytes = 0;
-  bool skip = false;         // the next answer is one of ASKING
-  bool lacked_room = false;  // refused for `max_pending_bytes`
+  size_t answers_before = 0;    // to come before the one that counts: of ASKING, MULTI, QUEUED
+  absl::Status refused_before;  // the first error among them
+  bool lacked_room = false;     // refused for `max_pending_bytes`
   absl::StatusOr<RedisReply> result = absl::UnknownError("no answer yet");
   absl::Notification done;
 };
@@ -50,10 +51,10 @@ class RedisNode {
   // Ends all calls under way.
   virtual ~RedisNode() = default;
 
-  // Sends a command; `asking`: as a cluster that moves a slot wants it after ASK. The call may be
-  // at its end already.
-  virtual std::shared_ptr<RedisCall> Begin(std::span<const std::string_view> arguments, bool asking,
-                                           absl::Time deadline) = 0;
+  // Sends a command, or several as a transaction; `asking`: as a cluster that moves a slot wants it
+  // after ASK. The call may be at its end already.
+  virtual std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands,
+                                           bool asking, absl::Time deadline) = 0;
   // The answer. Once for each call.
   static absl::StatusOr<RedisReply> Wait(RedisCall& call);
 

@@ -66,16 +66,16 @@ int RedisSlot(std::string_view key) {
   return static_cast<int>(crc % kRedisSlots);
 }
 
-std::optional<std::string_view> RedisKeyOf(std::span<const std::string_view> command) {
+std::optional<std::string_view> RedisKeyOf(std::span<const RedisArgument> command) {
   if (command.size() < 2) return std::nullopt;
-  const std::string name = absl::AsciiStrToUpper(ToAbsl(command[0]));
+  const std::string name = absl::AsciiStrToUpper(ToAbsl(command[0].text));
   for (const char* keyless : {"PING", "ECHO", "INFO", "CONFIG", "CLUSTER", "CLIENT", "PUBLISH",
                               "SCRIPT", "COMMAND", "DEBUG", "ACL"}) {
     if (name == keyless) return std::nullopt;
   }
-  if (name != "EVAL" && name != "EVALSHA") return command[1];
-  if (command.size() < 4 || command[2] == "0") return std::nullopt;
-  return command[3];
+  if (name != "EVAL" && name != "EVALSHA") return command[1].text;
+  if (command.size() < 4 || command[2].text == "0") return std::nullopt;
+  return command[3].text;
 }
 
 absl::StatusOr<RedisTopology> ParseRedisTopology(const RedisReply& reply,

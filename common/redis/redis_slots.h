@@ -23,7 +23,7 @@ inline constexpr int kRedisSlots = 16384;
 int RedisSlot(std::string_view key);
 
 // The key that decides where a command is executed; nullopt where any node will do.
-std::optional<std::string_view> RedisKeyOf(std::span<const std::string_view> command);
+std::optional<std::string_view> RedisKeyOf(std::span<const RedisArgument> command);
 
 // Who has the slots.
 struct RedisTopology {

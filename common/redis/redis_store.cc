@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -10,34 +13,25 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "common/digest.h"
+#include "common/hash128.h"
+#include "common/little_endian_bytes.h"
 #include "common/status.h"
 #include "common/strings.h"
 
 namespace octogate {
 namespace {
 
-// KEYS: the value, the names. ARGV: the name, then as below.
-//
-// ARGV: the value, milliseconds until it expires or "".
-constexpr std::string_view kSet = R"(
-local function set(value, milliseconds)
-  if milliseconds == '' then redis.call('SET', KEYS[1], value)
-  else redis.call('SET', KEYS[1], value, 'PX', milliseconds) end
-  redis.call('ZADD', KEYS[2], 0, ARGV[1])
-end
-)";
-constexpr std::string_view kPut = R"(
-set(ARGV[2], ARGV[3])
-return 1
-)";
-// ARGV: further the expected value, if any. Returns whether it was the present one.
+// KEYS: the value, the names. ARGV: the name; the value, milliseconds until it expires or "", the
+// expected value, if any. Returns whether it was the present one.
 constexpr std::string_view kCompareAndSet = R"(
 local present = redis.call('GET', KEYS[1])
 if present ~= (ARGV[4] or false) then return 0 end
-set(ARGV[2], ARGV[3])
+if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
 return 1
 )";
+// KEYS: the value, the names. ARGV: the name.
 constexpr std::string_view kDelete = R"(
 redis.call('ZREM', KEYS[2], ARGV[1])
 return redis.call('DEL', KEYS[1])
@@ -61,29 +55,47 @@ end
 return found
 )";
 
-// What a value is stored as: a mark with the format's version, the digest of all that follows, the
-// key and the value.
-constexpr std::string_view kMark = "octo1";
-constexpr size_t kDigestBytes = 64;
+// What a value is stored as: the value, its checksum, and a mark with the format's version. They
+// stand behind the value, which then need not be moved.
+constexpr std::string_view kMark = "octo2";
+constexpr size_t kChecksumBytes = 16;
 
+// Of the value and the key that it stands under.
+std::string Checksum(std::string_view key, std::string_view value) {
+  const auto append = [](Hash128 hash, std::string* out) {
+    AppendLittleEndian(hash.high, *out);
+    AppendLittleEndian(hash.low, *out);
+  };
+  std::string text;
+  append(HashBytes(std::as_bytes(std::span(value)), 0), &text);
+  text.append(key);
+  const Hash128 hash = HashBytes(std::as_bytes(std::span(text)), 0);
+  text.clear();
+  append(hash, &text);
+  return text;
+}
+
+// What stands behind the value.
+std::string Trailer(std::string_view key, std::string_view value) {
+  return absl::StrCat(Checksum(key, value), ToAbsl(kMark));
+}
 std::string Frame(std::string_view key, std::string_view value) {
-  const std::string content = absl::StrCat(key.size(), ":", ToAbsl(key), ToAbsl(value));
-  return absl::StrCat(ToAbsl(kMark), Sha256Hex(content), content);
+  return absl::StrCat(ToAbsl(value), Trailer(key, value));
 }
 
 absl::StatusOr<std::string> Unframe(std::string_view key, std::string framed) {
-  const absl::Status damaged = absl::DataLossError(absl::StrCat(
-      "what Redis has of ", Quoted(key), " is not what was written; put it there again"));
-  absl::string_view rest = framed;
-  if (!absl::ConsumePrefix(&rest, ToAbsl(kMark)) || rest.size() < kDigestBytes) return damaged;
-  const absl::string_view digest = rest.substr(0, kDigestBytes);
-  rest.remove_prefix(kDigestBytes);
-  if (Sha256Hex(ToStd(rest)) != digest ||
-      !absl::ConsumePrefix(&rest, absl::StrCat(key.size(), ":", ToAbsl(key)))) {
-    return damaged;
+  std::string_view rest = framed;
+  if (rest.ends_with(kMark) && rest.size() >= kMark.size() + kChecksumBytes) {
+    rest.remove_suffix(kMark.size());
+    const std::string_view checksum = rest.substr(rest.size() - kChecksumBytes);
+    rest.remove_suffix(kChecksumBytes);
+    if (Checksum(key, rest) == checksum) {
+      framed.resize(rest.size());
+      return framed;
+    }
   }
-  framed.erase(0, framed.size() - rest.size());
-  return framed;
+  return absl::DataLossError(absl::StrCat("what Redis has of ", Quoted(key),
+                                          " is not what was written; put it there again"));
 }
 
 // The part of a key before its first "/".
@@ -113,10 +125,8 @@ class RedisStore final : public Store {
                    absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(CheckWrite(key, value, deadline));
     if (expires_at <= options_.clock()) return Delete(key, deadline);
-    OCTOGATE_RETURN_IF_ERROR(AddPart(key, deadline));
-    return Evaluate(absl::StrCat(ToAbsl(kSet), ToAbsl(kPut)), key,
-                    {Frame(key, value), Milliseconds(expires_at)}, deadline)
-        .status();
+    const Entry entry{.key = key, .value = value, .expires_at = expires_at};
+    return PutMany({&entry, 1}, deadline).front();
   }
 
   std::vector<absl::StatusOr<std::string>> GetMany(std::span<const std::string_view> keys,
@@ -146,32 +156,19 @@ class RedisStore final : public Store {
   std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) override {
     std::vector<absl::Status> results;
     results.reserve(entries.size());
-    std::vector<std::string_view> parts{"ZADD"};
-    const std::string parts_key = PartsKey();
-    parts.push_back(parts_key);
-    std::set<std::string_view> named;
-    for (const Entry& entry : entries) {
-      results.push_back(CheckWrite(entry.key, entry.value, deadline));
-      if (!results.back().ok() || entry.expires_at <= options_.clock()) continue;
-      if (!named.insert(FirstPart(entry.key)).second) continue;
-      parts.push_back("0");
-      parts.push_back(FirstPart(entry.key));
-    }
-    absl::Status added;
-    if (!named.empty()) added = client_.Call(parts, deadline).status();
     // Where a key comes twice the later one must win: they are not sent together.
     std::vector<size_t> together;
     std::set<std::string_view> keys;
     for (size_t i = 0; i < entries.size(); ++i) {
-      if (results[i].ok()) results[i] = added;
-      if (!results[i].ok()) continue;
+      results.push_back(CheckWrite(entries[i].key, entries[i].value, deadline));
+      if (!results.back().ok()) continue;
       if (!keys.insert(entries[i].key).second) {
         PutTogether(entries, std::exchange(together, {}), deadline, &results);
         keys = {entries[i].key};
       }
       together.push_back(i);
     }
-    PutTogether(entries, together, deadline, &results);
+    if (!together.empty()) PutTogether(entries, together, deadline, &results);
     return results;
   }
 
@@ -182,16 +179,15 @@ class RedisStore final : public Store {
     OCTOGATE_RETURN_IF_ERROR(AddPart(key, deadline));
     std::vector<std::string> arguments{Frame(key, value), Milliseconds(expires_at)};
     if (expected) arguments.push_back(Frame(key, *expected));
-    OCTOGATE_ASSIGN_OR_RETURN(
-        const RedisReply reply,
-        Evaluate(absl::StrCat(ToAbsl(kSet), ToAbsl(kCompareAndSet)), key, arguments, deadline));
+    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
+                              Evaluate(kCompareAndSet, key, arguments, deadline));
     if (reply.integer == 1) return absl::OkStatus();
     return absl::AbortedError(absl::StrCat("the value ", Quoted(key), " is not the expected one"));
   }
 
   absl::Status Delete(std::string_view key, absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(Check(key, deadline));
-    return Evaluate(std::string(kDelete), key, {}, deadline).status();
+    return Evaluate(kDelete, key, {}, deadline).status();
   }
 
   absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
@@ -280,34 +276,48 @@ class RedisStore final : public Store {
     return Unframe(key, std::move(reply->text));
   }
 
-  // Puts those of the entries that `which` names, each of another key, and notes their results.
+  // Puts those of the entries that `which` names, each of another key, and notes their results: the
+  // names of their parts, and each value with its name.
   void PutTogether(std::span<const Entry> entries, const std::vector<size_t>& which,
                    absl::Time deadline, std::vector<absl::Status>* results) {
-    const std::string put = absl::StrCat(ToAbsl(kSet), ToAbsl(kPut));
     const absl::Time now = options_.clock();
     struct Texts {
-      std::string value_key, names_key, framed, milliseconds;
+      std::string value_key, names_key, trailer, milliseconds;
     };
     std::vector<Texts> texts;
     texts.reserve(which.size());  // the commands point into them
-    std::vector<RedisClient::Command> commands;
+    const std::string parts_key = PartsKey();
+    RedisClient::Command parts{"ZADD", parts_key};
+    std::set<std::string_view> named;
+    std::vector<RedisClient::Transaction> transactions;
     for (const size_t i : which) {
       const Entry& entry = entries[i];
       const std::string_view part = FirstPart(entry.key);
-      const bool expired = entry.expires_at <= now;
-      texts.push_back({.value_key = ValueKey(entry.key),
-                       .names_key = NamesKey(part),
-                       .framed = expired ? "" : Frame(entry.key, entry.value),
-                       .milliseconds = Milliseconds(entry.expires_at)});
-      const Texts& text = texts.back();
-      commands.push_back({"EVAL", expired ? kDelete : std::string_view(put), "2", text.value_key,
-                          text.names_key, entry.key.substr(part.size())});
-      if (expired) continue;
-      commands.back().push_back(text.framed);
-      commands.back().push_back(text.milliseconds);
+      const std::string_view name = entry.key.substr(part.size());
+      texts.push_back({.value_key = ValueKey(entry.key), .names_key = NamesKey(part)});
+      Texts& text = texts.back();
+      if (entry.expires_at <= now) {
+        transactions.push_back({{"DEL", text.value_key}, {"ZREM", text.names_key, name}});
+        continue;
+      }
+      text.trailer = Trailer(entry.key, entry.value);
+      RedisClient::Command set{"SET", text.value_key,
+                               RedisArgument::Joined(entry.value, text.trailer)};
+      if (entry.expires_at != absl::InfiniteFuture()) {
+        text.milliseconds = Milliseconds(entry.expires_at);
+        set.insert(set.end(), {"PX", text.milliseconds});
+      }
+      transactions.push_back({std::move(set), {"ZADD", text.names_key, "0", name}});
+      if (named.insert(part).second) parts.insert(parts.end(), {"0", part});
     }
-    const std::vector<absl::StatusOr<RedisReply>> replies = client_.CallMany(commands, deadline);
-    for (size_t n = 0; n < which.size(); ++n) (*results)[which[n]] = replies[n].status();
+    if (!named.empty()) transactions.push_back({std::move(parts)});
+    const std::vector<absl::StatusOr<RedisReply>> replies =
+        client_.TransactMany(transactions, deadline);
+    // A name that cannot be listed would be a value that nobody finds.
+    const absl::Status added = named.empty() ? absl::OkStatus() : replies.back().status();
+    for (size_t n = 0; n < which.size(); ++n) {
+      (*results)[which[n]] = replies[n].ok() ? added : replies[n].status();
+    }
   }
 
   // Before the value: a name that cannot be listed would be worse than a part without names.
@@ -315,7 +325,7 @@ class RedisStore final : public Store {
     return client_.Call({"ZADD", PartsKey(), "0", FirstPart(key)}, deadline).status();
   }
 
-  absl::StatusOr<RedisReply> Evaluate(const std::string& script, std::string_view key,
+  absl::StatusOr<RedisReply> Evaluate(std::string_view script, std::string_view key,
                                       const std::vector<std::string>& arguments,
                                       absl::Time deadline) {
     const std::string_view part = FirstPart(key);

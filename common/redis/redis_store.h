@@ -1,8 +1,9 @@
 // A Store in a Redis server, for several gateways together.
 //
-// Every value is framed with its size and a digest: bytes that someone else has put under its key,
-// or cut, are DATA_LOSS. Scripts make each call atomic towards all others on the server, and keep
-// names in sorted sets, so that List costs what it returns, however many keys others have.
+// Behind every value stands a checksum of it and of its key: bytes that were put under another key,
+// or were cut or changed, are DATA_LOSS. It is none against somebody who means to forge them.
+// Transactions and scripts make each call atomic towards all others on the server, and keep names
+// in sorted sets, so that List costs what it returns, however many keys others have.
 //
 // All that shares the part of a key before its first "/" has one hash slot of a Redis Cluster.
 //

@@ -33,8 +33,8 @@ namespace octogate::bench {
 namespace {
 
 constexpr size_t kSizes[] = {64, 1 << 10, 16 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20};
-constexpr size_t kBytesPerCell = size_t{192} << 20;
-constexpr size_t kMostCalls = 20'000;
+constexpr size_t kBytesPerCell = size_t{64} << 20;
+constexpr size_t kMostCalls = 10'000;
 constexpr size_t kMany = 16;
 
 double Now() {

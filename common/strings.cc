@@ -5,30 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "common/utf8.h"
+
 namespace octogate {
 namespace {
-
-// Length of the valid UTF-8 character that starts at `i`, or 0.
-size_t CharacterLength(std::string_view text, size_t i) {
-  const auto byte = [&](size_t k) { return static_cast<uint8_t>(text[k]); };
-  const auto continues = [&](size_t k, uint8_t low = 0x80, uint8_t high = 0xBF) {
-    return k < text.size() && byte(k) >= low && byte(k) <= high;
-  };
-  const uint8_t lead = byte(i);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return continues(i + 1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    const uint8_t low = lead == 0xE0 ? 0xA0 : 0x80;
-    const uint8_t high = lead == 0xED ? 0x9F : 0xBF;
-    return continues(i + 1, low, high) && continues(i + 2) ? 3 : 0;
-  }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    const uint8_t low = lead == 0xF0 ? 0x90 : 0x80;
-    const uint8_t high = lead == 0xF4 ? 0x8F : 0xBF;
-    return continues(i + 1, low, high) && continues(i + 2) && continues(i + 3) ? 4 : 0;
-  }
-  return 0;
-}
 
 void AppendEscaped(uint8_t byte, std::string* out) {
   constexpr char kHex[] = "0123456789abcdef";
@@ -58,7 +38,7 @@ void AppendEscaped(uint8_t byte, std::string* out) {
 std::string Quoted(std::string_view text, size_t max_bytes) {
   std::string out = "'";
   for (size_t i = 0; i < text.size();) {
-    const size_t length = CharacterLength(text, i);
+    const size_t length = Utf8CharacterLength(text, i);
     if (i + std::max<size_t>(length, 1) > max_bytes) {
       out.append("…");
       break;
@@ -78,7 +58,7 @@ std::string Quoted(std::string_view text, size_t max_bytes) {
 
 size_t FindInvalidUtf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
-    const size_t length = CharacterLength(text, i);
+    const size_t length = Utf8CharacterLength(text, i);
     if (length == 0) return i;
     i += length;
   }

@@ -6,8 +6,20 @@
 namespace octogate {
 namespace {
 
-// Bytes of the character that starts at text[i]; 0 if none does.
-size_t CharacterLength(std::string_view text, size_t i) {
+// The first place at or after `i` that may hold something else than ASCII.
+size_t SkipAscii(std::string_view text, size_t i) {
+  while (i + 8 <= text.size()) {
+    uint64_t word;
+    std::memcpy(&word, text.data() + i, 8);
+    if (word & 0x8080808080808080u) break;
+    i += 8;
+  }
+  return i;
+}
+
+}  // namespace
+
+size_t Utf8CharacterLength(std::string_view text, size_t i) {
   const auto byte = [&](size_t k) -> uint32_t {
     return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0;
   };
@@ -29,22 +41,9 @@ size_t CharacterLength(std::string_view text, size_t i) {
   return 0;
 }
 
-// The first place at or after `i` that may hold something else than ASCII.
-size_t SkipAscii(std::string_view text, size_t i) {
-  while (i + 8 <= text.size()) {
-    uint64_t word;
-    std::memcpy(&word, text.data() + i, 8);
-    if (word & 0x8080808080808080u) break;
-    i += 8;
-  }
-  return i;
-}
-
-}  // namespace
-
 bool IsValidUtf8(std::string_view text) {
   for (size_t i = SkipAscii(text, 0); i < text.size();) {
-    const size_t length = CharacterLength(text, i);
+    const size_t length = Utf8CharacterLength(text, i);
     if (length == 0) return false;
     i = SkipAscii(text, i + length);
   }
@@ -61,7 +60,7 @@ std::string_view TruncateUtf8(std::string_view text, size_t max_bytes) {
 std::string SanitizeUtf8(std::string_view text, size_t max_bytes) {
   std::string result;
   for (size_t i = 0; i < text.size();) {
-    const size_t length = CharacterLength(text, i);
+    const size_t length = Utf8CharacterLength(text, i);
     if (result.size() + (length == 0 ? 1 : length) > max_bytes) break;
     if (length == 0) {
       result += '?';

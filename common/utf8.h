@@ -8,6 +8,9 @@
 
 namespace octogate {
 
+// Bytes of the valid character that starts at text[i], i < text.size(); 0 if none does.
+size_t Utf8CharacterLength(std::string_view text, size_t i);
+
 // Overlong forms, surrogates and code points past U+10FFFF are not valid.
 bool IsValidUtf8(std::string_view text);
 

@@ -21,8 +21,6 @@
 namespace octogate::gateway {
 namespace {
 
-constexpr size_t kMaxEventBytes = 256;
-
 class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<ChoiceCall> {
  public:
   ChoiceCall(const NodeRuntime& node, ChoiceDecision decision, const QueryBudget& budget,

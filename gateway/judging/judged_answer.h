@@ -2,6 +2,7 @@
 #ifndef OCTOGATE_GATEWAY_JUDGING_JUDGED_ANSWER_H_
 #define OCTOGATE_GATEWAY_JUDGING_JUDGED_ANSWER_H_
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,6 +16,9 @@
 #include "octogate/v1/gateway.pb.h"
 
 namespace octogate::gateway {
+
+// Of every text from a model in an event.
+inline constexpr size_t kMaxEventBytes = 256;
 
 struct JudgedAnswer {
   absl::Status status;

@@ -13,8 +13,6 @@
 namespace octogate::gateway {
 namespace {
 
-constexpr size_t kMaxEventBytes = 256;
-
 class MemberCall final : public ModelCall, public std::enable_shared_from_this<MemberCall> {
  public:
   MemberCall(const NodeRuntime& node, std::function<void(MemberAnswer)> on_done)

@@ -25,7 +25,6 @@
 namespace octogate::gateway {
 namespace {
 
-constexpr size_t kMaxEventBytes = 256;
 constexpr size_t kMaxPromptBytes = size_t{2} << 20;
 
 class VerifyCall final : public ModelCall, public std::enable_shared_from_this<VerifyCall> {

@@ -22,7 +22,6 @@ namespace octogate::gateway {
 namespace {
 
 // Of texts inside an event.
-constexpr size_t kMaxEventBytes = 256;
 
 class VoteCall final : public ModelCall, public std::enable_shared_from_this<VoteCall> {
  public:

@@ -12,8 +12,6 @@
 namespace octogate::octoctl {
 namespace {
 
-constexpr size_t kMaxInputBytes = 4 << 20;
-
 // Calls that open the connection and warm caches, and do not count.
 constexpr int kWarmUp = 10;
 

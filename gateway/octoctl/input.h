@@ -11,6 +11,9 @@
 
 namespace octogate::octoctl {
 
+// As much as the gateway takes in one message.
+inline constexpr size_t kMaxInputBytes = size_t{4} << 20;
+
 // Reads a file, or standard input for "-"; says on standard error why it could not, e.g. because it
 // has more than `max_bytes`.
 bool ReadInput(const std::string& file, size_t max_bytes, std::string& text);

@@ -10,8 +10,6 @@
 namespace octogate::octoctl {
 namespace {
 
-constexpr size_t kMaxInputBytes = 4 << 20;
-
 std::string Decimal(double value, const char* form) {
   char text[48];
   std::snprintf(text, sizeof(text), form, value);

@@ -10,8 +10,6 @@
 namespace octogate::octoctl {
 namespace {
 
-constexpr size_t kMaxInputBytes = 4 << 20;
-
 std::string Percent(double share) {
   char text[16];
   std::snprintf(text, sizeof(text), "%.1f %%", 100 * share);

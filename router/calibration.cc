@@ -124,9 +124,9 @@ double FitTemperature(const std::vector<std::vector<float>>& logits,
   return grid[low];
 }
 
-absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
-                                          const std::vector<int>& labels, const TrainOn& train,
-                                          const LogitsOf& logits_of) {
+absl::StatusOr<HeldOutFit> FitHeldOut(const std::vector<uint32_t>& selected,
+                                      const std::vector<int>& labels, const TrainOn& train,
+                                      const LogitsOf& logits_of) {
   std::vector<std::vector<float>> logits;
   std::vector<int> left_out_labels;
   const int folds = selected.size() <= kManyExamples ? kFolds : 1;
@@ -145,7 +145,19 @@ absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
       left_out_labels.push_back(labels[i]);
     }
   }
-  return FitTemperature(logits, left_out_labels);
+  HeldOutFit fit = {.temperature = FitTemperature(logits, left_out_labels)};
+  if (!logits.empty()) {
+    fit.loss = NegativeLogLikelihood(logits, left_out_labels, fit.temperature) /
+               static_cast<double>(logits.size());
+  }
+  return fit;
+}
+
+absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
+                                          const std::vector<int>& labels, const TrainOn& train,
+                                          const LogitsOf& logits_of) {
+  OCTOGATE_ASSIGN_OR_RETURN(const HeldOutFit fit, FitHeldOut(selected, labels, train, logits_of));
+  return fit.temperature;
 }
 
 }  // namespace octogate::router

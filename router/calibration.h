@@ -69,10 +69,18 @@ using TrainOn = std::function<absl::StatusOr<LinearModel>(const std::vector<uint
 // The logits that a model gives to an example.
 using LogitsOf = std::function<std::vector<float>(const LinearModel& model, uint32_t example)>;
 
+struct HeldOutFit {
+  double temperature = 1;  // FitTemperature of the examples held out.
+  double loss = 0;         // Their mean negative log-likelihood under it.
+};
+
 // Of few examples each is held out once, a fifth at a time; of many, a fifth is. Where their logits
 // are more than kMaxHeldOutLogits together, as many as fit are asked, spread over all. Errors are
 // those of `train`.
 inline constexpr size_t kMaxHeldOutLogits = size_t{1} << 25;
+absl::StatusOr<HeldOutFit> FitHeldOut(const std::vector<uint32_t>& selected,
+                                      const std::vector<int>& labels, const TrainOn& train,
+                                      const LogitsOf& logits_of);
 absl::StatusOr<double> HeldOutTemperature(const std::vector<uint32_t>& selected,
                                           const std::vector<int>& labels, const TrainOn& train,
                                           const LogitsOf& logits_of);

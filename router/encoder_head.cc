@@ -11,7 +11,9 @@
 #include "router/background_queries.h"
 #include "router/candidate_softmax.h"
 #include "router/encoder_ensemble.h"
+#include "router/exponential.h"
 #include "router/many_embedding_model.h"
+#include "router/vector_groups.h"
 
 namespace octogate::router {
 namespace {
@@ -27,6 +29,25 @@ double Dot(const float* a, const float* b, size_t size) {
   return sum;
 }
 
+// Puts the logarithm of the sum of exponentials of each class's rows in their place.
+void SumRows(const std::vector<size_t>& first_row, std::vector<float>* logits) {
+  const size_t classes = first_row.size() - 1;
+  for (size_t c = 0; c < classes; ++c) {
+    const auto begin = logits->begin() + static_cast<ptrdiff_t>(first_row[c]);
+    const auto end = logits->begin() + static_cast<ptrdiff_t>(first_row[c + 1]);
+    float logit = *begin;
+    if (end - begin > 1) {
+      const float max = *std::max_element(begin, end);
+      float sum = 0;
+      for (auto row = begin; row != end; ++row) sum += Exponential(*row - max);
+      logit = max + std::log(sum);
+    }
+    (*logits)[c] = logit;  // No class has less than one row: it has been read.
+  }
+  logits->erase(logits->begin() + static_cast<ptrdiff_t>(classes),
+                logits->begin() + static_cast<ptrdiff_t>(first_row.back()));
+}
+
 // A vector as the trainer takes it.
 void Append(std::span<const float> vector, SparseRows* rows) {
   for (size_t i = 0; i < vector.size(); ++i) {
@@ -37,11 +58,90 @@ void Append(std::span<const float> vector, SparseRows* rows) {
 
 }  // namespace
 
+struct EmbeddingClassifier::Lessons {
+  size_t classes = 0;  // Without "none".
+  size_t dimension = 0;
+  std::vector<int> labels;           // Of each text; `classes` for "none".
+  std::vector<const float*> values;  // Its vector,
+  SparseRows vectors;                // and as the trainer takes it.
+  std::vector<uint32_t> selected;    // The texts that count.
+
+  const SparseRows::Entry* vector(size_t i) const {
+    return vectors.entries.data() + vectors.begin[i];
+  }
+
+  static absl::StatusOr<Lessons> Of(const RoutingExamples& examples,
+                                    const ExampleEmbeddings& embeddings);
+};
+
+absl::StatusOr<EmbeddingClassifier::Lessons> EmbeddingClassifier::Lessons::Of(
+    const RoutingExamples& examples, const ExampleEmbeddings& embeddings) {
+  Lessons lessons;
+  lessons.classes = examples.classes.size();
+  lessons.dimension = embeddings.dimension();
+  for (size_t c = 0; c < lessons.classes; ++c) {
+    lessons.labels.insert(lessons.labels.end(), examples.classes[c].size(), static_cast<int>(c));
+  }
+  const size_t own = lessons.labels.size();
+  const std::vector<std::string_view> texts = TextsOf(examples);
+  const size_t background = texts.size() - BackgroundQueries().size();
+  lessons.labels.resize(texts.size(), static_cast<int>(lessons.classes));
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const float* vector = embeddings.Find(texts[i]);
+    if (vector == nullptr) return absl::InternalError("an example has no vector");
+    lessons.values.push_back(vector);
+    Append({vector, lessons.dimension}, &lessons.vectors);
+    const auto near = [&](const float* other) {
+      return Dot(vector, other, lessons.dimension) > kOnSubject;
+    };
+    if (i >= background &&
+        std::any_of(lessons.values.begin(), lessons.values.begin() + static_cast<ptrdiff_t>(own),
+                    near)) {
+      continue;
+    }
+    lessons.selected.push_back(static_cast<uint32_t>(i));
+  }
+  return lessons;
+}
+
 SoftmaxTraining EmbeddingClassifier::TrainingOf(const v1::EncoderHead& settings) {
   return {.epochs = settings.epochs(),
           .seed = settings.seed(),
           .learning_rate = kLearningRate,
           .smoothing = kSmoothing};
+}
+
+absl::Status EmbeddingClassifier::Divide(const Lessons& lessons, uint64_t seed, absl::Time deadline,
+                                         std::vector<int>* row_of, std::vector<size_t>* first_row) {
+  const size_t per_row =
+      std::max(kExamplesPerRow, (lessons.labels.size() + kMaxRows - 1) / kMaxRows);
+  // Of each class and, last, of "none", which stays in one.
+  std::vector<size_t> counts(lessons.classes + 1, 0);
+  for (const int label : lessons.labels) ++counts[static_cast<size_t>(label)];
+  const auto rows_of = [&](size_t c) {
+    return c == lessons.classes ? 1 : std::clamp<size_t>(counts[c] / per_row, 1, kMaxRowsOfClass);
+  };
+  size_t rows = 0;
+  for (size_t c = 0; c <= lessons.classes; ++c) rows += rows_of(c);
+  if (rows == lessons.classes + 1) return absl::OkStatus();
+
+  first_row->push_back(0);
+  size_t first = 0;  // Texts of one class follow one another.
+  for (size_t c = 0; c <= lessons.classes; ++c) {
+    const std::vector<const float*> own(
+        lessons.values.begin() + static_cast<ptrdiff_t>(first),
+        lessons.values.begin() + static_cast<ptrdiff_t>(first + counts[c]));
+    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<uint32_t> groups,
+                              GroupVectors(own, lessons.dimension, rows_of(c), seed, deadline));
+    uint32_t last = 0;
+    for (const uint32_t group : groups) {
+      row_of->push_back(static_cast<int>(first_row->back() + group));
+      last = std::max(last, group);
+    }
+    first_row->push_back(first_row->back() + last + 1);
+    first += counts[c];
+  }
+  return absl::OkStatus();
 }
 
 std::vector<std::string_view> EmbeddingClassifier::TextsOf(const RoutingExamples& examples) {
@@ -70,49 +170,48 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
     classifier->temperature_ = classifier->many_->temperature();
     return classifier;
   }
-  const size_t classes = examples.classes.size();
-  std::vector<int> labels;
-  for (size_t c = 0; c < classes; ++c) {
-    labels.insert(labels.end(), examples.classes[c].size(), static_cast<int>(c));
-  }
-  const size_t own = labels.size();
-  const std::vector<std::string_view> texts = TextsOf(examples);
-  const size_t background = texts.size() - BackgroundQueries().size();
-  labels.resize(texts.size(), static_cast<int>(classes));
-
-  const size_t dimension = embeddings.dimension();
-  SparseRows rows;
-  std::vector<const float*> vectors;
-  std::vector<uint32_t> selected;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    const float* vector = embeddings.Find(texts[i]);
-    if (vector == nullptr) return absl::InternalError("an example has no vector");
-    vectors.push_back(vector);
-    Append({vector, dimension}, &rows);
-    const auto near = [&](const float* other) {
-      return Dot(vector, other, dimension) > EmbeddingClassifier::kOnSubject;
-    };
-    if (i >= background &&
-        std::any_of(vectors.begin(), vectors.begin() + static_cast<ptrdiff_t>(own), near)) {
-      continue;
-    }
-    selected.push_back(static_cast<uint32_t>(i));
-  }
+  OCTOGATE_ASSIGN_OR_RETURN(const Lessons lessons, Lessons::Of(examples, embeddings));
 
   const SoftmaxTraining training = TrainingOf(settings);
-  const auto train = [&](const std::vector<uint32_t>& some) {
-    return TrainSoftmax(rows, labels, some, dimension, classes + 1, training, deadline);
+  struct Form {
+    std::vector<int> rows;          // Of each text.
+    std::vector<size_t> first_row;  // As first_row_.
+    size_t count = 0;
+    HeldOutFit fit;
   };
-  const auto logits_of = [&](const LinearModel& model, uint32_t i) {
-    std::vector<float> logits = model.bias;
-    classifier->add_rows_(&rows.entries[rows.begin[i]], rows.entries.data() + rows.begin[i + 1],
-                          model.weights.data(), model.stride, logits.data());
-    logits.resize(model.classes);
-    return logits;
+  const auto train = [&](const Form& form, const std::vector<uint32_t>& some) {
+    return TrainSoftmax(lessons.vectors, form.rows, some, lessons.dimension, form.count, training,
+                        deadline);
   };
-  OCTOGATE_ASSIGN_OR_RETURN(classifier->temperature_,
-                            HeldOutTemperature(selected, labels, train, logits_of));
-  OCTOGATE_ASSIGN_OR_RETURN(classifier->model_, train(selected));
+  const auto fit = [&](Form* form) -> absl::Status {
+    const auto logits_of = [&](const LinearModel& model, uint32_t i) {
+      std::vector<float> logits = model.bias;
+      classifier->add_rows_(lessons.vector(i), lessons.vector(i + 1), model.weights.data(),
+                            model.stride, logits.data());
+      logits.resize(model.classes);
+      if (!form->first_row.empty()) SumRows(form->first_row, &logits);
+      return logits;
+    };
+    OCTOGATE_ASSIGN_OR_RETURN(
+        form->fit,
+        FitHeldOut(
+            lessons.selected, lessons.labels,
+            [&](const std::vector<uint32_t>& some) { return train(*form, some); }, logits_of));
+    return absl::OkStatus();
+  };
+  Form form = {.rows = lessons.labels, .first_row = {}, .count = lessons.classes + 1, .fit = {}};
+  OCTOGATE_RETURN_IF_ERROR(fit(&form));
+  Form divided;
+  OCTOGATE_RETURN_IF_ERROR(
+      Divide(lessons, training.seed, deadline, &divided.rows, &divided.first_row));
+  if (!divided.rows.empty()) {
+    divided.count = divided.first_row.back();
+    OCTOGATE_RETURN_IF_ERROR(fit(&divided));
+    if (divided.fit.loss < form.fit.loss) form = std::move(divided);
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(classifier->model_, train(form, lessons.selected));
+  classifier->first_row_ = std::move(form.first_row);
+  classifier->temperature_ = form.fit.temperature;
   return classifier;
 }
 
@@ -131,6 +230,7 @@ std::vector<float> EmbeddingClassifier::Logits(std::span<const float> vector) co
   add_rows_(rows.entries.data(), rows.entries.data() + rows.entries.size(), model_.weights.data(),
             model_.stride, logits.data());
   logits.resize(model_.classes);
+  if (!first_row_.empty()) SumRows(first_row_, &logits);
   if (columns_.empty()) return logits;
   std::vector<float> combined;
   CombineColumns(logits, columns_, &combined);

@@ -26,6 +26,11 @@ class ManyEmbeddingModel;
 // Scores classes of vectors: a linear softmax and a temperature, with a class "none" that is
 // learned from generic texts, as in the lexical head (lexical_head.h).
 //
+// A class that has many examples may have several rows of weights, each learned from those that are
+// near one another, and is as probable as its rows together: "science" is not one direction but
+// physics here and biology there. Whether classes are divided is decided by what makes held-out
+// examples more probable.
+//
 // A trained classifier can learn further classes, one at a time, which leaves the logits of all
 // others and the temperature as they are, bit by bit.
 //
@@ -38,6 +43,12 @@ class EmbeddingClassifier {
   // A background text that is as close as this to an example (cosine) is on a class's subject, and
   // does not count as "none".
   static constexpr double kOnSubject = 0.6;
+
+  // At least so many examples are there for each row of a class that is divided, and more where
+  // examples are so many that there would be more than kMaxRows rows beside each class's first.
+  static constexpr size_t kExamplesPerRow = 60;
+  static constexpr size_t kMaxRows = 512;
+  static constexpr size_t kMaxRowsOfClass = 32;
 
   // The texts that a classifier with these examples is trained on, "none" included.
   static std::vector<std::string_view> TextsOf(const RoutingExamples& examples);
@@ -70,17 +81,30 @@ class EmbeddingClassifier {
 
   size_t dimension() const { return dimension_; }
   double temperature() const { return temperature_; }
+  // Whether a class has several rows.
+  bool is_divided() const { return !first_row_.empty(); }
 
  private:
   EmbeddingClassifier() = default;
 
+  struct Lessons;  // What it is trained on.
+
   static SoftmaxTraining TrainingOf(const v1::EncoderHead& settings);
+  // Of each text the class's row that it teaches, where classes are divided; the rows of class c
+  // are [first_row[c], first_row[c + 1]), "none" the last class. Empty where no class has enough
+  // examples for two.
+  static absl::Status Divide(const Lessons& lessons, uint64_t seed, absl::Time deadline,
+                             std::vector<int>* row_of, std::vector<size_t>* first_row);
 
   size_t dimension_ = 0;
   std::shared_ptr<const ManyEmbeddingModel>
       many_;  // Null with few classes; else there is no model.
   LinearModel model_;
-  // Of each class, then of "none"; empty where they are the model's columns, in this order.
+  // Of the model's first columns, those of class c are [first_row_[c], first_row_[c + 1]), "none"
+  // the last class. Empty where each class has one.
+  std::vector<size_t> first_row_;
+  // Of each class, then of "none"; empty where they are the model's columns, in this order, those
+  // of one class taken together.
   std::vector<ClassColumns> columns_;
   double temperature_ = 1;
   AddRowsFunction add_rows_ = nullptr;

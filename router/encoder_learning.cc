@@ -27,11 +27,19 @@ struct Examples {
   SparseRows rows;
   std::vector<SummedLogits> sums;  // of all columns
   std::vector<int> classes;        // among those trained, "none" behind them
+  std::vector<int> extended;       // those trained that learn more
+  std::vector<float> before;       // logits of those, text by text, as trained
   size_t background = 0;           // the first text that is built in
   size_t background_end = 0;
 
   size_t size() const { return rows.size(); }
   const SparseRows::Entry* vector(size_t i) const { return &rows.entries[rows.begin[i]]; }
+  // What text i has from what was trained; kNoLogit of a class that was not.
+  float TrainedLogit(size_t i, int trained) const {
+    const auto found = std::find(extended.begin(), extended.end(), trained);
+    if (trained < 0 || found == extended.end()) return SummedLogits::kNoLogit;
+    return before[i * extended.size() + static_cast<size_t>(found - extended.begin())];
+  }
   double Cosine(size_t i, size_t j) const {
     double sum = 0;
     for (size_t k = 0; k < dimension; ++k) {
@@ -41,24 +49,16 @@ struct Examples {
   }
 };
 
-// A column that was added, and the one that was trained for the same class, if any.
+// A column that was added, and which class of those trained it is of; -1: none.
 struct Column {
   std::shared_ptr<const LinearRow> learned;
-  std::optional<LinearRow> trained;
+  int trained = -1;
 };
 
 float LogitOf(const LinearRow& row, const SparseRows::Entry* vector) {
   float logit = row.bias;
   for (size_t i = 0; i < row.weights.size(); ++i) logit += vector[i].value * row.weights[i];
   return logit;
-}
-
-LinearRow ColumnOf(const LinearModel& model, size_t place) {
-  LinearRow row = {.weights = {}, .bias = model.bias[place]};
-  for (size_t f = 0; f < model.features; ++f) {
-    row.weights.push_back(model.weights[f * model.stride + place]);
-  }
-  return row;
 }
 
 void AppendColumn(const LinearRow& row, LinearModel* model) {
@@ -81,27 +81,21 @@ void AppendColumn(const LinearRow& row, LinearModel* model) {
 void Count(const Column& column, size_t first, Examples* examples) {
   for (size_t i = first; i < examples->size(); ++i) {
     const float learned = LogitOf(*column.learned, examples->vector(i));
-    if (!column.trained.has_value()) {
-      examples->sums[i].Change(SummedLogits::kNoLogit, learned);
-      continue;
-    }
-    const float before = LogitOf(*column.trained, examples->vector(i));
-    examples->sums[i].Change(before, before + learned);
+    const float before = examples->TrainedLogit(i, column.trained);
+    examples->sums[i].Change(before, column.trained < 0 ? learned : before + learned);
   }
 }
 
 // The class's own texts are those from `first_own` on and those that it was trained on.
-absl::StatusOr<LinearRow> Fit(const Examples& examples, const std::optional<LinearRow>& trained,
-                              int trained_place, size_t first_own, RowTraining training,
-                              absl::Time deadline) {
+absl::StatusOr<LinearRow> Fit(const Examples& examples, int trained, size_t first_own,
+                              RowTraining training, absl::Time deadline) {
   std::vector<bool> own(examples.size());
   std::vector<float> margins(examples.size());
   std::vector<uint32_t> selected;
   size_t owned = 0;
   for (size_t i = 0; i < examples.size(); ++i) {
-    own[i] = i >= first_own || (trained_place >= 0 && examples.classes[i] == trained_place);
-    margins[i] = examples.sums[i].MarginOf(
-        trained.has_value() ? LogitOf(*trained, examples.vector(i)) : SummedLogits::kNoLogit);
+    own[i] = i >= first_own || (trained >= 0 && examples.classes[i] == trained);
+    margins[i] = examples.sums[i].MarginOf(examples.TrainedLogit(i, trained));
     bool on_subject = false;
     if (!own[i] && i >= examples.background && i < examples.background_end) {
       for (size_t e = first_own; e < examples.size() && !on_subject; ++e) {
@@ -143,9 +137,17 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
         all->rows.entries.push_back({static_cast<uint32_t>(i), vector[i]});
       }
       all->rows.begin.push_back(all->rows.entries.size());
-      all->sums.emplace_back(trained.Logits({vector, all->dimension}));
+      const std::vector<float> logits = trained.Logits({vector, all->dimension});
+      all->sums.emplace_back(logits);
+      for (const int place : all->extended) {
+        all->before.push_back(logits[static_cast<size_t>(place)]);
+      }
     }
     return absl::OkStatus();
+  };
+  const auto trained_place = [&](const LearnedClasses::Row& row) {
+    return row.place == learned.trained.size() ? static_cast<int>(classes)
+                                               : learned.trained[row.place];
   };
   // Only where there is something to fit.
   std::optional<Examples> all;
@@ -161,6 +163,9 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
   const auto prepare = [&]() -> absl::Status {
     all.emplace();
     all->dimension = embeddings.dimension();
+    for (const LearnedClasses::Row& row : learned.rows) {
+      if (trained_place(row) >= 0) all->extended.push_back(trained_place(row));
+    }
     OCTOGATE_RETURN_IF_ERROR(add_texts(TextsOf(examples), &*all));
     for (size_t c = 0; c < classes; ++c) {
       all->classes.resize(all->classes.size() + examples.classes[c].size(), static_cast<int>(c));
@@ -177,23 +182,21 @@ absl::StatusOr<std::shared_ptr<const EmbeddingClassifier>> EmbeddingClassifier::
 
   for (size_t r = 0; r < learned.rows.size(); ++r) {
     const size_t place = learned.rows[r].place;
-    const int trained_place =
-        place == learned.trained.size() ? static_cast<int>(classes) : learned.trained[place];
-    Column column = {.learned = (*rows)[r], .trained = {}};
-    if (trained_place >= 0) column.trained = ColumnOf(trained.model_, trained_place);
+    Column column = {.learned = (*rows)[r], .trained = trained_place(learned.rows[r])};
     if (column.learned == nullptr && !all.has_value()) OCTOGATE_RETURN_IF_ERROR(prepare());
     if (all.has_value()) {
       OCTOGATE_RETURN_IF_ERROR(add_learned(r));
       if (column.learned == nullptr) {
         OCTOGATE_ASSIGN_OR_RETURN(
-            LinearRow row, Fit(*all, column.trained, trained_place,
-                               all->size() - learned.rows[r].texts.size(), training, deadline));
+            LinearRow row, Fit(*all, column.trained, all->size() - learned.rows[r].texts.size(),
+                               training, deadline));
         column.learned = std::make_shared<const LinearRow>(std::move(row));
       }
       Count(column, 0, &*all);
     }
     (*rows)[r] = column.learned;
-    classifier->columns_[place].learned = static_cast<int>(classifier->model_.classes);
+    // Behind those that were trained, each class's as one.
+    classifier->columns_[place].learned = static_cast<int>(classes + 1 + r);
     AppendColumn(*column.learned, &classifier->model_);
     columns.push_back(std::move(column));
   }

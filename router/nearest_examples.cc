@@ -4,25 +4,9 @@
 #include <cmath>
 #include <utility>
 
+#include "router/lane_product.h"
+
 namespace octogate::router {
-namespace {
-
-// Sums lanes apart, in a fixed order, so that every build gives the same bits.
-float Dot(const float* a, const float* b, size_t size) {
-  constexpr size_t kLanes = 16;
-  float sums[kLanes] = {};
-  size_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
-  }
-  float sum = 0;
-  for (; i < size; ++i) sum += a[i] * b[i];
-  for (const float lane : sums) sum += lane;
-  return sum;
-}
-
-}  // namespace
-
 NearestExamples::NearestExamples(size_t classes, std::shared_ptr<const NearestExamples> known,
                                  std::vector<int> label_of)
     : classes_(classes),
@@ -40,7 +24,7 @@ void NearestExamples::Find(std::span<const float> vector, const std::vector<int>
   for (size_t i = 0; i < labels_.size(); ++i) {
     const int label = label_of == nullptr ? labels_[i] : (*label_of)[labels_[i]];
     if (label < 0) continue;
-    const float product = Dot(vector.data(), &vectors_[i * dimension_], dimension_);
+    const float product = LaneProduct(vector.data(), &vectors_[i * dimension_], dimension_);
     if (nearest->size() == kNeighbours && !(product > nearest->back().product)) continue;
     const auto place =
         std::upper_bound(nearest->begin(), nearest->end(), product,

@@ -13,6 +13,7 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -152,6 +153,7 @@ class Bench {
       report_->Add({.name = name + ", out of scope refused",
                     .value = 100 * refused / static_cast<double>(outside[h].size()),
                     .unit = "%"});
+      RiskOfCoverage(name, answers[h], few);
     }
   }
 
@@ -212,6 +214,27 @@ class Bench {
   }
 
  private:
+  // How many answers are wrong where a head may leave out those that it is least sure of.
+  void RiskOfCoverage(const std::string& name, const std::vector<HeadAnswer>& answers,
+                      const RoutingSuite& suite) {
+    std::vector<size_t> order(answers.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return answers[a].confidence > answers[b].confidence;
+    });
+    size_t asked = 0;
+    double wrong = 0;
+    for (const size_t percent : {20, 40, 60, 80, 100}) {
+      for (; asked < order.size() * percent / 100; ++asked) {
+        const size_t i = order[asked];
+        wrong += answers[i].best == suite.test[i].second ? 0 : 1;
+      }
+      report_->Add({.name = absl::StrCat(name, ", wrong of the surest ", percent, " %"),
+                    .value = asked == 0 ? 0 : 100 * wrong / static_cast<double>(asked),
+                    .unit = "%"});
+    }
+  }
+
   std::shared_ptr<const router::RoutingSnapshot> Build(const v1::Graph& graph,
                                                        const router::RoutingSnapshot* previous) {
     const auto causal =

@@ -37,15 +37,16 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
  public:
   using Done = std::function<void(absl::StatusOr<v1::RouteResponse>)>;
 
-  // `session_node` says where the request's session is with a router; empty where it has none.
-  // `metrics` outlives the course.
+  // `find_session` calls back with where the request's session is with a router; empty where it has
+  // none, or is of no matter. `metrics` outlives the course.
+  using FindSession =
+      std::function<void(const std::string& router, std::function<void(std::string node)> done)>;
   RouteCourse(std::shared_ptr<const GraphState> graph, router::RouteOptions options,
-              Metrics* metrics, std::function<std::string(const std::string& router)> session_node,
-              Done done)
+              Metrics* metrics, FindSession find_session, Done done)
       : graph_(std::move(graph)),
         options_(std::move(options)),
         metrics_(metrics),
-        session_node_(std::move(session_node)),
+        find_session_(std::move(find_session)),
         done_(std::move(done)) {}
 
   void Visit(const std::string& name, const std::string& argument) {
@@ -64,7 +65,18 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
       done_(std::move(response_));
       return;
     }
-    options_.session_node = session_node_(name);
+    if (!ReadsSession(*node->node, options_)) {
+      Decide(name, argument, "");
+      return;
+    }
+    find_session_(name, [self = shared_from_this(), name, argument](std::string session_node) {
+      self->Decide(name, argument, std::move(session_node));
+    });
+  }
+
+ private:
+  void Decide(const std::string& name, const std::string& argument, std::string session_node) {
+    options_.session_node = std::move(session_node);
     RouteCached(graph_, name, argument, options_, /*bypass=*/false, metrics_,
                 [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
                   if (!decision.ok()) {
@@ -78,7 +90,6 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
                 });
   }
 
- private:
   // What the choice would take with all of the graph's budget.
   void VisitChoice(const NodeRuntime& node, const std::string& argument) {
     v1::GenerateRequest request;
@@ -101,7 +112,7 @@ class RouteCourse : public std::enable_shared_from_this<RouteCourse> {
   const std::shared_ptr<const GraphState> graph_;
   router::RouteOptions options_;
   Metrics* const metrics_;
-  const std::function<std::string(const std::string& router)> session_node_;
+  const FindSession find_session_;
   const Done done_;
   v1::RouteResponse response_;
 };
@@ -200,10 +211,15 @@ void GatewayService::Route(const v1::RouteRequest& request, absl::Time deadline,
   options.context.tenant = TenantOf(request);
   const std::string& entry = request.node().empty() ? spec.entry() : request.node();
   options.stay = EndsWithToolResult(request);
-  const auto session_node = [sessions = environment_.sessions, tenant = TenantOf(request),
-                             session = request.session()](const std::string& router) {
-    return session.empty() ? std::string() : sessions->Find(tenant, session, router);
-  };
+  const auto find_session =
+      [sessions = environment_.sessions, tenant = TenantOf(request), session = request.session()](
+          const std::string& router, std::function<void(std::string node)> found) {
+        if (session.empty()) {
+          found("");
+        } else {
+          sessions->Find(tenant, session, router, std::move(found));
+        }
+      };
   if (EndsWithToolResult(request)) {  // It goes on as it came.
     done = [done = std::move(done),
             result = request.messages(request.messages_size() - 1).content()](
@@ -215,7 +231,7 @@ void GatewayService::Route(const v1::RouteRequest& request, absl::Time deadline,
       done(std::move(response));
     };
   }
-  std::make_shared<RouteCourse>(graph, std::move(options), environment_.metrics, session_node,
+  std::make_shared<RouteCourse>(graph, std::move(options), environment_.metrics, find_session,
                                 std::move(done))
       ->Visit(entry, UserQueryOf(request));
 }

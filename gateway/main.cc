@@ -18,6 +18,7 @@
 #include "common/file_store.h"
 #include "common/redis/redis_client.h"
 #include "common/redis/redis_store.h"
+#include "common/redis/redis_value_cache.h"
 #include "common/status.h"
 #include "gateway/in_process_model_client.h"
 #include "gateway/manifest_files.h"
@@ -230,7 +231,10 @@ int Serve(Flags flags) {
   options.graph.model_root = flags.model_root;
   options.admission.max_wait = absl::Seconds(flags.max_wait_seconds);
   options.store_poll_interval = absl::Seconds(flags.store_poll_seconds);
+  std::unique_ptr<ValueCache> shared_values;
   if (redis != nullptr) {
+    shared_values = MakeRedisValueCache(redis.get());
+    options.shared_values = shared_values.get();
     options.store_metrics = [client = redis.get()] {
       const RedisClient::Stats stats = client->stats();
       return Metrics::Store{.calls = stats.calls,

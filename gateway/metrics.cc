@@ -150,6 +150,11 @@ class WorkerMetrics final : public prometheus::Collectable {
     store_ = std::move(store);
   }
 
+  void SetShared(std::function<Metrics::Shared()> shared) {
+    absl::MutexLock lock(&mutex_);
+    shared_ = std::move(shared);
+  }
+
   std::vector<prometheus::MetricFamily> Collect() const override {
     std::vector<Metrics::Replica> replicas;
     {
@@ -158,6 +163,7 @@ class WorkerMetrics final : public prometheus::Collectable {
     }
     std::vector<prometheus::MetricFamily> families;
     AddStore(families);
+    AddShared(families);
     if (replicas.empty()) return families;
     for (const WorkerSeries& series : kWorkerSeries) {
       prometheus::MetricFamily& family = families.emplace_back(
@@ -195,6 +201,29 @@ class WorkerMetrics final : public prometheus::Collectable {
         metric.counter.value = static_cast<double>(replica.choices[static_cast<size_t>(i)]);
       }
     }
+  }
+
+  void AddShared(std::vector<prometheus::MetricFamily>& families) const {
+    absl::MutexLock lock(&mutex_);
+    if (shared_ == nullptr) return;
+    const Metrics::Shared shared = shared_();
+    const auto add = [&families](const char* name, const char* help, const char* label,
+                                 std::vector<std::pair<const char*, uint64_t>> values) {
+      prometheus::MetricFamily& family = families.emplace_back(
+          prometheus::MetricFamily{name, help, prometheus::MetricType::Counter, {}});
+      for (const auto& [result, value] : values) {
+        prometheus::ClientMetric& metric = family.metric.emplace_back();
+        metric.label = {{label, result}};
+        metric.counter.value = static_cast<double>(value);
+      }
+    };
+    add("octogate_shared_reads_total", "Values read that gateways share", "result",
+        {{"found", shared.found},
+         {"absent", shared.absent},
+         {"failed", shared.failed},
+         {"damaged", shared.damaged}});
+    add("octogate_shared_writes_total", "Values written that gateways share", "result",
+        {{"written", shared.written}, {"dropped", shared.dropped}});
   }
 
   void AddStore(std::vector<prometheus::MetricFamily>& families) const {
@@ -257,6 +286,7 @@ class WorkerMetrics final : public prometheus::Collectable {
   mutable absl::Mutex mutex_;
   std::function<std::vector<Metrics::Replica>()> replicas_ ABSL_GUARDED_BY(mutex_);
   std::function<Metrics::Store()> store_ ABSL_GUARDED_BY(mutex_);
+  std::function<Metrics::Shared()> shared_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
@@ -496,6 +526,10 @@ void Metrics::OnGraphRefused() { series_->apply_failures->Increment(); }
 
 void Metrics::SetReplicas(std::function<std::vector<Replica>()> replicas) {
   series_->workers->SetReplicas(std::move(replicas));
+}
+
+void Metrics::SetShared(std::function<Shared()> shared) {
+  series_->workers->SetShared(std::move(shared));
 }
 
 void Metrics::SetStore(std::function<Store()> store) {

@@ -78,6 +78,18 @@ class Metrics {
   // As SetReplicas. Null: there is none such.
   void SetStore(std::function<Store()> store);
 
+  // What gateways share: values that were read and written.
+  struct Shared {
+    uint64_t found = 0;
+    uint64_t absent = 0;
+    uint64_t failed = 0;   // reads that were late or refused
+    uint64_t damaged = 0;  // reads of what is not what was written
+    uint64_t written = 0;
+    uint64_t dropped = 0;  // writes
+  };
+  // As SetStore.
+  void SetShared(std::function<Shared()> shared);
+
   // Serves http://ADDRESS/metrics until destruction. UNAVAILABLE where the port cannot be had.
   absl::Status Serve(const std::string& address);
 

@@ -120,6 +120,7 @@ class Query : public std::enable_shared_from_this<Query> {
   // Enters the next node, or ends the query where there is none.
   void Advance(const absl::StatusOr<router::PlanStep>& next, std::string input);
   void RunRouter();
+  void Route(router::RouteOptions options);
   void OnDecision(absl::StatusOr<v1::Decision> decision);
   void RunTool();
   void OnToolOutput(absl::StatusOr<std::string> output);

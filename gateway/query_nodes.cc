@@ -47,13 +47,34 @@ void Query::RunRouter() {
   options.context.cancellation = step_->cancellation;
   options.context.tenant = request_.tenant();
   const std::string& router = step_->node->node->name();
-  const bool is_tool_result = IsToolResult();
-  if (!request_.session().empty()) {
-    options.session_node =
-        environment_.sessions->Find(request_.tenant(), request_.session(), router);
-    options.stay = is_tool_result;
+  if (request_.session().empty()) {
+    Route(std::move(options));
+    return;
   }
-  RouteCached(graph_, router, is_tool_result ? UserQuery() : step_->input, std::move(options),
+  options.stay = IsToolResult();
+  if (!ReadsSession(*step_->node->node, options)) {
+    Route(std::move(options));
+    return;
+  }
+  environment_.sessions->Find(
+      request_.tenant(), request_.session(), router,
+      [self = shared_from_this(), options = std::move(options)](std::string node) mutable {
+        self->serializer_.Run(
+            [self, options = std::move(options), node = std::move(node)]() mutable {
+              options.session_node = std::move(node);
+              // What has been stopped meanwhile has nobody who would wait for a decision.
+              if (!self->stopped_.ok()) {
+                self->LeaveNode(self->stopped_);
+              } else {
+                self->Route(std::move(options));
+              }
+            });
+      });
+}
+
+void Query::Route(router::RouteOptions options) {
+  const std::string& router = step_->node->node->name();
+  RouteCached(graph_, router, IsToolResult() ? UserQuery() : step_->input, std::move(options),
               request_.bypass_cache(), environment_.metrics,
               [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
                 self->serializer_.Run([self, decision = std::move(decision)]() mutable {

@@ -74,7 +74,10 @@ router::GraphStoreOptions StoreOptions() {
 Server::Server(const ServerOptions& options, Store* store)
     : options_(options),
       traces_(options.traces),
-      sessions_(options.sessions),
+      shared_(options.shared_values == nullptr
+                  ? nullptr
+                  : std::make_unique<SharedValues>(options.shared_values, options.shared_wait)),
+      sessions_(options.sessions, shared_.get()),
       tool_threads_(kToolThreads, kMaxWaiting, "long tools"),
       link_threads_(kLinkThreads, kMaxWaiting, "links"),
       sql_threads_(kSqlThreads, kMaxWaiting, "SQL statements"),
@@ -102,6 +105,17 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   std::unique_ptr<Server> server(new Server(options, store));
   server->metrics_.SetReplicas([graphs = &server->graphs_] { return graphs->Replicas(); });
   server->metrics_.SetStore(options.store_metrics);
+  if (server->shared_ != nullptr) {
+    server->metrics_.SetShared([shared = server->shared_.get()] {
+      const SharedValues::Stats stats = shared->stats();
+      return Metrics::Shared{.found = stats.found,
+                             .absent = stats.absent,
+                             .failed = stats.failed,
+                             .damaged = stats.damaged,
+                             .written = stats.written,
+                             .dropped = stats.dropped};
+    });
+  }
   if (!options.metrics_listen.empty()) {
     OCTOGATE_RETURN_IF_ERROR(server->metrics_.Serve(options.metrics_listen));
   }
@@ -178,6 +192,9 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
   if (maintenance_.joinable()) maintenance_.join();
   if (store_poller_.joinable()) store_poller_.join();
   if (follower_.joinable()) follower_.join();
+  // Queries that still wait for it go on to their end.
+  if (shared_ != nullptr) shared_->Stop();
+  metrics_.SetShared(nullptr);
   metrics_.SetReplicas(nullptr);
   // Sessions with replicas hold the loops.
   graphs_.Close();

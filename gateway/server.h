@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/store.h"
+#include "common/value_cache.h"
 #include "gateway/admin_service.h"
 #include "gateway/admission.h"
 #include "gateway/drain_list.h"
@@ -27,6 +28,7 @@
 #include "gateway/metrics.h"
 #include "gateway/session_store.h"
 #include "gateway/shared_threads.h"
+#include "gateway/shared_values.h"
 #include "gateway/trace_store.h"
 #include "router/graph_store.h"
 
@@ -56,6 +58,11 @@ struct ServerOptions {
   // within this time and that of an answer from the store, a node that another one drains or puts
   // back is drained or back here, and a graph that it applies is being prepared here. Positive.
   absl::Duration store_poll_interval = absl::Seconds(1);
+  // What gateways share beside the store: where sessions are. Null: this process's alone. Outlives
+  // the server.
+  ValueCache* shared_values = nullptr;
+  // That a query waits for one of these at most.
+  absl::Duration shared_wait = SharedValues::kMaxWait;
   // What the store says of itself, for the metrics; may be null. Outlives the server.
   std::function<Metrics::Store()> store_metrics;
   // May be null: no models in this process.
@@ -107,6 +114,7 @@ class Server {
   Metrics metrics_;
   TraceStore traces_;
   DrainList drained_;
+  std::unique_ptr<SharedValues> shared_;  // null: nothing is shared
   SessionStore sessions_;
   // Apart, so that what is slow of one kind does not keep the others waiting.
   SharedThreads tool_threads_;

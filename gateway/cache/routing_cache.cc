@@ -5,11 +5,15 @@
 
 namespace octogate::gateway {
 
+bool ReadsSession(const v1::Node& router, const router::RouteOptions& options) {
+  return options.stay || router.router().hysteresis() > 0;
+}
+
 std::string DecisionKey(const GraphState& graph, const std::string& router,
                         const std::string& query, const router::RouteOptions& options) {
   if (graph.caches == nullptr || !graph.caches->decisions.enabled()) return "";
   const v1::Node* const node = graph.routing->FindNode(router);
-  const bool reads_session = options.stay || (node != nullptr && node->router().hysteresis() > 0);
+  const bool reads_session = node != nullptr && ReadsSession(*node, options);
   return DecisionCache::KeyOf(options.context.tenant, router, query, options, reads_session);
 }
 

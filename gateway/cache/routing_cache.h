@@ -11,6 +11,9 @@
 
 namespace octogate::gateway {
 
+// Whether it makes a difference to the router where the session is.
+bool ReadsSession(const v1::Node& router, const router::RouteOptions& options);
+
 // The key of what RouteCached would look for; empty where the graph keeps no decisions.
 std::string DecisionKey(const GraphState& graph, const std::string& router,
                         const std::string& query, const router::RouteOptions& options);

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -10,19 +9,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/redis/redis_store.h"
-#include "tests/common/redis/redis_server.h"
+#include "tests/gateway/redis_gateway.h"
 #include "tests/gateway/stub_worker.h"
 #include "tests/gateway/test_gateway.h"
 
 namespace octogate::gateway {
 namespace {
-
-ServerOptions Options() {
-  ServerOptions options;
-  options.store_poll_interval = absl::Milliseconds(50);
-  return options;
-}
 
 std::string Graph(const std::string& name, const StubWorker& worker) {
   return absl::StrCat(
@@ -31,34 +23,12 @@ std::string Graph(const std::string& name, const StubWorker& worker) {
       "\"]}\n  nodes:\n    - name: only\n      description: answers\n      model: {model: m}\n");
 }
 
-// A gateway whose store is in Redis.
-struct RedisSide {
-  explicit RedisSide(RedisOptions options)
-      : client(RedisClient::Create(std::move(options))), store(MakeRedisStore(client.get())) {}
-  std::unique_ptr<RedisClient> client;
-  std::unique_ptr<Store> store;
-};
-class RedisGateway : public RedisSide, public TestGateway {
- public:
-  explicit RedisGateway(const RedisOptions& redis, const ServerOptions& options = Options())
-      : RedisSide(redis), TestGateway(options, store.get()) {}
-};
-
 // The applied graph; empty: none.
 std::string NameOf(TestGateway& gateway) {
   grpc::ClientContext context;
   v1::GetGraphResponse response;
   if (!gateway.admin()->GetGraph(&context, {}, &response).ok()) return "";
   return response.graph().metadata().name();
-}
-
-bool Eventually(const std::function<bool()>& holds) {
-  const absl::Time give_up = absl::Now() + absl::Seconds(60);
-  while (!holds()) {
-    if (absl::Now() > give_up) return false;
-    absl::SleepFor(absl::Milliseconds(10));
-  }
-  return true;
 }
 
 bool Applies(TestGateway& gateway, const std::string& name) {
@@ -168,7 +138,7 @@ TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
   ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
   // As if another gateway had written the version after the server had lost the first one's.
   const auto other = MakeMemoryStore();
-  TestGateway elsewhere(Options(), other.get());
+  TestGateway elsewhere(RedisGateway::Options(), other.get());
   ASSERT_TRUE(elsewhere.Apply(Graph("other", worker)).ok());
   const std::string key = "graph/version/0000000000000000001";
   const std::string record = other->Get(key, absl::InfiniteFuture()).value();
@@ -255,7 +225,7 @@ TEST(SharedStoreTest, WhatIsNotNotifiedIsFoundByPolling) {
   StubWorker worker;
   RedisSide side(redis.options());
   Deaf deaf(side.store.get());
-  TestGateway silent(Options(), &deaf);  // polls, and neither tells nor is told
+  TestGateway silent(RedisGateway::Options(), &deaf);  // polls, and neither tells nor is told
   RedisGateway polling(redis.options());
   ASSERT_TRUE(silent.Apply(Graph("one", worker)).ok());
   EXPECT_TRUE(Applies(polling, "one"));

@@ -57,18 +57,20 @@ UnaryHandler<Request, Response> OnPool(workers::BlockingPool* pool, Method metho
 }
 
 absl::StatusOr<v1::GetTraceResponse> GetTrace(const TraceStore& traces,
-                                              const v1::GetTraceRequest& request) {
-  const auto trace = traces.Get(request.trace_id());
+                                              const v1::GetTraceRequest& request,
+                                              absl::Time deadline) {
+  const auto trace = traces.Get(request.trace_id(), deadline);
   if (!trace.ok()) return trace.status();
   v1::GetTraceResponse response;
   *response.mutable_trace() = **trace;
   return response;
 }
 
-v1::ListTracesResponse ListTraces(const TraceStore& traces, const v1::ListTracesRequest& request) {
+v1::ListTracesResponse ListTraces(const TraceStore& traces, const v1::ListTracesRequest& request,
+                                  absl::Time deadline) {
   const int limit = request.limit() == 0 ? kDefaultTracesListed : request.limit();
   v1::ListTracesResponse response;
-  for (const auto& trace : traces.List(limit, request.node())) {
+  for (const auto& trace : traces.List(limit, request.node(), deadline)) {
     v1::Trace& listed = *response.add_traces();
     listed.set_trace_id(trace->trace_id());
     listed.set_started_at_ms(trace->started_at_ms());
@@ -163,13 +165,17 @@ struct AdminService::Methods {
                       return PromoteFeedback(request, deadline, admin->feedback_, admin->graphs_);
                     })),
         get_trace(&service, &RawService::RequestGetTrace,
-                  [traces = admin->traces_](
-                      const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
-                      const auto& done) { done(GetTrace(*traces, request)); }),
+                  OnPool<v1::GetTraceRequest, v1::GetTraceResponse>(
+                      &admin->pool_,
+                      [traces = admin->traces_](const auto& request, absl::Time deadline) {
+                        return GetTrace(*traces, request, deadline);
+                      })),
         list_traces(&service, &RawService::RequestListTraces,
-                    [traces = admin->traces_](
-                        const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
-                        const auto& done) { done(ListTraces(*traces, request)); }),
+                    OnPool<v1::ListTracesRequest, v1::ListTracesResponse>(
+                        &admin->pool_,
+                        [traces = admin->traces_](const auto& request, absl::Time deadline) {
+                          return ListTraces(*traces, request, deadline);
+                        })),
         explain(&service, &RawService::RequestExplainDecision,
                 [admin](const auto& request, absl::Time deadline,
                         const std::shared_ptr<Cancellation>& cancellation, const auto& done) {
@@ -225,17 +231,20 @@ struct AdminService::Methods {
                             const auto& done) { done(GetCacheStats(request, *graphs)); }),
         flush_cache(&service, &RawService::RequestFlushCache,
                     OnPool<v1::FlushCacheRequest, v1::FlushCacheResponse>(
-                        &admin->pool_,
-                        [graphs = admin->graphs_](const auto& request, absl::Time) {
-                          return FlushCache(request, *graphs);
-                        })),
-        explain_cache(&service, &RawService::RequestExplainCache,
-                      OnPool<v1::ExplainCacheRequest, v1::ExplainCacheResponse>(
-                          &admin->explanations_,
-                          [admin](const auto& request, absl::Time deadline) {
-                            return ExplainCache(request, deadline, *admin->graphs_,
-                                                *admin->drained_);
-                          })),
+                        &admin->pool_, [graphs = admin->graphs_](
+                                           const auto& request,
+                                           absl::Time) { return FlushCache(request, *graphs); })),
+        explain_cache(
+            &service,
+            &RawService::RequestExplainCache,
+            OnPool<v1::ExplainCacheRequest, v1::ExplainCacheResponse>(&admin->explanations_,
+                                                                      [admin](const auto& request,
+                                                                              absl::Time deadline) {
+                                                                        return ExplainCache(
+                                                                            request, deadline,
+                                                                            *admin->graphs_,
+                                                                            *admin->drained_);
+                                                                      })),
         get_server_info(
             &service, &RawService::RequestGetServerInfo,
             [admin](const auto&, absl::Time, const std::shared_ptr<Cancellation>&,

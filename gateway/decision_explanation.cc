@@ -29,7 +29,7 @@ absl::StatusOr<v1::ExplainDecisionResponse> ExplainDecision(
   std::string tenant = TenantOf(request);
   int64_t version = request.graph_version();
   if (!request.trace_id().empty()) {
-    OCTOGATE_ASSIGN_OR_RETURN(trace, traces.Get(request.trace_id()));
+    OCTOGATE_ASSIGN_OR_RETURN(trace, traces.Get(request.trace_id(), deadline));
     recorded = CourseOf(*trace);
     if (recorded.decisions.empty()) {
       return absl::FailedPreconditionError(

@@ -23,7 +23,7 @@ absl::StatusOr<v1::FeedbackResponse> TakeFeedback(const v1::FeedbackRequest& req
                                                   absl::Time deadline, const TraceStore& traces,
                                                   const GraphManager& graphs,
                                                   FeedbackStore* store) {
-  const auto trace = traces.Get(request.trace_id());
+  const auto trace = traces.Get(request.trace_id(), deadline);
   // Whether another tenant has a trace of that id is nobody's business.
   if (!trace.ok() || (*trace)->tenant() != TenantOf(request) ||
       (*trace)->trace_id() != request.trace_id()) {

@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "common/file_store.h"
 #include "common/redis/redis_client.h"
+#include "common/redis/redis_record_streams.h"
 #include "common/redis/redis_store.h"
 #include "common/redis/redis_value_cache.h"
 #include "common/status.h"
@@ -232,9 +233,12 @@ int Serve(Flags flags) {
   options.admission.max_wait = absl::Seconds(flags.max_wait_seconds);
   options.store_poll_interval = absl::Seconds(flags.store_poll_seconds);
   std::unique_ptr<ValueCache> shared_values;
+  std::unique_ptr<RecordStreams> shared_traces;
   if (redis != nullptr) {
     shared_values = MakeRedisValueCache(redis.get());
     options.shared_values = shared_values.get();
+    shared_traces = MakeRedisRecordStreams(redis.get());
+    options.traces.shared = shared_traces.get();
     options.store_metrics = [client = redis.get()] {
       const RedisClient::Stats stats = client->stats();
       return Metrics::Store{.calls = stats.calls,

@@ -224,6 +224,11 @@ class WorkerMetrics final : public prometheus::Collectable {
          {"damaged", shared.damaged}});
     add("octogate_shared_writes_total", "Values written that gateways share", "result",
         {{"written", shared.written}, {"dropped", shared.dropped}});
+    add("octogate_shared_traces_total", "Traces for other gateways; damaged ones were read",
+        "result",
+        {{"written", shared.traces_written},
+         {"dropped", shared.traces_dropped},
+         {"damaged", shared.traces_damaged}});
   }
 
   void AddStore(std::vector<prometheus::MetricFamily>& families) const {

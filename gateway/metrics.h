@@ -86,6 +86,9 @@ class Metrics {
     uint64_t damaged = 0;  // reads of what is not what was written
     uint64_t written = 0;
     uint64_t dropped = 0;  // writes
+    uint64_t traces_written = 0;
+    uint64_t traces_dropped = 0;
+    uint64_t traces_damaged = 0;  // that were read
   };
   // As SetStore.
   void SetShared(std::function<Shared()> shared);

@@ -105,15 +105,20 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   std::unique_ptr<Server> server(new Server(options, store));
   server->metrics_.SetReplicas([graphs = &server->graphs_] { return graphs->Replicas(); });
   server->metrics_.SetStore(options.store_metrics);
-  if (server->shared_ != nullptr) {
-    server->metrics_.SetShared([shared = server->shared_.get()] {
-      const SharedValues::Stats stats = shared->stats();
+  if (server->shared_ != nullptr || options.traces.shared != nullptr) {
+    server->metrics_.SetShared([raw = server.get()] {
+      SharedValues::Stats stats;
+      if (raw->shared_ != nullptr) stats = raw->shared_->stats();
+      const TraceStore::Stats traces = raw->traces_.stats();
       return Metrics::Shared{.found = stats.found,
                              .absent = stats.absent,
                              .failed = stats.failed,
                              .damaged = stats.damaged,
                              .written = stats.written,
-                             .dropped = stats.dropped};
+                             .dropped = stats.dropped,
+                             .traces_written = traces.written,
+                             .traces_dropped = traces.dropped,
+                             .traces_damaged = traces.damaged};
     });
   }
   if (!options.metrics_listen.empty()) {

@@ -1,10 +1,13 @@
 #include "gateway/trace_store.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
+#include "common/digest.h"
 #include "common/utf8.h"
 
 namespace octogate::gateway {
@@ -16,6 +19,18 @@ bool Entered(const v1::Trace& trace, std::string_view node) {
   });
 }
 
+// Names of tenants are any text, and the server need not see them.
+std::string StreamOf(const std::string& tenant) { return Sha256Hex(tenant); }
+
+// Microseconds since 1970; of a hostile trace any number.
+double EndOf(const v1::Trace& trace) {
+  return 1000.0 * static_cast<double>(trace.started_at_ms()) +
+         static_cast<double>(trace.duration_us());
+}
+
+constexpr absl::Duration kMaxWriteTime = absl::Seconds(1);
+constexpr size_t kMaxBatch = 64;
+
 }  // namespace
 
 std::string NewTraceId() {
@@ -25,7 +40,17 @@ std::string NewTraceId() {
 }
 
 TraceStore::TraceStore(const TraceStoreOptions& options)
-    : options_(options), tokens_(options.traces_per_second), refilled_(options.clock()) {}
+    : options_(options), tokens_(options.traces_per_second), refilled_(options.clock()) {
+  if (options_.shared != nullptr) sharing_ = std::thread([this] { Share(); });
+}
+
+TraceStore::~TraceStore() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (sharing_.joinable()) sharing_.join();
+}
 
 bool TraceStore::Sample() {
   const absl::Time now = options_.clock();
@@ -44,6 +69,14 @@ void TraceStore::Add(v1::Trace trace) {
   const size_t bytes = shared->SpaceUsedLong();
   std::vector<Entry> dropped;  // freed without the lock
   absl::MutexLock lock(&mutex_);
+  if (options_.shared != nullptr) {
+    if (queue_.size() >= kMaxQueued || queued_bytes_ + bytes > kMaxQueuedBytes) {
+      ++stats_.dropped;
+    } else {
+      queued_bytes_ += bytes;
+      queue_.push_back({shared, bytes});
+    }
+  }
   if (bytes > options_.max_bytes || options_.max_traces == 0) return;
   while (!entries_.empty() &&
          (entries_.size() >= options_.max_traces || bytes_ + bytes > options_.max_bytes)) {
@@ -57,28 +90,116 @@ void TraceStore::Add(v1::Trace trace) {
   bytes_ += bytes;
 }
 
-absl::StatusOr<std::shared_ptr<const v1::Trace>> TraceStore::Get(
-    const std::string& trace_id) const {
-  absl::MutexLock lock(&mutex_);
-  if (trace_id == "last") {
-    if (!entries_.empty()) return entries_.back().trace;
-    return absl::NotFoundError("there is no trace yet");
+std::shared_ptr<const v1::Trace> TraceStore::TraceOf(const RecordStreams::Record& record) const {
+  auto trace = std::make_shared<v1::Trace>();
+  if (record.value.size() <= kMaxSharedBytes && trace->ParseFromString(record.value) &&
+      trace->trace_id() == record.id && StreamOf(trace->tenant()) == record.stream) {
+    return trace;
   }
-  const auto found = by_id_.find(trace_id);
-  if (found != by_id_.end()) return found->second;
-  return absl::NotFoundError(absl::StrCat("there is no trace \"", SanitizeUtf8(trace_id, 64),
-                                          "\": the last ", entries_.size(), " are kept"));
+  absl::MutexLock lock(&mutex_);
+  ++stats_.damaged;
+  return nullptr;
 }
 
-std::vector<std::shared_ptr<const v1::Trace>> TraceStore::List(size_t limit,
-                                                               std::string_view node) const {
-  std::vector<std::shared_ptr<const v1::Trace>> all;
+void TraceStore::Share() {
+  for (;;) {
+    Traces batch;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(this, &TraceStore::HasQueued));
+      if (stopping_) return;
+      while (!queue_.empty() && batch.size() < kMaxBatch) {
+        batch.push_back(std::move(queue_.front().trace));
+        queued_bytes_ -= queue_.front().bytes;
+        queue_.pop_front();
+      }
+    }
+    std::vector<RecordStreams::Record> records;
+    for (const auto& trace : batch) {
+      std::string value = trace->SerializeAsString();
+      if (value.size() > kMaxSharedBytes) continue;
+      records.push_back({StreamOf(trace->tenant()), trace->trace_id(), std::move(value)});
+    }
+    const std::vector<absl::Status> results =
+        options_.shared->Append(records, absl::Now() + kMaxWriteTime);
+    const auto written = static_cast<uint64_t>(
+        std::count_if(results.begin(), results.end(), [](const auto& s) { return s.ok(); }));
+    absl::MutexLock lock(&mutex_);
+    stats_.written += written;
+    stats_.dropped += batch.size() - written;
+  }
+}
+
+absl::StatusOr<std::shared_ptr<const v1::Trace>> TraceStore::Get(const std::string& trace_id,
+                                                                 absl::Time deadline) const {
+  const bool ask = options_.shared != nullptr && deadline > absl::Now();
+  size_t kept = 0;
+  Traces last;
+  {
+    absl::MutexLock lock(&mutex_);
+    kept = entries_.size();
+    if (trace_id == "last") {
+      if (!entries_.empty()) last.push_back(entries_.back().trace);
+    } else if (const auto found = by_id_.find(trace_id); found != by_id_.end()) {
+      return found->second;
+    }
+  }
+  if (trace_id == "last") {
+    if (ask) last = Together(std::move(last), 1, deadline);
+    if (!last.empty()) return last.front();
+    return absl::NotFoundError("there is no trace yet");
+  }
+  if (ask) {
+    const absl::StatusOr<RecordStreams::Record> record =
+        options_.shared->Find(trace_id, std::min(deadline, absl::Now() + kMaxReadTime));
+    if (record.ok()) {
+      if (auto trace = TraceOf(*record); trace != nullptr && record->id == trace_id) return trace;
+    } else if (absl::IsDataLoss(record.status())) {
+      absl::MutexLock lock(&mutex_);
+      ++stats_.damaged;
+    } else if (!absl::IsNotFound(record.status())) {
+      return absl::UnavailableError(
+          absl::StrCat("this gateway has no trace \"", SanitizeUtf8(trace_id, 64),
+                       "\", and those of others cannot be read now: ", record.status().message()));
+    }
+  }
+  return absl::NotFoundError(absl::StrCat("there is no trace \"", SanitizeUtf8(trace_id, 64),
+                                          "\": the last ", kept, " are kept"));
+}
+
+TraceStore::Traces TraceStore::Together(Traces own, size_t limit, absl::Time deadline) const {
+  const auto records = options_.shared->Newest(std::min(limit, kMaxListed), kMaxListedBytes,
+                                               std::min(deadline, absl::Now() + kMaxReadTime));
+  if (!records.ok()) return own;
+  absl::flat_hash_set<std::string> known;
+  for (const auto& trace : own) known.insert(trace->trace_id());
+  for (const RecordStreams::Record& record : *records) {
+    if (known.contains(record.id)) continue;
+    auto trace = TraceOf(record);
+    if (trace != nullptr && known.insert(record.id).second) own.push_back(std::move(trace));
+  }
+  std::stable_sort(own.begin(), own.end(), [](const auto& a, const auto& b) {
+    return std::pair(EndOf(*a), std::string_view(a->trace_id())) >
+           std::pair(EndOf(*b), std::string_view(b->trace_id()));
+  });
+  if (own.size() > limit) own.resize(limit);
+  return own;
+}
+
+std::vector<std::shared_ptr<const v1::Trace>> TraceStore::List(size_t limit, std::string_view node,
+                                                               absl::Time deadline) const {
+  Traces all;
+  const bool ask = options_.shared != nullptr && deadline > absl::Now();
   {
     absl::MutexLock lock(&mutex_);
     for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
       if (node.empty() && all.size() >= limit) break;
       all.push_back(entry->trace);
     }
+  }
+  if (ask) {
+    const size_t wanted = node.empty() ? limit : std::numeric_limits<size_t>::max();
+    all = Together(std::move(all), wanted, deadline);
   }
   if (!node.empty()) {
     all.erase(std::remove_if(all.begin(), all.end(),
@@ -87,6 +208,11 @@ std::vector<std::shared_ptr<const v1::Trace>> TraceStore::List(size_t limit,
     if (all.size() > limit) all.resize(limit);
   }
   return all;
+}
+
+TraceStore::Stats TraceStore::stats() const {
+  absl::MutexLock lock(&mutex_);
+  return stats_;
 }
 
 TraceRecorder::TraceRecorder(std::string trace_id, absl::Time started, std::string_view query,

@@ -234,7 +234,7 @@ absl::Status ReplayTraces(const v1::ReplayTrafficRequest& request, const TraceSt
   VersionGraphs versions(graphs, context.deadline);
   const int limit = request.limit() == 0 ? kDefaultTraces : request.limit();
   int taken = 0;
-  for (const auto& trace : traces.List(std::numeric_limits<size_t>::max(), "")) {
+  for (const auto& trace : traces.List(std::numeric_limits<size_t>::max(), "", context.deadline)) {
     if (taken == limit) break;
     if (!request.tenant().empty() && trace->tenant() != request.tenant()) continue;
     ++taken;

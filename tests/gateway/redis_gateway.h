@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/redis/redis_record_streams.h"
 #include "common/redis/redis_store.h"
 #include "common/redis/redis_value_cache.h"
 #include "tests/common/redis/redis_server.h"
@@ -21,10 +22,12 @@ struct RedisSide {
   explicit RedisSide(RedisOptions options)
       : client(RedisClient::Create(std::move(options))),
         store(MakeRedisStore(client.get())),
-        values(MakeRedisValueCache(client.get())) {}
+        values(MakeRedisValueCache(client.get())),
+        streams(MakeRedisRecordStreams(client.get())) {}
   std::unique_ptr<RedisClient> client;
   std::unique_ptr<Store> store;
   std::unique_ptr<ValueCache> values;
+  std::unique_ptr<RecordStreams> streams;
 };
 
 class RedisGateway : public RedisSide, public TestGateway {
@@ -53,6 +56,7 @@ class RedisGateway : public RedisSide, public TestGateway {
  private:
   static ServerOptions Sharing(ServerOptions options, const RedisSide& side) {
     options.shared_values = side.values.get();
+    options.traces.shared = side.streams.get();
     return options;
   }
 };

@@ -1,6 +1,8 @@
 #include "workers/cache/page_codec.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -15,8 +17,45 @@ constexpr std::string_view kMagic = "OKVP";
 constexpr size_t kTagBytes = 32;
 constexpr uint32_t kChecksumSeed = 0x6f6b7670;
 
+// Of a checksum that reads four words of 16 bytes at a time, which do not wait for one another.
+constexpr size_t kLanes = 4;
+constexpr size_t kLaneBytes = 16;
+constexpr std::array<uint64_t, kLanes> kLaneSeeds = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9,
+                                                     0x94d049bb133111eb, 0xd6e8feb86659fd93};
+
 void AppendInt(uint64_t value, int bytes, std::string& to) {
   for (int i = 0; i < bytes; ++i) to.push_back(static_cast<char>(value >> (8 * i)));
+}
+
+uint64_t Load(const char* at) {
+  uint64_t word = 0;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+// Both halves of a product of 128 bits: every bit of the factors reaches many of the result.
+uint64_t Fold(uint64_t a, uint64_t b) {
+  __extension__ using Product = unsigned __int128;
+  const Product product = static_cast<Product>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+// Finds accidents, several times as fast as HashBytes, which reads what is left at the end.
+Hash128 Checksum(std::string_view bytes) {
+  std::array<uint64_t, kLanes> lanes = kLaneSeeds;
+  const size_t block = kLanes * kLaneBytes;
+  const size_t whole = bytes.size() / block * block;
+  for (size_t at = 0; at < whole; at += block) {
+    for (size_t i = 0; i < kLanes; ++i) {
+      const char* const from = bytes.data() + at + i * kLaneBytes;
+      lanes[i] = Fold(lanes[i] ^ Load(from), Load(from + 8) ^ kLaneSeeds[i]) + i + Load(from);
+    }
+  }
+  std::string rest;
+  for (const uint64_t lane : lanes) AppendInt(lane, 8, rest);
+  AppendInt(bytes.size(), 8, rest);
+  rest += bytes.substr(whole);
+  return HashBytes(std::as_bytes(std::span(rest)), kChecksumSeed);
 }
 
 // Magic, version, format, name, name of the page before, sizes, token ids.
@@ -95,7 +134,7 @@ bool PageCodec::Holds(const Page& page, std::string_view value) const {
 
 std::string PageCodec::Tag(std::string_view covered) const {
   if (!secret_.empty()) return HmacSha256(secret_, covered);
-  const Hash128 hash = HashBytes(std::as_bytes(std::span(covered)), kChecksumSeed);
+  const Hash128 hash = Checksum(covered);
   std::string tag;
   AppendInt(hash.high, 8, tag);
   AppendInt(hash.low, 8, tag);

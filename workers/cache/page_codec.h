@@ -28,7 +28,7 @@ namespace octogate::workers {
 
 class PageCodec {
  public:
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;
   static constexpr size_t kIdBytes = 16;
 
   // One page of a chain.

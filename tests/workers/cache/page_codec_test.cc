@@ -102,5 +102,39 @@ TEST(PageCodecTest, OfAnotherSecretOrVersionIsNotBelieved) {
   EXPECT_FALSE(ours.Holds(page, Sealed(ours, future, 'x')));
 }
 
+// Without a secret, accidents are found wherever they are: bits that flip, parts that are
+// exchanged, parts that are overwritten.
+TEST(PageCodecTest, FindsAccidents) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  const PageCodec codec({.description = "a model", .page_size = 3, .page_bytes = 1003}, "p:", "");
+  const std::vector<int32_t> tokens = {1, 2, 3};
+  const PageCodec::Page page = codec.Describe(Chain(tokens))[0];
+  std::string value = codec.NewValue(page);
+  for (size_t i = codec.value_offset(); i < value.size(); ++i) {
+    value[i] = static_cast<char>(random());
+  }
+  codec.Seal(value);
+  ASSERT_TRUE(codec.Holds(page, value));
+  for (size_t i = 0; i < value.size(); ++i) {
+    std::string other = value;
+    other[i] = static_cast<char>(other[i] ^ (1 << random() % 8));
+    EXPECT_FALSE(codec.Holds(page, other)) << i;
+  }
+  for (const size_t part : {8, 16, 64}) {
+    for (size_t i = codec.value_offset(); i + 2 * part <= value.size(); ++i) {
+      std::string other = value;
+      std::swap_ranges(other.begin() + static_cast<std::ptrdiff_t>(i),
+                       other.begin() + static_cast<std::ptrdiff_t>(i + part),
+                       other.begin() + static_cast<std::ptrdiff_t>(i + part));
+      EXPECT_FALSE(codec.Holds(page, other)) << i;
+      other = value;
+      other.replace(i, part, part, '\0');
+      EXPECT_FALSE(codec.Holds(page, other)) << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octogate::workers

@@ -1,6 +1,7 @@
 #include "workers/cache/redis_page_store.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <limits>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "workers/cache/page_codec.h"
+#include "workers/cache/page_fetch_state.h"
 #include "workers/cache/page_store_pace.h"
 
 namespace octogate::workers {
@@ -22,30 +24,12 @@ namespace {
 constexpr size_t kMaxKnown = size_t{1} << 18;
 // After which a server that is out of memory is written to again.
 constexpr absl::Duration kWriteBackoff = absl::Seconds(1);
+// What pages come in that are used while others are on their way.
+constexpr double kLeastChunk = 0.004;
+// Of which one command asks whether they are there.
+constexpr size_t kCounted = 4;
 // A command that has been under way for so long says something of those to come.
 constexpr double kLate = 0.02;
-
-// A fetch, shared by the engine's thread and the threads that read. Its mutex is taken after the
-// store's, and before that of on_change.
-struct FetchState {
-  std::vector<PageCodec::Page> pages;
-  std::shared_ptr<void> lease;  // of the memory
-  std::function<void()> on_change;
-  absl::Time begun;
-  double bytes_before = 0;  // under way when it began
-
-  absl::Mutex mutex;
-  size_t next ABSL_GUARDED_BY(mutex) = 0;     // the first page that nobody has asked for
-  size_t end ABSL_GUARDED_BY(mutex) = 0;      // the first page that is not there, or their number
-  size_t pending ABSL_GUARDED_BY(mutex) = 0;  // commands under way
-  size_t came ABSL_GUARDED_BY(mutex) = 0;     // pages
-  bool given_up ABSL_GUARDED_BY(mutex) = false;
-  std::vector<SharedPage> arrived ABSL_GUARDED_BY(mutex);
-
-  bool Done() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return given_up || (pending == 0 && next >= end);
-  }
-};
 
 class RedisPageStore final : public PageStore {
  public:
@@ -67,11 +51,12 @@ class RedisPageStore final : public PageStore {
     {
       absl::MutexLock lock(&mutex_);
       stopping_ = true;
+      fetches_changed_.SignalAll();
     }
     for (std::thread& thread : threads_) thread.join();
   }
 
-  std::unique_ptr<PageFetch> Fetch(const PageChain& asked,
+  std::unique_ptr<PageFetch> Fetch(const PageChain& asked, PageOrder order,
                                    std::function<void()> on_change) override {
     if (!Usable()) return nullptr;
     PageChain chain = asked;
@@ -90,17 +75,20 @@ class RedisPageStore final : public PageStore {
       });
     }
     state->pages = codec_.Describe(chain);
+    state->first = chain.first;
     state->on_change = std::move(on_change);
     state->begun = absl::Now();
+    state->order = order;
+    absl::MutexLock lock(&mutex_);
+    Bound(*state);
     {
-      absl::MutexLock lock(&state->mutex);
+      absl::MutexLock state_lock(&state->mutex);
       state->end = state->pages.size();
+      state->counted = order == PageOrder::kForward;
     }
-    {
-      absl::MutexLock lock(&mutex_);
-      state->bytes_before = QueuedReadBytes();
-      fetches_.push_back(state);
-    }
+    state->bytes_before = QueuedReadBytes();
+    fetches_.push_back(state);
+    fetches_changed_.SignalAll();
     return std::make_unique<Handle>(this, std::move(state));
   }
 
@@ -133,6 +121,7 @@ class RedisPageStore final : public PageStore {
       for (PageCodec::Page& page : pages) {
         const auto known = known_.find(page.name);
         if (known != known_.end() && now - known->second < options_.expiry / 2) continue;
+        if (known == known_.end() && !SeenBefore(page.name, chain.sequence, now)) continue;
         if (!usable || now < write_again_ ||
             queued_bytes_ + codec_.value_bytes() > options_.max_write_bytes) {
           ++stats_.dropped_pages;
@@ -167,6 +156,11 @@ class RedisPageStore final : public PageStore {
     absl::Mutex mutex;
     size_t bytes ABSL_GUARDED_BY(mutex) = 0;
   };
+  struct Seen {
+    int uses = 0;
+    uint64_t sequence = 0;  // the last
+    absl::Time last;
+  };
   struct Queued {
     PageCodec::Page page;
     std::string value;
@@ -178,8 +172,10 @@ class RedisPageStore final : public PageStore {
         : store_(store), state_(std::move(state)) {}
     ~Handle() override { store_->GiveUp(*state_); }
 
-    bool Take(std::vector<SharedPage>& pages) override {
+    bool Take(int first_needed, std::vector<SharedPage>& pages) override {
       absl::MutexLock lock(&state_->mutex);
+      const int skipped = first_needed - state_->first;
+      if (skipped > 0) state_->next = std::max(state_->next, static_cast<size_t>(skipped));
       std::move(state_->arrived.begin(), state_->arrived.end(), std::back_inserter(pages));
       state_->arrived.clear();
       return state_->Done();
@@ -190,9 +186,28 @@ class RedisPageStore final : public PageStore {
     const std::shared_ptr<FetchState> state_;
   };
 
-  // Of fetches that nobody has asked the server for yet.
+  // Those that come while others are under way must not be more than what keeps the way busy: what
+  // nobody needs any more delays others, and small ones can be used sooner.
+  void Bound(FetchState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    state.chunk = chunk_pages_;
+    state.window = static_cast<size_t>(options_.readers);
+    if (state.order == PageOrder::kForward) return;
+    const absl::Time now = absl::Now();
+    const auto bytes = static_cast<double>(codec_.value_bytes());
+    const double latency = pace_.Seconds(0, now);
+    const double seconds = std::max((pace_.Seconds(64 * bytes, now) - latency) / 64, 1e-9);
+    // What is on its way until the first of it has been here, and a little more.
+    const double busy = (latency + kLate) / seconds;
+    const auto readers = static_cast<double>(options_.readers);
+    const double chunk = std::max(kLeastChunk / seconds, std::ceil(busy / readers));
+    state.chunk = static_cast<size_t>(std::clamp(chunk, 1.0, static_cast<double>(chunk_pages_)));
+    state.window =
+        static_cast<size_t>(std::min(busy / static_cast<double>(state.chunk) + 1, readers));
+  }
+
+  // Of what has not come and was not given up; what was asked for comes in any case.
   double QueuedReadBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    size_t pages = 0;
+    size_t pages = pages_asked_;
     for (const auto& fetch : fetches_) {
       absl::MutexLock lock(&fetch->mutex);
       if (!fetch->given_up && fetch->next < fetch->end) pages += fetch->end - fetch->next;
@@ -206,17 +221,35 @@ class RedisPageStore final : public PageStore {
 
   void GiveUp(FetchState& state) {
     const absl::Time now = absl::Now();
-    double bytes = 0;
+    size_t pages = 0;
+    double seconds = 0;
+    bool late = false;
     {
       absl::MutexLock lock(&state.mutex);
-      if (state.Done()) return;
+      late = state.came == 0;
+      if (state.measured || (late && state.Done())) return;
       state.given_up = true;
-      bytes = state.bytes_before + static_cast<double>(state.end * codec_.value_bytes());
+      // What has not come would have taken longer than this.
+      pages = late ? std::min(state.chunk, state.pages.size()) : state.came;
+      seconds = absl::ToDoubleSeconds((late ? now : state.last_came) - state.begun);
+      if (late) seconds *= 1.5;
     }
-    // It would have taken longer than this.
-    const double seconds = 1.5 * absl::ToDoubleSeconds(now - state.begun);
+    const double bytes = state.bytes_before + static_cast<double>(pages * codec_.value_bytes());
     absl::MutexLock lock(&mutex_);
-    if (pace_.Seconds(bytes, now) < seconds) pace_.Add(bytes, seconds, now);
+    if (!late || pace_.Seconds(bytes, now) < seconds) pace_.Add(bytes, seconds, now);
+  }
+
+  // Whether enough sequences have had that page, this one included.
+  bool SeenBefore(const std::string& name, uint64_t sequence, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (options_.write_from_use <= 1) return true;
+    if (seen_.size() >= kMaxKnown) seen_.clear();
+    Seen& seen = seen_[name];
+    if (seen.uses > 0 && now - seen.last > options_.expiry) seen.uses = 0;
+    if (seen.uses == 0 || seen.sequence != sequence) ++seen.uses;
+    seen.sequence = sequence;
+    seen.last = now;
+    return seen.uses >= options_.write_from_use;
   }
 
   void Remember(const std::string& name, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -230,22 +263,20 @@ class RedisPageStore final : public PageStore {
     connections_ = connections;
   }
 
-  // A fetch of which there is something to ask for; others are let go.
+  // A fetch of which there is something to ask for; those of which there is nothing any more are
+  // let go.
   std::shared_ptr<FetchState> NextFetch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    while (!fetches_.empty()) {
-      const std::shared_ptr<FetchState>& first = fetches_.front();
-      {
-        absl::MutexLock lock(&first->mutex);
-        if (!first->given_up && first->next < first->end) return first;
-      }
-      fetches_.pop_front();
+    std::erase_if(fetches_, [](const std::shared_ptr<FetchState>& fetch) {
+      absl::MutexLock lock(&fetch->mutex);
+      return fetch->Asked() && !fetch->counting;
+    });
+    for (const std::shared_ptr<FetchState>& fetch : fetches_) {
+      absl::MutexLock lock(&fetch->mutex);
+      if (fetch->Waits()) return fetch;
     }
     return nullptr;
   }
 
-  bool HasFetch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !fetches_.empty();
-  }
   bool HasWrite() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !writes_.empty();
   }
@@ -281,26 +312,65 @@ class RedisPageStore final : public PageStore {
     while (true) {
       std::shared_ptr<FetchState> fetch;
       size_t first = 0;
-      size_t count = 0;
+      size_t count = 0;  // 0: it is to be found out what is there
       {
         absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &RedisPageStore::HasFetch));
+        while (!stopping_ && (fetch = NextFetch()) == nullptr) fetches_changed_.Wait(&mutex_);
         if (stopping_) return;
-        fetch = NextFetch();
-        if (fetch == nullptr) continue;
         absl::MutexLock fetch_lock(&fetch->mutex);
-        // Another reader may have found its end meanwhile.
-        if (fetch->given_up || fetch->next >= fetch->end) continue;
-        first = fetch->next;
-        count = std::min(chunk_pages_, fetch->end - first);
-        fetch->next += count;
+        // Others may have found its end meanwhile.
+        if (!fetch->Waits()) continue;
         ++fetch->pending;
+        if (fetch->counted) {
+          count = std::min(fetch->chunk, fetch->end - fetch->next);
+          first = fetch->order == PageOrder::kForward ? fetch->next : fetch->end - count;
+          fetch->order == PageOrder::kForward ? fetch->next += count : fetch->end -= count;
+        } else {
+          fetch->counting = true;
+        }
+        pages_asked_ += count;
         calls_since_[reader] = absl::Now();
       }
-      ReadChunk(*fetch, first, count);
+      if (count == 0) {
+        Count(*fetch);
+      } else {
+        ReadChunk(*fetch, first, count);
+      }
       absl::MutexLock lock(&mutex_);
+      fetches_changed_.SignalAll();
+      pages_asked_ -= count;
       calls_since_[reader] = absl::InfiniteFuture();
     }
+  }
+
+  // Finds how many pages at the beginning are there, as far as can be told at little cost: a chain
+  // of which the server has evicted some in the midst may be taken for a shorter or a longer one.
+  void Count(FetchState& fetch) {
+    std::vector<RedisClient::Command> commands;
+    for (size_t i = 0; i < fetch.pages.size(); i += kCounted) {
+      RedisClient::Command& command = commands.emplace_back();
+      command.push_back("EXISTS");
+      for (size_t j = i; j < std::min(i + kCounted, fetch.pages.size()); ++j) {
+        command.push_back(fetch.pages[j].name);
+      }
+    }
+    const auto replies = client_->CallMany(commands, absl::Now() + options_.timeout);
+    size_t there = 0;
+    for (size_t i = 0; i < replies.size(); ++i) {
+      if (!replies[i].ok() || replies[i]->kind != RedisReply::Kind::kInteger) break;
+      const size_t asked = commands[i].size() - 1;
+      const size_t found =
+          std::min(asked, static_cast<size_t>(std::max<int64_t>(replies[i]->integer, 0)));
+      there += found;
+      if (found < asked) break;
+    }
+    absl::MutexLock lock(&fetch.mutex);
+    fetch.end = std::min(fetch.end, there);
+    fetch.counting = false;
+    fetch.counted = true;
+    fetch.begun = absl::Now();  // what comes is measured
+    --fetch.pending;
+    if (!fetch.given_up && fetch.Done()) fetch.on_change();
   }
 
   void ReadChunk(FetchState& fetch, size_t first, size_t count) {
@@ -328,7 +398,8 @@ class RedisPageStore final : public PageStore {
         ++refused;
       }
       missing.push_back(page.name);
-      break;
+      // Those behind it may be of use to one that computes.
+      if (fetch.order == PageOrder::kForward) break;
     }
     const size_t held = arrived.size();
     const absl::Time now = absl::Now();
@@ -336,24 +407,30 @@ class RedisPageStore final : public PageStore {
       absl::MutexLock lock(&mutex_);
       stats_.read_bytes += bytes;
       stats_.refused_pages += refused;
-      for (size_t i = 0; i < held; ++i) Remember(fetch.pages[first + i].name, now);
+      for (const SharedPage& page : arrived) {
+        Remember(fetch.pages[static_cast<size_t>(page.index - fetch.first)].name, now);
+      }
       for (const std::string& name : missing) known_.erase(name);
     }
-    bool done = false;
+    bool measured = false;
     size_t came = 0;
     {
       absl::MutexLock lock(&fetch.mutex);
-      if (held < count) fetch.end = std::min(fetch.end, first + held);
+      if (held < count && fetch.order == PageOrder::kForward) {
+        fetch.end = std::min(fetch.end, first + held);
+      }
+      if (!ok) fetch.next = fetch.end;
       --fetch.pending;
       fetch.came += held;
+      fetch.last_came = now;
       came = fetch.came;
       if (fetch.given_up) return;
       std::move(arrived.begin(), arrived.end(), std::back_inserter(fetch.arrived));
-      done = fetch.Done();
+      fetch.measured = measured = ok && fetch.Done();
       // Under the lock, which whoever gives up takes: not after it is destroyed.
       fetch.on_change();
     }
-    if (!done || !ok) return;
+    if (!measured) return;
     absl::MutexLock lock(&mutex_);
     pace_.Add(fetch.bytes_before + static_cast<double>(came * codec_.value_bytes()),
               absl::ToDoubleSeconds(now - fetch.begun), now);
@@ -398,15 +475,18 @@ class RedisPageStore final : public PageStore {
   const size_t chunk_pages_;
   const std::shared_ptr<Budget> budget_;  // pages outlive the store
 
-  mutable absl::Mutex mutex_;  // taken before those of fetches
+  mutable absl::Mutex mutex_;      // taken before those of fetches
+  absl::CondVar fetches_changed_;  // there may be something to ask for
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<std::shared_ptr<FetchState>> fetches_ ABSL_GUARDED_BY(mutex_);
   PageStorePace pace_ ABSL_GUARDED_BY(mutex_);
+  size_t pages_asked_ ABSL_GUARDED_BY(mutex_) = 0;               // by commands under way
   std::vector<absl::Time> calls_since_ ABSL_GUARDED_BY(mutex_);  // by reader
   std::deque<Queued> writes_ ABSL_GUARDED_BY(mutex_);
   size_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time write_again_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::flat_hash_map<std::string, absl::Time> known_ ABSL_GUARDED_BY(mutex_);  // names
+  absl::flat_hash_map<std::string, Seen> seen_ ABSL_GUARDED_BY(mutex_);  // that are not there
   uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;
   PageStoreStats stats_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;

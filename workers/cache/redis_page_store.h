@@ -30,8 +30,11 @@ struct RedisPageStoreOptions {
   absl::Duration expiry = absl::Hours(1);
   // Of values in one MGET, which has one value at least; and how many are under way.
   size_t chunk_bytes = size_t{1} << 20;
-  int readers = 3;
+  int readers = 8;
   int writers = 1;
+  // A page is written when so many sequences of this engine have had it: what no other will ever
+  // ask for is not worth what writing it takes.
+  int write_from_use = 2;
   // Of pages that were asked for and are not used yet; and of those that wait to be written.
   size_t max_fetch_bytes = size_t{256} << 20;
   size_t max_write_bytes = size_t{64} << 20;

@@ -34,7 +34,12 @@ struct PageChain {
   std::span<const int32_t> tokens;  // from the sequence's first one
   int first = 0;
   int count = 0;
+  uint64_t sequence = 0;  // whose it is: what is written of the same one counts once
 };
+
+// From the first page to the first one that the store does not have; or from the last one that it
+// has to the first, for a sequence that computes from its beginning meanwhile.
+enum class PageOrder { kForward, kBackward };
 
 // A page that has come: the bytes of `value` from `offset` on.
 struct SharedPage {
@@ -52,9 +57,10 @@ struct SharedPage {
 class PageFetch {
  public:
   virtual ~PageFetch() = default;
-  // Appends the pages that have come since the last call, in any order. Returns whether no more
-  // will: the store has given all that it has, or has failed.
-  virtual bool Take(std::vector<SharedPage>& pages) = 0;
+  // Appends the pages that have come since the last call, in any order; those before the index
+  // `first_needed` need not come any more. Returns whether no more will: the store has given all
+  // that it has, or has failed.
+  virtual bool Take(int first_needed, std::vector<SharedPage>& pages) = 0;
 };
 
 struct PageStoreStats {
@@ -73,18 +79,18 @@ class PageStore {
 
   virtual ~PageStore() = default;
 
-  // Begins to read a chain from its first page to the first one that the store does not have, or
-  // as many as there is memory for. `on_change` is called, on any thread, when Take has something
-  // to say; not after the fetch is destroyed. Null where nothing can be fetched.
-  virtual std::unique_ptr<PageFetch> Fetch(const PageChain& chain,
+  // Begins to read a chain, or as many of its first pages as there is memory for. `on_change` is
+  // called, on any thread, when Take has something to say; not after the fetch is destroyed. Null
+  // where nothing can be fetched.
+  virtual std::unique_ptr<PageFetch> Fetch(const PageChain& chain, PageOrder order,
                                            std::function<void()> on_change) = 0;
   // Seconds that a fetch of so many pages is expected to take if it began now, by what others took
   // lately and what is under way; infinity where the store cannot be reached.
   virtual double FetchSeconds(int pages) const = 0;
   // Seconds until it would be known that the store does not have a page.
   virtual double MissSeconds() const = 0;
-  // Writes those pages of a chain that the store is not known to have, as far as there is room for
-  // them in the queue.
+  // Writes those pages of a chain that the store is not known to have and that are worth it, as far
+  // as there is room for them in the queue.
   virtual void Write(const PageChain& chain, const ReadPages& read) = 0;
 
   virtual PageStoreStats stats() const = 0;

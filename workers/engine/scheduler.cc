@@ -360,8 +360,11 @@ void Scheduler::GivePages() {
 }
 
 int Scheduler::RowsToArrived(const Sequence& sequence) const {
-  const int rows = sequence.uncomputed();
-  if (sequence.arriving == nullptr || sequence.arriving->pages.empty()) return rows;
+  int rows = sequence.uncomputed();
+  if (sequence.arriving == nullptr) return rows;
+  const int until = sequence.arriving->compute_until;
+  if (until > sequence.computed) rows = std::min(rows, until - sequence.computed);
+  if (sequence.arriving->pages.empty()) return rows;
   const int64_t position = int64_t{sequence.arriving->pages.begin()->first} * options_.page_size;
   // A page that has come before the sequence was at its beginning is behind it by now.
   if (position <= sequence.computed) return rows;

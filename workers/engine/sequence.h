@@ -23,6 +23,13 @@ struct ArrivingPages {
   int came = 0;                      // pages
   int came_before = 0;               // when the promise was last extended
   double recompute = 0;              // seconds that all of them would take
+  // Pages come from the last one on while the sequence computes from the first: until it is known
+  // where they meet, it computes no further than to this position. 0: as far as there is to.
+  int compute_until = 0;
+  bool meets = false;
+  double seconds_per_page = 0;  // that come, as expected
+  int came_at_step = 0;         // pages, when compute_until was last set
+  std::chrono::steady_clock::time_point first_came;
   std::chrono::steady_clock::time_point begun;
   std::chrono::steady_clock::time_point hold_until;
 };

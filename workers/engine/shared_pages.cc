@@ -1,6 +1,7 @@
 #include "workers/engine/shared_pages.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -11,10 +12,16 @@ namespace {
 constexpr double kNewest = 0.1;
 // What the threads between a store and an engine may take to be scheduled.
 constexpr double kGrace = 0.01;
-// What fetching has to save of the time that computing takes.
-constexpr double kLeastGain = 0.1;
+// Where fetching takes more of the time that computing takes, the one is done beside the other.
+constexpr double kMostHeld = 0.4;
+// What meeting has to save of that time, and in pages.
+constexpr double kLeastGain = 0.05;
+constexpr int kLeastMet = 2;
+// Pages of a step after which nothing has come.
+constexpr int kLeastStep = 4;
 // Without a measured cost of computing.
 constexpr double kLongestHold = 5;
+constexpr int kProbePages = 4;
 constexpr auto kProbeInterval = std::chrono::milliseconds(200);
 
 SharedPages::Time After(SharedPages::Time now, double seconds) {
@@ -32,35 +39,39 @@ double SharedPages::RecomputeSeconds(int from, int to) const {
   return options_.recompute_seconds(to) - options_.recompute_seconds(from);
 }
 
+PageChain SharedPages::ChainOf(const Sequence& sequence, int first, int pages) const {
+  return {.context = sequence.prefix_context,
+          .tokens = sequence.tokens,
+          .first = first,
+          .count = pages - first,
+          .sequence = sequence.arrival};
+}
+
 void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
   // A row of the last token has to be computed in any case.
   const int pages = (sequence.length() - 1) / options_.page_size;
   if (!sequence.use_cached_prefix || pages <= cached_pages) return;
-  PageChain chain{.context = sequence.prefix_context,
-                  .tokens = sequence.tokens,
-                  .first = cached_pages,
-                  .count = pages - cached_pages};
+  PageChain chain = ChainOf(sequence, cached_pages, pages);
   const double recompute =
       RecomputeSeconds(cached_pages * options_.page_size, pages * options_.page_size);
   const double fetch = store_->FetchSeconds(chain.count);
   const double gain = hit_rate_ * (recompute - fetch);
-  const bool hold =
-      fetch < (1 - kLeastGain) * recompute && gain > (1 - hit_rate_) * store_->MissSeconds();
+  const bool hold = fetch < kMostHeld * recompute && gain > (1 - hit_rate_) * store_->MissSeconds();
   if (!hold) {
+    if (BeginMeeting(sequence, cached_pages, pages)) return;
     ++counters_.declined;
     if (now < next_probe_) return;
     next_probe_ = now + kProbeInterval;
-    chain.count = 1;
+    chain.count = std::min(chain.count, kProbePages);
   }
   auto shared = std::make_unique<ArrivingPages>();
-  shared->fetch = store_->Fetch(chain, options_.wake);
+  shared->fetch = store_->Fetch(chain, PageOrder::kForward, options_.wake);
   if (shared->fetch == nullptr) return;
   if (hold) {
     ++counters_.lookups;
     counters_.lookup_tokens += static_cast<uint64_t>(chain.count * options_.page_size);
-    const double promise = options_.recompute_seconds
-                               ? std::min(2 * fetch + kGrace, std::max(fetch, recompute / 2))
-                               : kLongestHold;
+    const double promise =
+        options_.recompute_seconds ? std::min(2 * fetch + kGrace, recompute / 2) : kLongestHold;
     shared->begun = now;
     shared->hold_until = After(now, promise);
     shared->expected = chain.count;
@@ -68,6 +79,75 @@ void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
     sequence.held = true;
   }
   sequence.arriving = std::move(shared);
+}
+
+double SharedPages::PagesToMeeting(const ArrivingPages& arriving, int gap, double seconds) const {
+  const double fetch = arriving.seconds_per_page;
+  const double compute = arriving.recompute / arriving.expected;
+  return (seconds + fetch * gap) / (compute + fetch);
+}
+
+bool SharedPages::BeginMeeting(Sequence& sequence, int first, int pages) {
+  const int count = pages - first;
+  const double fetch = store_->FetchSeconds(count);
+  if (!options_.recompute_seconds || std::isinf(fetch) || count < kLeastMet) return false;
+  const double miss = store_->MissSeconds();
+  auto meeting = std::make_unique<ArrivingPages>();
+  meeting->meets = true;
+  meeting->expected = count;
+  meeting->recompute = RecomputeSeconds(first * options_.page_size, pages * options_.page_size);
+  // What is under way already comes first.
+  const double one = store_->FetchSeconds(1);
+  meeting->seconds_per_page = count > 1 ? std::max(fetch - one, 0.0) / (count - 1) : fetch;
+  // Whether the store has them is asked first.
+  const double delay = miss + std::max(one - meeting->seconds_per_page, 0.0);
+  const double met = count - PagesToMeeting(*meeting, count, delay);
+  if (met < kLeastMet || hit_rate_ * met < kLeastGain * count) return false;
+  meeting->fetch =
+      store_->Fetch(ChainOf(sequence, first, pages), PageOrder::kBackward, options_.wake);
+  if (meeting->fetch == nullptr) return false;
+  ++counters_.lookups;
+  counters_.lookup_tokens += static_cast<uint64_t>(count * options_.page_size);
+  meeting->compute_until = (first + static_cast<int>(std::ceil(count - met))) * options_.page_size;
+  if (sequence.arriving != nullptr) meeting->pages = std::move(sequence.arriving->pages);
+  sequence.arriving = std::move(meeting);
+  return true;
+}
+
+void SharedPages::PollMeeting(Sequence& sequence, Time now) {
+  ArrivingPages& meeting = *sequence.arriving;
+  const int page_size = options_.page_size;
+  int front = (sequence.computed + page_size - 1) / page_size;
+  const int before = meeting.came;
+  const bool done = TakeArrived(meeting, front);
+  if (meeting.came > before) {
+    // The first ones tell when they began to come.
+    if (before == 0) {
+      meeting.came_before = meeting.came;
+      meeting.first_came = now;
+    } else {
+      meeting.seconds_per_page = std::chrono::duration<double>(now - meeting.first_came).count() /
+                                 (meeting.came - meeting.came_before);
+    }
+  }
+  // Where they come in another order, there may be some to come behind those that are reached.
+  while (meeting.pages.contains(front)) ++front;
+  const auto next = meeting.pages.lower_bound(front);
+  const int end = next == meeting.pages.end() ? (sequence.length() - 1) / page_size : next->first;
+  if (done || front >= end) {
+    Learn(meeting.came > 0);
+    meeting.fetch = nullptr;
+    meeting.compute_until = 0;
+    return;
+  }
+  // Steps end at pages until then: what is beyond has been computed since.
+  if (sequence.computed < meeting.compute_until) return;
+  // Where nothing comes, few steps are made for it.
+  const int pages = meeting.came == meeting.came_at_step
+                        ? std::max((end - front) / 2, kLeastStep)
+                        : static_cast<int>(std::ceil(PagesToMeeting(meeting, end - front, 0)));
+  meeting.compute_until = (front + std::max(pages, 1)) * page_size;
+  meeting.came_at_step = meeting.came;
 }
 
 void SharedPages::Learn(bool hit) { hit_rate_ += kNewest * ((hit ? 1 : 0) - hit_rate_); }
@@ -83,31 +163,43 @@ bool SharedPages::Extend(ArrivingPages& arriving, Time now) const {
   return true;
 }
 
+bool SharedPages::TakeArrived(ArrivingPages& arriving, int first_needed) {
+  arrived_.clear();
+  const bool done = arriving.fetch->Take(first_needed, arrived_);
+  arriving.came += static_cast<int>(arrived_.size());
+  for (SharedPage& page : arrived_) {
+    const int index = page.index;
+    arriving.pages.insert_or_assign(index, std::move(page));
+  }
+  return done;
+}
+
 void SharedPages::Poll(Sequence& sequence, Time now) {
   ArrivingPages* const arriving = sequence.arriving.get();
   if (arriving == nullptr || arriving->fetch == nullptr) return;
-  arrived_.clear();
-  const bool done = arriving->fetch->Take(arrived_);
-  arriving->came += static_cast<int>(arrived_.size());
-  for (SharedPage& page : arrived_) {
-    const int index = page.index;
-    arriving->pages.insert_or_assign(index, std::move(page));
+  if (arriving->meets) {
+    PollMeeting(sequence, now);
+    return;
   }
+  const bool done = TakeArrived(*arriving, 0);
   const bool overdue =
       sequence.held && now >= arriving->hold_until && (done || !Extend(*arriving, now));
-  if (overdue && !done) ++counters_.abandoned;
-  if (done || overdue) {
-    Learn(arriving->came > 0);
-    sequence.held = false;
-    arriving->fetch = nullptr;
-  }
+  if (!done && !overdue) return;
+  Learn(arriving->came > 0);
+  sequence.held = false;
+  arriving->fetch = nullptr;
+  if (done) return;
+  ++counters_.abandoned;
+  if (arriving->came == 0) return;
+  int first = arriving->pages.begin()->first;
+  while (arriving->pages.contains(first)) ++first;
+  const int pages = (sequence.length() - 1) / options_.page_size;
+  BeginMeeting(sequence, first, pages);
 }
 
 void SharedPages::Offer(const Sequence& sequence, int pages, const PageStore::ReadPages& read) {
   if (pages == 0) return;
-  store_->Write(
-      {.context = sequence.prefix_context, .tokens = sequence.tokens, .first = 0, .count = pages},
-      read);
+  store_->Write(ChainOf(sequence, 0, pages), read);
 }
 
 }  // namespace octogate::workers

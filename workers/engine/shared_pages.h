@@ -9,18 +9,23 @@
 //   fetch      seconds that the store is expected to take for them;
 //   hit rate   the share of the lookups lately that found anything, recent ones weighing more.
 //
-// A sequence is held where hit rate * (recompute - fetch) exceeds what a miss costs,
-// (1 - hit rate) * miss. Otherwise the lookup is declined; but now and then one is made all the
-// same without holding the sequence, of one page, so that it is noticed when the store has become
+// A sequence is held where fetching is much faster than computing and hit rate * (recompute -
+// fetch) exceeds what a miss costs, (1 - hit rate) * miss. Where fetching is not so fast that there
+// is nothing left to compute meanwhile, both meet: pages come from the last one on, which do not
+// depend on who computes those before them, while the sequence computes from the first. It computes
+// no further in a step than to where they are expected to meet, which is reckoned again after every
+// step by what has come; where nothing has come since the step before, it does not go by that any
+// more. Where neither is worth it, the lookup is declined; but now and then one is made all the
+// same without holding the sequence, of few pages, so that it is noticed when the store has become
 // of use.
 //
 // What is promised is twice the expected time and a little more for the scheduling of threads, but
-// not more than half of `recompute` unless the expected time itself is. When it has passed, a
+// not more than half of `recompute`. When it has passed, a
 // sequence waits on only where pages have come since the last promise and the others, at the pace
 // of those, would come sooner than they could be computed. So what was waited for never exceeds
 // what the pages that came have saved by more than the last promise, and a store that dies costs a
 // request one promise, and only those that were waiting: what is under way for long makes the store
-// expect more of others.
+// expect more of others. Where something has come, the rest of what was waited for is met instead.
 //
 // Not thread-safe; of the engine's thread.
 #ifndef OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
@@ -72,6 +77,15 @@ class SharedPages {
 
  private:
   double RecomputeSeconds(int from, int to) const;
+  PageChain ChainOf(const Sequence& sequence, int first, int pages) const;
+  // Pages from `first` on that are computed before the others have come, where `seconds` pass until
+  // the first of them comes; a fraction of a page counts.
+  double PagesToMeeting(const ArrivingPages& arriving, int gap, double seconds) const;
+  // Lets pages come from the back. Returns whether they are expected to be worth it.
+  bool BeginMeeting(Sequence& sequence, int first, int pages);
+  // Returns whether no more will come.
+  bool TakeArrived(ArrivingPages& arriving, int first_needed);
+  void PollMeeting(Sequence& sequence, Time now);
   // Whether a sequence that has waited for as long as was promised waits on.
   bool Extend(ArrivingPages& arriving, Time now) const;
   void Learn(bool hit);

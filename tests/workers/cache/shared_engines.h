@@ -28,6 +28,7 @@ inline RedisOptions ClientOptions(const RedisServer& server) {
 inline EngineOptions Sharing(const RedisServer& server, EngineOptions options,
                              RedisPageStoreOptions store = {}) {
   store.timeout = absl::Seconds(10);
+  store.write_from_use = 1;
   options.make_page_store =
       ShareThroughRedis(RedisClient::Create(ClientOptions(server)), std::move(store));
   return options;

@@ -6,6 +6,7 @@
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "tests/bench/slow_proxy.h"
 #include "tests/workers/cache/shared_engines.h"
 #include "tests/workers/engine/fresh_seed.h"
 
@@ -22,11 +23,13 @@ class SharedFaultsTest : public ::testing::Test {
     without_ = MakeEngine(FixturePath("llama"), {.page_size = kPageSize, .share_prefixes = false});
   }
 
-  std::unique_ptr<Engine> NewEngine(const RedisOptions& redis, RedisPageStoreOptions store = {}) {
+  std::unique_ptr<Engine> NewEngine(const RedisOptions& redis, RedisPageStoreOptions store = {},
+                                    absl::Duration step_cost_time = absl::ZeroDuration()) {
     RedisOptions client = redis;
     client.connections = 4;
     store.timeout = absl::Seconds(10);
-    EngineOptions options{.page_size = kPageSize};
+    store.write_from_use = 1;
+    EngineOptions options{.page_size = kPageSize, .step_cost_time = step_cost_time};
     options.make_page_store = ShareThroughRedis(RedisClient::Create(client), std::move(store));
     return MakeEngine(FixturePath("llama"), options);
   }
@@ -101,6 +104,30 @@ TEST_F(SharedFaultsTest, Frozen) {
   }
   server.Thaw();
   AwaitSharing(*first, *second);
+}
+
+// Whatever an engine decides that knows what computing costs: to wait, to compute meanwhile or to
+// leave the server alone.
+TEST_F(SharedFaultsTest, SlowAndDistant) {
+  RedisServer server;
+  const auto writer = NewEngine(server.options());
+  std::vector<std::vector<int32_t>> prompts;
+  for (int i = 0; i < 6; ++i) {
+    prompts.push_back(NewPrompt());
+    ExpectRightAnswer(*writer, prompts.back());
+  }
+  AwaitStored(server, int64_t{6} * kPages);
+  for (const bench::SlowLink link :
+       {bench::SlowLink{.bytes_per_second = 1e6}, bench::SlowLink{.bytes_per_second = 1e7},
+        bench::SlowLink{.delay_seconds = 0.003}}) {
+    const bench::SlowProxy proxy(server.Socket(), link);
+    RedisOptions options = server.options();
+    options.unix_socket.clear();
+    options.port = proxy.port();
+    const auto engine = NewEngine(options, {}, absl::Milliseconds(100));
+    for (const auto& prompt : prompts) ExpectRightAnswer(*engine, prompt);
+    EXPECT_EQ(SharingOf(*engine).store.refused_pages, 0u);
+  }
 }
 
 TEST_F(SharedFaultsTest, OutOfMemory) {

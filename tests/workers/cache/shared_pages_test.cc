@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 #include <random>
+#include <set>
 #include <span>
 #include <string>
 #include <thread>
@@ -191,9 +192,11 @@ TEST(SharedPagesEngineTest, CancellationWhilePagesComeLeavesNothingWrongBehind) 
 TEST(RedisPageStoreTest, ManyReadersOfChainsThatEndEarly) {
   RedisServer server;
   const PageFormat format = {.description = "pages", .page_size = 1, .page_bytes = 64};
-  const std::unique_ptr<PageStore> store = ShareThroughRedis(
-      RedisClient::Create(ClientOptions(server)),
-      {.chunk_bytes = 3 * PageCodec(format, "", "").value_bytes(), .readers = 8})(format);
+  const std::unique_ptr<PageStore> store =
+      ShareThroughRedis(RedisClient::Create(ClientOptions(server)),
+                        {.chunk_bytes = 3 * PageCodec(format, "", "").value_bytes(),
+                         .readers = 8,
+                         .write_from_use = 1})(format);
   const absl::Time give_up = absl::Now() + kLong;
   while (store->FetchSeconds(1) > 1e9 && absl::Now() < give_up) {
     absl::SleepFor(absl::Milliseconds(5));  // until it is connected
@@ -208,12 +211,12 @@ TEST(RedisPageStoreTest, ManyReadersOfChainsThatEndEarly) {
   for (int round = 0; round < 200; ++round) {
     std::vector<std::unique_ptr<PageFetch>> fetches;
     for (int i = 0; i < 10; ++i) {
-      fetches.push_back(store->Fetch(chain, [] {}));
+      fetches.push_back(store->Fetch(chain, PageOrder::kForward, [] {}));
       ASSERT_NE(fetches.back(), nullptr);
     }
     for (const auto& fetch : fetches) {
       std::vector<SharedPage> pages;
-      while (!fetch->Take(pages)) {
+      while (!fetch->Take(0, pages)) {
         ASSERT_LT(absl::Now(), give_up);
         absl::SleepFor(absl::Microseconds(50));
       }
@@ -221,6 +224,76 @@ TEST(RedisPageStoreTest, ManyReadersOfChainsThatEndEarly) {
       for (const SharedPage& page : pages) indices.push_back(page.index);
       EXPECT_THAT(indices, ::testing::UnorderedElementsAre(0, 1));
     }
+  }
+}
+
+// A store that counts what it writes.
+class SecondUseTest : public ::testing::Test {
+ protected:
+  SecondUseTest() {
+    const absl::Time give_up = absl::Now() + kLong;
+    while (store_->FetchSeconds(1) > 1e9 && absl::Now() < give_up) {
+      absl::SleepFor(absl::Milliseconds(5));  // until it is connected
+    }
+  }
+
+  // Returns the pages that were read in order to be written.
+  std::vector<int> Write(uint64_t sequence, int count) {
+    std::vector<int> written;
+    store_->Write(
+        {.context = "", .tokens = tokens_, .first = 0, .count = count, .sequence = sequence},
+        [&](std::span<const int> pages, std::span<const std::span<std::byte>> to) {
+          written.assign(pages.begin(), pages.end());
+          for (const auto& page : to) std::fill(page.begin(), page.end(), std::byte{1});
+        });
+    return written;
+  }
+
+  RedisServer server_;
+  const std::vector<int32_t> tokens_ = {1, 2, 3, 4, 5, 6};
+  const std::unique_ptr<PageStore> store_ =
+      ShareThroughRedis(RedisClient::Create(ClientOptions(server_)), {.chunk_bytes = 400})(
+          {.description = "pages", .page_size = 1, .page_bytes = 64});
+};
+
+TEST_F(SecondUseTest, WritesWhatASecondSequenceHas) {
+  EXPECT_THAT(Write(1, 3), ::testing::IsEmpty());
+  EXPECT_THAT(Write(1, 4), ::testing::IsEmpty());  // it has grown
+  EXPECT_THAT(Write(2, 2), ::testing::ElementsAre(0, 1));
+  EXPECT_THAT(Write(3, 6), ::testing::ElementsAre(2, 3));
+  EXPECT_THAT(Write(3, 6), ::testing::IsEmpty());
+  AwaitStored(server_, 4);
+}
+
+TEST_F(SecondUseTest, FetchesFromTheBack) {
+  Write(1, 5);
+  Write(2, 5);
+  AwaitStored(server_, 5);
+  const absl::Time give_up = absl::Now() + kLong;
+  for (int first = 0; first < 6; ++first) {
+    const auto fetch =
+        store_->Fetch({.context = "", .tokens = tokens_, .first = first, .count = 6 - first},
+                      PageOrder::kBackward, [] {});
+    ASSERT_NE(fetch, nullptr);
+    std::vector<SharedPage> pages;
+    while (!fetch->Take(0, pages)) {
+      ASSERT_LT(absl::Now(), give_up);
+      absl::SleepFor(absl::Microseconds(50));
+    }
+    std::set<int> indices;
+    for (const SharedPage& page : pages) indices.insert(page.index);
+    EXPECT_EQ(pages.size(), indices.size());
+    std::set<int> expected;
+    for (int i = first; i < 5; ++i) expected.insert(i);
+    EXPECT_EQ(indices, expected);
+  }
+  // What is computed meanwhile need not come.
+  const auto fetch = store_->Fetch({.context = "", .tokens = tokens_, .first = 0, .count = 6},
+                                   PageOrder::kBackward, [] {});
+  std::vector<SharedPage> pages;
+  while (!fetch->Take(6, pages)) {
+    ASSERT_LT(absl::Now(), give_up);
+    absl::SleepFor(absl::Microseconds(50));
   }
 }
 

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "common/strings.h"
 #include "common/utf8.h"
+#include "gateway/judging/judged_answer.h"
 #include "gateway/node_generation.h"
 
 namespace octogate::gateway {

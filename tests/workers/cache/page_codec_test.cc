@@ -98,7 +98,7 @@ TEST(PageCodecTest, OfAnotherSecretOrVersionIsNotBelieved) {
   // A forger who knows the name and the header, but not the secret.
   EXPECT_FALSE(ours.Holds(page, Sealed(open, page, 'x')));
   PageCodec::Page future = page;
-  future.header[4] = 2;
+  future.header[4] = static_cast<char>(PageCodec::kVersion + 1);
   EXPECT_FALSE(ours.Holds(page, Sealed(ours, future, 'x')));
 }
 

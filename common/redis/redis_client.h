@@ -91,8 +91,9 @@ class RedisSubscription {
 // together would cost a copy.
 struct RedisArgument {
   template <typename Text>
-  requires std::is_convertible_v<const Text&, std::string_view> RedisArgument(const Text& its_text)
-      : text(its_text) {}  // NOLINT(google-explicit-constructor)
+  requires std::is_convertible_v<const Text&, std::string_view>
+  // NOLINTNEXTLINE(google-explicit-constructor): a command is written as a list of texts.
+  RedisArgument(const Text& its_text) : text(its_text) {}
   static RedisArgument Joined(std::string_view text, std::string_view rest) {
     RedisArgument argument(text);
     argument.rest = rest;

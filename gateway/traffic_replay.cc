@@ -20,7 +20,7 @@
 namespace octogate::gateway {
 namespace {
 
-constexpr char kNoneExpected[] = "none";
+constexpr char kNone[] = "none";
 constexpr int kDefaultTraces = 1000;
 constexpr int kDefaultChanges = 100;
 constexpr size_t kMaxQueryBytes = 1024;
@@ -74,7 +74,7 @@ Outcome OutcomeOf(const RecordedCourse& course) {
 }
 
 bool IsRight(const Outcome& outcome, const std::string& expected) {
-  if (expected == kNoneExpected && outcome.fallback) return true;
+  if (expected == kNone && outcome.fallback) return true;
   return outcome.node == expected ||
          std::find(outcome.path.begin(), outcome.path.end(), expected) != outcome.path.end();
 }

@@ -13,8 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "common/hash128.h"
-#include "common/little_endian_bytes.h"
+#include "common/redis/checked_value.h"
 #include "common/status.h"
 #include "common/strings.h"
 
@@ -54,49 +53,6 @@ while #found < limit do
 end
 return found
 )";
-
-// What a value is stored as: the value, its checksum, and a mark with the format's version. They
-// stand behind the value, which then need not be moved.
-constexpr std::string_view kMark = "octo2";
-constexpr size_t kChecksumBytes = 16;
-
-// Of the value and the key that it stands under.
-std::string Checksum(std::string_view key, std::string_view value) {
-  const auto append = [](Hash128 hash, std::string* out) {
-    AppendLittleEndian(hash.high, *out);
-    AppendLittleEndian(hash.low, *out);
-  };
-  std::string text;
-  append(HashBytes(std::as_bytes(std::span(value)), 0), &text);
-  text.append(key);
-  const Hash128 hash = HashBytes(std::as_bytes(std::span(text)), 0);
-  text.clear();
-  append(hash, &text);
-  return text;
-}
-
-// What stands behind the value.
-std::string Trailer(std::string_view key, std::string_view value) {
-  return absl::StrCat(Checksum(key, value), ToAbsl(kMark));
-}
-std::string Frame(std::string_view key, std::string_view value) {
-  return absl::StrCat(ToAbsl(value), Trailer(key, value));
-}
-
-absl::StatusOr<std::string> Unframe(std::string_view key, std::string framed) {
-  std::string_view rest = framed;
-  if (rest.ends_with(kMark) && rest.size() >= kMark.size() + kChecksumBytes) {
-    rest.remove_suffix(kMark.size());
-    const std::string_view checksum = rest.substr(rest.size() - kChecksumBytes);
-    rest.remove_suffix(kChecksumBytes);
-    if (Checksum(key, rest) == checksum) {
-      framed.resize(rest.size());
-      return framed;
-    }
-  }
-  return absl::DataLossError(absl::StrCat("what Redis has of ", Quoted(key),
-                                          " is not what was written; put it there again"));
-}
 
 // The part of a key before its first "/".
 std::string_view FirstPart(std::string_view key) { return key.substr(0, key.find('/')); }
@@ -177,8 +133,10 @@ class RedisStore final : public Store {
                              absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(CheckWrite(key, value, deadline));
     OCTOGATE_RETURN_IF_ERROR(AddPart(key, deadline));
-    std::vector<std::string> arguments{Frame(key, value), Milliseconds(expires_at)};
-    if (expected) arguments.push_back(Frame(key, *expected));
+    std::vector<std::string> arguments{absl::StrCat(ToAbsl(value), RedisTrailer(key, value)),
+                                       Milliseconds(expires_at)};
+    if (expected)
+      arguments.push_back(absl::StrCat(ToAbsl(*expected), RedisTrailer(key, *expected)));
     OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
                               Evaluate(kCompareAndSet, key, arguments, deadline));
     if (reply.integer == 1) return absl::OkStatus();
@@ -273,7 +231,7 @@ class RedisStore final : public Store {
     if (reply->kind != RedisReply::Kind::kText) {
       return absl::NotFoundError(absl::StrCat("no value ", Quoted(key)));
     }
-    return Unframe(key, std::move(reply->text));
+    return CheckedRedisValue(key, std::move(reply->text));
   }
 
   // Puts those of the entries that `which` names, each of another key, and notes their results: the
@@ -300,7 +258,7 @@ class RedisStore final : public Store {
         transactions.push_back({{"DEL", text.value_key}, {"ZREM", text.names_key, name}});
         continue;
       }
-      text.trailer = Trailer(entry.key, entry.value);
+      text.trailer = RedisTrailer(entry.key, entry.value);
       RedisClient::Command set{"SET", text.value_key,
                                RedisArgument::Joined(entry.value, text.trailer)};
       if (entry.expires_at != absl::InfiniteFuture()) {

@@ -3,36 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "common/digest.h"
-#include "common/strings.h"
+#include "common/redis/checked_value.h"
 
 namespace octogate {
 namespace {
-
-// What a value is stored as: a mark with the format's version, the digest of key and value, the
-// value.
-constexpr std::string_view kMark = "octv1";
-constexpr size_t kDigestBytes = 32;
-
-std::string DigestOf(std::string_view key, std::string_view value) {
-  return Sha256(absl::StrCat(key.size(), ":", ToAbsl(key), ToAbsl(value)));
-}
-
-std::string Frame(std::string_view key, std::string_view value) {
-  return absl::StrCat(ToAbsl(kMark), DigestOf(key, value), ToAbsl(value));
-}
-
-absl::StatusOr<std::string> Unframe(std::string_view key, std::string framed) {
-  constexpr size_t kHead = kMark.size() + kDigestBytes;
-  const std::string_view all = framed;
-  if (all.size() < kHead || !all.starts_with(kMark) ||
-      all.substr(kMark.size(), kDigestBytes) != DigestOf(key, all.substr(kHead))) {
-    return absl::DataLossError("what Redis has of a value is not what was written");
-  }
-  framed.erase(0, kHead);
-  return framed;
-}
 
 class RedisValueCache final : public ValueCache {
  public:
@@ -61,7 +35,7 @@ class RedisValueCache final : public ValueCache {
       } else if (reply->kind != RedisReply::Kind::kText) {
         values.emplace_back(absl::NotFoundError("no such value"));
       } else {
-        values.push_back(Unframe(keys[i], std::move(reply->text)));
+        values.push_back(CheckedRedisValue(keys[i], std::move(reply->text)));
       }
     }
     return values;
@@ -69,7 +43,7 @@ class RedisValueCache final : public ValueCache {
 
   std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) override {
     struct Texts {
-      std::string name, framed, milliseconds;
+      std::string name, trailer, milliseconds;
     };
     std::vector<Texts> texts;
     texts.reserve(entries.size());  // the commands point into them
@@ -77,9 +51,11 @@ class RedisValueCache final : public ValueCache {
     commands.reserve(entries.size());
     for (const Entry& entry : entries) {
       const int64_t left = std::max<int64_t>(absl::ToInt64Milliseconds(entry.kept_for), 1);
-      texts.push_back({prefix_ + entry.key, Frame(entry.key, entry.value), std::to_string(left)});
-      commands.push_back(
-          {"SET", texts.back().name, texts.back().framed, "PX", texts.back().milliseconds});
+      texts.push_back(
+          {prefix_ + entry.key, RedisTrailer(entry.key, entry.value), std::to_string(left)});
+      commands.push_back({"SET", texts.back().name,
+                          RedisArgument::Joined(entry.value, texts.back().trailer), "PX",
+                          texts.back().milliseconds});
     }
     std::vector<absl::Status> results;
     results.reserve(entries.size());

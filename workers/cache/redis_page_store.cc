@@ -323,8 +323,13 @@ class RedisPageStore final : public PageStore {
         ++fetch->pending;
         if (fetch->counted) {
           count = std::min(fetch->chunk, fetch->end - fetch->next);
-          first = fetch->order == PageOrder::kForward ? fetch->next : fetch->end - count;
-          fetch->order == PageOrder::kForward ? fetch->next += count : fetch->end -= count;
+          if (fetch->order == PageOrder::kForward) {
+            first = fetch->next;
+            fetch->next += count;
+          } else {
+            fetch->end -= count;
+            first = fetch->end;
+          }
         } else {
           fetch->counting = true;
         }

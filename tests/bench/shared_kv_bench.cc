@@ -1,12 +1,20 @@
 // Time to the first token of a prompt of which another worker has computed the beginning: computed
 // again, found in the engine's own cache, fetched from Redis always, and as the cost model chooses;
-// with Redis near, distant, behind a slow link, frozen and dead. Beside it, the raw throughput of
-// the same bytes.
+// with Redis near, contended by other clients, distant, behind a slow link, frozen and dead. Beside
+// it, the raw throughput of the same bytes.
 //
-//   shared_kv_bench [--json] [--only TEXT]
+//   shared_kv_bench [--json] [OPTION…]
+//     --only=TEXT                of the servers only those whose name holds TEXT
+//     --lengths=256,1024,4096    of prompts
+//     --repetitions=3            of a prompt's length, no two of which begin alike
 //
-// --only restricts it to the servers whose name holds TEXT. The model is a random Llama of 8
-// layers; each figure is the median of three prompts, no two of which begin alike.
+// The model is a random Llama of 8 layers; each figure is the median of the repetitions.
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +22,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,6 +31,7 @@
 #include "common/redis/redis_client.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "tests/bench/engine_speed.h"
+#include "tests/bench/options.h"
 #include "tests/bench/random_checkpoint.h"
 #include "tests/bench/report.h"
 #include "tests/bench/slow_proxy.h"
@@ -34,8 +44,6 @@
 namespace octogate::bench {
 namespace {
 
-constexpr int kRepetitions = 3;
-constexpr int kLengths[] = {256, 1024, 4096};
 constexpr int kThreads = 2;
 constexpr int kPageSize = 16;
 // Distinct prompts, so that none is in the cache of an engine that has not read it.
@@ -46,10 +54,14 @@ constexpr RandomCheckpoint kShape{.hidden_size = 512,
                                   .num_kv_heads = 4,
                                   .head_dim = 64,
                                   .vocab_size = 8192,
-                                  .max_position_embeddings = 8192};
+                                  .max_position_embeddings = 65536};
 constexpr double kBytesPerToken = 2.0 * 8 * 4 * 64 * sizeof(float);
 
-using Prompts = std::vector<std::vector<int32_t>>;  // [length, repetition]
+struct Prompts {
+  std::vector<int> lengths;
+  size_t repetitions = 0;
+  std::vector<std::vector<int32_t>> ids;  // [length, repetition]
+};
 
 std::vector<int32_t> PromptOf(std::mt19937& random, int length) {
   std::vector<int32_t> ids(static_cast<size_t>(length) + 1);
@@ -77,24 +89,53 @@ double Median(std::vector<double> values) {
 // One per length.
 std::vector<double> Measure(workers::Engine& engine, const Prompts& prompts) {
   std::vector<double> medians;
-  for (size_t first = 0; first < prompts.size(); first += kRepetitions) {
+  for (size_t first = 0; first < prompts.ids.size(); first += prompts.repetitions) {
     std::vector<double> seconds;
-    for (size_t i = first; i < first + kRepetitions; ++i) {
-      seconds.push_back(FirstToken(engine, prompts[i]));
+    for (size_t i = first; i < first + prompts.repetitions; ++i) {
+      seconds.push_back(FirstToken(engine, prompts.ids[i]));
     }
     medians.push_back(Median(std::move(seconds)));
   }
   return medians;
 }
 
+// Clients that read and write large values as fast as the server lets them, until the end.
+class Contention {
+ public:
+  explicit Contention(const std::string& socket) {
+    std::vector<std::string> arguments{
+        "redis-benchmark", "-s", socket, "-t", "set,get", "-c", "8", "-d", "262144", "-l", "-q"};
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t quiet;
+    ::posix_spawn_file_actions_init(&quiet);
+    ::posix_spawn_file_actions_addopen(&quiet, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (::posix_spawnp(&pid_, argv[0], &quiet, nullptr, argv.data(), environ) != 0) pid_ = 0;
+    ::posix_spawn_file_actions_destroy(&quiet);
+  }
+  ~Contention() {
+    if (pid_ == 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Contention(const Contention&) = delete;
+  Contention& operator=(const Contention&) = delete;
+
+ private:
+  pid_t pid_ = 0;
+};
+
 struct Bench {
   std::shared_ptr<const workers::Checkpoint> checkpoint;
+  int kv_tokens = 0;
 
   // `redis` null: shares nothing. Without `chooses`, the engine knows no cost and fetches whatever
   // there is.
   std::unique_ptr<workers::Engine> Make(const RedisOptions* redis, bool chooses,
                                         int write_from_use = 2) const {
-    workers::EngineOptions options{.max_sequences = 1, .page_size = kPageSize, .kv_tokens = 24576};
+    workers::EngineOptions options{
+        .max_sequences = 1, .page_size = kPageSize, .kv_tokens = kv_tokens};
     if (chooses) options.step_cost_time = absl::Seconds(2);
     if (redis != nullptr) {
       RedisOptions client = *redis;
@@ -168,7 +209,7 @@ std::string Ms(double seconds) {
 
 int Main(int argc, char** argv) {
   Report report("shared_kv", argc, argv);
-  const std::string only = OnlyOf(argc, argv);
+  const std::string only = Option(argc, argv, "--only=", "");
   const TemporaryFolder folder;
   if (const absl::Status status = WriteRandomCheckpoint(kShape, folder.path()); !status.ok()) {
     std::cerr << status << '\n';
@@ -179,12 +220,20 @@ int Main(int argc, char** argv) {
     std::cerr << opened.status() << '\n';
     return 1;
   }
-  const Bench bench{std::make_shared<const workers::Checkpoint>(*std::move(opened))};
+  Prompts prompts{.lengths = IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
+                  .repetitions = static_cast<size_t>(
+                      IntegersOption(argc, argv, "--repetitions=", "3").front())};
+  const std::vector<int>& lengths = prompts.lengths;
   std::mt19937 random(7);
-  Prompts prompts;
-  for (const int length : kLengths) {
-    for (int i = 0; i < kRepetitions; ++i) prompts.push_back(PromptOf(random, length));
+  int tokens = 0;  // that all prompts have together, and then some
+  for (const int length : lengths) {
+    for (size_t i = 0; i < prompts.repetitions; ++i) {
+      prompts.ids.push_back(PromptOf(random, length));
+      tokens += length + 4 * kPageSize;
+    }
   }
+  const Bench bench{std::make_shared<const workers::Checkpoint>(*std::move(opened)),
+                    tokens + tokens / 4};
 
   RedisServer server({"--save", "", "--appendonly", "no"});
   RedisOptions near = server.options();
@@ -207,10 +256,10 @@ int Main(int argc, char** argv) {
     recompute = Measure(*alone, prompts);
     local = Measure(*alone, prompts);
     for (size_t i = 0; i < recompute.size(); ++i) {
-      report.Add({.name = absl::StrCat("recompute, ", kLengths[i]),
+      report.Add({.name = absl::StrCat("recompute, ", lengths[i]),
                   .value = 1e3 * recompute[i],
                   .unit = "ms"});
-      report.Add({.name = absl::StrCat("local hit, ", kLengths[i]),
+      report.Add({.name = absl::StrCat("local hit, ", lengths[i]),
                   .value = 1e3 * local[i],
                   .unit = "ms",
                   .beside = "recompute " + Ms(recompute[i]),
@@ -222,7 +271,7 @@ int Main(int argc, char** argv) {
     const auto engine = bench.Make(&near, true);
     cold = Measure(*engine, prompts);
     for (size_t i = 0; i < cold.size(); ++i) {
-      report.Add({.name = absl::StrCat("near, nothing hits, ", kLengths[i]),
+      report.Add({.name = absl::StrCat("near, nothing hits, ", lengths[i]),
                   .value = 1e3 * cold[i],
                   .unit = "ms",
                   .beside = "recompute " + Ms(recompute[i]),
@@ -235,7 +284,7 @@ int Main(int argc, char** argv) {
     const auto writer = bench.Make(&near, true, 1);
     cold = Measure(*writer, prompts);
     for (size_t i = 0; i < cold.size(); ++i) {
-      report.Add({.name = absl::StrCat("near, nothing hits and all is written, ", kLengths[i]),
+      report.Add({.name = absl::StrCat("near, nothing hits and all is written, ", lengths[i]),
                   .value = 1e3 * cold[i],
                   .unit = "ms",
                   .beside = "recompute " + Ms(recompute[i]),
@@ -256,8 +305,8 @@ int Main(int argc, char** argv) {
       const auto engine = bench.Make(&options, false);
       fetched = Measure(*engine, prompts);
       for (size_t i = 0; i < fetched.size(); ++i) {
-        const double bytes = kBytesPerToken * kLengths[i];
-        report.Add({.name = absl::StrCat(name, ", always fetched, ", kLengths[i]),
+        const double bytes = kBytesPerToken * lengths[i];
+        report.Add({.name = absl::StrCat(name, ", always fetched, ", lengths[i]),
                     .value = 1e3 * fetched[i],
                     .unit = "ms",
                     .beside = "recompute " + Ms(recompute[i]),
@@ -277,7 +326,7 @@ int Main(int argc, char** argv) {
     const std::vector<double> chosen = Measure(*engine, prompts);
     for (size_t i = 0; i < chosen.size(); ++i) {
       const double better = fetched.empty() ? recompute[i] : std::min(recompute[i], fetched[i]);
-      report.Add({.name = absl::StrCat(name, ", chosen, ", kLengths[i]),
+      report.Add({.name = absl::StrCat(name, ", chosen, ", lengths[i]),
                   .value = 1e3 * chosen[i],
                   .unit = "ms",
                   .beside = "the better of both " + Ms(better),
@@ -290,6 +339,11 @@ int Main(int argc, char** argv) {
   };
 
   measure("near", near, true);
+  if (std::string_view("contended").find(only) != std::string_view::npos) {
+    const Contention contention(server.Socket());
+    absl::SleepFor(absl::Milliseconds(500));
+    measure("contended", near, true);
+  }
   {
     const SlowProxy proxy(server.Socket(), {.delay_seconds = 0.01});
     RedisOptions distant = near;

@@ -13,12 +13,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "gateway/in_process_model_client.h"
+#include "tests/gateway/model_gateway.h"
+#include "tests/gateway/model_worker.h"
 #include "tests/gateway/stub_worker.h"
-#include "tests/gateway/test_gateway.h"
-#include "workers/engine/model_runner.h"
-#include "workers/server/model_service.h"
-#include "workers/server/worker_server.h"
 
 namespace octogate::gateway {
 namespace {
@@ -104,27 +101,10 @@ class Installation {
   explicit Installation(Place place) {
     std::string model = "path: octogate-mini";
     if (place == Place::kWorker) {
-      workers::LoadOptions options;
-      options.threads = 1;
-      auto loaded = workers::LoadModel(Root() + "/octogate-mini", options);
-      EXPECT_TRUE(loaded.ok()) << loaded.status();
-      auto server = workers::WorkerServer::Start(
-          "127.0.0.1:0", std::make_unique<workers::ModelService>("mini", *std::move(loaded)));
-      EXPECT_TRUE(server.ok()) << server.status();
-      worker_ = *std::move(server);
-      model = absl::StrCat("workers: [\"127.0.0.1:", worker_->port(), "\"]");
+      worker_ = std::make_unique<ModelWorker>(Root() + "/octogate-mini");
+      model = worker_->manifest();
     }
-    InProcessWorkerOptions in_process;
-    in_process.model_root = Root();
-    in_process.load.threads = 1;
-    in_process_ = std::make_unique<InProcessWorker>(in_process);
-    ServerOptions options;
-    options.load_model = [worker = in_process_.get()](const v1::Model& wanted,
-                                                      absl::Time deadline) {
-      return worker->Load(wanted, deadline);
-    };
-    gateway_ = std::make_unique<TestGateway>(options);
-    const grpc::Status applied = gateway_->Apply(absl::StrReplaceAll(kGraph, {{"MODEL", model}}));
+    const grpc::Status applied = gateway_.Apply(absl::StrReplaceAll(kGraph, {{"MODEL", model}}));
     EXPECT_TRUE(applied.ok()) << applied.error_message();
   }
 
@@ -135,7 +115,7 @@ class Installation {
     request.set_router("main");
     *request.mutable_examples() = {examples.begin(), examples.end()};
     v1::LearnTokenResponse response;
-    const grpc::Status status = gateway_->admin()->LearnToken(&context, request, &response);
+    const grpc::Status status = gateway_.admin()->LearnToken(&context, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return response;
   }
@@ -152,19 +132,18 @@ class Installation {
   }
   v1::Decision Route(const std::string& query) {
     v1::Decision decision;
-    const grpc::Status status = Route(gateway_->gateway(), query, &decision);
+    const grpc::Status status = Route(gateway_.gateway(), query, &decision);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return decision;
   }
 
-  TestGateway& gateway() { return *gateway_; }
+  TestGateway& gateway() { return gateway_; }
 
  private:
   static std::string Root() { return std::string(OCTOGATE_FIXTURES) + "/../../deploy/models"; }
 
-  std::unique_ptr<workers::WorkerServer> worker_;
-  std::unique_ptr<InProcessWorker> in_process_;
-  std::unique_ptr<TestGateway> gateway_;
+  std::unique_ptr<ModelWorker> worker_;
+  ModelGateway gateway_{Root()};
 };
 
 std::map<std::string, double> ProbabilitiesOf(const v1::Decision& decision) {

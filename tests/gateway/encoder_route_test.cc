@@ -6,8 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_replace.h"
-#include "gateway/in_process_model_client.h"
-#include "tests/gateway/test_gateway.h"
+#include "tests/gateway/model_gateway.h"
 
 namespace octogate::gateway {
 namespace {
@@ -40,22 +39,6 @@ spec:
 
 class EncoderRouteTest : public testing::Test {
  protected:
-  EncoderRouteTest() : worker_(WorkerOptions()), gateway_(GatewayOptions(&worker_)) {}
-
-  static InProcessWorkerOptions WorkerOptions() {
-    InProcessWorkerOptions options;
-    options.model_root = std::string(OCTOGATE_FIXTURES) + "/encoders";
-    options.load.threads = 1;
-    return options;
-  }
-  static ServerOptions GatewayOptions(InProcessWorker* worker) {
-    ServerOptions options;
-    options.load_model = [worker](const v1::Model& model, absl::Time deadline) {
-      return worker->Load(model, deadline);
-    };
-    return options;
-  }
-
   v1::RouteResponse Route(const std::string& query) {
     grpc::ClientContext context;
     v1::RouteRequest request;
@@ -66,8 +49,7 @@ class EncoderRouteTest : public testing::Test {
     return response;
   }
 
-  InProcessWorker worker_;
-  TestGateway gateway_;
+  ModelGateway gateway_{FixtureEncoders()};
 };
 
 TEST_F(EncoderRouteTest, ExamplesGoToTheirNodes) {

@@ -12,8 +12,8 @@
 #include "absl/time/clock.h"
 #include "gateway/in_process_model_client.h"
 #include "router/graph_schema.h"
+#include "tests/gateway/model_gateway.h"
 #include "tests/gateway/stub_worker.h"
-#include "tests/gateway/test_gateway.h"
 #include "workers/engine/format_names.h"
 
 namespace octogate::gateway {
@@ -48,22 +48,10 @@ class Log {
 
 class ModelOptionsTest : public testing::Test {
  protected:
-  ModelOptionsTest() : worker_(WorkerOptions()), gateway_(GatewayOptions(&worker_)) {}
-
-  static InProcessWorkerOptions WorkerOptions() {
-    InProcessWorkerOptions options;
-    options.model_root = std::string(OCTOGATE_FIXTURES) + "/checkpoints";
-    options.load.threads = 1;
-    options.load.engine.step_cost_time = absl::Milliseconds(50);
-    return options;
-  }
-
-  static ServerOptions GatewayOptions(InProcessWorker* worker) {
-    ServerOptions options;
-    options.load_model = [worker](const v1::Model& model, absl::Time deadline) {
-      return worker->Load(model, deadline);
-    };
-    return options;
+  static workers::LoadOptions Load() {
+    workers::LoadOptions load;
+    load.engine.step_cost_time = absl::Milliseconds(50);
+    return load;
   }
 
   grpc::Status Describe(const std::string& name, v1::DescribeModelsResponse* response) {
@@ -86,8 +74,7 @@ class ModelOptionsTest : public testing::Test {
     }
   }
 
-  InProcessWorker worker_;
-  TestGateway gateway_;
+  ModelGateway gateway_{FixtureCheckpoints(), Load()};
 };
 
 TEST_F(ModelOptionsTest, AreThoseOfTheGraph) {

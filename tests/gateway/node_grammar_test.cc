@@ -10,9 +10,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "gateway/in_process_model_client.h"
 #include "gateway/node_generation.h"
-#include "tests/gateway/test_gateway.h"
+#include "tests/gateway/model_gateway.h"
 
 namespace octogate::gateway {
 namespace {
@@ -54,24 +53,7 @@ constexpr char kGraph[] = R"(
 
 class NodeGrammarTest : public testing::Test {
  protected:
-  NodeGrammarTest() : worker_(WorkerOptions()), gateway_(GatewayOptions(&worker_)) {}
-
-  static InProcessWorkerOptions WorkerOptions() {
-    InProcessWorkerOptions options;
-    options.model_root = std::string(OCTOGATE_FIXTURES) + "/checkpoints";
-    options.load.threads = 1;
-    return options;
-  }
-  static ServerOptions GatewayOptions(InProcessWorker* worker) {
-    ServerOptions options;
-    options.load_model = [worker](const v1::Model& model, absl::Time deadline) {
-      return worker->Load(model, deadline);
-    };
-    return options;
-  }
-
-  InProcessWorker worker_;
-  TestGateway gateway_;
+  ModelGateway gateway_{FixtureCheckpoints()};
 };
 
 TEST_F(NodeGrammarTest, AnswersAreTextsOfTheNodesGrammar) {

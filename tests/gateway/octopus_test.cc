@@ -13,8 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
-#include "gateway/in_process_model_client.h"
-#include "tests/gateway/test_gateway.h"
+#include "tests/gateway/model_gateway.h"
 #include "workers/engine/model_runner.h"
 
 namespace octogate::gateway {
@@ -57,27 +56,7 @@ std::string Graph(const std::string& first_token = TokenOf(0)) {
 
 class OctopusTest : public testing::Test {
  protected:
-  OctopusTest() : worker_(WorkerOptions()), gateway_(GatewayOptions(&worker_)) {}
-
-  static InProcessWorkerOptions WorkerOptions() {
-    InProcessWorkerOptions options;
-    options.model_root = Root();
-    options.load.threads = 1;
-    return options;
-  }
-
-  static ServerOptions GatewayOptions(InProcessWorker* worker) {
-    ServerOptions options;
-    options.load_model = [worker](const v1::Model& model, absl::Time deadline) {
-      return worker->Load(model, deadline);
-    };
-    return options;
-  }
-
-  static std::string Root() { return std::string(OCTOGATE_FIXTURES) + "/checkpoints"; }
-
-  InProcessWorker worker_;
-  TestGateway gateway_;
+  ModelGateway gateway_{FixtureCheckpoints()};
 };
 
 TEST_F(OctopusTest, QueriesGoWhereTheCheckpointsLogitsSay) {
@@ -87,7 +66,7 @@ TEST_F(OctopusTest, QueriesGoWhereTheCheckpointsLogitsSay) {
   // The same checkpoint, asked directly.
   workers::LoadOptions load;
   load.threads = 1;
-  auto model = workers::LoadModel(Root() + "/octopus", load);
+  auto model = workers::LoadModel(FixtureCheckpoints() + "/octopus", load);
   ASSERT_TRUE(model.ok()) << model.status();
   const workers::Tokenizer& tokenizer = *(*model)->tokenizer;
   std::vector<int32_t> ids;

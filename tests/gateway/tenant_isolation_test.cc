@@ -7,11 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "gateway/in_process_model_client.h"
-#include "tests/gateway/test_gateway.h"
-#include "workers/engine/model_runner.h"
-#include "workers/server/model_service.h"
-#include "workers/server/worker_server.h"
+#include "tests/gateway/model_gateway.h"
+#include "tests/gateway/model_worker.h"
 
 namespace octogate::gateway {
 namespace {
@@ -53,31 +50,12 @@ class TenantIsolationTest : public testing::TestWithParam<Place> {
   void SetUp() override {
     std::string model = "path: octopus";
     if (GetParam() == Place::kWorker) {
-      workers::LoadOptions options;
-      options.threads = 1;
-      auto loaded = workers::LoadModel(Root() + "/octopus", options);
-      ASSERT_TRUE(loaded.ok()) << loaded.status();
-      auto server = workers::WorkerServer::Start(
-          "127.0.0.1:0", std::make_unique<workers::ModelService>("octopus", *std::move(loaded)));
-      ASSERT_TRUE(server.ok()) << server.status();
-      worker_ = *std::move(server);
-      model = absl::StrCat("workers: [\"127.0.0.1:", worker_->port(), "\"]");
+      worker_ = std::make_unique<ModelWorker>(FixtureCheckpoints() + "/octopus");
+      model = worker_->manifest();
     }
-    InProcessWorkerOptions in_process;
-    in_process.model_root = Root();
-    in_process.load.threads = 1;
-    in_process_ = std::make_unique<InProcessWorker>(in_process);
-    ServerOptions options;
-    options.load_model = [worker = in_process_.get()](const v1::Model& wanted,
-                                                      absl::Time deadline) {
-      return worker->Load(wanted, deadline);
-    };
-    gateway_ = std::make_unique<TestGateway>(options);
-    const grpc::Status applied = gateway_->Apply(Graph(model));
+    const grpc::Status applied = gateway_.Apply(Graph(model));
     ASSERT_TRUE(applied.ok()) << applied.error_message();
   }
-
-  static std::string Root() { return std::string(OCTOGATE_FIXTURES) + "/checkpoints"; }
 
   // Several pages long.
   static std::string LongQuery() {
@@ -90,7 +68,7 @@ class TenantIsolationTest : public testing::TestWithParam<Place> {
   v1::Usage Generate(const std::string& tenant, const std::string& node) {
     v1::GenerateRequest request = Ask(LongQuery(), node);
     request.set_tenant(tenant);
-    const Answer answer = gateway_->Generate(request);
+    const Answer answer = gateway_.Generate(request);
     EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
     return answer.events.empty() ? v1::Usage() : answer.events.back().finished().usage();
   }
@@ -101,7 +79,7 @@ class TenantIsolationTest : public testing::TestWithParam<Place> {
     request.set_tenant(tenant);
     grpc::ClientContext context;
     v1::RouteResponse response;
-    const grpc::Status status = gateway_->gateway()->Route(&context, request, &response);
+    const grpc::Status status = gateway_.gateway()->Route(&context, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return response.decisions_size() == 1 ? response.decisions(0).usage() : v1::Usage();
   }
@@ -113,13 +91,12 @@ class TenantIsolationTest : public testing::TestWithParam<Place> {
     request.set_tenant(tenant);
     grpc::ClientContext context;
     v1::EmbedResponse response;
-    const grpc::Status status = gateway_->gateway()->Embed(&context, request, &response);
+    const grpc::Status status = gateway_.gateway()->Embed(&context, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
   }
 
-  std::unique_ptr<workers::WorkerServer> worker_;
-  std::unique_ptr<InProcessWorker> in_process_;
-  std::unique_ptr<TestGateway> gateway_;
+  std::unique_ptr<ModelWorker> worker_;
+  ModelGateway gateway_{FixtureCheckpoints()};
 };
 
 TEST_P(TenantIsolationTest, ModelNodes) {

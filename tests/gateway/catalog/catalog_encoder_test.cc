@@ -4,9 +4,8 @@
 
 #include <string>
 
-#include "gateway/in_process_model_client.h"
 #include "tests/gateway/catalog/test_database.h"
-#include "tests/gateway/test_gateway.h"
+#include "tests/gateway/model_gateway.h"
 
 namespace octogate::gateway {
 namespace {
@@ -25,28 +24,16 @@ spec:
 
 class CatalogEncoderTest : public testing::Test {
  protected:
-  CatalogEncoderTest() : worker_(WorkerOptions()), gateway_(Options(folder_, &worker_)) {
-    folder_.MakeShop("shop.sqlite");
-  }
+  CatalogEncoderTest() { folder_.MakeShop("shop.sqlite"); }
 
-  static InProcessWorkerOptions WorkerOptions() {
-    InProcessWorkerOptions options;
-    options.model_root = std::string(OCTOGATE_FIXTURES) + "/encoders";
-    options.load.threads = 1;
-    return options;
-  }
-  static ServerOptions Options(const TestFolder& folder, InProcessWorker* worker) {
+  ServerOptions Options() const {
     ServerOptions options;
-    options.graph.model_root = folder.path();
-    options.load_model = [worker](const v1::Model& model, absl::Time deadline) {
-      return worker->Load(model, deadline);
-    };
+    options.graph.model_root = folder_.path();
     return options;
   }
 
   const TestFolder folder_;
-  InProcessWorker worker_;
-  TestGateway gateway_;
+  ModelGateway gateway_{FixtureEncoders(), {}, Options()};
 };
 
 float DenseSum(const v1::LinkSchemaResponse& link) {

@@ -27,11 +27,12 @@ class ValueCache {
                                                            absl::Time deadline) = 0;
 
   // Sets the values, whatever was there, at the price of about one round trip. They go after their
-  // time at the latest.
+  // time at the latest. An OK says that the server has done as it was told.
   struct Entry {
     std::string key;
     std::string value;
     absl::Duration kept_for;
+    bool if_absent = false;  // what is there stays, which is no error
   };
   virtual std::vector<absl::Status> PutMany(std::span<const Entry> entries,
                                             absl::Time deadline) = 0;

@@ -43,12 +43,13 @@ void SharedValues::Get(std::vector<std::string> keys, std::function<void(Values 
   Answer(read, absl::UnavailableError("what gateways share cannot be read now"));
 }
 
-void SharedValues::Put(std::string key, std::string value, absl::Duration kept_for) {
+void SharedValues::Put(std::string key, std::string value, absl::Duration kept_for,
+                       bool if_absent) {
   absl::MutexLock lock(&mutex_);
   if (const auto found = writes_.find(key); found != writes_.end()) {
     write_bytes_ += value.size();
     write_bytes_ -= found->second.value.size();
-    found->second = {std::move(value), kept_for};
+    found->second = {std::move(value), kept_for, if_absent};
     return;
   }
   const size_t bytes = 2 * key.size() + value.size();
@@ -58,7 +59,16 @@ void SharedValues::Put(std::string key, std::string value, absl::Duration kept_f
   }
   write_bytes_ += bytes;
   order_.push_back(key);
-  writes_.emplace(std::move(key), Write{std::move(value), kept_for});
+  writes_.emplace(std::move(key), Write{std::move(value), kept_for, if_absent});
+}
+
+absl::Status SharedValues::PutNow(std::string key, std::string value, absl::Duration kept_for,
+                                  absl::Time deadline) {
+  const ValueCache::Entry entry{std::move(key), std::move(value), kept_for};
+  absl::Status status = cache_.PutMany({&entry, 1}, deadline).front();
+  absl::MutexLock lock(&mutex_);
+  ++(status.ok() ? stats_.written : stats_.dropped);
+  return status;
 }
 
 void SharedValues::CountRefused() {
@@ -128,8 +138,8 @@ void SharedValues::RunWrites() {
       while (!order_.empty() && batch.size() < kMaxBatch) {
         const auto found = writes_.find(order_.front());
         write_bytes_ -= 2 * found->first.size() + found->second.value.size();
-        batch.push_back(
-            {std::move(order_.front()), std::move(found->second.value), found->second.kept_for});
+        batch.push_back({std::move(order_.front()), std::move(found->second.value),
+                         found->second.kept_for, found->second.if_absent});
         writes_.erase(found);
         order_.pop_front();
       }

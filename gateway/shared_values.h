@@ -19,6 +19,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -46,7 +47,12 @@ class SharedValues {
   using Values = std::vector<absl::StatusOr<std::string>>;
   void Get(std::vector<std::string> keys, std::function<void(Values values)> done);
 
-  void Put(std::string key, std::string value, absl::Duration kept_for);
+  // `if_absent`: what is there by then stays.
+  void Put(std::string key, std::string value, absl::Duration kept_for, bool if_absent = false);
+
+  // Blocks until the server has taken it, or `deadline`. Errors as of ValueCache::PutMany.
+  absl::Status PutNow(std::string key, std::string value, absl::Duration kept_for,
+                      absl::Time deadline);
 
   // A value that was read is not what it should be, though it is what somebody wrote.
   void CountRefused();
@@ -74,6 +80,7 @@ class SharedValues {
   struct Write {
     std::string value;
     absl::Duration kept_for;
+    bool if_absent;
   };
 
   static void Answer(const Read& read, const absl::Status& status);

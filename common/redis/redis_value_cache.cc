@@ -56,6 +56,7 @@ class RedisValueCache final : public ValueCache {
       commands.push_back({"SET", texts.back().name,
                           RedisArgument::Joined(entry.value, texts.back().trailer), "PX",
                           texts.back().milliseconds});
+      if (entry.if_absent) commands.back().emplace_back("NX");
     }
     std::vector<absl::Status> results;
     results.reserve(entries.size());

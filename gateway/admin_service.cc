@@ -231,9 +231,10 @@ struct AdminService::Methods {
                             const auto& done) { done(GetCacheStats(request, *graphs)); }),
         flush_cache(&service, &RawService::RequestFlushCache,
                     OnPool<v1::FlushCacheRequest, v1::FlushCacheResponse>(
-                        &admin->pool_, [graphs = admin->graphs_](
-                                           const auto& request,
-                                           absl::Time) { return FlushCache(request, *graphs); })),
+                        &admin->pool_,
+                        [graphs = admin->graphs_](const auto& request, absl::Time deadline) {
+                          return FlushCache(request, deadline, *graphs);
+                        })),
         explain_cache(
             &service,
             &RawService::RequestExplainCache,

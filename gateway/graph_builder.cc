@@ -150,7 +150,12 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
                                         deadline, &state->choices, &by_node));
-  state->caches = std::make_shared<QueryCaches>(state->graph().spec());
+  std::unique_ptr<SharedAnswers> shared;
+  if (options_.shared_answers.values != nullptr) {
+    shared = std::make_unique<SharedAnswers>(options_.shared_answers, &state->graph(), version,
+                                             state->manifest);
+  }
+  state->caches = std::make_shared<QueryCaches>(state->graph().spec(), std::move(shared));
   absl::flat_hash_set<std::string> named;
   for (const v1::Edge& edge : state->graph().spec().edges()) {
     for (std::string& name : router::NodesNamedIn(edge.input())) named.insert(std::move(name));

@@ -35,6 +35,7 @@ struct GraphBuilderOptions {
   // How long remote replicas may take to say that they are there; a model without any is a
   // warning, not an error: workers may start later.
   absl::Duration worker_timeout = absl::Seconds(2);
+  SharedAnswersOptions shared_answers;
 };
 
 // What is wrong with the tool nodes of a graph: unknown tools and parameters.

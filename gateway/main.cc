@@ -72,11 +72,13 @@ void Define(CLI::App& app, Flags& flags) {
                  "host:port of http://…/metrics (default: none)");
   app.add_option("--data-dir", flags.data_dir, "folder for the versions of the graph")
       ->capture_default_str();
-  app.add_option("--store", flags.store,
-                 "redis://[USER@]HOST[:PORT][/DATABASE], redis+cluster://[USER@]HOST[:PORT][,…] or "
-                 "unix:SOCKET in place of --data-dir: "
-                 "gateways with the same one have one graph; its password is read from "
-                 "OCTOGATE_REDIS_PASSWORD");
+  app.add_option(
+      "--store", flags.store,
+      "redis://[USER@]HOST[:PORT][/DATABASE], redis+cluster://[USER@]HOST[:PORT][,…] or "
+      "unix:SOCKET in place of --data-dir: "
+      "gateways with the same one have one graph, and share sessions, traces and answers "
+      "that are kept; its password is read from "
+      "OCTOGATE_REDIS_PASSWORD");
   app.add_option("--model-root", flags.model_root,
                  "folder where relative paths of models and recordings start")
       ->capture_default_str();

@@ -314,7 +314,7 @@ struct Metrics::Series {
     prometheus::Counter* hits = nullptr;
     prometheus::Counter* misses = nullptr;
   };
-  std::array<Lookups, 2> caches;  // By Cache.
+  std::array<Lookups, 3> caches;  // By Cache.
   prometheus::Counter* answers_shared = nullptr;
   prometheus::Histogram* first_token = nullptr;
   prometheus::Counter* prompt_tokens = nullptr;
@@ -388,7 +388,7 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
                       .Name("octogate_cache_lookups_total")
                       .Help("Times that a cache of queries was asked, by cache and outcome")
                       .Register(registry);
-  constexpr std::array<const char*, 2> kCaches = {"decisions", "answers"};
+  constexpr std::array<const char*, 3> kCaches = {"decisions", "answers", "shared_answers"};
   for (size_t cache = 0; cache < kCaches.size(); ++cache) {
     series_->caches[cache] = {
         .hits = &lookups.Add({{"cache", kCaches[cache]}, {"outcome", "hit"}}),

@@ -63,6 +63,12 @@ void Configure(const ServerOptions& options, const std::string& address, int* po
   builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
 }
 
+GraphBuilderOptions BuilderOptions(const ServerOptions& options, SharedValues* shared) {
+  GraphBuilderOptions builder = options.graph;
+  builder.shared_answers.values = shared;
+  return builder;
+}
+
 router::GraphStoreOptions StoreOptions() {
   router::GraphStoreOptions options;
   options.checks = {CheckTools, CheckGrammars};
@@ -86,7 +92,7 @@ Server::Server(const ServerOptions& options, Store* store)
       feedback_(store, {}),
       loops_(MakeLoops(&builder_, Threads(options.threads))),
       admin_loops_(options.admin_listen.empty() ? nullptr : MakeLoops(&admin_builder_, 1)),
-      graph_builder_(loops_.get(), options.load_model, options.graph),
+      graph_builder_(loops_.get(), options.load_model, BuilderOptions(options, shared_.get())),
       graphs_(&graph_store_, &graph_builder_, &drained_, &metrics_),
       gateway_service_(
           {&traces_, &metrics_, &drained_, &tool_threads_, &link_threads_, &sql_threads_,

@@ -53,13 +53,13 @@ struct ServerOptions {
       .max_concurrent = 4, .max_waiting = 64, .max_per_tenant = 16, .one = "link", .many = "links"};
   TraceStoreOptions traces;
   SessionStoreOptions sessions;
-  GraphBuilderOptions graph;
+  GraphBuilderOptions graph;  // shared_answers.values comes from shared_values
   // How often the store is asked what other gateways have done to it, beside whenever it notifies:
   // within this time and that of an answer from the store, a node that another one drains or puts
   // back is drained or back here, and a graph that it applies is being prepared here. Positive.
   absl::Duration store_poll_interval = absl::Seconds(1);
-  // What gateways share beside the store: where sessions are. Null: this process's alone. Outlives
-  // the server.
+  // What gateways share beside the store: where sessions are, and answers that are kept. Null: this
+  // process's alone. Outlives the server.
   ValueCache* shared_values = nullptr;
   // That a query waits for one of these at most.
   absl::Duration shared_wait = SharedValues::kMaxWait;

@@ -38,6 +38,11 @@ std::shared_ptr<const KeptAnswer> AnswerCache::Find(const AnswerKey& key) {
   return entry->answer;
 }
 
+void AnswerCache::CountLookup() {
+  absl::MutexLock lock(&mutex_);
+  ++counts_.lookups;
+}
+
 std::shared_ptr<const KeptAnswer> AnswerCache::Peek(const AnswerKey& key) const {
   const std::string whole = key.Whole();
   absl::MutexLock lock(&mutex_);
@@ -55,7 +60,7 @@ AnswerCache::Alike AnswerCache::FindAlike(const AnswerKey& key,
   std::vector<Candidate> candidates;
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = by_rest_.find(key.rest);
+    const auto found = by_rest_.find(key.marks + key.rest);
     if (found == by_rest_.end()) return {};
     candidates.reserve(std::min(found->second.size(), kMaxCompared));
     for (const Entry* const entry : found->second) {
@@ -80,7 +85,8 @@ AnswerCache::Alike AnswerCache::FindAlike(const AnswerKey& key,
 }
 
 void AnswerCache::CountUse(const AnswerKey& key, const KeptAnswer& answer) {
-  const AnswerKey kept{.tenant = key.tenant, .rest = key.rest, .query = answer.query};
+  const AnswerKey kept{
+      .tenant = key.tenant, .rest = key.rest, .query = answer.query, .marks = key.marks};
   const std::string whole = kept.Whole();
   absl::MutexLock lock(&mutex_);
   ++counts_.hits;
@@ -88,22 +94,22 @@ void AnswerCache::CountUse(const AnswerKey& key, const KeptAnswer& answer) {
   if (found != by_key_.end()) entries_.splice(entries_.begin(), entries_, found->second);
 }
 
-void AnswerCache::Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> answer,
+bool AnswerCache::Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> answer,
                       std::vector<float> vector, uint64_t epoch) {
   Entry entry;
   entry.key = key.Whole();
   entry.tenant = key.tenant;
-  entry.rest = key.rest;
+  entry.rest = key.marks + key.rest;
   entry.answer = std::move(answer);
   if (!vector.empty()) {
     entry.vector = std::make_shared<const std::vector<float>>(std::move(vector));
   }
   const size_t size = BytesOf(entry);
   const auto bytes = entry.bytes = static_cast<int64_t>(size);
-  if (!enabled() || size > kMaxEntryBytes || bytes > max_bytes_) return;
+  if (!enabled() || size > kMaxEntryBytes || bytes > max_bytes_) return false;
   absl::MutexLock lock(&mutex_);
   // A flush that is not seen here comes after, and finds the entry.
-  if (epoch != epoch_.load()) return;
+  if (epoch != epoch_.load()) return false;
   if (const auto found = by_key_.find(entry.key); found != by_key_.end()) Remove(found->second);
   while (entries_.size() >= static_cast<size_t>(settings_.max_entries()) ||
          counts_.bytes + bytes > max_bytes_) {
@@ -119,6 +125,7 @@ void AnswerCache::Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> an
   }
   counts_.bytes += bytes;
   ++counts_.writes;
+  return true;
 }
 
 void AnswerCache::Remove(Entries::iterator entry) {

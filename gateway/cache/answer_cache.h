@@ -1,5 +1,5 @@
 // Whole answers of one version of the graph, for the queries that they were given to and, with an
-// encoder, for others of the same meaning.
+// encoder, for others of the same meaning. One gateway's: shared_answers.h asks the others.
 //
 // An answer belongs to a tenant and to everything that it depends on beside the query itself: the
 // conversation before it, the node that is entered, the nodes that are drained, sampling, grammar,
@@ -35,9 +35,13 @@ struct AnswerKey {
   std::string tenant;
   std::string rest;   // begins with the tenant
   std::string query;  // the last message, as it came
+  // Of a gateway that shares answers (shared_answers.h): always of the same length, or none. What
+  // was kept under others is not found.
+  std::string marks = {};
 
-  // Unambiguous.
-  std::string Whole() const { return std::to_string(rest.size()) + ":" + rest + query; }
+  // Each unambiguous; the latter is every gateway's.
+  std::string Whole() const { return marks + Common(); }
+  std::string Common() const { return std::to_string(rest.size()) + ":" + rest + query; }
 };
 
 // An answer as it is kept. Immutable.
@@ -58,7 +62,7 @@ class AnswerCache {
   static constexpr size_t kMaxBytes = size_t{64} << 20;
   // Of one answer with its key; longer ones are not kept.
   static constexpr size_t kMaxEntryBytes = size_t{1} << 20;
-  // Entries of the same rest that a query is compared with at most.
+  // Entries of the same rest and marks that a query is compared with at most.
   static constexpr size_t kMaxCompared = 10'000;
 
   // `settings` with their defaults; max_entries 0: keeps nothing.
@@ -70,7 +74,9 @@ class AnswerCache {
 
   // The answer to the same words, or null.
   std::shared_ptr<const KeptAnswer> Find(const AnswerKey& key);
-  // The same, counting as no use.
+  // Counts one that is answered by Peek, or not at all.
+  void CountLookup();
+  // As Find, counting as no use.
   std::shared_ptr<const KeptAnswer> Peek(const AnswerKey& key) const;
 
   // The answer to the most similar query with the same rest, of those whose cosine is the threshold
@@ -82,8 +88,8 @@ class AnswerCache {
   };
   Alike FindAlike(const AnswerKey& key, const std::vector<float>& vector) const;
 
-  // A look-up by the same words that found nothing was answered by FindAlike or Peek after all: a
-  // hit, and a use of the answer, which is one of the same rest.
+  // A look-up that Find has not answered was by FindAlike or Peek after all: a hit, and a use of
+  // the answer, which is one of the same rest.
   void CountUse(const AnswerKey& key, const KeptAnswer& answer);
 
   // Another one after each Flush.
@@ -91,8 +97,8 @@ class AnswerCache {
 
   // Keeps an answer in place of one that is there. `vector` may be empty: then only the same words
   // find it. `epoch` is that of before its query began: what was under way at a Flush, of any
-  // tenant, is not kept.
-  void Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> answer,
+  // tenant, is not kept. Returns whether it is.
+  bool Put(const AnswerKey& key, std::shared_ptr<const KeptAnswer> answer,
            std::vector<float> vector, uint64_t epoch);
 
   // As of DecisionCache.
@@ -103,7 +109,7 @@ class AnswerCache {
   struct Entry {
     std::string key;  // whole
     std::string tenant;
-    std::string rest;
+    std::string rest;  // with the marks before it
     std::shared_ptr<const KeptAnswer> answer;
     std::shared_ptr<const std::vector<float>> vector;  // null: none
     int64_t bytes = 0;

@@ -47,6 +47,18 @@ absl::StatusOr<std::vector<float>> EmbedWhole(router::EmbeddingModel& model,
   return vector;
 }
 
+// Blocks, no longer than a read of shared values may take.
+SharedAnswers::Found FindShared(SharedAnswers& shared, const AnswerKey& key) {
+  absl::Notification asked;
+  SharedAnswers::Found found;
+  shared.Get(key, [&](SharedAnswers::Found result) {
+    found = std::move(result);
+    asked.Notify();
+  });
+  asked.WaitForNotification();
+  return found;
+}
+
 // The node that routers hand the query to, without keeping their decisions; or an error.
 absl::StatusOr<std::string> NodeFor(const GraphState& graph, const v1::GenerateRequest& request,
                                     const std::string& query, const DrainList::Names& drained,
@@ -77,11 +89,18 @@ absl::StatusOr<std::string> NodeFor(const GraphState& graph, const v1::GenerateR
 }  // namespace
 
 AnswerLookup::Found FindAnswer(const std::shared_ptr<const GraphState>& graph,
-                               const v1::GenerateRequest& request, const AnswerKey& key,
+                               const v1::GenerateRequest& request, AnswerKey key,
                                const DrainList::Names& drained, absl::Time deadline) {
   const AnswerCache& answers = graph->caches->answers;
+  SharedAnswers::Found others;
+  if (graph->caches->shared != nullptr) others = FindShared(*graph->caches->shared, key);
+  if (!others.marks.empty()) key.marks = others.marks;
   if (auto answer = answers.Peek(key); answer != nullptr) {
     return {.answer = std::move(answer), .reason = "the same query has been answered before"};
+  }
+  if (others.answer != nullptr) {
+    return {.answer = std::move(others.answer),
+            .reason = "found in another gateway's answers, or in those that this one has let go"};
   }
   const auto model = graph->models.find(answers.settings().encoder());
   if (model == graph->models.end()) {
@@ -142,17 +161,28 @@ AnswerLookup::AnswerLookup(std::shared_ptr<const GraphState> graph,
       drained_(std::move(drained)),
       deadline_(deadline),
       metrics_(metrics),
-      key_(std::move(key)),
       epoch_(graph_->caches->answers.epoch()),
-      flight_key_(absl::StrCat(epoch_, ":", key_.Whole())),
-      done_(std::move(done)) {}
+      done_(std::move(done)),
+      key_(std::move(key)) {}
 
 void AnswerLookup::Start() {
+  const SharedAnswers* const shared = graph_->caches->shared.get();
+  if (shared != nullptr && !shared->Believes(key_)) {
+    // What is kept, or under way, may be from before a flush.
+    graph_->caches->answers.CountLookup();
+    AskOthers();
+    return;
+  }
   if (auto answer = graph_->caches->answers.Find(key_); answer != nullptr) {
     if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, true);
     Finish({.status = {}, .answer = std::move(answer), .recorder = nullptr});
     return;
   }
+  Join(/*asked=*/false);
+}
+
+void AnswerLookup::Join(bool asked) {
+  flight_key_ = absl::StrCat(epoch_, ":", key_.Whole());
   AnswerFlights::Joined joined;
   {
     // Held, so that an outcome that comes at once finds the ticket.
@@ -173,7 +203,7 @@ void AnswerLookup::Start() {
                             .recorder = nullptr,
                             .at_once = false});
             } else if (lead) {
-              self->Lead(std::move(lead), /*at_once=*/false);
+              self->Lead(std::move(lead), /*asked=*/false, /*at_once=*/false);
             } else {
               self->Run(/*at_once=*/false);
             }
@@ -183,9 +213,9 @@ void AnswerLookup::Start() {
   }
   if (joined.ticket != 0) return;
   if (joined.lead) {
-    Lead(std::move(joined.lead), /*at_once=*/true);
+    Lead(std::move(joined.lead), asked, /*at_once=*/!asked);
   } else {
-    Run(/*at_once=*/true);
+    Run(/*at_once=*/!asked);
   }
 }
 
@@ -203,16 +233,54 @@ void AnswerLookup::Stop(const absl::Status& status) {
   }
 }
 
-void AnswerLookup::Lead(AnswerFlights::Lead lead, bool at_once) {
+void AnswerLookup::Lead(AnswerFlights::Lead lead, bool asked, bool at_once) {
   lead_ = std::move(lead);
   // An equal query may have ended between the look-up and the lead.
-  if (auto answer = graph_->caches->answers.Peek(key_); answer != nullptr) {
-    graph_->caches->answers.CountUse(key_, *answer);
-    if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, true);
-    lead_.Finish(answer);
-    Finish({.status = {}, .answer = std::move(answer), .recorder = nullptr, .at_once = at_once});
+  if (FinishKept(at_once)) return;
+  if (asked || graph_->caches->shared == nullptr) {
+    FindAlike(at_once);
+  } else {
+    AskOthers();
+  }
+}
+
+void AnswerLookup::AskOthers() {
+  graph_->caches->shared->Get(key_, [self = shared_from_this()](SharedAnswers::Found found) {
+    self->OnShared(std::move(found));
+  });
+}
+
+bool AnswerLookup::FinishKept(bool at_once) {
+  auto answer = graph_->caches->answers.Peek(key_);
+  if (answer == nullptr) return false;
+  graph_->caches->answers.CountUse(key_, *answer);
+  if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, true);
+  lead_.Finish(answer);
+  Finish({.status = {}, .answer = std::move(answer), .recorder = nullptr, .at_once = at_once});
+  return true;
+}
+
+void AnswerLookup::OnShared(SharedAnswers::Found found) {
+  if (!found.marks.empty()) key_.marks = std::move(found.marks);
+  if (FinishKept(/*at_once=*/false)) return;
+  if (metrics_ != nullptr) {
+    metrics_->OnCacheLookup(Metrics::Cache::kSharedAnswers, found.answer != nullptr);
+  }
+  if (found.answer == nullptr) {
+    if (lead_) {
+      FindAlike(/*at_once=*/false);
+    } else {
+      Join(/*asked=*/true);
+    }
     return;
   }
+  if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, false);
+  graph_->caches->answers.Put(key_, found.answer, {}, epoch_);
+  lead_.Finish(found.answer);
+  Finish({.status = {}, .answer = std::move(found.answer), .recorder = nullptr, .at_once = false});
+}
+
+void AnswerLookup::FindAlike(bool at_once) {
   const std::string& encoder = graph_->caches->answers.settings().encoder();
   const auto model = graph_->models.find(encoder);
   const bool by_meaning = !encoder.empty() && model != graph_->models.end() &&

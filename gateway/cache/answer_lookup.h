@@ -23,8 +23,11 @@
 namespace octogate::gateway {
 
 // One look-up, in this order: the same words, a query under way with the same words
-// (answer_flights.h), and where the graph names an encoder, another query of the same meaning. An
-// answer to other words is given only where routers would hand this query to the same node.
+// (answer_flights.h), the same words at the gateways that share answers (shared_answers.h), and
+// where the graph names an encoder, another query of the same meaning. An answer to other words is
+// given only where routers would hand this query to the same node. What another gateway has
+// answered is kept here too. Where it is time to ask whether another one has flushed, that comes
+// first, together with its answers.
 //
 // What goes wrong with the encoder, a query that is too long for it, more than kMaxTime, or
 // QueryCaches::kMaxByMeaning look-ups by meaning already: the query runs as if nothing had been
@@ -76,7 +79,14 @@ class AnswerLookup : public std::enable_shared_from_this<AnswerLookup> {
                std::shared_ptr<const DrainList::Names> drained, absl::Time deadline,
                Metrics* metrics, AnswerKey key, Done done);
 
-  void Lead(AnswerFlights::Lead lead, bool at_once);
+  // Leads, follows, or runs. `asked`: the others' answers have been looked at already.
+  void Join(bool asked);
+  void Lead(AnswerFlights::Lead lead, bool asked, bool at_once);
+  // Whether it has ended here, with an answer that is kept.
+  bool FinishKept(bool at_once);
+  void AskOthers();
+  void OnShared(SharedAnswers::Found found);
+  void FindAlike(bool at_once);
   void OnVector(absl::StatusOr<v1::WorkerEmbedResponse> response);
   // The lead is kept here while the encoder and the routers are asked.
   void CheckNode(const std::string& node, const std::string& argument, int routers);
@@ -88,13 +98,13 @@ class AnswerLookup : public std::enable_shared_from_this<AnswerLookup> {
   const std::shared_ptr<const DrainList::Names> drained_;
   const absl::Time deadline_;
   Metrics* const metrics_;
-  const AnswerKey key_;
-  const uint64_t epoch_;          // of the cache, before it was asked
-  const std::string flight_key_;  // with it: nobody follows a query from before a flush
+  const uint64_t epoch_;  // of the cache, before it was asked
   const Done done_;
   const std::shared_ptr<Cancellation> cancellation_ = std::make_shared<Cancellation>();
 
   // Of whoever works on it: one after the other.
+  AnswerKey key_;
+  std::string flight_key_;  // with the epoch: nobody follows a query from before a flush
   AnswerFlights::Lead lead_;
   std::vector<float> vector_;
   AnswerCache::Alike alike_;
@@ -105,10 +115,10 @@ class AnswerLookup : public std::enable_shared_from_this<AnswerLookup> {
   uint64_t ticket_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// What a look-up would find now, for people: blocks for the encoder and the routers, until
-// `deadline` at most, and counts as no use.
+// What a look-up would find now, for people: blocks for the other gateways' answers, the encoder
+// and the routers, until `deadline` at most, and counts as no use.
 AnswerLookup::Found FindAnswer(const std::shared_ptr<const GraphState>& graph,
-                               const v1::GenerateRequest& request, const AnswerKey& key,
+                               const v1::GenerateRequest& request, AnswerKey key,
                                const DrainList::Names& drained, absl::Time deadline);
 
 }  // namespace octogate::gateway

@@ -25,6 +25,7 @@ std::optional<AnswerKey> AnswerKeyOf(const GraphState& graph, const v1::Generate
   if (graph.caches == nullptr || !graph.caches->answers.enabled()) return std::nullopt;
   if (request.bypass_cache() || !request.session().empty()) return std::nullopt;
   AnswerKey key{.tenant = request.tenant(), .rest = {}, .query = {}};
+  if (graph.caches->shared != nullptr) key.marks = graph.caches->shared->Marks(key.tenant);
   const bool whole = request.events() == v1::EVENT_LEVEL_RESULT;
   key.rest =
       absl::StrCat(key.tenant.size(), ":", key.tenant, whole ? "w" : "t", drained.size(), ";");
@@ -97,7 +98,10 @@ void AnswerRecorder::OnDone(const absl::Status& status, const v1::GenerateRespon
   if (!finished.finished().text().empty()) answer->tokens.set_text(finished.finished().text());
   answer->finish_reason = finished.finished().finish_reason();
   answer->given_at = absl::Now();
-  graph_->caches->answers.Put(key_, answer, std::move(vector_), epoch_);
+  QueryCaches& caches = *graph_->caches;
+  if (caches.answers.Put(key_, answer, std::move(vector_), epoch_) && caches.shared != nullptr) {
+    caches.shared->Put(key_, *answer);
+  }
   lead_.Finish(answer);
 }
 

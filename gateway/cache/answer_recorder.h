@@ -35,8 +35,8 @@ namespace octogate::gateway {
 std::optional<AnswerKey> AnswerKeyOf(const GraphState& graph, const v1::GenerateRequest& request,
                                      const DrainList::Names& drained);
 
-// Takes note of one query's course, and keeps its answer at its end, unless the cache has been
-// flushed since. Destroyed before: the query has failed.
+// Takes note of one query's course, and keeps its answer at its end, for the gateways that share
+// answers too, unless the cache has been flushed since. Destroyed before: the query has failed.
 //
 // Not thread-safe.
 class AnswerRecorder {

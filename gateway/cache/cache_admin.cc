@@ -11,6 +11,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/digest.h"
+#include "common/status.h"
 #include "common/strings.h"
 #include "gateway/cache/answer_lookup.h"
 #include "gateway/cache/routing_cache.h"
@@ -24,6 +25,9 @@ namespace {
 
 constexpr char kDecisions[] = "decisions";
 constexpr char kAnswers[] = "answers";
+constexpr char kSharedAnswers[] = "shared-answers";
+// For the store.
+constexpr absl::Duration kFlushTime = absl::Seconds(2);
 
 void Fill(const char* kind, const std::string& tenant, const CacheCounts& counts,
           size_t max_entries, v1::CacheStats* stats) {
@@ -169,7 +173,7 @@ void ExplainAnswers(const std::shared_ptr<const GraphState>& graph,
     explanation.set_reason(WhyNoAnswer(*graph, request));
     return;
   }
-  explanation.set_key(Sha256Hex(key->Whole()));
+  explanation.set_key(Sha256Hex(key->Common()));
   const AnswerLookup::Found found = FindAnswer(graph, request, *key, *drained.names(), deadline);
   if (found.answer == nullptr) {
     explanation.set_reason(found.reason);
@@ -195,6 +199,10 @@ v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
     const v1::AnswerCache& answers = state->caches->answers.settings();
     Fill(kAnswers, tenant, state->caches->answers.Counts(tenant),
          static_cast<size_t>(answers.max_entries()), response.add_caches());
+    // They are not counted by tenant.
+    if (state->caches->shared != nullptr && state->caches->answers.enabled() && tenant.empty()) {
+      Fill(kSharedAnswers, tenant, state->caches->shared->Counts(), 0, response.add_caches());
+    }
     Fill(kDecisions, tenant, state->caches->decisions.Counts(tenant),
          state->caches->decisions.max_entries(), response.add_caches());
   }
@@ -213,7 +221,7 @@ v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
 }
 
 absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& request,
-                                                  const GraphManager& graphs) {
+                                                  absl::Time deadline, const GraphManager& graphs) {
   const std::shared_ptr<const GraphState> state = graphs.state();
   if (state == nullptr) return NoGraph();
   v1::FlushCacheResponse response;
@@ -224,9 +232,23 @@ absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& r
     stats.set_entries(flushed.entries);
     stats.set_bytes(flushed.bytes);
   };
-  if (Wants(request, kAnswers)) add(kAnswers, state->caches->answers.Flush(request.tenant()));
+  absl::Status shared;
+  if (Wants(request, kAnswers)) {
+    // First: what is looked for after this gateway's own flush finds nothing from before.
+    if (state->caches->shared != nullptr) {
+      shared = state->caches->shared->Flush(request.tenant(),
+                                            std::min(deadline, absl::Now() + kFlushTime));
+    }
+    add(kAnswers, state->caches->answers.Flush(request.tenant()));
+  }
   if (Wants(request, kDecisions)) {
     add(kDecisions, state->caches->decisions.Flush(request.tenant()));
+  }
+  if (!shared.ok()) {
+    return Annotate(
+        shared,
+        "this gateway's own are forgotten, but the store has not taken the flush, so that "
+        "gateways may still give answers that they share; flush again when it answers");
   }
   return response;
 }

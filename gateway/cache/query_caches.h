@@ -5,10 +5,12 @@
 
 #include <atomic>
 #include <memory>
+#include <utility>
 
 #include "gateway/cache/answer_cache.h"
 #include "gateway/cache/answer_flights.h"
 #include "gateway/cache/decision_cache.h"
+#include "gateway/cache/shared_answers.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/cache_validation.h"
 
@@ -19,13 +21,16 @@ struct QueryCaches {
   // Look-ups by meaning at the same time, which ask encoders and routers before admission.
   static constexpr int kMaxByMeaning = 64;
 
-  explicit QueryCaches(const v1::GraphSpec& spec)
+  explicit QueryCaches(const v1::GraphSpec& spec,
+                       std::unique_ptr<SharedAnswers> shared_with_others = nullptr)
       : decisions(static_cast<size_t>(router::MaxCachedDecisions(spec))),
-        answers(spec.cache().answers()) {}
+        answers(spec.cache().answers()),
+        shared(std::move(shared_with_others)) {}
 
   DecisionCache decisions;
   AnswerCache answers;
-  std::atomic<int> by_meaning{0};  // such look-ups under way
+  const std::unique_ptr<SharedAnswers> shared;  // null: this gateway's answers are its own
+  std::atomic<int> by_meaning{0};               // such look-ups under way
   const std::shared_ptr<AnswerFlights> flights = std::make_shared<AnswerFlights>();
 };
 

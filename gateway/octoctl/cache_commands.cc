@@ -36,8 +36,12 @@ std::string Share(int64_t part, int64_t whole) {
   return text;
 }
 
-// "12/65536"; "-" where nothing is kept at all.
+// Of what is in a store nobody counts how much there is.
+bool IsInStore(const v1::CacheStats& stats) { return stats.kind() == "shared-answers"; }
+
+// "12/65536"; "-" where it is not known.
 std::string Entries(const v1::CacheStats& stats, const std::string& tenant) {
+  if (IsInStore(stats)) return "-";
   if (stats.max_entries() <= 0 && stats.entries() == 0) return CountsTokens(stats) ? "-" : "off";
   const std::string entries = std::to_string(stats.entries());
   return tenant.empty() ? entries + "/" + std::to_string(stats.max_entries()) : entries;
@@ -66,10 +70,12 @@ ExitStatus CacheStats(Connection& connection, const CacheOptions& options, Forma
     const bool pages = CountsTokens(stats);
     const std::string unit = pages ? " tokens" : "";
     table.Add({OneLine(stats.kind(), 63), stats.model().empty() ? "-" : OneLine(stats.model(), 63),
-               Entries(stats, options.tenant), pages ? "-" : Bytes(stats.bytes()),
+               Entries(stats, options.tenant),
+               pages || IsInStore(stats) ? "-" : Bytes(stats.bytes()),
                std::to_string(stats.lookups()) + unit, std::to_string(stats.hits()) + unit,
                Share(stats.hits(), stats.lookups()), pages ? "-" : std::to_string(stats.writes()),
-               pages ? "-" : std::to_string(stats.evictions()), std::to_string(stats.failures())});
+               pages || IsInStore(stats) ? "-" : std::to_string(stats.evictions()),
+               std::to_string(stats.failures())});
   }
   table.Print(std::cout);
   if (!options.tenant.empty()) {

@@ -500,8 +500,9 @@ class CommandLine {
     CLI::App* stats = Add(*cache, "stats", "show what caches hold and how often they were of use",
                           [&f](Connection& c) { return CacheStats(c, f.cache, f.format); });
     stats->add_option("--model", f.cache.model, "only the pages of this model");
-    CLI::App* flush = Add(*cache, "flush", "forget decisions and answers",
-                          [&f](Connection& c) { return FlushCache(c, f.cache, f.format); });
+    CLI::App* flush =
+        Add(*cache, "flush", "forget decisions and answers, and the answers that gateways share",
+            [&f](Connection& c) { return FlushCache(c, f.cache, f.format); });
     flush->add_option("--kind", f.cache.kinds, "decisions or answers; repeat it; default: both")
         ->allow_extra_args(false)
         ->check(CLI::IsMember({"decisions", "answers"}).description(""));

@@ -82,6 +82,24 @@ TEST_F(AnswerCacheTest, AClockThatIsSetBackMakesNothingGoodForLonger) {
   EXPECT_EQ(cache.Find(Key("q")), nullptr);
 }
 
+TEST_F(AnswerCacheTest, WhatWasKeptUnderOtherMarksIsNotFound) {
+  AnswerCache cache(Settings(10, 0.5), AnswerCache::kMaxBytes, TestClock());
+  AnswerKey before = Key("q"), after = Key("q");
+  before.marks = "1";
+  after.marks = "2";
+  cache.Put(before, AnswerOf("q", "a", now_), {1, 0}, cache.epoch());
+  for (const AnswerKey& key : {after, Key("q")}) {
+    EXPECT_EQ(cache.Find(key), nullptr);
+    EXPECT_EQ(cache.Peek(key), nullptr);
+    EXPECT_EQ(cache.FindAlike(key, {1, 0}).answer, nullptr);
+  }
+  EXPECT_NE(cache.Find(before), nullptr);
+  EXPECT_NE(cache.FindAlike(before, {1, 0}).answer, nullptr);
+  cache.Put(after, AnswerOf("q", "b", now_), {1, 0}, cache.epoch());
+  EXPECT_EQ(cache.Find(before)->tokens.text(), "a");
+  EXPECT_EQ(cache.Find(after)->tokens.text(), "b");
+}
+
 TEST_F(AnswerCacheTest, WithoutEntriesItKeepsNothing) {
   AnswerCache cache{v1::AnswerCache()};
   EXPECT_FALSE(cache.enabled());

@@ -1,0 +1,265 @@
+// Answers that gateways share, whatever becomes of the Redis between them, and of what is in it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "tests/gateway/shared_answers_fixture.h"
+
+namespace octogate::gateway {
+namespace {
+
+using testing::HasSubstr;
+
+using SharedAnswersFaultsTest = SharedAnswersTest;
+
+TEST_F(SharedAnswersFaultsTest, AnAnswerIsGoneAfterItsTime) {
+  Start("expiresAfterMs: 60000");
+  SayAndShare(*first_, Ask(kQuery));
+  for (const std::string& name : Names()) {
+    const RedisReply left = Call({"PTTL", "octogate:value:" + name});
+    EXPECT_GT(left.integer, 0);
+    EXPECT_LE(left.integer, 60'000);
+  }
+  for (const RedisReply& mark : Call({"KEYS", "octogate:value:answers/flush*"}).elements) {
+    EXPECT_GT(Call({"PTTL", mark.text}).integer, absl::ToInt64Milliseconds(absl::Hours(30 * 24)));
+  }
+  // As if it had been given so long ago; the server has it still.
+  const auto given = [&](absl::Duration ago) {
+    Forget();
+    const auto fresh = Another();
+    SayAndShare(*fresh, Of("t", Ask(kQuery)));
+    for (const std::string& name : Names()) {
+      const auto value = first_->values->GetMany({&name, 1}, Soon())[0];
+      if (!value.ok()) return false;
+      const std::string aged =
+          absl::StrCat(absl::ToUnixMillis(absl::Now() - ago), value->substr(value->find(' ')));
+      const ValueCache::Entry entry{name, aged, absl::Hours(1)};
+      EXPECT_TRUE(first_->values->PutMany({&entry, 1}, Soon())[0].ok());
+    }
+    const auto reader = Another();
+    const bool kept = IsKept(Say(*reader, Of("t", Ask(kQuery))));
+    EXPECT_EQ(reader->Metric(kDamaged), ago < -absl::Minutes(1) ? 1 : 0);
+    return kept;
+  };
+  EXPECT_TRUE(given(absl::Seconds(20)));
+  EXPECT_FALSE(given(absl::Seconds(61)));
+  EXPECT_TRUE(given(-absl::Seconds(20))) << "another gateway's clock";
+  EXPECT_FALSE(given(-absl::Minutes(2))) << "from the future";
+}
+
+TEST_F(SharedAnswersFaultsTest, WithRedisGoneEachKnowsItsOwn) {
+  Start();
+  const Answer answer = SayAndShare(*first_, Ask(kQuery));
+  redis_.Kill();
+  EXPECT_EQ(Say(*first_, Ask(kQuery)).text(), answer.text());
+  const Answer other = Say(*second_, Ask(kQuery));
+  EXPECT_FALSE(IsKept(other));
+  EXPECT_EQ(Say(*second_, Ask(kQuery)).text(), other.text());
+  EXPECT_GT(SharedStats(*second_).failures(), 0);
+  // A flush says so, and empties its own gateway.
+  const grpc::Status flushed = Flush(*first_, "");
+  EXPECT_FALSE(flushed.ok());
+  EXPECT_THAT(flushed.error_message(), HasSubstr("flush again"));
+  EXPECT_FALSE(IsKept(Say(*first_, Ask(kQuery))));
+  // It comes back empty, and they share again.
+  redis_.Start();
+  EXPECT_TRUE(Eventually([&] {
+    static int n = 0;
+    const v1::GenerateRequest request = Ask(absl::StrCat(kQuery, " ", n++));
+    Say(*first_, request);
+    absl::SleepFor(absl::Milliseconds(50));
+    return IsKept(Say(*second_, request));
+  }));
+  EXPECT_TRUE(Eventually([&] { return Flush(*first_, "").ok(); }));
+}
+
+TEST_F(SharedAnswersFaultsTest, AnEmptiedRedisLosesAnswersAndNoFlush) {
+  Start();
+  SayAndShare(*first_, Ask(kQuery));
+  Call({"FLUSHALL"});
+  SayAndShare(*second_, Ask(kQuery));
+  EXPECT_TRUE(IsKept(Say(*first_, Ask(kQuery))));
+  // Where it has lost the marks alone, what was flushed is there yet.
+  const auto third = Another();
+  const std::vector<std::string> queries = {"stub text=1", "stub text=2", "stub text=3"};
+  for (const std::string& query : queries) SayAndShare(*first_, Ask(query));
+  ASSERT_TRUE(Flush(*first_, "").ok());
+  Forget("answers/flush*");
+  EXPECT_EQ(Names().size(), 4u);
+  const std::vector<RedisGateway*> gateways = {first_.get(), second_.get(), third.get()};
+  for (size_t i = 0; i < gateways.size(); ++i) {
+    EXPECT_FALSE(IsKept(Say(*gateways[i], Ask(queries[i]))));
+  }
+}
+
+TEST_F(SharedAnswersFaultsTest, AFrozenRedisIsWaitedForNoLongerThanItMay) {
+  Start();
+  const Answer answer = SayAndShare(*first_, Ask(kQuery));
+  redis_.Freeze();
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(Say(*first_, Ask(kQuery)).text(), answer.text());
+    EXPECT_FALSE(IsKept(Say(*second_, Ask(absl::StrCat(kQuery, i)))));
+  }
+  EXPECT_GT(second_->Metric(kFailed), 0);
+  EXPECT_FALSE(Flush(*second_, "a").ok());
+  redis_.Thaw();
+  EXPECT_TRUE(Eventually([&] { return IsKept(Say(*Another(), Ask(kQuery))); }));
+}
+
+TEST_F(SharedAnswersFaultsTest, WhoCancelsWhileOthersAreAskedDoesNotRun) {
+  Start();
+  SayAndShare(*first_, Ask("stub text=marks"));
+  const int started = worker_.started();
+  redis_.Freeze();
+  const v1::GenerateRequest request = Ask("stub text=cancelled");
+  grpc::ClientContext context;
+  auto reader = second_->gateway()->Generate(&context, request);
+  absl::SleepFor(absl::Milliseconds(50));
+  context.TryCancel();
+  v1::GenerateResponse event;
+  while (reader->Read(&event)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  // A follower of it runs, and it alone.
+  EXPECT_FALSE(IsKept(Say(*second_, request)));
+  redis_.Thaw();
+  EXPECT_EQ(worker_.started(), started + 1);
+}
+
+// Whatever stands there, the query is answered as if nothing did.
+TEST_F(SharedAnswersFaultsTest, ADamagedOrHostileAnswerIsNone) {
+  Start();
+  const v1::GenerateRequest request = Ask(kQuery);
+  const std::string text = Say(*first_, request).text();
+  EXPECT_TRUE(Eventually([&] { return Names().size() == 1; }));
+  ASSERT_EQ(Names().size(), 1u);
+  const std::string name = Names()[0];
+  const std::string key = "octogate:value:" + name;
+  const std::string stored = Call({"GET", key}).text;
+  const auto right = first_->values->GetMany({&name, 1}, Soon())[0];
+  ASSERT_TRUE(right.ok());
+  const auto expect = [&](const std::string& what, bool kept, bool damaged) {
+    SCOPED_TRACE(what);
+    const auto reader = Another();
+    const Answer answer = Say(*reader, request);
+    EXPECT_EQ(IsKept(answer), kept);
+    EXPECT_EQ(answer.text() == text, kept);
+    for (const v1::GenerateResponse& event : answer.events) {
+      EXPECT_TRUE(v1::Tokens::GetReflection()->GetUnknownFields(event.tokens()).empty());
+    }
+    EXPECT_EQ(reader->Metric(kDamaged), damaged ? 1 : 0);
+  };
+  expect("as it was", true, false);
+  std::string flipped = stored;
+  flipped[flipped.size() / 2] ^= 1;
+  for (const std::string& bytes :
+       {std::string(), std::string("x"), flipped, stored.substr(0, stored.size() - 1), stored + "x",
+        std::string(2 << 20, '\0')}) {
+    Call({"SET", key, bytes});
+    expect(absl::StrCat(bytes.size(), " bytes"), false, true);
+  }
+  Call({"DEL", key});
+  Call({"LPUSH", key, "x"});
+  expect("a list", false, true);
+
+  const auto put = [&](const std::string& value) {
+    Call({"DEL", key});
+    const ValueCache::Entry entry{name, value, absl::Hours(1)};
+    ASSERT_TRUE(first_->values->PutMany({&entry, 1}, Soon())[0].ok());
+  };
+  put(*right);
+  expect("as it was", true, false);
+  // GIVEN_AT MARKS COMMON_BYTES NODE_BYTES, and so many bytes.
+  const std::vector<std::string> words = absl::StrSplit(*right, absl::MaxSplits(' ', 4));
+  ASSERT_EQ(words.size(), 5u);
+  size_t common_bytes = 0, node_bytes = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(words[2], &common_bytes));
+  ASSERT_TRUE(absl::SimpleAtoi(words[3], &node_bytes));
+  const std::string common = words[4].substr(0, common_bytes);
+  const std::string tokens = words[4].substr(common_bytes + node_bytes);
+  const auto made = [&](const std::string& its_common, const std::string& node,
+                        const std::string& its_tokens) {
+    return absl::StrCat(words[0], " ", words[1], " ", its_common.size(), " ", node.size(), " ",
+                        its_common, node, its_tokens);
+  };
+  ASSERT_EQ(made(common, "talk", tokens), *right);
+  v1::Tokens parsed;
+  ASSERT_TRUE(parsed.ParseFromString(tokens));
+  const auto changed = [&](const std::function<void(v1::Tokens&)>& change) {
+    v1::Tokens copy = parsed;
+    change(copy);
+    return copy.SerializeAsString();
+  };
+  std::string other_query = common;
+  other_query.back() ^= 1;
+  const std::string big(2 << 20, 'x');
+  std::string invalid = tokens;
+  invalid.replace(invalid.find(parsed.text()), 2, "\xff\xfe");
+  for (const auto& [what, value] : std::vector<std::pair<std::string, std::string>>{
+           {"nothing", ""},
+           {"spaces", "     "},
+           {"no numbers", absl::StrCat("x ", words[1], " y z ", words[4])},
+           {"a negative length", absl::StrCat(words[0], " ", words[1], " -1 4 ", words[4])},
+           {"longer than there is",
+            absl::StrCat(words[0], " ", words[1], " 99999999 4 ", words[4])},
+           {"a length that overflows", absl::StrCat(words[0], " ", words[1], " ", words[2],
+                                                    " 18446744073709551615 ", words[4])},
+           {"a time that overflows", absl::StrCat("9", *right)},
+           {"another query", made(other_query, "talk", tokens)},
+           {"another query, shorter", made(common.substr(1), "talk", tokens)},
+           {"a node that is none", made(common, "nowhere", tokens)},
+           {"a node that is a tool", made(common, "sum", tokens)},
+           {"an answer of nowhere",
+            made(common, "talk", changed([](v1::Tokens& t) { t.set_node("nowhere"); }))},
+           {"an answer of a tool",
+            made(common, "talk", changed([](v1::Tokens& t) { t.set_node("sum"); }))},
+           {"too many log-probabilities", made(common, "talk", changed([](v1::Tokens& t) {
+                                                 for (int i = 0; i < 5000; ++i) t.add_logprobs();
+                                               }))},
+           {"too long", made(common, "talk", changed([&](v1::Tokens& t) { t.set_text(big); }))},
+           {"no UTF-8", made(common, "talk", invalid)},
+           {"no message", made(common, "talk", "\xff\xff\xff")},
+           {"cut", right->substr(0, right->size() - 1)},
+       }) {
+    put(value);
+    expect("rightly framed: " + what, false, true);
+  }
+  // Of other marks, as from before a flush: none, and nobody's fault.
+  put(absl::StrReplaceAll(*right, {{words[1], std::string(64, 'a')}}));
+  expect("other marks", false, false);
+  // Fields that nobody knows do not reach clients.
+  put(*right + std::string("\xba\x3e\x03xyz", 6));
+  expect("a field that nobody knows", true, false);
+}
+
+TEST_F(SharedAnswersFaultsTest, ADamagedMarkIsMendedAndBringsNothingBack) {
+  Start();
+  const Answer answer = SayAndShare(*first_, Ask(kQuery));
+  for (const std::string& bytes : {std::string("x"), std::string(), std::string(1 << 20, 'a')}) {
+    for (const RedisReply& mark : Call({"KEYS", "octogate:value:answers/flush*"}).elements) {
+      Call({"SET", mark.text, bytes});
+    }
+    EXPECT_FALSE(IsKept(Say(*Another(), Ask(kQuery))));
+    EXPECT_TRUE(Eventually([&] {
+      static int n = 0;
+      const v1::GenerateRequest request = Ask(absl::StrCat(kQuery, " ", n++));
+      Say(*first_, request);
+      absl::SleepFor(absl::Milliseconds(20));
+      return IsKept(Say(*second_, request));
+    }));
+    EXPECT_FALSE(IsKept(Say(*Another(), Ask(kQuery))));
+  }
+}
+
+}  // namespace
+}  // namespace octogate::gateway

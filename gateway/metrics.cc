@@ -134,6 +134,30 @@ constexpr DrafterSeries kDrafterSeries[] = {
     {"octogate_worker_drafter_accepted_tokens_total", "Of these, tokens of answers",
      &v1::DrafterUsage::accepted_tokens},
 };
+// A number that workers which share what drafters learn tell of that.
+struct SharedDraftsSeries {
+  const char* name;
+  const char* help;
+  int64_t (v1::SharedDraftsUsage::*value)() const;
+};
+constexpr SharedDraftsSeries kSharedDraftsSeries[] = {
+    {"octogate_worker_shared_drafts_publications_total",
+     "Times that a worker told others what its drafters had learned anew",
+     &v1::SharedDraftsUsage::publications},
+    {"octogate_worker_shared_drafts_snapshots_total",
+     "Times that a worker told others all that its drafters knew",
+     &v1::SharedDraftsUsage::snapshots},
+    {"octogate_worker_shared_drafts_published_bytes_total", "Bytes of both",
+     &v1::SharedDraftsUsage::published_bytes},
+    {"octogate_worker_shared_drafts_merged_total",
+     "Publications and snapshots of other workers that were taken in",
+     &v1::SharedDraftsUsage::merged},
+    {"octogate_worker_shared_drafts_read_bytes_total", "Bytes read of other workers' drafters",
+     &v1::SharedDraftsUsage::read_bytes},
+    {"octogate_worker_shared_drafts_refused_total",
+     "Values of other workers' drafters that were not what they should have been",
+     &v1::SharedDraftsUsage::refused},
+};
 // A peer may name as many as it likes.
 constexpr int kMaxDrafterLabels = 16;
 
@@ -179,6 +203,7 @@ class WorkerMetrics final : public prometheus::Collectable {
     }
     AddChoices(replicas, families);
     AddSpeculation(replicas, families);
+    AddSharedDrafts(replicas, families);
     return families;
   }
 
@@ -285,6 +310,23 @@ class WorkerMetrics final : public prometheus::Collectable {
               .label.push_back({"drafter", drafters[i].drafter()});
         }
       }
+    }
+  }
+
+  // Families of counters, where any replica shares what its drafters learn.
+  static void AddSharedDrafts(const std::vector<Metrics::Replica>& replicas,
+                              std::vector<prometheus::MetricFamily>& families) {
+    for (const SharedDraftsSeries& series : kSharedDraftsSeries) {
+      prometheus::MetricFamily family{
+          series.name, series.help, prometheus::MetricType::Counter, {}};
+      for (const Metrics::Replica& replica : replicas) {
+        if (!replica.info.has_shared_drafts()) continue;
+        prometheus::ClientMetric& metric = family.metric.emplace_back();
+        metric.label = {{"model", replica.model}, {"replica", replica.address}};
+        metric.counter.value = static_cast<double>(
+            std::max<int64_t>((replica.info.shared_drafts().*series.value)(), 0));
+      }
+      if (!family.metric.empty()) families.push_back(std::move(family));
     }
   }
 

@@ -93,6 +93,35 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_draft")));
 }
 
+TEST(MetricsTest, SaysWhatCameOfSharedDraftsWhereAWorkerSharesThem) {
+  Metrics metrics;
+  std::vector<Metrics::Replica> replicas = {{.model = "alone", .address = "h:1", .info = {}},
+                                            {.model = "m", .address = "h:2", .info = {}}};
+  v1::SharedDraftsUsage& usage = *replicas[1].info.mutable_shared_drafts();
+  usage.set_publications(1);
+  usage.set_snapshots(2);
+  usage.set_published_bytes(3);
+  usage.set_merged(4);
+  usage.set_read_bytes(5);
+  usage.set_refused(-6);
+  metrics.SetReplicas([&] { return replicas; });
+  const std::string text = metrics.Text();
+  const auto is_there = [&text](const std::string& name, int value) {
+    return testing::Value(
+        text, HasSubstr("octogate_worker_shared_drafts_" + name +
+                        "_total{model=\"m\",replica=\"h:2\"} " + std::to_string(value) + "\n"));
+  };
+  EXPECT_TRUE(is_there("publications", 1)) << text;
+  EXPECT_TRUE(is_there("snapshots", 2)) << text;
+  EXPECT_TRUE(is_there("published_bytes", 3)) << text;
+  EXPECT_TRUE(is_there("merged", 4)) << text;
+  EXPECT_TRUE(is_there("read_bytes", 5)) << text;
+  EXPECT_TRUE(is_there("refused", 0)) << "a peer's number\n" << text;
+  EXPECT_THAT(text, testing::Not(HasSubstr("shared_drafts_merged_total{model=\"alone\"")));
+  replicas.pop_back();
+  EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_shared_drafts")));
+}
+
 TEST(MetricsTest, SaysHowTheStoreIs) {
   Metrics metrics;
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_store_")));

@@ -261,6 +261,7 @@ class StoredDrafts : public SharedDrafts {
     const bool is_refused = absl::IsDataLoss(heard) || absl::IsInvalidArgument(heard);
     absl::MutexLock lock(&mutex_);
     stats_.read_bytes += bytes;
+    if (heard.ok()) ++stats_.merged;
     if (is_refused) ++stats_.refused;
     return heard;
   }

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,7 @@
 #include "absl/time/time.h"
 #include "common/store.h"
 #include "workers/speculation/draft_keeper.h"
+#include "workers/speculation/shared_drafts_stats.h"
 
 namespace octogate::workers {
 
@@ -43,14 +45,9 @@ struct SharedDraftsOptions {
 // Load does nothing. Stats may be asked by any thread.
 class SharedDrafts : public DraftPlace {
  public:
-  struct Stats {
-    uint64_t published_bytes = 0;  // of publications and snapshots, with their envelopes
-    uint64_t publications = 0;
-    uint64_t snapshots = 0;
-    uint64_t read_bytes = 0;
-    uint64_t refused = 0;  // values that were not what they should be
-  };
+  using Stats = SharedDraftsStats;
   virtual Stats stats() const = 0;
+  std::optional<SharedDraftsStats> shared_stats() const final { return stats(); }
 };
 
 // `store` outlives the result.

@@ -20,6 +20,7 @@
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"
 #include "workers/speculation/drafter.h"
+#include "workers/speculation/shared_drafts_stats.h"
 
 namespace octogate::workers {
 
@@ -35,6 +36,8 @@ struct SpeculationSetup {
   bool share_drafts = false;  // EngineOptions::share_drafts
   std::function<absl::StatusOr<std::vector<std::unique_ptr<Drafter>>>(const DraftedModel& model)>
       make_drafters;
+  // Where replicas tell each other what drafters learn; may be null. Called by any thread.
+  std::function<std::optional<SharedDraftsStats>()> shared_drafts;
 };
 
 struct LoadOptions {
@@ -53,7 +56,8 @@ struct LoadedModel {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;  // where the folder has one
   std::unique_ptr<Engine> engine;
-  std::string no_gpu;  // ChosenBackend::no_gpu
+  std::string no_gpu;                                               // ChosenBackend::no_gpu
+  std::function<std::optional<SharedDraftsStats>()> shared_drafts;  // SpeculationSetup's
 
   const ModelConfig& config() const { return checkpoint->config(); }
 

@@ -315,6 +315,16 @@ v1::WorkerInfoResponse ModelService::Info() const {
     shared.set_refused_pages(static_cast<int64_t>(stats.sharing->store.refused_pages));
     shared.set_dropped_pages(static_cast<int64_t>(stats.sharing->store.dropped_pages));
   }
+  const auto drafts = model_->shared_drafts ? model_->shared_drafts() : std::nullopt;
+  if (drafts) {
+    v1::SharedDraftsUsage& shared = *info.mutable_shared_drafts();
+    shared.set_publications(static_cast<int64_t>(drafts->publications));
+    shared.set_snapshots(static_cast<int64_t>(drafts->snapshots));
+    shared.set_published_bytes(static_cast<int64_t>(drafts->published_bytes));
+    shared.set_merged(static_cast<int64_t>(drafts->merged));
+    shared.set_read_bytes(static_cast<int64_t>(drafts->read_bytes));
+    shared.set_refused(static_cast<int64_t>(drafts->refused));
+  }
   if (stats.speculation) *info.mutable_speculation() = ToProto(*stats.speculation);
   return info;
 }

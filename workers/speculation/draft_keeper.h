@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -24,6 +25,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "workers/speculation/learned_state.h"
+#include "workers/speculation/shared_drafts_stats.h"
 
 namespace octogate::workers {
 
@@ -46,6 +48,8 @@ class DraftPlace {
   // for this owner, unless it is opened again, for which Load need not come. Called by the keeper's
   // thread, and may take some seconds at most.
   virtual absl::Status Sync(const DraftOwner& owner, bool last, LearnedState& state) = 0;
+  // Of a place that other processes read and write. May be asked by any thread.
+  virtual std::optional<SharedDraftsStats> shared_stats() const { return std::nullopt; }
 };
 
 // Passes one thing from one thread to one other. Neither waits.

@@ -184,7 +184,11 @@ absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
 SpeculationSetup SetUpSpeculation(SpeculationOptions options) {
   SpeculationSetup setup{.max_draft_nodes = options.max_draft_nodes,
                          .share_drafts = options.share_between_tenants,
-                         .make_drafters = nullptr};
+                         .make_drafters = nullptr,
+                         .shared_drafts = nullptr};
+  if (options.shared != nullptr) {
+    setup.shared_drafts = [place = options.shared] { return place->shared_stats(); };
+  }
   setup.make_drafters = [options = std::move(options)](const DraftedModel& model) {
     return MakeDrafters(options, model);
   };

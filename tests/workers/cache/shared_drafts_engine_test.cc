@@ -102,6 +102,8 @@ TEST(SharedDraftsEngineTest, ANewReplicaAnswersTheSameWithFewerSteps) {
       absl::SleepFor(absl::Milliseconds(20));
     }
     ASSERT_GT(second.place->stats().read_bytes, 0U);
+    ASSERT_TRUE(second.model->shared_drafts);
+    EXPECT_GT(second.model->shared_drafts()->read_bytes, 0U) << "the model tells of its place";
     absl::SleepFor(attempt * absl::Milliseconds(200));
     ExpectSameAnswers(AnswerAll(*second.model), expected);
     warm = Accepted(*second.model);

@@ -143,6 +143,12 @@ TEST(SharedDraftsTest, WhatOneReplicaLearnsAnotherKnows) {
   EXPECT_TRUE(Eventually([&] { return second.Knows(20, 21); }));
   second.Learn(30, 31);
   EXPECT_TRUE(Eventually([&] { return first.Knows(30, 31); }));
+  for (const Replica* replica : {&first, &second}) {
+    const SharedDrafts::Stats stats = replica->shared();
+    EXPECT_GT(stats.publications, 0U);
+    EXPECT_GT(stats.merged, 0U);
+    EXPECT_EQ(stats.refused, 0U);
+  }
 }
 
 TEST(SharedDraftsTest, ANewReplicaStartsWarmThoughTheOthersAreGone) {

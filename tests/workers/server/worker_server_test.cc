@@ -336,6 +336,30 @@ TEST(ModelServiceTest, InfoSaysHowTheModelIsKept) {
   EXPECT_EQ(info.preemptions(), 0);
 }
 
+TEST(ModelServiceTest, InfoSaysWhatCameOfSharedDraftsWhereThereAreSome) {
+  LoadOptions options;
+  options.threads = 1;
+  auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  std::optional<SharedDraftsStats> stats;
+  (*model)->shared_drafts = [&stats] { return stats; };
+  const ModelService service("tiny", *std::move(model));
+  EXPECT_FALSE(service.Info().has_shared_drafts());
+  stats = {.published_bytes = 1,
+           .publications = 2,
+           .snapshots = 3,
+           .read_bytes = 4,
+           .merged = 5,
+           .refused = 6};
+  const v1::SharedDraftsUsage usage = service.Info().shared_drafts();
+  EXPECT_EQ(usage.published_bytes(), 1);
+  EXPECT_EQ(usage.publications(), 2);
+  EXPECT_EQ(usage.snapshots(), 3);
+  EXPECT_EQ(usage.read_bytes(), 4);
+  EXPECT_EQ(usage.merged(), 5);
+  EXPECT_EQ(usage.refused(), 6);
+}
+
 TEST_F(WorkerServerTest, ADrainedWorkerIsNotHealthyAndTakesNoMore) {
   EXPECT_EQ(Health(""), HealthCheckResponse::SERVING);
   EXPECT_EQ(Health("octogate.v1.Worker"), HealthCheckResponse::SERVING);

@@ -15,6 +15,9 @@ namespace {
 // Tokens are joined to messages no longer than this: clients limit what they accept.
 constexpr size_t kMaxJoinedBytes = size_t{64} << 10;
 
+// When an alarm comes at once: one for now comes at the next whole millisecond.
+gpr_timespec AtOnce() { return gpr_time_0(GPR_CLOCK_MONOTONIC); }
+
 void Join(v1::Tokens& tokens, v1::Tokens& next) {
   tokens.mutable_text()->append(next.text());
   tokens.mutable_ids()->MergeFrom(next.ids());
@@ -95,8 +98,7 @@ void GenerateCall::OnLookedUp(AnswerLookup::Result result) {
     if (result.at_once) {
       Admit();
     } else {  // Not here: as in OnTurnDecided.
-      looked_up_alarm_.Set(service_->loops_->queue(loop_), gpr_now(GPR_CLOCK_MONOTONIC),
-                           &looked_up_);
+      looked_up_alarm_.Set(service_->loops_->queue(loop_), AtOnce(), &looked_up_);
     }
   }
 }
@@ -123,7 +125,7 @@ void GenerateCall::OnTurnDecided(const absl::Status& decision) {
   }
   // Not here: this is the end of another query, whose turn might have come at the end of yet
   // another one.
-  turn_.Set(service_->loops_->queue(loop_), gpr_now(GPR_CLOCK_MONOTONIC), &turn_came_);
+  turn_.Set(service_->loops_->queue(loop_), AtOnce(), &turn_came_);
 }
 
 void GenerateCall::OnTurn(bool) { StartQuery(); }

@@ -7,7 +7,7 @@
 namespace octogate::workers {
 namespace {
 
-// Kinds that are told apart; what comes beyond is taken as it is. Two drafters have at most 99.
+// Kinds of more than two drafters that are told apart; what comes beyond is taken as it is.
 constexpr size_t kMostKinds = 4096;
 // Nodes of a kind that are remembered, and evidence below which drafters are believed.
 constexpr double kMemory = 512;
@@ -21,14 +21,14 @@ constexpr std::array<float, 4> kBesideSteps = {0.1F, 0.3F, 0.6F, 0.85F};
 
 // 0: the drafter says nothing of the siblings. They are its own from 1 on, beside it from 8 on.
 uint32_t OwnKind(float probability) {
-  return 1 +
-         static_cast<uint32_t>(std::upper_bound(kOwnSteps.begin(), kOwnSteps.end(), probability) -
-                               kOwnSteps.begin());
+  uint32_t kind = 1;
+  for (const float step : kOwnSteps) kind += probability >= step ? 1 : 0;
+  return kind;
 }
 uint32_t BesideKind(float best) {
-  return 8 +
-         static_cast<uint32_t>(std::upper_bound(kBesideSteps.begin(), kBesideSteps.end(), best) -
-                               kBesideSteps.begin());
+  uint32_t kind = 8;
+  for (const float step : kBesideSteps) kind += best >= step ? 1 : 0;
+  return kind;
 }
 
 constexpr uint32_t kDrafterBits = 4;
@@ -36,6 +36,20 @@ constexpr uint32_t kDrafterMask = 15;
 static_assert(kDrafterBits * kMaxDrafters <= 32);
 
 }  // namespace
+
+const DraftCombination::Learned* DraftCombination::Find(uint32_t kind) const {
+  if (kind < of_two_.size()) return &of_two_[kind];
+  const auto found = others_.find(kind);
+  return found == others_.end() ? nullptr : &found->second;
+}
+
+DraftCombination::Learned* DraftCombination::Make(uint32_t kind) {
+  if (kind < of_two_.size()) return &of_two_[kind];
+  const auto found = others_.find(kind);
+  if (found != others_.end()) return &found->second;
+  if (others_.size() >= kMostKinds) return nullptr;
+  return &others_.emplace(kind, Learned{}).first->second;
+}
 
 void DraftCombination::Combine(std::span<const DraftTree> proposals, CombinedDraft& draft) const {
   std::vector<DraftNode>& nodes = draft.tree.nodes;
@@ -50,6 +64,8 @@ void DraftCombination::Combine(std::span<const DraftTree> proposals, CombinedDra
   std::vector<int32_t> first(count + 1, -1);
   std::vector<int32_t> next(count, -1);
   std::vector<uint32_t> beside(count + 1, 0);
+  // Of the tokens of the children, by some of their bits: most others differ in these.
+  std::vector<uint64_t> tokens(count + 1, 0);
   std::vector<int32_t> places;
   for (size_t d = 0; d < proposals.size(); ++d) {
     const auto shift = static_cast<uint32_t>(d) * kDrafterBits;
@@ -57,7 +73,9 @@ void DraftCombination::Combine(std::span<const DraftTree> proposals, CombinedDra
     for (const DraftNode& node : proposals[d].nodes) {
       const int32_t parent = node.parent < 0 ? -1 : places[static_cast<size_t>(node.parent)];
       const auto list = static_cast<size_t>(parent + 1);
-      int32_t place = first[list];
+      const uint64_t bit = uint64_t{1} << (static_cast<uint32_t>(node.token) % 64);
+      int32_t place = (tokens[list] & bit) == 0 ? -1 : first[list];
+      tokens[list] |= bit;
       while (place >= 0 && nodes[static_cast<size_t>(place)].token != node.token) {
         place = next[static_cast<size_t>(place)];
       }
@@ -103,9 +121,9 @@ void DraftCombination::Combine(std::span<const DraftTree> proposals, CombinedDra
       const uint32_t mask = kDrafterMask << (static_cast<uint32_t>(d) * kDrafterBits);
       if ((kind & mask) == 0) kind |= others & mask;
     }
-    const auto found = sums_.find(kind);
-    if (found == sums_.end()) continue;
-    const double expected = double{nodes[i].probability} * found->second.Factor(kPrior);
+    const Learned* const learned = Find(kind);
+    if (learned == nullptr) continue;
+    const double expected = double{nodes[i].probability} * learned->factor;
     nodes[i].probability = static_cast<float>(std::clamp(expected, 0.0, 1.0));
   }
 }
@@ -119,12 +137,10 @@ void DraftCombination::Record(const CombinedDraft& draft, std::span<const int32_
       if (nodes[i].parent != parent) continue;
       const bool accepted = nodes[i].token == token;
       if (accepted) right = static_cast<int32_t>(i);
-      auto sums = sums_.find(draft.kinds[i]);
-      if (sums == sums_.end()) {
-        if (sums_.size() >= kMostKinds) continue;
-        sums = sums_.emplace(draft.kinds[i], AcceptanceSums{}).first;
-      }
-      AddTested(double{draft.said[i]}, accepted, kMemory, sums->second);
+      Learned* const learned = Make(draft.kinds[i]);
+      if (learned == nullptr) continue;
+      AddTested(double{draft.said[i]}, accepted, kMemory, learned->sums);
+      learned->factor = learned->sums.Factor(kPrior);
     }
     if (right < 0) return;
     parent = right;

@@ -16,6 +16,7 @@
 #ifndef OCTOGATE_WORKERS_SPECULATION_DRAFT_COMBINATION_H_
 #define OCTOGATE_WORKERS_SPECULATION_DRAFT_COMBINATION_H_
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -41,7 +42,17 @@ class DraftCombination {
   void Record(const CombinedDraft& draft, std::span<const int32_t> chosen);
 
  private:
-  absl::flat_hash_map<uint32_t, AcceptanceSums> sums_;  // by kind
+  struct Learned {
+    AcceptanceSums sums;
+    double factor = 1;  // of the sums
+  };
+  // Null where nothing was learned of the kind, or cannot be.
+  const Learned* Find(uint32_t kind) const;
+  Learned* Make(uint32_t kind);
+
+  // By kind: of the two drafters that there mostly are, and of others.
+  std::array<Learned, 256> of_two_;
+  absl::flat_hash_map<uint32_t, Learned> others_;
 };
 
 }  // namespace octogate::workers

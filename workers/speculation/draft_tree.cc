@@ -1,11 +1,10 @@
 #include "workers/speculation/draft_tree.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
-#include <numeric>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
 namespace octogate::workers {
@@ -36,12 +35,30 @@ int DraftTree::Add(int parent, int32_t token, float probability, uint8_t drafter
   return size() - 1;
 }
 
+int DraftTreeBuilder::Add(int parent, int32_t token, float probability, uint8_t drafters) {
+  Children& siblings = children_[static_cast<size_t>(parent + 1)];
+  const int rank = siblings.count++;
+  if (probability > siblings.least) return tree_.Add(parent, token, probability, drafters);
+  siblings.least = probability;
+  const int depth = parent < 0 ? 1 : tree_.nodes[static_cast<size_t>(parent)].depth + 1;
+  tree_.nodes.push_back({.token = token,
+                         .parent = parent,
+                         .depth = depth,
+                         .probability = probability,
+                         .drafters = drafters,
+                         .rank = static_cast<uint8_t>(std::min(rank, 255))});
+  return tree_.size() - 1;
+}
+
 absl::Status CheckDraftTree(const DraftTree& tree, int vocab_size) {
   if (tree.size() > kMaxDraftNodes) {
     return absl::InvalidArgumentError(
         absl::StrCat("a draft tree has ", tree.size(), " nodes; at most ", kMaxDraftNodes));
   }
-  absl::flat_hash_set<std::pair<int32_t, int32_t>> children;
+  // The children of each node as lists, [0] those of the root.
+  std::array<int32_t, kMaxDraftNodes + 1> first;
+  std::array<int32_t, kMaxDraftNodes> next = {};
+  first.fill(-1);
   for (int i = 0; i < tree.size(); ++i) {
     const DraftNode& node = tree.nodes[static_cast<size_t>(i)];
     const auto wrong = [i](const char* what) {
@@ -52,7 +69,14 @@ absl::Status CheckDraftTree(const DraftTree& tree, int vocab_size) {
     if (node.depth != depth) return wrong("has a wrong depth");
     if (node.token < 0 || node.token >= vocab_size) return wrong("has no token of the vocabulary");
     if (!(node.probability >= 0 && node.probability <= 1)) return wrong("has no probability");
-    if (!children.insert({node.parent, node.token}).second) return wrong("has a sibling's token");
+    int32_t& newest = first[static_cast<size_t>(node.parent + 1)];
+    for (int32_t sibling = newest; sibling >= 0; sibling = next[static_cast<size_t>(sibling)]) {
+      if (tree.nodes[static_cast<size_t>(sibling)].token == node.token) {
+        return wrong("has a sibling's token");
+      }
+    }
+    next[static_cast<size_t>(i)] = newest;
+    newest = i;
   }
   return absl::OkStatus();
 }
@@ -78,34 +102,35 @@ void MergeDraftTree(const DraftTree& from, DraftTree& to) {
 
 void PruneDraftTree(int count, DraftTree& tree) {
   if (count >= tree.size()) return;
-  std::vector<double> paths;
+  struct Path {
+    double probability = 0;
+    size_t node = 0;
+  };
+  std::vector<Path> paths;
   paths.reserve(tree.nodes.size());
-  for (const DraftNode& node : tree.nodes) {
-    const double before = node.parent < 0 ? 1 : paths[static_cast<size_t>(node.parent)];
-    paths.push_back(before * double{node.probability});
+  for (size_t i = 0; i < tree.nodes.size(); ++i) {
+    const DraftNode& node = tree.nodes[i];
+    const double before = node.parent < 0 ? 1 : paths[static_cast<size_t>(node.parent)].probability;
+    paths.push_back({before * double{node.probability}, i});
   }
-  std::vector<int> order(tree.nodes.size());
-  std::iota(order.begin(), order.end(), 0);
   const auto keep = static_cast<size_t>(std::max(count, 0));
   // Of equals the first, which is the parent where one is the other's.
-  std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(keep), order.end(),
-                   [&paths](int a, int b) {
-                     const double path_a = paths[static_cast<size_t>(a)];
-                     const double path_b = paths[static_cast<size_t>(b)];
-                     return path_a != path_b ? path_a > path_b : a < b;
+  std::nth_element(paths.begin(), paths.begin() + static_cast<std::ptrdiff_t>(keep), paths.end(),
+                   [](const Path& a, const Path& b) {
+                     return a.probability != b.probability ? a.probability > b.probability
+                                                           : a.node < b.node;
                    });
-  order.resize(keep);
-  std::sort(order.begin(), order.end());
   std::vector<int32_t> places(tree.nodes.size(), -1);
-  std::vector<DraftNode> kept;
-  kept.reserve(order.size());
-  for (int i : order) {
-    DraftNode node = tree.nodes[static_cast<size_t>(i)];
+  for (size_t i = 0; i < keep; ++i) places[paths[i].node] = 0;
+  size_t kept = 0;
+  for (size_t i = 0; i < tree.nodes.size(); ++i) {
+    if (places[i] < 0) continue;
+    DraftNode node = tree.nodes[i];
     if (node.parent >= 0) node.parent = places[static_cast<size_t>(node.parent)];
-    places[static_cast<size_t>(i)] = static_cast<int32_t>(kept.size());
-    kept.push_back(node);
+    places[i] = static_cast<int32_t>(kept);
+    tree.nodes[kept++] = node;
   }
-  tree.nodes = std::move(kept);
+  tree.nodes.resize(keep);
 }
 
 }  // namespace octogate::workers

@@ -6,6 +6,7 @@
 #ifndef OCTOGATE_WORKERS_SPECULATION_DRAFT_TREE_H_
 #define OCTOGATE_WORKERS_SPECULATION_DRAFT_TREE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -40,6 +41,26 @@ struct DraftTree {
   // Adds a child with depth and rank that follow from the tree, or returns the one that is there.
   // The tree may have any size.
   int Add(int parent, int32_t token, float probability, uint8_t drafters);
+};
+
+// Makes a tree as DraftTree::Add does, of siblings with tokens of their own, in time that does not
+// depend on its size where siblings come with falling probabilities. The tree is empty at first.
+class DraftTreeBuilder {
+ public:
+  explicit DraftTreeBuilder(DraftTree& tree) : tree_(tree) {}
+
+  // At most kMaxDraftNodes.
+  int Add(int parent, int32_t token, float probability, uint8_t drafters);
+
+ private:
+  // Of a node, [0] being the root.
+  struct Children {
+    int count = 0;
+    float least = 2;  // probability of these
+  };
+
+  DraftTree& tree_;
+  std::array<Children, kMaxDraftNodes + 1> children_;
 };
 
 // INVALID_ARGUMENT where a parent is not before its node, a depth is wrong, siblings share a token,

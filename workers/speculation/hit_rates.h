@@ -3,6 +3,7 @@
 #ifndef OCTOGATE_WORKERS_SPECULATION_HIT_RATES_H_
 #define OCTOGATE_WORKERS_SPECULATION_HIT_RATES_H_
 
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -35,6 +36,23 @@ class HitRates {
 
   std::vector<float> tries_;
   std::vector<float> hits_;
+};
+
+// Rates that were asked for, each computed once. Of use as long as nothing is counted.
+template <size_t kKinds>
+class KnownRates {
+ public:
+  KnownRates() { rates_.fill(-1); }
+
+  template <typename Compute>
+  float Get(size_t kind, const Compute& compute) {
+    float& rate = rates_[kind];
+    if (rate < 0) rate = compute();
+    return rate;
+  }
+
+ private:
+  std::array<float, kKinds> rates_;
 };
 
 }  // namespace octogate::workers

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <queue>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "workers/speculation/best_first.h"
 #include "workers/speculation/branch_trie.h"
 #include "workers/speculation/hit_rates.h"
 
@@ -98,20 +98,15 @@ class LookaheadSequence : public SequenceDrafter {
     max_nodes = std::min(max_nodes, kMaxDraftNodes);
     if (max_nodes <= 0 || max_depth <= 0 || !is_begun_) return;
     struct Open {
-      float path = 0;       // probability
-      int32_t order = 0;    // of equals the first
       int32_t parent = -1;  // a node
       int32_t token = 0;
       float probability = 0;
       Place place;
       int length = 0;  // of the context with the token
     };
-    const auto is_worse = [](const Open& a, const Open& b) {
-      return a.path != b.path ? a.path < b.path : a.order > b.order;
-    };
-    std::priority_queue<Open, std::vector<Open>, decltype(is_worse)> open(is_worse);
+    BestFirst<Open> open(max_nodes);
     std::vector<Open> children;
-    int32_t order = 0;
+    DraftTreeBuilder builder(tree);
     // What the place has and no longer context of the same node has.
     const auto open_children = [&](int32_t parent, const Place& place, int length, bool is_longest,
                                    float path) {
@@ -127,11 +122,12 @@ class LookaheadSequence : public SequenceDrafter {
                           [token](const Open& other) { return other.token == token; })) {
             continue;
           }
-          const Place next = {prompt_.Child(place.prompt, token),
-                              scope_->outputs.Child(place.output, token)};
+          const Place next = {
+              &trie == &prompt_ ? child : prompt_.Child(place.prompt, token),
+              &trie == &prompt_ ? scope_->outputs.Child(place.output, token) : child};
           const float weight = Weight(next);
           sum += weight;
-          children.push_back({0, 0, parent, token, weight, next, length + 1});
+          children.push_back({parent, token, weight, next, length + 1});
         }
       };
       add(prompt_, place.prompt);
@@ -140,9 +136,9 @@ class LookaheadSequence : public SequenceDrafter {
       for (size_t i = begin; i < children.size(); ++i) {
         Open& child = children[i];
         child.probability = std::min(1.0F, child.probability / sum * rate);
-        child.path = path * child.probability;
-        child.order = order++;
-        if (child.path >= kLeastProbability) open.push(child);
+        if (path * child.probability >= kLeastProbability) {
+          open.Offer(path * child.probability, child);
+        }
       }
     };
     const Place two = Find(2);
@@ -153,11 +149,11 @@ class LookaheadSequence : public SequenceDrafter {
     if (found > 0) open_children(-1, two, 2, true, 1);
     if (found < branch && one.IsKnown()) open_children(-1, one, 1, found == 0, 1);
     while (tree.size() < max_nodes && !open.empty()) {
-      const Open best = open.top();
-      open.pop();
-      const int32_t node = tree.Add(best.parent, best.token, best.probability, 1);
+      const auto [path, best] = open.Take();
+      const int32_t node = builder.Add(best.parent, best.token, best.probability, 1);
+      if (tree.size() == max_nodes) break;
       if (tree.nodes.back().depth < max_depth) {
-        open_children(node, best.place, best.length, true, best.path);
+        open_children(node, best.place, best.length, true, path);
       }
     }
   }

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <queue>
 #include <span>
 #include <utility>
 
+#include "workers/speculation/best_first.h"
 #include "workers/speculation/hit_rates.h"
 #include "workers/speculation/recycling_state.h"
 
@@ -38,13 +38,16 @@ std::span<const Candidate> FindCandidates(const RecyclingTable& table, int32_t p
   size_t count = 0;
   const std::span<const int32_t> of_pair = table.After(previous, token);
   const int pair_source = 1 + std::min(static_cast<int>(of_pair.size()), 4);
+  uint64_t bits = 0;  // of the pair's tokens: most others have others
   for (int32_t next : of_pair) {
     candidates[count] = {next, pair_source, static_cast<int>(count)};
+    bits |= uint64_t{1} << (next % 64);
     ++count;
   }
   int rank = 0;
   for (int32_t next : table.After(token)) {
-    if (std::find(of_pair.begin(), of_pair.end(), next) == of_pair.end()) {
+    if ((bits >> (next % 64) & 1) == 0 ||
+        std::find(of_pair.begin(), of_pair.end(), next) == of_pair.end()) {
       candidates[count++] = {next, of_pair.empty() ? 0 : 1, rank};
     }
     ++rank;
@@ -195,57 +198,63 @@ class RecyclingSequence : public SequenceDrafter {
   void ProposeBestFirst(int max_nodes, int max_depth, DraftTree& tree) const {
     // A parent's candidate, the best of those that are not in the tree.
     struct Open {
-      float path = 0;         // probability
-      int32_t order = 0;      // of equals the first
       int32_t children = 0;   // the parent's, by number
       int32_t candidate = 0;  // of these
     };
     struct Children {
       int32_t parent = -1;
-      int32_t token = 0;                                    // of the parent
-      float path = 1;                                       // to the parent
-      int streak = 0;                                       // behind the parent
-      std::vector<std::pair<float, Candidate>> candidates;  // the most probable first
-      int32_t first = 0;                                    // the first candidate's token
+      int32_t token = 0;  // of the parent
+      float path = 1;     // to the parent
+      int streak = 0;     // behind the parent
+      size_t begin = 0;   // in `probable`, the most probable first
+      size_t count = 0;
+      int32_t first = 0;  // the first candidate's token
     };
-    const auto is_worse = [](const Open& a, const Open& b) {
-      return a.path != b.path ? a.path < b.path : a.order > b.order;
+    struct Probable {
+      float probability = 0;
+      int32_t token = 0;
     };
-    std::priority_queue<Open, std::vector<Open>, decltype(is_worse)> open(is_worse);
+    BestFirst<Open> open(max_nodes);
     std::vector<Children> all;
     all.reserve(static_cast<size_t>(max_nodes) + 1);
-    int32_t order = 0;
+    std::vector<Probable> probable;
+    probable.reserve(static_cast<size_t>(max_nodes) * 8);
+    KnownRates<kKinds> rates;
+    DraftTreeBuilder builder(tree);
     const auto add = [&](int32_t parent, int32_t previous, int32_t token, float path, int streak) {
       Candidates buffer;
       const auto candidates = FindCandidates(scope_->table, previous, token, buffer);
       if (candidates.empty()) return;
-      Children children{parent, token, path, streak, {}, candidates[0].token};
-      children.candidates.reserve(candidates.size());
+      const size_t begin = probable.size();
       for (const Candidate& candidate : candidates) {
-        children.candidates.emplace_back(Probability(candidate, streak), candidate);
+        const float probability =
+            rates.Get(Kind(candidate, streak), [&] { return Probability(candidate, streak); });
+        // They hardly ever have to move, and equal ones never.
+        probable.emplace_back();
+        size_t place = probable.size() - 1;
+        for (; place > begin && probable[place - 1].probability < probability; --place) {
+          probable[place] = probable[place - 1];
+        }
+        probable[place] = {probability, candidate.token};
       }
-      std::stable_sort(children.candidates.begin(), children.candidates.end(),
-                       [](const auto& a, const auto& b) { return a.first > b.first; });
-      open.push(
-          {path * children.candidates[0].first, order++, static_cast<int32_t>(all.size()), 0});
-      all.push_back(std::move(children));
+      open.Offer(path * probable[begin].probability, {static_cast<int32_t>(all.size()), 0});
+      all.push_back({parent, token, path, streak, begin, candidates.size(), candidates[0].token});
     };
     add(-1, previous_, last_, 1, streak_);
     while (tree.size() < max_nodes && !open.empty()) {
-      const Open best = open.top();
-      open.pop();
+      const auto [path, best] = open.Take();
       const Children& children = all[static_cast<size_t>(best.children)];
-      const auto [probability, candidate] =
-          children.candidates[static_cast<size_t>(best.candidate)];
-      const int node = tree.Add(children.parent, candidate.token, probability, 1);
-      const size_t next = static_cast<size_t>(best.candidate) + 1;
-      if (next < children.candidates.size()) {
-        open.push({children.path * children.candidates[next].first, order++, best.children,
-                   static_cast<int32_t>(next)});
+      const size_t place = children.begin + static_cast<size_t>(best.candidate);
+      const auto [probability, token] = probable[place];
+      const int node = builder.Add(children.parent, token, probability, 1);
+      if (tree.size() == max_nodes) break;
+      if (best.candidate + 1 < static_cast<int32_t>(children.count)) {
+        open.Offer(children.path * probable[place + 1].probability,
+                   {best.children, best.candidate + 1});
       }
       if (tree.nodes[static_cast<size_t>(node)].depth < max_depth) {
-        add(node, children.token, candidate.token, best.path,
-            NextStreak(children.streak, candidate.token == children.first));
+        add(node, children.token, token, path,
+            NextStreak(children.streak, token == children.first));
       }
     }
   }

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <deque>
-#include <queue>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "workers/speculation/best_first.h"
 #include "workers/speculation/hit_rates.h"
 #include "workers/speculation/suffix_automaton.h"
 #include "workers/speculation/suffix_state.h"
@@ -125,8 +126,12 @@ float Prior(size_t kind) {
 
 struct Child {
   int32_t token = 0;
+  int32_t target = 0;  // the state of its context with it
   float probability = 0;
 };
+
+constexpr size_t kTokenBits = 1024;
+size_t TokenBit(int32_t token) { return static_cast<uint32_t>(token) % kTokenBits; }
 
 }  // namespace
 
@@ -256,19 +261,15 @@ class SuffixSequence : public SequenceDrafter {
     Match();
     const Automata all = automata();
     struct Open {
-      float path = 0;       // probability
-      int32_t order = 0;    // of equals the first
       int32_t parent = -1;  // a node
       Child child;
     };
-    const auto is_worse = [](const Open& a, const Open& b) {
-      return a.path != b.path ? a.path < b.path : a.order > b.order;
-    };
-    std::priority_queue<Open, std::vector<Open>, decltype(is_worse)> open(is_worse);
+    BestFirst<Open> open(max_nodes);
     std::vector<Matches> matches;  // of nodes
     matches.reserve(static_cast<size_t>(max_nodes));
     std::vector<Child> children;
-    int32_t order = 0;
+    KnownRates<kKinds> rates;
+    DraftTreeBuilder builder(tree);
     const auto expand = [&](int32_t node, const Matches& at, int depth, float path) {
       const int32_t length =
           std::max_element(at.begin(), at.end(), [](const SuffixMatch& a, const SuffixMatch& b) {
@@ -280,22 +281,25 @@ class SuffixSequence : public SequenceDrafter {
           static_cast<float>(depth) >= std::max(deepest, static_cast<float>(options_.min_depth))) {
         return;
       }
-      FindChildren(at, path, children);
+      FindChildren(at, path, rates, children);
       for (const Child& child : children) {
         if (path * child.probability < kLeastProbability) continue;
-        open.push({path * child.probability, order++, node, child});
+        open.Offer(path * child.probability, {node, child});
       }
     };
     expand(-1, matches_, 0, 1);
     while (tree.size() < max_nodes && !open.empty()) {
-      const Open best = open.top();
-      open.pop();
-      const int32_t node = tree.Add(best.parent, best.child.token, best.child.probability, 1);
+      const auto [path, best] = open.Take();
+      const int32_t node = builder.Add(best.parent, best.child.token, best.child.probability, 1);
+      if (tree.size() == max_nodes) break;
       matches.push_back(best.parent < 0 ? matches_ : matches[static_cast<size_t>(best.parent)]);
+      for (size_t i = 0; i < kAutomata; ++i) {
+        all[i]->Prefetch(matches.back()[i].state, best.child.token);
+      }
       for (size_t i = 0; i < kAutomata; ++i) {
         matches.back()[i].Advance(*all[i], best.child.token, kMaxDraftedLinks);
       }
-      expand(node, matches.back(), tree.nodes.back().depth, best.path);
+      expand(node, matches.back(), tree.nodes.back().depth, path);
     }
   }
 
@@ -339,12 +343,16 @@ class SuffixSequence : public SequenceDrafter {
   }
 
   // What may follow a node whose path has this probability.
-  void FindChildren(const Matches& at, float path, std::vector<Child>& children) const {
+  void FindChildren(const Matches& at, float path, KnownRates<kKinds>& rates,
+                    std::vector<Child>& children) const {
     children.clear();
+    // By some of their bits, the tokens of longer contexts: most others differ in these.
+    std::bitset<kTokenBits> longer_ones;
     const Automata all = automata();
     const Contexts contexts = FindContexts(all, at);
     for (const Context& context : contexts.view()) {
-      const float rate = Rate(Kind(all, context, &context == contexts.all.data()));
+      const size_t kind = Kind(all, context, &context == contexts.all.data());
+      const float rate = rates.Get(kind, [&] { return Rate(kind); });
       if (path * rate < kLeastProbability) continue;
       const SuffixAutomaton& automaton = *all[context.automaton];
       const size_t begin = children.size();
@@ -355,15 +363,21 @@ class SuffixSequence : public SequenceDrafter {
         const SuffixAutomaton::Transition& transition = automaton.transition(place);
         place = transition.next;
         const bool is_longer_ones =
+            longer_ones[TokenBit(transition.token)] &&
             std::any_of(children.begin(), children.begin() + static_cast<std::ptrdiff_t>(begin),
                         [&](const Child& child) { return child.token == transition.token; });
         if (is_longer_ones) continue;
-        const auto count = static_cast<float>(std::max(automaton.Count(transition.target), 1));
-        children.push_back({transition.token, count});
-        sum += count;
+        automaton.Prefetch(transition.target);
+        children.push_back({transition.token, transition.target, 0});
+      }
+      for (size_t i = begin; i < children.size(); ++i) {
+        const int32_t count = automaton.Count(children[i].target);
+        children[i].probability = static_cast<float>(std::max(count, 1));
+        sum += children[i].probability;
       }
       for (size_t i = begin; i < children.size(); ++i) {
         children[i].probability = std::min(1.0F, children[i].probability / sum * rate);
+        longer_ones.set(TokenBit(children[i].token));
       }
     }
   }

@@ -19,6 +19,12 @@ void SuffixAutomaton::AddTransition(int32_t state, int32_t token, int32_t target
 }
 
 int32_t SuffixAutomaton::Next(int32_t state, int32_t token) const {
+  // Most states have one transition, and most that are asked for are the newest.
+  const int32_t first = First(state);
+  if (first < 0) return -1;
+  const Transition& newest = transition(first);
+  if (newest.token == token) return newest.target;
+  if (newest.next < 0) return -1;
   const auto found = places_.find(Key(state, token));
   return found == places_.end() ? -1 : transitions_[static_cast<size_t>(found->second)].target;
 }

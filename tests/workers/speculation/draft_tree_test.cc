@@ -64,6 +64,34 @@ TEST(DraftTreeTest, AddKeepsATreeWellFormed) {
   }
 }
 
+TEST(DraftTreeTest, ABuilderMakesTheTreeThatAddMakes) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  for (int round = 0; round < 300; ++round) {
+    DraftTree added;
+    DraftTree built;
+    DraftTreeBuilder builder(built);
+    // Few probabilities, which mostly fall.
+    for (int32_t token = 0; token < kMaxDraftNodes; ++token) {
+      const int parent = static_cast<int>(random() % static_cast<uint32_t>(1 + token / 3)) - 1;
+      const uint32_t falls = 9 - std::min<uint32_t>(9, static_cast<uint32_t>(token) / 14);
+      const float probability =
+          static_cast<float>(random() % 10 == 0 ? random() % 10 : falls) / 10.0F;
+      EXPECT_EQ(builder.Add(parent, token, probability, 1),
+                added.Add(parent, token, probability, 1));
+    }
+    for (int i = 0; i < added.size(); ++i) {
+      const DraftNode& expected = added.nodes[static_cast<size_t>(i)];
+      const DraftNode& node = built.nodes[static_cast<size_t>(i)];
+      ASSERT_EQ(node.parent, expected.parent);
+      ASSERT_EQ(node.depth, expected.depth);
+      ASSERT_EQ(node.rank, expected.rank);
+      ASSERT_EQ(node.probability, expected.probability);
+    }
+  }
+}
+
 TEST(DraftTreeTest, MergeHoldsThePathsOfBoth) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));

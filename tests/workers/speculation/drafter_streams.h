@@ -30,6 +30,28 @@ inline DraftTree Proposal(SequenceDrafter& sequence, int max_nodes = 80, int max
   return tree;
 }
 
+// Whether depths and ranks are those that DraftTree::Add gives.
+inline bool IsAsAdded(const DraftTree& tree) {
+  DraftTree added;
+  for (const DraftNode& node : tree.nodes) {
+    const int place = added.Add(node.parent, node.token, node.probability, node.drafters);
+    if (place != added.size() - 1) return false;
+    const DraftNode& other = added.nodes.back();
+    if (other.depth != node.depth || other.rank != node.rank) return false;
+  }
+  return true;
+}
+
+// Whether no path comes before one that is more probable.
+inline bool IsBestFirst(const DraftTree& tree) {
+  std::vector<float> paths;
+  for (const DraftNode& node : tree.nodes) {
+    const float before = node.parent < 0 ? 1 : paths[static_cast<size_t>(node.parent)];
+    paths.push_back(before * node.probability);
+  }
+  return std::is_sorted(paths.rbegin(), paths.rend());
+}
+
 inline bool SameTree(const DraftTree& a, const DraftTree& b) {
   return std::equal(a.nodes.begin(), a.nodes.end(), b.nodes.begin(), b.nodes.end(),
                     [](const DraftNode& x, const DraftNode& y) {
@@ -64,7 +86,14 @@ inline void RunRandomStreams(std::mt19937_64& random, Drafter& drafter, Drafter&
     ASSERT_TRUE(CheckDraftTree(tree, 4).ok()) << CheckDraftTree(tree, 4);
     ASSERT_LE(tree.size(), max_nodes);
     for (const DraftNode& node : tree.nodes) ASSERT_LE(node.depth, max_depth);
+    ASSERT_TRUE(IsAsAdded(tree));
+    ASSERT_TRUE(IsBestFirst(tree));
     ASSERT_TRUE(SameTree(tree, Proposal(*one.twin, max_nodes, max_depth)));
+    // Whoever may have more begins with the same.
+    DraftTree more = Proposal(*one.twin, kMaxDraftNodes, max_depth);
+    ASSERT_EQ(tree.size(), std::min(std::max(max_nodes, 0), more.size()));
+    more.nodes.resize(tree.nodes.size());
+    ASSERT_TRUE(SameTree(tree, more));
     ASSERT_LE(drafter.bytes(), max_bytes);
   }
 }

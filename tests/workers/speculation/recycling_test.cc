@@ -13,11 +13,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/workers/engine/fresh_seed.h"
+#include "tests/workers/speculation/drafter_streams.h"
 
 namespace octogate::workers {
 namespace {
 
-using Tokens = std::vector<int32_t>;
 using Shape = RecyclingOptions::Shape;
 
 RecyclingOptions Options(Shape shape, int context_rows = 64) {
@@ -26,20 +26,6 @@ RecyclingOptions Options(Shape shape, int context_rows = 64) {
   options.shape = shape;
   options.max_scopes = 3;
   return options;
-}
-
-DraftTree Proposal(SequenceDrafter& sequence, int max_nodes = 80, int max_depth = 6) {
-  DraftTree tree;
-  sequence.Propose(max_nodes, max_depth, tree);
-  return tree;
-}
-
-bool SameTree(const DraftTree& a, const DraftTree& b) {
-  return std::equal(a.nodes.begin(), a.nodes.end(), b.nodes.begin(), b.nodes.end(),
-                    [](const DraftNode& x, const DraftNode& y) {
-                      return x.token == y.token && x.parent == y.parent &&
-                             x.probability == y.probability;
-                    });
 }
 
 // Tokens that somewhat depend on those before them.
@@ -220,6 +206,8 @@ TEST(RecyclingTest, LongRandomStreamsGiveGoodTreesInBoundedMemory) {
         ASSERT_LE(node.depth, max_depth);
         ASSERT_EQ(node.drafters, 1);
       }
+      ASSERT_TRUE(IsAsAdded(tree));
+      ASSERT_TRUE(shape != Shape::kBestFirst || IsBestFirst(tree));
       ASSERT_TRUE(SameTree(tree, Proposal(*twin_sequence, max_nodes, max_depth)));
     }
     EXPECT_LE(drafter.bytes(), bytes + 2000);  // a plan of 127 nodes

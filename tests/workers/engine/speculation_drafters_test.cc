@@ -1,0 +1,183 @@
+// What an engine tells its drafters, and whom it takes as one.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "gtest/gtest.h"
+#include "tests/workers/engine/speculating_engines.h"
+#include "workers/engine/engine.h"
+#include "workers/engine/speculator.h"
+
+namespace octogate::workers {
+namespace {
+
+// What the request's first token is chosen from.
+std::vector<float> HiddenState(Engine& engine, const GenerateRequest& request) {
+  std::vector<float> hidden;
+  absl::Notification ended;
+  const auto submitted = engine.Submit(request, [&](const GenerateEvent& event) {
+    if (!event.hidden_state.empty()) hidden = event.hidden_state;
+    if (event.finish != FinishReason::kNone) ended.Notify();
+  });
+  EXPECT_TRUE(submitted.ok()) << submitted.status();
+  if (submitted.ok()) {
+    EXPECT_TRUE(ended.WaitForNotificationWithTimeout(kLong));
+  }
+  return hidden;
+}
+
+TEST_F(SpeculatingEngineTest, DraftersSeeTheModelsCandidatesOfEveryRow) {
+  const auto requests = GreedyRequests(4, 30);
+  const auto expected = RunAll(*plain_, requests, false);
+  const auto record = std::make_shared<TestDrafter::Record>();
+  auto engine = Speculate(Make(Drafting::kFull, Known(requests, expected), record));
+  ExpectSameAnswers(RunAll(*engine, requests, false), expected);
+  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  const SpeculationUsage usage = *engine->stats().speculation;
+  engine.reset();
+  EXPECT_EQ(record->rows, usage.steps + usage.tokens.drafted);
+  EXPECT_EQ(record->kept_rows, usage.steps + usage.tokens.accepted);
+  // Greedy answers are the best candidates, one after the other.
+  EXPECT_EQ(record->first_candidates, 4 * 30);
+}
+
+TEST_F(SpeculatingEngineTest, TheLargestLogitsAreFoundInOrderOfRank) {
+  for (int trial = 0; trial < 100; ++trial) {
+    std::vector<float> logits(static_cast<size_t>(1 + Below(400)));
+    // Few values, so that many are equal.
+    for (float& logit : logits) logit = static_cast<float>(Below(40));
+    std::vector<int32_t> order(logits.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+    });
+    const int count = Below(12);
+    order.resize(std::min(order.size(), static_cast<size_t>(count)));
+    std::vector<int32_t> found;
+    FindLargest(logits, count, found);
+    EXPECT_EQ(found, order);
+  }
+  std::vector<int32_t> found;
+  FindLargest(std::vector<float>{NAN, -INFINITY, 1, NAN}, 3, found);
+  EXPECT_EQ(found, std::vector<int32_t>{2});
+}
+
+// Drafts what it knows, and writes down the hidden states of the sequences' rows.
+class FeatureDrafter : public Drafter {
+ public:
+  // By the sequence up to the row's token.
+  using States = std::map<std::vector<int32_t>, std::vector<float>>;
+
+  FeatureDrafter(std::unique_ptr<Drafter> known, States* states)
+      : known_(std::move(known)), states_(states) {}
+
+  std::string_view name() const override { return "feature"; }
+  bool wants_hidden() const override { return true; }
+  std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override {
+    return std::make_unique<Sequence>(known_->Begin(scope), states_);
+  }
+  uint64_t bytes() const override { return 0; }
+
+ private:
+  class Sequence : public SequenceDrafter {
+   public:
+    Sequence(std::unique_ptr<SequenceDrafter> known, States* states)
+        : known_(std::move(known)), states_(states) {}
+    void Append(std::span<const int32_t> tokens) override {
+      tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+      known_->Append(tokens);
+    }
+    void Observe(std::span<const ComputedRow> rows) override {
+      std::vector<int32_t> path = tokens_;
+      for (const ComputedRow& row : rows) {
+        EXPECT_EQ(row.hidden.empty(), !row.kept);
+        EXPECT_TRUE(row.candidates.empty()) << "nobody asked for them";
+        if (!row.kept) continue;
+        if (&row != rows.data()) path.push_back(row.token);
+        states_->emplace(path, std::vector<float>(row.hidden.begin(), row.hidden.end()));
+      }
+    }
+    void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
+      known_->Propose(max_nodes, max_depth, tree);
+    }
+
+   private:
+    const std::unique_ptr<SequenceDrafter> known_;
+    States* const states_;
+    std::vector<int32_t> tokens_;
+  };
+
+  const std::unique_ptr<Drafter> known_;
+  States* const states_;
+};
+
+TEST_F(SpeculatingEngineTest, DraftersMayHaveTheHiddenStateOfEveryKeptRow) {
+  const auto requests = GreedyRequests(3, 12);
+  const auto expected = RunAll(*plain_, requests, false);
+  FeatureDrafter::States states;
+  auto engine = Speculate(
+      std::make_unique<FeatureDrafter>(Make(Drafting::kFull, Known(requests, expected)), &states),
+      {.leave_logits = Chance(50)});
+  ExpectSameAnswers(RunAll(*engine, requests, false), expected);
+  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  EXPECT_GT(engine->stats().speculation->tokens.accepted, 0);
+  engine.reset();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    GenerateRequest up_to = requests[i];
+    up_to.max_tokens = 1;
+    up_to.hidden_state = true;
+    for (const int32_t id : expected[i].ids) {
+      SCOPED_TRACE(up_to.prompt.size());
+      const auto found = states.find(up_to.prompt);
+      ASSERT_NE(found, states.end());
+      EXPECT_EQ(found->second, HiddenState(*plain_, up_to)) << "the same bits";
+      up_to.prompt.push_back(id);
+    }
+  }
+}
+
+TEST_F(SpeculatingEngineTest, DraftersLearnFromEachTenantAlone) {
+  auto requests = GreedyRequests(4, 2);
+  requests[0].terms.tenant = "a";
+  requests[1].terms.tenant = "b";
+  requests[2].terms = {.tenant = "a", .cache_salt = "salt"};
+  requests[3].terms.tenant = "a";
+  const auto record = std::make_shared<TestDrafter::Record>();
+  auto engine = Speculate(Make(Drafting::kEmpty, nullptr, record));
+  RunAll(*engine, requests, false);
+  engine.reset();
+  const std::vector<std::string>& scopes = record->scopes;
+  ASSERT_EQ(scopes.size(), 4u);
+  EXPECT_NE(scopes[0], scopes[1]);
+  EXPECT_NE(scopes[0], scopes[2]);
+  EXPECT_EQ(scopes[0], scopes[3]);
+}
+
+TEST_F(SpeculatingEngineTest, DraftersAndTheirOptionsAreChecked) {
+  const auto create = [&](Drafters drafters, const EngineOptions& options) {
+    return Engine::Create(OpenCheckpoint(FixturePath("llama")), nullptr, kernels::MakeCpuBackend(),
+                          options, std::move(drafters))
+        .status();
+  };
+  const auto some = [&](int count) {
+    Drafters drafters;
+    for (int i = 0; i < count; ++i) drafters.push_back(Make(Drafting::kEmpty));
+    return drafters;
+  };
+  EXPECT_TRUE(create(some(kMaxDrafters), {.max_draft_nodes = 1}).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(create(some(kMaxDrafters + 1), {.max_draft_nodes = 1})));
+  EXPECT_TRUE(absl::IsInvalidArgument(create(some(1), {.max_draft_nodes = 0})));
+  EXPECT_TRUE(absl::IsInvalidArgument(create(some(1), {.max_draft_nodes = kMaxDraftNodes + 1})));
+  EXPECT_TRUE(absl::IsInvalidArgument(create(some(1), {.max_draft_nodes = -1})));
+  Drafters null;
+  null.push_back(nullptr);
+  EXPECT_TRUE(absl::IsInvalidArgument(create(std::move(null), {.max_draft_nodes = 1})));
+}
+
+}  // namespace
+}  // namespace octogate::workers

@@ -4,8 +4,10 @@
 //   speculation_live_bench --requests=FILE   from tests/bench/speculation_requests.py
 //     --task=PREFIX                          only these
 //     --batch=1,4,16                         sequences at the same time, at most 64
-//     --drafters=recycling,suffix            any of those and lookahead; of none it shows how much
-//                                            two equal engines differ
+//     --drafters=recycling,suffix            any of those, lookahead and model; of none it shows
+//                                            how much two equal engines differ
+//     --draft-model=FOLDER                   of the drafter model, with the tokenizer of the other
+//     --verify-all                           drafts, whether or not they pay
 //     --temperature=0                        of sampling
 //     --layers=12                            of the random model
 //     --tokens=64 --prompt=512               of an answer, and the last of its prompt
@@ -25,6 +27,9 @@
 // A trained model chooses for itself, with all drafters as they are; its prompts are few, so that
 // with a temperature each is asked with many seeds, and greedily the same is asked often. What was
 // learned in one answer serves the next ones of the repetition.
+//
+// "Drafting" is what drafters take of a step beside its pass: what would be gained at most, were it
+// done while a pass runs, on cores that nothing else needs.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -56,6 +61,7 @@
 #include "workers/engine/engine.h"
 #include "workers/model/checkpoint.h"
 #include "workers/speculation/lookahead.h"
+#include "workers/speculation/model_drafter.h"
 #include "workers/speculation/recycling.h"
 #include "workers/speculation/suffix.h"
 
@@ -76,6 +82,8 @@ struct Settings {
   std::string task;
   std::vector<size_t> batches;
   std::vector<std::string> drafters;
+  std::string draft_model;
+  bool verify_all = false;
   double temperature = 0;
   int layers = 0;
   size_t tokens = 0;
@@ -137,7 +145,8 @@ class WithoutCandidates : public workers::Drafter {
 };
 
 std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab_size,
-                                              bool with_candidates) {
+                                              const Settings& settings, kernels::Backend* backend) {
+  const bool with_candidates = !settings.stories.empty();
   if (name == "recycling") {
     auto recycling = std::make_unique<workers::RecyclingDrafter>(
         workers::RecyclingOptions{.table = {.vocab_size = vocab_size}});
@@ -148,26 +157,32 @@ std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab
   if (name == "lookahead") {
     return std::make_unique<workers::LookaheadDrafter>(workers::LookaheadOptions{});
   }
+  if (name == "model") {
+    auto checkpoint = OrExit(workers::Checkpoint::Open(settings.draft_model));
+    return OrExit(workers::ModelDrafter::Create(
+        std::make_shared<const workers::Checkpoint>(std::move(checkpoint)), backend,
+        {.draft_tokenizer = {}, .target_tokenizer = {}, .vocab_size = vocab_size, .pages = 4096}));
+  }
   std::cerr << "there is no drafter '" << name << "' here\n";
   std::exit(2);
 }
 
 std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>& checkpoint,
                                const Settings& settings, const std::vector<std::string>& names) {
+  auto backend = kernels::MakeCpuBackend({.threads = 2, .pin_threads = true});
   std::vector<std::unique_ptr<workers::Drafter>> drafters;
   for (const std::string& name : names) {
-    drafters.push_back(
-        MakeDrafter(name, checkpoint->config().vocab_size, !settings.stories.empty()));
+    drafters.push_back(MakeDrafter(name, checkpoint->config().vocab_size, settings, backend.get()));
   }
   const auto positions = static_cast<int64_t>(settings.prompt + settings.tokens + 2 * kDraftNodes);
-  return OrExit(Engine::Create(checkpoint, nullptr,
-                               kernels::MakeCpuBackend({.threads = 2, .pin_threads = true}),
+  return OrExit(Engine::Create(checkpoint, nullptr, std::move(backend),
                                {.max_sequences = kMostSequences,
                                 .max_rows_per_step = 256,
                                 .kv_tokens = kMostSequences * positions,
                                 .step_cost_time = absl::Seconds(3),
                                 .kv_dtype = kernels::DType::kF16,
-                                .max_draft_nodes = names.empty() ? 0 : kDraftNodes},
+                                .max_draft_nodes = names.empty() ? 0 : kDraftNodes,
+                                .verify_all_drafts = settings.verify_all},
                                std::move(drafters)));
 }
 
@@ -250,6 +265,20 @@ Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests, size
   return sum;
 }
 
+// Of an engine since it began.
+struct StepTimes {
+  explicit StepTimes(const Engine& engine) {
+    const workers::EngineStats stats = engine.stats();
+    steps = static_cast<double>(stats.steps);
+    pass = absl::ToDoubleMicroseconds(stats.step_time);
+    if (stats.speculation) drafting = absl::ToDoubleMicroseconds(stats.speculation->draft);
+  }
+
+  double steps = 0;
+  double pass = 0;      // microseconds
+  double drafting = 0;  // likewise, beside passes
+};
+
 Decoding Median(std::vector<Decoding> all) {
   std::sort(all.begin(), all.end(), [](const Decoding& a, const Decoding& b) {
     return a.tokens_per_second() < b.tokens_per_second();
@@ -321,6 +350,8 @@ Settings Parse(int argc, char** argv) {
       .batches = {},
       .drafters = absl::StrSplit(Option(argc, argv, "--drafters=", "recycling,suffix"), ',',
                                  absl::SkipEmpty()),
+      .draft_model = Option(argc, argv, "--draft-model=", ""),
+      .verify_all = std::find(argv, argv + argc, std::string_view("--verify-all")) != argv + argc,
       .temperature = NumberOption<double>(argc, argv, "--temperature=", "0"),
       .layers = NumberOption<int>(argc, argv, "--layers=", "12"),
       .tokens = std::max<size_t>(2, NumberOption<size_t>(argc, argv, "--tokens=", "64")),
@@ -373,11 +404,7 @@ int Main(int argc, char** argv) {
       Measure(*speculating, some, batch, once, "first");
       std::vector<Decoding> all[2];
       std::vector<double> ratios;
-      const auto drafting = [&engine = *speculating] {
-        const auto usage = engine.stats().speculation;
-        return usage ? absl::ToDoubleSeconds(usage->draft) : 0.0;
-      };
-      const double drafting_before = drafting();
+      const StepTimes before(*speculating);
       for (int repetition = 0; repetition < settings.repetitions; ++repetition) {
         const std::string tenant = absl::StrCat("tenant ", ++tenants);
         // Which comes first alternates, as a machine may get slower or faster.
@@ -387,26 +414,29 @@ int Main(int argc, char** argv) {
         }
         ratios.push_back(all[1].back().tokens_per_second() / all[0].back().tokens_per_second());
       }
-      double seconds = 0;
-      for (const Decoding& decoding : all[1]) seconds += decoding.seconds;
-      const double share = 100 * (drafting() - drafting_before) / seconds;
+      const StepTimes after(*speculating);
+      const double steps = std::max(1.0, after.steps - before.steps);
+      const double drafting = (after.drafting - before.drafting) / steps;
+      const double pass = (after.pass - before.pass) / steps;
       const Decoding without = Median(all[0]);
       const Decoding with = Median(all[1]);
       std::sort(ratios.begin(), ratios.end());
       const std::string at =
           settings.temperature > 0 ? absl::StrCat(", temperature ", settings.temperature) : "";
-      report.Add({.name = absl::StrCat("batch ", batch, ", ", task, at),
-                  .value = with.tokens_per_second(),
-                  .unit = "tokens/s",
-                  .beside = absl::StrFormat("plain %.0f; MAT %.3f; pairs %.3f to %.3f",
-                                            without.tokens_per_second(), with.mat(), ratios.front(),
-                                            ratios.back()),
-                  .ratio = ratios[ratios.size() / 2],
-                  .aim = AtLeast(0.98, Aim::kRatio)});
+      report.Add(
+          {.name = absl::StrCat("batch ", batch, ", ", task, at),
+           .value = with.tokens_per_second(),
+           .unit = "tokens/s",
+           .beside = absl::StrFormat(
+               "plain %.0f; MAT %.3f; pairs %.3f to %.3f; a step %.1f us drafting, %.1f us pass",
+               without.tokens_per_second(), with.mat(), ratios.front(), ratios.back(), drafting,
+               pass),
+           .ratio = ratios[ratios.size() / 2],
+           .aim = AtLeast(0.98, Aim::kRatio)});
       std::cerr << task << ", batch " << batch << at << ": " << with.tokens_per_second() << " / "
                 << without.tokens_per_second() << " tokens/s, MAT " << with.mat() << ", ratio "
                 << ratios.front() << " " << ratios[ratios.size() / 2] << " " << ratios.back()
-                << ", drafting " << share << " %\n";
+                << ", a step " << drafting << " us drafting, " << pass << " us pass\n";
     }
   }
   return report.Print();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/redis/redis_cluster.h"
+#include "common/redis/redis_errors.h"
 #include "common/redis/redis_node.h"
 
 namespace octogate {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/redis/redis_errors.h"
 #include "common/redis/redis_node.h"
 #include "common/redis/redis_slots.h"
 #include "common/strings.h"

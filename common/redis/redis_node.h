@@ -14,26 +14,11 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "common/redis/redis_client.h"
+#include "common/redis/redis_connection.h"
 
 namespace octogate {
-
-// A status that a server's MOVED or ASK has become holds its words under this name.
-inline constexpr char kRedisRedirect[] = "octogate/redis-redirect";
-
-// A command under way, shared by who waits for it and the thread that answers it.
-struct RedisCall {
-  absl::Time deadline;
-  absl::Time sent;
-  size_t bytes = 0;
-  size_t answers_before = 0;    // to come before the one that counts: of ASKING, MULTI, QUEUED
-  absl::Status refused_before;  // the first error among them
-  bool lacked_room = false;     // refused for `max_pending_bytes`
-  absl::StatusOr<RedisReply> result = absl::UnknownError("no answer yet");
-  absl::Notification done;
-};
 
 class RedisNode {
  public:
@@ -62,9 +47,6 @@ class RedisNode {
   virtual size_t pending_bytes() const = 0;
   virtual bool reachable() const = 0;
 };
-
-// Whether the call failed otherwise than by what the server said.
-bool IsRedisFailure(const absl::Status& status);
 
 }  // namespace octogate
 

@@ -1,0 +1,117 @@
+// One connection to a Redis server, as a node's thread has it (redis_node.h): from connect(2) and
+// the greeting to commands on their way and their answers.
+//
+// Nothing here blocks but looking up the server's name. Where a call returns text, that is what is
+// wrong with the connection, which is to be closed then; empty: nothing is.
+//
+// Not thread-safe.
+#ifndef OCTOGATE_COMMON_REDIS_REDIS_CONNECTION_H_
+#define OCTOGATE_COMMON_REDIS_REDIS_CONNECTION_H_
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "common/redis/redis_client.h"
+#include "common/redis/resp.h"
+
+struct redisContext;
+
+namespace octogate {
+
+// A command under way, shared by who waits for it and the thread that answers it.
+struct RedisCall {
+  absl::Time deadline;
+  absl::Time sent;
+  size_t bytes = 0;
+  size_t answers_before = 0;    // to come before the one that counts: of ASKING, MULTI, QUEUED
+  absl::Status refused_before;  // the first error among them
+  bool lacked_room = false;     // refused for `max_pending_bytes`
+  absl::StatusOr<RedisReply> result = absl::UnknownError("no answer yet");
+  absl::Notification done;
+};
+
+class RedisConnection {
+ public:
+  using CallPtr = std::shared_ptr<RedisCall>;
+
+  // What happens on a connection; called while it reads.
+  struct Events {
+    std::function<void()> on_ready;    // the server has said PONG
+    std::function<void()> on_message;  // of the channel
+    std::function<void(const CallPtr&, absl::StatusOr<RedisReply>)> on_answer;
+  };
+
+  // `options` and `events` outlive the connection. With a channel it is subscribed to that, and
+  // nothing is sent over it.
+  RedisConnection(const RedisOptions* options, std::string channel, const Events* events);
+
+  // Begins to connect; only where it is not open.
+  std::string Connect();
+  // Returns the calls that have no answer. It may be connected again.
+  std::deque<CallPtr> Close();
+
+  void Send(CallPtr call, std::string bytes);
+
+  // What poll(2) is to wait for, and what it has found.
+  int descriptor() const;  // -1: not open
+  short Awaited() const;
+  std::string Handle(short events);
+
+  bool open() const { return context_ != nullptr; }
+  bool ready() const { return ready_; }
+  size_t in_flight() const { return in_flight_.size(); }
+  // Whether it is ready, has been so for a while, and no answer is awaited: a server may close such
+  // a one.
+  bool Idle(absl::Time now) const;
+
+  // When the server has to have said something.
+  absl::Time AnswerBy() const;
+  // Asks who has said nothing by then for a sign of life, where there has been nothing to answer.
+  // Whether there is still time for that.
+  bool AskForLife(absl::Time now);
+
+ private:
+  struct ContextDeleter {
+    void operator()(redisContext* context) const;
+  };
+
+  bool subscribes() const { return !channel_.empty(); }
+  void Append(std::span<const RedisArgument> arguments);
+  void Append(std::string bytes);
+  std::string Write();
+  std::string Read();
+  std::string OnReply(RedisReply reply);
+  std::string OnMessage(const RedisReply& reply);
+
+  const RedisOptions* options_;
+  std::string channel_;
+  const Events* events_;
+
+  std::unique_ptr<redisContext, ContextDeleter> context_;  // null: not open
+  bool connecting_ = false;                                // by connect(2)
+  bool wants_write_ = false;
+  bool ready_ = false;
+  absl::Time connect_by_;
+  absl::Time ready_since_;
+  int greetings_ = 0;    // answers to come before those of calls
+  bool pinged_ = false;  // of a subscription: a sign of life is to come
+  std::optional<RespReader> reader_;
+  // Commands that have not been sent, the first of them but for `sent_` bytes.
+  std::deque<std::string> unsent_;
+  size_t sent_ = 0;
+  absl::Time progress_;  // when bytes came or went last
+  std::deque<CallPtr> in_flight_;
+};
+
+}  // namespace octogate
+
+#endif  // OCTOGATE_COMMON_REDIS_REDIS_CONNECTION_H_

@@ -24,21 +24,21 @@ class ServerClient final : public RedisClient {
       : options_(options), node_(RedisNode::Create(options)) {}
 
   absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
-                                  absl::Time deadline) override {
+                                  RedisTerms terms) override {
     const Command command(arguments.begin(), arguments.end());
-    return Wait(*node_->Begin({&command, 1}, /*asking=*/false, deadline));
+    return Wait(*node_->Begin({&command, 1}, /*asking=*/false, terms));
   }
 
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
-                                                   absl::Time deadline) override {
+                                                   RedisTerms terms) override {
     return Execute(
-        commands.size(), [&](size_t i) { return commands.subspan(i, 1); }, deadline);
+        commands.size(), [&](size_t i) { return commands.subspan(i, 1); }, terms);
   }
 
   std::vector<absl::StatusOr<RedisReply>> TransactMany(std::span<const Transaction> transactions,
-                                                       absl::Time deadline) override {
+                                                       RedisTerms terms) override {
     return Execute(
-        transactions.size(), [&](size_t i) { return std::span(transactions[i]); }, deadline);
+        transactions.size(), [&](size_t i) { return std::span(transactions[i]); }, terms);
   }
 
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
@@ -59,15 +59,15 @@ class ServerClient final : public RedisClient {
   // Sends what `commands_of` gives for each number below `count`, then waits for the answers.
   template <typename CommandsOf>
   std::vector<absl::StatusOr<RedisReply>> Execute(size_t count, CommandsOf commands_of,
-                                                  absl::Time deadline) {
+                                                  RedisTerms terms) {
     std::vector<std::shared_ptr<RedisCall>> calls;
     calls.reserve(count);
     size_t oldest = 0;  // that is not known to have ended
     for (size_t i = 0; i < count; ++i) {
-      const auto begin = [&] { return node_->Begin(commands_of(i), /*asking=*/false, deadline); };
+      const auto begin = [&] { return node_->Begin(commands_of(i), /*asking=*/false, terms); };
       std::shared_ptr<RedisCall> call = begin();
       for (; call->lacked_room && oldest < calls.size(); ++oldest) {
-        calls[oldest]->done.WaitForNotificationWithDeadline(deadline);
+        calls[oldest]->done.WaitForNotificationWithDeadline(terms.deadline);
         call = begin();
       }
       calls.push_back(std::move(call));

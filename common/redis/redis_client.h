@@ -6,10 +6,10 @@
 //
 // One thread owns the connections and connects again whenever one is lost. It
 // takes from hiredis how to connect, and reads answers itself (resp.h). A call waits until its
-// deadline at most. Where the server refuses connections, or has not answered anything for
-// `answer_timeout`, all calls fail at once with UNAVAILABLE, while the client knocks again after
-// times that double, with jitter, from `first_backoff` to `max_backoff`: a server that is gone or
-// frozen costs its callers one timeout, not one each.
+// deadline at most. Where the server refuses connections, or is silent for longer than the calls
+// under way can stand (RedisTimeouts), all calls fail at once with UNAVAILABLE, while the client
+// knocks again after times that double, with jitter, from `first_backoff` to `max_backoff`: a
+// server that is gone or frozen costs its callers one timeout, not one each.
 //
 // Codes: UNAVAILABLE as above, for a connection that broke under the call (which may or may not
 // have been executed), and for a server that is loading or a replica; DEADLINE_EXCEEDED;
@@ -45,6 +45,37 @@ struct RedisAddress {
   std::string ToString() const;
 };
 
+// What a call is about.
+enum class RedisCallKind {
+  kSmall,  // a value, or what a query waits for; who has which slot of a cluster
+  kBulk,   // many values at once, records, pages of keys and values
+  kAdmin,  // a server's settings, at a start
+};
+
+// For how long a server may be silent before it counts as frozen: from the last byte that came or
+// went while the answer to a call of that kind is awaited. Where calls of several kinds are under
+// way, the shortest of their times holds, for all of them.
+struct RedisTimeouts {
+  absl::Duration connect = absl::Seconds(1);  // until a new connection's server has said PONG
+  absl::Duration small = absl::Milliseconds(500);
+  // Nobody's answer hangs on these alone, and to do them again is dear.
+  absl::Duration bulk = absl::Seconds(1);
+  absl::Duration admin = absl::Seconds(2);
+  // A subscription over which nothing has come for `sign_of_life` is asked whether it lives, and
+  // has `notification` to say so.
+  absl::Duration sign_of_life = absl::Seconds(5);
+  absl::Duration notification = absl::Milliseconds(500);
+};
+
+// Until when a call is waited for, and what it is about.
+struct RedisTerms {
+  // NOLINTNEXTLINE(google-explicit-constructor): most calls are small ones.
+  RedisTerms(absl::Time its_deadline, RedisCallKind its_kind = RedisCallKind::kSmall)
+      : deadline(its_deadline), kind(its_kind) {}
+  absl::Time deadline;
+  RedisCallKind kind;
+};
+
 struct RedisOptions {
   std::string host = "127.0.0.1";
   int port = 6379;
@@ -53,13 +84,9 @@ struct RedisOptions {
   std::string password;     // empty: none is sent
   int database = 0;
   bool cluster = false;
-  std::vector<RedisAddress> more_nodes;               // of a cluster, beside host and port
-  int connections = 2;                                // to each server
-  absl::Duration connect_timeout = absl::Seconds(1);  // until the server has said PONG
-  // From the last byte that came or went, while an answer is awaited.
-  absl::Duration answer_timeout = absl::Milliseconds(500);
-  // A subscription over which nothing has come for so long is asked whether it lives.
-  absl::Duration sign_of_life = absl::Seconds(5);
+  std::vector<RedisAddress> more_nodes;  // of a cluster, beside host and port
+  int connections = 2;                   // to each server
+  RedisTimeouts timeouts;
   absl::Duration first_backoff = absl::Milliseconds(50);
   absl::Duration max_backoff = absl::Seconds(5);
   // Of commands that have no answer yet.
@@ -113,10 +140,10 @@ class RedisClient {
 
   // Sends a command with binary-safe arguments and waits for the answer.
   virtual absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
-                                          absl::Time deadline) = 0;
+                                          RedisTerms terms) = 0;
   absl::StatusOr<RedisReply> Call(std::initializer_list<std::string_view> arguments,
-                                  absl::Time deadline) {
-    return Call(std::span(arguments.begin(), arguments.size()), deadline);
+                                  RedisTerms terms) {
+    return Call(std::span(arguments.begin(), arguments.size()), terms);
   }
 
   // Sends all commands before it waits for an answer, and returns each one's, in their order; they
@@ -124,19 +151,19 @@ class RedisClient {
   // answered.
   using Command = std::vector<RedisArgument>;
   virtual std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
-                                                           absl::Time deadline) = 0;
+                                                           RedisTerms terms) = 0;
 
   // The same for sequences of commands of which each is executed as a whole or not at all (MULTI);
   // all keys of one have the same hash slot. The reply of a sequence of several is the array of its
   // commands' replies.
   using Transaction = std::vector<Command>;
   virtual std::vector<absl::StatusOr<RedisReply>> TransactMany(
-      std::span<const Transaction> transactions, absl::Time deadline) = 0;
+      std::span<const Transaction> transactions, RedisTerms terms) = 0;
 
   // Has `on_message` called, by a thread of the client's own, for every message on the channel and
   // whenever it has been subscribed to, which may be again, with messages missed in between. It
   // must be short, and must not end the subscription. A connection of its own waits for messages,
-  // is made again like others, and asked for a sign of life every few seconds.
+  // is made again like others, and asked for signs of life.
   virtual std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
                                                        std::function<void()> on_message) = 0;
 

@@ -57,25 +57,25 @@ class ClusterClient final : public RedisClient {
   }
 
   absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
-                                  absl::Time deadline) override {
+                                  RedisTerms terms) override {
     const Command command(arguments.begin(), arguments.end());
     Step step{.commands = {&command, 1}};
-    Execute({&step, 1}, deadline);
+    Execute({&step, 1}, terms);
     return std::move(step.result);
   }
 
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
-                                                   absl::Time deadline) override {
+                                                   RedisTerms terms) override {
     std::vector<Step> steps(commands.size());
     for (size_t i = 0; i < commands.size(); ++i) steps[i].commands = commands.subspan(i, 1);
-    return ResultsOf(steps, deadline);
+    return ResultsOf(steps, terms);
   }
 
   std::vector<absl::StatusOr<RedisReply>> TransactMany(std::span<const Transaction> transactions,
-                                                       absl::Time deadline) override {
+                                                       RedisTerms terms) override {
     std::vector<Step> steps(transactions.size());
     for (size_t i = 0; i < transactions.size(); ++i) steps[i].commands = transactions[i];
-    return ResultsOf(steps, deadline);
+    return ResultsOf(steps, terms);
   }
 
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
@@ -136,21 +136,21 @@ class ClusterClient final : public RedisClient {
     ClusterClient& client_;
   };
 
-  std::vector<absl::StatusOr<RedisReply>> ResultsOf(std::vector<Step>& steps, absl::Time deadline) {
-    Execute(steps, deadline);
+  std::vector<absl::StatusOr<RedisReply>> ResultsOf(std::vector<Step>& steps, RedisTerms terms) {
+    Execute(steps, terms);
     std::vector<absl::StatusOr<RedisReply>> replies;
     replies.reserve(steps.size());
     for (Step& step : steps) replies.push_back(std::move(step.result));
     return replies;
   }
 
-  // Ends every step, by `deadline` at most.
-  void Execute(std::span<Step> steps, absl::Time deadline) {
+  // Ends every step, by the deadline at most.
+  void Execute(std::span<Step> steps, RedisTerms terms) {
     calls_.fetch_add(steps.size(), std::memory_order_relaxed);
-    const absl::Status known = AwaitTopology(deadline);
+    const absl::Status known = AwaitTopology(terms.deadline);
     for (int redirects = 0; known.ok(); ++redirects) {
       const bool last = redirects == kMaxRedirects;
-      if (!Round(steps, last, deadline)) break;
+      if (!Round(steps, last, terms)) break;
     }
     for (Step& step : steps) {
       if (!known.ok()) step.result = known;
@@ -159,7 +159,7 @@ class ClusterClient final : public RedisClient {
   }
 
   // Sends what is not done and takes the answers. Whether there is something to send again.
-  bool Round(std::span<Step> steps, bool last, absl::Time deadline) {
+  bool Round(std::span<Step> steps, bool last, RedisTerms terms) {
     size_t oldest = 0;
     for (size_t i = 0; i < steps.size(); ++i) {
       Step& step = steps[i];
@@ -172,11 +172,11 @@ class ClusterClient final : public RedisClient {
         continue;
       }
       const auto begin = [&] {
-        step.call = step.target->node->Begin(step.commands, step.asking, deadline);
+        step.call = step.target->node->Begin(step.commands, step.asking, terms);
       };
       for (begin(); step.call->lacked_room && oldest < i; ++oldest) {
         if (steps[oldest].done) continue;
-        steps[oldest].call->done.WaitForNotificationWithDeadline(deadline);
+        steps[oldest].call->done.WaitForNotificationWithDeadline(terms.deadline);
         begin();
       }
     }
@@ -312,7 +312,7 @@ class ClusterClient final : public RedisClient {
       const Command command{"CLUSTER", "SLOTS"};
       const std::shared_ptr<RedisCall> call =
           node->node->Begin({&command, 1}, /*asking=*/false,
-                            absl::Now() + options_.connect_timeout + options_.answer_timeout);
+                            absl::Now() + options_.timeouts.connect + options_.timeouts.small);
       const absl::StatusOr<RedisReply> reply = RedisNode::Wait(*call);
       wrong = reply.status();
       if (!reply.ok()) continue;

@@ -34,7 +34,7 @@ std::string RedisConnection::Connect() {
   if (context_->err != 0) return context_->errstr;
   reader_.emplace(options_->max_reply_bytes);
   connecting_ = true;
-  connect_by_ = absl::Now() + options_->connect_timeout;
+  connect_by_ = absl::Now() + options_->timeouts.connect;
   const auto greet = [&](std::initializer_list<RedisArgument> arguments) {
     Append(std::span(arguments.begin(), arguments.size()));
     ++greetings_;
@@ -57,17 +57,20 @@ std::deque<RedisConnection::CallPtr> RedisConnection::Close() {
   greetings_ = 0;
   unsent_.clear();
   sent_ = 0;
+  awaited_ = {};
   return std::exchange(in_flight_, {});
 }
 
 void RedisConnection::Send(CallPtr call, std::string bytes) {
+  Awaited& awaited = awaited_[static_cast<size_t>(call->kind)];
+  if (awaited.calls++ == 0) awaited.since = absl::Now();
   in_flight_.push_back(std::move(call));
   Append(std::move(bytes));
 }
 
 int RedisConnection::descriptor() const { return context_ == nullptr ? -1 : context_->fd; }
 
-short RedisConnection::Awaited() const {
+short RedisConnection::Wanted() const {
   return static_cast<short>(connecting_ ? POLLOUT : wants_write_ ? POLLIN | POLLOUT : POLLIN);
 }
 
@@ -79,16 +82,22 @@ std::string RedisConnection::Handle(short events) {
 }
 
 bool RedisConnection::Idle(absl::Time now) const {
-  return ready_ && in_flight_.empty() && now - ready_since_ > options_->connect_timeout;
+  return ready_ && in_flight_.empty() && now - ready_since_ > options_->timeouts.connect;
 }
 
 absl::Time RedisConnection::AnswerBy() const {
+  const RedisTimeouts& timeouts = options_->timeouts;
   if (!ready_) return connect_by_;
   if (subscribes()) {
-    return progress_ + (pinged_ ? options_->answer_timeout : options_->sign_of_life);
+    return progress_ + (pinged_ ? timeouts.notification : timeouts.sign_of_life);
   }
-  if (in_flight_.empty()) return absl::InfiniteFuture();
-  return std::max(in_flight_.front()->sent, progress_) + options_->answer_timeout;
+  const absl::Duration allowed[] = {timeouts.small, timeouts.bulk, timeouts.admin};
+  absl::Time by = absl::InfiniteFuture();
+  for (size_t kind = 0; kind < awaited_.size(); ++kind) {
+    const Awaited& awaited = awaited_[kind];
+    if (awaited.calls > 0) by = std::min(by, std::max(awaited.since, progress_) + allowed[kind]);
+  }
+  return by;
 }
 
 bool RedisConnection::AskForLife(absl::Time now) {
@@ -193,7 +202,7 @@ std::string RedisConnection::OnReply(RedisReply reply) {
   }
   const CallPtr call = std::move(in_flight_.front());
   in_flight_.pop_front();
-  if (!in_flight_.empty()) in_flight_.front()->sent = absl::Now();
+  --awaited_[static_cast<size_t>(call->kind)].calls;
   if (call->refused_before.ok()) {
     events_->on_answer(call, RedisResult(std::move(reply)));
   } else {

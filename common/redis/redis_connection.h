@@ -8,6 +8,7 @@
 #ifndef OCTOGATE_COMMON_REDIS_REDIS_CONNECTION_H_
 #define OCTOGATE_COMMON_REDIS_REDIS_CONNECTION_H_
 
+#include <array>
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -30,7 +31,7 @@ namespace octogate {
 // A command under way, shared by who waits for it and the thread that answers it.
 struct RedisCall {
   absl::Time deadline;
-  absl::Time sent;
+  RedisCallKind kind = RedisCallKind::kSmall;
   size_t bytes = 0;
   size_t answers_before = 0;    // to come before the one that counts: of ASKING, MULTI, QUEUED
   absl::Status refused_before;  // the first error among them
@@ -63,7 +64,7 @@ class RedisConnection {
 
   // What poll(2) is to wait for, and what it has found.
   int descriptor() const;  // -1: not open
-  short Awaited() const;
+  short Wanted() const;
   std::string Handle(short events);
 
   bool open() const { return context_ != nullptr; }
@@ -73,7 +74,7 @@ class RedisConnection {
   // a one.
   bool Idle(absl::Time now) const;
 
-  // When the server has to have said something.
+  // When the server has to have said something (RedisTimeouts).
   absl::Time AnswerBy() const;
   // Asks who has said nothing by then for a sign of life, where there has been nothing to answer.
   // Whether there is still time for that.
@@ -82,6 +83,12 @@ class RedisConnection {
  private:
   struct ContextDeleter {
     void operator()(redisContext* context) const;
+  };
+
+  // Of a kind of calls.
+  struct Awaited {
+    size_t calls = 0;  // under way
+    absl::Time since;  // the first of them was sent, or before
   };
 
   bool subscribes() const { return !channel_.empty(); }
@@ -110,6 +117,7 @@ class RedisConnection {
   size_t sent_ = 0;
   absl::Time progress_;  // when bytes came or went last
   std::deque<CallPtr> in_flight_;
+  std::array<Awaited, 3> awaited_;  // by kind
 };
 
 }  // namespace octogate

@@ -65,10 +65,11 @@ class Node final : public RedisNode {
   }
 
   std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, bool asking,
-                                   absl::Time deadline) override {
+                                   RedisTerms terms) override {
     Command command{.bytes = Encode(commands, asking), .pending = std::make_shared<RedisCall>()};
     std::shared_ptr<RedisCall> pending = command.pending;
-    pending->deadline = deadline;
+    pending->deadline = terms.deadline;
+    pending->kind = terms.kind;
     pending->bytes = command.bytes.size();
     pending->answers_before = (asking ? 1 : 0) + (commands.size() > 1 ? 1 + commands.size() : 0);
     const absl::Status queued = Enqueue(std::move(command));
@@ -208,9 +209,8 @@ class Node final : public RedisNode {
       if (best == nullptr) return;
       Command command = std::move(waiting_.front());
       waiting_.pop_front();
-      command.pending->sent = absl::Now();
       // Who asked may be gone: what it asked for happens all the same, or not at all.
-      if (command.pending->sent >= command.pending->deadline) {
+      if (absl::Now() >= command.pending->deadline) {
         Finish(command.pending, absl::DeadlineExceededError("the deadline has passed"));
         continue;
       }
@@ -271,7 +271,7 @@ class Node final : public RedisNode {
       std::vector<pollfd> polled{{.fd = wake_, .events = POLLIN, .revents = 0}};
       for (const RedisConnection& connection : connections_) {
         polled.push_back(
-            {.fd = connection.descriptor(), .events = connection.Awaited(), .revents = 0});
+            {.fd = connection.descriptor(), .events = connection.Wanted(), .revents = 0});
       }
       const int64_t wait = absl::ToInt64Milliseconds(next - absl::Now()) + 1;
       ::poll(polled.data(), polled.size(), static_cast<int>(std::clamp<int64_t>(wait, 0, 1000)));

@@ -39,7 +39,7 @@ class RedisNode {
   // Sends a command, or several as a transaction; `asking`: as a cluster that moves a slot wants it
   // after ASK. The call may be at its end already.
   virtual std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands,
-                                           bool asking, absl::Time deadline) = 0;
+                                           bool asking, RedisTerms terms) = 0;
   // The answer. Once for each call.
   static absl::StatusOr<RedisReply> Wait(RedisCall& call);
 

@@ -57,6 +57,8 @@ return 1
 constexpr size_t kRecordsTogether = 1000;
 constexpr size_t kStreamsTogether = 64;
 
+RedisTerms Bulk(absl::Time deadline) { return {deadline, RedisCallKind::kBulk}; }
+
 std::string DigestOf(std::string_view stream, std::string_view id, std::string_view value) {
   return Sha256(
       absl::StrCat(stream.size(), ":", ToAbsl(stream), id.size(), ":", ToAbsl(id), ToAbsl(value)));
@@ -119,7 +121,8 @@ class RedisRecordStreams final : public RecordStreams {
       commands.push_back({"EVAL", kAppend, "2", text.stream, text.index, record.id, text.digest,
                           record.value, max_records_, max_bytes_, kept_for_});
     }
-    const std::vector<absl::StatusOr<RedisReply>> replies = client_.CallMany(commands, deadline);
+    const std::vector<absl::StatusOr<RedisReply>> replies =
+        client_.CallMany(commands, Bulk(deadline));
     std::vector<absl::Status> results;
     results.reserve(records.size());
     for (size_t i = 1; i < replies.size(); ++i) {
@@ -139,7 +142,8 @@ class RedisRecordStreams final : public RecordStreams {
       keys.push_back(IndexKey(stream));
       commands.push_back({"HGET", keys.back(), id});
     }
-    const std::vector<absl::StatusOr<RedisReply>> places = client_.CallMany(commands, deadline);
+    const std::vector<absl::StatusOr<RedisReply>> places =
+        client_.CallMany(commands, Bulk(deadline));
     absl::Status status = none;
     for (size_t i = 0; i < streams.size(); ++i) {
       if (!places[i].ok()) {
@@ -149,7 +153,7 @@ class RedisRecordStreams final : public RecordStreams {
       const std::string& entry = places[i]->text;
       if (places[i]->kind != RedisReply::Kind::kText) continue;
       absl::StatusOr<RedisReply> found =
-          client_.Call({"XRANGE", StreamKey(streams[i]), entry, entry}, deadline);
+          client_.Call({"XRANGE", StreamKey(streams[i]), entry, entry}, Bulk(deadline));
       if (!found.ok() || found->elements.size() != 1) {
         // An index that says what is not so.
         if (found.status().code() != absl::StatusCode::kInternal && !found.ok()) {
@@ -181,7 +185,7 @@ class RedisRecordStreams final : public RecordStreams {
         keys.push_back(StreamKey(streams[i]));
         commands.push_back({"XREVRANGE", keys.back(), "+", "-", "COUNT", count});
       }
-      std::vector<absl::StatusOr<RedisReply>> pages = client_.CallMany(commands, deadline);
+      std::vector<absl::StatusOr<RedisReply>> pages = client_.CallMany(commands, Bulk(deadline));
       for (size_t i = at; i < end; ++i) {
         absl::StatusOr<RedisReply>& page = pages[i - at];
         if (page.status().code() == absl::StatusCode::kInternal) continue;  // no stream
@@ -213,7 +217,8 @@ class RedisRecordStreams final : public RecordStreams {
   // Those that were appended to last first.
   absl::StatusOr<std::vector<std::string>> Streams(absl::Time deadline) {
     const std::string last = absl::StrCat(static_cast<int64_t>(limits_.max_streams) - 1);
-    absl::StatusOr<RedisReply> reply = client_.Call({"ZREVRANGE", names_key_, "0", last}, deadline);
+    absl::StatusOr<RedisReply> reply =
+        client_.Call({"ZREVRANGE", names_key_, "0", last}, Bulk(deadline));
     // A key of another kind: the next Append mends it.
     if (reply.status().code() == absl::StatusCode::kInternal) return std::vector<std::string>();
     if (!reply.ok()) return reply.status();

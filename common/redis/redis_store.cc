@@ -101,7 +101,8 @@ class RedisStore final : public Store {
       }
       values.push_back(std::move(status));
     }
-    std::vector<absl::StatusOr<RedisReply>> replies = client_.CallMany(commands, deadline);
+    std::vector<absl::StatusOr<RedisReply>> replies =
+        client_.CallMany(commands, {deadline, RedisCallKind::kBulk});
     size_t next = 0;
     for (size_t i = 0; i < keys.size(); ++i) {
       if (absl::IsUnknown(values[i].status())) values[i] = ValueOf(keys[i], replies[next++]);
@@ -269,8 +270,8 @@ class RedisStore final : public Store {
       if (named.insert(part).second) parts.insert(parts.end(), {"0", part});
     }
     if (!named.empty()) transactions.push_back({std::move(parts)});
-    const std::vector<absl::StatusOr<RedisReply>> replies =
-        client_.TransactMany(transactions, deadline);
+    const std::vector<absl::StatusOr<RedisReply>> replies = client_.TransactMany(
+        transactions, {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
     // A name that cannot be listed would be a value that nobody finds.
     const absl::Status added = named.empty() ? absl::OkStatus() : replies.back().status();
     for (size_t n = 0; n < which.size(); ++n) {
@@ -338,8 +339,9 @@ std::unique_ptr<Store> MakeRedisStore(RedisClient* client, RedisStoreOptions opt
 
 absl::Status CheckRedisKeepsValues(RedisClient& client, absl::Time deadline) {
   const auto setting = [&](std::string_view name) -> absl::StatusOr<std::string> {
-    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
-                              client.Call({"CONFIG", "GET", name}, deadline));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        const RedisReply reply,
+        client.Call({"CONFIG", "GET", name}, {deadline, RedisCallKind::kAdmin}));
     return reply.elements.size() == 2 ? reply.elements[1].text : std::string();
   };
   const absl::StatusOr<std::string> policy = setting("maxmemory-policy");

@@ -213,7 +213,7 @@ int Main(int argc, char** argv) {
   const std::string manifest = Manifest(worker.address());
   RedisServer redis({"--save", "", "--appendonly", "no"});
   RedisOptions near = redis.options();
-  near.answer_timeout = absl::Milliseconds(500);
+  near.timeouts = Patient(absl::Milliseconds(500));
   Bench bench(&report, manifest);
   Gateway shared(&near, manifest), other(&near, manifest);
   const auto new_query = [&](Gateway& gateway, int) {

@@ -237,7 +237,7 @@ int Main(int argc, char** argv) {
 
   RedisServer server({"--save", "", "--appendonly", "no"});
   RedisOptions near = server.options();
-  near.answer_timeout = absl::Milliseconds(500);
+  near.timeouts = Patient(absl::Milliseconds(500));
   const auto raw = RedisClient::Create(near);
   const size_t value_bytes = static_cast<size_t>(kBytesPerToken) * kPageSize;
   const double raw_throughput = RawThroughput(*raw, value_bytes, size_t{64} << 20);

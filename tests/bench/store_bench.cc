@@ -185,10 +185,11 @@ void Measure(const std::string& socket, Store& store, size_t bytes, Report& repo
 int Main(int argc, char** argv) {
   Report report("store", argc, argv);
   const Server server;
-  const auto client = RedisClient::Create({.unix_socket = server.Socket(),
-                                           .answer_timeout = absl::Seconds(20),
-                                           .max_backoff = absl::Milliseconds(100),
-                                           .max_pending_bytes = size_t{512} << 20});
+  const auto client =
+      RedisClient::Create({.unix_socket = server.Socket(),
+                           .timeouts = {.small = absl::Seconds(20), .bulk = absl::Seconds(20)},
+                           .max_backoff = absl::Milliseconds(100),
+                           .max_pending_bytes = size_t{512} << 20});
   const absl::Time give_up = absl::Now() + absl::Seconds(30);
   while (!client->Call({"PING"}, give_up).ok() && absl::Now() < give_up) {
     absl::SleepFor(absl::Milliseconds(20));

@@ -84,7 +84,7 @@ class SharedAnswersTest : public testing::Test {
   }
   RedisOptions Redis() const {
     RedisOptions redis = redis_.options();
-    redis.answer_timeout = absl::Milliseconds(500);
+    redis.timeouts = Patient(absl::Milliseconds(500));
     return redis;
   }
   std::string Graph(const std::string& settings = "", const std::string& name = "test") const {

@@ -42,7 +42,7 @@ class SharedSessionsTest : public testing::Test {
     ServerOptions options = RedisGateway::Options();
     options.sessions.believed_for = absl::ZeroDuration();
     RedisOptions redis = redis_.options();
-    redis.answer_timeout = absl::Milliseconds(500);
+    redis.timeouts = Patient(absl::Milliseconds(500));
     first_ = std::make_unique<RedisGateway>(redis, options);
     second_ = std::make_unique<RedisGateway>(redis, options);
     ASSERT_TRUE(first_->Apply(kGraph).ok());

@@ -103,7 +103,7 @@ TEST(SharedStoreTest, WithoutRedisWhatIsAppliedStaysInForce) {
 TEST(SharedStoreTest, AFrozenRedisHoldsUpNoQuery) {
   RedisServer redis;
   RedisOptions options = redis.options();
-  options.answer_timeout = absl::Seconds(1);
+  options.timeouts = Patient(absl::Seconds(1));
   StubWorker worker;
   RedisGateway gateway(options);
   ASSERT_TRUE(Eventually([&] { return gateway.Apply(Graph("one", worker)).ok(); }));

@@ -44,7 +44,7 @@ class SharedTracesTest : public testing::Test {
  protected:
   void SetUp() override {
     RedisOptions redis = redis_.options();
-    redis.answer_timeout = absl::Milliseconds(500);
+    redis.timeouts = Patient(absl::Milliseconds(500));
     first_ = std::make_unique<RedisGateway>(redis);
     second_ = std::make_unique<RedisGateway>(redis);
     ASSERT_TRUE(first_->Apply(kGraph).ok());

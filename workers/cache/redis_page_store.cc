@@ -283,12 +283,14 @@ class RedisPageStore final : public PageStore {
 
   // From here on: the store's threads.
 
+  RedisTerms Terms() const { return {absl::Now() + options_.timeout, RedisCallKind::kBulk}; }
+
   // Asks for nothing, and for bytes that are sent along, so that something is known of the server
   // before the first fetch. Sending takes time too: a real fetch is sooner, if anything.
   void Measure() {
     const auto seconds_of = [&](std::initializer_list<std::string_view> arguments) -> double {
       const absl::Time begin = absl::Now();
-      const auto reply = client_->Call(arguments, begin + options_.timeout);
+      const auto reply = client_->Call(arguments, Terms());
       return reply.ok() ? absl::ToDoubleSeconds(absl::Now() - begin) : -1;
     };
     const std::string name = absl::StrCat(options_.prefix, "{none}");
@@ -359,7 +361,7 @@ class RedisPageStore final : public PageStore {
         command.push_back(fetch.pages[j].name);
       }
     }
-    const auto replies = client_->CallMany(commands, absl::Now() + options_.timeout);
+    const auto replies = client_->CallMany(commands, Terms());
     size_t there = 0;
     for (size_t i = 0; i < replies.size(); ++i) {
       if (!replies[i].ok() || replies[i]->kind != RedisReply::Kind::kInteger) break;
@@ -381,7 +383,7 @@ class RedisPageStore final : public PageStore {
   void ReadChunk(FetchState& fetch, size_t first, size_t count) {
     std::vector<std::string_view> arguments = {"MGET"};
     for (size_t i = first; i < first + count; ++i) arguments.push_back(fetch.pages[i].name);
-    absl::StatusOr<RedisReply> reply = client_->Call(arguments, absl::Now() + options_.timeout);
+    absl::StatusOr<RedisReply> reply = client_->Call(arguments, Terms());
     std::vector<SharedPage> arrived;
     std::vector<std::string> missing;
     size_t refused = 0;
@@ -453,10 +455,8 @@ class RedisPageStore final : public PageStore {
       }
       codec_.Seal(write.value);
       const std::string expiry = absl::StrCat(absl::ToInt64Milliseconds(options_.expiry));
-      const absl::Status status = client_
-                                      ->Call({"SET", write.page.name, write.value, "PX", expiry},
-                                             absl::Now() + options_.timeout)
-                                      .status();
+      const absl::Status status =
+          client_->Call({"SET", write.page.name, write.value, "PX", expiry}, Terms()).status();
       absl::MutexLock lock(&mutex_);
       queued_bytes_ -= codec_.value_bytes();
       if (status.ok()) {

@@ -118,8 +118,7 @@ class RedisCluster {
     RedisOptions options{.host = "127.0.0.1",
                          .port = nodes_[0].port,
                          .cluster = true,
-                         .connect_timeout = absl::Seconds(10),
-                         .answer_timeout = absl::Seconds(10),
+                         .timeouts = Patient(absl::Seconds(10)),
                          .max_backoff = absl::Milliseconds(200)};
     for (size_t i = 1; i < nodes_.size(); ++i) {
       options.more_nodes.push_back({"127.0.0.1", nodes_[i].port});

@@ -104,7 +104,7 @@ TEST_F(RedisClusterTest, IsFoundWhereTheFirstNodeIsGone) {
 TEST_F(RedisClusterTest, ATopologyNotKnownIsNoServer) {
   const int port = FreePort();
   const auto nobody = RedisClient::Create(
-      {.host = "127.0.0.1", .port = port, .cluster = true, .connect_timeout = absl::Seconds(10)});
+      {.host = "127.0.0.1", .port = port, .cluster = true, .timeouts = Patient(absl::Seconds(10))});
   const absl::Status status = nobody->Call({"GET", "k"}, Soon()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(status.ToString(), HasSubstr(absl::StrCat(port)));
@@ -237,8 +237,7 @@ class LyingNode {
     return {.host = "127.0.0.1",
             .port = server_.port(),
             .cluster = true,
-            .connect_timeout = absl::Seconds(10),
-            .answer_timeout = absl::Seconds(10)};
+            .timeouts = Patient(absl::Seconds(10))};
   }
   int gets() const { return gets_; }
   int refreshes() const { return refreshes_; }
@@ -308,8 +307,7 @@ TEST(RedisClusterFaultsTest, AClusterThatIsGoneIsAskedEverMoreSeldom) {
   const auto client = RedisClient::Create({.host = "127.0.0.1",
                                            .port = server.port(),
                                            .cluster = true,
-                                           .connect_timeout = absl::Seconds(10),
-                                           .answer_timeout = absl::Seconds(10),
+                                           .timeouts = Patient(absl::Seconds(10)),
                                            .first_backoff = absl::Milliseconds(1),
                                            .max_backoff = absl::Hours(1)});
   RedisCluster::AwaitTrue([&] { return refreshes > 0; });

@@ -5,11 +5,15 @@
 #include <atomic>
 #include <functional>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/redis/redis_record_streams.h"
 #include "common/redis/redis_store.h"
+#include "common/redis/redis_value_cache.h"
 #include "tests/common/redis/liar.h"
 #include "tests/common/redis/redis_server.h"
 #include "tests/common/redis/scripted_server.h"
@@ -68,7 +72,7 @@ TEST(RedisFaultsTest, AServerThatRestartsEmptyHasNothing) {
 TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
   RedisServer server;
   RedisOptions options = server.options();
-  options.answer_timeout = absl::Milliseconds(300);
+  options.timeouts = Patient(absl::Milliseconds(300));
   const auto client = RedisClient::Create(options);
   const auto store = MakeRedisStore(client.get());
   ASSERT_TRUE(Eventually([&] { return Put(*store, "there"); }).ok());
@@ -83,6 +87,99 @@ TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
   server.Thaw();
   EXPECT_TRUE(Eventually([&] { return store->Get("graph/1", Soon()).status(); }).ok());
   EXPECT_TRUE(client->stats().reachable);
+}
+
+// A server that is frozen when it has answered: what becomes of a call with `its` timeout for calls
+// of that kind, and with `others` for all others.
+absl::Status AskFrozen(RedisServer& server, RedisCallKind kind, absl::Duration its,
+                       absl::Duration others,
+                       const std::function<absl::Status(RedisClient&)>& call) {
+  RedisOptions options = server.options();
+  options.timeouts = Patient(others);
+  (kind == RedisCallKind::kSmall  ? options.timeouts.small
+   : kind == RedisCallKind::kBulk ? options.timeouts.bulk
+                                  : options.timeouts.admin) = its;
+  const auto client = RedisClient::Create(options);
+  const auto ping = [&] { return client->Call({"PING"}, {Soon(), kind}).status(); };
+  EXPECT_TRUE(Eventually(ping).ok());
+  server.Freeze();
+  absl::Status status = call(*client);
+  server.Thaw();
+  return status;
+}
+
+TEST(RedisFaultsTest, AFrozenServerCostsACallTheTimeoutOfItsKindAndNoOther) {
+  RedisServer server;
+  struct Case {
+    const char* what;
+    RedisCallKind kind;
+    std::function<absl::Status(RedisClient&, absl::Time deadline)> call;
+  };
+  const Case cases[] = {
+      {"a value", RedisCallKind::kSmall,
+       [](RedisClient& client, absl::Time deadline) {
+         return MakeRedisStore(&client)->Get("graph/1", deadline).status();
+       }},
+      {"writing a value", RedisCallKind::kSmall,
+       [](RedisClient& client, absl::Time deadline) {
+         return MakeRedisStore(&client)->Put("graph/1", "", absl::InfiniteFuture(), deadline);
+       }},
+      {"a cached value", RedisCallKind::kSmall,
+       [](RedisClient& client, absl::Time deadline) {
+         const std::string key = "key";
+         return MakeRedisValueCache(&client)->GetMany({&key, 1}, deadline)[0].status();
+       }},
+      {"values", RedisCallKind::kBulk,
+       [](RedisClient& client, absl::Time deadline) {
+         const std::string_view keys[] = {"graph/1", "graph/2"};
+         return MakeRedisStore(&client)->GetMany(keys, deadline)[1].status();
+       }},
+      {"writing values", RedisCallKind::kBulk,
+       [](RedisClient& client, absl::Time deadline) {
+         const Store::Entry entries[] = {{"graph/1", ""}, {"graph/2", ""}};
+         return MakeRedisStore(&client)->PutMany(entries, deadline)[1];
+       }},
+      {"records", RedisCallKind::kBulk,
+       [](RedisClient& client, absl::Time deadline) {
+         return MakeRedisRecordStreams(&client)->Newest(1, 1, deadline).status();
+       }},
+      {"settings", RedisCallKind::kAdmin,
+       [](RedisClient& client, absl::Time deadline) {
+         return CheckRedisKeepsValues(client, deadline);
+       }},
+  };
+  const absl::Duration longer = absl::Hours(1);
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.what);
+    const absl::Status own =
+        AskFrozen(server, one.kind, absl::Milliseconds(100), longer,
+                  [&](RedisClient& client) { return one.call(client, Soon()); });
+    EXPECT_EQ(own.code(), absl::StatusCode::kUnavailable) << own;
+    EXPECT_THAT(own.ToString(), testing::HasSubstr("does not answer"));
+    const absl::Status no_other =
+        AskFrozen(server, one.kind, longer, absl::Milliseconds(10), [&](RedisClient& client) {
+          return one.call(client, absl::Now() + absl::Milliseconds(200));
+        });
+    EXPECT_EQ(no_other.code(), absl::StatusCode::kDeadlineExceeded) << no_other;
+  }
+}
+
+TEST(RedisFaultsTest, OfCallsThatAreUnderWayTogetherTheShortestTimeoutHolds) {
+  RedisServer server;
+  absl::Status bulk;
+  const absl::Status small =
+      AskFrozen(server, RedisCallKind::kSmall, absl::Milliseconds(300), absl::Hours(1),
+                [&](RedisClient& client) {
+                  std::thread other([&] {
+                    bulk = client.Call({"GET", "k"}, {Soon(), RedisCallKind::kBulk}).status();
+                  });
+                  while (client.stats().pending_bytes == 0) absl::SleepFor(absl::Milliseconds(1));
+                  absl::Status status = client.Call({"GET", "k"}, Soon()).status();
+                  other.join();
+                  return status;
+                });
+  EXPECT_EQ(small.code(), absl::StatusCode::kUnavailable) << small;
+  EXPECT_EQ(bulk.code(), absl::StatusCode::kUnavailable) << bulk;
 }
 
 TEST(RedisFaultsTest, ACallEndsAtItsDeadline) {
@@ -137,9 +234,8 @@ TEST(RedisFaultsTest, LiesAreErrors) {
            "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n",
            "+PONG\r\n+extra\r\n", std::string("\0\1\2", 3)}) {
     const Liar liar(answer);
-    const auto client = RedisClient::Create({.port = liar.port(),
-                                             .connect_timeout = absl::Seconds(2),
-                                             .answer_timeout = absl::Seconds(2)});
+    const auto client =
+        RedisClient::Create({.port = liar.port(), .timeouts = Patient(absl::Seconds(2))});
     const auto reply = client->Call({"GET", "k"}, absl::Now() + absl::Seconds(30));
     EXPECT_FALSE(reply.ok()) << answer;
   }
@@ -148,8 +244,7 @@ TEST(RedisFaultsTest, LiesAreErrors) {
 // A server that answers PING, and GET with what is given.
 RedisOptions OptionsOf(const ScriptedServer& server) {
   return {.port = server.port(),
-          .connect_timeout = absl::Seconds(10),
-          .answer_timeout = absl::Seconds(10),
+          .timeouts = Patient(absl::Seconds(10)),
           .max_backoff = absl::Milliseconds(100)};
 }
 
@@ -207,7 +302,7 @@ TEST(RedisFaultsTest, AHalfOpenConnectionCostsOneTimeout) {
     return "+PONG\r\n";
   });
   RedisOptions options = OptionsOf(server);
-  options.answer_timeout = absl::Milliseconds(300);
+  options.timeouts = Patient(absl::Milliseconds(300));
   const auto client = RedisClient::Create(options);
   ASSERT_TRUE(Eventually([&] { return client->Call({"GET", "k"}, Soon()).status(); }).ok());
   gone = true;
@@ -225,9 +320,10 @@ TEST(RedisFaultsTest, AHalfOpenSubscriptionIsMadeAgain) {
     return "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
   });
   RedisOptions options = OptionsOf(server);
-  options.sign_of_life = absl::Milliseconds(100);
-  options.answer_timeout = absl::Milliseconds(500);
-  options.connect_timeout = absl::Milliseconds(500);
+  options.timeouts = Patient(absl::Hours(1));
+  options.timeouts.connect = absl::Milliseconds(500);
+  options.timeouts.notification = absl::Milliseconds(500);
+  options.timeouts.sign_of_life = absl::Milliseconds(100);
   const auto client = RedisClient::Create(options);
   std::atomic<int> messages = 0;
   const auto subscription = client->Subscribe("news", [&] { ++messages; });
@@ -267,7 +363,7 @@ TEST(RedisFaultsTest, EndlessAnswersEnd) {
     const Liar liar(answer, element);
     const auto client = RedisClient::Create({.port = liar.port(),
                                              .connections = 1,
-                                             .answer_timeout = absl::Seconds(30),
+                                             .timeouts = Patient(absl::Seconds(30)),
                                              .max_reply_bytes = 1'000'000});
     EXPECT_FALSE(client->Call({"GET", "k"}, Soon()).ok()) << answer;
   }

@@ -19,6 +19,15 @@
 
 namespace octogate {
 
+// Timeouts that a busy machine keeps, with one for whatever is asked.
+inline RedisTimeouts Patient(absl::Duration answer) {
+  return {.connect = absl::Seconds(10),
+          .small = answer,
+          .bulk = answer,
+          .admin = answer,
+          .notification = answer};
+}
+
 class RedisServer {
  public:
   // `settings` as on the command line, e.g. {"--maxmemory", "10mb"}.
@@ -37,8 +46,7 @@ class RedisServer {
   // How to reach it, with limits that a busy machine keeps.
   RedisOptions options() const {
     return {.unix_socket = Socket(),
-            .connect_timeout = absl::Seconds(10),
-            .answer_timeout = absl::Seconds(10),
+            .timeouts = Patient(absl::Seconds(10)),
             .max_backoff = absl::Milliseconds(200)};
   }
   const std::string& folder() const { return folder_; }

@@ -305,7 +305,7 @@ TEST(SharedDraftsTest, AServerThatIsKilledAndComesBackEmptyIsToldEverythingAgain
 TEST(SharedDraftsTest, AFrozenServerHoldsNobodyUp) {
   RedisServer redis;
   RedisOptions options = redis.options();
-  options.answer_timeout = absl::Milliseconds(500);
+  options.timeouts = Patient(absl::Milliseconds(500));
   Replica first({.redis = options});
   first.Learn(20, 21);
   EXPECT_TRUE(Eventually([&] { return first.shared().snapshots > 1; }));

@@ -91,7 +91,7 @@ TEST_F(SharedFaultsTest, KilledAndRestartedEmpty) {
 TEST_F(SharedFaultsTest, Frozen) {
   RedisServer server;
   RedisOptions redis = server.options();
-  redis.answer_timeout = absl::Milliseconds(100);
+  redis.timeouts = Patient(absl::Milliseconds(100));
   const auto first = NewEngine(redis);
   const auto second = NewEngine(redis);
   AwaitSharing(*first, *second);

@@ -41,6 +41,11 @@ class ServerClient final : public RedisClient {
         transactions.size(), [&](size_t i) { return std::span(transactions[i]); }, terms);
   }
 
+  std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) override {
+    return {{.server = RedisServerName(options_),
+             .reply = Wait(*node_->Begin({&command, 1}, /*asking=*/false, terms))}};
+  }
+
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
                                                std::function<void()> on_message) override {
     return std::make_unique<NodeSubscription>(RedisNode::Create(

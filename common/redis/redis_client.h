@@ -160,6 +160,13 @@ class RedisClient {
   virtual std::vector<absl::StatusOr<RedisReply>> TransactMany(
       std::span<const Transaction> transactions, RedisTerms terms) = 0;
 
+  // Sends a command to every server that has keys: to the one, or to all masters of a cluster.
+  struct ServerReply {
+    std::string server;  // "Redis at HOST:PORT"
+    absl::StatusOr<RedisReply> reply;
+  };
+  virtual std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) = 0;
+
   // Has `on_message` called, by a thread of the client's own, for every message on the channel and
   // whenever it has been subscribed to, which may be again, with messages missed in between. It
   // must be short, and must not end the subscription. A connection of its own waits for messages,

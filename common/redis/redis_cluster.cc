@@ -78,6 +78,32 @@ class ClusterClient final : public RedisClient {
     return ResultsOf(steps, terms);
   }
 
+  std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) override {
+    const absl::Status known = AwaitTopology(terms.deadline);
+    if (!known.ok()) return {{.server = "the Redis Cluster", .reply = known}};
+    std::map<std::string, MemberPtr> masters;
+    {
+      absl::MutexLock lock(&mutex_);
+      for (const MemberPtr& owner : owners_) {
+        if (owner != nullptr) masters.emplace(owner->address.ToString(), owner);
+      }
+    }
+    calls_.fetch_add(masters.size(), std::memory_order_relaxed);
+    std::vector<std::shared_ptr<RedisCall>> calls;
+    for (const auto& [name, master] : masters) {
+      calls.push_back(master->node->Begin({&command, 1}, /*asking=*/false, terms));
+    }
+    std::vector<ServerReply> replies;
+    for (const auto& [name, master] : masters) {
+      replies.push_back(
+          {.server = "Redis at " + name, .reply = RedisNode::Wait(*calls[replies.size()])});
+      if (!IsRedisFailure(replies.back().reply.status())) continue;
+      failures_.fetch_add(1, std::memory_order_relaxed);
+      RequestRefresh();
+    }
+    return replies;
+  }
+
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
                                                std::function<void()> on_message) override {
     auto subscription = std::make_unique<ClusterSubscription>(this);

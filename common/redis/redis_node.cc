@@ -135,8 +135,8 @@ class Node final : public RedisNode {
 
   // Lets the server be for a while.
   void Refuse(std::string_view why) {
-    const absl::Status status =
-        absl::UnavailableError(absl::StrCat(Address(), ": ", ToAbsl(why), "; trying again"));
+    const absl::Status status = absl::UnavailableError(
+        absl::StrCat(RedisServerName(options_), ": ", ToAbsl(why), "; trying again"));
     backoff_ = failed_ ? std::min(2 * backoff_, options_.max_backoff) : options_.first_backoff;
     failed_ = true;
     const double share = std::uniform_real_distribution<double>(0.5, 1)(random_);
@@ -153,12 +153,6 @@ class Node final : public RedisNode {
       waiting_.pop_front();
     }
     for (const Command& command : refused) Finish(command.pending, status);
-  }
-
-  std::string Address() const {
-    return options_.unix_socket.empty()
-               ? absl::StrCat("Redis at ", options_.host, ":", options_.port)
-               : absl::StrCat("Redis at ", options_.unix_socket);
   }
 
   void OnReady() {
@@ -195,7 +189,8 @@ class Node final : public RedisNode {
   }
 
   void Fail(const std::deque<std::shared_ptr<RedisCall>>& lost, const std::string& why) {
-    const absl::Status status = absl::UnavailableError(absl::StrCat(Address(), ": ", why));
+    const absl::Status status =
+        absl::UnavailableError(absl::StrCat(RedisServerName(options_), ": ", why));
     for (const std::shared_ptr<RedisCall>& pending : lost) Finish(pending, status);
   }
 
@@ -317,6 +312,12 @@ class Node final : public RedisNode {
 };
 
 }  // namespace
+
+std::string RedisServerName(const RedisOptions& options) {
+  return "Redis at " + (options.unix_socket.empty()
+                            ? RedisAddress{options.host, options.port}.ToString()
+                            : options.unix_socket);
+}
 
 std::unique_ptr<RedisNode> RedisNode::Create(RedisOptions options, Subscription subscription) {
   return std::make_unique<Node>(std::move(options), std::move(subscription));

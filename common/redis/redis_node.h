@@ -20,6 +20,9 @@
 
 namespace octogate {
 
+// How messages name the server: "Redis at HOST:PORT".
+std::string RedisServerName(const RedisOptions& options);
+
 class RedisNode {
  public:
   // Called by the node's thread: must be short, and not end the node.

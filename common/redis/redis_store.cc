@@ -1,6 +1,7 @@
 #include "common/redis/redis_store.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -11,9 +12,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "common/redis/checked_value.h"
+#include "common/redis/redis_errors.h"
 #include "common/status.h"
 #include "common/strings.h"
 
@@ -338,31 +341,29 @@ std::unique_ptr<Store> MakeRedisStore(RedisClient* client, RedisStoreOptions opt
 }
 
 absl::Status CheckRedisKeepsValues(RedisClient& client, absl::Time deadline) {
-  const auto setting = [&](std::string_view name) -> absl::StatusOr<std::string> {
-    OCTOGATE_ASSIGN_OR_RETURN(
-        const RedisReply reply,
-        client.Call({"CONFIG", "GET", name}, {deadline, RedisCallKind::kAdmin}));
-    return reply.elements.size() == 2 ? reply.elements[1].text : std::string();
-  };
-  const absl::StatusOr<std::string> policy = setting("maxmemory-policy");
-  if (!policy.ok()) {
-    const absl::StatusCode code = policy.status().code();
-    const bool hidden =
-        code == absl::StatusCode::kPermissionDenied || code == absl::StatusCode::kInternal;
-    return hidden ? absl::OkStatus() : policy.status();
+  std::map<std::string, std::map<std::string_view, std::string>> settings;  // by server
+  absl::Status unknown;
+  for (const std::string_view name : {"maxmemory-policy", "appendonly", "save"}) {
+    for (RedisClient::ServerReply& server :
+         client.CallServers({"CONFIG", "GET", name}, {deadline, RedisCallKind::kAdmin})) {
+      if (server.reply.ok() && server.reply->elements.size() == 2) {
+        settings[server.server][name] = std::move(server.reply->elements[1].text);
+      }
+      if (IsRedisFailure(server.reply.status())) unknown = server.reply.status();
+    }
   }
-  if (absl::StartsWith(*policy, "allkeys")) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("Redis has maxmemory-policy ", *policy,
-                     " and may drop graphs; set noeviction or volatile-lru"));
+  std::vector<std::string> wrong;
+  for (auto& [server, its] : settings) {
+    if (absl::StartsWith(its["maxmemory-policy"], "allkeys")) {
+      wrong.push_back(absl::StrCat(server, " has maxmemory-policy ", its["maxmemory-policy"],
+                                   " and may drop graphs; set noeviction or volatile-lru there"));
+    } else if (its["appendonly"] == "no" && its.contains("save") && its["save"].empty()) {
+      wrong.push_back(absl::StrCat(
+          server, " keeps nothing over a restart, graphs included; set appendonly yes there"));
+    }
   }
-  OCTOGATE_ASSIGN_OR_RETURN(const std::string append, setting("appendonly"));
-  OCTOGATE_ASSIGN_OR_RETURN(const std::string save, setting("save"));
-  if (append == "no" && save.empty()) {
-    return absl::FailedPreconditionError(
-        "Redis keeps nothing over a restart, graphs included; set appendonly yes");
-  }
-  return absl::OkStatus();
+  if (wrong.empty()) return unknown;
+  return absl::FailedPreconditionError(absl::StrJoin(wrong, ". "));
 }
 
 }  // namespace octogate

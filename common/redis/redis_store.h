@@ -36,8 +36,9 @@ struct RedisStoreOptions {
 // `client` outlives the store.
 std::unique_ptr<Store> MakeRedisStore(RedisClient* client, RedisStoreOptions options = {});
 
-// FAILED_PRECONDITION, with what to set, where the server would evict values that do not expire,
-// or keeps nothing over a restart; OK where it does not let its settings be read.
+// FAILED_PRECONDITION, with what to set and where, where a server (of a cluster: a master) would
+// evict values that do not expire, or keeps nothing over a restart; OK for those that do not let
+// their settings be read. Otherwise the status of one that did not answer.
 absl::Status CheckRedisKeepsValues(RedisClient& client, absl::Time deadline);
 
 }  // namespace octogate

@@ -21,7 +21,9 @@
 namespace octogate {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 absl::Time Soon() { return RedisCluster::Soon(); }
 
@@ -163,6 +165,39 @@ TEST_F(RedisClusterTest, MessagesReachEveryNode) {
     RedisCluster::Ask(cluster().node(i), {"PUBLISH", "octogate:@news", ""});
     RedisCluster::AwaitTrue([&] { return messages > before; });
   }
+}
+
+// One evicting master would lose the graphs that have slots there, whoever is asked first.
+TEST_F(RedisClusterTest, SaysWhichMastersWouldLoseGraphs) {
+  const auto client = RedisClient::Create(cluster().options());
+  const auto check = [&] { return CheckRedisKeepsValues(*client, Soon()); };
+  EXPECT_TRUE(check().ok()) << check();
+  const auto set = [](int node, std::string_view name, std::string_view value) {
+    RedisCluster::Ask(cluster().node(node), {"CONFIG", "SET", name, value});
+  };
+  const auto address = [](int node) {
+    return absl::StrCat("127.0.0.1:", cluster().node(node).port);
+  };
+  for (int bad = 0; bad < RedisCluster::kMasters; ++bad) {
+    set(bad, "maxmemory-policy", "allkeys-lru");
+    const absl::Status status = check();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(status.ToString(),
+                HasSubstr(address(bad) + " has maxmemory-policy allkeys-lru and may drop graphs; "
+                                         "set noeviction or volatile-lru there"));
+    for (int other = 0; other < RedisCluster::kMasters; ++other) {
+      if (other == bad) continue;
+      EXPECT_THAT(status.ToString(), Not(HasSubstr(address(other))));
+    }
+    set(bad, "maxmemory-policy", "volatile-lru");
+  }
+  set(0, "maxmemory-policy", "allkeys-random");
+  set(2, "appendonly", "no");
+  EXPECT_THAT(check().ToString(), AllOf(HasSubstr(address(0) + " has maxmemory-policy"),
+                                        HasSubstr(address(2) + " keeps nothing over a restart")));
+  set(0, "maxmemory-policy", "noeviction");
+  set(2, "appendonly", "yes");
+  EXPECT_TRUE(check().ok()) << check();
 }
 
 // A master is killed; its replica takes its place; the client finds it.

@@ -34,7 +34,11 @@ local function append()
     if count == 0 then break end
   end
 end
-if not pcall(append) then
+local done, problem = pcall(append)
+if not done then
+  -- Keys of another kind, or an index that lies, make room; of a full server's nothing is lost.
+  local words = type(problem) == 'table' and problem.err or tostring(problem)
+  if string.find(words, 'OOM', 1, true) then return redis.error_reply('OOM no room for a record') end
   redis.call('DEL', stream, index)
   append()
 end

@@ -10,7 +10,10 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <set>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/ascii.h"
@@ -194,6 +197,26 @@ class FileStore final : public Store {
     return Write(key, value, expires_at);
   }
 
+  std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) override {
+    std::vector<absl::Status> results;
+    results.reserve(entries.size());
+    // Where a key comes twice the later value must win: they are not put together.
+    std::vector<size_t> together;
+    std::set<std::string_view> keys;
+    absl::MutexLock lock(&mutex_);
+    for (size_t i = 0; i < entries.size(); ++i) {
+      results.push_back(Check(entries[i].key, deadline));
+      if (!results.back().ok()) continue;
+      if (!keys.insert(entries[i].key).second) {
+        PutTogether(entries, std::exchange(together, {}), results);
+        keys = {entries[i].key};
+      }
+      together.push_back(i);
+    }
+    PutTogether(entries, together, results);
+    return results;
+  }
+
   absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
                              std::string_view value, absl::Time expires_at,
                              absl::Time deadline) override {
@@ -343,26 +366,60 @@ class FileStore final : public Store {
 
   absl::Status Write(std::string_view key, std::string_view value, absl::Time expires_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    OCTOGATE_RETURN_IF_ERROR(WriteBeside(key, value, expires_at, /*flush=*/true));
+    OCTOGATE_RETURN_IF_ERROR(TakePlace(key));
+    return FlushFolder();
+  }
+
+  // Puts those of the entries that `which` names, each of another key, and notes their results. All
+  // values are flushed at once, before any of them takes its place.
+  void PutTogether(std::span<const Entry> entries, const std::vector<size_t>& which,
+                   std::vector<absl::Status>& results) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (which.empty()) return;
+    for (const size_t i : which) {
+      const Entry& entry = entries[i];
+      results[i] = WriteBeside(entry.key, entry.value, entry.expires_at, /*flush=*/false);
+    }
+    const absl::Status flushed = FlushFileSystem();
+    for (const size_t i : which) {
+      if (!results[i].ok()) continue;
+      results[i] = flushed.ok() ? TakePlace(entries[i].key) : flushed;
+      if (!flushed.ok()) ::unlink(Beside(entries[i].key).c_str());
+    }
+    const absl::Status kept = FlushFolder();
+    for (const size_t i : which) results[i].Update(kept);
+  }
+
+  std::string Beside(std::string_view key) const {
+    return absl::StrCat(Path(FileName(key)), ToAbsl(kTemporarySuffix));
+  }
+
+  // Writes the value to a file of its own beside its place.
+  absl::Status WriteBeside(std::string_view key, std::string_view value, absl::Time expires_at,
+                           bool flush) {
     if (value.size() > options_.max_value_bytes) {
       return absl::ResourceExhaustedError(absl::StrCat("the value ", Quoted(key), " has ",
                                                        value.size(), " bytes; at most ",
                                                        options_.max_value_bytes, " are allowed"));
     }
-    const std::string path = Path(FileName(key));
-    const std::string temporary = absl::StrCat(path, ToAbsl(kTemporarySuffix));
+    const std::string beside = Beside(key);
     const std::string bytes =
         Encode({std::string(key), std::string(value),
                 expires_at == absl::InfiniteFuture() ? kNever : absl::ToUnixMillis(expires_at)});
-    const absl::Status written = WriteFile(temporary, bytes);
-    if (!written.ok() || ::rename(temporary.c_str(), path.c_str()) != 0) {
-      absl::Status status = written.ok() ? SystemError("rename", temporary) : written;
-      ::unlink(temporary.c_str());
-      return status;
-    }
-    return FlushFolder();
+    absl::Status written = WriteFile(beside, bytes, flush);
+    if (!written.ok()) ::unlink(beside.c_str());
+    return written;
   }
 
-  static absl::Status WriteFile(const std::string& path, const std::string& bytes) {
+  absl::Status TakePlace(std::string_view key) const {
+    const std::string beside = Beside(key);
+    if (::rename(beside.c_str(), Path(FileName(key)).c_str()) == 0) return absl::OkStatus();
+    absl::Status status = SystemError("rename", beside);
+    ::unlink(beside.c_str());
+    return status;
+  }
+
+  static absl::Status WriteFile(const std::string& path, const std::string& bytes, bool flush) {
     const File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
     if (!file.ok()) return SystemError("create", path);
     for (size_t done = 0; done < bytes.size();) {
@@ -370,7 +427,13 @@ class FileStore final : public Store {
       if (size < 0 && errno != EINTR) return SystemError("write", path);
       done += size < 0 ? 0 : static_cast<size_t>(size);
     }
+    if (!flush) return absl::OkStatus();
     return ::fsync(file.get()) == 0 ? absl::OkStatus() : SystemError("flush", path);
+  }
+
+  // Everything that has been written to the file system of the folder.
+  absl::Status FlushFileSystem() const {
+    return ::syncfs(lock_.get()) == 0 ? absl::OkStatus() : SystemError("flush", folder_);
   }
 
   absl::Status FlushFolder() const {

@@ -29,6 +29,12 @@ std::string Encode(std::span<const RedisClient::Command> commands, bool asking) 
   static const RedisArgument kMulti[] = {"MULTI"};
   static const RedisArgument kExec[] = {"EXEC"};
   std::string bytes;
+  size_t size = 128;
+  for (const RedisClient::Command& command : commands) {
+    size += 32;
+    for (const RedisArgument& argument : command) size += argument.size() + 32;
+  }
+  bytes.reserve(size);
   if (asking) AppendRespCommand(kAsking, &bytes);
   if (commands.size() > 1) AppendRespCommand(kMulti, &bytes);
   for (const RedisClient::Command& command : commands) AppendRespCommand(command, &bytes);

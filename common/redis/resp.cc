@@ -27,9 +27,6 @@ absl::Status Wrong(std::string_view what) {
 }  // namespace
 
 void AppendRespCommand(std::span<const RedisArgument> arguments, std::string* out) {
-  size_t bytes = out->size() + 32;
-  for (const RedisArgument& argument : arguments) bytes += argument.size() + 32;
-  out->reserve(bytes);
   absl::StrAppend(out, "*", arguments.size(), "\r\n");
   for (const RedisArgument& argument : arguments) {
     absl::StrAppend(out, "$", argument.size(), "\r\n");

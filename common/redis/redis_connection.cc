@@ -68,6 +68,8 @@ void RedisConnection::Send(CallPtr call, std::string bytes) {
   Append(std::move(bytes));
 }
 
+std::string RedisConnection::Flush() { return ready_ && wants_write_ ? Write() : ""; }
+
 int RedisConnection::descriptor() const { return context_ == nullptr ? -1 : context_->fd; }
 
 short RedisConnection::Wanted() const {
@@ -128,7 +130,6 @@ std::string RedisConnection::Write() {
     if (error != 0) return ::strerrordesc_np(error);
     connecting_ = false;
   }
-  progress_ = absl::Now();
   std::array<iovec, 64> parts;
   while (!unsent_.empty()) {
     size_t count = 0;
@@ -142,6 +143,7 @@ std::string RedisConnection::Write() {
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) break;
     if (sent < 0) return ::strerrordesc_np(errno);
+    progress_ = absl::Now();
     sent_ += static_cast<size_t>(sent);
     while (!unsent_.empty() && sent_ >= unsent_.front().size()) {
       sent_ -= unsent_.front().size();

@@ -60,7 +60,9 @@ class RedisConnection {
   // Returns the calls that have no answer. It may be connected again.
   std::deque<CallPtr> Close();
 
+  // Flush sends what can be sent without waiting; poll(2) tells when there is room for more.
   void Send(CallPtr call, std::string bytes);
+  std::string Flush();
 
   // What poll(2) is to wait for, and what it has found.
   int descriptor() const;  // -1: not open

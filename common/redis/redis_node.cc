@@ -219,6 +219,13 @@ class Node final : public RedisNode {
     }
   }
 
+  void Flush() {
+    for (RedisConnection& connection : connections_) {
+      const std::string wrong = connection.Flush();
+      if (!wrong.empty()) Drop(connection, wrong);
+    }
+  }
+
   // Connects where nothing is, and gives up what does not answer. Returns when to look again.
   absl::Time Tend() {
     const absl::Time now = absl::Now();
@@ -268,6 +275,7 @@ class Node final : public RedisNode {
         queue_.clear();
       }
       Distribute();
+      Flush();
       const absl::Time next = Tend();
       std::vector<pollfd> polled{{.fd = wake_, .events = POLLIN, .revents = 0}};
       for (const RedisConnection& connection : connections_) {

@@ -26,7 +26,7 @@ class ServerClient final : public RedisClient {
   absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
                                   RedisTerms terms) override {
     const Command command(arguments.begin(), arguments.end());
-    return Wait(*node_->Begin({&command, 1}, /*asking=*/false, terms));
+    return Wait(*node_->Begin({&command, 1}, {}, terms));
   }
 
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
@@ -43,7 +43,7 @@ class ServerClient final : public RedisClient {
 
   std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) override {
     return {{.server = RedisServerName(options_),
-             .reply = Wait(*node_->Begin({&command, 1}, /*asking=*/false, terms))}};
+             .reply = Wait(*node_->Begin({&command, 1}, {}, terms))}};
   }
 
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
@@ -69,13 +69,19 @@ class ServerClient final : public RedisClient {
     calls.reserve(count);
     size_t oldest = 0;  // that is not known to have ended
     for (size_t i = 0; i < count; ++i) {
-      const auto begin = [&] { return node_->Begin(commands_of(i), /*asking=*/false, terms); };
+      const auto begin = [&] {
+        return node_->Begin(commands_of(i), {.more = i + 1 < count}, terms);
+      };
       std::shared_ptr<RedisCall> call = begin();
       for (; call->lacked_room && oldest < calls.size(); ++oldest) {
         calls[oldest]->done.WaitForNotificationWithDeadline(terms.deadline);
         call = begin();
       }
       calls.push_back(std::move(call));
+    }
+    // From the last one, with which most others have ended: to be woken by each costs time.
+    for (auto call = calls.rbegin(); call != calls.rend(); ++call) {
+      (*call)->done.WaitForNotificationWithDeadline(terms.deadline);
     }
     std::vector<absl::StatusOr<RedisReply>> replies;
     replies.reserve(count);

@@ -91,7 +91,7 @@ class ClusterClient final : public RedisClient {
     calls_.fetch_add(masters.size(), std::memory_order_relaxed);
     std::vector<std::shared_ptr<RedisCall>> calls;
     for (const auto& [name, master] : masters) {
-      calls.push_back(master->node->Begin({&command, 1}, /*asking=*/false, terms));
+      calls.push_back(master->node->Begin({&command, 1}, {}, terms));
     }
     std::vector<ServerReply> replies;
     for (const auto& [name, master] : masters) {
@@ -186,25 +186,34 @@ class ClusterClient final : public RedisClient {
 
   // Sends what is not done and takes the answers. Whether there is something to send again.
   bool Round(std::span<Step> steps, bool last, RedisTerms terms) {
+    for (Step& step : steps) {
+      if (!step.done && step.target == nullptr) step.target = OwnerOf(step.commands[0]);
+    }
     size_t oldest = 0;
     for (size_t i = 0; i < steps.size(); ++i) {
       Step& step = steps[i];
       if (step.done) continue;
-      if (step.target == nullptr) step.target = OwnerOf(step.commands[0]);
       if (step.target == nullptr) {
         step.result = absl::UnavailableError("no node of the Redis Cluster has this slot");
         step.done = true;
         RequestRefresh();
         continue;
       }
+      const bool more =
+          i + 1 < steps.size() && !steps[i + 1].done && steps[i + 1].target == step.target;
       const auto begin = [&] {
-        step.call = step.target->node->Begin(step.commands, step.asking, terms);
+        step.call =
+            step.target->node->Begin(step.commands, {.asking = step.asking, .more = more}, terms);
       };
       for (begin(); step.call->lacked_room && oldest < i; ++oldest) {
         if (steps[oldest].done) continue;
         steps[oldest].call->done.WaitForNotificationWithDeadline(terms.deadline);
         begin();
       }
+    }
+    // From the last one, with which most others have ended: to be woken by each costs time.
+    for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+      if (!step->done) step->call->done.WaitForNotificationWithDeadline(terms.deadline);
     }
     bool again = false;
     for (Step& step : steps) {
@@ -336,9 +345,8 @@ class ClusterClient final : public RedisClient {
       const MemberPtr member = Find(address);
       const MemberPtr node = member ? member : std::make_shared<Member>(address, options_);
       const Command command{"CLUSTER", "SLOTS"};
-      const std::shared_ptr<RedisCall> call =
-          node->node->Begin({&command, 1}, /*asking=*/false,
-                            absl::Now() + options_.timeouts.connect + options_.timeouts.small);
+      const std::shared_ptr<RedisCall> call = node->node->Begin(
+          {&command, 1}, {}, absl::Now() + options_.timeouts.connect + options_.timeouts.small);
       const absl::StatusOr<RedisReply> reply = RedisNode::Wait(*call);
       wrong = reply.status();
       if (!reply.ok()) continue;

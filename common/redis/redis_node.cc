@@ -24,6 +24,9 @@
 namespace octogate {
 namespace {
 
+// Of calls that wait for those that follow at once.
+constexpr size_t kHeldBytes = size_t{64} << 10;
+
 std::string Encode(std::span<const RedisClient::Command> commands, bool asking) {
   static const RedisArgument kAsking[] = {"ASKING"};
   static const RedisArgument kMulti[] = {"MULTI"};
@@ -70,21 +73,23 @@ class Node final : public RedisNode {
     ::close(wake_);
   }
 
-  std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, bool asking,
+  std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
                                    RedisTerms terms) override {
-    Command command{.bytes = Encode(commands, asking), .pending = std::make_shared<RedisCall>()};
+    Command command{.bytes = Encode(commands, how.asking),
+                    .pending = std::make_shared<RedisCall>()};
     std::shared_ptr<RedisCall> pending = command.pending;
     pending->deadline = terms.deadline;
     pending->kind = terms.kind;
     pending->bytes = command.bytes.size();
-    pending->answers_before = (asking ? 1 : 0) + (commands.size() > 1 ? 1 + commands.size() : 0);
-    const absl::Status queued = Enqueue(std::move(command));
-    if (queued.ok()) {
-      Wake();
-    } else {
+    pending->answers_before =
+        (how.asking ? 1 : 0) + (commands.size() > 1 ? 1 + commands.size() : 0);
+    bool wake = true;
+    const absl::Status queued = Enqueue(std::move(command), how.more, &wake);
+    if (!queued.ok()) {
       pending->result = queued;
       pending->done.Notify();
     }
+    if (wake) Wake();
     return pending;
   }
 
@@ -99,7 +104,8 @@ class Node final : public RedisNode {
   }
 
  private:
-  absl::Status Enqueue(Command command) {
+  // `wake`: whether the thread is to look at the queue now.
+  absl::Status Enqueue(Command command, bool more, bool* wake) {
     if (absl::Now() >= command.pending->deadline) {
       return absl::DeadlineExceededError("the deadline has passed");
     }
@@ -111,6 +117,9 @@ class Node final : public RedisNode {
           absl::StrCat(pending_bytes_, " bytes wait for Redis already"));
     }
     pending_bytes_ += command.pending->bytes;
+    held_bytes_ += command.pending->bytes;
+    *wake = !more || held_bytes_ > kHeldBytes;
+    if (*wake) held_bytes_ = 0;
     queue_.push_back(std::move(command));
     return absl::OkStatus();
   }
@@ -306,7 +315,8 @@ class Node final : public RedisNode {
   mutable absl::Mutex mutex_;
   std::deque<Command> queue_ ABSL_GUARDED_BY(mutex_);
   size_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);  // what calls are told while it is not OK
+  size_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of the queue, since the thread was woken
+  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);   // what calls are told while it is not OK
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   // The thread's.

@@ -39,10 +39,13 @@ class RedisNode {
   // Ends all calls under way.
   virtual ~RedisNode() = default;
 
-  // Sends a command, or several as a transaction; `asking`: as a cluster that moves a slot wants it
-  // after ASK. The call may be at its end already.
-  virtual std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands,
-                                           bool asking, RedisTerms terms) = 0;
+  // Sends a command, or several as a transaction. The call may be at its end already.
+  struct How {
+    bool asking = false;  // as a cluster that moves a slot wants it after ASK
+    bool more = false;    // others follow at once: small ones are sent together with these
+  };
+  virtual std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
+                                           RedisTerms terms) = 0;
   // The answer. Once for each call.
   static absl::StatusOr<RedisReply> Wait(RedisCall& call);
 

@@ -57,6 +57,10 @@ end
 return found
 )";
 
+// Values of one part that are written as one: more would have all others wait for too long.
+constexpr size_t kTogether = 64;
+constexpr size_t kTogetherBytes = size_t{1} << 20;
+
 // The part of a key before its first "/".
 std::string_view FirstPart(std::string_view key) { return key.substr(0, key.find('/')); }
 
@@ -239,27 +243,38 @@ class RedisStore final : public Store {
   }
 
   // Puts those of the entries that `which` names, each of another key, and notes their results: the
-  // names of their parts, and each value with its name.
+  // names of their parts, and values with their names. Values of one part go together: a
+  // transaction of many costs the server less than many of one.
   void PutTogether(std::span<const Entry> entries, const std::vector<size_t>& which,
                    absl::Time deadline, std::vector<absl::Status>* results) {
     const absl::Time now = options_.clock();
     struct Texts {
-      std::string value_key, names_key, trailer, milliseconds;
+      std::string value_key, trailer, milliseconds;
     };
     std::vector<Texts> texts;
     texts.reserve(which.size());  // the commands point into them
+    struct Part {
+      std::string names_key;
+      std::optional<size_t> transaction;  // the last
+      size_t bytes = 0;                   // of values in it
+    };
+    std::map<std::string_view, Part> parts;
     const std::string parts_key = PartsKey();
-    RedisClient::Command parts{"ZADD", parts_key};
-    std::set<std::string_view> named;
+    RedisClient::Command add_parts{"ZADD", parts_key};
     std::vector<RedisClient::Transaction> transactions;
+    std::vector<size_t> transaction_of;  // by index into `which`
+    transaction_of.reserve(which.size());
     for (const size_t i : which) {
       const Entry& entry = entries[i];
-      const std::string_view part = FirstPart(entry.key);
-      const std::string_view name = entry.key.substr(part.size());
-      texts.push_back({.value_key = ValueKey(entry.key), .names_key = NamesKey(part)});
+      const std::string_view name = entry.key.substr(FirstPart(entry.key).size());
+      const auto [found, is_new] = parts.try_emplace(FirstPart(entry.key));
+      Part& part = found->second;
+      if (is_new) part.names_key = NamesKey(found->first);
+      texts.push_back({.value_key = ValueKey(entry.key)});
       Texts& text = texts.back();
       if (entry.expires_at <= now) {
-        transactions.push_back({{"DEL", text.value_key}, {"ZREM", text.names_key, name}});
+        transaction_of.push_back(transactions.size());
+        transactions.push_back({{"DEL", text.value_key}, {"ZREM", part.names_key, name}});
         continue;
       }
       text.trailer = RedisTrailer(entry.key, entry.value);
@@ -269,16 +284,28 @@ class RedisStore final : public Store {
         text.milliseconds = Milliseconds(entry.expires_at);
         set.insert(set.end(), {"PX", text.milliseconds});
       }
-      transactions.push_back({std::move(set), {"ZADD", text.names_key, "0", name}});
-      if (named.insert(part).second) parts.insert(parts.end(), {"0", part});
+      if (!part.transaction) add_parts.insert(add_parts.end(), {"0", found->first});
+      if (!part.transaction || part.bytes + entry.value.size() > kTogetherBytes ||
+          transactions[*part.transaction].size() > kTogether) {
+        part.transaction = transactions.size();
+        part.bytes = 0;
+        transactions.push_back({{"ZADD", part.names_key}});
+      }
+      RedisClient::Transaction& transaction = transactions[*part.transaction];
+      transaction.front().insert(transaction.front().end(), {"0", name});
+      transaction.push_back(std::move(set));
+      part.bytes += entry.value.size();
+      transaction_of.push_back(*part.transaction);
     }
-    if (!named.empty()) transactions.push_back({std::move(parts)});
+    const bool adds_parts = add_parts.size() > 2;
+    if (adds_parts) transactions.push_back({std::move(add_parts)});
     const std::vector<absl::StatusOr<RedisReply>> replies = client_.TransactMany(
         transactions, {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
     // A name that cannot be listed would be a value that nobody finds.
-    const absl::Status added = named.empty() ? absl::OkStatus() : replies.back().status();
+    const absl::Status added = adds_parts ? replies.back().status() : absl::OkStatus();
     for (size_t n = 0; n < which.size(); ++n) {
-      (*results)[which[n]] = replies[n].ok() ? added : replies[n].status();
+      const absl::Status& put = replies[transaction_of[n]].status();
+      (*results)[which[n]] = put.ok() ? added : put;
     }
   }
 

@@ -3,7 +3,9 @@
 // Behind every value stands a checksum of it and of its key: bytes that were put under another key,
 // or were cut or changed, are DATA_LOSS. It is none against somebody who means to forge them.
 // Transactions and scripts make each call atomic towards all others on the server, and keep names
-// in sorted sets, so that List costs what it returns, however many keys others have.
+// in sorted sets, so that List costs what it returns, however many keys others have. PutMany writes
+// values of one part by few transactions: what a server refuses of one, it refuses of those with
+// it.
 //
 // All that shares the part of a key before its first "/" has one hash slot of a Redis Cluster.
 //

@@ -5,6 +5,7 @@
 #ifndef OCTOGATE_GATEWAY_EVENT_LOOP_H_
 #define OCTOGATE_GATEWAY_EVENT_LOOP_H_
 
+#include <grpc/support/time.h>
 #include <grpcpp/completion_queue.h>
 
 #include <atomic>
@@ -29,6 +30,9 @@ template <auto Method, typename Owner>
 Completion CompletionFor(Owner* owner) {
   return {[](void* self, bool ok) { (static_cast<Owner*>(self)->*Method)(ok); }, owner};
 }
+
+// The time of an alarm that comes at once: one for now comes at the next whole millisecond.
+inline gpr_timespec AtOnce() { return gpr_time_0(GPR_CLOCK_MONOTONIC); }
 
 // Thread safety: all methods may be called from any thread.
 class EventLoops {

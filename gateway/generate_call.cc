@@ -15,9 +15,6 @@ namespace {
 // Tokens are joined to messages no longer than this: clients limit what they accept.
 constexpr size_t kMaxJoinedBytes = size_t{64} << 10;
 
-// When an alarm comes at once: one for now comes at the next whole millisecond.
-gpr_timespec AtOnce() { return gpr_time_0(GPR_CLOCK_MONOTONIC); }
-
 void Join(v1::Tokens& tokens, v1::Tokens& next) {
   tokens.mutable_text()->append(next.text());
   tokens.mutable_ids()->MergeFrom(next.ids());

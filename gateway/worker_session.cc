@@ -363,7 +363,7 @@ void WorkerSession::Wake(Call* call) {
   if (loops_->Runs(loop_)) {
     loops_->Defer(wake_done_);
   } else {
-    wake_alarm_.Set(loops_->queue(loop_), gpr_now(GPR_CLOCK_MONOTONIC), &wake_done_);
+    wake_alarm_.Set(loops_->queue(loop_), AtOnce(), &wake_done_);
   }
 }
 

@@ -183,6 +183,13 @@ inline void FinishPanel(const MatMulArgs& args, int row, int panel, const float*
                 args.out + static_cast<size_t>(row) * static_cast<size_t>(args.out_stride) + n);
 }
 
+// Whether so many rows take one pass over a panel. Then panels are read once and in order, as one
+// stream, of which what comes kStreamAhead bytes later is asked for, across the panels' ends.
+constexpr bool StreamsPanels(int rows) {
+  return rows <= DenseTileRows(rows) && DenseTile(rows).pairs == kGroupPairs;
+}
+inline constexpr size_t kStreamAhead = 8192;
+
 template <DType T>
 void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
   float* const sums = scratch;
@@ -190,8 +197,11 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
   const auto cols = static_cast<size_t>(args.cols);
   const int whole_groups = args.cols / kLanes;
   const int left = args.cols % kLanes;
-  for (int n = begin; n < end; n += kPanelsAtOnce) {
-    const int panels = end - n < kPanelsAtOnce ? end - n : kPanelsAtOnce;
+  const bool streams = StreamsPanels(args.rows);
+  const int panels_at_once = streams ? 1 : kPanelsAtOnce;
+  const int slice_groups = streams ? whole_groups + 1 : kSliceGroups;
+  for (int n = begin; n < end; n += panels_at_once) {
+    const int panels = end - n < panels_at_once ? end - n : panels_at_once;
     const uint8_t* const panel = args.panels + static_cast<size_t>(n) * args.panel_bytes;
     for (int row = 0; row < args.rows; row += kBlockRows) {
       const int rows = args.rows - row < kBlockRows ? args.rows - row : kBlockRows;
@@ -204,11 +214,13 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
         AccumulateBlock<T>(rows, slice(group), args.panel_bytes, panels, inputs, stride, groups,
                            group == 0, ahead, sums);
       };
-      for (int g = 0; g < whole_groups; g += kSliceGroups) {
-        const int groups = whole_groups - g < kSliceGroups ? whole_groups - g : kSliceGroups;
+      for (int g = 0; g < whole_groups; g += slice_groups) {
+        const int groups = whole_groups - g < slice_groups ? whole_groups - g : slice_groups;
         // What comes from memory next; later rows find the panels in the cache.
         const uint8_t* ahead = nullptr;
-        if (whole_groups - g >= 2 * kSliceGroups) {
+        if (streams) {
+          ahead = panel + kStreamAhead;
+        } else if (whole_groups - g >= 2 * kSliceGroups) {
           if (row == 0) ahead = slice(g + kSliceGroups);
         } else if (g + groups == whole_groups && row + rows == args.rows &&
                    n + 2 * kPanelsAtOnce <= end) {

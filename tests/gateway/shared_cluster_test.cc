@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/common/redis/redis_cluster.h"
@@ -113,6 +114,16 @@ class SharedClusterTest : public testing::Test {
       RedisCluster::Ask(cluster_.node(i), {"CONFIG", "SET", name, value});
     }
   }
+  int64_t Info(int node, const std::string& name) {
+    const std::string text = RedisCluster::Ask(cluster_.node(node), {"INFO"}).text;
+    const size_t at = text.find("\n" + name + ":");
+    int64_t value = -1;
+    if (at == std::string::npos) return value;
+    const size_t begin = at + name.size() + 2;
+    EXPECT_TRUE(absl::SimpleAtoi(text.substr(begin, text.find('\r', begin) - begin), &value));
+    return value;
+  }
+
   RedisCluster cluster_;
   std::unique_ptr<RedisGateway> first_;
   std::unique_ptr<RedisGateway> second_;
@@ -203,6 +214,41 @@ TEST_F(SharedClusterTest, AFullClusterTakesNothingNewUntilThereIsRoom) {
   EXPECT_TRUE(Shares(*first_, *second_));
   EXPECT_TRUE(Shares(*second_, *third));
   for (RedisGateway* gateway : {first_.get(), second_.get(), third.get()}) ExpectNoDamage(*gateway);
+}
+
+// A server that may drop what it likes drops halves of what belongs together, and the graph.
+TEST_F(SharedClusterTest, WhatAClusterHasEvictedIsAsIfItHadNeverBeen) {
+  std::vector<std::string> traces;
+  for (int i = 0; i < 10; ++i) {
+    traces.push_back(Say(*first_, absl::StrCat("old", i), kJazz).trace_id);
+  }
+  SetOfMasters("maxmemory-policy", "allkeys-lru");
+  for (int i = 0; i < kMasters; ++i) {
+    RedisCluster::Ask(cluster_.node(i), {"CONFIG", "SET", "maxmemory",
+                                         absl::StrCat(Info(i, "used_memory") + 6'000'000)});
+  }
+  const std::string filling(100'000, 'x');
+  for (int round = 0; round < 20; ++round) {
+    for (int i = 0; i < 20; ++i) {
+      const std::string key = absl::StrCat("filling/", round, "/", i);
+      const auto reply =
+          first_->client->Call({"SET", key, filling}, absl::Now() + absl::Seconds(60));
+      // Its own buffers may leave no room for a moment.
+      EXPECT_TRUE(reply.ok() || absl::IsResourceExhausted(reply.status())) << reply.status();
+    }
+    const std::string session = absl::StrCat("new", round);
+    EXPECT_EQ(Say(*first_, session, kJazz).text, "music");
+    EXPECT_THAT(Say(*second_, session, kSum).text, AnyOf("music", "sums"));
+    EXPECT_EQ(Say(*first_, absl::StrCat("old", round % 10), kJazz).text, "music");
+    EXPECT_THAT(Find(*second_, traces[static_cast<size_t>(round % 10)]),
+                AnyOf(grpc::StatusCode::OK, grpc::StatusCode::NOT_FOUND));
+  }
+  for (int i = 0; i < kMasters; ++i) EXPECT_GT(Info(i, "evicted_keys"), 0);
+  // While it goes on evicting, what is new is shared.
+  EXPECT_TRUE(Shares(*first_, *second_));
+  SetOfMasters("maxmemory", "0");
+  EXPECT_TRUE(Shares(*second_, *first_));
+  for (RedisGateway* gateway : {first_.get(), second_.get()}) ExpectNoDamage(*gateway);
 }
 
 }  // namespace

@@ -181,6 +181,30 @@ TEST(RedisStoreTest, NoticesWhatOthersPutUnderItsKeys) {
   EXPECT_EQ(code_of(good), absl::StatusCode::kOk);
 }
 
+// More of a part than are written together, by their number and by their bytes.
+TEST(RedisStoreTest, PutsManyValuesOfFewParts) {
+  const RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  const auto store = MakeRedisStore(client.get());
+  std::vector<std::string> keys;
+  std::vector<std::string> values;
+  for (size_t i = 0; i < 300; ++i) {
+    keys.push_back(absl::StrCat("part", i % 2, "/", i));
+    values.push_back(absl::StrCat(i, std::string(i < 200 ? i : 50'000, 'v')));
+  }
+  std::vector<Store::Entry> entries;
+  for (size_t i = 0; i < keys.size(); ++i) entries.push_back({keys[i], values[i]});
+  for (const absl::Status& put : store->PutMany(entries, Soon())) ASSERT_TRUE(put.ok()) << put;
+  const std::vector<std::string_view> asked(keys.begin(), keys.end());
+  const auto got = store->GetMany(asked, Soon());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    ASSERT_TRUE(got[i].ok()) << got[i].status();
+    EXPECT_EQ(*got[i], values[i]);
+  }
+  EXPECT_EQ(store->List("part0/", "", 1000, Soon())->size(), 150U);
+  EXPECT_EQ(store->List("part", "", 1000, Soon())->size(), 300U);
+}
+
 TEST(RedisStoreTest, SaysWhenTheServerWouldLoseGraphs) {
   const auto check = [](std::vector<std::string> settings) {
     const RedisServer server(std::move(settings));

@@ -90,6 +90,7 @@ class ClusterClient final : public RedisClient {
     }
     calls_.fetch_add(masters.size(), std::memory_order_relaxed);
     std::vector<std::shared_ptr<RedisCall>> calls;
+    calls.reserve(masters.size());
     for (const auto& [name, master] : masters) {
       calls.push_back(master->node->Begin({&command, 1}, {}, terms));
     }

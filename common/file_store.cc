@@ -366,25 +366,22 @@ class FileStore final : public Store {
 
   absl::Status Write(std::string_view key, std::string_view value, absl::Time expires_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    OCTOGATE_RETURN_IF_ERROR(WriteBeside(key, value, expires_at, /*flush=*/true));
+    OCTOGATE_RETURN_IF_ERROR(WriteBeside(key, value, expires_at));
     OCTOGATE_RETURN_IF_ERROR(TakePlace(key));
     return FlushFolder();
   }
 
-  // Puts those of the entries that `which` names, each of another key, and notes their results. All
-  // values are flushed at once, before any of them takes its place.
+  // Puts those of the entries that `which` names, each of another key, and notes their results: the
+  // folder is flushed once for all of them.
   void PutTogether(std::span<const Entry> entries, const std::vector<size_t>& which,
                    std::vector<absl::Status>& results) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (which.empty()) return;
     for (const size_t i : which) {
       const Entry& entry = entries[i];
-      results[i] = WriteBeside(entry.key, entry.value, entry.expires_at, /*flush=*/false);
+      results[i] = WriteBeside(entry.key, entry.value, entry.expires_at);
     }
-    const absl::Status flushed = FlushFileSystem();
     for (const size_t i : which) {
-      if (!results[i].ok()) continue;
-      results[i] = flushed.ok() ? TakePlace(entries[i].key) : flushed;
-      if (!flushed.ok()) ::unlink(Beside(entries[i].key).c_str());
+      if (results[i].ok()) results[i] = TakePlace(entries[i].key);
     }
     const absl::Status kept = FlushFolder();
     for (const size_t i : which) results[i].Update(kept);
@@ -394,9 +391,8 @@ class FileStore final : public Store {
     return absl::StrCat(Path(FileName(key)), ToAbsl(kTemporarySuffix));
   }
 
-  // Writes the value to a file of its own beside its place.
-  absl::Status WriteBeside(std::string_view key, std::string_view value, absl::Time expires_at,
-                           bool flush) {
+  // Writes the value to a file of its own beside its place, and flushes it.
+  absl::Status WriteBeside(std::string_view key, std::string_view value, absl::Time expires_at) {
     if (value.size() > options_.max_value_bytes) {
       return absl::ResourceExhaustedError(absl::StrCat("the value ", Quoted(key), " has ",
                                                        value.size(), " bytes; at most ",
@@ -406,7 +402,7 @@ class FileStore final : public Store {
     const std::string bytes =
         Encode({std::string(key), std::string(value),
                 expires_at == absl::InfiniteFuture() ? kNever : absl::ToUnixMillis(expires_at)});
-    absl::Status written = WriteFile(beside, bytes, flush);
+    absl::Status written = WriteFile(beside, bytes);
     if (!written.ok()) ::unlink(beside.c_str());
     return written;
   }
@@ -419,7 +415,7 @@ class FileStore final : public Store {
     return status;
   }
 
-  static absl::Status WriteFile(const std::string& path, const std::string& bytes, bool flush) {
+  static absl::Status WriteFile(const std::string& path, const std::string& bytes) {
     const File file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
     if (!file.ok()) return SystemError("create", path);
     for (size_t done = 0; done < bytes.size();) {
@@ -427,13 +423,7 @@ class FileStore final : public Store {
       if (size < 0 && errno != EINTR) return SystemError("write", path);
       done += size < 0 ? 0 : static_cast<size_t>(size);
     }
-    if (!flush) return absl::OkStatus();
     return ::fsync(file.get()) == 0 ? absl::OkStatus() : SystemError("flush", path);
-  }
-
-  // Everything that has been written to the file system of the folder.
-  absl::Status FlushFileSystem() const {
-    return ::syncfs(lock_.get()) == 0 ? absl::OkStatus() : SystemError("flush", folder_);
   }
 
   absl::Status FlushFolder() const {

@@ -20,8 +20,7 @@ struct FileStoreOptions {
 // most.
 //
 // - A value survives a crash of the process or the machine once its call has returned: it is
-//   written beside its place, flushed, renamed, and the folder flushed. PutMany flushes all its
-//   values at once, with whatever else waits to be written to the same file system.
+//   written beside its place, flushed, renamed, and the folder flushed (by PutMany once for all).
 // - A file holds a header, the key, the value and a checksum. One that is cut, altered or another
 //   key's is DATA_LOSS, and the message names the file; it is never deleted.
 // - A key is the file's name with every byte outside [A-Za-z0-9._-] as %XX; names that would be

@@ -23,6 +23,18 @@ inline std::string Option(int argc, char** argv, std::string_view name, std::str
   return otherwise;
 }
 
+// A number from 0 to 4096; ends the program where it is none.
+template <typename Number>
+Number NumberOption(int argc, char** argv, std::string_view name, std::string otherwise) {
+  const std::string text = Option(argc, argv, name, std::move(otherwise));
+  double number = 0;
+  if (!absl::SimpleAtod(text, &number) || number < 0 || number > 4096) {
+    std::cerr << name << text << " is no number from 0 to 4096\n";
+    std::exit(2);
+  }
+  return static_cast<Number>(number);
+}
+
 // Positive integers between commas; ends the program where they are none.
 inline std::vector<int> IntegersOption(int argc, char** argv, std::string_view name,
                                        std::string otherwise) {

@@ -4,7 +4,7 @@
 // it, the raw throughput of the same bytes.
 //
 //   shared_kv_bench [--json] [OPTION…]
-//     --only=TEXT                of the servers only those whose name holds TEXT
+//     --only TEXT                of the servers only those whose name holds TEXT
 //     --lengths=256,1024,4096    of prompts
 //     --repetitions=3            of a prompt's length, no two of which begin alike
 //
@@ -209,7 +209,7 @@ std::string Ms(double seconds) {
 
 int Main(int argc, char** argv) {
   Report report("shared_kv", argc, argv);
-  const std::string only = Option(argc, argv, "--only=", "");
+  const std::string only = OnlyOf(argc, argv);
   const TemporaryFolder folder;
   if (const absl::Status status = WriteRandomCheckpoint(kShape, folder.path()); !status.ok()) {
     std::cerr << status << '\n';
@@ -220,9 +220,9 @@ int Main(int argc, char** argv) {
     std::cerr << opened.status() << '\n';
     return 1;
   }
-  Prompts prompts{.lengths = IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
-                  .repetitions = static_cast<size_t>(
-                      IntegersOption(argc, argv, "--repetitions=", "3").front())};
+  Prompts prompts{
+      .lengths = IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
+      .repetitions = std::max<size_t>(NumberOption<size_t>(argc, argv, "--repetitions=", "3"), 1)};
   const std::vector<int>& lengths = prompts.lengths;
   std::mt19937 random(7);
   int tokens = 0;  // that all prompts have together, and then some

@@ -55,6 +55,7 @@
 #include "absl/synchronization/mutex.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "tests/bench/engine_speed.h"
+#include "tests/bench/options.h"
 #include "tests/bench/random_checkpoint.h"
 #include "tests/bench/report.h"
 #include "tests/bench/speculation_replay.h"
@@ -321,25 +322,6 @@ Tasks ReadStories(const std::string& folder) {
     requests.push_back({"stories", json[i % json.size()]["prompt_ids"], {}});
   }
   return {{"stories", std::move(requests)}};
-}
-
-std::string Option(int argc, char** argv, const std::string& name, const std::string& otherwise) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument(argv[i]);
-    if (argument.starts_with(name)) return std::string(argument.substr(name.size()));
-  }
-  return otherwise;
-}
-
-template <typename Number>
-Number NumberOption(int argc, char** argv, const std::string& name, const std::string& otherwise) {
-  const std::string text = Option(argc, argv, name, otherwise);
-  double number = 0;
-  if (!absl::SimpleAtod(text, &number) || number < 0 || number > 4096) {
-    std::cerr << name << text << " is no number from 0 to 4096\n";
-    std::exit(2);
-  }
-  return static_cast<Number>(number);
 }
 
 Settings Parse(int argc, char** argv) {

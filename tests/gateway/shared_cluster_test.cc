@@ -13,33 +13,12 @@
 #include "absl/time/clock.h"
 #include "tests/common/redis/redis_cluster.h"
 #include "tests/gateway/redis_gateway.h"
+#include "tests/gateway/session_graph.h"
 
 namespace octogate::gateway {
 namespace {
 
 using ::testing::AnyOf;
-
-constexpr char kGraph[] = R"(
-apiVersion: octogate/v1
-kind: Graph
-metadata: {name: test}
-spec:
-  entry: main
-  nodes:
-    - name: main
-      router: {members: [sums, music], fallback: sums, hysteresis: 1,
-               heads: [{threshold: 0.4, lexical: {}}]}
-    - name: sums
-      tool: {tool: reply, parameters: {text: sums}}
-      examples: [what is 2 plus 3, 17 times 4, add 5 and 6, 12 percent of 80, square root of 16,
-                 divide 10 by 4, what is 9 minus 2, multiply 3 by 7]
-    - name: music
-      tool: {tool: reply, parameters: {text: music}}
-      examples: [play a song, play some jazz, play the next song, turn up the music,
-                 skip this song, put on my favourite song, play music from 1999, stop the music]
-)";
-constexpr char kJazz[] = "play some jazz";
-constexpr char kSum[] = "what is 2 plus 3";
 
 class SharedClusterTest : public testing::Test {
  protected:
@@ -50,7 +29,7 @@ class SharedClusterTest : public testing::Test {
   void SetUp() override {
     first_ = NewGateway();
     second_ = NewGateway();
-    ASSERT_TRUE(Eventually([&] { return first_->Apply(kGraph).ok(); }));
+    ASSERT_TRUE(Eventually([&] { return first_->Apply(kSessionGraph).ok(); }));
     ASSERT_TRUE(Eventually([&] { return second_->server().graphs().state() != nullptr; }));
   }
 

@@ -9,32 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/gateway/redis_gateway.h"
+#include "tests/gateway/session_graph.h"
 
 namespace octogate::gateway {
 namespace {
-
-constexpr char kGraph[] = R"(
-apiVersion: octogate/v1
-kind: Graph
-metadata: {name: test}
-spec:
-  entry: main
-  nodes:
-    - name: main
-      router: {members: [sums, music], fallback: sorry, hysteresis: 1,
-               heads: [{threshold: 0.4, lexical: {}}]}
-    - name: sums
-      tool: {tool: reply, parameters: {text: sums}}
-      examples: [what is 2 plus 3, 17 times 4, add 5 and 6, 12 percent of 80, square root of 16,
-                 divide 10 by 4, what is 9 minus 2, multiply 3 by 7]
-    - name: music
-      tool: {tool: reply, parameters: {text: music}}
-      examples: [play a song, play some jazz, play the next song, turn up the music,
-                 skip this song, put on my favourite song, play music from 1999, stop the music]
-    - {name: sorry, tool: {tool: reply, parameters: {text: sorry}}}
-)";
-constexpr char kJazz[] = "play some jazz";
-constexpr char kSum[] = "what is 2 plus 3";
 
 class SharedSessionsTest : public testing::Test {
  protected:
@@ -45,7 +23,7 @@ class SharedSessionsTest : public testing::Test {
     redis.timeouts = Patient(absl::Milliseconds(500));
     first_ = std::make_unique<RedisGateway>(redis, options);
     second_ = std::make_unique<RedisGateway>(redis, options);
-    ASSERT_TRUE(first_->Apply(kGraph).ok());
+    ASSERT_TRUE(first_->Apply(kSessionGraph).ok());
     ASSERT_TRUE(Eventually([&] { return second_->server().graphs().state() != nullptr; }));
   }
 

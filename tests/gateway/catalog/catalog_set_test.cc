@@ -1,24 +1,18 @@
-// The catalogs of a graph: what they are read from, what stays when they are read again, and who
-// may see what.
+// The catalogs of a graph: what they are read from, and what stays when they are read again.
 #include "gateway/catalog/catalog_set.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "absl/time/clock.h"
-#include "gateway/catalog/catalog_access.h"
 #include "gateway/catalog/catalog_info.h"
-#include "gateway/catalog/link_messages.h"
 #include "gateway/catalog/linking.h"
-#include "google/protobuf/text_format.h"
 #include "retrieval/schema/linker.h"
 #include "retrieval/schema/sqlite_reader.h"
-#include "tests/gateway/catalog/test_database.h"
+#include "tests/gateway/catalog/catalog_fixture.h"
 
 namespace octogate::gateway {
 namespace {
@@ -28,48 +22,13 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::Not;
 using testing::SizeIs;
 
-v1::Catalog CatalogOf(const std::string& text) {
-  v1::Catalog catalog;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &catalog)) << text;
-  if (catalog.name().empty()) catalog.set_name("shop");
-  if (!catalog.has_max_values()) catalog.set_max_values(1000);
-  return catalog;
-}
-
-absl::Time Soon() { return absl::Now() + absl::Minutes(5); }
-
-router::CallContext For(const std::string& tenant) {
-  return {.deadline = Soon(), .cancellation = nullptr, .tenant = tenant};
-}
-
-class CatalogSetTest : public testing::Test {
- protected:
-  CatalogSetTest() { folder_.MakeShop("shop.sqlite"); }
-
-  absl::StatusOr<std::shared_ptr<CatalogHandle>> Read(const std::string& text) const {
-    return CatalogHandle::Read(CatalogOf(text), folder_.path(), nullptr, nullptr, Soon());
-  }
-  std::shared_ptr<CatalogHandle> ReadOrFail(const std::string& text) const {
-    auto catalog = Read(text);
-    EXPECT_TRUE(catalog.ok()) << catalog.status();
-    return catalog.ok() ? *std::move(catalog) : nullptr;
-  }
-
-  const TestFolder folder_;
-};
+using CatalogSetTest = CatalogTest;
 
 const schema::CatalogTable* Find(const CatalogSnapshot& snapshot, const std::string& table) {
   const int entry = snapshot.catalog->FindEntry(table);
   return entry < 0 ? nullptr : snapshot.catalog->entries()[static_cast<size_t>(entry)].table.get();
-}
-
-std::vector<std::string> TablesIn(const v1::LinkSchemaResponse& link) {
-  std::vector<std::string> names;
-  for (const v1::LinkedTable& table : link.tables()) names.push_back(table.name());
-  return names;
 }
 
 TEST_F(CatalogSetTest, ReadsEveryKindOfSource) {
@@ -402,163 +361,6 @@ TEST_F(CatalogSetTest, AChangedDescriptionCountsAsAChange) {
   EXPECT_FALSE(catalog->snapshot()->SourceChanged());
   folder_.Write("described/salaries.csv", "original_column_name,column_description\nid,a number\n");
   EXPECT_TRUE(catalog->snapshot()->SourceChanged());
-}
-
-TEST_F(CatalogSetTest, TenantsSeeWhatTheirEntryAllows) {
-  const auto catalog = ReadOrFail(R"(
-    sqlite: 'shop.sqlite'
-    access {tenant: 'accounting'}
-    access {tenant: 'sales' tables: 'customers' tables: 'orders'
-            columns {table: 'customers' columns: 'id' columns: 'country'}}
-    access {tenant: '*' tables: 'products'})");
-  v1::LinkSchemaRequest request;
-  request.set_question("what is the monthly pay of employees, and the price of products?");
-  const auto link = [&](const std::string& tenant) {
-    const auto linked = LinkCatalog(*catalog, request, For(tenant));
-    EXPECT_TRUE(linked.ok()) << linked.status();
-    return *linked;
-  };
-  EXPECT_THAT(TablesIn(link("accounting")), Contains("salaries"));
-  EXPECT_THAT(TablesIn(link("sales")), Not(Contains("salaries")));
-  EXPECT_THAT(TablesIn(link("somebody")), ElementsAre("products"));
-  EXPECT_THAT(TablesIn(link("*")), ElementsAre("products"));
-  for (const char* tenant : {"sales", "somebody"}) {
-    EXPECT_THAT(link(tenant).DebugString(), Not(HasSubstr("salar"))) << tenant;
-    EXPECT_THAT(link(tenant).DebugString(), Not(HasSubstr("full_name"))) << tenant;
-  }
-}
-
-TEST_F(CatalogSetTest, WithoutAnEntryATenantIsTurnedAway) {
-  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite' access {tenant: 'sales'}");
-  v1::LinkSchemaRequest request;
-  request.set_question("how many orders?");
-  const absl::Status status = LinkCatalog(*catalog, request, For("other")).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
-  EXPECT_THAT(status.message(), AllOf(HasSubstr("'shop'"), HasSubstr("'other'")));
-  EXPECT_TRUE(LinkCatalog(*catalog, request, For("sales")).ok());
-  v1::GetCatalogRequest get;
-  get.set_tenant("other");
-  EXPECT_EQ(CatalogPage(*catalog, get, {}).status().code(), absl::StatusCode::kPermissionDenied);
-}
-
-TEST_F(CatalogSetTest, APageIsWhatTheTenantSees) {
-  const auto catalog = ReadOrFail(R"(
-    sqlite: 'shop.sqlite'
-    access {tenant: 'sales' tables: 'customers' tables: 'orders' tables: 'visits_2023'
-            columns {table: 'orders' columns: 'id' columns: 'placed_on'}})");
-  v1::GetCatalogRequest request;
-  request.set_tenant("sales");
-  auto page = CatalogPage(*catalog, request, {});
-  ASSERT_TRUE(page.ok()) << page.status();
-  ASSERT_EQ(page->tables_size(), 3);
-  EXPECT_EQ(page->tables(0).name(), "customers");
-  // The key from orders.customer_id, which is not seen, would tell of it.
-  EXPECT_EQ(page->tables(0).keys_size(), 0);
-  EXPECT_EQ(page->tables(1).columns_size(), 2);
-  EXPECT_EQ(page->tables(2).name(), "visits_2023");
-  EXPECT_THAT(page->tables(2).family_members(), ElementsAre("visits_2023"));
-  for (const char* hidden : {"salaries", "visits_2024", "nothing"}) {
-    request.set_table(hidden);
-    EXPECT_EQ(CatalogPage(*catalog, request, {}).status().code(), absl::StatusCode::kNotFound)
-        << hidden;
-  }
-  request.set_table("VISITS_2023");
-  page = CatalogPage(*catalog, request, {});
-  ASSERT_TRUE(page.ok()) << page.status();
-  EXPECT_EQ(page->tables(0).name(), "visits_2023");
-}
-
-TEST_F(CatalogSetTest, PagesTogetherAreTheWhole) {
-  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite'");
-  v1::GetCatalogRequest request;
-  const auto whole = CatalogPage(*catalog, request, {});
-  ASSERT_TRUE(whole.ok());
-  EXPECT_FALSE(whole->more());
-  ASSERT_EQ(whole->tables_size(), 5);  // two of them one family
-  EXPECT_EQ(whole->info().tables(), 6);
-  EXPECT_EQ(whole->info().entries(), 5);
-  EXPECT_EQ(whole->info().declared_keys(), 2);
-  EXPECT_EQ(whole->info().source(), "sqlite shop.sqlite");
-  EXPECT_EQ(whole->info().database(), "sqlite");
-  std::vector<std::string> names;
-  for (bool more = true; more;) {
-    request.set_offset(static_cast<int64_t>(names.size()));
-    request.set_limit(2);
-    const auto page = CatalogPage(*catalog, request, {});
-    ASSERT_TRUE(page.ok());
-    for (const auto& table : page->tables()) names.push_back(table.name());
-    more = page->more();
-    ASSERT_LE(names.size(), 5);
-  }
-  EXPECT_THAT(names, ElementsAre("customers", "orders", "products", "salaries", "visits_2024"));
-}
-
-// What the library finds, in the contract's words, whatever is asked for.
-TEST_F(CatalogSetTest, MessagesSayWhatTheLibraryFound) {
-  const auto catalog = ReadOrFail("sqlite: 'shop.sqlite'");
-  const auto snapshot = catalog->snapshot();
-  const auto everything = snapshot->index->See({});
-  ASSERT_TRUE(everything.ok());
-  const unsigned seed = std::random_device()();
-  SCOPED_TRACE(absl::StrCat("seed ", seed));
-  std::mt19937 random(seed);
-  const std::vector<std::string> words = {"orders", "of",  "Norway",   "price",  "lamp", "salary",
-                                          "when",   "who", "customer", "visits", "zzz",  "2024"};
-  for (int run = 0; run < 100; ++run) {
-    v1::LinkSchemaRequest request;
-    for (unsigned i = 0; i < 1 + random() % 5; ++i) {
-      *request.mutable_question() += words[random() % words.size()] + " ";
-    }
-    v1::LinkSettings& settings = *request.mutable_settings();
-    settings.set_mode(static_cast<v1::LinkMode>(random() % 3));
-    settings.set_recall(static_cast<v1::LinkRecall>(random() % 3));
-    settings.set_style(static_cast<v1::LinkStyle>(random() % 3));
-    if (random() % 2 == 0) settings.set_token_budget(64 + static_cast<int>(random() % 200));
-    settings.set_max_columns(static_cast<int>(random() % 10));
-    request.set_max_dropped(static_cast<int>(random() % 5));
-    const auto message = LinkCatalog(*catalog, request, For("anybody"));
-    ASSERT_TRUE(message.ok()) << message.status();
-
-    schema::LinkRequest wanted;
-    wanted.question = request.question();
-    if (settings.mode() == v1::LINK_MODE_FOCUSED) wanted.mode = schema::LinkMode::kFocused;
-    if (settings.recall() == v1::LINK_RECALL_MINIMAL) wanted.recall = schema::Recall::kMinimal;
-    if (settings.style() == v1::LINK_STYLE_LIST) wanted.style = schema::RenderStyle::kList;
-    if (settings.token_budget() > 0) {
-      wanted.token_budget = static_cast<size_t>(settings.token_budget());
-    }
-    wanted.max_columns = static_cast<size_t>(settings.max_columns());
-    wanted.max_dropped = static_cast<size_t>(request.max_dropped());
-    const auto result = schema::Link(*snapshot->index, *everything, wanted);
-    ASSERT_TRUE(result.ok()) << result.status();
-    EXPECT_EQ(message->rendered(), result->rendered);
-    EXPECT_EQ(message->catalog_version(), result->catalog_version);
-    EXPECT_EQ(message->num_dropped(), static_cast<int64_t>(result->num_dropped));
-    EXPECT_EQ(message->joins_size(), static_cast<int>(result->joins.size()));
-    ASSERT_EQ(message->tables_size(), static_cast<int>(result->tables.size()));
-    for (int t = 0; t < message->tables_size(); ++t) {
-      const schema::LinkedTable& table = result->tables[static_cast<size_t>(t)];
-      EXPECT_EQ(message->tables(t).name(), table.name);
-      ASSERT_EQ(message->tables(t).columns_size(), static_cast<int>(table.columns.size()));
-      for (int c = 0; c < message->tables(t).columns_size(); ++c) {
-        const v1::LinkedColumn& column = message->tables(t).columns(c);
-        const schema::LinkedColumn& found = table.columns[static_cast<size_t>(c)];
-        EXPECT_EQ(column.name(), found.name);
-        EXPECT_EQ(column.score(), found.score);
-        const v1::LinkScoreParts& parts = column.parts();
-        EXPECT_NEAR(parts.words() + parts.characters() + parts.dense() + parts.value() +
-                        parts.name() + parts.table() + parts.cue(),
-                    column.score(), 1e-4);
-        EXPECT_NE(column.reason(), v1::LINK_REASON_UNSPECIFIED);
-      }
-    }
-    const AllowedIdentifiers allowed = AllowedIn(*message);
-    std::vector<std::string> together = allowed.tables;
-    together.insert(together.end(), allowed.columns.begin(), allowed.columns.end());
-    std::sort(together.begin(), together.end());
-    together.erase(std::unique(together.begin(), together.end()), together.end());
-    EXPECT_EQ(together, result->allowed_identifiers);
-  }
 }
 
 TEST_F(CatalogSetTest, AChangeBehindALinkIsSeen) {

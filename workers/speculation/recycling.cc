@@ -38,15 +38,18 @@ std::span<const Candidate> FindCandidates(const RecyclingTable& table, int32_t p
   size_t count = 0;
   const std::span<const int32_t> of_pair = table.After(previous, token);
   const int pair_source = 1 + std::min(static_cast<int>(of_pair.size()), 4);
+  const auto bit_of = [](int32_t next) {
+    return uint64_t{1} << (static_cast<uint32_t>(next) % 64);
+  };
   uint64_t bits = 0;  // of the pair's tokens: most others have others
   for (int32_t next : of_pair) {
     candidates[count] = {next, pair_source, static_cast<int>(count)};
-    bits |= uint64_t{1} << (next % 64);
+    bits |= bit_of(next);
     ++count;
   }
   int rank = 0;
   for (int32_t next : table.After(token)) {
-    if ((bits >> (next % 64) & 1) == 0 ||
+    if ((bits & bit_of(next)) == 0 ||
         std::find(of_pair.begin(), of_pair.end(), next) == of_pair.end()) {
       candidates[count++] = {next, of_pair.empty() ? 0 : 1, rank};
     }

@@ -13,6 +13,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/matmul_amx.h"
+#include "kernels/cpu/matmul_float8.h"
 #include "kernels/cpu/packed_weight.h"
 #include "kernels/cpu/panel_weight.h"
 #include "kernels/cpu/quantized_matmul.h"
@@ -44,10 +45,21 @@ constexpr size_t kRoundedInputs = size_t{1} << 21;
 static_assert(kRoundedInputs >= size_t{kRoundedInputRows} * kMaxBf16Columns);
 
 #if defined(__x86_64__)
-// Those of AVX-512 but for products of BF16.
+// Those of AVX-512 but for products of FP8.
+const KernelTable& Avx512VbmiKernels() {
+  static const KernelTable table = [] {
+    KernelTable with_vbmi = Avx512Kernels();
+    with_vbmi.name = "avx512vbmi";
+    with_vbmi.matmul = MatMulAvx512Vbmi;
+    return with_vbmi;
+  }();
+  return table;
+}
+
+// And for products of BF16.
 const KernelTable& AmxKernels() {
   static const KernelTable table = [] {
-    KernelTable with_amx = Avx512Kernels();
+    KernelTable with_amx = Avx512VbmiKernels();
     with_amx.name = "amx";
     with_amx.round_inputs = amx::RoundInputs;
     with_amx.matmul_bf16 = amx::MatMulBf16;
@@ -65,6 +77,8 @@ const KernelTable& KernelsFor(Isa isa) {
     case Isa::kAvx512:
     case Isa::kAvx512Vnni:
       return Avx512Kernels();
+    case Isa::kAvx512Vbmi:
+      return Avx512VbmiKernels();
     case Isa::kAmx:
       return AmxKernels();
 #endif
@@ -88,6 +102,7 @@ const QuantizedKernelTable& QuantizedKernelsFor(Isa isa, int rows, int cols) {
       }
       return Avx512VnniQuantizedKernels();
     case Isa::kAvx512Vnni:
+    case Isa::kAvx512Vbmi:
       return Avx512VnniQuantizedKernels();
 #endif
     default:

@@ -14,10 +14,8 @@
 namespace octogate::kernels::avx2 {
 
 inline constexpr int kDenseTileRows = 2;
-constexpr int DenseTileRows(int /*rows*/) { return kDenseTileRows; }
-// A single row waits for memory, which is fastest in order, even if some sums
-// then have no register.
-constexpr TileShape DenseTile(int rows) { return rows == 1 ? TileShape{1, 8} : TileShape{1, 1}; }
+constexpr int DenseTilePairs(int rows) { return rows == 1 ? 2 : 1; }
+inline constexpr int kStreamedRows = 1;
 constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 
 struct F32x16 {

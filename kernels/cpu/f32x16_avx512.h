@@ -13,11 +13,9 @@
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
-inline constexpr int kDenseTileRows = 6;
-constexpr int DenseTileRows(int rows) { return rows <= 8 ? 4 : kDenseTileRows; }
-// Few rows wait for memory, which is fastest in order, even if some sums then
-// have no register.
-constexpr TileShape DenseTile(int rows) { return rows <= 4 ? TileShape{1, 8} : TileShape{2, 1}; }
+inline constexpr int kDenseTileRows = 4;
+constexpr int DenseTilePairs(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
+inline constexpr int kStreamedRows = 2;
 constexpr int Bf16TilePanels(int rows) { return rows == 1 ? 4 : rows <= 4 ? 2 : 1; }
 
 struct F32x16 {

@@ -14,10 +14,12 @@
 //               sixteen outputs: LoadPair<T>; of FP8 the codes times 2^-8.
 //   FmaFlushed, AddFlushed
 //               the steps of kernels/bf16_dot.h while a SubnormalsFlushed is alive.
-//   kDenseTileRows, DenseTileRows(rows), DenseTile(tile_rows), Bf16TilePanels(tile_rows)
-//               what a tile of a product keeps in registers: rows of x at most, at
-//               most in a product of so many, and panels (and pairs of each group)
-//               beside so many.
+//   kDenseTileRows, DenseTilePairs(tile_rows), Bf16TilePanels(tile_rows)
+//               what a tile of a product keeps in registers: rows of x at most, and
+//               pairs of each group, or panels, beside so many.
+//   kStreamedRows
+//               so many wait for memory, which is fastest in order, even if some
+//               sums of all the pairs then have no register.
 
 #ifndef OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
 #define OCTOGATE_KERNELS_CPU_F32X16_PLAIN_H_
@@ -37,8 +39,8 @@
 namespace octogate::kernels::plain {
 
 inline constexpr int kDenseTileRows = 4;
-constexpr int DenseTileRows(int /*rows*/) { return kDenseTileRows; }
-constexpr TileShape DenseTile(int /*rows*/) { return {1, 1}; }
+constexpr int DenseTilePairs(int /*rows*/) { return 1; }
+inline constexpr int kStreamedRows = 1;
 constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 
 struct F32x16 {

@@ -55,8 +55,10 @@ bool IsSupported(Isa isa) {
              __builtin_cpu_supports("avx512dq");
     case Isa::kAvx512Vnni:
       return IsSupported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
+    case Isa::kAvx512Vbmi:
+      return IsSupported(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512vbmi");
     case Isa::kAmx:
-      return IsSupported(Isa::kAvx512Vnni) && HasAmx();
+      return IsSupported(Isa::kAvx512Vbmi) && HasAmx();
 #endif
     default:
       return false;
@@ -65,6 +67,7 @@ bool IsSupported(Isa isa) {
 
 Isa BestIsa() {
   if (IsSupported(Isa::kAmx)) return Isa::kAmx;
+  if (IsSupported(Isa::kAvx512Vbmi)) return Isa::kAvx512Vbmi;
   if (IsSupported(Isa::kAvx512Vnni)) return Isa::kAvx512Vnni;
   if (IsSupported(Isa::kAvx512)) return Isa::kAvx512;
   return IsSupported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPlain;

@@ -13,6 +13,7 @@ enum class Isa : uint8_t {
   kAvx2,        // AVX2, FMA and F16C
   kAvx512,      // AVX-512 F, BW, VL and DQ
   kAvx512Vnni,  // and AVX512_VNNI, the dot product of 8-bit quadruples
+  kAvx512Vbmi,  // and AVX512_VBMI, the look-up of bytes
   kAmx,         // and the tiles of AMX with BF16 and 8-bit integers
 };
 
@@ -28,6 +29,8 @@ constexpr const char* Name(Isa isa) {
       return "avx512";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
+    case Isa::kAvx512Vbmi:
+      return "avx512vbmi";
     case Isa::kAmx:
       return "amx";
   }

@@ -60,19 +60,12 @@ inline constexpr size_t kRoundedInputBytes = 4;
 // Rows of x that round_inputs may keep together.
 inline constexpr int kRoundedInputRows = 16;
 
-// What a tile of a product keeps in registers beside its rows of x.
-struct TileShape {
-  int panels;
-  int pairs;  // of the eight in a group of sixteen columns
-};
-
-// Blocking of products: panels are taken two at a time for a block of rows of
-// x, whose sums wait in their 16 lanes between slices of the columns.
-inline constexpr int kPanelsAtOnce = 2;
+// Blocking of products: a panel is taken for a block of rows of x, whose sums
+// wait in their 16 lanes between slices of the columns.
 inline constexpr int kBlockRows = 24;     // rows of x
-inline constexpr int kSliceGroups = 64;   // of sixteen columns
+inline constexpr int kSliceGroups = 32;   // of sixteen columns
 inline constexpr size_t kMatMulScratch =  // floats for each thread
-    size_t{kBlockRows} * kPanelsAtOnce * 16 * kPanelOutputs + size_t{kBlockRows} * 16;
+    size_t{kBlockRows} * 16 * kPanelOutputs + size_t{kBlockRows} * 16;
 
 // Up to four queries that share a kv head, against one block of positions.
 inline constexpr int kTileQueries = 4;
@@ -131,7 +124,6 @@ const KernelTable& PlainKernels();
 #if defined(__x86_64__)
 const KernelTable& Avx2Kernels();
 const KernelTable& Avx512Kernels();
-const KernelTable& AmxKernels();
 #endif
 
 }  // namespace octogate::kernels

@@ -29,26 +29,24 @@ struct Ahead {
 };
 
 // Adds the products of `groups` groups of columns to the sums of X rows of x and
-// W panels. A pass keeps the lanes of P pairs of every group in registers.
-template <DType T, int X, int W, int P>
-inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float* x,
-                           size_t x_stride, int groups, bool first, const Ahead& ahead,
-                           float* sums) {
+// a panel. A pass keeps the lanes of P pairs of every group in registers.
+template <DType T, int X, int P>
+inline void AccumulateTile(const uint8_t* panel, const float* x, size_t x_stride, int groups,
+                           bool first, const Ahead& ahead, float* sums) {
   static_assert(kGroupPairs % P == 0, "passes are of equal width");
+  // What one row reads comes next; more rows come back to it in the second cache.
+  constexpr int kLocality = X == 1 && P == kGroupPairs ? 3 : 2;
   for (int pair = 0; pair < kGroupPairs; pair += P) {
-    F32x16 even[X][W][P];
-    F32x16 odd[X][W][P];
+    F32x16 even[X][P];
+    F32x16 odd[X][P];
     float* const lanes = sums + 2 * pair * kPanelOutputs;
     OCTOGATE_UNROLL
     for (int i = 0; i < X; ++i) {
+      const float* from = lanes + static_cast<size_t>(i) * kTileSums;
       OCTOGATE_UNROLL
-      for (int w = 0; w < W; ++w) {
-        const float* from = lanes + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums;
-        OCTOGATE_UNROLL
-        for (int p = 0; p < P; ++p, from += 2 * kPanelOutputs) {
-          even[i][w][p] = first ? Zero() : Load(from);
-          odd[i][w][p] = first ? Zero() : Load(from + kPanelOutputs);
-        }
+      for (int p = 0; p < P; ++p, from += 2 * kPanelOutputs) {
+        even[i][p] = first ? Zero() : Load(from);
+        odd[i][p] = first ? Zero() : Load(from + kPanelOutputs);
       }
     }
     const uint8_t* weights = panel + static_cast<size_t>(pair) * kPairBytes<T>;
@@ -60,31 +58,20 @@ inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float
         const uint8_t* from =
             ahead.from + static_cast<size_t>(g * kGroupPairs + pair) * kPairBytes<T>;
         OCTOGATE_UNROLL
-        for (int w = 0; w < W; ++w) {
-          OCTOGATE_UNROLL
-          for (size_t at = 0; at < P * kPairBytes<T>; at += 64) {
-            __builtin_prefetch(from + static_cast<size_t>(w) * panel_bytes + at, 0, 2);
-          }
+        for (size_t at = 0; at < P * kPairBytes<T>; at += 64) {
+          __builtin_prefetch(from + at, 0, kLocality);
         }
       }
       OCTOGATE_UNROLL
       for (int p = 0; p < P; ++p) {
-        Pair values[W];
-        OCTOGATE_UNROLL
-        for (int w = 0; w < W; ++w) {
-          values[w] = LoadPair<T>(weights + static_cast<size_t>(w) * panel_bytes +
-                                  static_cast<size_t>(p) * kPairBytes<T>);
-        }
+        const Pair values = LoadPair<T>(weights + static_cast<size_t>(p) * kPairBytes<T>);
         OCTOGATE_UNROLL
         for (int i = 0; i < X; ++i) {
           const float* from = inputs + static_cast<size_t>(i) * x_stride + 2 * p;
           const F32x16 even_x = Broadcast(from[0]);
           const F32x16 odd_x = Broadcast(from[1]);
-          OCTOGATE_UNROLL
-          for (int w = 0; w < W; ++w) {
-            even[i][w][p] = Fma(even_x, values[w].even, even[i][w][p]);
-            odd[i][w][p] = Fma(odd_x, values[w].odd, odd[i][w][p]);
-          }
+          even[i][p] = Fma(even_x, values.even, even[i][p]);
+          odd[i][p] = Fma(odd_x, values.odd, odd[i][p]);
         }
       }
       weights += kGroupPairs * kPairBytes<T>;
@@ -92,64 +79,48 @@ inline void AccumulateTile(const uint8_t* panel, size_t panel_bytes, const float
     }
     OCTOGATE_UNROLL
     for (int i = 0; i < X; ++i) {
+      float* to = lanes + static_cast<size_t>(i) * kTileSums;
       OCTOGATE_UNROLL
-      for (int w = 0; w < W; ++w) {
-        float* to = lanes + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums;
-        OCTOGATE_UNROLL
-        for (int p = 0; p < P; ++p, to += 2 * kPanelOutputs) {
-          Store(even[i][w][p], to);
-          Store(odd[i][w][p], to + kPanelOutputs);
-        }
+      for (int p = 0; p < P; ++p, to += 2 * kPanelOutputs) {
+        Store(even[i][p], to);
+        Store(odd[i][p], to + kPanelOutputs);
       }
     }
   }
 }
 
-// The same for `panels` panels, as many at a time as a tile takes.
-template <DType T, int X>
-inline void AccumulatePanels(const uint8_t* panel, size_t panel_bytes, int panels, const float* x,
-                             size_t x_stride, int groups, bool first, const Ahead& ahead,
-                             float* sums) {
-  constexpr TileShape kShape = DenseTile(X);
-  if (kShape.panels == kPanelsAtOnce && panels == kPanelsAtOnce) {
-    return AccumulateTile<T, X, kShape.panels, kShape.pairs>(panel, panel_bytes, x, x_stride,
-                                                             groups, first, ahead, sums);
-  }
-  for (int w = 0; w < panels; ++w) {
-    const size_t at = static_cast<size_t>(w) * panel_bytes;
-    const Ahead later{ahead.from != nullptr ? ahead.from + at : nullptr, ahead.first, ahead.every};
-    AccumulateTile<T, X, 1, kShape.pairs>(panel + at, panel_bytes, x, x_stride, groups, first,
-                                          later, sums + static_cast<size_t>(w) * kTileSums);
-  }
-}
-
+// Rows that are one tile. `streamed`: a pass takes all pairs.
 template <DType T, int X = kDenseTileRows>
-inline void AccumulateRows(int rows, const uint8_t* panel, size_t panel_bytes, int panels,
-                           const float* x, size_t x_stride, int groups, bool first,
-                           const Ahead& ahead, float* sums) {
+inline void AccumulateRows(int rows, bool streamed, const uint8_t* panel, const float* x,
+                           size_t x_stride, int groups, bool first, const Ahead& ahead,
+                           float* sums) {
   if constexpr (X > 0) {
-    if (rows == X) {
-      return AccumulatePanels<T, X>(panel, panel_bytes, panels, x, x_stride, groups, first, ahead,
-                                    sums);
+    if (rows != X) {
+      return AccumulateRows<T, X - 1>(rows, streamed, panel, x, x_stride, groups, first, ahead,
+                                      sums);
     }
-    AccumulateRows<T, X - 1>(rows, panel, panel_bytes, panels, x, x_stride, groups, first, ahead,
-                             sums);
+    if constexpr (X <= kStreamedRows) {
+      if (streamed) {
+        return AccumulateTile<T, X, kGroupPairs>(panel, x, x_stride, groups, first, ahead, sums);
+      }
+    }
+    AccumulateTile<T, X, DenseTilePairs(X)>(panel, x, x_stride, groups, first, ahead, sums);
   }
 }
 
 // A block of rows in tiles of about the same height, which share in asking for
 // the slice at `ahead`.
 template <DType T>
-inline void AccumulateBlock(int rows, const uint8_t* panel, size_t panel_bytes, int panels,
-                            const float* x, size_t x_stride, int groups, bool first,
-                            const uint8_t* ahead, float* sums) {
+inline void AccumulateBlock(int rows, bool streamed, const uint8_t* panel, const float* x,
+                            size_t x_stride, int groups, bool first, const uint8_t* ahead,
+                            float* sums) {
   int row = 0;
-  const int tiles = (rows + DenseTileRows(rows) - 1) / DenseTileRows(rows);
+  const int tiles = (rows + kDenseTileRows - 1) / kDenseTileRows;
   for (int tile = tiles; tile > 0; --tile) {
     const int count = (rows - row + tile - 1) / tile;
-    AccumulateRows<T>(count, panel, panel_bytes, panels, x + static_cast<size_t>(row) * x_stride,
-                      x_stride, groups, first, {ahead, tile - 1, tiles},
-                      sums + static_cast<size_t>(row * kPanelsAtOnce) * kTileSums);
+    AccumulateRows<T>(count, streamed, panel, x + static_cast<size_t>(row) * x_stride, x_stride,
+                      groups, first, {ahead, tile - 1, tiles},
+                      sums + static_cast<size_t>(row) * kTileSums);
     row += count;
   }
 }
@@ -183,25 +154,20 @@ inline void FinishPanel(const MatMulArgs& args, int row, int panel, const float*
                 args.out + static_cast<size_t>(row) * static_cast<size_t>(args.out_stride) + n);
 }
 
-// Whether so many rows take one pass over a panel. Then panels are read once and in order, as one
-// stream, of which what comes kStreamAhead bytes later is asked for, across the panels' ends.
-constexpr bool StreamsPanels(int rows) {
-  return rows <= DenseTileRows(rows) && DenseTile(rows).pairs == kGroupPairs;
-}
-inline constexpr size_t kStreamAhead = 8192;
+// How far ahead of what is read streamed panels are asked for, in bytes, across their ends.
+constexpr size_t StreamAhead(int rows) { return rows == 1 ? 4096 : 8192; }
 
 template <DType T>
 void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
   float* const sums = scratch;
-  float* const last_inputs = scratch + size_t{kBlockRows} * kPanelsAtOnce * kTileSums;
+  float* const last_inputs = scratch + size_t{kBlockRows} * kTileSums;
   const auto cols = static_cast<size_t>(args.cols);
   const int whole_groups = args.cols / kLanes;
   const int left = args.cols % kLanes;
-  const bool streams = StreamsPanels(args.rows);
-  const int panels_at_once = streams ? 1 : kPanelsAtOnce;
-  const int slice_groups = streams ? whole_groups + 1 : kSliceGroups;
-  for (int n = begin; n < end; n += panels_at_once) {
-    const int panels = end - n < panels_at_once ? end - n : panels_at_once;
+  // Few rows read a panel once and in order, as one stream.
+  const bool streamed = args.rows <= kStreamedRows;
+  const int slice_groups = streamed ? whole_groups + 1 : kSliceGroups;
+  for (int n = begin; n < end; ++n) {
     const uint8_t* const panel = args.panels + static_cast<size_t>(n) * args.panel_bytes;
     for (int row = 0; row < args.rows; row += kBlockRows) {
       const int rows = args.rows - row < kBlockRows ? args.rows - row : kBlockRows;
@@ -209,24 +175,19 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
       const auto slice = [&](int group) {
         return panel + static_cast<size_t>(group) * kGroupPairs * kPairBytes<T>;
       };
-      const auto accumulate = [&](const float* inputs, size_t stride, int group, int groups,
-                                  const uint8_t* ahead) {
-        AccumulateBlock<T>(rows, slice(group), args.panel_bytes, panels, inputs, stride, groups,
-                           group == 0, ahead, sums);
-      };
       for (int g = 0; g < whole_groups; g += slice_groups) {
         const int groups = whole_groups - g < slice_groups ? whole_groups - g : slice_groups;
-        // What comes from memory next; later rows find the panels in the cache.
+        // What comes from memory next; later rows find the panel in the cache.
         const uint8_t* ahead = nullptr;
-        if (streams) {
-          ahead = panel + kStreamAhead;
+        if (streamed) {
+          ahead = panel + StreamAhead(args.rows);
         } else if (whole_groups - g >= 2 * kSliceGroups) {
           if (row == 0) ahead = slice(g + kSliceGroups);
-        } else if (g + groups == whole_groups && row + rows == args.rows &&
-                   n + 2 * kPanelsAtOnce <= end) {
-          ahead = panel + kPanelsAtOnce * args.panel_bytes;
+        } else if (g + groups == whole_groups && row + rows == args.rows && n + 1 < end) {
+          ahead = panel + args.panel_bytes;
         }
-        accumulate(x + static_cast<size_t>(g) * kLanes, cols, g, groups, ahead);
+        AccumulateBlock<T>(rows, streamed, slice(g), x + static_cast<size_t>(g) * kLanes, cols,
+                           groups, g == 0, ahead, sums);
       }
       if (left > 0) {
         for (int i = 0; i < rows; ++i) {
@@ -234,13 +195,11 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
                             left),
                 last_inputs + i * kLanes);
         }
-        accumulate(last_inputs, kLanes, whole_groups, 1, nullptr);
+        AccumulateBlock<T>(rows, streamed, slice(whole_groups), last_inputs, kLanes, 1,
+                           whole_groups == 0, nullptr, sums);
       }
       for (int i = 0; i < rows; ++i) {
-        for (int w = 0; w < panels; ++w) {
-          FinishPanel(args, row + i, n + w,
-                      sums + static_cast<size_t>(i * kPanelsAtOnce + w) * kTileSums);
-        }
+        FinishPanel(args, row + i, n, sums + static_cast<size_t>(i) * kTileSums);
       }
     }
   }

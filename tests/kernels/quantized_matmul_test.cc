@@ -79,7 +79,7 @@ class QuantizedMatMulTest : public ::testing::TestWithParam<Isa> {
 
 INSTANTIATE_TEST_SUITE_P(Isa, QuantizedMatMulTest,
                          ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni,
-                                           Isa::kAmx),
+                                           Isa::kAvx512Vbmi, Isa::kAmx),
                          [](const auto& info) { return std::string(Name(info.param)); });
 
 TEST_P(QuantizedMatMulTest, GivesTheBitsOfTheReference) {

@@ -50,11 +50,11 @@ inline void FinishOutput(float dot, const float* bias, int n, bool accumulate, f
   *y = accumulate ? *y + dot : dot;
 }
 
-// How far ahead of those that are read a panel's codes, in bytes, and scales, in
-// numbers, are asked for: several streams at once are more than what the processor
-// fetches ahead by itself.
-inline constexpr size_t kCodesAhead = 2048;
-inline constexpr size_t kScalesAhead = 256;
+// How far ahead of those that are read a panel's codes are asked for, in bytes, and
+// its scales, in numbers: several streams at once are more than what the processor
+// fetches ahead by itself, and a row that reads one panel is as fast as it comes.
+constexpr size_t CodesAhead(int rows, int panels) { return rows * panels == 1 ? 4096 : 2048; }
+constexpr size_t ScalesAhead(int rows, int panels) { return rows * panels == 1 ? 2048 : 256; }
 
 // Outputs of X rows of x and W panels.
 template <WeightFormat F, int X, int W>
@@ -88,7 +88,7 @@ inline void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
       Codes loaded[W];
       for (int w = 0; w < W; ++w) {
         loaded[w] = LoadCodes(codes[w] + step * 64);
-        __builtin_prefetch(codes[w] + step * 64 + kCodesAhead);
+        __builtin_prefetch(codes[w] + step * 64 + CodesAhead(X, W));
       }
       for (int i = 0; i < X; ++i) {
         const int8_t* from =
@@ -111,7 +111,7 @@ inline void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
       F32x16 scale;
       if constexpr (HasGroupScales(F)) {
         scale = Widen<DType::kF16>(scales[w]);
-        __builtin_prefetch(scales[w] + kScalesAhead);
+        __builtin_prefetch(scales[w] + ScalesAhead(X, W));
         scales[w] += kPanelOutputs;
       }
       for (int i = 0; i < X; ++i) {

@@ -94,10 +94,10 @@ class Continuations {
       return std::lexicographical_compare(from, from + depth_, &tokens_[b * depth_],
                                           &tokens_[b * depth_] + depth_);
     };
-    // As they are within one segment, but for ends of documents.
-    if (!std::is_sorted(rows_.begin(), rows_.end(), less)) {
-      std::sort(rows_.begin(), rows_.end(), less);
-    }
+    // As they mostly are within one segment.
+    const auto others = std::is_sorted_until(rows_.begin(), rows_.end(), less);
+    std::sort(others, rows_.end(), less);
+    std::inplace_merge(rows_.begin(), others, rows_.end(), less);
   }
 
   int32_t At(int32_t row, int32_t depth) const {
@@ -152,39 +152,51 @@ void TakeMostFrequent(const Continuations& continuations, const DraftLookupOptio
   }
 }
 
+// Of all sources that have some, each of them in its store.
+void AddNearMatches(std::span<const DraftSource> sources, std::span<const int32_t> sequence,
+                    int max_near, Continuations& continuations) {
+  std::vector<DraftPlace> places;
+  for (const DraftSource& source : sources) {
+    if (source.near == nullptr) continue;
+    source.near->Find(sequence, max_near, places);
+    const std::span<const DraftSegment> segments = source.store->segments();
+    for (const DraftPlace& place : places) continuations.Add(segments[place.segment], place.word);
+  }
+}
+
 }  // namespace
 
-void LookUpContinuations(std::span<const DraftStore* const> stores,
-                         std::span<const int32_t> sequence, const DraftLookupOptions& options,
-                         DraftContinuations& result) {
+void LookUpContinuations(std::span<const DraftSource> sources, std::span<const int32_t> sequence,
+                         const DraftLookupOptions& options, DraftContinuations& result) {
   result.span = 0;
   result.hits = 0;
   result.counted = 0;
+  result.near = 0;
   result.nodes.clear();
 
   std::vector<const DraftSegment*> segments;
   int vocab_size = std::numeric_limits<int>::max();
-  for (const DraftStore* store : stores) {
-    for (const DraftSegment& segment : store->segments()) segments.push_back(&segment);
-    vocab_size = std::min(vocab_size, store->vocab_size());
+  for (const DraftSource& source : sources) {
+    for (const DraftSegment& segment : source.store->segments()) segments.push_back(&segment);
+    vocab_size = std::min(vocab_size, source.store->vocab_size());
   }
   // What is no token stands nowhere.
-  sequence = sequence.last(std::min(sequence.size(), static_cast<size_t>(options.max_span)));
-  for (size_t i = sequence.size(); i > 0; --i) {
-    if (sequence[i - 1] >= 0 && sequence[i - 1] < vocab_size) continue;
-    sequence = sequence.subspan(i);
+  Pattern end = sequence.last(std::min(sequence.size(), static_cast<size_t>(options.max_span)));
+  for (size_t i = end.size(); i > 0; --i) {
+    if (end[i - 1] >= 0 && end[i - 1] < vocab_size) continue;
+    end = end.subspan(i);
     break;
   }
 
   // A sequence whose end of n tokens is found has its end of n - 1 tokens found, too.
-  std::vector<Range> ranges;
+  std::vector<Range> ranges(segments.size());
   std::vector<Range> tried;
   int low = options.min_span;  // none below is worth a look
-  int high = static_cast<int>(sequence.size());
+  int high = static_cast<int>(end.size());
   while (low <= high) {
     // Most ends that are found are short.
     const int span = low + (high - low) / 4;
-    if (FindRanges(segments, sequence.last(static_cast<size_t>(span)), tried)) {
+    if (FindRanges(segments, end.last(static_cast<size_t>(span)), tried)) {
       result.span = span;
       std::swap(ranges, tried);
       low = span + 1;
@@ -192,9 +204,8 @@ void LookUpContinuations(std::span<const DraftStore* const> stores,
       high = span - 1;
     }
   }
-  if (result.span == 0) return;
 
-  const Pattern pattern = sequence.last(static_cast<size_t>(result.span));
+  const Pattern pattern = end.last(static_cast<size_t>(result.span));
   for (size_t s = 0; s < segments.size(); ++s) {
     Range& range = ranges[s];
     if (range.end > range.begin) range.end = FirstRank(*segments[s], range.begin, pattern, true);
@@ -214,8 +225,12 @@ void LookUpContinuations(std::span<const DraftStore* const> stores,
     continuations.Add(*segments[s], segments[s]->Suffix(ranges[s].begin + hit - before) +
                                         static_cast<uint64_t>(result.span));
   }
+  if (result.span < options.near_below) {
+    AddNearMatches(sources, sequence, options.max_near, continuations);
+  }
   continuations.Sort();
   result.counted = continuations.size();
+  result.near = result.counted - static_cast<int32_t>(counted);
   TakeMostFrequent(continuations, options, result.nodes);
 }
 

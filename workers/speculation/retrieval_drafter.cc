@@ -15,14 +15,17 @@ constexpr size_t kMaxSegments = 32;
 
 class RetrievalSequence : public SequenceDrafter {
  public:
-  RetrievalSequence(std::vector<std::shared_ptr<const retrieval::DraftStore>> stores,
+  RetrievalSequence(std::vector<RetrievalCorpus> corpora,
                     const retrieval::DraftLookupOptions& options)
-      : stores_(std::move(stores)), options_(options) {
-    for (const auto& store : stores_) views_.push_back(store.get());
+      : corpora_(std::move(corpora)), options_(options), most_(options.max_span) {
+    for (const RetrievalCorpus& corpus : corpora_) {
+      sources_.push_back({.store = corpus.store.get(), .near = corpus.near.get()});
+      if (corpus.near != nullptr) most_ = std::max(most_, corpus.near->window());
+    }
   }
 
   void Append(std::span<const int32_t> tokens) override {
-    const auto most = static_cast<size_t>(options_.max_span);
+    const auto most = static_cast<size_t>(most_);
     tokens = tokens.last(std::min(tokens.size(), most));
     end_.insert(end_.end(), tokens.begin(), tokens.end());
     if (end_.size() > most) {
@@ -32,22 +35,25 @@ class RetrievalSequence : public SequenceDrafter {
 
   void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
     retrieval::DraftLookupOptions options = options_;
-    options.max_nodes = std::min(options.max_nodes, max_nodes);
+    options.max_nodes = std::min({options.max_nodes, max_nodes, kMaxDraftNodes});
     options.max_depth = std::min(options.max_depth, max_depth);
-    if (options.max_nodes < 1 || options.max_depth < 1 || views_.empty()) return;
-    retrieval::LookUpContinuations(views_, end_, options, found_);
+    if (options.max_nodes < 1 || options.max_depth < 1 || sources_.empty()) return;
+    retrieval::LookUpContinuations(sources_, end_, options, found_);
+    DraftTreeBuilder builder(tree);  // of siblings the most frequent come first
     for (const auto& node : found_.nodes) {
       const int32_t of =
           node.parent < 0 ? found_.counted : found_.nodes[static_cast<size_t>(node.parent)].count;
-      tree.Add(node.parent, node.token, static_cast<float>(node.count) / static_cast<float>(of), 1);
+      builder.Add(node.parent, node.token, static_cast<float>(node.count) / static_cast<float>(of),
+                  1);
     }
   }
 
  private:
-  const std::vector<std::shared_ptr<const retrieval::DraftStore>> stores_;
-  std::vector<const retrieval::DraftStore*> views_;
+  const std::vector<RetrievalCorpus> corpora_;
   const retrieval::DraftLookupOptions options_;
-  std::vector<int32_t> end_;  // of the sequence: as much as is looked for
+  int most_;
+  std::vector<retrieval::DraftSource> sources_;
+  std::vector<int32_t> end_;  // of the sequence: as much as is looked for, most_ tokens
   retrieval::DraftContinuations found_;
 };
 
@@ -57,10 +63,11 @@ absl::StatusOr<std::unique_ptr<RetrievalDrafter>> RetrievalDrafter::Create(
     std::vector<RetrievalCorpus> corpora, const RetrievalDrafterOptions& options) {
   const retrieval::DraftLookupOptions& lookup = options.lookup;
   if (lookup.min_span < 1 || lookup.max_span < lookup.min_span || lookup.max_hits < 1 ||
-      lookup.max_depth < 1 || lookup.max_nodes < 1) {
+      lookup.max_depth < 1 || lookup.max_nodes < 1 || lookup.near_below < 1 ||
+      lookup.max_near < 1) {
     return absl::InvalidArgumentError(
-        "a draft lookup's spans, hits, depth and nodes are at least 1, and its shortest span is "
-        "not above its longest");
+        "a draft lookup's spans, hits, depth, nodes and near matches are at least 1, and its "
+        "shortest span is not above its longest");
   }
   for (const RetrievalCorpus& corpus : corpora) {
     if (corpus.store == nullptr) return absl::InvalidArgumentError("a draft store is missing");
@@ -85,16 +92,18 @@ absl::StatusOr<std::unique_ptr<RetrievalDrafter>> RetrievalDrafter::Create(
 }
 
 std::unique_ptr<SequenceDrafter> RetrievalDrafter::Begin(std::string_view scope) {
-  std::vector<std::shared_ptr<const retrieval::DraftStore>> stores;
+  std::vector<RetrievalCorpus> corpora;
   for (const RetrievalCorpus& corpus : corpora_) {
-    if (corpus.scope.empty() || corpus.scope == scope) stores.push_back(corpus.store);
+    if (corpus.scope.empty() || corpus.scope == scope) corpora.push_back(corpus);
   }
-  return std::make_unique<RetrievalSequence>(std::move(stores), options_.lookup);
+  return std::make_unique<RetrievalSequence>(std::move(corpora), options_.lookup);
 }
 
 uint64_t RetrievalDrafter::bytes() const {
   uint64_t bytes = 0;
-  for (const RetrievalCorpus& corpus : corpora_) bytes += corpus.store->bytes();
+  for (const RetrievalCorpus& corpus : corpora_) {
+    bytes += corpus.store->bytes() + (corpus.near == nullptr ? 0 : corpus.near->bytes());
+  }
   return bytes;
 }
 

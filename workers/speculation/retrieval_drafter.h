@@ -20,6 +20,7 @@ namespace octogate::workers {
 struct RetrievalCorpus {
   std::shared_ptr<const retrieval::DraftStore> store;
   std::string scope;  // the one whose sequences may see it; empty: all
+  std::shared_ptr<retrieval::NearMatches> near = nullptr;  // of the store, of no other drafter
 };
 
 struct RetrievalDrafterOptions {
@@ -29,7 +30,8 @@ struct RetrievalDrafterOptions {
 };
 
 // Proposes the prefix tree of what followed the longest end of the sequence in the stores that its
-// scope may see. A node's probability is its share of its parent's places. Learns nothing.
+// scope may see, and where that is short what followed near matches, as far as there are any. A
+// node's probability is its share of its parent's places. Learns nothing.
 class RetrievalDrafter : public Drafter {
  public:
   // FAILED_PRECONDITION for a store of another tokenizer, INVALID_ARGUMENT for options that
@@ -39,7 +41,7 @@ class RetrievalDrafter : public Drafter {
 
   std::string_view name() const override { return "retrieval"; }
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
-  uint64_t bytes() const override;  // of the files, which are mapped
+  uint64_t bytes() const override;  // of the files, which are mapped, and of near matches
 
  private:
   RetrievalDrafter(std::vector<RetrievalCorpus> corpora, const RetrievalDrafterOptions& options)

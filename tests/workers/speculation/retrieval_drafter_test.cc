@@ -102,6 +102,10 @@ TEST(RetrievalDrafterTest, RefusesAnotherTokenizersStore) {
   options.lookup.min_span = 17;
   EXPECT_EQ(RetrievalDrafter::Create({}, options).status().code(),
             absl::StatusCode::kInvalidArgument);
+  options = kOptions;
+  options.lookup.max_near = 0;
+  EXPECT_EQ(RetrievalDrafter::Create({}, options).status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(RetrievalDrafter::Create({{nullptr, ""}}, kOptions).status().code(),
             absl::StatusCode::kInvalidArgument);
 }

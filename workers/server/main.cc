@@ -15,6 +15,7 @@
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "kernels/dtype.h"
+#include "retrieval/drafts/near_index.h"
 #include "workers/cache/redis_page_store.h"
 #include "workers/engine/device.h"
 #include "workers/engine/format_names.h"
@@ -145,6 +146,10 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--draft-datastore", flags.speculation.datastores,
                  "file that octoctl drafts build has made; may be repeated")
       ->needs(speculate);
+  app.add_flag("--draft-near-matches", flags.speculation.near_matches,
+               "draft from contexts like the answer's, too, where none is equal for long; every "
+               "datastore has the file that octoctl drafts build --near-matches makes")
+      ->needs(speculate);
   app.add_option("--draft-model", flags.speculation.draft_model,
                  "Hugging Face folder of a small model with the same tokenizer")
       ->needs(speculate);
@@ -194,6 +199,7 @@ int Serve(Flags flags) {
     auto drafts = OpenWorkerDrafts(flags.store);
     if (!drafts.ok()) return Fail(drafts.status());
     flags.speculation.shared = *std::move(drafts);
+    flags.speculation.open_near_matches = retrieval::OpenNearMatches;
     flags.load.speculation = SetUpSpeculation(flags.speculation);
   }
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);

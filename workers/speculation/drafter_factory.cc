@@ -67,11 +67,19 @@ DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& m
     return absl::InvalidArgumentError(
         "the drafter \"retrieval\" needs a datastore, which octoctl drafts build makes");
   }
+  if (options.near_matches && options.open_near_matches == nullptr) {
+    return absl::UnimplementedError(
+        "there are no near matches in this program: it was built without FAISS");
+  }
   std::vector<RetrievalCorpus> corpora;
   for (const std::filesystem::path& path : options.datastores) {
     OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const retrieval::DraftStore> store,
                               retrieval::DraftStore::Open(path.string()));
-    corpora.push_back({.store = std::move(store), .scope = ""});
+    std::shared_ptr<retrieval::NearMatches> near;
+    if (options.near_matches) {
+      OCTOGATE_ASSIGN_OR_RETURN(near, options.open_near_matches(path.string(), *store));
+    }
+    corpora.push_back({.store = std::move(store), .scope = "", .near = std::move(near)});
   }
   return RetrievalDrafter::Create(std::move(corpora),
                                   {.tokenizer = TokenizerFingerprint(*model.tokenizer),
@@ -137,6 +145,9 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
                                                    "\"; name it, too, or leave both out"));
   };
   if (!options.datastores.empty() && !has("retrieval")) return useless("datastores", "retrieval");
+  if (options.near_matches && options.datastores.empty()) {
+    return absl::InvalidArgumentError("near matches are those of a datastore; name one, too");
+  }
   if (!options.draft_model.empty() && !has("model")) return useless("a draft model", "model");
   if (!options.state.empty() && !has("recycling") && !has("suffix")) {
     return useless("a state", "recycling");

@@ -3,6 +3,7 @@
 #define OCTOGATE_WORKERS_SPECULATION_DRAFTER_FACTORY_H_
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,11 +11,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "retrieval/drafts/draft_store.h"
+#include "retrieval/drafts/near_matches.h"
 #include "workers/engine/model_runner.h"
 #include "workers/speculation/draft_keeper.h"
 #include "workers/speculation/drafter.h"
 
 namespace octogate::workers {
+
+// Opens what `octoctl drafts build --near-matches` has made beside the store at a path.
+using NearMatchesOpener = std::function<absl::StatusOr<std::unique_ptr<retrieval::NearMatches>>(
+    const std::string& path, const retrieval::DraftStore& store)>;
 
 // What people ask for; octogate.v1.Speculation says the same in a graph.
 struct SpeculationOptions {
@@ -24,7 +31,11 @@ struct SpeculationOptions {
   int max_draft_nodes = 64;  // of one sequence in one pass; 1 to kMaxDraftNodes
   bool share_between_tenants = false;
   std::vector<std::filesystem::path> datastores;  // of "retrieval"
-  std::filesystem::path draft_model;              // of "model"
+  // Whether "retrieval" drafts from near matches, too; every datastore has some then.
+  bool near_matches = false;
+  // Null in a program without FAISS: near matches are UNIMPLEMENTED.
+  NearMatchesOpener open_near_matches;
+  std::filesystem::path draft_model;  // of "model"
   // A folder for what "recycling" and "suffix" learn; empty: it is forgotten.
   std::filesystem::path state;
   // Where replicas of the model tell each other the same; may be null.
@@ -37,8 +48,8 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options);
 // Names that MakeDrafters knows, in order.
 std::vector<std::string_view> DrafterNames();
 
-// INVALID_ARGUMENT for options that are not valid or a
-// name that is not known; errors of DraftStore::Open, RetrievalDrafter::Create, Checkpoint::Open,
+// INVALID_ARGUMENT for options that are not valid or a name that is not known; errors of
+// DraftStore::Open, the opener of near matches, RetrievalDrafter::Create, Checkpoint::Open,
 // Tokenizer::Load and ModelDrafter::Create.
 absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
     const SpeculationOptions& options, const DraftedModel& model);

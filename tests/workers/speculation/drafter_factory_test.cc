@@ -55,6 +55,10 @@ TEST(DrafterFactoryTest, WhatNeedsFilesSaysSo) {
   const absl::Status store = Load({.drafters = {"retrieval"}}).status();
   EXPECT_NE(store.message().find("octoctl drafts build"), std::string::npos) << store;
   EXPECT_TRUE(absl::IsNotFound(Load({.datastores = {"/none"}}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(ValidateSpeculation({.near_matches = true})));
+  const absl::Status near = Load({.datastores = {"/none"}, .near_matches = true}).status();
+  EXPECT_TRUE(absl::IsUnimplemented(near)) << near;
+  EXPECT_NE(near.message().find("without FAISS"), std::string::npos) << near;
   const absl::Status draft = Load({.drafters = {"model"}}).status();
   EXPECT_NE(draft.message().find("draft model"), std::string::npos) << draft;
   EXPECT_FALSE(Load({.draft_model = "/none"}).ok());

@@ -33,7 +33,7 @@ export OCTOGATE_COMMIT
           echo "No llama.cpp in build/llama: nothing is measured beside it." >&2
         fi
       fi ;;
-    shared_drafts|speculation|speculation_live)
+    retrieval_replay|shared_drafts|speculation|speculation_live)
       [ -n "${OCTOGATE_PYTHON:-}" ] || tests/python-environment.sh
       "${OCTOGATE_PYTHON:-build/python/bin/python}" tests/bench/speculation_requests.py \
         "${OCTOGATE_TEST_DATA:?names no folder with specdec}" build/speculation_requests.jsonl

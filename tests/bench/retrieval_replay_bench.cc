@@ -1,0 +1,306 @@
+// What near matches add to the drafter `retrieval` on recorded answers (speculation_replay.h), by
+// task, and what a draft costs.
+//
+//   retrieval_replay_bench --requests=FILE   from tests/bench/speculation_requests.py
+//     --corpus=FOLDER                        of texts that are in every store, too
+//     --store=own                            or others: what else the store has
+//     --half=1                               of each task, the requests that are replayed
+//     --task=PREFIX                          only these
+//     --nodes=63                             budget
+//     --contexts=256                         of near matches, at most, times 1024
+//     --window=8 --decay=0.8                 of the embedding
+//     --near-below=6 --near=32               of the lookup; lists of numbers are compared
+//
+// Stores have nothing of what is replayed. Requests of a task are in two halves by their number,
+// turns of a conversation together; `own` is the other half of the same task, `others` all tasks of
+// other kinds. Texts are tokenised with OCTOGATE_TEST_DATA's Llama 2. Every request has new
+// drafters. Options were chosen on half 0 of the tasks that may be tuned on.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "retrieval/drafts/draft_store.h"
+#include "retrieval/drafts/draft_store_writer.h"
+#include "retrieval/drafts/near_index.h"
+#include "tests/bench/options.h"
+#include "tests/bench/report.h"
+#include "tests/bench/speculation_replay.h"
+#include "workers/model/tokenizer.h"
+#include "workers/speculation/recycling.h"
+#include "workers/speculation/retrieval_drafter.h"
+#include "workers/speculation/suffix.h"
+
+namespace octogate::bench {
+namespace {
+
+using retrieval::DraftLookupOptions;
+using retrieval::DraftStore;
+using workers::Drafter;
+using workers::RetrievalDrafter;
+
+constexpr int kVocabulary = 32000;
+constexpr Hash128 kTokenizer = {.high = 1, .low = 2};
+
+template <typename Value>
+Value OrExit(absl::StatusOr<Value> value) {
+  if (!value.ok()) {
+    std::fprintf(stderr, "retrieval_replay_bench: %s\n", value.status().ToString().c_str());
+    std::exit(1);
+  }
+  return *std::move(value);
+}
+
+void OrExit(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "retrieval_replay_bench: %s\n", status.ToString().c_str());
+  std::exit(1);
+}
+
+struct Arguments {
+  std::string requests;
+  std::string corpus;
+  std::string store;
+  std::string task;
+  size_t half = 0;
+  int nodes = 0;
+  retrieval::NearIndexOptions index;
+  std::vector<int> near_below;
+  std::vector<int> near;
+};
+
+Arguments Parse(int argc, char** argv) {
+  Arguments arguments = {.requests = Option(argc, argv, "--requests=", ""),
+                         .corpus = Option(argc, argv, "--corpus=", ""),
+                         .store = Option(argc, argv, "--store=", "own"),
+                         .task = Option(argc, argv, "--task=", ""),
+                         .half = NumberOption<size_t>(argc, argv, "--half=", "1"),
+                         .nodes = NumberOption<int>(argc, argv, "--nodes=", "63"),
+                         .near_below = IntegersOption(argc, argv, "--near-below=", "6"),
+                         .near = IntegersOption(argc, argv, "--near=", "32")};
+  arguments.index.max_contexts =
+      uint64_t{1024} * NumberOption<uint64_t>(argc, argv, "--contexts=", "256");
+  arguments.index.embedding.window = NumberOption<int32_t>(argc, argv, "--window=", "8");
+  arguments.index.embedding.decay = NumberOption<float>(argc, argv, "--decay=", "0.8");
+  if (arguments.requests.empty() || (arguments.store != "own" && arguments.store != "others")) {
+    std::fprintf(stderr, "usage: retrieval_replay_bench --requests=FILE [--store=own|others] …\n");
+    std::exit(2);
+  }
+  return arguments;
+}
+
+using Document = std::vector<int32_t>;
+
+std::vector<Document> ReadTexts(const std::string& folder) {
+  std::vector<Document> documents;
+  if (folder.empty()) return documents;
+  const char* data = std::getenv("OCTOGATE_TEST_DATA");  // NOLINT(concurrency-mt-unsafe)
+  const auto tokenizer = OrExit(
+      workers::Tokenizer::Load(std::string(data == nullptr ? "" : data) + "/tokenizers/llama2"));
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files.push_back(entry.path().string());
+  }
+  std::sort(files.begin(), files.end());
+  for (const std::string& file : files) {
+    std::ifstream in(file, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    if (text.find('\0') != std::string::npos) continue;
+    documents.push_back(OrExit(tokenizer->Encode(text, {.add_special_tokens = false})));
+  }
+  return documents;
+}
+
+// Both of code, or both summaries: what is in one helps with the other.
+std::string KindOf(const std::string& task) {
+  if (task == "humaneval" || task == "mbpp") return "code";
+  return task.substr(0, task.find("-whole"));
+}
+
+struct Opened {
+  std::shared_ptr<const DraftStore> store;
+  std::shared_ptr<retrieval::NearIndex> near;
+  double build_seconds = 0;
+};
+
+class Stores {
+ public:
+  Stores()
+      : path_(std::filesystem::temp_directory_path() /
+              ("retrieval_replay." + std::to_string(getpid()))) {}
+  ~Stores() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+    std::filesystem::remove(retrieval::NearIndexPath(path_.string()), ignored);
+  }
+  Stores(const Stores&) = delete;
+  Stores& operator=(const Stores&) = delete;
+
+  Opened Make(const std::vector<Document>& documents,
+              const retrieval::NearIndexOptions& options) const {
+    const std::string path = path_.string();
+    const auto writer = OrExit(retrieval::DraftStoreWriter::Create(
+        path, {.tokenizer = kTokenizer, .vocab_size = kVocabulary}));
+    for (const Document& document : documents) OrExit(writer->Add(document));
+    OrExit(writer->Finish());
+    Opened opened;
+    const auto begin = std::chrono::steady_clock::now();
+    OrExit(retrieval::WriteNearIndex(path, options));
+    opened.build_seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    opened.store = OrExit(DraftStore::Open(path));
+    opened.near = OrExit(retrieval::NearIndex::Open(path, *opened.store));
+    return opened;
+  }
+
+ private:
+  const std::filesystem::path path_;
+};
+
+struct Way {
+  std::string name;
+  bool near = false;
+  bool others = false;  // recycling and suffix beside it
+  bool retrieval = true;
+  DraftLookupOptions lookup;
+};
+
+std::vector<Way> Ways(const Arguments& arguments) {
+  std::vector<Way> ways = {{.name = "retrieval"}};
+  ways.push_back({.name = "retrieval of one token, too", .lookup = {.min_span = 1}});
+  const auto add_near = [&](const std::string& name, bool others) {
+    for (const int below : arguments.near_below) {
+      for (const int count : arguments.near) {
+        Way way = {.name = name, .near = true, .others = others};
+        way.lookup.near_below = below;
+        way.lookup.max_near = count;
+        if (arguments.near_below.size() * arguments.near.size() > 1) {
+          way.name += " (" + std::to_string(count) + " below " + std::to_string(below) + ")";
+        }
+        ways.push_back(way);
+      }
+    }
+  };
+  add_near("retrieval, near", false);
+  ways.push_back({.name = "recycling+suffix", .others = true, .retrieval = false});
+  ways.push_back({.name = "recycling+suffix+retrieval", .others = true});
+  add_near("recycling+suffix+retrieval, near", true);
+  return ways;
+}
+
+std::vector<std::unique_ptr<Drafter>> Drafters(const Way& way, const Opened& opened) {
+  std::vector<std::unique_ptr<Drafter>> drafters;
+  if (way.others) {
+    workers::RecyclingOptions recycling;
+    recycling.table.vocab_size = kVocabulary;
+    drafters.push_back(std::make_unique<workers::RecyclingDrafter>(recycling));
+    drafters.push_back(std::make_unique<workers::SuffixDrafter>(workers::SuffixOptions()));
+  }
+  if (way.retrieval) {
+    workers::RetrievalCorpus corpus = {.store = opened.store};
+    if (way.near) corpus.near = opened.near;
+    drafters.push_back(OrExit(RetrievalDrafter::Create(
+        {corpus}, {.tokenizer = kTokenizer, .vocab_size = kVocabulary, .lookup = way.lookup})));
+  }
+  return drafters;
+}
+
+int Main(int argc, char** argv) {
+  const Arguments arguments = Parse(argc, argv);
+  Report report("retrieval_replay", argc, argv);
+  const std::vector<Document> texts = ReadTexts(arguments.corpus);
+  std::map<std::string, std::vector<RecordedRequest>> tasks;
+  for (RecordedRequest& request : ReadRequests(arguments.requests)) {
+    request.task = request.task.substr(0, request.task.find(' '));
+    tasks[request.task].push_back(std::move(request));
+  }
+  // Turns of one conversation are two requests.
+  const auto half_of = [](const std::string& task, size_t number) {
+    return (task == "mt-bench" ? number / 2 : number) % 2;
+  };
+  const std::vector<Way> ways = Ways(arguments);
+  const Stores stores;
+  std::map<std::string, ReplayCounts> all;
+  for (const auto& [task, requests] : tasks) {
+    if (!task.starts_with(arguments.task)) continue;
+    std::vector<RecordedRequest> replayed;
+    std::vector<Document> documents = texts;
+    for (const auto& [other, candidates] : tasks) {
+      for (size_t i = 0; i < candidates.size(); ++i) {
+        const bool held_out = other == task && half_of(task, i) == arguments.half;
+        if (held_out) replayed.push_back(candidates[i]);
+        const bool wanted =
+            arguments.store == "own" ? other == task : KindOf(other) != KindOf(task);
+        if (!wanted || held_out) continue;
+        documents.push_back(candidates[i].prompt);
+        documents.back().insert(documents.back().end(), candidates[i].output.begin(),
+                                candidates[i].output.end());
+      }
+    }
+    const Opened opened = stores.Make(documents, arguments.index);
+    uint64_t tokens = 0;
+    for (const auto& segment : opened.store->segments()) tokens += segment.suffixes();
+    const auto& info = opened.near->info();
+    report.Add({.name = task + ", requests", .value = static_cast<double>(replayed.size())});
+    report.Add({.name = task + ", tokens of the store", .value = static_cast<double>(tokens)});
+    report.Add({.name = task + ", contexts", .value = static_cast<double>(info.contexts)});
+    report.Add(
+        {.name = task + ", near matches made in", .value = opened.build_seconds, .unit = "s"});
+    report.Add({.name = task + ", file of near matches",
+                .value = static_cast<double>(info.file_bytes) / 1e6,
+                .unit = "MB"});
+    report.Add({.name = task + ", memory of near matches",
+                .value = static_cast<double>(opened.near->bytes()) / 1e6,
+                .unit = "MB"});
+    std::map<std::string, double> measured;
+    for (const Way& way : ways) {
+      ReplayCounts counts;
+      for (const auto& [_, one] : Replay(replayed, [&] { return Drafters(way, opened); },
+                                         {.max_nodes = arguments.nodes})) {
+        counts.Add(one);
+      }
+      all[way.name].Add(counts);
+      Figure figure = {
+          .name = task + ", " + way.name, .value = counts.mat(), .unit = "tokens/step"};
+      measured[way.name] = counts.mat();
+      const std::string without = way.name.substr(0, way.name.find(", near"));
+      if (way.near) {
+        figure.beside = "without near matches";
+        figure.ratio = counts.mat() / measured[without];
+        figure.aim = AtLeast(1, Aim::kRatio);
+      }
+      report.Add(figure);
+    }
+  }
+  for (const Way& way : ways) {
+    const ReplayCounts& counts = all[way.name];
+    const auto steps = static_cast<double>(counts.steps);
+    report.Add({.name = "all, " + way.name, .value = counts.mat(), .unit = "tokens/step"});
+    report.Add({.name = "all, " + way.name + ", drafted",
+                .value = static_cast<double>(counts.rows) / steps,
+                .unit = "rows/step"});
+    report.Add({.name = "all, " + way.name + ", draft, median",
+                .value = Percentile(counts.microseconds, 0.5),
+                .unit = "us"});
+    report.Add({.name = "all, " + way.name + ", draft, 99 %",
+                .value = Percentile(counts.microseconds, 0.99),
+                .unit = "us",
+                .aim = AtMost(100)});
+  }
+  return report.Print();
+}
+
+}  // namespace
+}  // namespace octogate::bench
+
+int main(int argc, char** argv) { return octogate::bench::Main(argc, argv); }

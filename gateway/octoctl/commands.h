@@ -171,6 +171,8 @@ struct DraftsOptions {
   std::vector<std::string> paths;   // build, append: files and folders; "-" is standard input
   std::vector<std::string> fields;  // build, append: of JSON Lines; none: "text"
   uint64_t segment_tokens = 0;      // 0: the writer's own
+  bool near_matches = false;        // build, append, compact: make them; where append and compact
+                                    // find some, they make them anew in any case
 };
 ExitStatus BuildDrafts(const DraftsOptions& options, Format format);
 ExitStatus AppendDrafts(const DraftsOptions& options, Format format);

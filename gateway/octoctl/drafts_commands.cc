@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,6 +14,7 @@
 #include "gateway/octoctl/corpus.h"
 #include "retrieval/drafts/draft_store.h"
 #include "retrieval/drafts/draft_store_writer.h"
+#include "retrieval/drafts/near_index.h"
 #include "workers/model/tokenizer.h"
 #include "workers/model/tokenizer_fingerprint.h"
 
@@ -21,6 +23,7 @@ namespace {
 
 using retrieval::DraftStore;
 using retrieval::DraftStoreWriter;
+using retrieval::NearIndex;
 using workers::Tokenizer;
 
 // A longer document is cut here.
@@ -146,7 +149,33 @@ std::string Hex(const Hash128& hash) {
                       absl::Hex(hash.low, absl::kZeroPad16));
 }
 
-void PrintStoreJson(const std::string& path, const DraftStore& store, Format format) {
+// Those beside the store, checked whole; null where there are none.
+absl::StatusOr<std::unique_ptr<NearIndex>> OpenNear(const std::string& path,
+                                                    const DraftStore& store) {
+  auto near = NearIndex::Open(path, store);
+  if (absl::IsNotFound(near.status())) return nullptr;
+  return near;
+}
+
+bool HasNear(const DraftsOptions& options) {
+  std::error_code ignored;
+  return std::filesystem::exists(retrieval::NearIndexPath(options.file), ignored);
+}
+
+// Of the store as it is now, where they are asked for or are to be `kept`. Those of another store
+// would be of no use.
+absl::Status WriteNear(const DraftsOptions& options, bool kept) {
+  if (options.near_matches || kept) {
+    const Progress progress("making near matches of " + Printable(options.file));
+    return retrieval::WriteNearIndex(options.file);
+  }
+  std::error_code ignored;
+  std::filesystem::remove(retrieval::NearIndexPath(options.file), ignored);
+  return absl::OkStatus();
+}
+
+void PrintStoreJson(const std::string& path, const DraftStore& store, const NearIndex* near,
+                    Format format) {
   const Totals totals = TotalsOf(store);
   nlohmann::ordered_json segments = nlohmann::ordered_json::array();
   for (const retrieval::DraftSegment& segment : store.segments()) {
@@ -154,13 +183,19 @@ void PrintStoreJson(const std::string& path, const DraftStore& store, Format for
                         {"tokens", segment.suffixes()},
                         {"bytes", segment.file_bytes().size()}});
   }
-  const nlohmann::ordered_json whole = {{"path", path},
-                                        {"tokenizer", Hex(store.tokenizer())},
-                                        {"vocabSize", store.vocab_size()},
-                                        {"documents", totals.documents},
-                                        {"tokens", totals.tokens},
-                                        {"bytes", store.bytes()},
-                                        {"segments", segments}};
+  nlohmann::ordered_json whole = {{"path", path},
+                                  {"tokenizer", Hex(store.tokenizer())},
+                                  {"vocabSize", store.vocab_size()},
+                                  {"documents", totals.documents},
+                                  {"tokens", totals.tokens},
+                                  {"bytes", store.bytes()},
+                                  {"segments", segments}};
+  if (near != nullptr) {
+    const NearIndex::Info& info = near->info();
+    whole["nearMatches"] = {{"contexts", info.contexts},       {"stride", info.stride},
+                            {"window", info.embedding.window}, {"decay", info.embedding.decay},
+                            {"seed", info.embedding.seed},     {"bytes", info.file_bytes}};
+  }
   PrintJson(whole.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n", format);
 }
 
@@ -186,15 +221,18 @@ absl::Status Fill(const DraftsOptions& options, bool append) {
                      "; name files or folders with texts, and see --field for JSON Lines"));
   }
   filler.Say(absl::StrCat("sorting ", writer->tokens(), " tokens"));
+  const bool kept = append && HasNear(options);
   OCTOGATE_RETURN_IF_ERROR(writer->Finish());
-  return absl::OkStatus();
+  return WriteNear(options, kept);
 }
 
 ExitStatus PrintStore(const DraftsOptions& options, Format format, bool verify) {
   const auto store = DraftStore::Open(options.file, {.verify = verify});
   if (!store.ok()) return Report(store.status());
+  const auto near = OpenNear(options.file, **store);
+  if (!near.ok()) return Report(near.status());
   if (format == Format::kJson || format == Format::kYaml) {
-    PrintStoreJson(options.file, **store, format);
+    PrintStoreJson(options.file, **store, near->get(), format);
     return kOk;
   }
   const Totals totals = TotalsOf(**store);
@@ -202,6 +240,12 @@ ExitStatus PrintStore(const DraftsOptions& options, Format format, bool verify) 
             << Counted(totals.tokens, "token") << ", "
             << Counted((*store)->segments().size(), "segment") << ", " << Bytes((*store)->bytes())
             << "\n";
+  if (*near != nullptr) {
+    const NearIndex::Info& info = (*near)->info();
+    std::cout << "near matches: " << Counted(info.contexts, "context") << " of "
+              << Counted(static_cast<uint64_t>(info.embedding.window), "token") << ", one at every "
+              << Counted(info.stride, "token") << ", " << Bytes(info.file_bytes) << "\n";
+  }
   return kOk;
 }
 
@@ -220,11 +264,13 @@ ExitStatus AppendDrafts(const DraftsOptions& options, Format format) {
 ExitStatus CompactDrafts(const DraftsOptions& options, Format format) {
   retrieval::DraftStoreWriterOptions store;
   if (options.segment_tokens > 0) store.segment_tokens = options.segment_tokens;
+  const bool kept = HasNear(options);
   {
     const Progress progress("compacting " + Printable(options.file));
     const absl::Status status = retrieval::CompactDraftStore(options.file, store);
     if (!status.ok()) return Report(status);
   }
+  if (const absl::Status status = WriteNear(options, kept); !status.ok()) return Report(status);
   return PrintStore(options, format, false);
 }
 

@@ -59,7 +59,7 @@ constexpr char kDraftsFooter[] =
     "  octoctl drafts build --tokenizer models/llama3 --output chats.drafts \\\n"
     "      --field prompt --field answer chats.jsonl\n"
     "  octoctl drafts append docs.drafts --tokenizer models/llama3 more/\n"
-    "  octoctl drafts compact docs.drafts\n"
+    "  octoctl drafts compact docs.drafts --near-matches\n"
     "  octoctl drafts describe docs.drafts -o json\n"
     "\n"
     "A store serves the models whose tokenizer it was built with. It can be replaced, added to "
@@ -486,6 +486,9 @@ class CommandLine {
                       "tokens that are sorted at once, which takes up to 24 bytes of memory each; "
                       "default: 64 Mi")
           ->check(CLI::Range(uint64_t{2}, uint64_t{1} << 29));
+      sub->add_flag("--near-matches", f.drafts.near_matches,
+                    "also make STORE.near, by which contexts are found that are like one, not "
+                    "equal to it; append and compact keep it up once it is there");
     }
   }
 

@@ -11,6 +11,7 @@
 #include "gateway/octoctl/commands.h"
 #include "gateway/octoctl/corpus.h"
 #include "retrieval/drafts/draft_lookup.h"
+#include "retrieval/drafts/near_index.h"
 #include "tests/workers/model/test_folder.h"
 #include "workers/model/tokenizer.h"
 #include "workers/model/tokenizer_fingerprint.h"
@@ -101,6 +102,40 @@ TEST_F(DraftsCommandsTest, BuildsAppendsCompactsAndDescribes) {
   EXPECT_THAT(out_, HasSubstr("5 documents, "));
   EXPECT_THAT(out_, HasSubstr("1 segment, "));
   EXPECT_EQ(Continuation("it was a red"), " house");
+}
+
+TEST_F(DraftsCommandsTest, NearMatchesFollowTheStore) {
+  folder_.Write("poem.txt", "the quick brown fox jumps over the lazy dog\n");
+  const std::string near = retrieval::NearIndexPath(Options({}).file);
+  const auto contexts = [&] {
+    EXPECT_EQ(Run(DescribeDrafts, Options({}), Format::kJson), kOk) << error_;
+    const auto json = nlohmann::json::parse(out_, nullptr, false);
+    return json.is_object() && json.contains("nearMatches")
+               ? json["nearMatches"].value("contexts", size_t{0})
+               : size_t{0};
+  };
+  ASSERT_EQ(Run(BuildDrafts, Options({"poem.txt"})), kOk) << error_;
+  EXPECT_EQ(contexts(), 0);
+  EXPECT_FALSE(std::filesystem::exists(near));
+  DraftsOptions asked = Options({"poem.txt"});
+  asked.near_matches = true;
+  ASSERT_EQ(Run(BuildDrafts, asked), kOk) << error_;
+  EXPECT_THAT(out_, HasSubstr("near matches: "));
+  const size_t of_poem = contexts();
+  EXPECT_GT(of_poem, 5);
+  ASSERT_EQ(Run(AppendDrafts, Options({"poem.txt"})), kOk) << error_;
+  EXPECT_EQ(contexts(), 2 * of_poem);
+  ASSERT_EQ(Run(CompactDrafts, Options({})), kOk) << error_;
+  EXPECT_EQ(contexts(), 2 * of_poem);
+  // Damaged, they are no store's; made anew, they are right again.
+  folder_.Write("store.near", "something else");
+  EXPECT_EQ(Run(DescribeDrafts, Options({})), kInvalid);
+  EXPECT_THAT(error_, HasSubstr("--near-matches"));
+  ASSERT_EQ(Run(CompactDrafts, asked), kOk) << error_;
+  EXPECT_EQ(contexts(), 2 * of_poem);
+  ASSERT_EQ(Run(BuildDrafts, Options({"poem.txt"})), kOk) << error_;
+  EXPECT_EQ(contexts(), 0);
+  EXPECT_FALSE(std::filesystem::exists(near)) << "they were another store's";
 }
 
 TEST_F(DraftsCommandsTest, AFolderIsReadWhole) {

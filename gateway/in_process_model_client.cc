@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
 #include "common/status.h"
+#include "retrieval/drafts/near_index.h"
 #include "workers/engine/format_names.h"
 #include "workers/server/load_served_model.h"
 #include "workers/speculation/drafter_factory.h"
@@ -47,6 +48,8 @@ workers::SpeculationOptions TakeSpeculation(const v1::Speculation& speculation,
   for (const std::string& path : speculation.datastores()) {
     options.datastores.push_back(model_root / path);
   }
+  options.near_matches = speculation.near_matches();
+  options.open_near_matches = retrieval::OpenNearMatches;
   if (!speculation.draft_model().empty()) {
     options.draft_model = model_root / speculation.draft_model();
   }

@@ -176,25 +176,30 @@ struct Way {
 };
 
 std::vector<Way> Ways(const Arguments& arguments) {
-  std::vector<Way> ways = {{.name = "retrieval"}};
-  ways.push_back({.name = "retrieval of one token, too", .lookup = {.min_span = 1}});
-  const auto add_near = [&](const std::string& name, bool others) {
-    for (const int below : arguments.near_below) {
-      for (const int count : arguments.near) {
-        Way way = {.name = name, .near = true, .others = others};
-        way.lookup.near_below = below;
-        way.lookup.max_near = count;
-        if (arguments.near_below.size() * arguments.near.size() > 1) {
-          way.name += " (" + std::to_string(count) + " below " + std::to_string(below) + ")";
+  std::vector<Way> ways;
+  for (const bool others : {false, true}) {
+    const std::string before = others ? "recycling+suffix+" : "";
+    if (others) ways.push_back({.name = "recycling+suffix", .others = true, .retrieval = false});
+    for (const int min_span : {DraftLookupOptions().min_span, 1}) {
+      Way way = {.name = before + (min_span == 1 ? "retrieval of one token, too" : "retrieval"),
+                 .others = others,
+                 .lookup = {.min_span = min_span}};
+      ways.push_back(way);
+      way.near = true;
+      const std::string name = way.name + ", near";
+      for (const int below : arguments.near_below) {
+        for (const int count : arguments.near) {
+          way.name = name;
+          way.lookup.near_below = below;
+          way.lookup.max_near = count;
+          if (arguments.near_below.size() * arguments.near.size() > 1) {
+            way.name += " (" + std::to_string(count) + " below " + std::to_string(below) + ")";
+          }
+          ways.push_back(way);
         }
-        ways.push_back(way);
       }
     }
-  };
-  add_near("retrieval, near", false);
-  ways.push_back({.name = "recycling+suffix", .others = true, .retrieval = false});
-  ways.push_back({.name = "recycling+suffix+retrieval", .others = true});
-  add_near("recycling+suffix+retrieval, near", true);
+  }
   return ways;
 }
 

@@ -28,7 +28,7 @@ namespace {
 constexpr int kLinks = 16;
 constexpr int kBuildBreadth = 100;
 // Contexts that a search keeps, at least: more find more of the nearest and take longer.
-constexpr int kBreadth = 32;
+constexpr int kBreadth = 16;
 
 // Calls `take` with every place, in order, at which a token follows another of its document.
 template <typename Take>

@@ -26,7 +26,7 @@ struct DraftLookupOptions {
   int max_nodes = 64;
   // Where fewer tokens than that match, continuations of near matches are counted with the others:
   int near_below = 6;
-  int max_near = 32;  // so many of each source that has them
+  int max_near = 16;  // so many of each source that has them
 };
 
 // Continuations as a prefix tree, parents before children, the most frequent first.

@@ -28,14 +28,14 @@ struct NearIndexOptions {
   ContextEmbedding embedding;
   // Of a larger store every second, third, … place is a context. Each takes about 400 bytes of
   // memory, of a writer and of whoever has it open; in [1, 2^24].
-  uint64_t max_contexts = uint64_t{1} << 18;
+  uint64_t max_contexts = uint64_t{1} << 16;
 };
 
 // The file beside the store at `store_path`.
 std::string NearIndexPath(std::string_view store_path);
 
 // Writes it for the store that is there now, in the place of one that may be there. Readers see the
-// old one or the new one, whole. It takes about 0.1 ms a context, in the calling thread; equal
+// old one or the new one, whole. It takes about 0.2 ms a context, in the calling thread; equal
 // calls write equal files. Errors of DraftStore::Open; INVALID_ARGUMENT for options out of range or
 // a store in which nothing follows a token; errors of the file system.
 absl::Status WriteNearIndex(const std::string& store_path, const NearIndexOptions& options = {});

@@ -7,9 +7,9 @@
 //     --half=1                               of each task, the requests that are replayed
 //     --task=PREFIX                          only these
 //     --nodes=63                             budget
-//     --contexts=256                         of near matches, at most, times 1024
+//     --contexts=64                          of near matches, at most, times 1024
 //     --window=8 --decay=0.8                 of the embedding
-//     --near-below=6 --near=32               of the lookup; lists of numbers are compared
+//     --near-below=6 --near=16               of the lookup; lists of numbers are compared
 //
 // Stores have nothing of what is replayed. Requests of a task are in two halves by their number,
 // turns of a conversation together; `own` is the other half of the same task, `others` all tasks of
@@ -87,9 +87,9 @@ Arguments Parse(int argc, char** argv) {
                          .half = NumberOption<size_t>(argc, argv, "--half=", "1"),
                          .nodes = NumberOption<int>(argc, argv, "--nodes=", "63"),
                          .near_below = IntegersOption(argc, argv, "--near-below=", "6"),
-                         .near = IntegersOption(argc, argv, "--near=", "32")};
+                         .near = IntegersOption(argc, argv, "--near=", "16")};
   arguments.index.max_contexts =
-      uint64_t{1024} * NumberOption<uint64_t>(argc, argv, "--contexts=", "256");
+      uint64_t{1024} * NumberOption<uint64_t>(argc, argv, "--contexts=", "64");
   arguments.index.embedding.window = NumberOption<int32_t>(argc, argv, "--window=", "8");
   arguments.index.embedding.decay = NumberOption<float>(argc, argv, "--decay=", "0.8");
   if (arguments.requests.empty() || (arguments.store != "own" && arguments.store != "others")) {

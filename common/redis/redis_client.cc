@@ -26,7 +26,7 @@ class ServerClient final : public RedisClient {
   absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
                                   RedisTerms terms) override {
     const Command command(arguments.begin(), arguments.end());
-    return Wait(*node_->Begin({&command, 1}, {}, terms));
+    return Wait(*node_->Begin({&command, 1}, {.waits = true}, terms));
   }
 
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
@@ -43,7 +43,7 @@ class ServerClient final : public RedisClient {
 
   std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) override {
     return {{.server = RedisServerName(options_),
-             .reply = Wait(*node_->Begin({&command, 1}, {}, terms))}};
+             .reply = Wait(*node_->Begin({&command, 1}, {.waits = true}, terms))}};
   }
 
   std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
@@ -70,18 +70,18 @@ class ServerClient final : public RedisClient {
     size_t oldest = 0;  // that is not known to have ended
     for (size_t i = 0; i < count; ++i) {
       const auto begin = [&] {
-        return node_->Begin(commands_of(i), {.more = i + 1 < count}, terms);
+        return node_->Begin(commands_of(i), {.more = i + 1 < count, .waits = true}, terms);
       };
       std::shared_ptr<RedisCall> call = begin();
       for (; call->lacked_room && oldest < calls.size(); ++oldest) {
-        calls[oldest]->done.WaitForNotificationWithDeadline(terms.deadline);
+        node_->Await(*calls[oldest]);
         call = begin();
       }
       calls.push_back(std::move(call));
     }
     // From the last one, with which most others have ended: to be woken by each costs time.
     for (auto call = calls.rbegin(); call != calls.rend(); ++call) {
-      (*call)->done.WaitForNotificationWithDeadline(terms.deadline);
+      node_->Await(**call);
     }
     std::vector<absl::StatusOr<RedisReply>> replies;
     replies.reserve(count);
@@ -91,7 +91,7 @@ class ServerClient final : public RedisClient {
 
   absl::StatusOr<RedisReply> Wait(RedisCall& call) {
     calls_.fetch_add(1, std::memory_order_relaxed);
-    absl::StatusOr<RedisReply> reply = RedisNode::Wait(call);
+    absl::StatusOr<RedisReply> reply = node_->Wait(call);
     if (IsRedisFailure(reply.status())) failures_.fetch_add(1, std::memory_order_relaxed);
     return reply;
   }

@@ -97,7 +97,7 @@ class ClusterClient final : public RedisClient {
     std::vector<ServerReply> replies;
     for (const auto& [name, master] : masters) {
       replies.push_back(
-          {.server = "Redis at " + name, .reply = RedisNode::Wait(*calls[replies.size()])});
+          {.server = "Redis at " + name, .reply = master->node->Wait(*calls[replies.size()])});
       if (!IsRedisFailure(replies.back().reply.status())) continue;
       failures_.fetch_add(1, std::memory_order_relaxed);
       RequestRefresh();
@@ -203,23 +203,24 @@ class ClusterClient final : public RedisClient {
       const bool more =
           i + 1 < steps.size() && !steps[i + 1].done && steps[i + 1].target == step.target;
       const auto begin = [&] {
-        step.call =
-            step.target->node->Begin(step.commands, {.asking = step.asking, .more = more}, terms);
+        step.call = step.target->node->Begin(
+            step.commands, {.asking = step.asking, .more = more, .waits = steps.size() == 1},
+            terms);
       };
       for (begin(); step.call->lacked_room && oldest < i; ++oldest) {
         if (steps[oldest].done) continue;
-        steps[oldest].call->done.WaitForNotificationWithDeadline(terms.deadline);
+        steps[oldest].target->node->Await(*steps[oldest].call);
         begin();
       }
     }
     // From the last one, with which most others have ended: to be woken by each costs time.
     for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-      if (!step->done) step->call->done.WaitForNotificationWithDeadline(terms.deadline);
+      if (!step->done) step->target->node->Await(*step->call);
     }
     bool again = false;
     for (Step& step : steps) {
       if (step.done) continue;
-      step.result = RedisNode::Wait(*step.call);
+      step.result = step.target->node->Wait(*step.call);
       step.call = nullptr;
       step.done = !Redirect(step, last);
       again = again || !step.done;
@@ -346,9 +347,10 @@ class ClusterClient final : public RedisClient {
       const MemberPtr member = Find(address);
       const MemberPtr node = member ? member : std::make_shared<Member>(address, options_);
       const Command command{"CLUSTER", "SLOTS"};
-      const std::shared_ptr<RedisCall> call = node->node->Begin(
-          {&command, 1}, {}, absl::Now() + options_.timeouts.connect + options_.timeouts.small);
-      const absl::StatusOr<RedisReply> reply = RedisNode::Wait(*call);
+      const std::shared_ptr<RedisCall> call =
+          node->node->Begin({&command, 1}, {.waits = true},
+                            absl::Now() + options_.timeouts.connect + options_.timeouts.small);
+      const absl::StatusOr<RedisReply> reply = node->node->Wait(*call);
       wrong = reply.status();
       if (!reply.ok()) continue;
       absl::StatusOr<RedisTopology> topology = ParseRedisTopology(*reply, address);

@@ -26,6 +26,8 @@ namespace {
 
 // Of calls that wait for those that follow at once.
 constexpr size_t kHeldBytes = size_t{64} << 10;
+// Without a call the thread looks after the connections again.
+constexpr absl::Duration kLent = absl::Milliseconds(10);
 
 std::string Encode(std::span<const RedisClient::Command> commands, bool asking) {
   static const RedisArgument kAsking[] = {"ASKING"};
@@ -60,6 +62,7 @@ class Node final : public RedisNode {
     for (int i = 0; i < connections; ++i) {
       connections_.emplace_back(&options_, subscription_.channel, &events_);
     }
+    polled_.resize(connections_.size() + 1);
     thread_ = std::thread([this] { Run(); });
   }
 
@@ -67,6 +70,7 @@ class Node final : public RedisNode {
     {
       absl::MutexLock lock(&mutex_);
       stopping_ = true;
+      wanted_.Signal();
     }
     Wake();
     thread_.join();
@@ -83,14 +87,24 @@ class Node final : public RedisNode {
     pending->bytes = command.bytes.size();
     pending->answers_before =
         (how.asking ? 1 : 0) + (commands.size() > 1 ? 1 + commands.size() : 0);
-    bool wake = true;
-    const absl::Status queued = Enqueue(std::move(command), how.more, &wake);
+    bool wake = true;  // where it is refused: others may have waited for it
+    const absl::Status queued = Enqueue(std::move(command), how, &wake);
     if (!queued.ok()) {
       pending->result = queued;
       pending->done.Notify();
     }
     if (wake) Wake();
     return pending;
+  }
+
+  void Await(RedisCall& call) override {
+    if (!call.done.HasBeenNotified() && Borrow()) {
+      while (!call.done.HasBeenNotified() && absl::Now() < call.deadline && AllReady()) {
+        Turn(call.deadline, /*connects=*/false);
+      }
+      Return();
+    }
+    call.done.WaitForNotificationWithDeadline(call.deadline);
   }
 
   uint64_t connections() const override { return connects_.load(std::memory_order_relaxed); }
@@ -104,8 +118,11 @@ class Node final : public RedisNode {
   }
 
  private:
-  // `wake`: whether the thread is to look at the queue now.
-  absl::Status Enqueue(Command command, bool more, bool* wake) {
+  // Who has the connections, and all else that is the holder's.
+  enum class Holder { kThread, kCaller, kNobody };
+
+  // `wake`: whether who holds the connections is to look at the queue now.
+  absl::Status Enqueue(Command command, How how, bool* wake) {
     if (absl::Now() >= command.pending->deadline) {
       return absl::DeadlineExceededError("the deadline has passed");
     }
@@ -118,10 +135,44 @@ class Node final : public RedisNode {
     }
     pending_bytes_ += command.pending->bytes;
     held_bytes_ += command.pending->bytes;
-    *wake = !more || held_bytes_ > kHeldBytes;
-    if (*wake) held_bytes_ = 0;
     queue_.push_back(std::move(command));
+    const bool now = !how.more || held_bytes_ > kHeldBytes;
+    if (now) held_bytes_ = 0;
+    *wake = now && holder_ != Holder::kNobody;
+    if (now && holder_ == Holder::kNobody && (how.more || !how.waits)) Recall();
     return absl::OkStatus();
+  }
+
+  // Has the thread take the connections, which nobody holds.
+  void Recall() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    recalled_ = true;
+    wanted_.Signal();
+  }
+
+  // Whether the caller has the connections now.
+  bool Borrow() {
+    absl::MutexLock lock(&mutex_);
+    if (holder_ != Holder::kNobody || recalled_) return false;
+    holder_ = Holder::kCaller;
+    return true;
+  }
+
+  void Return() {
+    const bool all_ready = AllReady();
+    absl::MutexLock lock(&mutex_);
+    holder_ = Holder::kNobody;
+    if (pending_bytes_ > 0 || !all_ready) Recall();
+  }
+
+  // By the thread: lets callers have the connections for as long as they call one at a time.
+  void Lend() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    holder_ = Holder::kNobody;
+    while (!stopping_ && !recalled_ && (used_ || holder_ == Holder::kCaller)) {
+      used_ = false;
+      wanted_.WaitWithTimeout(&mutex_, kLent);
+    }
+    recalled_ = false;
+    holder_ = Holder::kThread;
   }
 
   void Wake() {
@@ -130,12 +181,13 @@ class Node final : public RedisNode {
     static_cast<void>(!::write(wake_, &one, sizeof one));
   }
 
-  // From here on: the client's thread.
+  // From here on: who holds the connections.
 
   void Finish(const std::shared_ptr<RedisCall>& pending, absl::StatusOr<RedisReply> result) {
     {
       absl::MutexLock lock(&mutex_);
       pending_bytes_ -= pending->bytes;
+      used_ = true;
     }
     pending->result = std::move(result);
     pending->done.Notify();
@@ -145,6 +197,11 @@ class Node final : public RedisNode {
 
   bool AnyReady() const {
     return std::any_of(connections_.begin(), connections_.end(),
+                       [](const RedisConnection& connection) { return connection.ready(); });
+  }
+
+  bool AllReady() const {
+    return std::all_of(connections_.begin(), connections_.end(),
                        [](const RedisConnection& connection) { return connection.ready(); });
   }
 
@@ -235,12 +292,13 @@ class Node final : public RedisNode {
     }
   }
 
-  // Connects where nothing is, and gives up what does not answer. Returns when to look again.
-  absl::Time Tend() {
+  // Connects where nothing is and it may, and gives up what does not answer. Returns when to look
+  // again.
+  absl::Time Tend(bool connects) {
     const absl::Time now = absl::Now();
     bool connected = false;
     for (RedisConnection& connection : connections_) {
-      if (connection.open() || now < connect_at_) continue;
+      if (!connects || connection.open() || now < connect_at_) continue;
       const std::string wrong = connection.Connect();
       if (wrong.empty()) {
         connects_.fetch_add(1, std::memory_order_relaxed);
@@ -270,6 +328,35 @@ class Node final : public RedisNode {
     return next;
   }
 
+  // Sends what is queued, waits for what happens, until `until` at most, and reads. Only where it
+  // connects may it take longer: it looks up a name then.
+  void Turn(absl::Time until, bool connects) {
+    {
+      absl::MutexLock lock(&mutex_);
+      std::move(queue_.begin(), queue_.end(), std::back_inserter(waiting_));
+      queue_.clear();
+    }
+    Distribute();
+    Flush();
+    const absl::Time next = std::min(until, Tend(connects));
+    polled_[0] = {.fd = wake_, .events = POLLIN, .revents = 0};
+    for (size_t i = 0; i < connections_.size(); ++i) {
+      polled_[i + 1] = {
+          .fd = connections_[i].descriptor(), .events = connections_[i].Wanted(), .revents = 0};
+    }
+    const int64_t wait = absl::ToInt64Milliseconds(next - absl::Now()) + 1;
+    ::poll(polled_.data(), polled_.size(), static_cast<int>(std::clamp<int64_t>(wait, 0, 1000)));
+    if (polled_[0].revents != 0) {
+      uint64_t count = 0;
+      static_cast<void>(!::read(wake_, &count, sizeof count));
+    }
+    for (size_t i = 0; i < connections_.size(); ++i) {
+      if (polled_[i + 1].revents == 0) continue;
+      const std::string wrong = connections_[i].Handle(polled_[i + 1].revents);
+      if (!wrong.empty()) Drop(connections_[i], wrong);
+    }
+  }
+
   void Run() {
     // A connection that breaks while it is written to is an error, no signal.
     sigset_t signals;
@@ -277,29 +364,13 @@ class Node final : public RedisNode {
     sigaddset(&signals, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     for (;;) {
+      const bool all_ready = AllReady();
       {
         absl::MutexLock lock(&mutex_);
+        if (all_ready && used_ && pending_bytes_ == 0) Lend();
         if (stopping_) break;
-        std::move(queue_.begin(), queue_.end(), std::back_inserter(waiting_));
-        queue_.clear();
       }
-      Distribute();
-      Flush();
-      const absl::Time next = Tend();
-      std::vector<pollfd> polled{{.fd = wake_, .events = POLLIN, .revents = 0}};
-      for (const RedisConnection& connection : connections_) {
-        polled.push_back(
-            {.fd = connection.descriptor(), .events = connection.Wanted(), .revents = 0});
-      }
-      const int64_t wait = absl::ToInt64Milliseconds(next - absl::Now()) + 1;
-      ::poll(polled.data(), polled.size(), static_cast<int>(std::clamp<int64_t>(wait, 0, 1000)));
-      uint64_t count = 0;
-      static_cast<void>(!::read(wake_, &count, sizeof count));
-      for (size_t i = 0; i < connections_.size(); ++i) {
-        if (polled[i + 1].revents == 0) continue;
-        const std::string wrong = connections_[i].Handle(polled[i + 1].revents);
-        if (!wrong.empty()) Drop(connections_[i], wrong);
-      }
+      Turn(absl::InfiniteFuture(), /*connects=*/true);
     }
     const absl::Status ended = absl::CancelledError("the client of Redis has ended");
     const std::deque<std::shared_ptr<RedisCall>> lost = CloseAll();
@@ -318,8 +389,12 @@ class Node final : public RedisNode {
   size_t held_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of the queue, since the thread was woken
   absl::Status refusal_ ABSL_GUARDED_BY(mutex_);   // what calls are told while it is not OK
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  Holder holder_ ABSL_GUARDED_BY(mutex_) = Holder::kThread;
+  bool recalled_ ABSL_GUARDED_BY(mutex_) = false;  // the thread is to have the connections
+  bool used_ ABSL_GUARDED_BY(mutex_) = false;      // a call has ended since it was looked at
+  absl::CondVar wanted_;                           // the thread is
 
-  // The thread's.
+  // The holder's.
   const RedisConnection::Events events_{
       .on_ready = [this] { OnReady(); },
       .on_message = [this] { subscription_.on_message(); },
@@ -327,6 +402,7 @@ class Node final : public RedisNode {
                        const auto& pending,
                        absl::StatusOr<RedisReply> result) { Finish(pending, std::move(result)); }};
   std::vector<RedisConnection> connections_;
+  std::vector<pollfd> polled_;
   std::deque<Command> waiting_;
   bool failed_ = false;  // since it was ready last
   absl::Duration backoff_;
@@ -348,7 +424,8 @@ std::unique_ptr<RedisNode> RedisNode::Create(RedisOptions options, Subscription 
 }
 
 absl::StatusOr<RedisReply> RedisNode::Wait(RedisCall& call) {
-  if (!call.done.WaitForNotificationWithDeadline(call.deadline)) {
+  Await(call);
+  if (!call.done.HasBeenNotified()) {
     return absl::DeadlineExceededError("Redis has not answered in time");
   }
   return std::move(call.result);

@@ -1,7 +1,11 @@
 // One Redis server and the connections to it: what both clients, of one server and of a cluster,
 // are made of.
 //
-// Thread safety: every method may be called from any thread. None but Wait blocks.
+// A thread of the node's own connects, and sends and reads while several calls are under way.
+// Whoever calls alone does so by itself while it waits: to be woken by another thread costs more
+// than all the rest of a small call.
+//
+// Thread safety: every method may be called from any thread. None but Await and Wait blocks.
 #ifndef OCTOGATE_COMMON_REDIS_REDIS_NODE_H_
 #define OCTOGATE_COMMON_REDIS_REDIS_NODE_H_
 
@@ -36,18 +40,21 @@ class RedisNode {
   // Connects behind. With a subscription, of a channel that is not empty, nothing can be called:
   // one connection waits for messages, and is asked for a sign of life now and then.
   static std::unique_ptr<RedisNode> Create(RedisOptions options, Subscription subscription = {});
-  // Ends all calls under way.
+  // Ends all calls under way, which nobody may wait for any more.
   virtual ~RedisNode() = default;
 
   // Sends a command, or several as a transaction. The call may be at its end already.
   struct How {
     bool asking = false;  // as a cluster that moves a slot wants it after ASK
     bool more = false;    // others follow at once: small ones are sent together with these
+    bool waits = false;   // the caller then waits for nothing but calls of this node
   };
   virtual std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
                                            RedisTerms terms) = 0;
-  // The answer. Once for each call.
-  static absl::StatusOr<RedisReply> Wait(RedisCall& call);
+  // Until a call of this node has ended, or its deadline.
+  virtual void Await(RedisCall& call) = 0;
+  // Awaits the answer and returns it. Once for each call.
+  absl::StatusOr<RedisReply> Wait(RedisCall& call);
 
   virtual uint64_t connections() const = 0;  // that were made
   virtual size_t pending_bytes() const = 0;

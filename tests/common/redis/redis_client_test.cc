@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <random>
 #include <string>
 #include <thread>
@@ -93,6 +94,31 @@ TEST(RedisClientTest, GivesEachOfManyThreadsItsOwnAnswers) {
   EXPECT_EQ(client->stats().calls, 1600U);
   EXPECT_EQ(client->stats().failures, 0U);
   EXPECT_EQ(client->stats().pending_bytes, 0U);
+}
+
+// Whoever calls alone reads the answers, those of others included, until it gives up.
+TEST(RedisClientTest, ACallThatGivesUpTakesNoOtherWithIt) {
+  const RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(client->Call({"PING"}, Soon()).ok());
+    std::atomic<bool> given_up{false};
+    std::thread waits([&] {
+      EXPECT_EQ(client->Call({"BLPOP", "none", "0"}, absl::Now() + absl::Milliseconds(200))
+                    .status()
+                    .code(),
+                absl::StatusCode::kDeadlineExceeded);
+      given_up = true;
+    });
+    // Over the other connection: before, while and after the first one waits.
+    for (int left = 20; left > 0; left -= given_up ? 1 : 0) {
+      const auto reply = client->Call({"ECHO", "text"}, Soon());
+      EXPECT_TRUE(reply.ok()) << reply.status();
+    }
+    waits.join();
+    EXPECT_TRUE(client->Call({"LPUSH", "none", "answers it"}, Soon()).ok());
+  }
+  EXPECT_EQ(client->stats().connections, 2U);
 }
 
 TEST(RedisClientTest, AnswersManyCommandsInTheirOrder) {

@@ -1,11 +1,14 @@
 // A store in Redis beside what redis-benchmark gets out of the same server in the same run: bytes
 // per second by size of value, and the time of single calls.
 //
-//   store_bench            starts a redis-server of its own, on a Unix socket
+//   store_bench                    starts a redis-server of its own, on a Unix socket
+//     --sizes=64,1024,…            of values, in bytes
+//     --only=GetMany               of Put, Get, PutMany and GetMany only this
 //
-// redis-benchmark has as many connections as the client (2), and keeps as many commands under way
-// as GetMany has keys. Its values are bytes alone; those of the store are framed, checked by a
-// digest, and named in a set. Large values get few rounds: each cell takes about as long.
+// redis-benchmark takes turns with the store, in rounds of which the medians count; of values over
+// 1 MiB there is one. It has as many connections as the client (2), and keeps as many commands
+// under way as GetMany has keys. Its values are bytes alone; those of the store are framed, checked
+// by a digest, and named in a set.
 
 #include <signal.h>
 #include <spawn.h>
@@ -27,13 +30,13 @@
 #include "absl/time/clock.h"
 #include "common/redis/redis_store.h"
 #include "common/strings.h"
+#include "tests/bench/options.h"
 #include "tests/bench/report.h"
 
 namespace octogate::bench {
 namespace {
 
-constexpr size_t kSizes[] = {64, 1 << 10, 16 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20};
-constexpr size_t kBytesPerCell = size_t{64} << 20;
+constexpr size_t kBytesPerRound = size_t{64} << 20;
 constexpr size_t kMostCalls = 10'000;
 constexpr size_t kMany = 16;
 
@@ -106,24 +109,28 @@ std::string SizeText(size_t bytes) {
   return bytes < (1 << 20) ? absl::StrCat(bytes >> 10, " KiB") : absl::StrCat(bytes >> 20, " MiB");
 }
 
-// Calls per second of `call`, and sorted times of each in microseconds.
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Calls per second of `call`; appends the time of each in microseconds.
 template <typename CallType>
 double Rate(size_t calls, std::vector<double>* times, CallType call) {
-  times->clear();
   const double begin = Now();
   for (size_t i = 0; i < calls; ++i) {
     const double from = Now();
     call(i);
     times->push_back(1e6 * (Now() - from));
   }
-  const double rate = static_cast<double>(calls) / (Now() - begin);
-  std::sort(times->begin(), times->end());
-  return rate;
+  return static_cast<double>(calls) / (Now() - begin);
 }
 
-void Measure(const std::string& socket, Store& store, size_t bytes, Report& report) {
-  const size_t calls = std::clamp<size_t>(kBytesPerCell / bytes, 12, kMostCalls);
-  const size_t batches = std::max<size_t>(calls / kMany, 3);
+// `only`: empty, or the one kind of call that is measured.
+void Measure(const std::string& socket, Store& store, size_t bytes, const std::string& only,
+             Report& report) {
+  const size_t most_calls = std::clamp<size_t>(kBytesPerRound / bytes, 12, kMostCalls);
+  const int rounds = bytes <= (1 << 20) ? 5 : 1;
   const absl::Time never = absl::InfiniteFuture();
   const std::string value(bytes, 'v');
   std::vector<std::string> keys;
@@ -131,55 +138,51 @@ void Measure(const std::string& socket, Store& store, size_t bytes, Report& repo
   std::vector<Store::Entry> entries;
   for (const std::string& key : keys) entries.push_back({key, value});
   const std::vector<std::string_view> asked(keys.begin(), keys.end());
-  double raw_us = 0;
-  std::vector<double> times;
-  const auto add = [&](const std::string& what, double rate, double raw) {
+  const auto soon = [] { return absl::Now() + absl::Seconds(60); };
+  // What is read is there.
+  for (const absl::Status& put : store.PutMany(entries, soon())) Check(put);
+  double ignored = 0;
+  Raw(socket, "set", bytes, 1, 1, &ignored);
+
+  // Of `many` values a call.
+  const auto measure = [&](const std::string& name, const char* command, size_t many, auto call) {
+    if (!only.empty() && name != only) return;
+    const size_t calls = many == 1 ? most_calls : std::max<size_t>(most_calls / many, 3);
+    std::vector<double> rates, ratios, raw_us, times;
+    for (int round = 0; round < rounds; ++round) {
+      const double raw = Raw(socket, command, bytes, calls * many, many, &raw_us.emplace_back());
+      rates.push_back(static_cast<double>(many) * Rate(calls, &times, call));
+      ratios.push_back(rates.back() / raw);
+    }
     const double mebibytes = static_cast<double>(bytes) / (1 << 20);
     const bool small = bytes < (1 << 10) * 16;
+    const std::string what = many == 1 ? name : absl::StrCat(name, " of ", many);
     report.Add({.name = absl::StrCat(what, ", ", SizeText(bytes)),
-                .value = small ? rate : rate * mebibytes,
+                .value = Median(rates) * (small ? 1 : mebibytes),
                 .unit = small ? "values/s" : "MiB/s",
                 .beside = "redis-benchmark",
-                .ratio = rate / raw,
+                .ratio = Median(ratios),
                 .aim = AtLeast(0.8, Aim::kRatio)});
-  };
-  const auto add_time = [&](const std::string& what) {
+    if (many > 1) return;
+    std::sort(times.begin(), times.end());
     report.Add({.name = absl::StrCat(what, " p50, ", SizeText(bytes)),
                 .value = times[times.size() / 2],
                 .unit = "µs",
                 .beside = "redis-benchmark's p50",
-                .ratio = times[times.size() / 2] / raw_us});
+                .ratio = times[times.size() / 2] / Median(raw_us)});
     report.Add({.name = absl::StrCat(what, " p99, ", SizeText(bytes)),
                 .value = times[times.size() * 99 / 100],
                 .unit = "µs"});
   };
-  double raw = Raw(socket, "set", bytes, calls, 1, &raw_us);
-  double rate = Rate(calls, &times, [&](size_t i) {
-    Check(store.Put(keys[i % kMany], value, never, absl::Now() + absl::Seconds(60)));
+  measure("Put", "set", 1,
+          [&](size_t i) { Check(store.Put(keys[i % kMany], value, never, soon())); });
+  measure("Get", "get", 1, [&](size_t i) { Check(store.Get(keys[i % kMany], soon()).status()); });
+  measure("PutMany", "set", kMany, [&](size_t) {
+    for (const absl::Status& put : store.PutMany(entries, soon())) Check(put);
   });
-  add("Put", rate, raw);
-  add_time("Put");
-  raw = Raw(socket, "get", bytes, calls, 1, &raw_us);
-  rate = Rate(calls, &times, [&](size_t i) {
-    Check(store.Get(keys[i % kMany], absl::Now() + absl::Seconds(60)).status());
+  measure("GetMany", "get", kMany, [&](size_t) {
+    for (const auto& got : store.GetMany(asked, soon())) Check(got.status());
   });
-  add("Get", rate, raw);
-  add_time("Get");
-  double ignored = 0;
-  raw = Raw(socket, "set", bytes, batches * kMany, kMany, &ignored);
-  rate = Rate(batches, &times, [&](size_t) {
-    for (const absl::Status& put : store.PutMany(entries, absl::Now() + absl::Seconds(60))) {
-      Check(put);
-    }
-  });
-  add(absl::StrCat("PutMany of ", kMany), static_cast<double>(kMany) * rate, raw);
-  raw = Raw(socket, "get", bytes, batches * kMany, kMany, &ignored);
-  rate = Rate(batches, &times, [&](size_t) {
-    for (const auto& got : store.GetMany(asked, absl::Now() + absl::Seconds(60))) {
-      Check(got.status());
-    }
-  });
-  add(absl::StrCat("GetMany of ", kMany), static_cast<double>(kMany) * rate, raw);
 }
 
 int Main(int argc, char** argv) {
@@ -195,9 +198,11 @@ int Main(int argc, char** argv) {
     absl::SleepFor(absl::Milliseconds(20));
   }
   const auto store = MakeRedisStore(client.get());
-  for (const size_t bytes : kSizes) {
+  for (const int size :
+       IntegersOption(argc, argv, "--sizes=", "64,1024,16384,262144,1048576,4194304,16777216")) {
+    const auto bytes = static_cast<size_t>(size);
     std::cerr << SizeText(bytes) << "\n";
-    Measure(server.Socket(), *store, bytes, report);
+    Measure(server.Socket(), *store, bytes, Option(argc, argv, "--only=", ""), report);
   }
   return report.Print();
 }

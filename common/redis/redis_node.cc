@@ -49,6 +49,7 @@ std::string Encode(std::span<const RedisClient::Command> commands, bool asking) 
 
 struct Command {
   std::string bytes;
+  bool more = false;  // as of RedisNode::How
   std::shared_ptr<RedisCall> pending;
 };
 
@@ -80,6 +81,7 @@ class Node final : public RedisNode {
   std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
                                    RedisTerms terms) override {
     Command command{.bytes = Encode(commands, how.asking),
+                    .more = how.more,
                     .pending = std::make_shared<RedisCall>()};
     std::shared_ptr<RedisCall> pending = command.pending;
     pending->deadline = terms.deadline;
@@ -266,12 +268,18 @@ class Node final : public RedisNode {
     for (const std::shared_ptr<RedisCall>& pending : lost) Finish(pending, status);
   }
 
+  // Small commands of one batch take one connection: each more costs both sides as much as several
+  // commands. Large ones and those of others spread.
   void Distribute() {
+    RedisConnection* best = nullptr;
+    size_t bytes = 0;  // that `best` has been given
     while (!waiting_.empty()) {
-      RedisConnection* best = nullptr;
-      for (RedisConnection& connection : connections_) {
-        if (!connection.ready()) continue;
-        if (best == nullptr || connection.in_flight() < best->in_flight()) best = &connection;
+      if (best == nullptr) {
+        bytes = 0;
+        for (RedisConnection& connection : connections_) {
+          if (!connection.ready()) continue;
+          if (best == nullptr || connection.in_flight() < best->in_flight()) best = &connection;
+        }
       }
       if (best == nullptr) return;
       Command command = std::move(waiting_.front());
@@ -281,7 +289,9 @@ class Node final : public RedisNode {
         Finish(command.pending, absl::DeadlineExceededError("the deadline has passed"));
         continue;
       }
+      bytes += command.bytes.size();
       best->Send(std::move(command.pending), std::move(command.bytes));
+      if (!command.more || bytes > kHeldBytes) best = nullptr;
     }
   }
 

@@ -22,6 +22,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
@@ -40,8 +41,8 @@ struct AnswerKey {
   std::string marks = {};
 
   // Each unambiguous; the latter is every gateway's.
-  std::string Whole() const { return marks + Common(); }
-  std::string Common() const { return std::to_string(rest.size()) + ":" + rest + query; }
+  std::string Whole() const { return absl::StrCat(marks, rest.size(), ":", rest, query); }
+  std::string Common() const { return absl::StrCat(rest.size(), ":", rest, query); }
 };
 
 // An answer as it is kept. Immutable.

@@ -72,10 +72,10 @@ bool AnswerFlights::Leave(const std::string& key, uint64_t ticket) {
   return true;
 }
 
-std::deque<AnswerFlights::Follower> AnswerFlights::End(const std::string& key) {
+std::list<AnswerFlights::Follower> AnswerFlights::End(const std::string& key) {
   absl::MutexLock lock(&mutex_);
   const auto flight = flights_.find(key);
-  std::deque<Follower> followers = std::move(flight->second);
+  std::list<Follower> followers = std::move(flight->second);
   flights_.erase(flight);
   return followers;
 }

@@ -10,8 +10,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,11 +72,11 @@ class AnswerFlights : public std::enable_shared_from_this<AnswerFlights> {
     Outcome outcome;
   };
 
-  std::deque<Follower> End(const std::string& key);
+  std::list<Follower> End(const std::string& key);
 
   absl::Mutex mutex_;
   uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
-  absl::flat_hash_map<std::string, std::deque<Follower>> flights_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::list<Follower>> flights_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace octogate::gateway

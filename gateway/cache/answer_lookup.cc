@@ -363,8 +363,8 @@ void AnswerLookup::Run(bool at_once) {
   if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, false);
   Finish({.status = {},
           .answer = nullptr,
-          .recorder = std::make_unique<AnswerRecorder>(graph_, key_, drained_, std::move(vector_),
-                                                       epoch_, std::move(lead_)),
+          .recorder = std::make_unique<AnswerRecorder>(
+              graph_, std::move(key_), drained_, std::move(vector_), epoch_, std::move(lead_)),
           .at_once = at_once});
 }
 

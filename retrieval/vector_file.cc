@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "common/strings.h"
+#include "retrieval/files.h"
 
 namespace octogate::retrieval {
 namespace {
@@ -57,42 +57,12 @@ class Checksum {
   uint64_t value_ = 0xCBF29CE484222325;
 };
 
-absl::Status SystemError(std::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", ToAbsl(what), " ", Quoted(path, 300)));
-}
-
 // Where the vectors begin.
 size_t VectorsAt(const Header& header) {
   const size_t end =
       sizeof(Header) + header.rows * sizeof(int64_t) + header.removed * sizeof(uint32_t) +
       (header.links > 0 ? header.rows * sizeof(int32_t) : 0) + header.neighbors * sizeof(int32_t);
   return (end + kPage - 1) / kPage * kPage;
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-bool WriteAll(int fd, const void* data, size_t bytes) {
-  const auto* at = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t written = write(fd, at, std::min<size_t>(bytes, 1 << 30));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    at += written;
-    bytes -= static_cast<size_t>(written);
-  }
-  return true;
 }
 
 }  // namespace
@@ -113,41 +83,19 @@ absl::Status WriteVectorFile(const std::string& path, const VectorFileParts& par
   header.entry = parts.entry;
   const size_t vectors_at = VectorsAt(header);
   header.file_bytes = vectors_at + header.rows * parts.dimension * sizeof(float);
-  const std::vector<std::pair<const void*, size_t>> sections = {
-      {parts.ids.data(), parts.ids.size_bytes()},
-      {parts.removed.data(), parts.removed.size_bytes()},
-      {parts.levels.data(), parts.levels.size_bytes()},
-      {parts.neighbors.data(), parts.neighbors.size_bytes()}};
-  size_t head_bytes = sizeof(header);
-  for (const auto& [data, bytes] : sections) head_bytes += bytes;
-  const std::vector<char> zeros(vectors_at - head_bytes);
+  std::vector<std::span<const std::byte>> file = {
+      std::as_bytes(std::span(&header, 1)), std::as_bytes(parts.ids), std::as_bytes(parts.removed),
+      std::as_bytes(parts.levels), std::as_bytes(parts.neighbors)};
+  size_t head_bytes = 0;
+  for (const auto part : file) head_bytes += part.size();
+  const std::vector<std::byte> zeros(vectors_at - head_bytes);
+  file.emplace_back(zeros);
+  for (const std::span<const float> rows : parts.vectors) file.push_back(std::as_bytes(rows));
   Checksum checksum;
   checksum.Add(&header, offsetof(Header, checksum));
-  for (const auto& [data, bytes] : sections) checksum.Add(data, bytes);
-  checksum.Add(zeros.data(), zeros.size());
-  for (const std::span<const float> rows : parts.vectors) {
-    checksum.Add(rows.data(), rows.size_bytes());
-  }
+  for (const auto part : std::span(file).subspan(1)) checksum.Add(part.data(), part.size());
   header.checksum = checksum.value();
-
-  std::string temporary = absl::StrCat(path, ".XXXXXX");
-  const Descriptor file(mkstemp(temporary.data()));
-  if (file.get() < 0) return SystemError("write beside", path);
-  const auto fail = [&](std::string_view what) {
-    absl::Status status = SystemError(what, path);
-    unlink(temporary.c_str());
-    return status;
-  };
-  bool written = WriteAll(file.get(), &header, sizeof(header));
-  for (const auto& [data, bytes] : sections) written = written && WriteAll(file.get(), data, bytes);
-  written = written && WriteAll(file.get(), zeros.data(), zeros.size());
-  for (const std::span<const float> rows : parts.vectors) {
-    written = written && WriteAll(file.get(), rows.data(), rows.size_bytes());
-  }
-  if (!written) return fail("write");
-  if (fchmod(file.get(), 0644) != 0 || fsync(file.get()) != 0) return fail("write");
-  if (rename(temporary.c_str(), path.c_str()) != 0) return fail("replace");
-  return absl::OkStatus();
+  return ReplaceFile(path, 0644, file);
 }
 
 // Reads one file.

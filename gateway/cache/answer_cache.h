@@ -41,7 +41,7 @@ struct AnswerKey {
   std::string marks = {};
 
   // Each unambiguous; the latter is every gateway's.
-  std::string Whole() const { return absl::StrCat(marks, rest.size(), ":", rest, query); }
+  std::string Whole() const { return marks + Common(); }
   std::string Common() const { return absl::StrCat(rest.size(), ":", rest, query); }
 };
 

@@ -1,18 +1,13 @@
 #include "retrieval/drafts/draft_store.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <utility>
 
-#include <cerrno>
-
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "common/strings.h"
 #include "retrieval/drafts/draft_store_format.h"
+#include "retrieval/files.h"
 
 namespace octogate::retrieval {
 namespace {
@@ -53,10 +48,6 @@ absl::StatusOr<SegmentHeader> ReadHeader(std::span<const std::byte> bytes,
     return absl::DataLossError("its checksum is wrong");
   }
   return header;
-}
-
-absl::Status SystemError(std::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", ToAbsl(what), " ", Quoted(path, 300)));
 }
 
 }  // namespace
@@ -103,35 +94,16 @@ absl::StatusOr<std::unique_ptr<const DraftStore>> DraftStore::FromBytes(
 
 absl::StatusOr<std::unique_ptr<const DraftStore>> DraftStore::Open(const std::string& path,
                                                                    const Options& options) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0) return SystemError("open", path);
-  const absl::Cleanup close_file = [file] { close(file); };
-  struct stat status;
-  if (fstat(file, &status) != 0) return SystemError("look at", path);
-  if (!S_ISREG(status.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(Quoted(path, 300), " is not a file"));
-  }
-  const auto bytes = static_cast<size_t>(status.st_size);
-  if (bytes == 0) {
+  OCTOGATE_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  if (file.bytes().empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         Quoted(path, 300), " is empty; build a draft store with 'octoctl drafts build'"));
   }
-  void* mapping = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file, 0);
-  if (mapping == MAP_FAILED) return SystemError("map", path);
-  absl::StatusOr<std::unique_ptr<const DraftStore>> store =
-      FromBytes({static_cast<const std::byte*>(mapping), bytes}, path, options);
-  if (!store.ok()) {
-    munmap(mapping, bytes);
-    return store.status();
-  }
-  // Lookups jump about.
-  madvise(mapping, bytes, MADV_RANDOM);
-  const_cast<DraftStore&>(**store).mapping_ = mapping;
+  OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<const DraftStore> store,
+                            FromBytes(file.bytes(), path, options));
+  file.ExpectRandomReads();  // by lookups
+  const_cast<DraftStore&>(*store).file_ = std::move(file);
   return store;
-}
-
-DraftStore::~DraftStore() {
-  if (mapping_ != nullptr) munmap(mapping_, bytes_);
 }
 
 }  // namespace octogate::retrieval

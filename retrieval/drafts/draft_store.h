@@ -21,6 +21,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/hash128.h"
+#include "retrieval/files.h"
 
 namespace octogate::retrieval {
 
@@ -60,10 +61,9 @@ class DraftStore {
     bool verify = true;
   };
 
-  // Maps a file. A file in use may be replaced (by renaming, as the writer does) but never changed:
-  // reads beyond the end of one that was cut raise SIGBUS, as with every mapped file. NOT_FOUND
-  // where there is none, INVALID_ARGUMENT for one that is no draft store of this version, DATA_LOSS
-  // for one that is damaged.
+  // Maps a file, of which MappedFile says how it may be replaced. NOT_FOUND where there is none,
+  // INVALID_ARGUMENT for one that is no draft store of this version, DATA_LOSS for one that is
+  // damaged.
   static absl::StatusOr<std::unique_ptr<const DraftStore>> Open(const std::string& path,
                                                                 const Options& options);
   static absl::StatusOr<std::unique_ptr<const DraftStore>> Open(const std::string& path) {
@@ -74,7 +74,6 @@ class DraftStore {
   static absl::StatusOr<std::unique_ptr<const DraftStore>> FromBytes(
       std::span<const std::byte> bytes, std::string_view source_name, const Options& options);
 
-  ~DraftStore();
   DraftStore(const DraftStore&) = delete;
   DraftStore& operator=(const DraftStore&) = delete;
 
@@ -93,7 +92,7 @@ class DraftStore {
   int vocab_size_ = 0;
   std::vector<DraftSegment> segments_;
   uint64_t bytes_ = 0;
-  void* mapping_ = nullptr;
+  MappedFile file_;  // empty where the store is in memory
 };
 
 }  // namespace octogate::retrieval

@@ -44,9 +44,10 @@ struct SegmentHeader {
 };
 static_assert(sizeof(SegmentHeader) == 64);
 
-inline uint64_t HeaderChecksum(const SegmentHeader& header) {
+template <typename Header>
+uint64_t HeaderChecksum(const Header& header) {
   const auto bytes = std::as_bytes(std::span(&header, 1));
-  return HashBytes(bytes.first(offsetof(SegmentHeader, header_checksum)), 0).high;
+  return HashBytes(bytes.first(offsetof(Header, header_checksum)), 0).high;
 }
 
 inline uint64_t SegmentChecksum(std::span<const std::byte> tokens,

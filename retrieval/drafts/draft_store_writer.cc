@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
@@ -15,15 +14,12 @@
 #include "common/strings.h"
 #include "retrieval/drafts/draft_store_format.h"
 #include "retrieval/drafts/suffix_array.h"
+#include "retrieval/files.h"
 
 namespace octogate::retrieval {
 namespace {
 
 constexpr mode_t kMode = 0644;  // less the umask
-
-absl::Status SystemError(std::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", ToAbsl(what), " ", Quoted(path, 300)));
-}
 
 std::string PartialPath(const std::string& path) { return path + ".partial"; }
 
@@ -93,12 +89,7 @@ DraftStoreWriter::~DraftStoreWriter() {
 }
 
 absl::Status DraftStoreWriter::Write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(file_, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return SystemError("write", PartialPath(path_));
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
+  if (!WriteAll(file_, bytes)) return SystemError("write", PartialPath(path_));
   return absl::OkStatus();
 }
 

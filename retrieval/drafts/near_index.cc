@@ -1,24 +1,19 @@
 #include "retrieval/drafts/near_index.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <exception>
 #include <new>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "common/strings.h"
 #include "retrieval/drafts/near_index_format.h"
+#include "retrieval/files.h"
 #include "retrieval/vector_graph.h"
 #include "retrieval/vector_rows.h"
 
@@ -53,10 +48,6 @@ uint64_t CountPlaces(const DraftStore& store) {
   return count;
 }
 
-uint64_t ContextsOf(uint64_t places, uint32_t stride) {
-  return places / stride + (places % stride == 0 ? 0 : 1);
-}
-
 void EmbedPlace(const DraftStore& store, const ContextEmbedding& embedding, DraftPlace place,
                 std::span<float, kContextDimension> vector) {
   const DraftSegment& segment = store.segments()[place.segment];
@@ -75,13 +66,14 @@ struct Contexts {
   std::vector<DraftPlace> places;
   VectorRows rows;
 
-  // Throws std::bad_alloc.
-  void Take(const DraftStore& store, const NearIndex::Info& info) {
-    places.reserve(info.contexts);
+  // False where the store has not as many. Throws std::bad_alloc.
+  bool Take(const DraftStore& store, const NearIndex::Info& info) {
     uint64_t number = 0;
+    uint64_t contexts = 0;
     ForEachPlace(store, [&](DraftPlace place) {
-      if (number++ % info.stride == 0) places.push_back(place);
+      if (number++ % info.stride == 0 && contexts++ < info.contexts) places.push_back(place);
     });
+    if (contexts != info.contexts) return false;
     rows.dimension = kContextDimension;
     rows.own.resize(places.size() * kContextDimension);
     for (size_t i = 0; i < places.size(); ++i) {
@@ -89,47 +81,12 @@ struct Contexts {
       EmbedPlace(store, info.embedding, places[i],
                  std::span<float, kContextDimension>(row, kContextDimension));
     }
+    return true;
   }
 };
 
-absl::Status SystemError(std::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", ToAbsl(what), " ", Quoted(path, 300)));
-}
-
 absl::Status NoMemory() {
   return absl::ResourceExhaustedError("there is no memory for near matches");
-}
-
-bool WriteAll(int file, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
-  return true;
-}
-
-// As the file of a draft store, whoever may read that one may read this one.
-absl::Status WriteFile(const std::string& path, const std::string& store_path,
-                       std::span<const std::byte> header, std::span<const std::byte> payload) {
-  std::string partial = absl::StrCat(path, ".XXXXXX");
-  const int file = mkstemp(partial.data());
-  if (file < 0) return SystemError("write beside", path);
-  const absl::Cleanup close_file = [file] { close(file); };
-  const auto fail = [&](std::string_view what) {
-    absl::Status status = SystemError(what, path);
-    unlink(partial.c_str());
-    return status;
-  };
-  struct stat store;
-  if (!WriteAll(file, header) || !WriteAll(file, payload) ||
-      stat(store_path.c_str(), &store) != 0 || fchmod(file, store.st_mode & 0777) != 0 ||
-      fsync(file) != 0) {
-    return fail("write");
-  }
-  if (rename(partial.c_str(), path.c_str()) != 0) return fail("replace");
-  return absl::OkStatus();
 }
 
 // The header at the beginning of `bytes`, of which it is the whole payload that follows.
@@ -145,7 +102,7 @@ absl::StatusOr<NearIndexHeader> ReadHeader(std::span<const std::byte> bytes) {
                                                    ", this program reads version ",
                                                    kNearIndexVersion));
   }
-  if (header.header_checksum != NearIndexHeaderChecksum(header)) {
+  if (header.header_checksum != HeaderChecksum(header)) {
     return absl::DataLossError("its header is damaged");
   }
   const ContextEmbedding embedding = {
@@ -225,9 +182,9 @@ absl::Status WriteNearIndex(const std::string& store_path, const NearIndexOption
   try {
     NearIndex::Info info = {.embedding = options.embedding};
     info.stride = static_cast<uint32_t>((places + options.max_contexts - 1) / options.max_contexts);
-    info.contexts = ContextsOf(places, info.stride);
+    info.contexts = (places + info.stride - 1) / info.stride;
     Contexts contexts;
-    contexts.Take(*store, info);
+    if (!contexts.Take(*store, info)) return absl::InternalError("a draft store has changed");
     VectorLinks links(&contexts.rows, kLinks);
     AddLinks(contexts.rows, 0, contexts.places.size(), kBuildBreadth, 1, &links);
     const faiss::HNSW& graph = links.index.hnsw;
@@ -248,9 +205,13 @@ absl::Status WriteNearIndex(const std::string& store_path, const NearIndexOption
         .neighbors = graph.neighbors.size(),
         .payload_checksum = NearIndexChecksum(std::as_bytes(std::span(payload)))};
     std::memcpy(header.magic, kNearIndexMagic, sizeof(header.magic));
-    header.header_checksum = NearIndexHeaderChecksum(header);
-    return WriteFile(NearIndexPath(store_path), store_path, std::as_bytes(std::span(&header, 1)),
-                     std::as_bytes(std::span(payload)));
+    header.header_checksum = HeaderChecksum(header);
+    // Whoever may read the store may read this.
+    struct stat status;
+    if (stat(store_path.c_str(), &status) != 0) return SystemError("look at", store_path);
+    const std::span<const std::byte> parts[] = {std::as_bytes(std::span(&header, 1)),
+                                                std::as_bytes(std::span(payload))};
+    return ReplaceFile(NearIndexPath(store_path), status.st_mode & 0777, parts);
   } catch (const std::bad_alloc&) {
     return NoMemory();
   } catch (const std::exception& error) {
@@ -274,9 +235,6 @@ absl::StatusOr<std::unique_ptr<NearIndex>> NearIndex::FromBytes(std::span<const 
   if (header->store_high != fingerprint.high || header->store_low != fingerprint.low) {
     return refuse(absl::FailedPreconditionError("it belongs to another state of the store"));
   }
-  if (header->contexts != ContextsOf(CountPlaces(store), header->stride)) {
-    return refuse(absl::InvalidArgumentError("the store has not as many contexts"));
-  }
   try {
     auto state = std::make_unique<State>();
     state->info = {
@@ -284,7 +242,9 @@ absl::StatusOr<std::unique_ptr<NearIndex>> NearIndex::FromBytes(std::span<const 
         .contexts = header->contexts,
         .stride = header->stride,
         .file_bytes = bytes.size()};
-    state->contexts.Take(store, state->info);
+    if (!state->contexts.Take(store, state->info)) {
+      return refuse(absl::InvalidArgumentError("the store has not as many contexts"));
+    }
     VectorGraph graph = {.links = header->links, .entry = header->entry};
     graph.levels.resize(header->contexts);
     graph.neighbors.resize(header->neighbors);
@@ -311,25 +271,14 @@ absl::StatusOr<std::unique_ptr<NearIndex>> NearIndex::FromBytes(std::span<const 
 absl::StatusOr<std::unique_ptr<NearIndex>> NearIndex::Open(const std::string& store_path,
                                                            const DraftStore& store) {
   const std::string path = NearIndexPath(store_path);
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0 && errno == ENOENT) {
+  const absl::StatusOr<MappedFile> file = MappedFile::Open(path);
+  if (absl::IsNotFound(file.status())) {
     return absl::NotFoundError(absl::StrCat(Quoted(store_path, 300),
                                             " has no near matches: there is no ", Quoted(path, 300),
                                             ", which 'octoctl drafts build --near-matches' makes"));
   }
-  if (file < 0) return SystemError("open", path);
-  const absl::Cleanup close_file = [file] { close(file); };
-  struct stat status;
-  if (fstat(file, &status) != 0) return SystemError("look at", path);
-  if (!S_ISREG(status.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(Quoted(path, 300), " is not a file"));
-  }
-  const auto size = static_cast<size_t>(status.st_size);
-  if (size == 0) return FromBytes({}, path, store);
-  void* const mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, file, 0);
-  if (mapping == MAP_FAILED) return SystemError("map", path);
-  const absl::Cleanup unmap = [mapping, size] { munmap(mapping, size); };
-  return FromBytes({static_cast<const std::byte*>(mapping), size}, path, store);
+  if (!file.ok()) return file.status();
+  return FromBytes(file->bytes(), path, store);
 }
 
 NearIndex::NearIndex(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -43,7 +43,7 @@ struct NearIndexHeader {
   uint64_t contexts;
   uint64_t neighbors;
   uint64_t payload_checksum;  // NearIndexChecksum of what follows the header
-  uint64_t header_checksum;   // NearIndexHeaderChecksum
+  uint64_t header_checksum;   // HeaderChecksum of what stands before it
 
   uint64_t payload_bytes() const { return (contexts + neighbors) * sizeof(int32_t); }
 };
@@ -57,11 +57,6 @@ inline Hash128 StoreFingerprint(const DraftStore& store) {
     headers.insert(headers.end(), header.begin(), header.end());
   }
   return HashBytes(headers, 0);
-}
-
-inline uint64_t NearIndexHeaderChecksum(const NearIndexHeader& header) {
-  const auto bytes = std::as_bytes(std::span(&header, 1));
-  return HashBytes(bytes.first(offsetof(NearIndexHeader, header_checksum)), 0).high;
 }
 
 inline uint64_t NearIndexChecksum(std::span<const std::byte> payload) {

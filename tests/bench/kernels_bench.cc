@@ -267,8 +267,9 @@ int Main(int argc, char** argv) {
                      kernels::Name(dtype));
         Decode(options, report, isa, threads, dtype, 1);
         if (dtype != DType::kBF16) continue;
-        for (const int rows : {2, 4, 8}) Decode(options, report, isa, threads, dtype, rows);
-        for (const int rows : {16, 64, 256}) Prefill(options, report, isa, threads, dtype, rows);
+        for (const int rows : {2, 3, 4, 5, 6, 8, 12, 16, 24, 32})
+          Decode(options, report, isa, threads, dtype, rows);
+        for (const int rows : {64, 256}) Prefill(options, report, isa, threads, dtype, rows);
       }
     }
   }

@@ -48,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     header.store_low = fingerprint.low;
     header.payload_checksum =
         NearIndexChecksum(std::as_bytes(std::span(bytes)).subspan(sizeof(header)));
-    header.header_checksum = NearIndexHeaderChecksum(header);
+    header.header_checksum = HeaderChecksum(header);
     std::memcpy(bytes.data(), &header, sizeof(header));
   }
   const auto near = NearIndex::FromBytes(std::as_bytes(std::span(bytes)), "fuzz", **store);

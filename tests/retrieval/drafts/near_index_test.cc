@@ -374,7 +374,7 @@ TEST_F(NearIndexTest, AFileThatLiesFindsPlacesOfTheStore) {
     }
     const std::string_view payload = std::string_view(changed).substr(sizeof(header));
     header.payload_checksum = NearIndexChecksum(std::as_bytes(std::span(payload)));
-    header.header_checksum = NearIndexHeaderChecksum(header);
+    header.header_checksum = HeaderChecksum(header);
     std::memcpy(changed.data(), &header, sizeof(header));
     // On the heap and no longer than it is, so that AddressSanitizer sees what is read beyond.
     const std::vector<char> exact(changed.begin(), changed.end());

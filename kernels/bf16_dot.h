@@ -1,16 +1,25 @@
-// Dot products of BF16 values, in plain scalar form: what the instruction
-// TDPBF16PS of Intel's AMX computes (Intel 64 and IA-32 Architectures Software
-// Developer's Manual, volume 2). Used where activations are rounded to BF16
-// (CpuBackendOptions); every instruction set gives these bits, AMX at sixteen
-// times the rate of multiply-adds.
+// Dot products of BF16 values, in plain scalar form, in two orders. Used where
+// activations are rounded to BF16 (CpuBackendOptions); every instruction set gives
+// these bits.
 //
-// Columns are cut into blocks of 32, the last filled with zeros. In each block
-// the products of even columns are added in ascending order, starting from +0,
-// and so are those of odd columns, each with one rounding; the two sums are
-// added, and then added to the sum of the blocks before, which starts from +0.
-// Unlike everything else in kernels/, these steps flush subnormals to zero:
-// operands before use, and a result that is below 2^-126 after rounding to 24
-// bits as if exponents had no lower end.
+// DotBf16 is what the instruction TDPBF16PS of Intel's AMX computes, at sixteen
+// times the rate of multiply-adds of floats (Intel 64 and IA-32 Architectures
+// Software Developer's Manual, volume 2). Columns are cut into blocks of 32, the last
+// filled with zeros. In each block the products of even columns are added in
+// ascending order, starting from +0, and so are those of odd columns, each with one
+// rounding; the two sums are added, and then added to the sum of the blocks before,
+// which starts from +0.
+//
+// DotBf16Pairs is what VDPBF16PS of AVX512_BF16 computes, at twice their rate (the
+// same manual). Columns go in pairs, filled with zeros up to blocks of 32 columns. Of eight lanes,
+// lane l takes pairs l, l + 8, l + 16, ... in ascending order, starting from +0; of
+// a pair the product of the odd column is added first, then that of the even one,
+// each with one rounding. The lanes are added like those of
+// kernels/reduction_order.h: l with l + 4, with l + 2, with l + 1.
+//
+// Unlike everything else in kernels/, these steps flush subnormals to zero, the sum of
+// the eight lanes excepted: operands before use, and a result that is below 2^-126
+// after rounding to 24 bits as if exponents had no lower end.
 
 #ifndef OCTOGATE_KERNELS_BF16_DOT_H_
 #define OCTOGATE_KERNELS_BF16_DOT_H_
@@ -20,6 +29,7 @@
 namespace octogate::kernels {
 
 inline constexpr int kBf16DotBlock = 32;
+inline constexpr int kBf16PairLanes = 8;
 
 // Wider weights keep activations in F32, so that scratch memory is bounded.
 inline constexpr int kMaxBf16Columns = 1 << 16;
@@ -66,6 +76,22 @@ float DotBf16(const A& a, const B& b, int n) {
     sum = Bf16Add(sum, Bf16Add(parts[0], parts[1]));
   }
   return sum;
+}
+
+template <typename A, typename B>
+float DotBf16Pairs(const A& a, const B& b, int n) {
+  float lanes[kBf16PairLanes] = {};
+  const int padded = (n + kBf16DotBlock - 1) / kBf16DotBlock * kBf16DotBlock;
+  for (int k = 0; k < padded; k += 2) {
+    float& lane = lanes[k / 2 % kBf16PairLanes];
+    for (const int column : {k + 1, k}) {
+      lane = Bf16MultiplyAdd(column < n ? a(column) : 0.0f, column < n ? b(column) : 0.0f, lane);
+    }
+  }
+  for (int half = kBf16PairLanes / 2; half > 0; half /= 2) {
+    for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  }
+  return lanes[0];
 }
 
 }  // namespace octogate::kernels

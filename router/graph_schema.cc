@@ -190,7 +190,7 @@ constexpr std::array kRules = {
 constexpr std::string_view kWeightFormats[] = {"stored",     "bf16",       "int8",
                                                "int8-group", "int4-group", "fp8"};
 constexpr std::string_view kKvDtypes[] = {"f32", "f16", "bf16", "fp8", "int8"};
-constexpr std::string_view kActivations[] = {"f32", "bf16"};
+constexpr std::string_view kActivations[] = {"f32", "bf16", "bf16-pairs"};
 constexpr std::string_view kDrafters[] = {"recycling", "suffix", "lookahead", "retrieval", "model"};
 
 std::string CheckChoice(std::string_view value, TextForm form, std::string_view what) {

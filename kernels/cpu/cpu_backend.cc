@@ -13,6 +13,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/matmul_amx.h"
+#include "kernels/cpu/matmul_avx512bf16.h"
 #include "kernels/cpu/matmul_float8.h"
 #include "kernels/cpu/packed_weight.h"
 #include "kernels/cpu/panel_weight.h"
@@ -39,10 +40,8 @@ constexpr size_t kTaskPanels = 4;
 // step ask for the same positions.
 constexpr size_t kRotaryFloats = size_t{1} << 16;
 
-// Activations rounded to BF16 at a time; at least kRoundedInputRows rows of
-// kMaxBf16Columns.
-constexpr size_t kRoundedInputs = size_t{1} << 21;
-static_assert(kRoundedInputs >= size_t{kRoundedInputRows} * kMaxBf16Columns);
+// Bytes of activations rounded to BF16 at a time: some rows of kMaxBf16Columns.
+constexpr size_t kRoundedInputs = size_t{1} << 23;
 
 #if defined(__x86_64__)
 // Those of AVX-512 but for products of FP8.
@@ -56,13 +55,23 @@ const KernelTable& Avx512VbmiKernels() {
   return table;
 }
 
-// And for products of BF16.
+// And for products of BF16 pairs.
+const KernelTable& Avx512Bf16Kernels() {
+  static const KernelTable table = [] {
+    KernelTable with_bf16 = Avx512VbmiKernels();
+    with_bf16.name = "avx512bf16";
+    with_bf16.bf16_pairs = Avx512Bf16Pairs();
+    return with_bf16;
+  }();
+  return table;
+}
+
+// And for the other products of BF16.
 const KernelTable& AmxKernels() {
   static const KernelTable table = [] {
-    KernelTable with_amx = Avx512VbmiKernels();
+    KernelTable with_amx = Avx512Bf16Kernels();
     with_amx.name = "amx";
-    with_amx.round_inputs = amx::RoundInputs;
-    with_amx.matmul_bf16 = amx::MatMulBf16;
+    with_amx.bf16 = amx::Products();
     return with_amx;
   }();
   return table;
@@ -79,6 +88,8 @@ const KernelTable& KernelsFor(Isa isa) {
       return Avx512Kernels();
     case Isa::kAvx512Vbmi:
       return Avx512VbmiKernels();
+    case Isa::kAvx512Bf16:
+      return Avx512Bf16Kernels();
     case Isa::kAmx:
       return AmxKernels();
 #endif
@@ -103,6 +114,7 @@ const QuantizedKernelTable& QuantizedKernelsFor(Isa isa, int rows, int cols) {
       return Avx512VnniQuantizedKernels();
     case Isa::kAvx512Vnni:
     case Isa::kAvx512Vbmi:
+    case Isa::kAvx512Bf16:
       return Avx512VnniQuantizedKernels();
 #endif
     default:
@@ -122,9 +134,8 @@ class CpuBackend final : public Backend {
         pool_(threads, pin),
         matmul_scratch_(AllocateHost<float>(static_cast<size_t>(pool_.threads()) * kMatMulScratch)),
         activations_(activations),
-        rounded_inputs_(activations == Activations::kBF16
-                            ? AllocateHost<uint8_t>(kRoundedInputs * kRoundedInputBytes)
-                            : nullptr),
+        rounded_inputs_(activations == Activations::kF32 ? nullptr
+                                                         : AllocateHost<uint8_t>(kRoundedInputs)),
         rotary_(AllocateHost<float>(kRotaryFloats)),
         rotary_frequencies_(AllocateHost<float>(kRotaryFloats)),
         rotary_positions_(AllocateHost<int32_t>(kRotaryFloats)) {}
@@ -139,7 +150,9 @@ class CpuBackend final : public Backend {
     const int threads = pool_.threads();
     return std::string("cpu-") + Name(isa_) + " (" + std::to_string(threads) +
            (threads == 1 ? " thread" : " threads") +
-           (activations_ == Activations::kBF16 ? ", BF16 activations)" : ")");
+           (activations_ == Activations::kF32    ? ")"
+            : activations_ == Activations::kBF16 ? ", BF16 activations)"
+                                                 : ", BF16 activations in pairs)");
   }
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
@@ -206,7 +219,7 @@ class CpuBackend final : public Backend {
                                 x, rows, accumulate, out, out_stride);
     }
     const auto& w = static_cast<const PanelWeight&>(weight);
-    if (activations_ == Activations::kBF16 && w.dtype() == DType::kBF16 &&
+    if (activations_ != Activations::kF32 && w.dtype() == DType::kBF16 &&
         w.cols <= kMaxBf16Columns) {
       return MatMulBf16(w, bias, x, rows, accumulate, out, out_stride);
     }
@@ -322,13 +335,16 @@ class CpuBackend final : public Backend {
 
   void MatMulBf16(const PanelWeight& w, const float* bias, const float* x, int rows,
                   bool accumulate, float* out, int out_stride) {
-    const int padded = std::max(1, w.blocks()) * kBlockColumns;
+    const Bf16Products& products =
+        activations_ == Activations::kBF16 ? kernels_.bf16 : kernels_.bf16_pairs;
+    const size_t together_bytes =
+        static_cast<size_t>(products.rows_together) * products.row_bytes(std::max(1, w.cols));
     const int rows_at_once =
-        static_cast<int>(kRoundedInputs) / padded / kRoundedInputRows * kRoundedInputRows;
+        static_cast<int>(kRoundedInputs / together_bytes) * products.rows_together;
     for (int first = 0; first < rows; first += rows_at_once) {
       const int count = std::min(rows_at_once, rows - first);
       ForRows(count, static_cast<size_t>(w.cols), [&](int r) {
-        kernels_.round_inputs(x + Offset(first + r, w.cols), w.cols, r, rounded_inputs_.get());
+        products.round_inputs(x + Offset(first + r, w.cols), w.cols, r, rounded_inputs_.get());
       });
       const Bf16MatMulArgs args{.panels = w.data(),
                                 .panel_bytes = w.panel_bytes(),
@@ -340,9 +356,8 @@ class CpuBackend final : public Backend {
                                 .accumulate = accumulate,
                                 .out = out + Offset(first, out_stride),
                                 .out_stride = out_stride};
-      ForPanels(w, count, [&](int begin, int end, int /*thread*/) {
-        kernels_.matmul_bf16(args, begin, end);
-      });
+      ForPanels(w, count,
+                [&](int begin, int end, int /*thread*/) { products.matmul(args, begin, end); });
     }
   }
 

@@ -57,8 +57,10 @@ bool IsSupported(Isa isa) {
       return IsSupported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
     case Isa::kAvx512Vbmi:
       return IsSupported(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512vbmi");
+    case Isa::kAvx512Bf16:
+      return IsSupported(Isa::kAvx512Vbmi) && __builtin_cpu_supports("avx512bf16");
     case Isa::kAmx:
-      return IsSupported(Isa::kAvx512Vbmi) && HasAmx();
+      return IsSupported(Isa::kAvx512Bf16) && HasAmx();
 #endif
     default:
       return false;
@@ -67,6 +69,7 @@ bool IsSupported(Isa isa) {
 
 Isa BestIsa() {
   if (IsSupported(Isa::kAmx)) return Isa::kAmx;
+  if (IsSupported(Isa::kAvx512Bf16)) return Isa::kAvx512Bf16;
   if (IsSupported(Isa::kAvx512Vbmi)) return Isa::kAvx512Vbmi;
   if (IsSupported(Isa::kAvx512Vnni)) return Isa::kAvx512Vnni;
   if (IsSupported(Isa::kAvx512)) return Isa::kAvx512;

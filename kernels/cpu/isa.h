@@ -14,6 +14,7 @@ enum class Isa : uint8_t {
   kAvx512,      // AVX-512 F, BW, VL and DQ
   kAvx512Vnni,  // and AVX512_VNNI, the dot product of 8-bit quadruples
   kAvx512Vbmi,  // and AVX512_VBMI, the look-up of bytes
+  kAvx512Bf16,  // and AVX512_BF16, the dot product of pairs of BF16
   kAmx,         // and the tiles of AMX with BF16 and 8-bit integers
 };
 
@@ -31,6 +32,8 @@ constexpr const char* Name(Isa isa) {
       return "avx512vnni";
     case Isa::kAvx512Vbmi:
       return "avx512vbmi";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
     case Isa::kAmx:
       return "amx";
   }

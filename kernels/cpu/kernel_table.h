@@ -41,7 +41,7 @@ struct MatMulArgs {
   int out_stride;
 };
 
-// The same with weights in BF16 and x rounded to it by round_inputs.
+// The same with weights in BF16 and x rounded to it by Bf16Products::round_inputs.
 struct Bf16MatMulArgs {
   const uint8_t* panels;
   size_t panel_bytes;
@@ -55,10 +55,17 @@ struct Bf16MatMulArgs {
   int out_stride;
 };
 
-// Bytes that a rounded value of x takes at most.
-inline constexpr size_t kRoundedInputBytes = 4;
-// Rows of x that round_inputs may keep together.
-inline constexpr int kRoundedInputRows = 16;
+// Products in one of the orders of kernels/bf16_dot.h.
+struct Bf16Products {
+  // Rows of x that are kept together, and bytes of each.
+  int rows_together;
+  size_t (*row_bytes)(int cols);
+  // Row `row` of x, rounded to BF16, into its place in `inputs`, which has room for a
+  // multiple of rows_together.
+  void (*round_inputs)(const float* x, int cols, int row, void* inputs);
+  // Panels [begin, end) of the weight, for all rows of x.
+  void (*matmul)(const Bf16MatMulArgs& args, int begin, int end);
+};
 
 // Blocking of products: a panel is taken for a block of rows of x, whose sums
 // wait in their 16 lanes between slices of the columns.
@@ -95,10 +102,8 @@ struct KernelTable {
   // to the thread.
   void (*matmul)(const MatMulArgs& args, int begin, int end, float* scratch);
 
-  // Row `row` of x, rounded to BF16 and filled with zeros, into its place in
-  // `inputs`, which has room for a multiple of kRoundedInputRows rows.
-  void (*round_inputs)(const float* x, int cols, int row, void* inputs);
-  void (*matmul_bf16)(const Bf16MatMulArgs& args, int begin, int end);
+  Bf16Products bf16;        // DotBf16
+  Bf16Products bf16_pairs;  // DotBf16Pairs
 
   void (*rms_norm)(const float* x, const float* weight, int columns, float epsilon, float* out);
   // bias may be null.

@@ -1,6 +1,7 @@
 #define OCTOGATE_ISA avx512
 #define OCTOGATE_ISA_NAME "avx512"
 
+#include "kernels/bf16_dot.h"
 #include "kernels/cpu/f32x16_avx512.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/elementary.h"

@@ -1,3 +1,4 @@
+#include "kernels/bf16_dot.h"
 #include "kernels/cpu/f32x16_plain.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/elementary.h"

@@ -126,7 +126,9 @@ void BlockOutputs(const Bf16MatMulArgs& args, int row, int rows, int panel, int 
   }
 }
 
-}  // namespace
+size_t RoundedRowBytes(int cols) {
+  return static_cast<size_t>((cols + kBlockColumns - 1) / kBlockColumns) * kTileStride;
+}
 
 void RoundInputs(const float* x, int cols, int row, void* inputs) {
   const int blocks = (cols + kBlockColumns - 1) / kBlockColumns;
@@ -173,6 +175,15 @@ void MatMulBf16(const Bf16MatMulArgs& args, int begin, int end) {
     }
   }
   _tile_release();
+}
+
+}  // namespace
+
+Bf16Products Products() {
+  return {.rows_together = kTileRows,
+          .row_bytes = RoundedRowBytes,
+          .round_inputs = RoundInputs,
+          .matmul = MatMulBf16};
 }
 
 }  // namespace octogate::kernels::amx

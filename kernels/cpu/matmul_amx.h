@@ -10,10 +10,9 @@
 
 namespace octogate::kernels::amx {
 
-// KernelTable::round_inputs and KernelTable::matmul_bf16. Rounded rows of x are
+// KernelTable::bf16. Rounded rows of x are
 // kept as [row / 16][block][row % 16][32 columns] in BF16.
-void RoundInputs(const float* x, int cols, int row, void* inputs);
-void MatMulBf16(const Bf16MatMulArgs& args, int begin, int end);
+Bf16Products Products();
 
 }  // namespace octogate::kernels::amx
 

@@ -18,8 +18,12 @@ inline float RoundToBf16(float x) {
 }
 
 // As floats, row-major.
+inline size_t RoundedRowBytes(int cols) {
+  return static_cast<size_t>((cols + kBlockColumns - 1) / kBlockColumns) * kBlockColumns *
+         sizeof(float);
+}
 inline void RoundInputs(const float* x, int cols, int row, void* inputs) {
-  const int padded = (cols + kBlockColumns - 1) / kBlockColumns * kBlockColumns;
+  const int padded = static_cast<int>(RoundedRowBytes(cols) / sizeof(float));
   float* to = static_cast<float*>(inputs) + static_cast<size_t>(row) * static_cast<size_t>(padded);
   for (int c = 0; c < cols; ++c) to[c] = RoundToBf16(x[c]);
   for (int c = cols; c < padded; ++c) to[c] = 0;

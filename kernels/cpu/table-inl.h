@@ -5,6 +5,8 @@
 #include "kernels/cpu/elementwise-inl.h"
 #include "kernels/cpu/matmul-inl.h"
 #include "kernels/cpu/matmul_bf16-inl.h"
+#include "kernels/cpu/bf16_pairs_fma.h"
+#include "kernels/cpu/matmul_pairs-inl.h"
 #include "kernels/cpu/attention-inl.h"
 // clang-format on
 
@@ -13,8 +15,14 @@ namespace octogate::kernels::OCTOGATE_ISA {
 inline constexpr KernelTable kTable = {
     .name = OCTOGATE_ISA_NAME,
     .matmul = MatMul,
-    .round_inputs = RoundInputs,
-    .matmul_bf16 = MatMulBf16,
+    .bf16 = {.rows_together = 1,
+             .row_bytes = RoundedRowBytes,
+             .round_inputs = RoundInputs,
+             .matmul = MatMulBf16},
+    .bf16_pairs = {.rows_together = kPairBlockRows,
+                   .row_bytes = RoundedPairsBytes,
+                   .round_inputs = RoundPairs,
+                   .matmul = MatMulPairs},
     .rms_norm = RmsNorm,
     .layer_norm = LayerNorm,
     .maximum = MaximumOf,

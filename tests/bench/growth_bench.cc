@@ -63,6 +63,7 @@ struct Format {
 constexpr Format kFormats[] = {
     {WeightFormat::kStored, "BF16", 16},
     {WeightFormat::kStored, "BF16 x BF16", 16, Activations::kBF16},
+    {WeightFormat::kStored, "BF16 x BF16 pairs", 16, Activations::kBF16Pairs},
     {WeightFormat::kInt8Group, "INT8", 8.5},
     {WeightFormat::kInt4Group, "INT4", 4.5},
 };

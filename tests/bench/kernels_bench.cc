@@ -118,19 +118,32 @@ void EmptyRun(const Options& options, Report& report, int threads) {
   report.Add({.name = name, .value = best * 1e6, .unit = "us"});
 }
 
-std::string Name(Isa isa, int threads, DType dtype, int rows) {
+// Weights of a type, by inputs in F32 or rounded.
+struct Inputs {
+  DType dtype;
+  kernels::Activations activations = kernels::Activations::kF32;
+};
+
+std::string Name(Isa isa, int threads, Inputs inputs, int rows) {
+  const char* const rounded = inputs.activations == kernels::Activations::kF32 ? " "
+                              : inputs.activations == kernels::Activations::kBF16
+                                  ? " x BF16 "
+                                  : " x BF16 pairs ";
   return "matmul " + std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
-         kernels::Name(dtype) + " " + kernels::Name(isa) + " x" + std::to_string(threads);
+         kernels::Name(inputs.dtype) + rounded + kernels::Name(isa) + " x" +
+         std::to_string(threads);
 }
 
-void Decode(const Options& options, Report& report, Isa isa, int threads, DType dtype, int rows) {
-  const std::string name = Name(isa, threads, dtype, rows);
+void Decode(const Options& options, Report& report, Isa isa, int threads, Inputs inputs, int rows) {
+  const std::string name = Name(isa, threads, inputs, rows);
   if (name.find(options.only) == std::string::npos) return;
   constexpr int kCols = 4096;
+  const DType dtype = inputs.dtype;
   const auto bytes = MakeWeights(dtype);
   const int layer_rows = 4096;
   const size_t layer_bytes = size_t{kCols} * layer_rows * kernels::SizeOf(dtype);
-  const auto backend = kernels::MakeCpuBackend({.threads = threads, .isa = isa});
+  const auto backend =
+      kernels::MakeCpuBackend({.threads = threads, .isa = isa, .activations = inputs.activations});
   kernels::ThreadPool pool(threads);
   std::vector<std::unique_ptr<kernels::Weight>> layers;
   for (size_t at = 0; at + layer_bytes <= kBytes; at += layer_bytes) {
@@ -165,12 +178,15 @@ void Decode(const Options& options, Report& report, Isa isa, int threads, DType 
   report.Add(std::move(figure));
 }
 
-void Prefill(const Options& options, Report& report, Isa isa, int threads, DType dtype, int rows) {
-  const std::string name = Name(isa, threads, dtype, rows);
+void Prefill(const Options& options, Report& report, Isa isa, int threads, Inputs inputs,
+             int rows) {
+  const std::string name = Name(isa, threads, inputs, rows);
   if (name.find(options.only) == std::string::npos) return;
   constexpr int kSize = 2048;
+  const DType dtype = inputs.dtype;
   const auto bytes = MakeWeights(dtype);
-  const auto backend = kernels::MakeCpuBackend({.threads = threads, .isa = isa});
+  const auto backend =
+      kernels::MakeCpuBackend({.threads = threads, .isa = isa, .activations = inputs.activations});
   kernels::ThreadPool pool(threads);
   const auto weight =
       backend->LoadWeight({bytes.get(), dtype, kSize, kSize}, kernels::WeightFormat::kStored);
@@ -259,17 +275,25 @@ int Main(int argc, char** argv) {
   }
   Report report("kernels", argc, argv);
   EmptyRun(options, report, 2);
-  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2}) {
+  const auto measure = [&](Isa isa, int threads, Inputs inputs) {
+    std::fprintf(stderr, "%s, %d threads, %s\n", kernels::Name(isa), threads,
+                 kernels::Name(inputs.dtype));
+    Decode(options, report, isa, threads, inputs, 1);
+    if (inputs.dtype != DType::kBF16) return;
+    for (const int rows : {2, 3, 4, 5, 6, 8, 12, 16, 24, 32}) {
+      Decode(options, report, isa, threads, inputs, rows);
+    }
+    for (const int rows : {64, 256}) Prefill(options, report, isa, threads, inputs, rows);
+  };
+  for (const Isa isa : {Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2}) {
     if (!kernels::IsSupported(isa)) continue;
     for (const int threads : {1, 2}) {
+      if (isa == Isa::kAvx512Bf16) {
+        measure(isa, threads, {DType::kBF16, kernels::Activations::kBF16Pairs});
+        continue;
+      }
       for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
-        std::fprintf(stderr, "%s, %d threads, %s\n", kernels::Name(isa), threads,
-                     kernels::Name(dtype));
-        Decode(options, report, isa, threads, dtype, 1);
-        if (dtype != DType::kBF16) continue;
-        for (const int rows : {2, 3, 4, 5, 6, 8, 12, 16, 24, 32})
-          Decode(options, report, isa, threads, dtype, rows);
-        for (const int rows : {64, 256}) Prefill(options, report, isa, threads, dtype, rows);
+        measure(isa, threads, {dtype});
       }
     }
   }

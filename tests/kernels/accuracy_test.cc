@@ -266,6 +266,10 @@ TEST(FactoryTest, DescribesItselfAndRefusesWhatCannotBe) {
   EXPECT_EQ(MakeCpuBackend({.threads = 1, .isa = Isa::kPlain, .activations = Activations::kBF16})
                 ->Describe(),
             "cpu-plain (1 thread, BF16 activations)");
+  EXPECT_EQ(
+      MakeCpuBackend({.threads = 1, .isa = Isa::kPlain, .activations = Activations::kBF16Pairs})
+          ->Describe(),
+      "cpu-plain (1 thread, BF16 activations in pairs)");
   EXPECT_EQ(MakeCpuBackend({.threads = 2, .isa = Isa::kPlain})->Describe(),
             "cpu-plain (2 threads)");
   EXPECT_EQ(MakeReferenceBackend()->Describe(), "reference");

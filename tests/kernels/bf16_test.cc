@@ -1,6 +1,6 @@
-// Products with activations rounded to BF16: the tiles of AMX, the multiply-adds
-// of the other instruction sets and the scalar specification (kernels/bf16_dot.h)
-// give the same bits, for any number of rows.
+// Products with activations rounded to BF16: the tiles of AMX, the pairs of
+// AVX512_BF16, the multiply-adds of the other instruction sets and the scalar
+// specification (kernels/bf16_dot.h) give the same bits, for any number of rows.
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,6 @@
 #include <cmath>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -24,28 +23,35 @@ using testing::SameBits;
 using testing::Seed;
 using testing::StoredMatrix;
 
-std::vector<float> Specified(const StoredMatrix& weight, int outputs, int cols,
-                             const std::vector<float>& x, int rows) {
-  const auto w = weight.Widened();
-  std::vector<float> out;
-  for (int r = 0; r < rows; ++r) {
-    for (int n = 0; n < outputs; ++n) {
-      out.push_back(DotBf16(
-          [&](int k) {
-            return BFloat16ToFloat(FloatToBFloat16(x[static_cast<size_t>(r * cols + k)]));
-          },
-          [&](int k) { return w[static_cast<size_t>(n * cols + k)]; }, cols));
-    }
-  }
-  return out;
-}
+struct Case {
+  Isa isa;
+  Activations activations;
+};
 
-class Bf16Test : public ::testing::TestWithParam<Isa> {
+class Bf16Test : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    if (!IsSupported(GetParam())) GTEST_SKIP() << "this CPU has no " << Name(GetParam());
-    backend_ = MakeCpuBackend({.threads = 2, .isa = GetParam(), .activations = Activations::kBF16});
+    const auto [isa, activations] = GetParam();
+    if (!IsSupported(isa)) GTEST_SKIP() << "this CPU has no " << Name(isa);
+    backend_ = MakeCpuBackend({.threads = 2, .isa = isa, .activations = activations});
     ASSERT_NE(backend_, nullptr);
+  }
+
+  std::vector<float> Specified(const StoredMatrix& weight, int outputs, int cols,
+                               const std::vector<float>& x, int rows) {
+    const auto w = weight.Widened();
+    std::vector<float> out;
+    for (int r = 0; r < rows; ++r) {
+      for (int n = 0; n < outputs; ++n) {
+        const auto a = [&](int k) {
+          return BFloat16ToFloat(FloatToBFloat16(x[static_cast<size_t>(r * cols + k)]));
+        };
+        const auto b = [&](int k) { return w[static_cast<size_t>(n * cols + k)]; };
+        out.push_back(GetParam().activations == Activations::kBF16 ? DotBf16(a, b, cols)
+                                                                   : DotBf16Pairs(a, b, cols));
+      }
+    }
+    return out;
   }
 
   std::vector<float> MatMul(const StoredMatrix& weight, const std::vector<float>& x, int rows) {
@@ -59,9 +65,19 @@ class Bf16Test : public ::testing::TestWithParam<Isa> {
   RandomData random_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Isa, Bf16Test,
-                         ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAmx),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Order, Bf16Test,
+                         ::testing::Values(Case{Isa::kPlain, Activations::kBF16},
+                                           Case{Isa::kAvx2, Activations::kBF16},
+                                           Case{Isa::kAvx512, Activations::kBF16},
+                                           Case{Isa::kAmx, Activations::kBF16},
+                                           Case{Isa::kPlain, Activations::kBF16Pairs},
+                                           Case{Isa::kAvx2, Activations::kBF16Pairs},
+                                           Case{Isa::kAvx512, Activations::kBF16Pairs},
+                                           Case{Isa::kAvx512Bf16, Activations::kBF16Pairs}),
+                         [](const auto& info) {
+                           const bool pairs = info.param.activations == Activations::kBF16Pairs;
+                           return std::string(Name(info.param.isa)) + (pairs ? "_pairs" : "");
+                         });
 
 TEST_P(Bf16Test, FollowsTheSpecificationForAnyNumberOfRows) {
   for (const int cols : {1, 2, 31, 32, 33, 60, 172, 1000}) {
@@ -76,10 +92,18 @@ TEST_P(Bf16Test, FollowsTheSpecificationForAnyNumberOfRows) {
   }
 }
 
-// More rows than are multiplied at a time, of more columns than a cache holds.
+// More rows than are multiplied at a time, of more columns than a cache holds, and
+// several panels of more columns than are taken at a time.
 TEST_P(Bf16Test, CutsManyRowsOfManyColumns) {
-  for (const auto& [rows, cols] : {std::pair{40, 33000}, std::pair{300, 4000}}) {
-    const int outputs = random_.Int(1, 3);
+  struct Shape {
+    int rows;
+    int cols;
+    int most_outputs;
+  };
+  for (const auto [rows, cols, most_outputs] :
+       {Shape{40, 33000, 3}, Shape{300, 4000, 3}, Shape{1, 1100, 70}, Shape{3, 1100, 70},
+        Shape{7, 1100, 70}, Shape{30, 1100, 70}}) {
+    const int outputs = random_.Int(1, most_outputs);
     const StoredMatrix weight(random_.Floats(static_cast<size_t>(outputs * cols)), DType::kBF16,
                               outputs, cols);
     const auto x = random_.Floats(static_cast<size_t>(rows * cols));

@@ -184,7 +184,7 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
       {"path: octogate-mini}", "path: x, kvDtype: int4}", "did you mean 'int8'?"},
       {"path: octogate-mini}", "path: x, kvDtype: 8}", "'kvDtype' must be text"},
       {"path: octogate-mini}", "path: x, activations: int8}",
-       "none of the types of activations; known types of activations: f32, bf16"},
+       "none of the types of activations; known types of activations: f32, bf16, bf16-pairs"},
       {"path: octogate-mini}", "path: x, threads: 0}", "'threads' is 0; it must be 1 to 1024"},
       {"path: octogate-mini}", "path: x, maxSequences: 4097}", "it must be 1 to 4096"},
       {"path: octogate-mini}", "path: x, maxContext: 15}", "it must be 16 to 16777216"},

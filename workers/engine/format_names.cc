@@ -36,6 +36,7 @@ std::string_view KvDtypeName(kernels::DType type) {
 std::optional<kernels::Activations> ParseActivations(std::string_view name) {
   if (name == "f32") return kernels::Activations::kF32;
   if (name == "bf16") return kernels::Activations::kBF16;
+  if (name == "bf16-pairs") return kernels::Activations::kBF16Pairs;
   return std::nullopt;
 }
 

@@ -11,14 +11,14 @@
 // which starts from +0.
 //
 // DotBf16Pairs is what VDPBF16PS of AVX512_BF16 computes, at twice their rate (the
-// same manual). Columns go in pairs, filled with zeros up to blocks of 32 columns. Of eight lanes,
-// lane l takes pairs l, l + 8, l + 16, ... in ascending order, starting from +0; of
+// same manual). Columns go in pairs, filled with zeros up to blocks of 32 columns. Of four lanes,
+// lane l takes pairs l, l + 4, l + 8, ... in ascending order, starting from +0; of
 // a pair the product of the odd column is added first, then that of the even one,
 // each with one rounding. The lanes are added like those of
-// kernels/reduction_order.h: l with l + 4, with l + 2, with l + 1.
+// kernels/reduction_order.h: l with l + 2, with l + 1.
 //
 // Unlike everything else in kernels/, these steps flush subnormals to zero, the sum of
-// the eight lanes excepted: operands before use, and a result that is below 2^-126
+// the four lanes excepted: operands before use, and a result that is below 2^-126
 // after rounding to 24 bits as if exponents had no lower end.
 
 #ifndef OCTOGATE_KERNELS_BF16_DOT_H_
@@ -29,7 +29,7 @@
 namespace octogate::kernels {
 
 inline constexpr int kBf16DotBlock = 32;
-inline constexpr int kBf16PairLanes = 8;
+inline constexpr int kBf16PairLanes = 4;
 
 // Wider weights keep activations in F32, so that scratch memory is bounded.
 inline constexpr int kMaxBf16Columns = 1 << 16;

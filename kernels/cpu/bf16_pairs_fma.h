@@ -4,13 +4,17 @@
 namespace octogate::kernels::OCTOGATE_ISA {
 
 // So many rows wait for memory, which is fastest in order.
-inline constexpr int kPairStreamedRows = DenseTilePairs(1) == kBf16PairLanes ? kStreamedRows : 0;
+inline constexpr int kPairStreamedRows = DenseTilePairs(1) >= kBf16PairLanes ? kStreamedRows : 0;
 // So many take one panel at a time, more as many as have registers.
 inline constexpr int kPairOnePanelRows = kStreamedRows;
 inline constexpr int kPairPanels = Bf16TilePanels(kDenseTileRows);
 // Rows of a tile at most, and lanes that have registers beside them.
 inline constexpr int kPairTileRows = kDenseTileRows;
-constexpr int PairTileLanes(int rows, int panels) { return panels > 1 ? 1 : DenseTilePairs(rows); }
+constexpr int PairTileLanes(int rows, int panels) {
+  return panels > 1                              ? 1
+         : DenseTilePairs(rows) < kBf16PairLanes ? DenseTilePairs(rows)
+                                                 : kBf16PairLanes;
+}
 
 using Bf16Pairs = Pair;
 

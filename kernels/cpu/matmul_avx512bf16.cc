@@ -10,7 +10,7 @@
 
 namespace octogate::kernels::avx512bf16 {
 
-inline constexpr int kPairStreamedRows = 3;
+inline constexpr int kPairStreamedRows = 4;
 inline constexpr int kPairOnePanelRows = 12;
 inline constexpr int kPairPanels = 2;
 inline constexpr int kPairTileRows = 12;

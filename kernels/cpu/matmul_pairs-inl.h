@@ -19,6 +19,7 @@ inline constexpr size_t kPairLaneBytes = size_t{kPairSliceGroups} * sizeof(uint3
 // first cache.
 inline constexpr size_t kPairRowBytes = kBf16PairLanes * kPairLaneBytes + 64;
 inline constexpr size_t kPairBlockBytes = kPairBlockRows * kPairRowBytes;
+inline constexpr size_t kPairStreamAhead = 4096;                             // bytes
 inline constexpr size_t kPairSums = size_t{kBf16PairLanes} * kPanelOutputs;  // of a row and a panel
 
 inline size_t RoundedPairsBytes(int cols) {
@@ -60,7 +61,8 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
                                                const uint8_t* x, int groups, bool first,
                                                const uint8_t* ahead, float* sums) {
   static_assert(kBf16PairLanes % L == 0, "passes are of equal width");
-  constexpr int kLocality = L == kBf16PairLanes && X == 1 ? 3 : 2;
+  // What all lanes read comes next; more passes come back to it in the second cache.
+  constexpr int kLocality = L == kBf16PairLanes ? 3 : 2;
   for (int lane = 0; lane < kBf16PairLanes; lane += L) {
     F32x16 dots[X][W][L];
     float* const lanes = sums + lane * kPanelOutputs;
@@ -171,7 +173,7 @@ inline void PairBlock(const Bf16MatMulArgs& args, int row, int rows, int panel, 
       // What comes from memory next; later rows find the panels in the cache.
       const uint8_t* ahead = nullptr;
       if (args.rows <= kPairStreamedRows) {
-        ahead = weights + StreamAhead(args.rows);
+        ahead = weights + kPairStreamAhead;
       } else if (slice + 1 < slices) {
         if (row == 0) ahead = weights + kPairSliceGroups * kPairGroupBytes;
       } else if (row + rows == args.rows && !last) {

@@ -110,12 +110,15 @@ class OneDnn {
   std::vector<dnnl::memory> weights_;
 };
 
-void Measure(Shape shape, int rows, bool bf16, int threads, const std::string& only,
+void Measure(Shape shape, int rows, Activations activations, int threads, const std::string& only,
              Report& report) {
+  const bool bf16 = activations != Activations::kF32;
   const std::string name = std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
                            std::to_string(shape.outputs) + "x" + std::to_string(shape.columns) +
-                           (bf16 ? ", BF16 x BF16, " : ", F32, ") + std::to_string(threads) +
-                           (threads == 1 ? " thread" : " threads");
+                           (activations == Activations::kF32    ? ", F32, "
+                            : activations == Activations::kBF16 ? ", BF16 x BF16, "
+                                                                : ", BF16 x BF16 pairs, ") +
+                           std::to_string(threads) + (threads == 1 ? " thread" : " threads");
   if (name.find(only) == std::string::npos) return;
   std::cerr << name << '\n';
   const auto count = static_cast<size_t>(shape.outputs) * static_cast<size_t>(shape.columns);
@@ -130,10 +133,8 @@ void Measure(Shape shape, int rows, bool bf16, int threads, const std::string& o
       1, kWeightBytes / (count * kernels::SizeOf(bf16 ? DType::kBF16 : DType::kF32))));
   double ours = 0;
   {
-    const auto backend =
-        kernels::MakeCpuBackend({.threads = threads,
-                                 .activations = bf16 ? Activations::kBF16 : Activations::kF32,
-                                 .pin_threads = true});
+    const auto backend = kernels::MakeCpuBackend(
+        {.threads = threads, .activations = activations, .pin_threads = true});
     std::vector<std::unique_ptr<kernels::Weight>> weights;
     for (int i = 0; i < copies; ++i) {
       weights.push_back(backend->LoadWeight(
@@ -169,10 +170,11 @@ int Main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--only") == 0) only = argv[i + 1];
   }
   for (const int threads : {1, 2}) {
-    for (const bool bf16 : {true, false}) {
+    for (const Activations activations :
+         {Activations::kBF16Pairs, Activations::kBF16, Activations::kF32}) {
       for (const Shape shape : kShapes) {
         for (const int rows : {1, 4, 16, 64, 256}) {
-          Measure(shape, rows, bf16, threads, only, report);
+          Measure(shape, rows, activations, threads, only, report);
         }
       }
     }

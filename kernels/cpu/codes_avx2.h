@@ -15,7 +15,6 @@
 namespace octogate::kernels::avx2 {
 
 inline constexpr int kMaxTileRows = 2;
-constexpr int PanelsFor(int rows) { return rows == 1 ? 2 : 1; }
 
 struct Codes {
   __m256i low;

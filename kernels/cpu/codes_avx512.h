@@ -11,10 +11,8 @@
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
-// A tile keeps its sums, in float and of the group, in registers; one row reads panels as one
-// stream.
+// A tile keeps its sums, in float and of the group, in registers.
 inline constexpr int kMaxTileRows = 8;
-constexpr int PanelsFor(int rows) { return rows == 2 ? 4 : rows >= 3 && rows <= 6 ? 2 : 1; }
 
 struct Codes {
   __m512i v;

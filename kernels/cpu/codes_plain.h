@@ -8,7 +8,7 @@
 //   Int8Dot       sums of (code - 128) * x over a group, one for each output:
 //                 Start(sum of the group's x), Add(codes, quad), Result().
 //   Int4Dot       the same of (code - 8) * x.
-//   kMaxTileRows  rows of x in a tile, and PanelsFor(rows): panels beside them.
+//   kMaxTileRows  rows of x in a tile.
 
 #ifndef OCTOGATE_KERNELS_CPU_CODES_PLAIN_H_
 #define OCTOGATE_KERNELS_CPU_CODES_PLAIN_H_
@@ -21,7 +21,6 @@
 namespace octogate::kernels::plain {
 
 inline constexpr int kMaxTileRows = 2;
-constexpr int PanelsFor(int /*rows*/) { return 1; }
 
 struct Codes {
   uint8_t value[4 * kLanes];

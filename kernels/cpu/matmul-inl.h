@@ -2,7 +2,8 @@
 // register; the sixteen lanes of kernels/reduction_order.h are sixteen
 // accumulators, so that panels are read as one stream and nothing is summed
 // across a register. Each output has an exact order, hence is independent of the
-// blocking. Included once per instruction set; no include guard.
+// blocking. Included once per instruction set, after finish_outputs-inl.h; no include
+// guard.
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
@@ -123,19 +124,6 @@ inline void AccumulateBlock(int rows, bool streamed, const uint8_t* panel, const
                       sums + static_cast<size_t>(row) * kTileSums);
     row += count;
   }
-}
-
-// Writes the outputs of a panel for one row: bias and previous value as
-// FinishDot has them.
-inline void FinishOutputs(F32x16 dots, const float* bias, int n, int count, bool accumulate,
-                          float* y) {
-  if (count == kPanelOutputs) {
-    if (bias != nullptr) dots = dots + Load(bias + n);
-    Store(accumulate ? Load(y) + dots : dots, y);
-    return;
-  }
-  if (bias != nullptr) dots = dots + LoadPartial(bias + n, count);
-  StorePartial(accumulate ? LoadPartial(y, count) + dots : dots, y, count);
 }
 
 inline void FinishPanel(const MatMulArgs& args, int row, int panel, const float* sums) {

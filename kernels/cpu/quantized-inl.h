@@ -1,5 +1,5 @@
 // Products with weights that have integer codes; included once per instruction set, after its
-// lanes (f32x16_*.h) and codes (codes_*.h). No include guard.
+// lanes (f32x16_*.h), codes (codes_*.h) and finish_outputs-inl.h. No include guard.
 //
 // Sixteen outputs stand in the lanes of a register, so that a group's dot
 // products need no sum across lanes, and a panel is read as one stream.
@@ -45,111 +45,75 @@ void QuantizeInput(const float* x, int cols, int row, const QuantizedInput& to) 
   }
 }
 
-inline void FinishOutput(float dot, const float* bias, int n, bool accumulate, float* y) {
-  if (bias != nullptr) dot += bias[n];
-  *y = accumulate ? *y + dot : dot;
-}
+// How far ahead of those that are read a panel's codes are asked for, in bytes, and its scales, in
+// numbers: across its end too, where the next one follows. One panel at a time is as fast as it
+// comes.
+inline constexpr size_t kCodesAhead = 4096;
+inline constexpr size_t kScalesAhead = 2048;
 
-// How far ahead of those that are read a panel's codes are asked for, in bytes, and
-// its scales, in numbers: several streams at once are more than what the processor
-// fetches ahead by itself, and a row that reads one panel is as fast as it comes.
-constexpr size_t CodesAhead(int rows, int panels) { return rows * panels == 1 ? 4096 : 2048; }
-constexpr size_t ScalesAhead(int rows, int panels) { return rows * panels == 1 ? 2048 : 256; }
-
-// Outputs of X rows of x and W panels.
-template <WeightFormat F, int X, int W>
-inline void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
+// Outputs of X rows of x and a panel.
+template <WeightFormat F, int X>
+__attribute__((noinline)) void IntegerTile(const IntegerMatMulArgs& args, int row, int panel) {
   constexpr bool kNibbles = F == WeightFormat::kInt4Group;
   using Dot = std::conditional_t<kNibbles, Int4Dot, Int8Dot>;
   constexpr size_t kGroupBytes = kNibbles ? kInt4GroupBytes : kInt8GroupBytes;
   constexpr int kSteps = static_cast<int>(kGroupBytes) / 64;
   const auto groups = static_cast<size_t>(args.groups);
-  const uint8_t* codes[W];
-  const uint16_t* scales[W];
-  for (int w = 0; w < W; ++w) {
-    const auto p = static_cast<size_t>(panel + w);
-    codes[w] = args.codes + p * groups * kGroupBytes;
-    if constexpr (HasGroupScales(F)) scales[w] = args.group_scales + p * groups * kPanelOutputs;
-  }
+  const size_t first_group = static_cast<size_t>(panel) * groups;
+  const uint8_t* codes = args.codes + first_group * kGroupBytes;
+  const uint16_t* scales = nullptr;
+  if constexpr (HasGroupScales(F)) scales = args.group_scales + first_group * kPanelOutputs;
   const int8_t* x = args.x + static_cast<size_t>(row) * groups * kQuantizationGroup;
   const float* x_scales = args.x_scales + static_cast<size_t>(row) * groups;
   const int32_t* x_sums = args.x_sums + static_cast<size_t>(row) * groups;
-  F32x16 sums[X][W];
-  for (int i = 0; i < X; ++i) {
-    for (int w = 0; w < W; ++w) sums[i][w] = Zero();
-  }
+  F32x16 sums[X];
+  for (int i = 0; i < X; ++i) sums[i] = Zero();
   for (size_t g = 0; g < groups; ++g) {
-    Dot dots[X][W];
-    for (int i = 0; i < X; ++i) {
-      const Dot start = Dot::Start(x_sums[static_cast<size_t>(i) * groups + g]);
-      for (int w = 0; w < W; ++w) dots[i][w] = start;
-    }
+    Dot dots[X];
+    for (int i = 0; i < X; ++i) dots[i] = Dot::Start(x_sums[static_cast<size_t>(i) * groups + g]);
     for (int step = 0; step < kSteps; ++step) {
-      Codes loaded[W];
-      for (int w = 0; w < W; ++w) {
-        loaded[w] = LoadCodes(codes[w] + step * 64);
-        __builtin_prefetch(codes[w] + step * 64 + CodesAhead(X, W));
-      }
+      const Codes loaded = LoadCodes(codes + step * 64);
+      __builtin_prefetch(codes + step * 64 + kCodesAhead);
       for (int i = 0; i < X; ++i) {
         const int8_t* from =
             x + (static_cast<size_t>(i) * groups + g) * kQuantizationGroup + step * 4;
         if constexpr (kNibbles) {
-          const Quad low = BroadcastQuad(from);
-          const Quad high = BroadcastQuad(from + kQuantizationGroup / 2);
-          for (int w = 0; w < W; ++w) {
-            dots[i][w].Add(LowNibbles(loaded[w]), low);
-            dots[i][w].Add(HighNibbles(loaded[w]), high);
-          }
+          dots[i].Add(LowNibbles(loaded), BroadcastQuad(from));
+          dots[i].Add(HighNibbles(loaded), BroadcastQuad(from + kQuantizationGroup / 2));
         } else {
-          const Quad quad = BroadcastQuad(from);
-          for (int w = 0; w < W; ++w) dots[i][w].Add(loaded[w], quad);
+          dots[i].Add(loaded, BroadcastQuad(from));
         }
       }
     }
-    for (int w = 0; w < W; ++w) {
-      codes[w] += kGroupBytes;
-      F32x16 scale;
-      if constexpr (HasGroupScales(F)) {
-        scale = Widen<DType::kF16>(scales[w]);
-        __builtin_prefetch(scales[w] + ScalesAhead(X, W));
-        scales[w] += kPanelOutputs;
-      }
-      for (int i = 0; i < X; ++i) {
-        F32x16 factor = Broadcast(x_scales[static_cast<size_t>(i) * groups + g]);
-        if constexpr (HasGroupScales(F)) factor = factor * scale;
-        sums[i][w] = Fma(dots[i][w].Result(), factor, sums[i][w]);
-      }
+    codes += kGroupBytes;
+    F32x16 scale;
+    if constexpr (HasGroupScales(F)) {
+      scale = Widen<DType::kF16>(scales);
+      __builtin_prefetch(scales + kScalesAhead);
+      scales += kPanelOutputs;
     }
-  }
-  for (int w = 0; w < W; ++w) {
-    const int n = (panel + w) * kPanelOutputs;
-    const int count = args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs;
     for (int i = 0; i < X; ++i) {
-      F32x16 total = sums[i][w];
-      if constexpr (!HasGroupScales(F)) total = total * Load(args.row_scales + n);
-      float lanes[kPanelOutputs];
-      Store(total, lanes);
-      float* y = args.out + static_cast<size_t>(row + i) * static_cast<size_t>(args.out_stride) + n;
-      for (int l = 0; l < count; ++l) {
-        FinishOutput(lanes[l], args.bias, n + l, args.accumulate, y + l);
-      }
+      F32x16 factor = Broadcast(x_scales[static_cast<size_t>(i) * groups + g]);
+      if constexpr (HasGroupScales(F)) factor = factor * scale;
+      sums[i] = Fma(dots[i].Result(), factor, sums[i]);
     }
   }
-}
-
-template <WeightFormat F, int X>
-inline void IntegerPanels(const IntegerMatMulArgs& args, int row, int begin, int end) {
-  constexpr int kAtOnce = PanelsFor(X);
-  int panel = begin;
-  for (; panel + kAtOnce <= end; panel += kAtOnce) IntegerTile<F, X, kAtOnce>(args, row, panel);
-  for (; panel < end; ++panel) IntegerTile<F, X, 1>(args, row, panel);
+  const int n = panel * kPanelOutputs;
+  const int count = args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs;
+  for (int i = 0; i < X; ++i) {
+    F32x16 total = sums[i];
+    if constexpr (!HasGroupScales(F)) total = total * Load(args.row_scales + n);
+    FinishOutputs(
+        total, args.bias, n, count, args.accumulate,
+        args.out + static_cast<size_t>(row + i) * static_cast<size_t>(args.out_stride) + n);
+  }
 }
 
 template <WeightFormat F, int X = kMaxTileRows>
 inline void IntegerRows(const IntegerMatMulArgs& args, int row, int count, int begin, int end) {
   if constexpr (X > 0) {
-    if (count == X) return IntegerPanels<F, X>(args, row, begin, end);
-    IntegerRows<F, X - 1>(args, row, count, begin, end);
+    if (count != X) return IntegerRows<F, X - 1>(args, row, count, begin, end);
+    for (int panel = begin; panel < end; ++panel) IntegerTile<F, X>(args, row, panel);
   }
 }
 

@@ -3,6 +3,7 @@
 
 // clang-format off
 #include "kernels/cpu/elementwise-inl.h"
+#include "kernels/cpu/finish_outputs-inl.h"
 #include "kernels/cpu/matmul-inl.h"
 #include "kernels/cpu/matmul_bf16-inl.h"
 #include "kernels/cpu/bf16_pairs_fma.h"

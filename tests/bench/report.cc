@@ -24,6 +24,17 @@ std::string AimText(const Aim& aim) {
          Number(aim.bound);
 }
 
+// "-", "1.02", or "1.02 (0.97 to 1.05)".
+std::string RatioText(const Figure& figure) {
+  if (!figure.ratio) return "-";
+  std::string text = Number(*figure.ratio);
+  if (figure.ratio_between) {
+    const auto& [low, high] = *figure.ratio_between;
+    text += " (" + Number(low) + " to " + Number(high) + ")";
+  }
+  return text;
+}
+
 std::string Machine() {
   std::ifstream cpuinfo("/proc/cpuinfo");
   std::string line;
@@ -97,21 +108,24 @@ int Report::Print() const {
 
 void Report::PrintTable() const {
   size_t name_width = 6;
+  size_t ratio_width = 8;
   size_t beside_width = 6;
   for (const Figure& figure : figures_) {
     name_width = std::max(name_width, figure.name.size());
+    ratio_width = std::max(ratio_width, RatioText(figure).size());
     beside_width = std::max(beside_width, figure.beside.size());
   }
   std::printf("%s at %s on %s, %s\n", bench_.c_str(), Commit().c_str(), Machine().c_str(),
               Date().c_str());
-  std::printf("%-*s  %10s %-11s %8s  %-*s  %-14s %s\n", static_cast<int>(name_width), "FIGURE",
-              "VALUE", "UNIT", "RATIO", static_cast<int>(beside_width), "BESIDE", "AIM", "MET");
+  std::printf("%-*s  %10s %-11s %*s  %-*s  %-14s %s\n", static_cast<int>(name_width), "FIGURE",
+              "VALUE", "UNIT", static_cast<int>(ratio_width), "RATIO",
+              static_cast<int>(beside_width), "BESIDE", "AIM", "MET");
   for (const Figure& figure : figures_) {
     const std::optional<bool> met = Met(figure);
-    std::printf("%-*s  %10s %-11s %8s  %-*s  %-14s %s\n", static_cast<int>(name_width),
+    std::printf("%-*s  %10s %-11s %*s  %-*s  %-14s %s\n", static_cast<int>(name_width),
                 figure.name.c_str(), Number(figure.value).c_str(), figure.unit.c_str(),
-                figure.ratio ? Number(*figure.ratio).c_str() : "-", static_cast<int>(beside_width),
-                figure.beside.empty() ? "-" : figure.beside.c_str(),
+                static_cast<int>(ratio_width), RatioText(figure).c_str(),
+                static_cast<int>(beside_width), figure.beside.empty() ? "-" : figure.beside.c_str(),
                 figure.aim ? AimText(*figure.aim).c_str() : "-",
                 !met ? "-" : (*met ? "yes" : "NO"));
   }
@@ -133,6 +147,9 @@ std::string Report::Json() const {
     row["unit"] = figure.unit;
     row["beside"] = figure.beside.empty() ? Object() : Object(figure.beside);
     row["ratio"] = figure.ratio ? Object(*figure.ratio) : Object();
+    if (figure.ratio_between) {
+      row["ratio_between"] = {figure.ratio_between->first, figure.ratio_between->second};
+    }
     row["aim"] = figure.aim ? Object(AimText(*figure.aim)) : Object();
     row["met"] = met ? Object(*met) : Object();
     object["figures"].push_back(std::move(row));

@@ -1,6 +1,6 @@
 // What a benchmark prints: a table for people, or with --json one object
 //   {"bench", "commit", "machine", "date", "figures": [
-//     {"name", "value", "unit", "beside", "ratio", "aim", "met"}]}
+//     {"name", "value", "unit", "beside", "ratio", "ratio_between", "aim", "met"}]}
 // on stdout and nothing else there; --json-to=PATH writes that object to a file
 // beside the table. Progress belongs on stderr. The environment names what the
 // program cannot know: OCTOGATE_COMMIT, and OCTOGATE_DEVICE for what else than the
@@ -19,6 +19,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace octogate::bench {
@@ -39,6 +40,8 @@ struct Figure {
   std::string unit;
   std::string beside;           // what it was measured against in the same run; may be empty
   std::optional<double> ratio;  // value / that
+  // Between which the ratio is likely to lie, where that is known.
+  std::optional<std::pair<double, double>> ratio_between = std::nullopt;
   std::optional<Aim> aim;
 };
 

@@ -1,14 +1,18 @@
 // Time to the first token of a prompt of which another worker has computed the beginning: computed
 // again, found in the engine's own cache, fetched from Redis always, and as the cost model chooses;
-// with Redis near, contended by other clients, distant, behind a slow link, frozen and dead. Beside
-// it, the raw throughput of the same bytes.
+// with Redis near, contended by other clients, distant, behind a slow link, frozen and dead, and
+// where nothing hits. Beside it, the raw throughput of the same bytes.
 //
 //   shared_kv_bench [--json] [OPTION…]
-//     --only TEXT                of the servers only those whose name holds TEXT
+//     --only=TEXT                of the servers only those whose name holds TEXT
 //     --lengths=256,1024,4096    of prompts
-//     --repetitions=3            of a prompt's length, no two of which begin alike
+//     --rounds=7                 of 4,096 tokens and more; of shorter prompts three times as many
 //
-// The model is a random Llama of 8 layers; each figure is the median of the repetitions.
+// The ways to the first token of one kind of prompt are measured in turns (turns.h), each with an
+// engine of its own that has not seen the prompt. The first two rounds of a length are not counted:
+// memory is had from the system, and engines learn. A choice is set beside the better way, by the
+// medians, as the median of the ratios of each round. The model is a
+// random Llama of 8 layers.
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -18,8 +22,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <iostream>
+#include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -35,6 +42,7 @@
 #include "tests/bench/random_checkpoint.h"
 #include "tests/bench/report.h"
 #include "tests/bench/slow_proxy.h"
+#include "tests/bench/turns.h"
 #include "tests/common/redis/redis_server.h"
 #include "workers/cache/redis_page_store.h"
 #include "workers/engine/engine.h"
@@ -46,30 +54,35 @@ namespace {
 
 constexpr int kThreads = 2;
 constexpr int kPageSize = 16;
-// Distinct prompts, so that none is in the cache of an engine that has not read it.
+constexpr int kVocabulary = 8192;
 constexpr RandomCheckpoint kShape{.hidden_size = 512,
                                   .intermediate_size = 1536,
                                   .num_layers = 8,
                                   .num_heads = 8,
                                   .num_kv_heads = 4,
                                   .head_dim = 64,
-                                  .vocab_size = 8192,
+                                  .vocab_size = kVocabulary,
                                   .max_position_embeddings = 65536};
 constexpr double kBytesPerToken = 2.0 * 8 * 4 * 64 * sizeof(float);
+constexpr size_t kPageBytes = static_cast<size_t>(kBytesPerToken) * kPageSize;
+// Between two turns, so that what one has left under way is no other's.
+constexpr absl::Duration kPause = absl::Milliseconds(60);
 
-struct Prompts {
-  std::vector<int> lengths;
-  size_t repetitions = 0;
-  std::vector<std::vector<int32_t>> ids;  // [length, repetition]
-};
+// Tokens of a prompt that does nothing but take memory.
+constexpr int kFillPrompt = 1024;
+// Rounds of a length that are not counted.
+constexpr int kUncounted = 2;
 
-std::vector<int32_t> PromptOf(std::mt19937& random, int length) {
-  std::vector<int32_t> ids(static_cast<size_t>(length) + 1);
-  for (int32_t& id : ids) id = static_cast<int32_t>(random() % 8192);
+using Prompt = std::vector<int32_t>;
+
+// No two begin alike.
+Prompt RandomPrompt(std::mt19937& random, int length) {
+  Prompt ids(static_cast<size_t>(length) + 1);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % kVocabulary);
   return ids;
 }
 
-double FirstToken(workers::Engine& engine, const std::vector<int32_t>& prompt) {
+double FirstToken(workers::Engine& engine, const Prompt& prompt) {
   workers::GenerateRequest request;
   request.prompt = prompt;
   request.max_tokens = 1;
@@ -79,24 +92,6 @@ double FirstToken(workers::Engine& engine, const std::vector<int32_t>& prompt) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (!answer.ok()) std::cerr << answer.status() << '\n';
   return seconds;
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// One per length.
-std::vector<double> Measure(workers::Engine& engine, const Prompts& prompts) {
-  std::vector<double> medians;
-  for (size_t first = 0; first < prompts.ids.size(); first += prompts.repetitions) {
-    std::vector<double> seconds;
-    for (size_t i = first; i < first + prompts.repetitions; ++i) {
-      seconds.push_back(FirstToken(engine, prompts.ids[i]));
-    }
-    medians.push_back(Median(std::move(seconds)));
-  }
-  return medians;
 }
 
 // Clients that read and write large values as fast as the server lets them, until the end.
@@ -124,37 +119,6 @@ class Contention {
 
  private:
   pid_t pid_ = 0;
-};
-
-struct Bench {
-  std::shared_ptr<const workers::Checkpoint> checkpoint;
-  int kv_tokens = 0;
-
-  // `redis` null: shares nothing. Without `chooses`, the engine knows no cost and fetches whatever
-  // there is.
-  std::unique_ptr<workers::Engine> Make(const RedisOptions* redis, bool chooses,
-                                        int write_from_use = 2) const {
-    workers::EngineOptions options{
-        .max_sequences = 1, .page_size = kPageSize, .kv_tokens = kv_tokens};
-    if (chooses) options.step_cost_time = absl::Seconds(2);
-    if (redis != nullptr) {
-      RedisOptions client = *redis;
-      client.connections = 4;
-      options.make_page_store = workers::ShareThroughRedis(
-          RedisClient::Create(client),
-          {.write_from_use = write_from_use, .max_write_bytes = size_t{1} << 30});
-    }
-    auto engine = workers::Engine::Create(checkpoint, nullptr,
-                                          kernels::MakeCpuBackend({.threads = kThreads}), options);
-    if (!engine.ok()) {
-      std::cerr << engine.status() << '\n';
-      return nullptr;
-    }
-    // Threads are awake, connections are made.
-    FirstToken(**engine, {1, 2, 3});
-    absl::SleepFor(absl::Milliseconds(200));
-    return *std::move(engine);
-  }
 };
 
 // Bytes per second of the client's own MGETs of values of a page, one after the other.
@@ -201,15 +165,151 @@ double BenchmarkThroughput(const std::string& socket, size_t value_bytes) {
   return requests * static_cast<double>(value_bytes);
 }
 
-std::string Ms(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f ms", 1e3 * seconds);
-  return text;
+// Returns when the server has had nothing more to write for a while.
+void AwaitWrites(RedisClient& client) {
+  int64_t before = -1;
+  for (int i = 0; i < 300; ++i) {
+    absl::SleepFor(absl::Milliseconds(100));
+    const auto size = client.Call({"DBSIZE"}, absl::Now() + absl::Seconds(10));
+    if (size.ok() && size->integer == before) return;
+    before = size.ok() ? size->integer : -1;
+  }
+}
+
+// A way to the first token; which prompt of that length is its own matter.
+struct Way {
+  std::string name;
+  std::function<double(int length, int round)> seconds;
+  bool chosen = false;   // is to be no slower than the better of the others
+  bool eligible = true;  // to be the better one
+};
+
+class Bench {
+ public:
+  Bench(std::shared_ptr<const workers::Checkpoint> checkpoint, std::vector<int> lengths, int rounds,
+        Report* report)
+      : checkpoint_(std::move(checkpoint)),
+        lengths_(std::move(lengths)),
+        rounds_(rounds),
+        report_(*report) {}
+
+  const std::vector<int>& lengths() const { return lengths_; }
+  int RoundsOf(int length) const { return length < 4096 ? 3 * rounds_ : rounds_; }
+  Prompt Fresh(int length) { return RandomPrompt(random_, length); }
+
+  // `redis` null: shares nothing. Without `chooses`, the engine knows no cost and fetches whatever
+  // there is.
+  std::unique_ptr<workers::Engine> Make(const RedisOptions* redis, bool chooses,
+                                        int write_from_use = 2) {
+    const int longest = *std::max_element(lengths_.begin(), lengths_.end());
+    workers::EngineOptions options{.max_sequences = 1,
+                                   .page_size = kPageSize,
+                                   .kv_tokens = longest + longest / 4 + kFillPrompt};
+    if (chooses) options.step_cost_time = absl::Seconds(2);
+    if (redis != nullptr) {
+      RedisOptions client = *redis;
+      client.connections = 4;
+      options.make_page_store = workers::ShareThroughRedis(RedisClient::Create(client),
+                                                           {.write_from_use = write_from_use,
+                                                            .max_fetch_bytes = size_t{1} << 30,
+                                                            .max_write_bytes = size_t{1} << 30});
+    }
+    auto engine = workers::Engine::Create(checkpoint_, nullptr,
+                                          kernels::MakeCpuBackend({.threads = kThreads}), options);
+    if (!engine.ok()) {
+      std::cerr << engine.status() << '\n';
+      std::exit(1);
+    }
+    // All of its memory has been in use, threads are awake, connections are made. Embeddings look
+    // for nothing that is shared.
+    for (int tokens = 0; tokens < options.kv_tokens; tokens += kFillPrompt) {
+      const auto filled = (*engine)->Embed(Fresh(kFillPrompt - 1), absl::Now() + absl::Minutes(1));
+      if (!filled.ok()) std::cerr << filled.status() << '\n';
+    }
+    FirstToken(**engine, {1, 2, 3});
+    absl::SleepFor(absl::Milliseconds(200));
+    return *std::move(engine);
+  }
+
+  // Has a worker compute and write prompts for all rounds.
+  void WriteShared(const RedisOptions& redis, RedisClient& client) {
+    std::cerr << "writing what is shared\n";
+    const auto writer = Make(&redis, true, 1);
+    for (const int length : lengths_) {
+      std::vector<Prompt>& prompts = shared_[length];
+      for (int round = 0; round < kUncounted + RoundsOf(length); ++round) {
+        FirstToken(*writer, prompts.emplace_back(Fresh(length)));
+      }
+    }
+    AwaitWrites(client);
+    const auto written = writer->stats().sharing->store;
+    if (written.dropped_pages > 0) std::cerr << written.dropped_pages << " pages were dropped\n";
+  }
+  const Prompt& Shared(int length, int round) const {
+    return shared_.at(length).at(static_cast<size_t>(round));
+  }
+
+  // Measures the ways to what `server` has, of each length in turns. Returns their medians,
+  // [length][way].
+  std::vector<std::vector<double>> Measure(const std::string& server,
+                                           const std::vector<Way>& ways) {
+    std::vector<std::vector<double>> medians;
+    for (const int length : lengths_) {
+      std::cerr << server << ", " << length << '\n';
+      std::vector<std::function<double(int)>> turns;
+      for (const Way& way : ways) {
+        turns.emplace_back([&way, length](int round) {
+          absl::SleepFor(kPause);
+          return way.seconds(length, round);
+        });
+      }
+      std::vector<std::vector<double>> seconds = InTurns(turns, kUncounted + RoundsOf(length));
+      std::vector<double>& row = medians.emplace_back();
+      size_t better = 0;
+      for (size_t i = 0; i < ways.size(); ++i) {
+        seconds[i].erase(seconds[i].begin(), seconds[i].begin() + kUncounted);
+        row.push_back(SpreadOf(seconds[i]).median);
+        if (ways[i].eligible && !ways[i].chosen && row[i] < row[better]) better = i;
+      }
+      for (size_t i = 0; i < ways.size(); ++i) {
+        Figure figure{.name = absl::StrCat(server, ", ", ways[i].name, ", ", length),
+                      .value = 1e3 * row[i],
+                      .unit = "ms"};
+        if (i > 0) {
+          const size_t beside = ways[i].chosen ? better : 0;
+          const Spread ratio = RatioOf(seconds[i], seconds[beside]);
+          figure.beside = ways[beside].name;
+          figure.ratio = ratio.median;
+          figure.ratio_between = {ratio.low, ratio.high};
+          if (ways[i].chosen) figure.aim = AtMost(1.02, Aim::kRatio);
+        }
+        report_.Add(std::move(figure));
+      }
+    }
+    return medians;
+  }
+
+ private:
+  const std::shared_ptr<const workers::Checkpoint> checkpoint_;
+  const std::vector<int> lengths_;
+  const int rounds_;
+  Report& report_;
+  std::mt19937 random_{7};
+  std::map<int, std::vector<Prompt>> shared_;  // by length
+};
+
+void Print(const workers::Engine& engine) {
+  const auto sharing = *engine.stats().sharing;
+  std::cerr << "  lookups " << sharing.lookups << " declined " << sharing.declined << " abandoned "
+            << sharing.abandoned << " hit tokens " << sharing.hit_tokens << '\n';
 }
 
 int Main(int argc, char** argv) {
   Report report("shared_kv", argc, argv);
-  const std::string only = OnlyOf(argc, argv);
+  const std::string only = Option(argc, argv, "--only=", OnlyOf(argc, argv));
+  const auto wanted = [&only](std::string_view name) {
+    return name.find(only) != std::string_view::npos;
+  };
   const TemporaryFolder folder;
   if (const absl::Status status = WriteRandomCheckpoint(kShape, folder.path()); !status.ok()) {
     std::cerr << status << '\n';
@@ -220,152 +320,133 @@ int Main(int argc, char** argv) {
     std::cerr << opened.status() << '\n';
     return 1;
   }
-  Prompts prompts{
-      .lengths = IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
-      .repetitions = std::max<size_t>(NumberOption<size_t>(argc, argv, "--repetitions=", "3"), 1)};
-  const std::vector<int>& lengths = prompts.lengths;
-  std::mt19937 random(7);
-  int tokens = 0;  // that all prompts have together, and then some
-  for (const int length : lengths) {
-    for (size_t i = 0; i < prompts.repetitions; ++i) {
-      prompts.ids.push_back(PromptOf(random, length));
-      tokens += length + 4 * kPageSize;
-    }
-  }
-  const Bench bench{std::make_shared<const workers::Checkpoint>(*std::move(opened)),
-                    tokens + tokens / 4};
+  Bench bench(std::make_shared<const workers::Checkpoint>(*std::move(opened)),
+              IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
+              std::max(NumberOption<int>(argc, argv, "--rounds=", "7"), 1), &report);
 
   RedisServer server({"--save", "", "--appendonly", "no"});
   RedisOptions near = server.options();
   near.timeouts = Patient(absl::Milliseconds(500));
-  const auto raw = RedisClient::Create(near);
-  const size_t value_bytes = static_cast<size_t>(kBytesPerToken) * kPageSize;
-  const double raw_throughput = RawThroughput(*raw, value_bytes, size_t{64} << 20);
-  const double benchmark = BenchmarkThroughput(server.Socket(), value_bytes);
-  report.Add({.name = "MGET by the client, one at a time",
-              .value = raw_throughput / 1e6,
-              .unit = "MB/s",
-              .beside = "redis-benchmark GET, 4 connections",
-              .ratio = benchmark > 0 ? std::optional(raw_throughput / benchmark) : std::nullopt,
-              .aim = AtLeast(0.8, Aim::kRatio)});
+  const auto client = RedisClient::Create(near);
 
-  std::vector<double> recompute, local, cold;
-  {
-    const auto alone = bench.Make(nullptr, true);
-    if (alone == nullptr) return 1;
-    recompute = Measure(*alone, prompts);
-    local = Measure(*alone, prompts);
-    for (size_t i = 0; i < recompute.size(); ++i) {
-      report.Add({.name = absl::StrCat("recompute, ", lengths[i]),
-                  .value = 1e3 * recompute[i],
-                  .unit = "ms"});
-      report.Add({.name = absl::StrCat("local hit, ", lengths[i]),
-                  .value = 1e3 * local[i],
-                  .unit = "ms",
-                  .beside = "recompute " + Ms(recompute[i]),
-                  .ratio = local[i] / recompute[i]});
-    }
-  }
-  {
-    // Nothing hits, and nothing is had for a second time.
-    const auto engine = bench.Make(&near, true);
-    cold = Measure(*engine, prompts);
-    for (size_t i = 0; i < cold.size(); ++i) {
-      report.Add({.name = absl::StrCat("near, nothing hits, ", lengths[i]),
-                  .value = 1e3 * cold[i],
-                  .unit = "ms",
-                  .beside = "recompute " + Ms(recompute[i]),
-                  .ratio = cold[i] / recompute[i],
-                  .aim = AtMost(1.01, Aim::kRatio)});
-    }
-  }
-  {
-    // Nothing hits; all that is computed is written.
-    const auto writer = bench.Make(&near, true, 1);
-    cold = Measure(*writer, prompts);
-    for (size_t i = 0; i < cold.size(); ++i) {
-      report.Add({.name = absl::StrCat("near, nothing hits and all is written, ", lengths[i]),
-                  .value = 1e3 * cold[i],
-                  .unit = "ms",
-                  .beside = "recompute " + Ms(recompute[i]),
-                  .ratio = cold[i] / recompute[i],
-                  .aim = AtMost(1.02, Aim::kRatio)});
-    }
-    absl::SleepFor(absl::Seconds(3));
-    const auto sharing = writer->stats().sharing;
-    std::cerr << "written " << sharing->store.written_bytes << " dropped "
-              << sharing->store.dropped_pages << '\n';
-  }
+  const auto alone = bench.Make(nullptr, true);
+  Prompt last;  // that it has computed
+  const Way computed{.name = "computed", .seconds = [&](int length, int) {
+                       last = bench.Fresh(length);
+                       return FirstToken(*alone, last);
+                     }};
 
-  const auto measure = [&](const std::string& name, const RedisOptions& options, bool always) {
-    if (name.find(only) == std::string::npos) return;
-    std::cerr << name << '\n';
-    std::vector<double> fetched;
-    if (always) {
-      const auto engine = bench.Make(&options, false);
-      fetched = Measure(*engine, prompts);
-      for (size_t i = 0; i < fetched.size(); ++i) {
-        const double bytes = kBytesPerToken * lengths[i];
-        report.Add({.name = absl::StrCat(name, ", always fetched, ", lengths[i]),
-                    .value = 1e3 * fetched[i],
-                    .unit = "ms",
-                    .beside = "recompute " + Ms(recompute[i]),
-                    .ratio = fetched[i] / recompute[i]});
-        if (name == "near" && i + 1 == fetched.size()) {
-          report.Add({.name = "near, throughput of a fetch into the KV cache",
-                      .value = bytes / fetched[i] / 1e6,
-                      .unit = "MB/s",
-                      .beside = "redis-benchmark GET, 4 connections",
-                      .ratio = benchmark > 0 ? std::optional(bytes / fetched[i] / benchmark)
-                                             : std::nullopt,
-                      .aim = AtLeast(0.8, Aim::kRatio)});
-        }
-      }
+  const auto measure_hits = [&](const std::string& name, const RedisOptions& options,
+                                const RedisOptions& others) {
+    if (!wanted(name)) return;
+    const auto fetching = bench.Make(&others, false);
+    const auto choosing = bench.Make(&options, true);
+    std::vector<Way> ways{
+        computed,
+        {.name = "always fetched",
+         .seconds = [&](int length,
+                        int round) { return FirstToken(*fetching, bench.Shared(length, round)); }},
+        {.name = "chosen",
+         .seconds = [&](int length,
+                        int round) { return FirstToken(*choosing, bench.Shared(length, round)); },
+         .chosen = true}};
+    if (name == "near") {
+      ways.push_back({.name = "in the engine's own cache",
+                      .seconds = [&](int, int) { return FirstToken(*alone, last); },
+                      .eligible = false});
     }
-    const auto engine = bench.Make(&options, true);
-    const std::vector<double> chosen = Measure(*engine, prompts);
-    for (size_t i = 0; i < chosen.size(); ++i) {
-      const double better = fetched.empty() ? recompute[i] : std::min(recompute[i], fetched[i]);
-      report.Add({.name = absl::StrCat(name, ", chosen, ", lengths[i]),
-                  .value = 1e3 * chosen[i],
-                  .unit = "ms",
-                  .beside = "the better of both " + Ms(better),
-                  .ratio = chosen[i] / better,
-                  .aim = AtMost(1.02, Aim::kRatio)});
+    const auto medians = bench.Measure(name, ways);
+    Print(*choosing);
+    if (name != "near") return;
+    const double bytes = kBytesPerToken * bench.lengths().back();
+    std::vector<double> whole, raw, others_raw;
+    for (int i = 0; i < 5; ++i) {
+      raw.push_back(RawThroughput(*client, kPageBytes, size_t{64} << 20));
+      others_raw.push_back(BenchmarkThroughput(server.Socket(), kPageBytes));
+      whole.push_back(bytes / medians.back()[1]);
     }
-    const auto sharing = *engine->stats().sharing;
-    std::cerr << "  lookups " << sharing.lookups << " declined " << sharing.declined
-              << " abandoned " << sharing.abandoned << " hit tokens " << sharing.hit_tokens << '\n';
+    if (others_raw.front() <= 0) return;
+    const auto add = [&](std::string figure, const std::vector<double>& rates) {
+      const Spread ratio = RatioOf(rates, others_raw);
+      report.Add({.name = std::move(figure),
+                  .value = SpreadOf(rates).median / 1e6,
+                  .unit = "MB/s",
+                  .beside = "redis-benchmark GET, 4 connections",
+                  .ratio = ratio.median,
+                  .ratio_between = std::pair(ratio.low, ratio.high),
+                  .aim = AtLeast(0.8, Aim::kRatio)});
+    };
+    add("MGET by the client, one at a time", raw);
+    add("near, throughput of a fetch into the KV cache", whole);
   };
 
-  measure("near", near, true);
-  if (std::string_view("contended").find(only) != std::string_view::npos) {
+  if (wanted("near") || wanted("contended") || wanted("10 ms each way") || wanted("25 MB/s")) {
+    bench.WriteShared(near, *client);
+  }
+  measure_hits("near", near, near);
+  if (wanted("contended")) {
     const Contention contention(server.Socket());
     absl::SleepFor(absl::Milliseconds(500));
-    measure("contended", near, true);
+    measure_hits("contended", near, near);
   }
-  {
-    const SlowProxy proxy(server.Socket(), {.delay_seconds = 0.01});
-    RedisOptions distant = near;
-    distant.unix_socket.clear();
-    distant.port = proxy.port();
-    measure("10 ms each way", distant, true);
+  for (const auto& [name, link] :
+       {std::pair<std::string, SlowLink>("10 ms each way", {.delay_seconds = 0.01}),
+        std::pair<std::string, SlowLink>("25 MB/s", {.bytes_per_second = 25e6})}) {
+    // Each engine has a link of its own, as on a machine of its own.
+    const SlowProxy link_of_chosen(server.Socket(), link);
+    const SlowProxy link_of_fetched(server.Socket(), link);
+    const auto through = [&near](const SlowProxy& proxy) {
+      RedisOptions options = near;
+      options.unix_socket.clear();
+      options.port = proxy.port();
+      return options;
+    };
+    measure_hits(name, through(link_of_chosen), through(link_of_fetched));
   }
-  {
-    const SlowProxy proxy(server.Socket(), {.bytes_per_second = 25e6});
-    RedisOptions slow = near;
-    slow.unix_socket.clear();
-    slow.port = proxy.port();
-    measure("25 MB/s", slow, true);
+  if (wanted("nothing hits")) {
+    const auto once = bench.Make(&near, true);
+    const auto writing = bench.Make(&near, true, 1);
+    // Two at a time: what is written of the first is written while the second is computed.
+    const auto two = [&](workers::Engine& engine) {
+      return [&bench, &engine](int length, int) {
+        const Prompt first = bench.Fresh(length), second = bench.Fresh(length);
+        return FirstToken(engine, first) + FirstToken(engine, second);
+      };
+    };
+    bench.Measure("nothing hits, two prompts",
+                  {{.name = "computed", .seconds = two(*alone)},
+                   {.name = "looked for", .seconds = two(*once), .chosen = true},
+                   {.name = "looked for and written",
+                    .seconds =
+                        [&](int length, int round) {
+                          const double seconds = two(*writing)(length, round);
+                          AwaitWrites(*client);
+                          (void)client->Call({"FLUSHALL"}, absl::Now() + absl::Seconds(20));
+                          return seconds;
+                        },
+                    .chosen = true}});
+    Print(*once);
+    Print(*writing);
   }
-  {
-    const auto engine_options = near;
-    server.Freeze();
-    measure("frozen", engine_options, false);
-    server.Thaw();
-  }
-  server.Kill();
-  measure("dead", near, false);
+  // The engine has known the server before that becomes silent, or goes.
+  const auto measure_fault = [&](const std::string& name, const std::function<void()>& begin) {
+    if (!wanted(name)) return;
+    const auto choosing = bench.Make(&near, true);
+    begin();
+    const int length = bench.lengths().back();
+    report.Add({.name = absl::StrCat(name, ", the first request, ", length),
+                .value = 1e3 * FirstToken(*choosing, bench.Fresh(length)),
+                .unit = "ms"});
+    bench.Measure(name,
+                  {computed,
+                   {.name = "chosen",
+                    .seconds = [&](int of, int) { return FirstToken(*choosing, bench.Fresh(of)); },
+                    .chosen = true}});
+    Print(*choosing);
+  };
+  measure_fault("frozen", [&] { server.Freeze(); });
+  server.Thaw();
+  measure_fault("dead", [&] { server.Kill(); });
   return report.Print();
 }
 

@@ -14,6 +14,7 @@ import sys
 HEAD = re.compile(r"^\s*(\S+) at (\S+) on (.+), (\d{4}-\d\d-\d\dT[\d:]+Z):?$")
 FIGURE = re.compile(
     r"^(?P<name>\S.*?)\s{2,}(?P<value>-?[\d.]+(?:e[-+]?\d+)?)(?: (?P<unit>\S.*?))?\s+(?P<ratio>-|[\d.]+(?:e[-+]?\d+)?)"
+    r"(?: \((?P<low>[\d.e+-]+) to (?P<high>[\d.e+-]+)\))?"
     r"\s{2,}(?P<beside>-|\S.*?)\s{2,}(?P<aim>-|(?:ratio )?[<>]= \S+)\s+(?P<met>-|yes|NO)$")
 
 
@@ -26,6 +27,8 @@ def figure(line, where):
     result = {"name": part["name"], "value": float(part["value"]), "unit": part["unit"] or ""}
     if known(part["ratio"]):
         result["ratio"] = float(part["ratio"])
+    if part["low"]:
+        result["ratio_between"] = [float(part["low"]), float(part["high"])]
     for name in ("beside", "aim"):
         if known(part[name]):
             result[name] = part[name]

@@ -1,14 +1,18 @@
-// A store in Redis beside what redis-benchmark gets out of the same server in the same run: bytes
-// per second by size of value, and the time of single calls.
+// A store in Redis, and the cache of values there that answers and sessions are shared through,
+// beside what redis-benchmark gets out of the same server in the same run: bytes per second by size
+// of value, and the time of single calls.
 //
 //   store_bench                    starts a redis-server of its own, on a Unix socket
 //     --sizes=64,1024,…            of values, in bytes
-//     --only=GetMany               of Put, Get, PutMany and GetMany only this
+//     --only=GetMany               of Put, Get, PutMany, GetMany, and "cache PutMany" and "cache
+//                                  GetMany" of one and of 16 values, only this
+//     --rounds=5
 //
-// redis-benchmark takes turns with the store, in rounds of which the medians count; of values over
-// 1 MiB there is one. It has as many connections as the client (2), and keeps as many commands
-// under way as GetMany has keys. Its values are bytes alone; those of the store are framed, checked
-// by a digest, and named in a set.
+// redis-benchmark takes turns with them (turns.h), in rounds of which the medians count; of values
+// over 1 MiB there is one. It has as many connections as the client (2), and keeps as many commands
+// under way as a call has keys. Its values are bytes alone; those of the store and of the cache are
+// framed and checked by a digest, those of the cache expire, and those of the store are named in a
+// set.
 
 #include <signal.h>
 #include <spawn.h>
@@ -21,7 +25,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -29,9 +35,11 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/redis/redis_store.h"
+#include "common/redis/redis_value_cache.h"
 #include "common/strings.h"
 #include "tests/bench/options.h"
 #include "tests/bench/report.h"
+#include "tests/bench/turns.h"
 
 namespace octogate::bench {
 namespace {
@@ -109,11 +117,6 @@ std::string SizeText(size_t bytes) {
   return bytes < (1 << 20) ? absl::StrCat(bytes >> 10, " KiB") : absl::StrCat(bytes >> 20, " MiB");
 }
 
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 // Calls per second of `call`; appends the time of each in microseconds.
 template <typename CallType>
 double Rate(size_t calls, std::vector<double>* times, CallType call) {
@@ -127,20 +130,25 @@ double Rate(size_t calls, std::vector<double>* times, CallType call) {
 }
 
 // `only`: empty, or the one kind of call that is measured.
-void Measure(const std::string& socket, Store& store, size_t bytes, const std::string& only,
-             Report& report) {
+void Measure(const std::string& socket, Store& store, ValueCache& cache, size_t bytes,
+             const std::string& only, int most_rounds, Report& report) {
   const size_t most_calls = std::clamp<size_t>(kBytesPerRound / bytes, 12, kMostCalls);
-  const int rounds = bytes <= (1 << 20) ? 5 : 1;
+  const int rounds = bytes <= (1 << 20) ? most_rounds : 1;
   const absl::Time never = absl::InfiniteFuture();
   const std::string value(bytes, 'v');
   std::vector<std::string> keys;
   for (size_t i = 0; i < kMany; ++i) keys.push_back(absl::StrCat("bench/", i));
   std::vector<Store::Entry> entries;
-  for (const std::string& key : keys) entries.push_back({key, value});
+  std::vector<ValueCache::Entry> cached;
+  for (const std::string& key : keys) {
+    entries.push_back({key, value});
+    cached.push_back({key, value, absl::Hours(1)});
+  }
   const std::vector<std::string_view> asked(keys.begin(), keys.end());
   const auto soon = [] { return absl::Now() + absl::Seconds(60); };
   // What is read is there.
   for (const absl::Status& put : store.PutMany(entries, soon())) Check(put);
+  for (const absl::Status& put : cache.PutMany(cached, soon())) Check(put);
   double ignored = 0;
   Raw(socket, "set", bytes, 1, 1, &ignored);
 
@@ -148,20 +156,24 @@ void Measure(const std::string& socket, Store& store, size_t bytes, const std::s
   const auto measure = [&](const std::string& name, const char* command, size_t many, auto call) {
     if (!only.empty() && name != only) return;
     const size_t calls = many == 1 ? most_calls : std::max<size_t>(most_calls / many, 3);
-    std::vector<double> rates, ratios, raw_us, times;
-    for (int round = 0; round < rounds; ++round) {
-      const double raw = Raw(socket, command, bytes, calls * many, many, &raw_us.emplace_back());
-      rates.push_back(static_cast<double>(many) * Rate(calls, &times, call));
-      ratios.push_back(rates.back() / raw);
-    }
+    std::vector<double> raw_us, times;
+    const std::vector<std::vector<double>> rates =
+        InTurns({[&](int) {
+                   return Raw(socket, command, bytes, calls * many, many, &raw_us.emplace_back());
+                 },
+                 [&](int) { return static_cast<double>(many) * Rate(calls, &times, call); }},
+                rounds);
+    const Spread ratio = RatioOf(rates[1], rates[0]);
     const double mebibytes = static_cast<double>(bytes) / (1 << 20);
     const bool small = bytes < (1 << 10) * 16;
-    const std::string what = many == 1 ? name : absl::StrCat(name, " of ", many);
+    const bool single = name == "Put" || name == "Get";
+    const std::string what = single ? name : absl::StrCat(name, " of ", many);
     report.Add({.name = absl::StrCat(what, ", ", SizeText(bytes)),
-                .value = Median(rates) * (small ? 1 : mebibytes),
+                .value = SpreadOf(rates[1]).median * (small ? 1 : mebibytes),
                 .unit = small ? "values/s" : "MiB/s",
                 .beside = "redis-benchmark",
-                .ratio = Median(ratios),
+                .ratio = ratio.median,
+                .ratio_between = std::pair(ratio.low, ratio.high),
                 .aim = AtLeast(0.8, Aim::kRatio)});
     if (many > 1) return;
     std::sort(times.begin(), times.end());
@@ -169,7 +181,7 @@ void Measure(const std::string& socket, Store& store, size_t bytes, const std::s
                 .value = times[times.size() / 2],
                 .unit = "µs",
                 .beside = "redis-benchmark's p50",
-                .ratio = times[times.size() / 2] / Median(raw_us)});
+                .ratio = times[times.size() / 2] / SpreadOf(raw_us).median});
     report.Add({.name = absl::StrCat(what, " p99, ", SizeText(bytes)),
                 .value = times[times.size() * 99 / 100],
                 .unit = "µs"});
@@ -183,6 +195,21 @@ void Measure(const std::string& socket, Store& store, size_t bytes, const std::s
   measure("GetMany", "get", kMany, [&](size_t) {
     for (const auto& got : store.GetMany(asked, soon())) Check(got.status());
   });
+  for (const size_t many : {size_t{1}, kMany}) {
+    measure("cache PutMany", "set", many, [&](size_t i) {
+      const size_t first = many == 1 ? i % kMany : 0;
+      for (const absl::Status& put :
+           cache.PutMany(std::span(cached).subspan(first, many), soon())) {
+        Check(put);
+      }
+    });
+    measure("cache GetMany", "get", many, [&](size_t i) {
+      const size_t first = many == 1 ? i % kMany : 0;
+      for (const auto& got : cache.GetMany(std::span(keys).subspan(first, many), soon())) {
+        Check(got.status());
+      }
+    });
+  }
 }
 
 int Main(int argc, char** argv) {
@@ -198,11 +225,13 @@ int Main(int argc, char** argv) {
     absl::SleepFor(absl::Milliseconds(20));
   }
   const auto store = MakeRedisStore(client.get());
+  const auto cache = MakeRedisValueCache(client.get());
   for (const int size :
        IntegersOption(argc, argv, "--sizes=", "64,1024,16384,262144,1048576,4194304,16777216")) {
     const auto bytes = static_cast<size_t>(size);
     std::cerr << SizeText(bytes) << "\n";
-    Measure(server.Socket(), *store, bytes, Option(argc, argv, "--only=", ""), report);
+    Measure(server.Socket(), *store, *cache, bytes, Option(argc, argv, "--only=", ""),
+            std::max(NumberOption<int>(argc, argv, "--rounds=", "5"), 1), report);
   }
   return report.Print();
 }

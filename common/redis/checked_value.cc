@@ -11,7 +11,7 @@ namespace octogate {
 namespace {
 
 constexpr std::string_view kMark = "octo2";
-constexpr size_t kTrailerBytes = 16 + kMark.size();
+static_assert(kRedisTrailerBytes == 16 + kMark.size());
 
 void AppendHash(std::string_view bytes, std::string& out) {
   const Hash128 hash = HashBytes(std::as_bytes(std::span(bytes)), 0);
@@ -33,9 +33,9 @@ std::string RedisTrailer(std::string_view key, std::string_view value) {
 
 absl::StatusOr<std::string> CheckedRedisValue(std::string_view key, std::string stored) {
   std::string_view value = stored;
-  if (value.size() >= kTrailerBytes) {
-    const std::string_view trailer = value.substr(value.size() - kTrailerBytes);
-    value.remove_suffix(kTrailerBytes);
+  if (value.size() >= kRedisTrailerBytes) {
+    const std::string_view trailer = value.substr(value.size() - kRedisTrailerBytes);
+    value.remove_suffix(kRedisTrailerBytes);
     if (trailer == RedisTrailer(key, value)) {
       stored.resize(value.size());
       return stored;

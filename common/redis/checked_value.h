@@ -4,6 +4,7 @@
 #ifndef OCTOGATE_COMMON_REDIS_CHECKED_VALUE_H_
 #define OCTOGATE_COMMON_REDIS_CHECKED_VALUE_H_
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,7 @@
 
 namespace octogate {
 
+inline constexpr size_t kRedisTrailerBytes = 21;
 std::string RedisTrailer(std::string_view key, std::string_view value);
 
 // The value alone, of one with its trailer. DATA_LOSS for anything else.

@@ -10,6 +10,11 @@
 namespace octogate {
 namespace {
 
+// Of commands that are sent before more are made.
+constexpr size_t kSentTogether = size_t{64} << 10;
+// Of an answer that is taken before the next ones are awaited.
+constexpr size_t kTakenAtOnce = size_t{64} << 10;
+
 class NodeSubscription final : public RedisSubscription {
  public:
   explicit NodeSubscription(std::unique_ptr<RedisNode> node) : node_(std::move(node)) {}
@@ -31,14 +36,18 @@ class ServerClient final : public RedisClient {
 
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
                                                    RedisTerms terms) override {
-    return Execute(
+    return RepliesOf(
         commands.size(), [&](size_t i) { return commands.subspan(i, 1); }, terms);
   }
 
   std::vector<absl::StatusOr<RedisReply>> TransactMany(std::span<const Transaction> transactions,
                                                        RedisTerms terms) override {
-    return Execute(
+    return RepliesOf(
         transactions.size(), [&](size_t i) { return std::span(transactions[i]); }, terms);
+  }
+
+  void TransactEach(size_t count, Make make, Take take, RedisTerms terms) override {
+    Execute(count, make, take, terms);
   }
 
   std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) override {
@@ -61,32 +70,57 @@ class ServerClient final : public RedisClient {
   }
 
  private:
-  // Sends what `commands_of` gives for each number below `count`, then waits for the answers.
-  template <typename CommandsOf>
-  std::vector<absl::StatusOr<RedisReply>> Execute(size_t count, CommandsOf commands_of,
-                                                  RedisTerms terms) {
+  std::vector<absl::StatusOr<RedisReply>> RepliesOf(size_t count, Make commands_of,
+                                                    RedisTerms terms) {
+    std::vector<absl::StatusOr<RedisReply>> replies;
+    replies.reserve(count);
+    Execute(
+        count, commands_of,
+        [&](size_t, absl::StatusOr<RedisReply> reply) { replies.push_back(std::move(reply)); },
+        terms);
+    return replies;
+  }
+
+  // As TransactEach. Where nobody else calls, the caller itself sends what is made before it makes
+  // more, and reads while it waits.
+  void Execute(size_t count, Make make, Take take, RedisTerms terms) {
     std::vector<std::shared_ptr<RedisCall>> calls;
     calls.reserve(count);
+    RedisNode::Hold hold(*node_);
     size_t oldest = 0;  // that is not known to have ended
+    size_t unsent = 0;  // bytes
     for (size_t i = 0; i < count; ++i) {
+      const std::span<const Command> commands = make(i);
       const auto begin = [&] {
-        return node_->Begin(commands_of(i), {.more = i + 1 < count, .waits = true}, terms);
+        return node_->Begin(commands, {.more = i + 1 < count, .waits = true, .held = hold.holds()},
+                            terms);
       };
       std::shared_ptr<RedisCall> call = begin();
       for (; call->lacked_room && oldest < calls.size(); ++oldest) {
-        node_->Await(*calls[oldest]);
+        hold.Await(*calls[oldest]);
         call = begin();
+      }
+      unsent += call->bytes;
+      if (unsent > kSentTogether && i + 1 < count) {
+        hold.Push();
+        unsent = 0;
       }
       calls.push_back(std::move(call));
     }
     // From the last one, with which most others have ended: to be woken by each costs time.
-    for (auto call = calls.rbegin(); call != calls.rend(); ++call) {
-      node_->Await(**call);
+    bool awaited = false;
+    const auto await_all = [&] {
+      if (std::exchange(awaited, true)) return;
+      for (auto call = calls.rbegin(); call != calls.rend(); ++call) hold.Await(**call);
+    };
+    if (!hold.holds()) await_all();
+    for (size_t i = 0; i < count; ++i) {
+      hold.Await(*calls[i]);
+      absl::StatusOr<RedisReply> reply = Wait(*calls[i]);
+      // While large ones are looked at the server could send no more than a part of the next.
+      if (reply.ok() && reply->text.size() > kTakenAtOnce) await_all();
+      take(i, std::move(reply));
     }
-    std::vector<absl::StatusOr<RedisReply>> replies;
-    replies.reserve(count);
-    for (const std::shared_ptr<RedisCall>& call : calls) replies.push_back(Wait(*call));
-    return replies;
   }
 
   absl::StatusOr<RedisReply> Wait(RedisCall& call) {

@@ -32,6 +32,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -159,6 +160,16 @@ class RedisClient {
   using Transaction = std::vector<Command>;
   virtual std::vector<absl::StatusOr<RedisReply>> TransactMany(
       std::span<const Transaction> transactions, RedisTerms terms) = 0;
+
+  // The same for what `make` returns for each number below `count`. It is called once for each, in
+  // their order; what it returns lives until it is called again, and what that points to until
+  // TransactEach returns. `take` is called once for each answer, in that order. What is made is
+  // sent before much more is made, and answers are taken while others are on their way, where that
+  // pays: so what it takes to make commands of large values, and to check answers, passes while the
+  // server works. Neither may call the client.
+  using Make = absl::FunctionRef<std::span<const Command>(size_t)>;
+  using Take = absl::FunctionRef<void(size_t, absl::StatusOr<RedisReply>)>;
+  virtual void TransactEach(size_t count, Make make, Take take, RedisTerms terms) = 0;
 
   // Sends a command to every server that has keys: to the one, or to all masters of a cluster.
   struct ServerReply {

@@ -78,6 +78,18 @@ class ClusterClient final : public RedisClient {
     return ResultsOf(steps, terms);
   }
 
+  void TransactEach(size_t count, Make make, Take take, RedisTerms terms) override {
+    // All of them are kept: any may have to be sent again, to another node.
+    std::vector<Transaction> transactions;
+    transactions.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      const std::span<const Command> made = make(i);
+      transactions.emplace_back(made.begin(), made.end());
+    }
+    std::vector<absl::StatusOr<RedisReply>> replies = TransactMany(transactions, terms);
+    for (size_t i = 0; i < count; ++i) take(i, std::move(replies[i]));
+  }
+
   std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) override {
     const absl::Status known = AwaitTopology(terms.deadline);
     if (!known.ok()) return {{.server = "the Redis Cluster", .reply = known}};

@@ -101,9 +101,7 @@ class Node final : public RedisNode {
 
   void Await(RedisCall& call) override {
     if (!call.done.HasBeenNotified() && Borrow()) {
-      while (!call.done.HasBeenNotified() && absl::Now() < call.deadline && AllReady()) {
-        Turn(call.deadline, /*connects=*/false);
-      }
+      AwaitHeld(call);
       Return();
     }
     call.done.WaitForNotificationWithDeadline(call.deadline);
@@ -140,7 +138,7 @@ class Node final : public RedisNode {
     queue_.push_back(std::move(command));
     const bool now = !how.more || held_bytes_ > kHeldBytes;
     if (now) held_bytes_ = 0;
-    *wake = now && holder_ != Holder::kNobody;
+    *wake = now && holder_ != Holder::kNobody && !how.held;
     if (now && holder_ == Holder::kNobody && (how.more || !how.waits)) Recall();
     return absl::OkStatus();
   }
@@ -151,15 +149,27 @@ class Node final : public RedisNode {
     wanted_.Signal();
   }
 
-  // Whether the caller has the connections now.
-  bool Borrow() {
+  bool Borrow() override {
     absl::MutexLock lock(&mutex_);
     if (holder_ != Holder::kNobody || recalled_) return false;
     holder_ = Holder::kCaller;
     return true;
   }
 
-  void Return() {
+  bool AwaitHeld(RedisCall& call) override {
+    while (!call.done.HasBeenNotified() && absl::Now() < call.deadline && AllReady()) {
+      Turn(call.deadline, /*connects=*/false);
+    }
+    return call.done.HasBeenNotified();
+  }
+
+  void Push() override {
+    TakeQueued();
+    Distribute();
+    Flush();
+  }
+
+  void Return() override {
     const bool all_ready = AllReady();
     absl::MutexLock lock(&mutex_);
     holder_ = Holder::kNobody;
@@ -338,14 +348,16 @@ class Node final : public RedisNode {
     return next;
   }
 
+  void TakeQueued() {
+    absl::MutexLock lock(&mutex_);
+    std::move(queue_.begin(), queue_.end(), std::back_inserter(waiting_));
+    queue_.clear();
+  }
+
   // Sends what is queued, waits for what happens, until `until` at most, and reads. Only where it
   // connects may it take longer: it looks up a name then.
   void Turn(absl::Time until, bool connects) {
-    {
-      absl::MutexLock lock(&mutex_);
-      std::move(queue_.begin(), queue_.end(), std::back_inserter(waiting_));
-      queue_.clear();
-    }
+    TakeQueued();
     Distribute();
     Flush();
     const absl::Time next = std::min(until, Tend(connects));

@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -48,17 +49,56 @@ class RedisNode {
     bool asking = false;  // as a cluster that moves a slot wants it after ASK
     bool more = false;    // others follow at once: small ones are sent together with these
     bool waits = false;   // the caller then waits for nothing but calls of this node
+    bool held = false;    // the caller has a Hold, and pushes or awaits next
   };
   virtual std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
                                            RedisTerms terms) = 0;
   // Until a call of this node has ended, or its deadline.
   virtual void Await(RedisCall& call) = 0;
+
+  // Has its owner, who calls alone, do the thread's work from one call to the next, where that is
+  // possible. It must end, or wait, soon: nobody sends or reads for others meanwhile.
+  class Hold {
+   public:
+    explicit Hold(RedisNode& node) : node_(node), holds_(node.Borrow()) {}
+    ~Hold() { Release(); }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+    bool holds() const { return holds_; }
+    // Sends what has been begun, as far as that can be done without waiting.
+    void Push() {
+      if (holds_) node_.Push();
+    }
+    // As of the node; does not hold it any more where the thread has to connect again.
+    void Await(RedisCall& call) {
+      if (holds_ && !node_.AwaitHeld(call)) Release();
+      if (!holds_) node_.Await(call);
+    }
+
+   private:
+    void Release() {
+      if (std::exchange(holds_, false)) node_.Return();
+    }
+
+    RedisNode& node_;
+    bool holds_;
+  };
+
   // Awaits the answer and returns it. Once for each call.
   absl::StatusOr<RedisReply> Wait(RedisCall& call);
 
   virtual uint64_t connections() const = 0;  // that were made
   virtual size_t pending_bytes() const = 0;
   virtual bool reachable() const = 0;
+
+ private:
+  // Of Hold: whether the caller has the connections now, until Return.
+  virtual bool Borrow() = 0;
+  virtual void Return() = 0;
+  virtual void Push() = 0;
+  // Whether the call has ended.
+  virtual bool AwaitHeld(RedisCall& call) = 0;
 };
 
 }  // namespace octogate

@@ -96,24 +96,26 @@ class RedisStore final : public Store {
                                                    absl::Time deadline) override {
     std::vector<absl::StatusOr<std::string>> values;
     values.reserve(keys.size());
-    std::vector<std::string> value_keys;
-    value_keys.reserve(keys.size());  // the commands point into them
-    std::vector<RedisClient::Command> commands;
-    for (const std::string_view key : keys) {
-      absl::Status status = Check(key, deadline);
-      if (status.ok()) {
-        value_keys.push_back(ValueKey(key));
-        commands.push_back({"GET", value_keys.back()});
-        status = absl::UnknownError("asked");
-      }
-      values.push_back(std::move(status));
-    }
-    std::vector<absl::StatusOr<RedisReply>> replies =
-        client_.CallMany(commands, {deadline, RedisCallKind::kBulk});
-    size_t next = 0;
+    std::vector<size_t> asked;  // indices
     for (size_t i = 0; i < keys.size(); ++i) {
-      if (absl::IsUnknown(values[i].status())) values[i] = ValueOf(keys[i], replies[next++]);
+      const absl::Status status = Check(keys[i], deadline);
+      if (status.ok()) asked.push_back(i);
+      values.push_back(status.ok() ? absl::UnknownError("asked") : status);
     }
+    std::vector<std::string> value_keys;
+    value_keys.reserve(asked.size());  // the commands point into them
+    RedisClient::Command command;
+    client_.TransactEach(
+        asked.size(),
+        [&](size_t n) {
+          value_keys.push_back(ValueKey(keys[asked[n]]));
+          command.assign({"GET", value_keys.back()});
+          return std::span<const RedisClient::Command>(&command, 1);
+        },
+        [&](size_t n, absl::StatusOr<RedisReply> reply) {
+          values[asked[n]] = ValueOf(keys[asked[n]], reply);
+        },
+        {deadline, RedisCallKind::kBulk});
     return values;
   }
 
@@ -249,7 +251,8 @@ class RedisStore final : public Store {
                    absl::Time deadline, std::vector<absl::Status>* results) {
     const absl::Time now = options_.clock();
     struct Texts {
-      std::string value_key, trailer, milliseconds;
+      std::string value_key, milliseconds;
+      std::string trailer = std::string(kRedisTrailerBytes, '\0');
     };
     std::vector<Texts> texts;
     texts.reserve(which.size());  // the commands point into them
@@ -262,7 +265,8 @@ class RedisStore final : public Store {
     const std::string parts_key = PartsKey();
     RedisClient::Command add_parts{"ZADD", parts_key};
     std::vector<RedisClient::Transaction> transactions;
-    std::vector<size_t> transaction_of;  // by index into `which`
+    std::vector<std::vector<size_t>> sealed;  // by transaction: indices into `which`
+    std::vector<size_t> transaction_of;       // by index into `which`
     transaction_of.reserve(which.size());
     for (const size_t i : which) {
       const Entry& entry = entries[i];
@@ -270,14 +274,13 @@ class RedisStore final : public Store {
       const auto [found, is_new] = parts.try_emplace(FirstPart(entry.key));
       Part& part = found->second;
       if (is_new) part.names_key = NamesKey(found->first);
-      texts.push_back({.value_key = ValueKey(entry.key)});
-      Texts& text = texts.back();
+      Texts& text = texts.emplace_back();
+      text.value_key = ValueKey(entry.key);
       if (entry.expires_at <= now) {
         transaction_of.push_back(transactions.size());
         transactions.push_back({{"DEL", text.value_key}, {"ZREM", part.names_key, name}});
         continue;
       }
-      text.trailer = RedisTrailer(entry.key, entry.value);
       RedisClient::Command set{"SET", text.value_key,
                                RedisArgument::Joined(entry.value, text.trailer)};
       if (entry.expires_at != absl::InfiniteFuture()) {
@@ -295,16 +298,33 @@ class RedisStore final : public Store {
       transaction.front().insert(transaction.front().end(), {"0", name});
       transaction.push_back(std::move(set));
       part.bytes += entry.value.size();
+      sealed.resize(transactions.size());
+      sealed[*part.transaction].push_back(texts.size() - 1);
       transaction_of.push_back(*part.transaction);
     }
     const bool adds_parts = add_parts.size() > 2;
     if (adds_parts) transactions.push_back({std::move(add_parts)});
-    const std::vector<absl::StatusOr<RedisReply>> replies = client_.TransactMany(
-        transactions, {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
+    sealed.resize(transactions.size());
+    std::vector<absl::Status> statuses;
+    statuses.reserve(transactions.size());
+    client_.TransactEach(
+        transactions.size(),
+        [&](size_t number) {
+          for (const size_t n : sealed[number]) {
+            const Entry& entry = entries[which[n]];
+            const std::string trailer = RedisTrailer(entry.key, entry.value);
+            std::copy(trailer.begin(), trailer.end(), texts[n].trailer.begin());
+          }
+          return std::span<const RedisClient::Command>(transactions[number]);
+        },
+        [&](size_t, const absl::StatusOr<RedisReply>& reply) {
+          statuses.push_back(reply.status());
+        },
+        {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
     // A name that cannot be listed would be a value that nobody finds.
-    const absl::Status added = adds_parts ? replies.back().status() : absl::OkStatus();
+    const absl::Status added = adds_parts ? statuses.back() : absl::OkStatus();
     for (size_t n = 0; n < which.size(); ++n) {
-      const absl::Status& put = replies[transaction_of[n]].status();
+      const absl::Status& put = statuses[transaction_of[n]];
       (*results)[which[n]] = put.ok() ? added : put;
     }
   }

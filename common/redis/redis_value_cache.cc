@@ -17,27 +17,29 @@ class RedisValueCache final : public ValueCache {
                                                    absl::Time deadline) override {
     std::vector<std::string> names;
     names.reserve(keys.size());  // the commands point into them
-    std::vector<RedisClient::Command> commands;
-    commands.reserve(keys.size());
-    for (const std::string& key : keys) {
-      names.push_back(prefix_ + key);
-      commands.push_back({"GET", names.back()});
-    }
-    std::vector<absl::StatusOr<RedisReply>> replies = client_.CallMany(commands, deadline);
+    RedisClient::Command command;
     std::vector<absl::StatusOr<std::string>> values;
     values.reserve(keys.size());
-    for (size_t i = 0; i < keys.size(); ++i) {
-      absl::StatusOr<RedisReply>& reply = replies[i];
-      if (!reply.ok()) {
-        // A key that holds no text: somebody else's doing, and the next Put mends it.
-        const bool other = reply.status().code() == absl::StatusCode::kInternal;
-        values.emplace_back(other ? absl::DataLossError(reply.status().message()) : reply.status());
-      } else if (reply->kind != RedisReply::Kind::kText) {
-        values.emplace_back(absl::NotFoundError("no such value"));
-      } else {
-        values.push_back(CheckedRedisValue(keys[i], std::move(reply->text)));
-      }
-    }
+    client_.TransactEach(
+        keys.size(),
+        [&](size_t i) {
+          names.push_back(prefix_ + keys[i]);
+          command.assign({"GET", names.back()});
+          return std::span<const RedisClient::Command>(&command, 1);
+        },
+        [&](size_t i, absl::StatusOr<RedisReply> reply) {
+          if (!reply.ok()) {
+            // A key that holds no text: somebody else's doing, and the next Put mends it.
+            const bool other = reply.status().code() == absl::StatusCode::kInternal;
+            values.emplace_back(other ? absl::DataLossError(reply.status().message())
+                                      : reply.status());
+          } else if (reply->kind != RedisReply::Kind::kText) {
+            values.emplace_back(absl::NotFoundError("no such value"));
+          } else {
+            values.push_back(CheckedRedisValue(keys[i], std::move(reply->text)));
+          }
+        },
+        deadline);
     return values;
   }
 
@@ -47,22 +49,23 @@ class RedisValueCache final : public ValueCache {
     };
     std::vector<Texts> texts;
     texts.reserve(entries.size());  // the commands point into them
-    std::vector<RedisClient::Command> commands;
-    commands.reserve(entries.size());
-    for (const Entry& entry : entries) {
-      const int64_t left = std::max<int64_t>(absl::ToInt64Milliseconds(entry.kept_for), 1);
-      texts.push_back(
-          {prefix_ + entry.key, RedisTrailer(entry.key, entry.value), std::to_string(left)});
-      commands.push_back({"SET", texts.back().name,
-                          RedisArgument::Joined(entry.value, texts.back().trailer), "PX",
-                          texts.back().milliseconds});
-      if (entry.if_absent) commands.back().emplace_back("NX");
-    }
+    RedisClient::Command command;
     std::vector<absl::Status> results;
     results.reserve(entries.size());
-    for (const auto& reply : client_.CallMany(commands, deadline)) {
-      results.push_back(reply.status());
-    }
+    client_.TransactEach(
+        entries.size(),
+        [&](size_t i) {
+          const Entry& entry = entries[i];
+          const int64_t left = std::max<int64_t>(absl::ToInt64Milliseconds(entry.kept_for), 1);
+          const Texts& text = texts.emplace_back(Texts{
+              prefix_ + entry.key, RedisTrailer(entry.key, entry.value), std::to_string(left)});
+          command.assign({"SET", text.name, RedisArgument::Joined(entry.value, text.trailer), "PX",
+                          text.milliseconds});
+          if (entry.if_absent) command.emplace_back("NX");
+          return std::span<const RedisClient::Command>(&command, 1);
+        },
+        [&](size_t, const absl::StatusOr<RedisReply>& reply) { results.push_back(reply.status()); },
+        deadline);
     return results;
   }
 

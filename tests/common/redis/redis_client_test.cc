@@ -141,6 +141,59 @@ TEST(RedisClientTest, AnswersManyCommandsInTheirOrder) {
   EXPECT_EQ(client->stats().pending_bytes, 0U);
 }
 
+// Of several threads at once, of which each may be the one that sends and reads for the others.
+TEST(RedisClientTest, MakesCommandsOneByOneAndTakesEachAnswerInTurn) {
+  const uint64_t seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  const RedisServer server;
+  RedisOptions options = server.options();
+  // Of one by itself also where all of them together are more than what may wait.
+  const int count = static_cast<int>(1 + 3 * (seed % 2));
+  if (count == 1) options.max_pending_bytes = 500'000;
+  const auto client = RedisClient::Create(options);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < count; ++t) {
+    threads.emplace_back([&client, t, seed] {
+      std::mt19937_64 random(seed + static_cast<uint64_t>(t));
+      for (int round = 0; round < 5; ++round) {
+        std::vector<std::string> texts;
+        for (size_t i = 0, size = random() % 40; i < size; ++i) {
+          texts.emplace_back(random() % (random() % 4 == 0 ? 300'000 : 3'000),
+                             static_cast<char>('a' + (random() % 26)));
+        }
+        RedisClient::Transaction commands;
+        size_t made = 0;
+        size_t taken = 0;
+        client->TransactEach(
+            texts.size(),
+            [&](size_t i) {
+              EXPECT_EQ(i, made++);
+              commands = {{"ECHO", texts[i]}};
+              if (i % 3 == 0) commands.push_back({"ECHO", "its end"});
+              return std::span<const RedisClient::Command>(commands);
+            },
+            [&](size_t i, const absl::StatusOr<RedisReply>& reply) {
+              EXPECT_EQ(i, taken++);
+              ASSERT_TRUE(reply.ok()) << reply.status();
+              if (i % 3 != 0) {
+                EXPECT_EQ(reply->text, texts[i]);
+                return;
+              }
+              ASSERT_EQ(reply->elements.size(), 2U);
+              EXPECT_EQ(reply->elements[0].text, texts[i]);
+              EXPECT_EQ(reply->elements[1].text, "its end");
+            },
+            Soon());
+        EXPECT_EQ(made, texts.size());
+        EXPECT_EQ(taken, texts.size());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(client->stats().failures, 0U);
+  EXPECT_EQ(client->stats().pending_bytes, 0U);
+}
+
 TEST(RedisClientTest, NamesItselfToServersThatAsk) {
   const RedisServer server({"--requirepass", "right"});
   RedisOptions options = server.options();

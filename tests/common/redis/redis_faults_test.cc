@@ -69,6 +69,52 @@ TEST(RedisFaultsTest, AServerThatRestartsEmptyHasNothing) {
   EXPECT_TRUE(Put(*store, "again").ok());
 }
 
+// Each command of a batch is answered once, whatever happens while they are made.
+TEST(RedisFaultsTest, AServerThatIsKilledOrFrozenMidwayFailsTheRestOfABatch) {
+  for (const bool killed : {true, false}) {
+    RedisServer server;
+    RedisOptions options = server.options();
+    options.timeouts = Patient(absl::Milliseconds(300));
+    const auto client = RedisClient::Create(options);
+    ASSERT_TRUE(client->Call({"PING"}, Soon()).ok());
+    const std::string value(200'000, 'v');
+    const RedisClient::Command command{"ECHO", value};
+    std::vector<absl::Status> taken;
+    client->TransactEach(
+        20,
+        [&](size_t i) {
+          if (i == 10) killed ? server.Kill() : server.Freeze();
+          return std::span<const RedisClient::Command>(&command, 1);
+        },
+        [&](size_t i, const absl::StatusOr<RedisReply>& reply) {
+          EXPECT_EQ(i, taken.size());
+          taken.push_back(reply.status());
+        },
+        Soon());
+    ASSERT_EQ(taken.size(), 20U);
+    EXPECT_TRUE(absl::IsUnavailable(taken.back())) << taken.back();
+    EXPECT_EQ(client->stats().pending_bytes, 0U);
+    killed ? server.Start() : server.Thaw();
+    EXPECT_TRUE(Eventually([&] { return client->Call({"PING"}, Soon()).status(); }).ok());
+  }
+}
+
+TEST(RedisFaultsTest, ABatchEndsAtItsDeadline) {
+  const RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  ASSERT_TRUE(client->Call({"PING"}, Soon()).ok());
+  const std::vector<RedisClient::Command> commands{{"PING"}, {"BLPOP", "none", "0"}, {"PING"}};
+  std::vector<absl::Status> taken;
+  client->TransactEach(
+      3, [&commands](size_t i) { return std::span<const RedisClient::Command>(&commands[i], 1); },
+      [&](size_t, const absl::StatusOr<RedisReply>& reply) { taken.push_back(reply.status()); },
+      absl::Now() + absl::Milliseconds(200));
+  ASSERT_EQ(taken.size(), 3U);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(taken[1])) << taken[1];
+  // What it has left under way is no other's concern.
+  EXPECT_TRUE(client->Call({"LPUSH", "none", "answers it"}, Soon()).ok());
+}
+
 TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
   RedisServer server;
   RedisOptions options = server.options();

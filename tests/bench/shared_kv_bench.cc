@@ -9,10 +9,10 @@
 //     --rounds=7                 of 4,096 tokens and more; of shorter prompts three times as many
 //
 // The ways to the first token of one kind of prompt are measured in turns (turns.h), each with an
-// engine of its own that has not seen the prompt. The first two rounds of a length are not counted:
-// memory is had from the system, and engines learn. A choice is set beside the better way, by the
-// medians, as the median of the ratios of each round. The model is a
-// random Llama of 8 layers.
+// engine of its own that has not seen the prompt. The first two rounds of a length, of those above
+// 4,096 tokens one, are not counted: memory is had from the system, and engines learn. A choice is
+// set beside the better way, by the medians, as the median of the ratios of each round. The model
+// is a random Llama of 8 layers.
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -70,8 +70,6 @@ constexpr absl::Duration kPause = absl::Milliseconds(60);
 
 // Tokens of a prompt that does nothing but take memory.
 constexpr int kFillPrompt = 1024;
-// Rounds of a length that are not counted.
-constexpr int kUncounted = 2;
 
 using Prompt = std::vector<int32_t>;
 
@@ -194,7 +192,9 @@ class Bench {
         report_(*report) {}
 
   const std::vector<int>& lengths() const { return lengths_; }
+  // Of a length, and those before them that are not counted.
   int RoundsOf(int length) const { return length < 4096 ? 3 * rounds_ : rounds_; }
+  static int Uncounted(int length) { return length <= 4096 ? 2 : 1; }
   Prompt Fresh(int length) { return RandomPrompt(random_, length); }
 
   // `redis` null: shares nothing. Without `chooses`, the engine knows no cost and fetches whatever
@@ -237,7 +237,7 @@ class Bench {
     const auto writer = Make(&redis, true, 1);
     for (const int length : lengths_) {
       std::vector<Prompt>& prompts = shared_[length];
-      for (int round = 0; round < kUncounted + RoundsOf(length); ++round) {
+      for (int round = 0; round < Uncounted(length) + RoundsOf(length); ++round) {
         FirstToken(*writer, prompts.emplace_back(Fresh(length)));
       }
     }
@@ -263,11 +263,12 @@ class Bench {
           return way.seconds(length, round);
         });
       }
-      std::vector<std::vector<double>> seconds = InTurns(turns, kUncounted + RoundsOf(length));
+      std::vector<std::vector<double>> seconds =
+          InTurns(turns, Uncounted(length) + RoundsOf(length));
       std::vector<double>& row = medians.emplace_back();
       size_t better = 0;
       for (size_t i = 0; i < ways.size(); ++i) {
-        seconds[i].erase(seconds[i].begin(), seconds[i].begin() + kUncounted);
+        seconds[i].erase(seconds[i].begin(), seconds[i].begin() + Uncounted(length));
         row.push_back(SpreadOf(seconds[i]).median);
         if (ways[i].eligible && !ways[i].chosen && row[i] < row[better]) better = i;
       }

@@ -174,12 +174,15 @@ void AwaitWrites(RedisClient& client) {
   }
 }
 
+// What a way is set beside: one of the others, or the better of the first two, than which it is to
+// be no slower.
+enum class Beside { kFirst, kSecond, kBetter };
+
 // A way to the first token; which prompt of that length is its own matter.
 struct Way {
   std::string name;
   std::function<double(int length, int round)> seconds;
-  bool chosen = false;   // is to be no slower than the better of the others
-  bool eligible = true;  // to be the better one
+  Beside beside = Beside::kFirst;
 };
 
 class Bench {
@@ -266,23 +269,25 @@ class Bench {
       std::vector<std::vector<double>> seconds =
           InTurns(turns, Uncounted(length) + RoundsOf(length));
       std::vector<double>& row = medians.emplace_back();
-      size_t better = 0;
-      for (size_t i = 0; i < ways.size(); ++i) {
-        seconds[i].erase(seconds[i].begin(), seconds[i].begin() + Uncounted(length));
-        row.push_back(SpreadOf(seconds[i]).median);
-        if (ways[i].eligible && !ways[i].chosen && row[i] < row[better]) better = i;
+      for (std::vector<double>& way : seconds) {
+        way.erase(way.begin(), way.begin() + Uncounted(length));
+        row.push_back(SpreadOf(way).median);
       }
+      const bool two = ways[1].beside != Beside::kBetter;  // ways to choose from
+      const size_t better = two && row[1] < row[0] ? 1 : 0;
       for (size_t i = 0; i < ways.size(); ++i) {
         Figure figure{.name = absl::StrCat(server, ", ", ways[i].name, ", ", length),
                       .value = 1e3 * row[i],
                       .unit = "ms"};
         if (i > 0) {
-          const size_t beside = ways[i].chosen ? better : 0;
+          const size_t beside = ways[i].beside == Beside::kBetter   ? better
+                                : ways[i].beside == Beside::kSecond ? 1
+                                                                    : 0;
           const Spread ratio = RatioOf(seconds[i], seconds[beside]);
           figure.beside = ways[beside].name;
           figure.ratio = ratio.median;
           figure.ratio_between = {ratio.low, ratio.high};
-          if (ways[i].chosen) figure.aim = AtMost(1.02, Aim::kRatio);
+          if (ways[i].beside == Beside::kBetter) figure.aim = AtMost(1.02, Aim::kRatio);
         }
         report_.Add(std::move(figure));
       }
@@ -337,24 +342,32 @@ int Main(int argc, char** argv) {
                        return FirstToken(*alone, last);
                      }};
 
+  // `again`: what always fetches is measured twice, which tells what two engines differ by that do
+  // the same.
   const auto measure_hits = [&](const std::string& name, const RedisOptions& options,
-                                const RedisOptions& others) {
+                                const RedisOptions& others, bool again) {
     if (!wanted(name)) return;
-    const auto fetching = bench.Make(&others, false);
     const auto choosing = bench.Make(&options, true);
+    std::vector<std::unique_ptr<workers::Engine>> fetching;  // the second as a measure of the first
+    for (int i = 0; i < (again ? 2 : 1); ++i) fetching.push_back(bench.Make(&others, false));
+    const auto shared_by = [&bench](workers::Engine& engine) {
+      return [&bench, &engine](int length, int round) {
+        return FirstToken(engine, bench.Shared(length, round));
+      };
+    };
     std::vector<Way> ways{
         computed,
-        {.name = "always fetched",
-         .seconds = [&](int length,
-                        int round) { return FirstToken(*fetching, bench.Shared(length, round)); }},
-        {.name = "chosen",
-         .seconds = [&](int length,
-                        int round) { return FirstToken(*choosing, bench.Shared(length, round)); },
-         .chosen = true}};
+        {.name = "always fetched", .seconds = shared_by(*fetching.front())},
+        {.name = "chosen", .seconds = shared_by(*choosing), .beside = Beside::kBetter}};
+    if (again) {
+      ways.push_back({.name = "always fetched, by another engine",
+                      .seconds = shared_by(*fetching.back()),
+                      .beside = Beside::kSecond});
+    }
     if (name == "near") {
       ways.push_back({.name = "in the engine's own cache",
                       .seconds = [&](int, int) { return FirstToken(*alone, last); },
-                      .eligible = false});
+                      .beside = Beside::kFirst});
     }
     const auto medians = bench.Measure(name, ways);
     Print(*choosing);
@@ -384,11 +397,11 @@ int Main(int argc, char** argv) {
   if (wanted("near") || wanted("contended") || wanted("10 ms each way") || wanted("25 MB/s")) {
     bench.WriteShared(near, *client);
   }
-  measure_hits("near", near, near);
+  measure_hits("near", near, near, true);
   if (wanted("contended")) {
     const Contention contention(server.Socket());
     absl::SleepFor(absl::Milliseconds(500));
-    measure_hits("contended", near, near);
+    measure_hits("contended", near, near, true);
   }
   for (const auto& [name, link] :
        {std::pair<std::string, SlowLink>("10 ms each way", {.delay_seconds = 0.01}),
@@ -402,7 +415,7 @@ int Main(int argc, char** argv) {
       options.port = proxy.port();
       return options;
     };
-    measure_hits(name, through(link_of_chosen), through(link_of_fetched));
+    measure_hits(name, through(link_of_chosen), through(link_of_fetched), false);
   }
   if (wanted("nothing hits")) {
     const auto once = bench.Make(&near, true);
@@ -416,7 +429,7 @@ int Main(int argc, char** argv) {
     };
     bench.Measure("nothing hits, two prompts",
                   {{.name = "computed", .seconds = two(*alone)},
-                   {.name = "looked for", .seconds = two(*once), .chosen = true},
+                   {.name = "looked for", .seconds = two(*once), .beside = Beside::kBetter},
                    {.name = "looked for and written",
                     .seconds =
                         [&](int length, int round) {
@@ -425,7 +438,7 @@ int Main(int argc, char** argv) {
                           (void)client->Call({"FLUSHALL"}, absl::Now() + absl::Seconds(20));
                           return seconds;
                         },
-                    .chosen = true}});
+                    .beside = Beside::kBetter}});
     Print(*once);
     Print(*writing);
   }
@@ -442,7 +455,7 @@ int Main(int argc, char** argv) {
                   {computed,
                    {.name = "chosen",
                     .seconds = [&](int of, int) { return FirstToken(*choosing, bench.Fresh(of)); },
-                    .chosen = true}});
+                    .beside = Beside::kBetter}});
     Print(*choosing);
   };
   measure_fault("frozen", [&] { server.Freeze(); });

@@ -17,6 +17,12 @@
 #include "common/redis/redis_errors.h"
 
 namespace octogate {
+namespace {
+
+// Of a Unix socket, as far as the system lets it; TCP finds its own measure.
+constexpr int kSendBuffer = 1 << 20;
+
+}  // namespace
 
 void RedisConnection::ContextDeleter::operator()(redisContext* context) const {
   redisFree(context);
@@ -32,6 +38,9 @@ std::string RedisConnection::Connect() {
                      : redisConnectUnixNonBlock(options_->unix_socket.c_str()));
   if (context_ == nullptr) return "no memory";
   if (context_->err != 0) return context_->errstr;
+  if (!options_->unix_socket.empty()) {
+    ::setsockopt(context_->fd, SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof kSendBuffer);
+  }
   reader_.emplace(options_->max_reply_bytes);
   connecting_ = true;
   connect_by_ = absl::Now() + options_->timeouts.connect;

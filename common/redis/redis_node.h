@@ -5,7 +5,8 @@
 // Whoever calls alone does so by itself while it waits: to be woken by another thread costs more
 // than all the rest of a small call.
 //
-// Thread safety: every method may be called from any thread. None but Await and Wait blocks.
+// Thread safety: every method may be called from any thread. None but Await, Wait and Hold::Await
+// blocks.
 #ifndef OCTOGATE_COMMON_REDIS_REDIS_NODE_H_
 #define OCTOGATE_COMMON_REDIS_REDIS_NODE_H_
 

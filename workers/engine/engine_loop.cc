@@ -257,7 +257,8 @@ void EngineLoop::Publish() {
   const int unstarted = core_.unstarted();
   const int64_t waiting_tokens = core_.waiting_tokens();
   absl::MutexLock lock(&mutex_);
-  if (counters.steps > stats_.steps) {
+  const bool computed = counters.steps > stats_.steps;
+  if (computed) {
     const absl::Duration time = absl::FromChrono(core_.last_step_time());
     stats_.step_time += time;
     const auto units = static_cast<uint64_t>(time / EngineStats::kStepTimeUnit);
@@ -288,7 +289,7 @@ void EngineLoop::Publish() {
   stats_.recomputed_tokens = counters.recomputed_tokens;
   stats_.steps = counters.steps;
   stats_.step_rows = counters.step_rows;
-  if (core_.speculator().enabled()) {
+  if (core_.speculator().enabled() && (computed || !stats_.speculation)) {
     stats_.speculation = core_.speculator().usage();
     stats_.malformed_drafts = core_.speculator().malformed();
   }

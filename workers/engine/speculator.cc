@@ -137,19 +137,17 @@ void Speculator::End(RequestSpeculation& request) {
 }
 
 void Speculator::CountStep(int accepted, RequestSpeculation& request) {
-  const double step = planner_.MeasuredSeconds(decoding_);
-  if (ignore_cost_ || step <= 0 || decoding_.rows == 0) return;
+  if (ignore_cost_ || plain_share_ <= 0) return;
   const double spent = absl::ToDoubleSeconds(request.usage.draft - request.settled_time);
   request.settled_time = request.usage.draft;
-  const double plain = step / decoding_.rows;
-  double gain = accepted * plain - spent;
+  double gain = accepted * plain_share_ - spent;
   if (const int nodes = request.tree.size(); nodes > 0) {
     // What they cost by what is known of steps. What this one took tells more of what else the
     // machine did, and that steps with drafts take longer than expected is the planner's affair.
     const double added = planner_.MeasuredSeconds(step_) - planner_.MeasuredSeconds(undrafted_);
     gain -= added * nodes / (step_.rows - undrafted_.rows);
   }
-  if (!account_.Step(plain, gain, decoding_.rows, request.account)) return;
+  if (!account_.Step(plain_share_, gain, decoding_.rows, request.account)) return;
   const Stopwatch stopwatch;
   request.drafters.clear();
   request.usage.draft += stopwatch.elapsed();
@@ -160,6 +158,8 @@ void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
   step_ = step;
   decoding_ = decoding;
   undrafted_ = step;
+  plain_seconds_ = planner_.MeasuredSeconds(decoding);
+  plain_share_ = decoding.rows > 0 ? plain_seconds_ / decoding.rows : 0;
   prompts_ = step.rows > decoding.rows;
   requests_.clear();
   planned_.clear();
@@ -172,12 +172,12 @@ void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
 
 void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
                          std::span<const int32_t> tokens, RequestSpeculation& request) {
-  request.tree.nodes.clear();
-  request.proposals.clear();
   if (request.account.asleep) {
-    if (!account_.Wakes(decoding_.rows, request.account)) return;
+    if (!account_.Wakes(plain_share_, decoding_.rows, request.account)) return;
     Wake(tokens, request);
   }
+  request.tree.nodes.clear();
+  request.proposals.clear();
   if (limits.max_depth < 1 || !request.pace.Due(decoding_.rows)) return;
   const Stopwatch stopwatch;
   request.proposals.resize(drafters_.size());
@@ -215,8 +215,7 @@ bool Speculator::PlanStep(const DraftRoom& room) {
   if (planned_.empty()) return false;
   const Stopwatch stopwatch;
   planner_.Plan(step_, decoding_, room, planned_);
-  const bool cheap =
-      absl::ToDoubleSeconds(draft_time_) < kCheapShare * planner_.MeasuredSeconds(decoding_);
+  const bool cheap = absl::ToDoubleSeconds(draft_time_) < kCheapShare * plain_seconds_;
   for (size_t i = 0; i < planned_.size(); ++i) {
     RequestSpeculation& request = *requests_[i];
     const int nodes = request.tree.size();
@@ -258,6 +257,11 @@ void Speculator::Observe(RequestSpeculation& request, std::span<const ComputedRo
 void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> chosen,
                         std::span<const int> accepted, bool drafts_in_step,
                         absl::Duration step_time) {
+  (drafts_in_step ? request.usage.verify : request.usage.plain) += step_time;
+  ++request.usage.steps;
+  ++usage_.steps;
+  // Nothing that takes time, as that would be lost where nothing is gained.
+  if (request.account.asleep) return;
   const Stopwatch stopwatch;
   for (size_t d = 0; d < request.drafters.size(); ++d) {
     if (request.drafters[d] != nullptr) request.drafters[d]->Append(chosen);
@@ -267,18 +271,13 @@ void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> ch
   }
   if (!request.proposals.empty()) combination_.Record(request.combined, chosen);
   accepted_ += static_cast<int>(accepted.size());
-  const bool asleep = request.account.asleep;
   for (SpeculationUsage* usage : {&usage_, &request.usage}) {
-    ++usage->steps;
     CountDraftTree(request.tree, accepted, *usage);
   }
-  (drafts_in_step ? request.usage.verify : request.usage.plain) += step_time;
-  if (!asleep) {
-    const absl::Duration time = stopwatch.elapsed();
-    request.usage.draft += time;
-    draft_time_ += time;
-    CountStep(static_cast<int>(accepted.size()), request);
-  }
+  const absl::Duration time = stopwatch.elapsed();
+  request.usage.draft += time;
+  draft_time_ += time;
+  CountStep(static_cast<int>(accepted.size()), request);
   request.proposals.clear();
   request.tree.nodes.clear();
 }

@@ -133,7 +133,10 @@ class Speculator {
   // The step.
   StepLoad step_;
   StepLoad decoding_;
-  StepLoad undrafted_;    // the step without drafts
+  StepLoad undrafted_;  // the step without drafts
+  // What decodes in it, in plain decoding, and the share of each sequence; 0: not known.
+  double plain_seconds_ = 0;
+  double plain_share_ = 0;
   bool prompts_ = false;  // it computes some, too
   bool drafts_ = false;
   absl::Duration draft_time_;  // of all that drafts take beside the pass, scans included

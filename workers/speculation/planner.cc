@@ -9,8 +9,8 @@
 namespace octogate::workers {
 namespace {
 
-// Tokens per second that drafts have to promise more than plain decoding gives: estimates are
-// noisy. What did not spend before has to promise more than what did, lest it goes to and fro.
+// How much faster than plain decoding drafts have to promise to be: estimates are noisy. What did
+// not spend before has to promise more than what did, lest it goes to and fro.
 constexpr double kMargin = 1.01;
 constexpr double kEntryDiscount = 0.9;
 // How much a new measurement counts.
@@ -23,11 +23,16 @@ constexpr double kGainMemory = 64;
 constexpr double kGainPrior = 8;
 
 struct Item {
-  double score = 0;  // gain for the cost
-  double gain = 0;   // probability of the path
+  double score = 0;   // what it shortens the wait for a token, for its cost
+  double gain = 0;    // probability of the path
+  double before = 0;  // gain of the sequence's nodes for which the score holds
   size_t sequence = 0;
   int node = 0;
 };
+
+// How much shorter a sequence waits for a token, in passes, that expects `gain` tokens a pass more
+// than one, where it expects `more` beside them.
+double Shortens(double gain, double more) { return more / ((1 + gain) * (1 + gain + more)); }
 
 // Larger scores first; of equals the first.
 struct ComesAfter {
@@ -128,6 +133,7 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
     std::vector<std::vector<int>> children;
     std::vector<bool> kept;
     double row_cost = 0;
+    double gain = 0;  // of the nodes taken
     int nodes = 0;
     int free_slots = 0;
   };
@@ -138,11 +144,16 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
   const double base = Seconds(step);
   const double gain_factor = GainFactor();
   std::priority_queue<Item, std::vector<Item>, ComesAfter> queue;
-  const auto enqueue = [&](size_t s, int parent, double gain) {
-    const Choice& choice = choices[s];
-    for (const int child : choice.children[static_cast<size_t>(parent + 1)]) {
+  const auto enqueue = [&](Item item) {
+    const Choice& choice = choices[item.sequence];
+    item.before = choice.gain;
+    item.score = Shortens(choice.gain, item.gain) / choice.row_cost;
+    queue.push(item);
+  };
+  const auto enqueue_children = [&](size_t s, int parent, double gain) {
+    for (const int child : choices[s].children[static_cast<size_t>(parent + 1)]) {
       const double probability = sequences[s].tree->nodes[static_cast<size_t>(child)].probability;
-      queue.push({gain * probability / choice.row_cost, gain * probability, s, child});
+      enqueue({.gain = gain * probability, .sequence = s, .node = child});
     }
   };
   if (most > 0) {
@@ -156,22 +167,26 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
                    .logit_rows = step.logit_rows + most,
                    .attended = step.attended + int64_t{most} * sequences[s].context});
       choice.row_cost = std::max((all - base) / most, 1e-12);
-      enqueue(s, -1, gain_factor * (sequences[s].spends ? 1.0 : kEntryDiscount));
+      enqueue_children(s, -1, gain_factor * (sequences[s].spends ? 1.0 : kEntryDiscount));
     }
   }
 
   std::vector<Item> taken;
   StepLoad load = step;
   int pages = room.pages;
-  double gain = decoding.logit_rows;
+  double passes = decoding.logit_rows;  // that sequences wait for a token, summed over them
   const double plain = Seconds(decoding);
   const double factor = DraftFactor();
   size_t best = 0;
-  double best_rate = kMargin * gain / plain;
+  double best_wait = passes * plain / kMargin;
   while (!queue.empty() && static_cast<int>(taken.size()) < most) {
     const Item item = queue.top();
     queue.pop();
     Choice& choice = choices[item.sequence];
+    if (choice.gain > item.before) {  // the score was too high
+      enqueue(item);
+      continue;
+    }
     const PlannedSequence& sequence = sequences[item.sequence];
     if (choice.nodes >= std::min(options_.max_nodes, sequence.most_slots)) continue;
     if (choice.nodes >= choice.free_slots) {
@@ -181,14 +196,15 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
     }
     ++choice.nodes;
     taken.push_back(item);
-    enqueue(item.sequence, item.node, item.gain);
+    passes -= Shortens(choice.gain, item.gain);
+    choice.gain += item.gain;
+    enqueue_children(item.sequence, item.node, item.gain);
     ++load.rows;
     ++load.logit_rows;
     load.attended += sequence.context;
-    gain += item.gain;
-    const double rate = gain / (plain + factor * Seconds(load) - base);
-    if (options_.ignore_cost || rate > best_rate) {
-      best_rate = rate;
+    const double wait = passes * (plain + factor * Seconds(load) - base);
+    if (options_.ignore_cost || wait < best_wait) {
+      best_wait = wait;
       best = taken.size();
     }
   }

@@ -1,12 +1,15 @@
 // Which drafts a step verifies: those that pay by what the step costs.
 //
-// A step that serves n decoding sequences yields n tokens; drafted rows yield more, each with the
-// probability of its whole path, and cost more. Of the nodes of all sequences together those with
-// the largest expected gain for their cost are taken, as many as make tokens per second highest:
-//   (n + gain) / (seconds of plain decoding + seconds that the drafted rows add)
-// and none where that is no more than plain decoding gives, as under high load. Sequoia (Chen et
-// al. 2024, arXiv:2402.12374) chooses its trees so for one sequence; here cost is the measured one
-// of the batch at hand.
+// A step yields one token for each sequence that decodes; drafted rows yield more, each with the
+// probability of its whole path, and cost more. Of the nodes of all sequences together those that
+// shorten the wait for a token most for their cost are taken, as many as make the mean wait of the
+// sequences shortest:
+//   (seconds of plain decoding + seconds that the drafted rows add) * mean of 1 / (1 + gain)
+// and none where that is no shorter than in plain decoding, as under high load. For one sequence,
+// and where all gain alike, that is to say that tokens per second are highest, as Sequoia (Chen et
+// al. 2024, arXiv:2402.12374) chooses its trees; here cost is the measured one of the batch at
+// hand. Where few gain, tokens per second would let all others wait for their rows, and would be
+// lost again: who is done early leaves the others a pass that costs hardly less.
 //
 // Who takes the best of many estimates takes those that are too high. So the planner is told what
 // came of its choices, in time (Measured) and in tokens (Accepted), and where they cost more or

@@ -5,58 +5,79 @@
 namespace octogate::workers {
 namespace {
 
-constexpr double kBearableLoss = 0.005;
 // What is kept of earlier requests when one is settled.
 constexpr double kKept = 0.9;
 
-bool Loses(double plain, double gain) { return gain < -kBearableLoss * plain; }
+bool Loses(double plain, double gain) { return gain < -SpeculationAccount::kBearableLoss * plain; }
 
 }  // namespace
 
-void SpeculationAccount::Begin(RequestAccount& account) {
-  account = {};
-  if (left_ == 0) {
-    left_ = wait_;
-    return;
-  }
-  --left_;
-  account.asleep = true;
-  account.left = sleep_;
-}
+bool SpeculationAccount::Losing() const { return Loses(plain_, gain_); }
 
-bool SpeculationAccount::Step(double plain, double gain, int sequences, RequestAccount& account) {
-  account.plain += plain;
-  account.gain += gain;
-  if (++account.steps < kEvidence || !Loses(account.plain, account.gain)) return false;
-  Settle(account);
-  account.asleep = true;
-  account.left = sleep_;
-  account.sequences = sequences;
+bool SpeculationAccount::Admits(RequestAccount& account) {
+  if (!Losing()) return true;
+  if (trying_ || owed_ > 0) return false;
+  trying_ = true;
+  account.tries = true;
   return true;
 }
 
-bool SpeculationAccount::Wakes(int sequences, RequestAccount& account) {
+void SpeculationAccount::Begin(RequestAccount& account) {
+  account = {};
+  account.asleep = !Admits(account);
+}
+
+bool SpeculationAccount::Step(double plain, double gain, int sequences, RequestAccount& account) {
+  owed_ -= plain;
+  account.plain += plain;
+  account.gain += gain;
+  ++account.steps;
+  const bool enough = account.steps >= kEvidence;
+  const bool falls_asleep = enough ? Loses(account.plain, account.gain)
+                                   : account.gain < -kMostLost * (account.plain / account.steps);
+  if (falls_asleep) {
+    Settle(account);
+    account.asleep = true;
+    account.sequences = sequences;
+  } else if (enough && account.tries) {
+    Settle(account);  // others need not wait until it ends
+  }
+  return falls_asleep;
+}
+
+bool SpeculationAccount::Wakes(double plain, int sequences, RequestAccount& account) {
+  owed_ -= plain;
+  account.owed -= plain;
   // One that began asleep learns only now how many there are.
   account.sequences = std::max(account.sequences, sequences);
-  if (--account.left > 0 && 4 * sequences > account.sequences) return false;
+  const bool load_fell = 4 * sequences <= account.sequences;
+  if (!load_fell && (account.owed > 0 || !Admits(account))) return false;
   account.asleep = false;
   return true;
 }
 
 void SpeculationAccount::End(RequestAccount& account) {
-  if (!account.asleep && account.steps > 0) Settle(account);
+  if (account.steps > 0) Settle(account);
+  if (account.tries) trying_ = false;
 }
 
 void SpeculationAccount::Settle(RequestAccount& account) {
   plain_ = kKept * plain_ + account.plain;
   gain_ = kKept * gain_ + account.gain;
-  const bool loses = Loses(plain_, gain_);
-  wait_ = loses ? std::min(2 * wait_ + 1, kLongestWait) : 0;
-  left_ = wait_;
-  sleep_ = loses ? std::min(2 * sleep_, kLongestSleep) : kFirstSleep;
-  account.plain = 0;
-  account.gain = 0;
-  account.steps = 0;
+  const bool lost = Loses(account.plain, account.gain);
+  const double owed = lost ? -account.gain / kBearableLoss : 0;
+  const double step = account.plain / account.steps;
+  if (lost && Losing()) {
+    owed_ = std::max(owed_, 0.0) + owed * (1 << lost_tries_);
+    owed_ = std::min(owed_, kLongestWait * step);
+    lost_tries_ = std::min(lost_tries_ + 1, kMostDoublings);
+  } else {
+    owed_ = 0;
+    lost_tries_ = 0;
+  }
+  if (account.tries) trying_ = false;
+  account = {};
+  account.owed = std::min(owed, kLongestSleep * step);
 }
 
 }  // namespace octogate::workers

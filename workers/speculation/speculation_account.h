@@ -3,9 +3,12 @@
 // What a step verifies is the planner's choice. But whoever drafts has to learn from every token,
 // which takes some microseconds each, also where nothing is ever verified: much beside a step of a
 // small model, or beside one of a large batch. So each request has an account in seconds, and one
-// that loses more than half a percent stops to draft and to learn: it sleeps. It is woken after
-// some steps, or when the load is down to a quarter. While requests lose on the whole, they sleep
-// longer each time, and only one of several begins awake.
+// that loses more than half a percent stops to draft and to learn: it sleeps. It is woken when
+// half a percent of what it has decoded since then is as much as it had lost, or when the load is
+// down to a quarter. While requests lose on the whole, all sleep but one at a time that tries; and
+// before the next one does, what was lost has to be half a percent of what all have decoded, or
+// less where several tries were lost in succession. So a loss is never much more than that in the
+// long run, and what is cheap to try is tried often.
 //
 // Not thread-safe.
 #ifndef OCTOGATE_WORKERS_SPECULATION_SPECULATION_ACCOUNT_H_
@@ -19,37 +22,45 @@ struct RequestAccount {
   double plain = 0;  // seconds that its steps would have taken without drafts, its share of each
   double gain = 0;   // seconds that drafts saved, less those that they cost
   int steps = 0;
+  bool tries = false;  // the one that does while requests lose on the whole
 
   bool asleep = false;
-  int left = 0;       // steps until it is woken
+  double owed = 0;    // seconds as of `plain` until it may be woken
   int sequences = 0;  // the most that decoded since it fell asleep
 };
 
 class SpeculationAccount {
  public:
-  static constexpr int kEvidence = 48;  // steps before a request may fall asleep
-  static constexpr int kFirstSleep = 128;
+  static constexpr double kBearableLoss = 0.005;  // of the time without drafts
+  static constexpr int kEvidence = 48;            // steps before a request may fall asleep,
+  static constexpr int kMostLost = 4;             // unless it has lost as many
+  static constexpr int kMostDoublings = 3;        // of what is owed, by lost tries in succession
+  // Steps of a request, as long as which it and all of them sleep at most.
   static constexpr int kLongestSleep = 4096;
-  static constexpr int kLongestWait = 32;  // requests that begin asleep between two that do not
+  static constexpr int kLongestWait = 32768;
 
   void Begin(RequestAccount& account);
   // One step of a request that is awake, beside which `sequences` decode, itself included. True: it
   // falls asleep.
   bool Step(double plain, double gain, int sequences, RequestAccount& account);
-  // Before each step of a request that sleeps. True: it wakes up.
-  bool Wakes(int sequences, RequestAccount& account);
+  // Before each step of a request that sleeps, of which its share is `plain`. True: it wakes up.
+  bool Wakes(double plain, int sequences, RequestAccount& account);
   void End(RequestAccount& account);
 
  private:
+  bool Losing() const;
   // Counts what a request has come to.
   void Settle(RequestAccount& account);
+  // Whether a request may be awake now; if it tries, nobody else does until it is settled.
+  bool Admits(RequestAccount& account);
 
   // Of requests, older ones with less weight.
   double plain_ = 0;
   double gain_ = 0;
-  int wait_ = 0;  // requests that begin asleep, and of these
-  int left_ = 0;
-  int sleep_ = kFirstSleep;
+  // While they lose:
+  double owed_ = 0;  // seconds that requests decode until the next try
+  int lost_tries_ = 0;
+  bool trying_ = false;
 };
 
 }  // namespace octogate::workers

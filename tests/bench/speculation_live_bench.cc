@@ -4,8 +4,10 @@
 //   speculation_live_bench --requests=FILE   from tests/bench/speculation_requests.py
 //     --task=PREFIX                          only these
 //     --batch=1,4,16                         sequences at the same time, at most 64
-//     --drafters=recycling,suffix            any of those, lookahead and model; of none it shows
-//                                            how much two equal engines differ
+//     --drafters=recycling,suffix            any of those, lookahead, model and retrieval; of none
+//     it
+//                                            shows how much two equal engines differ; with several
+//                                            lists, by semicolons, each is another engine
 //     --draft-model=FOLDER                   of the drafter model, with the tokenizer of the other
 //     --verify-all                           drafts, whether or not they pay
 //     --temperature=0                        of sampling
@@ -28,9 +30,13 @@
 // with a temperature each is asked with many seeds, and greedily the same is asked often. What was
 // learned in one answer serves the next ones of the repetition.
 //
+// The drafter retrieval has a store of half the requests of all tasks; then only the other half is
+// asked. "retrieval:2" looks for two tokens at least.
+//
 // "Drafting" is what drafters take of a step beside its pass: what would be gained at most, were it
 // done while a pass runs, on cores that nothing else needs.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -51,9 +57,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "kernels/cpu/cpu_backend.h"
+#ifdef OCTOGATE_MAKES_DRAFT_STORES
+#include "retrieval/drafts/draft_store_writer.h"
+#endif
 #include "tests/bench/engine_speed.h"
 #include "tests/bench/options.h"
 #include "tests/bench/random_checkpoint.h"
@@ -64,6 +75,7 @@
 #include "workers/speculation/lookahead.h"
 #include "workers/speculation/model_drafter.h"
 #include "workers/speculation/recycling.h"
+#include "workers/speculation/retrieval_drafter.h"
 #include "workers/speculation/suffix.h"
 
 namespace octogate::bench {
@@ -76,13 +88,16 @@ constexpr int kVocabulary = 32000;
 constexpr int kMostSequences = 64;
 constexpr size_t kLeastSequences = 4;
 constexpr int kDraftNodes = 63;
+constexpr Hash128 kTokenizer = {.high = 1, .low = 2};
+
+using DrafterNames = std::vector<std::string>;
 
 struct Settings {
   std::string requests;  // a file, of recorded answers
   std::string stories;   // or a folder
   std::string task;
   std::vector<size_t> batches;
-  std::vector<std::string> drafters;
+  std::vector<DrafterNames> drafters;  // of each engine
   std::string draft_model;
   bool verify_all = false;
   double temperature = 0;
@@ -145,8 +160,41 @@ class WithoutCandidates : public workers::Drafter {
   const std::unique_ptr<Drafter> drafter_;
 };
 
+bool Retrieves(const Settings& settings) {
+  for (const DrafterNames& names : settings.drafters) {
+    for (const std::string& name : names) {
+      if (name.starts_with("retrieval")) return true;
+    }
+  }
+  return false;
+}
+
+using StorePtr = std::shared_ptr<const retrieval::DraftStore>;
+
+StorePtr MakeStore(const std::vector<RecordedRequest>& requests, const std::string& path) {
+#ifdef OCTOGATE_MAKES_DRAFT_STORES
+  const auto writer = OrExit(retrieval::DraftStoreWriter::Create(
+      path, {.tokenizer = kTokenizer, .vocab_size = kVocabulary}));
+  absl::Status status;
+  for (const RecordedRequest& request : requests) {
+    std::vector<int32_t> document = request.prompt;
+    document.insert(document.end(), request.output.begin(), request.output.end());
+    status.Update(writer->Add(document));
+  }
+  status.Update(writer->Finish());
+  if (!status.ok()) OrExit<int>(status);
+  return OrExit(retrieval::DraftStore::Open(path));
+#else
+  static_cast<void>(requests);
+  static_cast<void>(path);
+  std::cerr << "draft stores cannot be made here: libdivsufsort-dev is not installed\n";
+  std::exit(2);
+#endif
+}
+
 std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab_size,
-                                              const Settings& settings, kernels::Backend* backend) {
+                                              const Settings& settings, const StorePtr& store,
+                                              kernels::Backend* backend) {
   const bool with_candidates = !settings.stories.empty();
   if (name == "recycling") {
     auto recycling = std::make_unique<workers::RecyclingDrafter>(
@@ -164,16 +212,26 @@ std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab
         std::make_shared<const workers::Checkpoint>(std::move(checkpoint)), backend,
         {.draft_tokenizer = {}, .target_tokenizer = {}, .vocab_size = vocab_size, .pages = 4096}));
   }
+  absl::string_view span = name;
+  if (store != nullptr && absl::ConsumePrefix(&span, "retrieval")) {
+    workers::RetrievalDrafterOptions options{.tokenizer = kTokenizer, .vocab_size = vocab_size};
+    if (span.empty() ||
+        (absl::ConsumePrefix(&span, ":") && absl::SimpleAtoi(span, &options.lookup.min_span))) {
+      return OrExit(workers::RetrievalDrafter::Create({{.store = store}}, options));
+    }
+  }
   std::cerr << "there is no drafter '" << name << "' here\n";
   std::exit(2);
 }
 
 std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>& checkpoint,
-                               const Settings& settings, const std::vector<std::string>& names) {
+                               const Settings& settings, const StorePtr& store,
+                               const DrafterNames& names) {
   auto backend = kernels::MakeCpuBackend({.threads = 2, .pin_threads = true});
   std::vector<std::unique_ptr<workers::Drafter>> drafters;
   for (const std::string& name : names) {
-    drafters.push_back(MakeDrafter(name, checkpoint->config().vocab_size, settings, backend.get()));
+    drafters.push_back(
+        MakeDrafter(name, checkpoint->config().vocab_size, settings, store, backend.get()));
   }
   const auto positions = static_cast<int64_t>(settings.prompt + settings.tokens + 2 * kDraftNodes);
   return OrExit(Engine::Create(checkpoint, nullptr, std::move(backend),
@@ -309,6 +367,19 @@ Tasks Choose(std::vector<RecordedRequest> requests, const Settings& settings) {
   return tasks;
 }
 
+// Both halves; turns of one conversation, which are two requests, are in the same.
+std::array<std::vector<RecordedRequest>, 2> Halve(std::vector<RecordedRequest> requests) {
+  std::array<std::vector<RecordedRequest>, 2> halves;
+  std::map<std::string, size_t> counts;
+  for (RecordedRequest& request : requests) {
+    const std::string task = request.task.substr(0, request.task.find(' '));
+    const size_t number = counts[task]++;
+    const size_t half = (task == "mt-bench" ? number / 2 : number) % 2;
+    halves[half].push_back(std::move(request));
+  }
+  return halves;
+}
+
 // Prompts without recorded answers, each as often as it takes.
 Tasks ReadStories(const std::string& folder) {
   std::ifstream file(folder + "/golden_greedy.json");
@@ -330,8 +401,7 @@ Settings Parse(int argc, char** argv) {
       .stories = Option(argc, argv, "--stories=", ""),
       .task = Option(argc, argv, "--task=", ""),
       .batches = {},
-      .drafters = absl::StrSplit(Option(argc, argv, "--drafters=", "recycling,suffix"), ',',
-                                 absl::SkipEmpty()),
+      .drafters = {},
       .draft_model = Option(argc, argv, "--draft-model=", ""),
       .verify_all = std::find(argv, argv + argc, std::string_view("--verify-all")) != argv + argc,
       .temperature = NumberOption<double>(argc, argv, "--temperature=", "0"),
@@ -342,6 +412,10 @@ Settings Parse(int argc, char** argv) {
   if (settings.requests.empty() && settings.stories.empty()) {
     std::cerr << "--requests=FILE or --stories=FOLDER is missing\n";
     std::exit(2);
+  }
+  const std::string drafters = Option(argc, argv, "--drafters=", "recycling,suffix");
+  for (const auto names : absl::StrSplit(drafters, ';')) {
+    settings.drafters.push_back(absl::StrSplit(names, ',', absl::SkipEmpty()));
   }
   for (const auto text : absl::StrSplit(Option(argc, argv, "--batch=", "1,4,16"), ',')) {
     size_t batch = 0;
@@ -366,12 +440,24 @@ int Main(int argc, char** argv) {
              !status.ok()) {
     OrExit<int>(status);
   }
-  const Tasks tasks = settings.stories.empty() ? Choose(ReadRequests(settings.requests), settings)
+  std::vector<RecordedRequest> requests_of_file;
+  if (settings.stories.empty()) requests_of_file = ReadRequests(settings.requests);
+  StorePtr store;
+  if (Retrieves(settings)) {
+    auto [stored, asked] = Halve(std::move(requests_of_file));
+    store = MakeStore(stored, (folder.path() / "drafts").string());
+    requests_of_file = std::move(asked);
+  }
+  const Tasks tasks = settings.stories.empty() ? Choose(std::move(requests_of_file), settings)
                                                : ReadStories(settings.stories);
   const auto checkpoint =
       std::make_shared<const workers::Checkpoint>(OrExit(workers::Checkpoint::Open(path)));
-  const auto plain = Create(checkpoint, settings, {});
-  const auto speculating = Create(checkpoint, settings, settings.drafters);
+  // The first has no drafters.
+  std::vector<std::unique_ptr<Engine>> engines;
+  engines.push_back(Create(checkpoint, settings, store, {}));
+  for (const DrafterNames& names : settings.drafters) {
+    engines.push_back(Create(checkpoint, settings, store, names));
+  }
   int tenants = 0;
   for (const size_t batch : settings.batches) {
     for (const auto& [task, requests] : tasks) {
@@ -382,43 +468,48 @@ int Main(int argc, char** argv) {
       // Prompts are computed, and weights read.
       Settings once = settings;
       once.tokens = 2;
-      Measure(*plain, some, batch, once, "first");
-      Measure(*speculating, some, batch, once, "first");
-      std::vector<Decoding> all[2];
-      std::vector<double> ratios;
-      const StepTimes before(*speculating);
+      for (const auto& engine : engines) Measure(*engine, some, batch, once, "first");
+      std::vector<StepTimes> before;
+      for (const auto& engine : engines) before.emplace_back(*engine);
+      std::vector<std::vector<Decoding>> all(engines.size());
       for (int repetition = 0; repetition < settings.repetitions; ++repetition) {
         const std::string tenant = absl::StrCat("tenant ", ++tenants);
         // Which comes first alternates, as a machine may get slower or faster.
-        for (const int which : {repetition % 2, 1 - repetition % 2}) {
-          Engine& engine = which == 0 ? *plain : *speculating;
-          all[which].push_back(Measure(engine, some, batch, settings, tenant));
+        for (size_t i = 0; i < engines.size(); ++i) {
+          const size_t which = (static_cast<size_t>(repetition) + i) % engines.size();
+          all[which].push_back(Measure(*engines[which], some, batch, settings, tenant));
         }
-        ratios.push_back(all[1].back().tokens_per_second() / all[0].back().tokens_per_second());
       }
-      const StepTimes after(*speculating);
-      const double steps = std::max(1.0, after.steps - before.steps);
-      const double drafting = (after.drafting - before.drafting) / steps;
-      const double pass = (after.pass - before.pass) / steps;
       const Decoding without = Median(all[0]);
-      const Decoding with = Median(all[1]);
-      std::sort(ratios.begin(), ratios.end());
-      const std::string at =
-          settings.temperature > 0 ? absl::StrCat(", temperature ", settings.temperature) : "";
-      report.Add(
-          {.name = absl::StrCat("batch ", batch, ", ", task, at),
-           .value = with.tokens_per_second(),
-           .unit = "tokens/s",
-           .beside = absl::StrFormat(
-               "plain %.0f; MAT %.3f; pairs %.3f to %.3f; a step %.1f us drafting, %.1f us pass",
-               without.tokens_per_second(), with.mat(), ratios.front(), ratios.back(), drafting,
-               pass),
-           .ratio = ratios[ratios.size() / 2],
-           .aim = AtLeast(0.98, Aim::kRatio)});
-      std::cerr << task << ", batch " << batch << at << ": " << with.tokens_per_second() << " / "
-                << without.tokens_per_second() << " tokens/s, MAT " << with.mat() << ", ratio "
-                << ratios.front() << " " << ratios[ratios.size() / 2] << " " << ratios.back()
-                << ", a step " << drafting << " us drafting, " << pass << " us pass\n";
+      for (size_t e = 1; e < engines.size(); ++e) {
+        std::vector<double> ratios;
+        for (size_t i = 0; i < all[e].size(); ++i) {
+          ratios.push_back(all[e][i].tokens_per_second() / all[0][i].tokens_per_second());
+        }
+        std::sort(ratios.begin(), ratios.end());
+        const StepTimes after(*engines[e]);
+        const double steps = std::max(1.0, after.steps - before[e].steps);
+        const Decoding with = Median(all[e]);
+        std::string name = absl::StrCat("batch ", batch, ", ", task);
+        if (settings.temperature > 0)
+          absl::StrAppend(&name, ", temperature ", settings.temperature);
+        if (engines.size() > 2) {
+          absl::StrAppend(&name, ", ", absl::StrJoin(settings.drafters[e - 1], "+"));
+        }
+        const std::string beside = absl::StrFormat(
+            "plain %.0f; MAT %.3f; pairs %.3f to %.3f; a step %.1f us drafting, %.1f us pass",
+            without.tokens_per_second(), with.mat(), ratios.front(), ratios.back(),
+            (after.drafting - before[e].drafting) / steps, (after.pass - before[e].pass) / steps);
+        const double ratio = ratios[ratios.size() / 2];
+        report.Add({.name = name,
+                    .value = with.tokens_per_second(),
+                    .unit = "tokens/s",
+                    .beside = beside,
+                    .ratio = ratio,
+                    .aim = AtLeast(0.98, Aim::kRatio)});
+        std::cerr << absl::StrFormat("%s: %.1f tokens/s, ratio %.4f; %s\n", name,
+                                     with.tokens_per_second(), ratio, beside);
+      }
     }
   }
   return report.Print();

@@ -6,13 +6,13 @@ namespace octogate::workers {
 namespace {
 
 // What is kept of earlier requests when one is settled.
-constexpr double kKept = 0.9;
+constexpr double kKept = 0.97;
 
 bool Loses(double plain, double gain) { return gain < -SpeculationAccount::kBearableLoss * plain; }
 
 }  // namespace
 
-bool SpeculationAccount::Losing() const { return Loses(plain_, gain_); }
+bool SpeculationAccount::Losing() const { return Loses(plain_, gain_ + kPatience * step_); }
 
 bool SpeculationAccount::Admits(RequestAccount& account) {
   if (!Losing()) return true;
@@ -66,10 +66,10 @@ void SpeculationAccount::Settle(RequestAccount& account) {
   gain_ = kKept * gain_ + account.gain;
   const bool lost = Loses(account.plain, account.gain);
   const double owed = lost ? -account.gain / kBearableLoss : 0;
-  const double step = account.plain / account.steps;
+  step_ = account.plain / account.steps;
   if (lost && Losing()) {
     owed_ = std::max(owed_, 0.0) + owed * (1 << lost_tries_);
-    owed_ = std::min(owed_, kLongestWait * step);
+    owed_ = std::min(owed_, kLongestWait * step_);
     lost_tries_ = std::min(lost_tries_ + 1, kMostDoublings);
   } else {
     owed_ = 0;
@@ -77,7 +77,7 @@ void SpeculationAccount::Settle(RequestAccount& account) {
   }
   if (account.tries) trying_ = false;
   account = {};
-  account.owed = std::min(owed, kLongestSleep * step);
+  account.owed = std::min(owed, kLongestSleep * step_);
 }
 
 }  // namespace octogate::workers

@@ -5,10 +5,11 @@
 // small model, or beside one of a large batch. So each request has an account in seconds, and one
 // that loses more than half a percent stops to draft and to learn: it sleeps. It is woken when
 // half a percent of what it has decoded since then is as much as it had lost, or when the load is
-// down to a quarter. While requests lose on the whole, all sleep but one at a time that tries; and
-// before the next one does, what was lost has to be half a percent of what all have decoded, or
-// less where several tries were lost in succession. So a loss is never much more than that in the
-// long run, and what is cheap to try is tried often.
+// down to a quarter. While requests lose on the whole, and more than the few steps that it takes to
+// learn what is of use, all sleep but one at a time that tries; and before the next one does, what
+// was lost has to be half a percent of what all have decoded, or less where several tries were lost
+// in succession. So a loss is never much more than that in the long run, and what is cheap to try
+// is tried often.
 //
 // Not thread-safe.
 #ifndef OCTOGATE_WORKERS_SPECULATION_SPECULATION_ACCOUNT_H_
@@ -34,7 +35,8 @@ class SpeculationAccount {
   static constexpr double kBearableLoss = 0.005;  // of the time without drafts
   static constexpr int kEvidence = 48;            // steps before a request may fall asleep,
   static constexpr int kMostLost = 4;             // unless it has lost as many
-  static constexpr int kMostDoublings = 3;        // of what is owed, by lost tries in succession
+  static constexpr int kPatience = 2;             // steps that all may lose before most sleep
+  static constexpr int kMostDoublings = 2;        // of what is owed, by lost tries in succession
   // Steps of a request, as long as which it and all of them sleep at most.
   static constexpr int kLongestSleep = 4096;
   static constexpr int kLongestWait = 32768;
@@ -57,6 +59,7 @@ class SpeculationAccount {
   // Of requests, older ones with less weight.
   double plain_ = 0;
   double gain_ = 0;
+  double step_ = 0;  // seconds of one's share, lately
   // While they lose:
   double owed_ = 0;  // seconds that requests decode until the next try
   int lost_tries_ = 0;

@@ -65,6 +65,7 @@ class ServerClient final : public RedisClient {
     return {.calls = calls_.load(std::memory_order_relaxed),
             .failures = failures_.load(std::memory_order_relaxed),
             .connections = node_->connections(),
+            .losses = node_->losses(),
             .pending_bytes = node_->pending_bytes(),
             .reachable = node_->reachable()};
   }

@@ -189,6 +189,7 @@ class RedisClient {
     uint64_t calls = 0;
     uint64_t failures = 0;     // other than by an error that the server answered
     uint64_t connections = 0;  // that were made
+    uint64_t losses = 0;       // of connections, or servers: who has lost some may have lost values
     size_t pending_bytes = 0;
     bool reachable = false;
   };

@@ -136,9 +136,11 @@ class ClusterClient final : public RedisClient {
     Stats stats{.calls = calls_.load(std::memory_order_relaxed),
                 .failures = failures_.load(std::memory_order_relaxed),
                 .connections = past_connections_,
+                .losses = past_losses_,
                 .reachable = known_topology_};
     for (const auto& [name, member] : members_) {
       stats.connections += member->node->connections();
+      stats.losses += member->node->losses();
       stats.pending_bytes += member->node->pending_bytes();
       stats.reachable = stats.reachable && member->node->reachable();
     }
@@ -432,6 +434,7 @@ class ClusterClient final : public RedisClient {
     for (const auto& [name, member] : gone) {
       if (members_.contains(name)) continue;
       past_connections_ += member->node->connections();
+      past_losses_ += member->node->losses() + 1;
       retired_.push_back(member);
     }
     known_ = topology.nodes;
@@ -488,6 +491,7 @@ class ClusterClient final : public RedisClient {
   bool wanted_ ABSL_GUARDED_BY(mutex_) = true;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t past_connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t past_losses_ ABSL_GUARDED_BY(mutex_) = 0;
 
   // Taken before `mutex_`. Held while a subscription's node ends: its callback takes neither.
   absl::Mutex subscriptions_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);

@@ -108,6 +108,7 @@ class Node final : public RedisNode {
   }
 
   uint64_t connections() const override { return connects_.load(std::memory_order_relaxed); }
+  uint64_t losses() const override { return losses_.load(std::memory_order_relaxed); }
   size_t pending_bytes() const override {
     absl::MutexLock lock(&mutex_);
     return pending_bytes_;
@@ -250,6 +251,7 @@ class Node final : public RedisNode {
 
   // The connection is gone, or goes now.
   void Drop(RedisConnection& connection, const std::string& why) {
+    losses_.fetch_add(1, std::memory_order_relaxed);
     const bool was_idle = connection.Idle(absl::Now());
     const std::deque<std::shared_ptr<RedisCall>> lost = connection.Close();
     if (!was_idle) Refuse(why);
@@ -258,6 +260,7 @@ class Node final : public RedisNode {
 
   // The server is frozen, or the way to it is: no call need find that out on another connection.
   void DropAll(const std::string& why) {
+    losses_.fetch_add(1, std::memory_order_relaxed);
     const std::deque<std::shared_ptr<RedisCall>> lost = CloseAll();
     Refuse(why);
     Fail(lost, why);
@@ -404,6 +407,7 @@ class Node final : public RedisNode {
   const Subscription subscription_;
   const int wake_;
   std::atomic<uint64_t> connects_{0};
+  std::atomic<uint64_t> losses_{0};
 
   mutable absl::Mutex mutex_;
   std::deque<Command> queue_ ABSL_GUARDED_BY(mutex_);

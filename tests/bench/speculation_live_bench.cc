@@ -5,12 +5,12 @@
 //     --task=PREFIX                          only these
 //     --batch=1,4,16                         sequences at the same time, at most 64
 //     --drafters=recycling,suffix            any of those, lookahead, model and retrieval; of none
-//     it
-//                                            shows how much two equal engines differ; with several
-//                                            lists, by semicolons, each is another engine
+//                                            it shows how much two equal engines differ; with
+//                                            several lists, by semicolons, each is another engine
 //     --draft-model=FOLDER                   of the drafter model, with the tokenizer of the other
 //     --verify-all                           drafts, whether or not they pay
 //     --temperature=0                        of sampling
+//     --activations=f32                      as workers have them: f32, bf16 or bf16-pairs
 //     --layers=12                            of the random model
 //     --tokens=64 --prompt=512               of an answer, and the last of its prompt
 //     --repetitions=5
@@ -71,6 +71,7 @@
 #include "tests/bench/report.h"
 #include "tests/bench/speculation_replay.h"
 #include "workers/engine/engine.h"
+#include "workers/engine/format_names.h"
 #include "workers/model/checkpoint.h"
 #include "workers/speculation/lookahead.h"
 #include "workers/speculation/model_drafter.h"
@@ -101,6 +102,7 @@ struct Settings {
   std::string draft_model;
   bool verify_all = false;
   double temperature = 0;
+  kernels::Activations activations = kernels::Activations::kF32;
   int layers = 0;
   size_t tokens = 0;
   size_t prompt = 0;
@@ -227,7 +229,8 @@ std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab
 std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>& checkpoint,
                                const Settings& settings, const StorePtr& store,
                                const DrafterNames& names) {
-  auto backend = kernels::MakeCpuBackend({.threads = 2, .pin_threads = true});
+  auto backend = kernels::MakeCpuBackend(
+      {.threads = 2, .activations = settings.activations, .pin_threads = true});
   std::vector<std::unique_ptr<workers::Drafter>> drafters;
   for (const std::string& name : names) {
     drafters.push_back(
@@ -413,6 +416,12 @@ Settings Parse(int argc, char** argv) {
     std::cerr << "--requests=FILE or --stories=FOLDER is missing\n";
     std::exit(2);
   }
+  const auto activations = workers::ParseActivations(Option(argc, argv, "--activations=", "f32"));
+  if (!activations) {
+    std::cerr << "--activations is f32, bf16 or bf16-pairs\n";
+    std::exit(2);
+  }
+  settings.activations = *activations;
   const std::string drafters = Option(argc, argv, "--drafters=", "recycling,suffix");
   for (const auto names : absl::StrSplit(drafters, ';')) {
     settings.drafters.push_back(absl::StrSplit(names, ',', absl::SkipEmpty()));

@@ -117,7 +117,7 @@ class RedisPageStore final : public PageStore {
     {
       const absl::Time now = absl::Now();
       absl::MutexLock lock(&mutex_);
-      ForgetAfterReconnection();
+      ForgetAfterLoss();
       for (PageCodec::Page& page : pages) {
         const auto known = known_.find(page.name);
         if (known != known_.end() && now - known->second < options_.expiry / 2) continue;
@@ -257,10 +257,10 @@ class RedisPageStore final : public PageStore {
     known_[name] = now;
   }
 
-  void ForgetAfterReconnection() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const uint64_t connections = client_->stats().connections;
-    if (connections != connections_) known_.clear();
-    connections_ = connections;
+  void ForgetAfterLoss() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const uint64_t losses = client_->stats().losses;
+    if (losses != losses_) known_.clear();
+    losses_ = losses;
   }
 
   // A fetch of which there is something to ask for; those of which there is nothing any more are
@@ -492,7 +492,7 @@ class RedisPageStore final : public PageStore {
   absl::Time write_again_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::flat_hash_map<std::string, absl::Time> known_ ABSL_GUARDED_BY(mutex_);  // names
   absl::flat_hash_map<std::string, Seen> seen_ ABSL_GUARDED_BY(mutex_);  // that are not there
-  uint64_t connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t losses_ ABSL_GUARDED_BY(mutex_) = 0;
   PageStoreStats stats_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;
 };

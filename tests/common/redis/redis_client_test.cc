@@ -119,6 +119,7 @@ TEST(RedisClientTest, ACallThatGivesUpTakesNoOtherWithIt) {
     EXPECT_TRUE(client->Call({"LPUSH", "none", "answers it"}, Soon()).ok());
   }
   EXPECT_EQ(client->stats().connections, 2U);
+  EXPECT_EQ(client->stats().losses, 0U);
 }
 
 TEST(RedisClientTest, AnswersManyCommandsInTheirOrder) {

@@ -65,6 +65,7 @@ TEST(RedisFaultsTest, AServerThatRestartsEmptyHasNothing) {
     return absl::IsNotFound(status) ? absl::OkStatus() : absl::UnknownError(status.ToString());
   });
   EXPECT_TRUE(empty.ok()) << empty;
+  EXPECT_GT(client->stats().losses, 0U);
   EXPECT_TRUE(store->List("graph/", "", 10, Soon())->empty());
   EXPECT_TRUE(Put(*store, "again").ok());
 }

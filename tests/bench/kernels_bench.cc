@@ -89,12 +89,21 @@ double BestReadRate(const Options& options, kernels::ThreadPool& pool, const uin
   return best;
 }
 
+// Weights of a type, by inputs in F32 or rounded.
+struct Inputs {
+  DType dtype;
+  kernels::Activations activations = kernels::Activations::kF32;
+};
+
 // Multiplications and additions per second, in registers.
-double PeakRate(const Options& options, kernels::ThreadPool& pool, Isa isa) {
+double PeakRate(const Options& options, kernels::ThreadPool& pool, Isa isa, Inputs inputs) {
   std::vector<double> done(static_cast<size_t>(pool.threads()));
   const double seconds = Seconds(options, pool.threads(), [&] {
     pool.Run(pool.threads(), [&](int task, int /*thread*/) {
-      done[static_cast<size_t>(task)] = MultiplyAdd(kernels::Name(isa), 2'000'000);
+      constexpr int kIterations = 2'000'000;
+      done[static_cast<size_t>(task)] = inputs.activations == kernels::Activations::kBF16Pairs
+                                            ? MultiplyAddPairs(kIterations)
+                                            : MultiplyAdd(kernels::Name(isa), kIterations);
     });
   });
   double total = 0;
@@ -117,12 +126,6 @@ void EmptyRun(const Options& options, Report& report, int threads) {
   }
   report.Add({.name = name, .value = best * 1e6, .unit = "us"});
 }
-
-// Weights of a type, by inputs in F32 or rounded.
-struct Inputs {
-  DType dtype;
-  kernels::Activations activations = kernels::Activations::kF32;
-};
 
 std::string Name(Isa isa, int threads, Inputs inputs, int rows) {
   const char* const rounded = inputs.activations == kernels::Activations::kF32 ? " "
@@ -158,7 +161,7 @@ void Decode(const Options& options, Report& report, Isa isa, int threads, Inputs
   double rate = 0;
   for (int round = 0; round < kRounds; ++round) {
     read = std::max(read, BestReadRate(options, pool, bytes.get()));
-    peak = std::max(peak, PeakRate(options, pool, isa));
+    peak = std::max(peak, PeakRate(options, pool, isa, inputs));
     const double seconds = Seconds(options, threads, [&] {
       for (const auto& layer : layers) {
         backend->MatMul(*layer, nullptr, x->data(), rows, false, out->data(), layer_rows);
@@ -196,7 +199,7 @@ void Prefill(const Options& options, Report& report, Isa isa, int threads, Input
   double peak = 0;
   double rate = 0;
   for (int round = 0; round < kRounds; ++round) {
-    peak = std::max(peak, PeakRate(options, pool, isa));
+    peak = std::max(peak, PeakRate(options, pool, isa, inputs));
     constexpr int kRepeats = 3;
     const double seconds = Seconds(options, threads, [&] {
       for (int i = 0; i < kRepeats; ++i) {

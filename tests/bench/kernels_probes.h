@@ -15,9 +15,11 @@ uint64_t ReadInOrder(const uint8_t* from, size_t bytes);
 uint64_t ReadInParts(const uint8_t* from, size_t bytes);
 
 // Fused multiply-adds in registers, as wide as `isa_name` ("avx512", "avx2";
-// otherwise the scalar fma of the C library) has them; of BF16 pairs for "avx512bf16". Returns the
-// floating point operations done.
+// otherwise the scalar fma of the C library) has them. Returns the floating
+// point operations done.
 double MultiplyAdd(const char* isa_name, int iterations);
+// Those of BF16 pairs, for CPUs with AVX512_BF16.
+double MultiplyAddPairs(int iterations);
 
 }  // namespace octogate::bench
 

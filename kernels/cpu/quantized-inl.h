@@ -48,7 +48,7 @@ void QuantizeInput(const float* x, int cols, int row, const QuantizedInput& to) 
 // How far ahead of those that are read a panel's codes are asked for, in bytes, and its scales, in
 // numbers: across its end too, where the next one follows. One panel at a time is as fast as it
 // comes.
-inline constexpr size_t kCodesAhead = 4096;
+constexpr size_t CodesAhead(int rows) { return rows == 1 ? 8192 : 4096; }
 inline constexpr size_t kScalesAhead = 2048;
 
 // Outputs of X rows of x and a panel.
@@ -73,7 +73,7 @@ __attribute__((noinline)) void IntegerTile(const IntegerMatMulArgs& args, int ro
     for (int i = 0; i < X; ++i) dots[i] = Dot::Start(x_sums[static_cast<size_t>(i) * groups + g]);
     for (int step = 0; step < kSteps; ++step) {
       const Codes loaded = LoadCodes(codes + step * 64);
-      __builtin_prefetch(codes + step * 64 + kCodesAhead);
+      __builtin_prefetch(codes + step * 64 + CodesAhead(X));
       for (int i = 0; i < X; ++i) {
         const int8_t* from =
             x + (static_cast<size_t>(i) * groups + g) * kQuantizationGroup + step * 4;

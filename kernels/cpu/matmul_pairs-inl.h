@@ -9,8 +9,10 @@
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
+// Columns are taken in slices, of groups of one pair for each lane.
 inline constexpr int kPairSliceColumns = 512;
 inline constexpr int kPairSliceGroups = kPairSliceColumns / (2 * kBf16PairLanes);
+// Of a panel: a pair of columns, and a group.
 inline constexpr size_t kPairPanelBytes = size_t{2} * kPanelOutputs * sizeof(uint16_t);
 inline constexpr size_t kPairGroupBytes = kBf16PairLanes * kPairPanelBytes;
 inline constexpr int kPairBlockRows = 24;

@@ -189,7 +189,9 @@ class RedisClient {
     uint64_t calls = 0;
     uint64_t failures = 0;     // other than by an error that the server answered
     uint64_t connections = 0;  // that were made
-    uint64_t losses = 0;       // of connections, or servers: who has lost some may have lost values
+    // Times that a connection was lost or could not be made, or a server of a cluster went: what it
+    // had may be gone.
+    uint64_t losses = 0;
     size_t pending_bytes = 0;
     bool reachable = false;
   };

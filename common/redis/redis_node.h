@@ -90,7 +90,7 @@ class RedisNode {
   absl::StatusOr<RedisReply> Wait(RedisCall& call);
 
   virtual uint64_t connections() const = 0;  // that were made
-  virtual uint64_t losses() const = 0;       // of connections
+  virtual uint64_t losses() const = 0;       // as RedisClient::Stats has them
   virtual size_t pending_bytes() const = 0;
   virtual bool reachable() const = 0;
 

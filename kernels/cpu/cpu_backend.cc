@@ -148,11 +148,12 @@ class CpuBackend final : public Backend {
 
   std::string Describe() const override {
     const int threads = pool_.threads();
-    return std::string("cpu-") + Name(isa_) + " (" + std::to_string(threads) +
-           (threads == 1 ? " thread" : " threads") +
-           (activations_ == Activations::kF32    ? ")"
-            : activations_ == Activations::kBF16 ? ", BF16 activations)"
-                                                 : ", BF16 activations in pairs)");
+    std::string text = std::string("cpu-") + Name(isa_) + " (" + std::to_string(threads) +
+                       (threads == 1 ? " thread" : " threads");
+    if (activations_ != Activations::kF32) {
+      text += std::string(", ") + Name(activations_) + " activations";
+    }
+    return text + ")";
   }
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }

@@ -25,6 +25,22 @@ enum class Activations : uint8_t {
   kBF16Pairs,
 };
 
+inline constexpr Activations kActivations[] = {Activations::kF32, Activations::kBF16,
+                                               Activations::kBF16Pairs};
+
+// The name that flags, graphs and logs use.
+constexpr const char* Name(Activations activations) {
+  switch (activations) {
+    case Activations::kF32:
+      return "f32";
+    case Activations::kBF16:
+      return "bf16";
+    case Activations::kBF16Pairs:
+      return "bf16-pairs";
+  }
+  return "?";
+}
+
 struct CpuBackendOptions {
   // Threads that compute, the caller included. 0: as many as the process may
   // run at once.

@@ -2,8 +2,9 @@
 // register; the sixteen lanes of kernels/reduction_order.h are sixteen
 // accumulators, so that panels are read as one stream and nothing is summed
 // across a register. Each output has an exact order, hence is independent of the
-// blocking. Included once per instruction set, after finish_outputs-inl.h; no include
-// guard.
+// blocking. Included once per instruction set; no include guard.
+
+#include "kernels/cpu/finish_outputs-inl.h"
 
 namespace octogate::kernels::OCTOGATE_ISA {
 

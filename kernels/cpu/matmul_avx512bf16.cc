@@ -38,7 +38,6 @@ inline F32x16 AddPairs(Bf16Pairs a, Bf16Pairs b, F32x16 sum) {
 
 // After what they are made of.
 // clang-format off
-#include "kernels/cpu/finish_outputs-inl.h"
 #include "kernels/cpu/matmul-inl.h"
 #include "kernels/cpu/matmul_bf16-inl.h"
 #include "kernels/cpu/matmul_pairs-inl.h"

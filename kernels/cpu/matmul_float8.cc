@@ -8,10 +8,7 @@
 #include "kernels/reduction_order.h"
 
 // After the lanes that it is made of.
-// clang-format off
-#include "kernels/cpu/finish_outputs-inl.h"
 #include "kernels/cpu/matmul-inl.h"
-// clang-format on
 
 namespace octogate::kernels {
 namespace avx512vbmi {

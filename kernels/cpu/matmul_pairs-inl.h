@@ -1,6 +1,6 @@
 // Products of BF16 weights and activations rounded to BF16, pairs of columns at a
 // time, in the order of DotBf16Pairs (kernels/bf16_dot.h). Included once per
-// instruction set, after Bf16Pairs and the shape of tiles (bf16_pairs_fma.h); no
+// instruction set, after Bf16Pairs and the shape of tiles (bf16_pairs_fma-inl.h); no
 // include guard.
 //
 // Rounded rows of x are kept as [row / kPairBlockRows][slice][row % kPairBlockRows][lane]
@@ -67,19 +67,20 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
   constexpr int kLocality = L == kBf16PairLanes ? 3 : 2;
   for (int lane = 0; lane < kBf16PairLanes; lane += L) {
     F32x16 dots[X][W][L];
-    float* const lanes = sums + lane * kPanelOutputs;
-    OCTOGATE_UNROLL
-    for (int i = 0; i < X; ++i) {
+    const auto for_sums = [&](const auto& f) {
       OCTOGATE_UNROLL
-      for (int w = 0; w < W; ++w) {
+      for (int i = 0; i < X; ++i) {
         OCTOGATE_UNROLL
-        for (int l = 0; l < L; ++l) {
-          dots[i][w][l] =
-              first ? Zero()
-                    : Load(lanes + static_cast<size_t>(i * W + w) * kPairSums + l * kPanelOutputs);
+        for (int w = 0; w < W; ++w) {
+          OCTOGATE_UNROLL
+          for (int l = 0; l < L; ++l) {
+            f(dots[i][w][l],
+              sums + static_cast<size_t>(i * W + w) * kPairSums + (lane + l) * kPanelOutputs);
+          }
         }
       }
-    }
+    };
+    for_sums([first](F32x16& dot, const float* from) { dot = first ? Zero() : Load(from); });
     const size_t at = static_cast<size_t>(lane) * kPairPanelBytes;
     const uint8_t* weights = panels + at;
     const uint8_t* asked = ahead == nullptr ? nullptr : ahead + at;
@@ -115,17 +116,7 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
       weights += kPairGroupBytes;
       inputs += sizeof(uint32_t);
     }
-    OCTOGATE_UNROLL
-    for (int i = 0; i < X; ++i) {
-      OCTOGATE_UNROLL
-      for (int w = 0; w < W; ++w) {
-        OCTOGATE_UNROLL
-        for (int l = 0; l < L; ++l) {
-          Store(dots[i][w][l],
-                lanes + static_cast<size_t>(i * W + w) * kPairSums + l * kPanelOutputs);
-        }
-      }
-    }
+    for_sums([](F32x16 dot, float* to) { Store(dot, to); });
   }
 }
 

@@ -1,8 +1,10 @@
 // Products with weights that have integer codes; included once per instruction set, after its
-// lanes (f32x16_*.h), codes (codes_*.h) and finish_outputs-inl.h. No include guard.
+// lanes (f32x16_*.h) and codes (codes_*.h). No include guard.
 //
 // Sixteen outputs stand in the lanes of a register, so that a group's dot
 // products need no sum across lanes, and a panel is read as one stream.
+
+#include "kernels/cpu/finish_outputs-inl.h"
 
 namespace octogate::kernels::OCTOGATE_ISA {
 

@@ -7,10 +7,7 @@
 #include "kernels/quantized_dot.h"
 
 // After the codes that it is made of.
-// clang-format off
-#include "kernels/cpu/finish_outputs-inl.h"
 #include "kernels/cpu/quantized-inl.h"
-// clang-format on
 
 namespace octogate::kernels {
 

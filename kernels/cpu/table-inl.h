@@ -3,10 +3,9 @@
 
 // clang-format off
 #include "kernels/cpu/elementwise-inl.h"
-#include "kernels/cpu/finish_outputs-inl.h"
 #include "kernels/cpu/matmul-inl.h"
 #include "kernels/cpu/matmul_bf16-inl.h"
-#include "kernels/cpu/bf16_pairs_fma.h"
+#include "kernels/cpu/bf16_pairs_fma-inl.h"
 #include "kernels/cpu/matmul_pairs-inl.h"
 #include "kernels/cpu/attention-inl.h"
 // clang-format on

@@ -11,7 +11,6 @@
 #include <grpcpp/create_channel.h>
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <iostream>
@@ -28,6 +27,7 @@
 #include "octogate/v1/admin.grpc.pb.h"
 #include "octogate/v1/gateway.grpc.pb.h"
 #include "tests/bench/report.h"
+#include "tests/bench/turns.h"
 #include "tests/gateway/stub_worker.h"
 
 namespace octogate::bench {
@@ -36,11 +36,6 @@ namespace {
 constexpr int kRounds = 9;
 constexpr int kQueries = 2000;  // of a round
 constexpr int kCalls = 3000;    // over loopback
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // CPU time of this process.
 absl::Duration CpuTime() {

@@ -30,6 +30,7 @@
 #include "octogate/v1/admin.grpc.pb.h"
 #include "octogate/v1/gateway.grpc.pb.h"
 #include "tests/bench/report.h"
+#include "tests/bench/turns.h"
 #include "tests/common/redis/redis_server.h"
 #include "tests/gateway/stub_worker.h"
 
@@ -42,11 +43,6 @@ constexpr int kCalls = 200;  // of a round
 [[noreturn]] void Die(const std::string& message) {
   std::cerr << message << "\n";
   std::exit(1);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 // CPU time of this process: gateways, client and worker.

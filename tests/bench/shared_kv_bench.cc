@@ -271,7 +271,7 @@ class Bench {
       std::vector<double>& row = medians.emplace_back();
       for (std::vector<double>& way : seconds) {
         way.erase(way.begin(), way.begin() + Uncounted(length));
-        row.push_back(SpreadOf(way).median);
+        row.push_back(Median(way));
       }
       const bool two = ways[1].beside != Beside::kBetter;  // ways to choose from
       const size_t better = two && row[1] < row[0] ? 1 : 0;
@@ -383,7 +383,7 @@ int Main(int argc, char** argv) {
     const auto add = [&](std::string figure, const std::vector<double>& rates) {
       const Spread ratio = RatioOf(rates, others_raw);
       report.Add({.name = std::move(figure),
-                  .value = SpreadOf(rates).median / 1e6,
+                  .value = Median(rates) / 1e6,
                   .unit = "MB/s",
                   .beside = "redis-benchmark GET, 4 connections",
                   .ratio = ratio.median,

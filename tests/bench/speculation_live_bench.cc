@@ -70,6 +70,7 @@
 #include "tests/bench/random_checkpoint.h"
 #include "tests/bench/report.h"
 #include "tests/bench/speculation_replay.h"
+#include "tests/bench/turns.h"
 #include "workers/engine/engine.h"
 #include "workers/engine/format_names.h"
 #include "workers/model/checkpoint.h"
@@ -481,43 +482,42 @@ int Main(int argc, char** argv) {
       std::vector<StepTimes> before;
       for (const auto& engine : engines) before.emplace_back(*engine);
       std::vector<std::vector<Decoding>> all(engines.size());
-      for (int repetition = 0; repetition < settings.repetitions; ++repetition) {
-        const std::string tenant = absl::StrCat("tenant ", ++tenants);
-        // Which comes first alternates, as a machine may get slower or faster.
-        for (size_t i = 0; i < engines.size(); ++i) {
-          const size_t which = (static_cast<size_t>(repetition) + i) % engines.size();
-          all[which].push_back(Measure(*engines[which], some, batch, settings, tenant));
-        }
+      std::vector<std::function<double(int)>> turns;
+      for (size_t e = 0; e < engines.size(); ++e) {
+        turns.emplace_back([&, e](int repetition) {
+          const std::string tenant = absl::StrCat("tenant ", tenants + repetition);
+          all[e].push_back(Measure(*engines[e], some, batch, settings, tenant));
+          return all[e].back().tokens_per_second();
+        });
       }
+      const std::vector<std::vector<double>> speeds = InTurns(turns, settings.repetitions);
+      tenants += settings.repetitions;
       const Decoding without = Median(all[0]);
       for (size_t e = 1; e < engines.size(); ++e) {
-        std::vector<double> ratios;
-        for (size_t i = 0; i < all[e].size(); ++i) {
-          ratios.push_back(all[e][i].tokens_per_second() / all[0][i].tokens_per_second());
-        }
-        std::sort(ratios.begin(), ratios.end());
+        const Spread ratio = RatioOf(speeds[e], speeds[0]);
         const StepTimes after(*engines[e]);
         const double steps = std::max(1.0, after.steps - before[e].steps);
         const Decoding with = Median(all[e]);
         std::string name = absl::StrCat("batch ", batch, ", ", task);
-        if (settings.temperature > 0)
+        if (settings.temperature > 0) {
           absl::StrAppend(&name, ", temperature ", settings.temperature);
+        }
         if (engines.size() > 2) {
           absl::StrAppend(&name, ", ", absl::StrJoin(settings.drafters[e - 1], "+"));
         }
         const std::string beside = absl::StrFormat(
-            "plain %.0f; MAT %.3f; pairs %.3f to %.3f; a step %.1f us drafting, %.1f us pass",
-            without.tokens_per_second(), with.mat(), ratios.front(), ratios.back(),
-            (after.drafting - before[e].drafting) / steps, (after.pass - before[e].pass) / steps);
-        const double ratio = ratios[ratios.size() / 2];
+            "plain %.0f; MAT %.3f; a step %.1f us drafting, %.1f us pass",
+            without.tokens_per_second(), with.mat(), (after.drafting - before[e].drafting) / steps,
+            (after.pass - before[e].pass) / steps);
         report.Add({.name = name,
                     .value = with.tokens_per_second(),
                     .unit = "tokens/s",
                     .beside = beside,
-                    .ratio = ratio,
+                    .ratio = ratio.median,
+                    .ratio_between = std::pair(ratio.low, ratio.high),
                     .aim = AtLeast(0.98, Aim::kRatio)});
         std::cerr << absl::StrFormat("%s: %.1f tokens/s, ratio %.4f; %s\n", name,
-                                     with.tokens_per_second(), ratio, beside);
+                                     with.tokens_per_second(), ratio.median, beside);
       }
     }
   }

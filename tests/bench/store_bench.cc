@@ -169,7 +169,7 @@ void Measure(const std::string& socket, Store& store, ValueCache& cache, size_t 
     const bool single = name == "Put" || name == "Get";
     const std::string what = single ? name : absl::StrCat(name, " of ", many);
     report.Add({.name = absl::StrCat(what, ", ", SizeText(bytes)),
-                .value = SpreadOf(rates[1]).median * (small ? 1 : mebibytes),
+                .value = Median(rates[1]) * (small ? 1 : mebibytes),
                 .unit = small ? "values/s" : "MiB/s",
                 .beside = "redis-benchmark",
                 .ratio = ratio.median,
@@ -181,7 +181,7 @@ void Measure(const std::string& socket, Store& store, ValueCache& cache, size_t 
                 .value = times[times.size() / 2],
                 .unit = "µs",
                 .beside = "redis-benchmark's p50",
-                .ratio = times[times.size() / 2] / SpreadOf(raw_us).median});
+                .ratio = times[times.size() / 2] / Median(raw_us)});
     report.Add({.name = absl::StrCat(what, " p99, ", SizeText(bytes)),
                 .value = times[times.size() * 99 / 100],
                 .unit = "µs"});

@@ -38,6 +38,8 @@ inline Spread SpreadOf(std::vector<double> values) {
   return {median, values[below], values[n - 1 - below]};
 }
 
+inline double Median(std::vector<double> values) { return SpreadOf(std::move(values)).median; }
+
 // Calls each of `ways` once a round and returns what they returned, [way][round]. Another one is
 // the first in each round, and every other round goes the other way round.
 inline std::vector<std::vector<double>> InTurns(

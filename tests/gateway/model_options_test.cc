@@ -90,7 +90,7 @@ TEST_F(ModelOptionsTest, AreThoseOfTheGraph) {
   EXPECT_GT(info.mean_weight_error(), 0);
   EXPECT_GE(info.worst_weight_error(), info.mean_weight_error());
   EXPECT_EQ(info.kv_dtype(), "int8");
-  EXPECT_THAT(info.backend(), HasSubstr("2 threads, BF16 activations"));
+  EXPECT_THAT(info.backend(), HasSubstr("2 threads, bf16 activations"));
   EXPECT_EQ(info.max_sequences(), 300);
   EXPECT_EQ(info.context_length(), 100);
   EXPECT_TRUE(gateway_.Generate(Ask("hello")).status.ok());

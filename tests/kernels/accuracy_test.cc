@@ -265,11 +265,11 @@ TEST(FactoryTest, DescribesItselfAndRefusesWhatCannotBe) {
   EXPECT_EQ(MakeCpuBackend({.threads = 1, .isa = Isa::kPlain})->Describe(), "cpu-plain (1 thread)");
   EXPECT_EQ(MakeCpuBackend({.threads = 1, .isa = Isa::kPlain, .activations = Activations::kBF16})
                 ->Describe(),
-            "cpu-plain (1 thread, BF16 activations)");
+            "cpu-plain (1 thread, bf16 activations)");
   EXPECT_EQ(
       MakeCpuBackend({.threads = 1, .isa = Isa::kPlain, .activations = Activations::kBF16Pairs})
           ->Describe(),
-      "cpu-plain (1 thread, BF16 activations in pairs)");
+      "cpu-plain (1 thread, bf16-pairs activations)");
   EXPECT_EQ(MakeCpuBackend({.threads = 2, .isa = Isa::kPlain})->Describe(),
             "cpu-plain (2 threads)");
   EXPECT_EQ(MakeReferenceBackend()->Describe(), "reference");

@@ -34,9 +34,9 @@ std::string_view KvDtypeName(kernels::DType type) {
 }
 
 std::optional<kernels::Activations> ParseActivations(std::string_view name) {
-  if (name == "f32") return kernels::Activations::kF32;
-  if (name == "bf16") return kernels::Activations::kBF16;
-  if (name == "bf16-pairs") return kernels::Activations::kBF16Pairs;
+  for (const kernels::Activations activations : kernels::kActivations) {
+    if (kernels::Name(activations) == name) return activations;
+  }
   return std::nullopt;
 }
 

@@ -20,7 +20,7 @@ std::optional<kernels::DType> ParseKvDtype(std::string_view name);
 // The name of a type that keys and values may have.
 std::string_view KvDtypeName(kernels::DType type);
 
-// "f32", "bf16" and "bf16-pairs"; nothing for other names.
+// By kernels::Name; nothing for other names.
 std::optional<kernels::Activations> ParseActivations(std::string_view name);
 
 }  // namespace octogate::workers

@@ -52,17 +52,11 @@ constexpr char kExamples[] =
     "\n"
     "Exit status: 0 after a clean end, 1 where the model cannot be served, 2 for wrong flags.";
 
-const std::map<std::string, kernels::Activations> kActivations = {
-    {"f32", kernels::Activations::kF32},
-    {"bf16", kernels::Activations::kBF16},
-    {"bf16-pairs", kernels::Activations::kBF16Pairs}};
-
-std::map<std::string, kernels::WeightFormat> WeightFormats() {
-  std::map<std::string, kernels::WeightFormat> formats;
-  for (const kernels::WeightFormat format : kernels::kWeightFormats) {
-    formats[kernels::Name(format)] = format;
-  }
-  return formats;
+template <typename T, size_t N>
+std::map<std::string, T> ByName(const T (&values)[N]) {
+  std::map<std::string, T> named;
+  for (const T value : values) named[kernels::Name(value)] = value;
+  return named;
 }
 
 void Define(CLI::App& app, Flags& flags) {
@@ -93,13 +87,15 @@ void Define(CLI::App& app, Flags& flags) {
       ->capture_default_str();
   app.add_option("--weight-format", flags.load.engine.weight_format,
                  "how weights are kept: stored, bf16, int8, int8-group, int4-group or fp8")
-      ->transform(CLI::CheckedTransformer(WeightFormats(), CLI::ignore_case).description(""))
+      ->transform(CLI::CheckedTransformer(ByName(kernels::kWeightFormats), CLI::ignore_case)
+                      .description(""))
       ->default_str("stored");
   app.add_option("--activations", flags.load.activations,
                  "what BF16 weights are multiplied with where the CPU serves: f32, or, which costs "
                  "precision, bf16 (reads prompts many times faster with AMX) or bf16-pairs (twice "
                  "as fast with AVX512_BF16)")
-      ->transform(CLI::CheckedTransformer(kActivations, CLI::ignore_case).description(""))
+      ->transform(
+          CLI::CheckedTransformer(ByName(kernels::kActivations), CLI::ignore_case).description(""))
       ->default_str("f32");
   app.add_option(
          "--kv-dtype", flags.kv_dtype,

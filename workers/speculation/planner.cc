@@ -22,25 +22,33 @@ constexpr double kMostDraftFactor = 4;
 constexpr double kGainMemory = 64;
 constexpr double kGainPrior = 8;
 
-struct Item {
-  double score = 0;   // what it shortens the wait for a token, for its cost
-  double gain = 0;    // probability of the path
-  double before = 0;  // gain of the sequence's nodes for which the score holds
-  size_t sequence = 0;
+// A node whose parents have all been taken.
+struct Candidate {
+  double gain = 0;  // probability of the path
   int node = 0;
+};
+
+// Larger gains first; of equals the first node.
+struct GainsLess {
+  bool operator()(const Candidate& a, const Candidate& b) const {
+    return a.gain != b.gain ? a.gain < b.gain : a.node > b.node;
+  }
+};
+
+// A sequence by what its best candidate shortens the wait for a token, for its cost. Larger scores
+// first; of equals the first sequence.
+struct Scored {
+  double score = 0;
+  size_t sequence = 0;
+
+  bool operator<(const Scored& other) const {
+    return score != other.score ? score < other.score : sequence > other.sequence;
+  }
 };
 
 // How much shorter a sequence waits for a token, in passes, that expects `gain` tokens a pass more
 // than one, where it expects `more` beside them.
 double Shortens(double gain, double more) { return more / ((1 + gain) * (1 + gain + more)); }
-
-// Larger scores first; of equals the first.
-struct ComesAfter {
-  bool operator()(const Item& a, const Item& b) const {
-    if (a.score != b.score) return a.score < b.score;
-    return std::pair(a.sequence, a.node) > std::pair(b.sequence, b.node);
-  }
-};
 
 // Children of each node, [0] those of the root.
 std::vector<std::vector<int>> ChildrenOf(const DraftTree& tree) {
@@ -131,7 +139,9 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
                         std::span<PlannedSequence> sequences) {
   struct Choice {
     std::vector<std::vector<int>> children;
+    std::priority_queue<Candidate, std::vector<Candidate>, GainsLess> candidates;
     std::vector<bool> kept;
+    double entry = 1;  // of what a node promises, what is expected
     double row_cost = 0;
     double gain = 0;  // of the nodes taken
     int nodes = 0;
@@ -143,17 +153,17 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
   const int most = std::min({room.rows, options_.most_rows - step.rows, proposed});
   const double base = Seconds(step);
   const double gain_factor = GainFactor();
-  std::priority_queue<Item, std::vector<Item>, ComesAfter> queue;
-  const auto enqueue = [&](Item item) {
-    const Choice& choice = choices[item.sequence];
-    item.before = choice.gain;
-    item.score = Shortens(choice.gain, item.gain) / choice.row_cost;
-    queue.push(item);
+  std::priority_queue<Scored> queue;
+  const auto enqueue = [&](size_t s) {
+    const Choice& choice = choices[s];
+    if (choice.candidates.empty()) return;
+    queue.push({Shortens(choice.gain, choice.candidates.top().gain) / choice.row_cost, s});
   };
-  const auto enqueue_children = [&](size_t s, int parent, double gain) {
-    for (const int child : choices[s].children[static_cast<size_t>(parent + 1)]) {
+  const auto add_children = [&](size_t s, int parent, double gain) {
+    Choice& choice = choices[s];
+    for (const int child : choice.children[static_cast<size_t>(parent + 1)]) {
       const double probability = sequences[s].tree->nodes[static_cast<size_t>(child)].probability;
-      enqueue({.gain = gain * probability, .sequence = s, .node = child});
+      choice.candidates.push({gain * probability, child});
     }
   };
   if (most > 0) {
@@ -167,11 +177,17 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
                    .logit_rows = step.logit_rows + most,
                    .attended = step.attended + int64_t{most} * sequences[s].context});
       choice.row_cost = std::max((all - base) / most, 1e-12);
-      enqueue_children(s, -1, gain_factor * (sequences[s].spends ? 1.0 : kEntryDiscount));
+      choice.entry = gain_factor * (sequences[s].spends ? 1.0 : kEntryDiscount);
+      add_children(s, -1, choice.entry);
+      enqueue(s);
     }
   }
 
-  std::vector<Item> taken;
+  struct Taken {
+    size_t sequence;
+    Candidate candidate;
+  };
+  std::vector<Taken> taken;
   StepLoad load = step;
   int pages = room.pages;
   double passes = decoding.logit_rows;  // that sequences wait for a token, summed over them
@@ -180,25 +196,24 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
   size_t best = 0;
   double best_wait = passes * plain / kMargin;
   while (!queue.empty() && static_cast<int>(taken.size()) < most) {
-    const Item item = queue.top();
+    const size_t number = queue.top().sequence;
     queue.pop();
-    Choice& choice = choices[item.sequence];
-    if (choice.gain > item.before) {  // the score was too high
-      enqueue(item);
-      continue;
-    }
-    const PlannedSequence& sequence = sequences[item.sequence];
+    Choice& choice = choices[number];
+    const PlannedSequence& sequence = sequences[number];
     if (choice.nodes >= std::min(options_.max_nodes, sequence.most_slots)) continue;
     if (choice.nodes >= choice.free_slots) {
       if (pages == 0) continue;
       --pages;
       choice.free_slots += room.page_size;
     }
+    const Candidate candidate = choice.candidates.top();
+    choice.candidates.pop();
     ++choice.nodes;
-    taken.push_back(item);
-    passes -= Shortens(choice.gain, item.gain);
-    choice.gain += item.gain;
-    enqueue_children(item.sequence, item.node, item.gain);
+    taken.push_back({number, candidate});
+    passes -= Shortens(choice.gain, candidate.gain);
+    choice.gain += candidate.gain;
+    add_children(number, candidate.node, candidate.gain);
+    enqueue(number);
     ++load.rows;
     ++load.logit_rows;
     load.attended += sequence.context;
@@ -210,10 +225,10 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
   }
   taken.resize(best);
   promised_now_ = 0;
-  for (const Item& item : taken) {
-    choices[item.sequence].kept[static_cast<size_t>(item.node)] = true;
-    const double factor = gain_factor * (sequences[item.sequence].spends ? 1.0 : kEntryDiscount);
-    promised_now_ += item.gain / factor;
+  for (const auto& [number, candidate] : taken) {
+    Choice& choice = choices[number];
+    choice.kept[static_cast<size_t>(candidate.node)] = true;
+    promised_now_ += candidate.gain / choice.entry;
   }
   for (size_t s = 0; s < sequences.size(); ++s) {
     if (best == 0) {

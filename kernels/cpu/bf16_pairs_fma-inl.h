@@ -11,9 +11,8 @@ inline constexpr int kPairPanels = Bf16TilePanels(kDenseTileRows);
 // Rows of a tile at most, and lanes that have registers beside them.
 inline constexpr int kPairTileRows = kDenseTileRows;
 constexpr int PairTileLanes(int rows, int panels) {
-  return panels > 1                              ? 1
-         : DenseTilePairs(rows) < kBf16PairLanes ? DenseTilePairs(rows)
-                                                 : kBf16PairLanes;
+  const int pairs = panels > 1 ? 1 : DenseTilePairs(rows);
+  return pairs < kBf16PairLanes ? pairs : kBf16PairLanes;
 }
 
 using Bf16Pairs = Pair;

@@ -342,6 +342,7 @@ class CpuBackend final : public Backend {
         static_cast<size_t>(products.rows_together) * products.row_bytes(std::max(1, w.cols));
     const int rows_at_once =
         static_cast<int>(kRoundedInputs / together_bytes) * products.rows_together;
+    assert(rows_at_once > 0);
     for (int first = 0; first < rows; first += rows_at_once) {
       const int count = std::min(rows_at_once, rows - first);
       ForRows(count, static_cast<size_t>(w.cols), [&](int r) {

@@ -49,6 +49,8 @@ class HostKvCache final : public KvCache {
 
   // Whether keys and values have scales.
   bool scaled() const { return shape_.dtype == DType::kI8; }
+  // The first byte of the scales of the run that starts at `run`. Only where scaled().
+  const uint8_t* scales(const uint8_t* run) const { return run + ScaleOffset(0); }
   // The scale of a position (counted in the page) of the run that starts at
   // `run`: keys() or values(). Only where scaled().
   float Scale(const uint8_t* run, int in_page) const {

@@ -197,8 +197,8 @@ Cost Learn(Replica& replica, int sequences, double steps_per_second, double seco
         for (const auto& drafter : replica.drafters()) drafters.push_back(drafter->Begin("all"));
         for (const auto& drafter : drafters) drafter->Append(chosen);
       }
-      for (const auto& drafter : drafters) drafter->Observe(rows);
       for (const auto& drafter : drafters) drafter->Append(chosen);
+      for (const auto& drafter : drafters) drafter->Observe(rows);
       const double time = CpuSeconds(CLOCK_THREAD_CPUTIME_ID) - before;
       cost.learning += time;
       cost.slowest = std::max(cost.slowest, 1e3 * time);

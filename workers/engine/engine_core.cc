@@ -164,7 +164,21 @@ void EngineCore::EndCancelledAndOverdue() {
   }
 }
 
-void EngineCore::BuildStep(SteadyTime now) {
+void EngineCore::StartRequests() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  for (const ScheduledRows& rows : scheduled_) {
+    ActiveRequest& request = RequestOf(rows);
+    if (request.started) continue;
+    request.started = now;
+    // Of one token nothing can be drafted: it would only count as a loss.
+    if (speculator_.enabled() && request.kind == ActiveRequest::Kind::kGenerate &&
+        request.answer->remaining() > 1) {
+      request.speculation = speculator_.Begin(request.request.terms, request.tokens);
+    }
+  }
+}
+
+void EngineCore::BuildStep() {
   ids_.clear();
   step_sequences_.clear();
   logit_rows_.clear();
@@ -176,14 +190,6 @@ void EngineCore::BuildStep(SteadyTime now) {
   size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
-    if (!request.started) {
-      request.started = now;
-      // Of one token nothing can be drafted: it would only count as a loss.
-      if (speculator_.enabled() && request.kind == ActiveRequest::Kind::kGenerate &&
-          request.answer->remaining() > 1) {
-        request.speculation = speculator_.Begin(request.request.terms, request.tokens);
-      }
-    }
     const int nodes = DraftNodes(request);
     const auto first_row = static_cast<int32_t>(ids_.size());
     const auto begin = request.tokens.begin() + rows.first_position;
@@ -300,8 +306,8 @@ void EngineCore::CollectCandidates(int logit_row, int count) {
   }
 }
 
-void EngineCore::ObserveRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
-                             std::span<const int> accepted) {
+void EngineCore::FillComputedRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
+                                  std::span<const int> accepted) {
   const std::vector<DraftNode>& nodes = request.speculation->tree.nodes;
   const auto last = static_cast<size_t>(rows.first_position + rows.row_count - 1);
   computed_rows_.clear();
@@ -327,14 +333,12 @@ void EngineCore::ObserveRows(ActiveRequest& request, const ScheduledRows& rows, 
       computed_rows_[static_cast<size_t>(row)].hidden = hidden;
     }
   }
-  if (speculator_.candidates() == 0)
-    return speculator_.Observe(*request.speculation, computed_rows_);
+  if (speculator_.candidates() == 0) return;
   for (size_t i = 0; i < computed_rows_.size(); ++i) {
     computed_rows_[i].candidates =
         std::span<const int32_t>(candidates_)
             .subspan(first_candidates_[i], first_candidates_[i + 1] - first_candidates_[i]);
   }
-  speculator_.Observe(*request.speculation, computed_rows_);
 }
 
 void EngineCore::Complete(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
@@ -413,9 +417,10 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
     }
     scheduler_.ComputedDraft({&request, rows.first_position, kept});
   }
-  if (observes) ObserveRows(request, rows, logit_row, accepted);
   if (request.speculation != nullptr) {
-    speculator_.Chosen(*request.speculation, event.ids, accepted, drafts_in_step_,
+    computed_rows_.clear();
+    if (observes) FillComputedRows(request, rows, logit_row, accepted);
+    speculator_.Chosen(*request.speculation, event.ids, accepted, computed_rows_, drafts_in_step_,
                        absl::FromChrono(last_step_time_));
   }
 
@@ -495,9 +500,10 @@ void EngineCore::PlanStep() {
   EndCancelledAndOverdue();
   SharePages();
   scheduled_ = scheduler_.Schedule();
+  StartRequests();
   PlanDrafts();
   step_begin_ = std::chrono::steady_clock::now();
-  BuildStep(step_begin_);
+  BuildStep();
 }
 
 void EngineCore::ComputeStep() {

@@ -111,10 +111,13 @@ class EngineCore {
   void SharePages();
   // `pages` are those at the beginning of the request's sequence that are in the prefix cache.
   void OfferPages(const ActiveRequest& request, std::span<const int32_t> pages);
+  // Marks the requests of scheduled_ as started and begins their speculation, which takes time that
+  // is not the step's.
+  void StartRequests();
   // Lets sequences that decode have draft trees, as far as there is room and they pay.
   void PlanDrafts();
   // Describes scheduled_ to the transformer.
-  void BuildStep(SteadyTime now);
+  void BuildStep();
   void AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
                        std::span<const float> hidden);
   // The rows of a sequence reached its last token. `logit_row` is the index of its first row among
@@ -124,9 +127,10 @@ class EngineCore {
   void Generate(ActiveRequest& request, const ScheduledRows& rows, int logit_row, SteadyTime now);
   // Keeps what drafters learn from the logits of a sequence's rows, before they are written over.
   void CollectCandidates(int logit_row, int count);
-  // Tells the drafters of a sequence about its rows, of whose nodes `accepted` are part of it.
-  void ObserveRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
-                   std::span<const int> accepted);
+  // Fills computed_rows_ with the sequence's rows of the step, of whose nodes `accepted` are part
+  // of it.
+  void FillComputedRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
+                        std::span<const int> accepted);
   // All logits of a row of the step, which may be written over.
   std::span<float> Logits(int logit_row);
   // Chooses the next token, from the largest logits where they are there and suffice.

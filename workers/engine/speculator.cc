@@ -130,6 +130,8 @@ void Speculator::Wake(std::span<const int32_t> tokens, RequestSpeculation& reque
   const absl::Duration time = stopwatch.elapsed();
   request.usage.draft += time;
   usage_.draft += time;
+  request.account.learning = absl::ToDoubleSeconds(time);
+  request.settled_time = request.usage.draft;
 }
 
 void Speculator::End(RequestSpeculation& request) {
@@ -243,20 +245,9 @@ void Speculator::KeptPath(RequestSpeculation& request, absl::Duration time) {
   draft_time_ += time;
 }
 
-void Speculator::Observe(RequestSpeculation& request, std::span<const ComputedRow> rows) {
-  const Stopwatch stopwatch;
-  for (size_t d = 0; d < drafters_.size(); ++d) {
-    const bool observes = drafters_[d]->candidates() > 0 || drafters_[d]->wants_hidden();
-    if (observes && request.drafters[d] != nullptr) request.drafters[d]->Observe(rows);
-  }
-  const absl::Duration time = stopwatch.elapsed();
-  request.usage.draft += time;
-  draft_time_ += time;
-}
-
 void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> chosen,
-                        std::span<const int> accepted, bool drafts_in_step,
-                        absl::Duration step_time) {
+                        std::span<const int> accepted, std::span<const ComputedRow> rows,
+                        bool drafts_in_step, absl::Duration step_time) {
   (drafts_in_step ? request.usage.verify : request.usage.plain) += step_time;
   ++request.usage.steps;
   ++usage_.steps;
@@ -264,7 +255,10 @@ void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> ch
   if (request.account.asleep) return;
   const Stopwatch stopwatch;
   for (size_t d = 0; d < request.drafters.size(); ++d) {
-    if (request.drafters[d] != nullptr) request.drafters[d]->Append(chosen);
+    if (request.drafters[d] == nullptr) continue;
+    request.drafters[d]->Append(chosen);
+    const bool observes = drafters_[d]->candidates() > 0 || drafters_[d]->wants_hidden();
+    if (observes && !rows.empty()) request.drafters[d]->Observe(rows);
   }
   for (size_t d = 0; d < request.proposals.size(); ++d) {
     acceptance_.Record(static_cast<int>(d), request.proposals[d], chosen, request.acceptance);

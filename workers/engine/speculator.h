@@ -74,7 +74,7 @@ class Speculator {
   int candidates() const { return candidates_; }
   // Whether they learn from hidden states.
   bool wants_hidden() const { return wants_hidden_; }
-  // Whether Observe is of use for a request.
+  // Whether Chosen makes use of the rows of a request.
   bool Observes(const RequestSpeculation& request) const {
     return !request.account.asleep && (candidates_ > 0 || wants_hidden_);
   }
@@ -98,11 +98,11 @@ class Speculator {
   // the candidates of its rows, where that was not part of the step, and to keep the accepted path.
   void Scanned(RequestSpeculation& request, int rows, absl::Duration time);
   void KeptPath(RequestSpeculation& request, absl::Duration time);
-  // Rows: see SequenceDrafter::Observe.
-  void Observe(RequestSpeculation& request, std::span<const ComputedRow> rows);
-  // What was chosen, and the nodes of its tree among that.
+  // What was chosen, the nodes of its tree among that, and where it Observes the request, the rows
+  // that SequenceDrafter::Observe speaks of.
   void Chosen(RequestSpeculation& request, std::span<const int32_t> chosen,
-              std::span<const int> accepted, bool drafts_in_step, absl::Duration step_time);
+              std::span<const int> accepted, std::span<const ComputedRow> rows, bool drafts_in_step,
+              absl::Duration step_time);
   void EndStep(absl::Duration step_time);
 
   // Of all requests.

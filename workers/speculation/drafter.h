@@ -48,7 +48,8 @@ class SequenceDrafter {
   virtual void Append(std::span<const int32_t> tokens) = 0;
   // Where the drafter has candidates() or wants_hidden(). Rows of one step that tokens were chosen
   // from, a prompt's last one included: in order of the tree, which is one of breadth or depth
-  // first, the root first. Comes before the Append of the tokens that the step chose.
+  // first, the root first. Comes after the Append of the tokens that the step chose, which are
+  // judged by what was known before them.
   virtual void Observe(std::span<const ComputedRow> rows) { static_cast<void>(rows); }
   // Adds to `tree`, which is empty, what may follow the sequence: at most `max_nodes` nodes, none
   // deeper than `max_depth`. Nodes have bit 0 as their drafter.

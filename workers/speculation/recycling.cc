@@ -129,12 +129,12 @@ class RecyclingSequence : public SequenceDrafter {
     for (size_t i = 0; i < tokens.size(); ++i) {
       const int32_t next = tokens[i];
       if (is_begun_) CountHit(next, static_cast<int>(i));
-      if (!Observed()) scope_->table.Prepend(previous_, last_, next);
+      // Until the row's candidates are observed, and for good where there are none.
+      scope_->table.Prepend(previous_, last_, next);
       previous_ = last_;
       last_ = scope_->table.IsToken(next) ? next : -1;
     }
     is_begun_ = is_begun_ || !tokens.empty();
-    observed_.clear();
   }
 
   void Observe(std::span<const ComputedRow> rows) override {
@@ -144,13 +144,7 @@ class RecyclingSequence : public SequenceDrafter {
       if (!row->kept) table.Set(row->previous, row->token, row->candidates);
     }
     for (const ComputedRow& row : rows) {
-      if (!row.kept || row.candidates.empty()) continue;
-      table.Set(row.previous, row.token, row.candidates);
-      observed_.push_back({row.previous, row.token});
-    }
-    // Of a prompt's rows only the last is behind its tokens.
-    if (observed_.size() > kMaxDraftNodes + 1) {
-      observed_.erase(observed_.begin(), observed_.end() - (kMaxDraftNodes + 1));
+      if (row.kept) table.Set(row.previous, row.token, row.candidates);
     }
   }
 
@@ -168,12 +162,6 @@ class RecyclingSequence : public SequenceDrafter {
   }
 
  private:
-  // Whether the candidates of the last token's row are in the table.
-  bool Observed() const {
-    return std::find(observed_.begin(), observed_.end(), std::pair(previous_, last_)) !=
-           observed_.end();
-  }
-
   float Probability(const Candidate& candidate, int streak) const {
     const size_t kind = Kind(candidate, streak);
     return rates_.Rate(kind, scope_->rates.Rate(kind, Prior(candidate), kPriorWeight),
@@ -304,7 +292,6 @@ class RecyclingSequence : public SequenceDrafter {
   int32_t last_ = -1;
   int streak_ = 0;
   // Pairs whose candidates were observed in this step.
-  std::vector<std::pair<int32_t, int32_t>> observed_;
 };
 
 }  // namespace

@@ -62,10 +62,11 @@ void SpeculationAccount::End(RequestAccount& account) {
 }
 
 void SpeculationAccount::Settle(RequestAccount& account) {
+  const double gain = account.gain - account.learning;
   plain_ = kKept * plain_ + account.plain;
-  gain_ = kKept * gain_ + account.gain;
-  const bool lost = Loses(account.plain, account.gain);
-  const double owed = lost ? -account.gain / kBearableLoss : 0;
+  gain_ = kKept * gain_ + gain;
+  const bool lost = Loses(account.plain, gain);
+  const double owed = lost ? -gain / kBearableLoss : 0;
   step_ = account.plain / account.steps;
   if (lost && Losing()) {
     owed_ = std::max(owed_, 0.0) + owed * (1 << lost_tries_);

@@ -23,6 +23,9 @@ struct RequestAccount {
   double plain = 0;  // seconds that its steps would have taken without drafts, its share of each
   double gain = 0;   // seconds that drafts saved, less those that they cost
   int steps = 0;
+  // Seconds that it took to learn what there was of the sequence: gone, whatever drafts gain now, so
+  // that they count when others are woken, and not against this one's drafts.
+  double learning = 0;
   bool tries = false;  // the one that does while requests lose on the whole
 
   bool asleep = false;
@@ -41,6 +44,7 @@ class SpeculationAccount {
   static constexpr int kLongestSleep = 4096;
   static constexpr int kLongestWait = 32768;
 
+  // Where the account is then not asleep, and where Wakes is true, `learning` is to be set.
   void Begin(RequestAccount& account);
   // One step of a request that is awake, beside which `sequences` decode, itself included. True: it
   // falls asleep.

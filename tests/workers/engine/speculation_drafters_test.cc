@@ -89,11 +89,12 @@ class FeatureDrafter : public Drafter {
     Sequence(std::unique_ptr<SequenceDrafter> known, States* states)
         : known_(std::move(known)), states_(states) {}
     void Append(std::span<const int32_t> tokens) override {
+      before_ = tokens_;
       tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
       known_->Append(tokens);
     }
     void Observe(std::span<const ComputedRow> rows) override {
-      std::vector<int32_t> path = tokens_;
+      std::vector<int32_t> path = before_;
       for (const ComputedRow& row : rows) {
         EXPECT_EQ(row.hidden.empty(), !row.kept);
         EXPECT_TRUE(row.candidates.empty()) << "nobody asked for them";
@@ -110,6 +111,7 @@ class FeatureDrafter : public Drafter {
     const std::unique_ptr<SequenceDrafter> known_;
     States* const states_;
     std::vector<int32_t> tokens_;
+    std::vector<int32_t> before_;  // the last step
   };
 
   const std::unique_ptr<Drafter> known_;

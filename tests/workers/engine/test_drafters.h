@@ -63,21 +63,15 @@ class TestDrafter : public Drafter {
     explicit Sequence(TestDrafter* drafter) : drafter_(drafter) {}
 
     void Append(std::span<const int32_t> tokens) override {
-      // What was observed and kept is what comes now.
-      for (size_t i = 1; i < kept_.size(); ++i) EXPECT_EQ(kept_[i], tokens[i - 1]);
-      for (size_t i = 0; i < kept_.size() && i < tokens.size(); ++i) {
-        if (first_candidates_[i] == tokens[i]) ++drafter_->record_->first_candidates;
-      }
-      kept_.clear();
+      chosen_from_ = tokens_.size();
       tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     }
 
     void Observe(std::span<const ComputedRow> rows) override {
-      EXPECT_EQ(rows[0].token, tokens_.back());
-      EXPECT_EQ(rows[0].previous, tokens_.size() > 1 ? tokens_[tokens_.size() - 2] : -1);
+      ASSERT_GT(chosen_from_, 0u) << "what was chosen comes first";
+      EXPECT_EQ(rows[0].previous, chosen_from_ > 1 ? tokens_[chosen_from_ - 2] : -1);
       EXPECT_TRUE(rows[0].kept);
-      kept_.clear();
-      first_candidates_.clear();
+      size_t place = chosen_from_ - 1;  // of the next kept row in the sequence
       for (const ComputedRow& row : rows) {
         EXPECT_LE(row.candidates.size(), 3u);
         for (const int32_t id : row.candidates) {
@@ -87,12 +81,18 @@ class TestDrafter : public Drafter {
         ++drafter_->record_->rows;
         if (!row.kept) continue;
         ++drafter_->record_->kept_rows;
-        if (!kept_.empty()) {
-          EXPECT_EQ(row.previous, kept_.back());
+        ASSERT_LT(place, tokens_.size());
+        EXPECT_EQ(row.token, tokens_[place]);
+        if (place >= chosen_from_) {
+          EXPECT_EQ(row.previous, tokens_[place - 1]);
         }
-        kept_.push_back(row.token);
-        first_candidates_.push_back(row.candidates.empty() ? -1 : row.candidates[0]);
+        ++place;
+        if (place < tokens_.size() && !row.candidates.empty() &&
+            row.candidates[0] == tokens_[place]) {
+          ++drafter_->record_->first_candidates;
+        }
       }
+      chosen_from_ = 0;
     }
 
     void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
@@ -105,8 +105,7 @@ class TestDrafter : public Drafter {
    private:
     TestDrafter* const drafter_;
     std::vector<int32_t> tokens_;
-    std::vector<int32_t> kept_;
-    std::vector<int32_t> first_candidates_;
+    size_t chosen_from_ = 0;  // the last step's tokens begin there, until its rows are observed
   };
 
   int Below(int n) { return static_cast<int>(random_() % static_cast<uint32_t>(n)); }

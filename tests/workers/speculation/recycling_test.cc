@@ -109,9 +109,9 @@ TEST(RecyclingTest, OfRowsOfOneTokenTheKeptWinThenTheFirst) {
       {.previous = 9, .token = 9, .candidates = c, .kept = true},
       {.previous = 5, .token = 9, .candidates = d, .kept = false},
       {.previous = 9, .token = 5, .candidates = d, .kept = false}};
-  sequence->Observe(rows);
-  // The candidates are better than the successor, which changes nothing.
   sequence->Append(Tokens{9, 14});
+  // The candidates are better than the successor.
+  sequence->Observe(rows);
   const auto first = [&](int32_t token) {
     sequence->Append(Tokens{token});
     const DraftTree tree = Proposal(*sequence, 2, 1);
@@ -183,6 +183,8 @@ TEST(RecyclingTest, LongRandomStreamsGiveGoodTreesInBoundedMemory) {
       const size_t count = std::min<size_t>(1 + random() % 4, text.size() - i);
       const Tokens next(text.begin() + static_cast<int64_t>(i),
                         text.begin() + static_cast<int64_t>(i + count));
+      sequence->Append(next);
+      twin_sequence->Append(next);
       if (i > 0 && random() % 2 == 0) {
         const Tokens candidates = RandomText(random, random() % 6);
         const std::vector<ComputedRow> rows = {
@@ -194,8 +196,6 @@ TEST(RecyclingTest, LongRandomStreamsGiveGoodTreesInBoundedMemory) {
         sequence->Observe(rows);
         twin_sequence->Observe(rows);
       }
-      sequence->Append(next);
-      twin_sequence->Append(next);
       i += count;
       const int max_nodes = static_cast<int>(random() % 140);
       const int max_depth = static_cast<int>(random() % 10);
@@ -236,6 +236,37 @@ TEST(RecyclingTest, ProbabilitiesComeToWhatIsMeasured) {
   }
   EXPECT_GT(certain / 2000, 0.9);
   EXPECT_LT(chance / 2000, 0.2);
+}
+
+TEST(RecyclingTest, CandidatesAreJudgedByWhatFollowsTheNextTime) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937_64 random(seed);
+  RecyclingDrafter drafter(Options(Shape::kBestFirst));
+  const auto sequence = drafter.Begin("");
+  sequence->Append(Tokens{0});
+  // Behind each token the model holds one of four others most probable, anew each time, and that
+  // one follows: what it held most probable the last time is right once in four.
+  int32_t last = 0;
+  double first = 0;
+  double second = 0;
+  for (int i = 0; i < 6000; ++i) {
+    Tokens candidates = {last + 1, last + 2, last + 3, last + 4};
+    for (int32_t& candidate : candidates) candidate %= 7;
+    std::shuffle(candidates.begin(), candidates.end(), random);
+    sequence->Append(Tokens{candidates[0]});
+    const std::vector<ComputedRow> rows = {
+        {.previous = -1, .token = last, .candidates = candidates, .kept = true, .hidden = {}}};
+    sequence->Observe(rows);
+    last = candidates[0];
+    if (i < 3000) continue;
+    const DraftTree tree = Proposal(*sequence, 4, 1);
+    ASSERT_GE(tree.size(), 2);
+    first += double{tree.nodes[0].probability};
+    second += double{tree.nodes[1].probability};
+  }
+  EXPECT_NEAR(first / 3000, 0.25, 0.05);
+  EXPECT_NEAR(second / 3000, 0.25, 0.05);
 }
 
 TEST(RecyclingTest, AnExportedTableStartsAnotherReplicaWarm) {

@@ -47,6 +47,25 @@ Course RunBatches(SpeculationAccount& account, int batches, int sequences, int s
   return course;
 }
 
+// What it took to learn a long prompt is spent whether or not drafts are used now: whether they pay
+// for it is seen when the request has ended, and decides of the next one.
+TEST(SpeculationAccountTest, WhatWasLearnedIsUsedWhateverItCost) {
+  for (const double learning : {5.0, 500.0}) {
+    SpeculationAccount account;
+    RequestAccount request;
+    Course course;
+    account.Begin(request);
+    ASSERT_FALSE(request.asleep);
+    request.learning = learning;
+    for (int i = 0; i < 1000; ++i) RunStep(account, 0.1, 1, request, course);
+    EXPECT_EQ(course.awake, 1000);
+    account.End(request);
+    RequestAccount next;
+    account.Begin(next);
+    EXPECT_EQ(next.asleep, learning > 100) << "1000 steps have gained 100 s";
+  }
+}
+
 TEST(SpeculationAccountTest, WhoGainsNeverSleeps) {
   SpeculationAccount account;
   for (int i = 0; i < 50; ++i) EXPECT_EQ(RunRequest(account, 200, 0.01).awake, 200);

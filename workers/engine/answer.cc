@@ -60,11 +60,11 @@ std::string Answer::Flush() {
   return text;
 }
 
-absl::Status Answer::Advance(std::span<float> logits, SamplerScratch& scratch,
+absl::Status Answer::Advance(std::span<float> logits, float log_sum_exp, SamplerScratch& scratch,
                              GenerateEvent& event) {
   if (absl::Status status = CheckLogits(logits); !status.ok()) return status;
-  if (generated() == 0 && !request_->score_first_tokens.empty()) {
-    event.first_scores = ComputeScores(logits, request_->score_first_tokens);
+  if (ScoresNext()) {
+    event.first_scores = ComputeScores(logits, log_sum_exp, request_->score_first_tokens);
   }
   const int logprobs = request_->sampling.logprobs;
   if (logprobs >= 0) raw_logits_.assign(logits.begin(), logits.end());
@@ -74,7 +74,9 @@ absl::Status Answer::Advance(std::span<float> logits, SamplerScratch& scratch,
   if (constraint_ != nullptr) {
     if (absl::Status status = constraint_->Accept(*id); !status.ok()) return status;
   }
-  if (logprobs >= 0) event.logprobs.push_back(ComputeLogprobs(raw_logits_, *id, logprobs));
+  if (logprobs >= 0) {
+    event.logprobs.push_back(ComputeLogprobs(raw_logits_, log_sum_exp, *id, logprobs));
+  }
   Accept(*id, event);
   return absl::OkStatus();
 }
@@ -89,28 +91,40 @@ absl::Status Answer::Constrain(std::span<float> logits) {
 int Answer::RankedCount() const {
   // The largest logits need not be allowed ones.
   if (constraint_ != nullptr) return 0;
-  // Log-probabilities are made of the host's sums.
-  if (request_->sampling.logprobs >= 0) return 0;
-  if (generated() == 0 && !request_->score_first_tokens.empty()) return 0;
-  return sampler_.RankedCount();
+  // Log-probabilities are those of the logits as the model gave them.
+  const int logprobs = request_->sampling.logprobs;
+  if (logprobs >= 0 && has_edits()) return 0;
+  if (logprobs > RankedLogits::kMaxCount || ScoresNext()) return 0;
+  const int count = sampler_.RankedCount();
+  return count > 0 ? std::max(count, logprobs) : 0;
 }
 
 bool Answer::AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch,
                            GenerateEvent& event) {
   const std::optional<int32_t> id = sampler_.SampleRanked(ranked, scratch);
   if (!id) return false;
+  const int logprobs = request_->sampling.logprobs;
+  if (logprobs >= 0) event.logprobs.push_back(ComputeLogprobs(ranked, *id, logprobs));
   Accept(*id, event);
   return true;
 }
 
-absl::Status Answer::AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
-                                   GenerateEvent& event) {
-  // An infinity may be the edits' doing, which SampleEdited says.
-  if (std::any_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); })) {
+absl::Status Answer::AdvanceEdited(std::span<float> logits, float log_sum_exp,
+                                   SamplerScratch& scratch, GenerateEvent& event) {
+  if (!has_edits()) {
+    if (absl::Status status = CheckLogits(logits); !status.ok()) return status;
+  } else if (std::any_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); })) {
+    // An infinity may be the edits' doing, which SampleEdited says.
     return CheckEditedLogits(logits);
   }
+  // Where they are wanted, there are no edits.
+  const int logprobs = request_->sampling.logprobs;
+  if (logprobs >= 0) raw_logits_.assign(logits.begin(), logits.end());
   const absl::StatusOr<int32_t> id = sampler_.SampleEdited(logits, scratch);
   if (!id.ok()) return id.status();
+  if (logprobs >= 0) {
+    event.logprobs.push_back(ComputeLogprobs(raw_logits_, log_sum_exp, *id, logprobs));
+  }
   Accept(*id, event);
   return absl::OkStatus();
 }

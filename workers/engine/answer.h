@@ -33,8 +33,12 @@ class Answer {
 
   // Chooses the next token from `logits`, which are overwritten, and adds what is new to
   // `event`, which may hold tokens before it; its `finish` is not kNone where the answer has ended.
-  // An error concerns this answer alone, and ends it.
-  absl::Status Advance(std::span<float> logits, SamplerScratch& scratch, GenerateEvent& event);
+  // `log_sum_exp` is that of the row as Backend::TopK gives it, or anything where it does not
+  // NeedSums. An error concerns this answer alone, and ends it.
+  absl::Status Advance(std::span<float> logits, float log_sum_exp, SamplerScratch& scratch,
+                       GenerateEvent& event);
+  // Whether it gives log-probabilities or scores with the next token.
+  bool NeedsSums() const { return request_->sampling.logprobs >= 0 || ScoresNext(); }
 
   // The same from the largest logits alone, after the edits that AppendEdits asks for: with how
   // many it may be possible, 0 where all are needed as they are; and whether it was. Where it was
@@ -44,7 +48,7 @@ class Answer {
     sampler_.AppendEdits(row, edits);
   }
   bool AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch, GenerateEvent& event);
-  absl::Status AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
+  absl::Status AdvanceEdited(std::span<float> logits, float log_sum_exp, SamplerScratch& scratch,
                              GenerateEvent& event);
 
   // The text that was held back, for an answer that is ended from outside.
@@ -62,6 +66,8 @@ class Answer {
   bool has_edits() const { return sampler_.has_edits(); }
 
  private:
+  // Whether the next token comes with the scores of others.
+  bool ScoresNext() const { return generated() == 0 && !request_->score_first_tokens.empty(); }
   // Forbids what the request's constraint does not allow, if it has one.
   absl::Status Constrain(std::span<float> logits);
   // The answer goes on with `id`.

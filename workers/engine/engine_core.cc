@@ -185,8 +185,8 @@ void EngineCore::BuildStep() {
   hidden_rows_.clear();
   edits_.clear();
   edited_rows_.clear();
-  ranked_count_ = 0;
-  const bool may_rank = parts_.transformer->logits_are_far() || parts_.leave_logits;
+  ranked_count_ = speculator_.candidates();
+  needs_sums_ = false;
   size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
@@ -207,8 +207,9 @@ void EngineCore::BuildStep() {
     } else if (rows.completes()) {
       const auto logit_row = static_cast<int32_t>(logit_rows_.size());
       for (int i = 0; i <= nodes; ++i) logit_rows_.push_back(first_row + rows.row_count - 1 + i);
-      const int count = may_rank && request.answer ? request.answer->RankedCount() : 0;
+      const int count = request.answer ? request.answer->RankedCount() : 0;
       ranked_count_ = std::max(ranked_count_, count);
+      needs_sums_ = needs_sums_ || !request.answer || request.answer->NeedsSums();
       edited_rows_.resize(logit_rows_.size(), false);
       if (count == 0) {
         ++rows_needing_all;
@@ -232,14 +233,13 @@ void EngineCore::BuildStep() {
   }
   // Of a sequence that needs all logits, only rows on its path are copied, one by one. Where that
   // is most of the rows, they are better copied together.
-  logits_stay_ = may_rank && !logit_rows_.empty() && 2 * rows_needing_all <= logit_rows_.size() &&
+  logits_stay_ = !logit_rows_.empty() && 2 * rows_needing_all <= logit_rows_.size() &&
                  edits_.size() <= kMaxEdits;
-  if (logits_stay_) {
-    ranked_count_ = std::min(std::max(ranked_count_, speculator_.candidates()), config_.vocab_size);
-  } else {
-    ranked_count_ = 0;
+  if (!logits_stay_) {
     edits_.clear();
+    edited_rows_.assign(logit_rows_.size(), false);
   }
+  ranked_count_ = std::min(ranked_count_, config_.vocab_size);
   const size_t rows_here = logits_stay_ ? 1 : logit_rows_.size();
   // Making it smaller and larger again would fill it with zeros each time.
   logits_.resize(std::max(logits_.size(), rows_here * static_cast<size_t>(config_.vocab_size)));
@@ -274,36 +274,23 @@ bool EngineCore::TakesUneditedLogits(const ActiveRequest& request) {
 }
 
 absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, GenerateEvent& event) {
-  const bool all = TakesUneditedLogits(request) && request.answer->has_edits();
-  if (ranked_count_ > 0 && !all && request.answer->RankedCount() > 0) {
+  const float log_sum_exp = LogSumExp(logit_row);
+  const bool edits_wait =
+      request.answer->has_edits() && (TakesUneditedLogits(request) || !logits_stay_);
+  if (!edits_wait && request.answer->RankedCount() > 0) {
     const auto count = static_cast<size_t>(ranked_count_);
     const size_t first = static_cast<size_t>(logit_row) * count;
     const RankedLogits ranked{std::span(largest_.ids).subspan(first, count),
-                              std::span(largest_.logits).subspan(first, count),
-                              largest_.log_sum_exp[static_cast<size_t>(logit_row)],
+                              std::span(largest_.logits).subspan(first, count), log_sum_exp,
                               config_.vocab_size};
     if (request.answer->AdvanceRanked(ranked, sampler_scratch_, event)) return absl::OkStatus();
-    return request.answer->AdvanceEdited(Logits(logit_row), sampler_scratch_, event);
+    return request.answer->AdvanceEdited(Logits(logit_row), log_sum_exp, sampler_scratch_, event);
   }
-  return request.answer->Advance(Logits(logit_row), sampler_scratch_, event);
+  return request.answer->Advance(Logits(logit_row), log_sum_exp, sampler_scratch_, event);
 }
 
-void EngineCore::CollectCandidates(int logit_row, int count) {
-  candidates_.clear();
-  first_candidates_.assign(1, 0);
-  const auto width = static_cast<size_t>(config_.vocab_size);
-  for (int row = logit_row; row < logit_row + count; ++row) {
-    const auto index = static_cast<size_t>(row);
-    if (!logits_stay_) {
-      FindLargest(std::span(logits_).subspan(index * width, width), speculator_.candidates(),
-                  largest_ids_);
-      candidates_.insert(candidates_.end(), largest_ids_.begin(), largest_ids_.end());
-    } else if (!edited_rows_[index]) {
-      const auto begin = largest_.ids.begin() + static_cast<ptrdiff_t>(row) * ranked_count_;
-      candidates_.insert(candidates_.end(), begin, begin + speculator_.candidates());
-    }
-    first_candidates_.push_back(candidates_.size());
-  }
+float EngineCore::LogSumExp(int logit_row) const {
+  return ranked() ? largest_.log_sum_exp[static_cast<size_t>(logit_row)] : 0;
 }
 
 void EngineCore::FillComputedRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
@@ -333,11 +320,13 @@ void EngineCore::FillComputedRows(ActiveRequest& request, const ScheduledRows& r
       computed_rows_[static_cast<size_t>(row)].hidden = hidden;
     }
   }
-  if (speculator_.candidates() == 0) return;
   for (size_t i = 0; i < computed_rows_.size(); ++i) {
+    const size_t row = static_cast<size_t>(logit_row) + i;
+    if (edited_rows_[row]) continue;
     computed_rows_[i].candidates =
-        std::span<const int32_t>(candidates_)
-            .subspan(first_candidates_[i], first_candidates_[i + 1] - first_candidates_[i]);
+        std::span(largest_.ids)
+            .subspan(row * static_cast<size_t>(ranked_count_),
+                     static_cast<size_t>(speculator_.candidates()));
   }
 }
 
@@ -356,7 +345,8 @@ void EngineCore::Complete(ActiveRequest& request, const ScheduledRows& rows, int
       event.status = CheckLogits(logits);
       event.finish = event.status.ok() ? FinishReason::kLength : FinishReason::kError;
       if (event.status.ok()) {
-        event.first_scores = ComputeScores(logits, request.request.score_first_tokens);
+        event.first_scores =
+            ComputeScores(logits, LogSumExp(logit_row), request.request.score_first_tokens);
       }
       break;
     }
@@ -382,13 +372,6 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
     }
   }
   const int nodes = DraftNodes(request);
-  const bool observes =
-      request.speculation != nullptr && speculator_.Observes(*request.speculation);
-  if (observes && speculator_.candidates() > 0) {
-    const SteadyTime begin = std::chrono::steady_clock::now();
-    CollectCandidates(logit_row, nodes + 1);
-    speculator_.Scanned(*request.speculation, nodes + 1, TimeSince(begin));
-  }
 
   // From the root of the tree on, as long as what is chosen was drafted.
   const int length = request.length();
@@ -419,7 +402,8 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
   }
   if (request.speculation != nullptr) {
     computed_rows_.clear();
-    if (observes) FillComputedRows(request, rows, logit_row, accepted);
+    if (speculator_.Observes(*request.speculation))
+      FillComputedRows(request, rows, logit_row, accepted);
     speculator_.Chosen(*request.speculation, event.ids, accepted, computed_rows_, drafts_in_step_,
                        absl::FromChrono(last_step_time_));
   }
@@ -515,7 +499,7 @@ void EngineCore::ComputeStep() {
        .logit_rows = logit_rows_,
        .hidden_rows = hidden_rows_},
       *parts_.cache, logits_stay_ ? std::span<float>() : std::span(logits_).first(logits), hidden_);
-  if (ranked_count_ > 0) parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
+  if (ranked()) parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
   ++counters_.steps;

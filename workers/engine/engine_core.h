@@ -74,7 +74,6 @@ class EngineCore {
     std::vector<Drafter*> drafters;
     bool share_drafts = false;
     DraftPlanner::Options planner;
-    bool leave_logits = false;            // EngineOptions::leave_logits
     kernels::Backend* backend = nullptr;  // needed with shared_pages
     SharedPages* shared_pages = nullptr;  // null: pages are not shared with other engines
   };
@@ -125,12 +124,13 @@ class EngineCore {
   void Complete(ActiveRequest& request, const ScheduledRows& rows, int logit_row, SteadyTime now);
   // Chooses tokens: one, and one more for each draft that was right.
   void Generate(ActiveRequest& request, const ScheduledRows& rows, int logit_row, SteadyTime now);
-  // Keeps what drafters learn from the logits of a sequence's rows, before they are written over.
-  void CollectCandidates(int logit_row, int count);
   // Fills computed_rows_ with the sequence's rows of the step, of whose nodes `accepted` are part
   // of it.
   void FillComputedRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
                         std::span<const int> accepted);
+  // Whether the step's logits are ranked and summed; and the sum of a row, or 0.
+  bool ranked() const { return !logit_rows_.empty() && (ranked_count_ > 0 || needs_sums_); }
+  float LogSumExp(int logit_row) const;
   // All logits of a row of the step, which may be written over.
   std::span<float> Logits(int logit_row);
   // Chooses the next token, from the largest logits where they are there and suffice.
@@ -158,19 +158,16 @@ class EngineCore {
   std::vector<StepSequence> step_sequences_;
   std::vector<int32_t> logit_rows_;
   std::vector<int32_t> hidden_rows_;
-  bool logits_stay_ = false;   // with the backend; rows that are needed whole are copied
-  int ranked_count_ = 0;       // logits of each row that are ranked there; 0: none
+  bool logits_stay_ = false;   // with the backend; what is needed whole is copied row by row
+  int ranked_count_ = 0;       // logits of each row that are ranked there
+  bool needs_sums_ = false;    // of the exponentials of each row, whether or not any are ranked
   std::vector<float> logits_;  // of all rows, or of one where they stay; more than it needs
   std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked
   std::vector<bool> edited_rows_;          // by logit row
   Transformer::LargestLogits largest_;
   std::vector<float> hidden_;
   SamplerScratch sampler_scratch_;
-  // Of the rows of a sequence, one behind the other, and where they begin.
-  std::vector<int32_t> candidates_;
-  std::vector<size_t> first_candidates_;
-  std::vector<int32_t> largest_ids_;  // scratch
-  std::vector<float> kept_hidden_;    // of rows that are part of the sequence
+  std::vector<float> kept_hidden_;  // of rows that are part of the sequence
   std::vector<ComputedRow> computed_rows_;
 };
 

@@ -86,7 +86,6 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .drafters = DraftersOf(parts_),
              .share_drafts = options.share_drafts,
              .planner = PlannerOptions(parts_.step_cost, options),
-             .leave_logits = options.leave_logits,
              .backend = parts_.backend.get(),
              .shared_pages = shared_pages_.get()},
             {.max_sequences = options.max_sequences,

@@ -78,9 +78,6 @@ struct EngineOptions {
   MakePageStore make_page_store;
   // Verifies whatever is proposed, as far as there is room: for tests and measurements.
   bool verify_all_drafts = false;
-  // Leaves logits in the backend's memory as far as it can, also where that is the host's: for
-  // tests of what is done on a device.
-  bool leave_logits = false;
 };
 
 // INVALID_ARGUMENT, naming the option, for values that are out of range or contradict each other.

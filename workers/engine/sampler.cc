@@ -29,29 +29,34 @@ void CollectCandidates(std::span<const float> logits, std::vector<Candidate>& ca
 
 }  // namespace
 
-float LogSumExp(std::span<const float> logits) {
-  const float max = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (float logit : logits) sum += std::exp(double{logit} - max);
-  return static_cast<float>(max + std::log(sum));
-}
-
-TokenLogprobs ComputeLogprobs(std::span<const float> logits, int32_t id, int top) {
-  const float normalizer = LogSumExp(logits);
+TokenLogprobs ComputeLogprobs(std::span<const float> logits, float log_sum_exp, int32_t id,
+                              int top) {
   TokenLogprobs result;
-  result.logprob = logits[static_cast<size_t>(id)] - normalizer;
+  result.logprob = logits[static_cast<size_t>(id)] - log_sum_exp;
   if (top <= 0) return result;
   std::vector<Candidate> candidates;
   CollectCandidates(logits, candidates);
   KeepTopK(static_cast<size_t>(top), candidates);
   result.top.reserve(candidates.size());
-  for (const Candidate& c : candidates) result.top.push_back({c.id, c.logit - normalizer});
+  for (const Candidate& c : candidates) result.top.push_back({c.id, c.logit - log_sum_exp});
   return result;
 }
 
-TokenScores ComputeScores(std::span<const float> logits, std::span<const int32_t> ids) {
+TokenLogprobs ComputeLogprobs(const RankedLogits& ranked, int32_t id, int top) {
+  TokenLogprobs result;
+  const auto place = std::find(ranked.ids.begin(), ranked.ids.end(), id) - ranked.ids.begin();
+  result.logprob = ranked.logits[static_cast<size_t>(place)] - ranked.log_sum_exp;
+  for (size_t i = 0; i < std::min(static_cast<size_t>(top), ranked.ids.size()); ++i) {
+    if (!(ranked.logits[i] > kForbidden)) break;
+    result.top.push_back({ranked.ids[i], ranked.logits[i] - ranked.log_sum_exp});
+  }
+  return result;
+}
+
+TokenScores ComputeScores(std::span<const float> logits, float log_sum_exp,
+                          std::span<const int32_t> ids) {
   TokenScores scores;
-  scores.log_sum_exp = LogSumExp(logits);
+  scores.log_sum_exp = log_sum_exp;
   scores.logits.reserve(ids.size());
   for (int32_t id : ids) scores.logits.push_back(logits[static_cast<size_t>(id)]);
   return scores;

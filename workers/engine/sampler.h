@@ -17,14 +17,9 @@
 
 namespace octogate::workers {
 
-// log(sum(exp(logits))), summed in the order of the ids.
-float LogSumExp(std::span<const float> logits);
-
-// The log-probability of `id` and those of the `top` most probable tokens.
-TokenLogprobs ComputeLogprobs(std::span<const float> logits, int32_t id, int top);
-
-// Logits of `ids`, and the normaliser of all.
-TokenScores ComputeScores(std::span<const float> logits, std::span<const int32_t> ids);
+// Logits of `ids`, beside `log_sum_exp` of all.
+TokenScores ComputeScores(std::span<const float> logits, float log_sum_exp,
+                          std::span<const int32_t> ids);
 
 // OK where every logit is a number below +infinity and one at least is above -infinity; otherwise
 // DATA_LOSS: the weights are broken.
@@ -33,10 +28,10 @@ absl::Status CheckLogits(std::span<const float> logits);
 // is no error here.
 absl::Status CheckEditedLogits(std::span<const float> logits);
 
-// Of a row of logits that stays on a device: the largest, best first and of equals
-// the lower id first, and log(sum(exp)) of all, as Backend::TopK gives them.
+// Of a row of logits: the largest, best first and of equals the lower id first, and log(sum(exp))
+// of all, as Backend::TopK gives them.
 struct RankedLogits {
-  // More would take a device longer than handing over the row.
+  // More would take longer than handing over the row.
   static constexpr int kMaxCount = 256;
 
   std::span<const int32_t> ids;
@@ -44,6 +39,12 @@ struct RankedLogits {
   float log_sum_exp = 0;
   int vocab_size = 0;
 };
+
+// The log-probability of `id` and those of the `top` most probable tokens: from all logits, and
+// from ranked ones, which give the same bits and have to hold all of these.
+TokenLogprobs ComputeLogprobs(std::span<const float> logits, float log_sum_exp, int32_t id,
+                              int top);
+TokenLogprobs ComputeLogprobs(const RankedLogits& ranked, int32_t id, int top);
 
 // Memory that samplers share as long as they run one after another.
 struct SamplerScratch {

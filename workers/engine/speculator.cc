@@ -62,34 +62,6 @@ void FillMasks(const DraftTree& tree, std::vector<kernels::AncestorMask>& masks)
 
 }  // namespace
 
-void FindLargest(std::span<const float> logits, int count, std::vector<int32_t>& ids) {
-  ids.clear();
-  if (count <= 0) return;
-  const auto most = static_cast<size_t>(count);
-  float threshold = -std::numeric_limits<float>::infinity();
-  constexpr size_t kBlock = 64;
-  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    const size_t end = std::min(begin + kBlock, logits.size());
-    if (end - begin == kBlock) {
-      // Of a fixed length and without branches, which the compiler makes vectors of.
-      const float* const block = logits.data() + begin;
-      int any = 0;
-      for (size_t i = 0; i < kBlock; ++i) any |= static_cast<int>(block[i] > threshold);
-      if (any == 0) continue;
-    }
-    for (size_t i = begin; i < end; ++i) {
-      const float logit = logits[i];
-      if (!(logit > threshold)) continue;
-      if (ids.size() == most) ids.pop_back();
-      const auto place = std::upper_bound(
-          ids.begin(), ids.end(), logit,
-          [&](float value, int32_t id) { return value > logits[static_cast<size_t>(id)]; });
-      ids.insert(place, static_cast<int32_t>(i));
-      if (ids.size() == most) threshold = logits[static_cast<size_t>(ids.back())];
-    }
-  }
-}
-
 Speculator::Speculator(std::vector<Drafter*> drafters, bool shared,
                        const DraftPlanner::Options& options, int vocab_size)
     : drafters_(std::move(drafters)),
@@ -167,8 +139,6 @@ void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
   planned_.clear();
   drafts_ = false;
   draft_time_ = absl::ZeroDuration();
-  scan_time_ = absl::ZeroDuration();
-  scanned_rows_ = 0;
   accepted_ = 0;
 }
 
@@ -233,13 +203,6 @@ bool Speculator::PlanStep(const DraftRoom& room) {
   return drafts_;
 }
 
-void Speculator::Scanned(RequestSpeculation& request, int rows, absl::Duration time) {
-  request.usage.draft += time;
-  draft_time_ += time;
-  scan_time_ += time;
-  scanned_rows_ += rows;
-}
-
 void Speculator::KeptPath(RequestSpeculation& request, absl::Duration time) {
   request.usage.draft += time;
   draft_time_ += time;
@@ -280,11 +243,9 @@ void Speculator::EndStep(absl::Duration step_time) {
   usage_.draft += draft_time_;
   if (step_.logit_rows == 0) return;
   (drafts_ ? usage_.verify : usage_.plain) += step_time;
-  planner_.Scanned(scanned_rows_, absl::ToDoubleSeconds(scan_time_));
   if (drafts_) planner_.Accepted(accepted_);
   if (prompts_) return;
-  const absl::Duration beside = draft_time_ - scan_time_;
-  const absl::Duration time = drafts_ ? step_time + beside : step_time;
+  const absl::Duration time = drafts_ ? step_time + draft_time_ : step_time;
   planner_.Measured(step_, drafts_, absl::ToDoubleSeconds(time));
 }
 

@@ -34,10 +34,6 @@
 
 namespace octogate::workers {
 
-// The `count` largest of a row of logits, best first, and of equals the lower id first; fewer where
-// fewer are numbers above -infinity.
-void FindLargest(std::span<const float> logits, int count, std::vector<int32_t>& ids);
-
 // What speculation keeps of one request.
 struct RequestSpeculation {
   std::vector<std::unique_ptr<SequenceDrafter>> drafters;  // by drafter; may be null
@@ -94,9 +90,8 @@ class Speculator {
   // Whether any tree is left.
   bool PlanStep(const DraftRoom& room);
 
-  // After the pass, for each sequence that it chose tokens for: the time that it took to look for
-  // the candidates of its rows, where that was not part of the step, and to keep the accepted path.
-  void Scanned(RequestSpeculation& request, int rows, absl::Duration time);
+  // After the pass, for each sequence that it chose tokens for: the time that it took to keep the
+  // accepted path.
   void KeptPath(RequestSpeculation& request, absl::Duration time);
   // What was chosen, the nodes of its tree among that, and where it Observes the request, the rows
   // that SequenceDrafter::Observe speaks of.
@@ -139,9 +134,7 @@ class Speculator {
   double plain_share_ = 0;
   bool prompts_ = false;  // it computes some, too
   bool drafts_ = false;
-  absl::Duration draft_time_;  // of all that drafts take beside the pass, scans included
-  absl::Duration scan_time_;
-  int scanned_rows_ = 0;
+  absl::Duration draft_time_;  // of all that drafts take beside the pass
   int accepted_ = 0;
   std::vector<DraftTree> calibrated_;  // scratch
   std::vector<RequestSpeculation*> requests_;

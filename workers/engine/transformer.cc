@@ -192,7 +192,6 @@ absl::Status Transformer::AllocateActivations() {
     v_ = k_ + config.kv_dim();
     q_stride_ = kv_stride_ = static_cast<int>(QkvWidth(config));
   }
-  logits_are_far_ = backend_->FreeBytes().has_value();
   positions_.reserve(rows);
   selected_rows_.reserve(rows);
   sequence_rows_.reserve(rows);

@@ -87,8 +87,6 @@ class Transformer {
   void Forward(const StepInput& step, kernels::KvCache& cache, std::span<float> logits,
                std::span<float> hidden);
 
-  // Whether it takes time to have logits in the host's memory.
-  bool logits_are_far() const { return logits_are_far_; }
   // Of the logits of the last step: the `count` largest of each row and log(sum(exp)) of all, as
   // Backend::TopK gives them; and one row, given as its index among the step's logit_rows.
   struct LargestLogits {
@@ -176,7 +174,6 @@ class Transformer {
   int q_stride_ = 0;
   int kv_stride_ = 0;
 
-  bool logits_are_far_ = false;
   int logit_rows_ = 0;  // of the last step
 
   // Scratch of Forward, so that it allocates nothing.

@@ -344,7 +344,8 @@ TEST(RankedSamplingTest, LeavesBrokenRowsToSample) {
 TEST(LogprobsTest, AreThoseOfTheModel) {
   const std::vector<float> logits = {0, 2, 1, 2};
   const double normalizer = std::log(1 + 2 * std::exp(2.0) + std::exp(1.0));
-  const TokenLogprobs result = ComputeLogprobs(logits, 2, 3);
+  const float log_sum_exp = Largest(logits, 0).log_sum_exp;
+  const TokenLogprobs result = ComputeLogprobs(logits, log_sum_exp, 2, 3);
   EXPECT_NEAR(result.logprob, 1 - normalizer, 1e-6);
   ASSERT_EQ(result.top.size(), 3u);
   EXPECT_EQ(result.top[0].id, 1);
@@ -352,12 +353,35 @@ TEST(LogprobsTest, AreThoseOfTheModel) {
   EXPECT_EQ(result.top[2].id, 2);
   EXPECT_NEAR(result.top[0].logprob, 2 - normalizer, 1e-6);
   EXPECT_EQ(result.top[2].logprob, result.logprob);
-  EXPECT_TRUE(ComputeLogprobs(logits, 2, 0).top.empty());
+  EXPECT_TRUE(ComputeLogprobs(logits, log_sum_exp, 2, 0).top.empty());
 }
 
-TEST(LogprobsTest, LargeLogitsDoNotOverflow) {
-  EXPECT_FLOAT_EQ(LogSumExp(std::vector<float>{3e38f, 3e38f}), 3e38f);
-  EXPECT_FLOAT_EQ(LogSumExp(std::vector<float>{-1000, -1000}), -1000 + std::log(2.0f));
+TEST(LogprobsTest, OfRankedLogitsHaveTheBitsOfThoseOfAll) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<float> logits(1 + random() % 60);
+    // Few values, so that many are equal, and some that are forbidden.
+    for (float& logit : logits) {
+      logit = random() % 5 == 0 ? -kInfinity : static_cast<float>(random() % 20) * 0.3f;
+    }
+    logits[random() % logits.size()] = 1;
+    const int size = static_cast<int>(logits.size());
+    const int count = 1 + static_cast<int>(random() % logits.size());
+    const Largest largest(logits, count);
+    const int top = static_cast<int>(random() % static_cast<size_t>(count + 1));
+    for (const int32_t id : largest.ids) {
+      const TokenLogprobs all = ComputeLogprobs(logits, largest.log_sum_exp, id, top);
+      const TokenLogprobs ranked = ComputeLogprobs(largest.ranked(size), id, top);
+      EXPECT_EQ(ranked.logprob, all.logprob);
+      ASSERT_EQ(ranked.top.size(), all.top.size());
+      for (size_t i = 0; i < all.top.size(); ++i) {
+        EXPECT_EQ(ranked.top[i].id, all.top[i].id);
+        EXPECT_EQ(ranked.top[i].logprob, all.top[i].logprob);
+      }
+    }
+  }
 }
 
 TEST(CheckLogitsTest, RefusesWhatIsNotANumber) {

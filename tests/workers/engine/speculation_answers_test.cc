@@ -192,7 +192,6 @@ TEST_P(SpeculationTest, AnyDraftsOfAnyBatchGiveTheAnswersOfPlainDecoding) {
     options.swap_bytes = Chance(50) ? uint64_t{16} << 20 : 0;
     options.max_draft_nodes = Chance(50) ? kMaxDraftNodes : 1 + Below(30);
     options.verify_all_drafts = Chance(70);
-    options.leave_logits = Chance(50);
     if (trial == 0) {  // certainly drafts
       options.max_rows_per_step = options.max_sequences + 40;
       options.max_draft_nodes = kMaxDraftNodes;
@@ -203,8 +202,7 @@ TEST_P(SpeculationTest, AnyDraftsOfAnyBatchGiveTheAnswersOfPlainDecoding) {
                  << "trial " << trial << ": context " << context << ", KV type "
                  << kernels::Name(*options.kv_dtype) << ", pages of " << options.page_size << " of "
                  << options.kv_tokens << ", " << options.max_sequences << " sequences, "
-                 << options.max_rows_per_step << " rows, " << options.max_draft_nodes << " nodes"
-                 << (options.leave_logits ? ", logits stay" : ""));
+                 << options.max_rows_per_step << " rows, " << options.max_draft_nodes << " nodes");
     const auto known = Known(requests, expected);
     Drafters drafters;
     drafters.push_back(std::make_unique<TestDrafter>("mixed", Drafting::kMixed, config.vocab_size,

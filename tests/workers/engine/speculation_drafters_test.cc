@@ -46,27 +46,6 @@ TEST_F(SpeculatingEngineTest, DraftersSeeTheModelsCandidatesOfEveryRow) {
   EXPECT_EQ(record->first_candidates, 4 * 30);
 }
 
-TEST_F(SpeculatingEngineTest, TheLargestLogitsAreFoundInOrderOfRank) {
-  for (int trial = 0; trial < 100; ++trial) {
-    std::vector<float> logits(static_cast<size_t>(1 + Below(400)));
-    // Few values, so that many are equal.
-    for (float& logit : logits) logit = static_cast<float>(Below(40));
-    std::vector<int32_t> order(logits.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-      return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
-    });
-    const int count = Below(12);
-    order.resize(std::min(order.size(), static_cast<size_t>(count)));
-    std::vector<int32_t> found;
-    FindLargest(logits, count, found);
-    EXPECT_EQ(found, order);
-  }
-  std::vector<int32_t> found;
-  FindLargest(std::vector<float>{NAN, -INFINITY, 1, NAN}, 3, found);
-  EXPECT_EQ(found, std::vector<int32_t>{2});
-}
-
 // Drafts what it knows, and writes down the hidden states of the sequences' rows.
 class FeatureDrafter : public Drafter {
  public:
@@ -123,8 +102,7 @@ TEST_F(SpeculatingEngineTest, DraftersMayHaveTheHiddenStateOfEveryKeptRow) {
   const auto expected = RunAll(*plain_, requests, false);
   FeatureDrafter::States states;
   auto engine = Speculate(
-      std::make_unique<FeatureDrafter>(Make(Drafting::kFull, Known(requests, expected)), &states),
-      {.leave_logits = Chance(50)});
+      std::make_unique<FeatureDrafter>(Make(Drafting::kFull, Known(requests, expected)), &states));
   ExpectSameAnswers(RunAll(*engine, requests, false), expected);
   ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
   EXPECT_GT(engine->stats().speculation->tokens.accepted, 0);

@@ -92,7 +92,8 @@ void Define(CLI::App& app, Flags& flags) {
       ->check(CLI::IsMember({"cpu", "auto", "cuda"}))
       ->capture_default_str();
   app.add_option("--worker-threads", flags.worker_threads,
-                 "compute threads of each in-process model on the CPU; 0: one per core")
+                 "compute threads of each in-process model on the CPU; 0: one for each CPU that "
+                 "the process may use, by its group's quota too")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--memory-limit", flags.memory_limit_gib,

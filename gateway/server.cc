@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/control_groups.h"
 #include "common/status.h"
 #include "gateway/feedback.h"
 #include "gateway/node_grammar.h"
@@ -36,7 +37,7 @@ constexpr char kGatewayService[] = "octogate.v1.Gateway";
 
 int Threads(int wanted) {
   if (wanted > 0) return wanted;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 2);
+  return std::max(1, AvailableCpus() / 2);
 }
 
 std::unique_ptr<EventLoops> MakeLoops(grpc::ServerBuilder* builder, int threads) {

@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/control_groups.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -30,9 +31,10 @@ absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
     }
     chosen.no_gpu = std::move(problem);
   }
-  chosen.backend = kernels::MakeCpuBackend({.threads = options.threads,
-                                            .activations = options.activations,
-                                            .pin_threads = options.pin_threads});
+  chosen.backend =
+      kernels::MakeCpuBackend({.threads = options.threads > 0 ? options.threads : AvailableCpus(),
+                               .activations = options.activations,
+                               .pin_threads = options.pin_threads});
   if (chosen.backend != nullptr) return chosen;
   return absl::ResourceExhaustedError(
       absl::StrCat("the CPU backend cannot start with ", options.threads, " threads"));

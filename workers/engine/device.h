@@ -25,7 +25,7 @@ std::optional<Device> ParseDevice(std::string_view name);
 
 struct DeviceOptions {
   Device device = Device::kCpu;
-  int threads = 0;  // of the CPU backend; 0: one per core
+  int threads = 0;  // of the CPU backend; 0: AvailableCpus()
   // Of the CPU backend; a GPU rounds what it multiplies as kernels/cuda/matmul_layout.h says.
   kernels::Activations activations = kernels::Activations::kF32;
   // Each compute thread of the CPU backend stays on a CPU of its own. Faster where nothing else

@@ -323,10 +323,9 @@ void EngineCore::FillComputedRows(ActiveRequest& request, const ScheduledRows& r
   for (size_t i = 0; i < computed_rows_.size(); ++i) {
     const size_t row = static_cast<size_t>(logit_row) + i;
     if (edited_rows_[row]) continue;
-    computed_rows_[i].candidates =
-        std::span(largest_.ids)
-            .subspan(row * static_cast<size_t>(ranked_count_),
-                     static_cast<size_t>(speculator_.candidates()));
+    computed_rows_[i].candidates = std::span(largest_.ids)
+                                       .subspan(row * static_cast<size_t>(ranked_count_),
+                                                static_cast<size_t>(speculator_.candidates()));
   }
 }
 

@@ -3,40 +3,17 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/control_groups.h"
 
 namespace octogate::workers {
 namespace {
 
 std::string MiB(uint64_t bytes) {
   return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
-// The number in a file that holds one; nothing for "max" or a missing file.
-std::optional<uint64_t> ReadNumber(const std::string& path) {
-  std::ifstream file(path);
-  uint64_t value = 0;
-  if (file >> value) return value;
-  return std::nullopt;
-}
-
-void LimitByControlGroup(const std::string& directory, const char* limit_file,
-                         const char* usage_file, uint64_t& available) {
-  const std::optional<uint64_t> limit = ReadNumber(directory + "/" + limit_file);
-  if (!limit) return;
-  // The page cache counts as usage but is given back on demand.
-  uint64_t used = ReadNumber(directory + "/" + usage_file).value_or(0);
-  std::ifstream stat(directory + "/memory.stat");
-  std::string key;
-  uint64_t value = 0;
-  while (stat >> key >> value) {
-    if (key == "inactive_file" || key == "active_file") used -= std::min(used, value);
-  }
-  available = std::min(available, *limit - std::min(*limit, used));
 }
 
 }  // namespace
@@ -49,26 +26,7 @@ uint64_t AvailableMemoryBytes() {
     unsigned long long kib = 0;
     if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kib) == 1) available = kib * 1024;
   }
-  // Each line is "hierarchy:controllers:path"; limits hold for a group and all above it.
-  std::ifstream groups("/proc/self/cgroup");
-  while (std::getline(groups, line)) {
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    std::string path = line.substr(second + 1);
-    while (true) {
-      if (controllers.empty()) {
-        LimitByControlGroup("/sys/fs/cgroup" + path, "memory.max", "memory.current", available);
-      } else if (controllers.find("memory") != std::string::npos) {
-        LimitByControlGroup("/sys/fs/cgroup/memory" + path, "memory.limit_in_bytes",
-                            "memory.usage_in_bytes", available);
-      }
-      if (path.empty() || path == "/") break;
-      path.resize(path.rfind('/'));
-    }
-  }
-  return available;
+  return std::min<uint64_t>(available, BytesLeftByControlGroups());
 }
 
 absl::StatusOr<int> PlanPages(const MemoryDemand& demand, uint64_t limit_bytes,

@@ -43,7 +43,7 @@ struct SpeculationSetup {
 struct LoadOptions {
   EngineOptions engine;
   Device device = Device::kCpu;
-  int threads = 0;  // of the CPU backend; 0: one per core
+  int threads = 0;  // of the CPU backend; 0: AvailableCpus()
   kernels::Activations activations = kernels::Activations::kF32;  // of the CPU backend
   bool pin_threads = false;                                       // DeviceOptions::pin_threads
   // Without, every token is a pass of the model.

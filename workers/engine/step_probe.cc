@@ -43,8 +43,8 @@ StepCost MeasureTransformer(Transformer& transformer, kernels::KvCache& cache,
       logit_rows.push_back(static_cast<int32_t>(ids.size()) - 1);
     }
     const auto begin = std::chrono::steady_clock::now();
-    transformer.Forward({.ids = ids, .sequences = sequences, .logit_rows = logit_rows}, cache,
-                        {}, {});
+    transformer.Forward({.ids = ids, .sequences = sequences, .logit_rows = logit_rows}, cache, {},
+                        {});
     // As most answers have their tokens chosen.
     transformer.RankLogits({}, 1, largest);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -67,8 +67,10 @@ void Define(CLI::App& app, Flags& flags) {
                  "auto (a GPU where one answers), cpu, or cuda (a GPU or nothing)")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
-  app.add_option("--threads", flags.load.threads,
-                 "compute threads where the CPU serves; 0: one per core")
+  app.add_option(
+         "--threads", flags.load.threads,
+         "compute threads where the CPU serves; 0: one for each CPU that the process may use, "
+         "by its group's quota too")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_flag("--pin-threads", flags.load.pin_threads,

@@ -23,8 +23,8 @@ struct RequestAccount {
   double plain = 0;  // seconds that its steps would have taken without drafts, its share of each
   double gain = 0;   // seconds that drafts saved, less those that they cost
   int steps = 0;
-  // Seconds that it took to learn what there was of the sequence: gone, whatever drafts gain now, so
-  // that they count when others are woken, and not against this one's drafts.
+  // Seconds that it took to learn what there was of the sequence: gone, whatever drafts gain now,
+  // so that they count when others are woken, and not against this one's drafts.
   double learning = 0;
   bool tries = false;  // the one that does while requests lose on the whole
 

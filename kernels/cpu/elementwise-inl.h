@@ -124,16 +124,17 @@ inline float MaximumOf(const float* x, int count) {
 }
 
 // The sum of exp(x - max) over one block of a row's columns.
-inline float SumExp(const float* x, int count, float max) {
+inline float SumExp(const float* x, int count, float max, float scale) {
   const F32x16 shift = Broadcast(max);
+  const F32x16 factor = Broadcast(scale);
   F32x16 sums = Zero();
   int c = 0;
-  for (; c + kLanes <= count; c += kLanes) sums = sums + Exp(Load(x + c) - shift);
+  for (; c + kLanes <= count; c += kLanes) sums = sums + Exp((Load(x + c) - shift) * factor);
   if (c < count) {
     float last[kLanes];
     Store(Broadcast(-__builtin_inff()), last);
     StorePartial(LoadPartial(x + c, count - c), last, count - c);
-    sums = sums + Exp(Load(last) - shift);
+    sums = sums + Exp((Load(last) - shift) * factor);
   }
   return SumLanes(sums);
 }

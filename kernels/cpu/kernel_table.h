@@ -111,8 +111,8 @@ struct KernelTable {
                      float epsilon, float* out);
   // The largest value, NaNs aside; minus infinity if there is none.
   float (*maximum)(const float* x, int count);
-  // The sum of exp(x - max), in one set of lanes.
-  float (*sum_exp)(const float* x, int count, float max);
+  // The sum of exp((x - max) * scale), in one set of lanes.
+  float (*sum_exp)(const float* x, int count, float max, float scale);
   void (*widen)(const uint8_t* from, DType dtype, int count, float* to);
   void (*silu_mul)(const float* gate, const float* up, int count, float* out);
   void (*gelu_tanh_mul)(const float* gate, const float* up, int count, float* out);

@@ -81,7 +81,7 @@ void CpuTopK(const KernelTable& kernels, ThreadPool& pool, const float* logits, 
       pool.Run(count, [&](int b, int /*thread*/) {
         const int begin = (first + b) * kLogSumExpBlock;
         partial[static_cast<size_t>(b)] =
-            kernels.sum_exp(row_of(r) + begin, std::min(kLogSumExpBlock, columns - begin), max);
+            kernels.sum_exp(row_of(r) + begin, std::min(kLogSumExpBlock, columns - begin), max, 1);
       });
       for (int b = 0; b < count; ++b) sum += partial[static_cast<size_t>(b)];
     }

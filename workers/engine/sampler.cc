@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/sum_exp.h"
+#include "kernels/elementary.h"
 #include "workers/engine/candidates.h"
 #include "workers/engine/philox.h"
 
@@ -171,6 +173,9 @@ absl::StatusOr<int32_t> Sampler::SampleEdited(std::span<float> logits,
         "logit_bias, penalties and allowed_first_tokens leave no token to choose from");
   }
   if (parameters_.temperature == 0) return best;
+  if (parameters_.top_k == 0 && parameters_.top_p == 1 && parameters_.min_p == 0) {
+    return DrawFromAll(logits, best, scratch);
+  }
 
   // Scaling divides the distance from the best, which cannot overflow upwards.
   for (float& logit : logits) logit = (logit - best_logit) / parameters_.temperature;
@@ -179,6 +184,35 @@ absl::StatusOr<int32_t> Sampler::SampleEdited(std::span<float> logits,
   if (parameters_.top_k > 0) KeepTopK(static_cast<size_t>(parameters_.top_k), candidates);
   if (parameters_.top_p < 1) KeepTopP(parameters_.top_p, candidates);
   return Draw(scratch, best);
+}
+
+int32_t Sampler::DrawFromAll(std::span<const float> logits, int32_t best,
+                             SamplerScratch& scratch) const {
+  constexpr size_t kBlock = 256;
+  const float best_logit = logits[static_cast<size_t>(best)];
+  const float scale = 1 / parameters_.temperature;
+  if (!std::isfinite(scale)) return best;
+  std::vector<double>& sums = scratch.weights;
+  sums.clear();
+  double total = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t count = std::min(kBlock, logits.size() - begin);
+    sums.push_back(double{kernels::SumExp(logits.subspan(begin, count), best_logit, scale)});
+    total += sums.back();
+  }
+  double left = UniformDouble(parameters_.seed, length_) * total;
+  size_t block = 0;
+  while (block + 1 < sums.size() && left >= sums[block]) left -= sums[block++];
+  int32_t chosen = best;  // where rounding leaves a remainder in a block without any weight
+  const size_t begin = block * kBlock;
+  for (size_t id = begin; id < std::min(begin + kBlock, logits.size()); ++id) {
+    const float weight = kernels::Exp((logits[id] - best_logit) * scale);
+    if (weight == 0) continue;
+    chosen = static_cast<int32_t>(id);
+    left -= double{weight};
+    if (left < 0) break;
+  }
+  return chosen;
 }
 
 int32_t Sampler::Draw(SamplerScratch& scratch, int32_t best) const {

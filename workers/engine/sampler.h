@@ -87,6 +87,9 @@ class Sampler {
 
  private:
   void AdjustLogits(std::span<float> logits) const;
+  // Draws where no token is cut: a block of tokens by its weight, then a token of it. Weights are
+  // in float.
+  int32_t DrawFromAll(std::span<const float> logits, int32_t best, SamplerScratch& scratch) const;
   // Draws from the candidates in their order, after min_p.
   int32_t Draw(SamplerScratch& scratch, int32_t best) const;
 

@@ -158,11 +158,16 @@ TEST(SamplerTest, DrawsFromTheDistributionThatTheParametersDefine) {
       {.temperature = 1, .top_p = 0.8f},
       {.temperature = 1, .min_p = 0.1f},
       {.temperature = 1.5f, .top_k = 12, .top_p = 0.9f, .min_p = 0.05f},
+      {.temperature = 1},
+      {.temperature = 0.7f},
   };
   for (size_t c = 0; c < cases.size(); ++c) {
     SCOPED_TRACE(c);
-    std::vector<float> logits(20);
-    for (float& logit : logits) logit = normal(random);
+    // With the last ones, of more tokens than a draw adds up together, some of them forbidden.
+    std::vector<float> logits(c < 6 ? 20 : 700);
+    for (float& logit : logits) {
+      logit = c >= 6 && random() % 4 == 0 ? -kInfinity : normal(random);
+    }
     const std::vector<double> expected = Probabilities(cases[c], logits);
     constexpr int kDraws = 20000;
     std::vector<int> counts(logits.size());

@@ -79,6 +79,11 @@ absl::Status DraftStoreWriter::Begin() {
   }
   file_ = file;
   if (ftruncate(file_, 0) != 0) return SystemError("write", partial);
+  // Who may read a corpus may read what is appended to it, and nobody else, from the first byte on.
+  struct stat before;
+  if (stat(path_.c_str(), &before) == 0 && fchmod(file_, before.st_mode & 0777) != 0) {
+    return SystemError("write", partial);
+  }
   return absl::OkStatus();
 }
 
@@ -151,11 +156,6 @@ absl::Status DraftStoreWriter::Finish() {
   }
   const std::string partial = PartialPath(path_);
   if (fsync(file_) != 0) return SystemError("write", partial);
-  // Who may read a corpus may read what is appended to it.
-  struct stat before;
-  if (stat(path_.c_str(), &before) == 0 && fchmod(file_, before.st_mode & 0777) != 0) {
-    return SystemError("write", partial);
-  }
   if (rename(partial.c_str(), path_.c_str()) != 0) return SystemError("replace", path_);
   close(file_);
   file_ = -1;

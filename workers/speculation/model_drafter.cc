@@ -53,13 +53,22 @@ absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig&
   if (options.passes < 1 || options.rows < 1 ||
       int64_t{options.passes - 1} * options.rows >= kernels::kMaxTreeRows || options.children < 1 ||
       options.children > config.vocab_size || options.prompt_rows < 1 ||
-      options.prompt_passes < 1 || options.pages < 1 || options.page_size < 1) {
+      options.prompt_passes < 1 || options.pages < 0 || options.page_size < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a draft model's passes, rows, children and pages are at least 1, and its "
-                     "passes compute fewer than ",
+        absl::StrCat("a draft model's passes, rows and children are at least 1, and its passes "
+                     "compute fewer than ",
                      kernels::kMaxTreeRows, " rows"));
   }
   return absl::OkStatus();
+}
+
+int PagesFor(const ModelConfig& config, kernels::DType dtype, const ModelDrafterOptions& options) {
+  const uint64_t position_bytes = 2 * static_cast<uint64_t>(config.num_layers) *
+                                  static_cast<uint64_t>(config.num_kv_heads) *
+                                  kernels::KvHeadBytes(dtype, config.head_dim);
+  const uint64_t positions = std::min<uint64_t>(options.cache_bytes / position_bytes,
+                                                ModelDrafterOptions::kMostPositions);
+  return std::max(1, static_cast<int>(positions) / options.page_size);
 }
 
 }  // namespace
@@ -240,11 +249,13 @@ absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
       Transformer::Load(std::move(checkpoint), backend,
                         {.max_rows = std::max(options.prompt_rows, tree_rows),
                          .max_logit_rows = std::min(options.rows, tree_rows)}));
+  const kernels::DType dtype = backend->DefaultKvDType();
+  const int pages =
+      options.pages > 0 ? options.pages : PagesFor(drafter->transformer_->config(), dtype, options);
   OCTOGATE_ASSIGN_OR_RETURN(
-      drafter->cache_,
-      drafter->transformer_->CreateKvCache(options.pages, options.page_size, kernels::DType::kF32));
-  for (int32_t page = options.pages - 1; page >= 0; --page) drafter->free_pages_.push_back(page);
-  drafter->bytes_ = weights + drafter->cache_->page_bytes() * static_cast<uint64_t>(options.pages);
+      drafter->cache_, drafter->transformer_->CreateKvCache(pages, options.page_size, dtype));
+  for (int32_t page = pages - 1; page >= 0; --page) drafter->free_pages_.push_back(page);
+  drafter->bytes_ = weights + drafter->cache_->page_bytes() * static_cast<uint64_t>(pages);
   return drafter;
 }
 

@@ -39,9 +39,13 @@ struct ModelDrafterOptions {
   // one Propose may take; where that does not suffice, it proposes nothing.
   int prompt_rows = 64;
   int prompt_passes = 8;
-  // Keys and values of all sequences together. A sequence that gets no page proposes nothing.
-  int pages = 256;
+  // Keys and values of all sequences together, of the type that the backend prefers: this many
+  // pages, or 0: as many as cache_bytes hold, of at most kMostPositions. A sequence that gets no
+  // page proposes nothing.
+  static constexpr int kMostPositions = 1 << 16;
+  int pages = 0;
   int page_size = 16;
+  uint64_t cache_bytes = uint64_t{256} << 20;
 };
 
 class ModelDrafter : public Drafter {

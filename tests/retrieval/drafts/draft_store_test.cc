@@ -177,6 +177,24 @@ TEST(DraftStoreTest, AStoreStaysAsItIsUntilTheNewOneIsWhole) {
       << "nothing is left behind";
 }
 
+TEST(DraftStoreTest, WhoMayNotReadAStoreMayNotReadWhatIsMadeOfIt) {
+  using std::filesystem::perms;
+  const StoreFile file;
+  ASSERT_TRUE(file.Write({{1, 2, 3}}, kOptions).ok());
+  const perms mine = perms::owner_read | perms::owner_write;
+  std::filesystem::permissions(file.path(), mine);
+  {
+    auto writer = DraftStoreWriter::Append(file.path(), kOptions);
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    for (const auto& entry : std::filesystem::directory_iterator(file.folder())) {
+      EXPECT_EQ(entry.status().permissions(), mine) << entry.path();
+    }
+    ASSERT_TRUE((*writer)->Add(Document{4, 5}).ok());
+    ASSERT_TRUE((*writer)->Finish().ok());
+  }
+  EXPECT_EQ(std::filesystem::status(file.path()).permissions(), mine);
+}
+
 TEST(DraftStoreTest, SaysWhatIsWrong) {
   const StoreFile file;
   EXPECT_EQ(DraftStore::Open(file.path()).status().code(), absl::StatusCode::kNotFound);

@@ -180,6 +180,21 @@ TEST_P(ModelDrafterTest, ProposesNothingWithoutPagesAndGivesThemBack) {
   ExpectSameTree(after, tree);
 }
 
+TEST_P(ModelDrafterTest, HasAsManyPositionsAsFitIntoItsCache) {
+  const auto small = [&](uint64_t bytes) {
+    options_.cache_bytes = bytes;
+    const auto drafter = MakeDrafter();
+    return drafter == nullptr ? 0 : drafter->bytes();
+  };
+  const uint64_t least = small(0);
+  EXPECT_GT(least, 0u) << "one page";
+  const uint64_t more = small(uint64_t{1} << 20);
+  EXPECT_GT(more, least);
+  EXPECT_LE(more - least, uint64_t{1} << 20);
+  const uint64_t most = small(uint64_t{1} << 40);
+  EXPECT_EQ(small(uint64_t{1} << 41), most);
+}
+
 TEST_P(ModelDrafterTest, StaysWithinTheContext) {
   options_.pages = checkpoint_->config().max_position_embeddings / options_.page_size + 16;
   const auto drafter = MakeDrafter();

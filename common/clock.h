@@ -1,6 +1,7 @@
 #ifndef OCTOGATE_COMMON_CLOCK_H_
 #define OCTOGATE_COMMON_CLOCK_H_
 
+#include <chrono>
 #include <functional>
 
 #include "absl/time/clock.h"
@@ -14,6 +15,12 @@ using Clock = std::function<absl::Time()>;
 
 inline Clock SystemClock() {
   return [] { return absl::Now(); };
+}
+
+// A clock that nobody sets: for ages, and for what is not to be tried again before some time. Its
+// times may be compared with one another alone.
+inline absl::Time SteadyNow() {
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
 }  // namespace octogate

@@ -193,7 +193,7 @@ void ReplicaSet::Tick() {
   }
   for (const Probe& probe : probes) {
     probe.replica->client->Info(
-        now + options_.probe_timeout,
+        absl::Now() + options_.probe_timeout,
         [self = shared_from_this(), probe](absl::StatusOr<v1::WorkerInfoResponse> info) {
           self->OnInfo(probe.replica, probe.is_probe, probe.asked, std::move(info));
         });

@@ -16,8 +16,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/clock.h"
 #include "gateway/circuit_breaker.h"
 #include "gateway/model_client.h"
 #include "gateway/replica_choice.h"
@@ -40,7 +40,7 @@ struct ReplicaSetOptions {
   ReplicaChoiceOptions choice;
   // Of the draws among replicas. Default: another one for each set.
   std::optional<uint64_t> seed;
-  std::function<absl::Time()> clock = [] { return absl::Now(); };
+  Clock clock = SteadyNow;
 };
 
 // What would become of a prompt on one replica, and why.

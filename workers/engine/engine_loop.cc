@@ -79,7 +79,7 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
                               SharedPages::Options{.page_size = options.page_size,
                                                    .recompute_seconds = MakeRecomputeSeconds(
                                                        parts_.step_cost, options),
-                                                   .wake = [this] { Wake(); }})),
+                                                   .wake = [this] { woken_.Set(); }})),
       core_({.transformer = parts_.transformer.get(),
              .cache = parts_.cache.get(),
              .tokenizer = parts_.tokenizer.get(),
@@ -113,6 +113,7 @@ EngineLoop::~EngineLoop() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  woken_.Set();
   thread_.join();
 }
 
@@ -188,6 +189,7 @@ absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(
   active->arrival = arrivals_++;
   incoming_.push_back(std::move(active));
   ++stats_.requests_accepted;
+  woken_.Set();
   return generation;
 }
 
@@ -209,14 +211,10 @@ void EngineLoop::Run() {
   while (true) {
     std::vector<std::unique_ptr<ActiveRequest>> arrived;
     bool stop = false;
+    if (core_.stalled()) woken_.WaitFor(kStalledPoll);
     {
       absl::MutexLock lock(&mutex_);
-      if (active_ == 0) {
-        mutex_.Await(absl::Condition(this, &EngineLoop::HasWork));
-      } else if (core_.stalled()) {
-        mutex_.AwaitWithTimeout(absl::Condition(this, &EngineLoop::HasWorkOrPages), kStalledPoll);
-      }
-      woken_ = false;
+      if (active_ == 0) mutex_.Await(absl::Condition(this, &EngineLoop::HasWork));
       arrived.swap(incoming_);
       active_ += static_cast<int>(arrived.size());
       unstarted_ += static_cast<int>(arrived.size());
@@ -233,11 +231,6 @@ void EngineLoop::Run() {
     core_.ComputeStep();
     Publish();
   }
-}
-
-void EngineLoop::Wake() {
-  absl::MutexLock lock(&mutex_);
-  woken_ = true;
 }
 
 void EngineLoop::Publish() {

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/steady_event.h"
 #include "kernels/backend.h"
 #include "workers/engine/engine_core.h"
 #include "workers/engine/engine_options.h"
@@ -85,15 +86,11 @@ class EngineLoop {
   void Run();
   void Publish();
 
-  // Lets a thread that waits for pages look at what has come.
-  void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
-  bool HasWorkOrPages() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return HasWork() || woken_; }
-
   Parts parts_;
   const EngineOptions options_;
   const std::string backend_description_;
   mutable absl::Mutex mutex_;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;  // before what calls Wake
+  SteadyEvent woken_;  // while the thread waits for pages; before what sets it
 
   std::unique_ptr<SharedPages> shared_pages_;  // may be null
   EngineCore core_;                            // of the engine's thread, as the one before

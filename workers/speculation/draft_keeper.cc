@@ -10,8 +10,9 @@ DraftKeeper::DraftKeeper(DraftKeeperOptions options)
 DraftKeeper::~DraftKeeper() {
   {
     absl::MutexLock lock(&mutex_);
-    stop_ = wake_ = true;
+    stop_ = true;
   }
+  wake_.Set();
   thread_.join();
 }
 
@@ -23,7 +24,7 @@ std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::stri
     const auto found = scopes_.find(key);
     if (found != scopes_.end()) {
       found->second->forgotten_ = true;
-      wake_ = true;
+      wake_.Set();
       return found->second;
     }
     if (scopes_.size() + opening_ >= options_.max_scopes) return nullptr;
@@ -40,7 +41,7 @@ std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::stri
   opened->state_ = std::move(state);
   absl::MutexLock lock(&mutex_);
   --opening_;
-  wake_ = true;
+  wake_.Set();
   return scopes_.emplace(key, std::move(opened)).first->second;
 }
 
@@ -51,14 +52,8 @@ DraftKeeper::Stats DraftKeeper::stats() const {
 
 void DraftKeeper::Run() {
   while (true) {
-    bool last = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      mutex_.AwaitWithTimeout(absl::Condition(&wake_), options_.interval);
-      last = stop_;
-      wake_ = false;
-    }
-    if (last) return LastTurn();
+    wake_.WaitFor(options_.interval);
+    if (Stopping()) return LastTurn();
     Turn();
   }
 }

@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/steady_event.h"
 #include "workers/speculation/learned_state.h"
 #include "workers/speculation/shared_drafts_stats.h"
 
@@ -143,7 +144,7 @@ class DraftKeeper {
       ABSL_GUARDED_BY(mutex_);
   size_t opening_ ABSL_GUARDED_BY(mutex_) = 0;  // that will be in scopes_
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  bool wake_ ABSL_GUARDED_BY(mutex_) = false;  // a scope was opened, or stop_
+  SteadyEvent wake_;  // a scope was opened, or stop_
   Stats stats_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

@@ -1,0 +1,50 @@
+#include "common/steady_event.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "absl/time/time.h"
+
+namespace octogate {
+namespace {
+
+TEST(SteadyEventTest, WhatWasSetIsSaidOnce) {
+  SteadyEvent event;
+  EXPECT_FALSE(event.WaitFor(absl::ZeroDuration()));
+  event.Set();
+  event.Set();
+  EXPECT_TRUE(event.WaitFor(absl::ZeroDuration()));
+  EXPECT_FALSE(event.WaitFor(absl::Milliseconds(1)));
+}
+
+TEST(SteadyEventTest, OddTimeoutsAreNone) {
+  SteadyEvent event;
+  EXPECT_FALSE(event.WaitFor(-absl::InfiniteDuration()));
+  event.Set();
+  EXPECT_TRUE(event.WaitFor(absl::InfiniteDuration()));
+}
+
+TEST(SteadyEventTest, WhoeverWaitsIsWoken) {
+  constexpr int kTimes = 1000;
+  SteadyEvent event;
+  SteadyEvent heard;
+  std::atomic<int> count = 0;
+  std::thread waiter([&] {
+    while (count < kTimes) {
+      if (!event.WaitFor(absl::Minutes(10))) continue;
+      ++count;
+      heard.Set();
+    }
+  });
+  for (int i = 1; i <= kTimes; ++i) {
+    event.Set();
+    ASSERT_TRUE(heard.WaitFor(absl::Minutes(10)));
+    ASSERT_EQ(count, i);
+  }
+  waiter.join();
+}
+
+}  // namespace
+}  // namespace octogate

@@ -91,14 +91,13 @@ void DraftPace::Drafted(bool taken, bool cheap, int count) {
   sequences = count;
 }
 
-double DraftPlanner::PassSeconds(const StepLoad& step) const {
+double DraftPlanner::Seconds(const StepLoad& step) const {
   return options_.seconds ? options_.seconds(step) : 0.9 + 0.1 * step.rows;
 }
 
-double DraftPlanner::Seconds(const StepLoad& step) const {
-  // What is expected of passes may be off by plain_ratio_; all of it alike, which matters to none.
-  const double scan = plain_ratio_ > 0 ? scan_seconds_ / plain_ratio_ : scan_seconds_;
-  return PassSeconds(step) + scan * step.logit_rows;
+double DraftPlanner::MeasuredSeconds(const StepLoad& step) const {
+  if (!options_.seconds) return plain_ratio_ * Seconds(step);
+  return (plain_ratio_ > 0 ? plain_ratio_ : 1) * Seconds(step);
 }
 
 double DraftPlanner::GainFactor() const {
@@ -111,20 +110,13 @@ void DraftPlanner::Accepted(int nodes) {
   accepted_ = accepted_ * kKeep + nodes;
 }
 
-void DraftPlanner::Scanned(int rows, double seconds) {
-  // Without a measured cost a row's is no number of seconds.
-  if (rows <= 0 || !options_.seconds) return;
-  const double each = seconds / rows;
-  scan_seconds_ = scan_seconds_ > 0 ? scan_seconds_ + kRatioWeight * (each - scan_seconds_) : each;
-}
-
 double DraftPlanner::DraftFactor() const {
   if (plain_ratio_ <= 0 || draft_ratio_ <= 0) return 1;
   return std::clamp(draft_ratio_ / plain_ratio_, 1.0, kMostDraftFactor);
 }
 
 void DraftPlanner::Measured(const StepLoad& step, bool drafts, double seconds) {
-  const double expected = PassSeconds(step);
+  const double expected = Seconds(step);
   if (!(expected > 0)) return;
   const double ratio = seconds / expected;
   double& average = drafts ? draft_ratio_ : plain_ratio_;

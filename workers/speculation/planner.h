@@ -88,21 +88,17 @@ class DraftPlanner {
             std::span<PlannedSequence> sequences);
   // How many of the nodes that the last Plan left were right.
   void Accepted(int nodes);
-  // It took so long to look for the candidates of as many rows with logits, beside the step: that
-  // is added to what `seconds` says of each.
-  void Scanned(int rows, double seconds);
-  // What a step that holds no prompts took, and drafting with it, but without scans. Where steps
-  // with drafts take longer than expected, compared with those without, drafts have to promise as
-  // much more.
+  // What a step that holds no prompts took, and drafting with it. Where steps with drafts take
+  // longer than expected, compared with those without, drafts have to promise as much more.
   void Measured(const StepLoad& step, bool drafts, double seconds);
 
-  // With scans.
+  // As expected by the options.
   double Seconds(const StepLoad& step) const;
-  // Of a pass, by how long plain decoding was measured to take; 0 where nothing was.
-  double MeasuredSeconds(const StepLoad& step) const { return plain_ratio_ * PassSeconds(step); }
+  // By how long plain decoding takes beside what is expected, as far as that was measured; 0 where
+  // neither is in seconds.
+  double MeasuredSeconds(const StepLoad& step) const;
 
  private:
-  double PassSeconds(const StepLoad& step) const;
   double DraftFactor() const;
   // What is to be expected of a promised token; at most 1.
   double GainFactor() const;
@@ -111,7 +107,6 @@ class DraftPlanner {
   // Measured seconds divided by those expected, averaged over the last steps; 0: none yet.
   double plain_ratio_ = 0;
   double draft_ratio_ = 0;
-  double scan_seconds_ = 0;  // of a row, averaged likewise
   // Tokens that drafts were to give, by the estimates, and gave; older ones with less weight.
   double promised_now_ = 0;
   double promised_ = 0;

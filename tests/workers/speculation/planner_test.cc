@@ -224,25 +224,6 @@ TEST_F(PlannerTest, DraftsThatGiveLessThanTheyPromiseHaveToPromiseMore) {
   EXPECT_EQ(plan(0.4F), 1) << "it is tried again some time";
 }
 
-TEST_F(PlannerTest, ScansOfRowsArePartOfTheirPrice) {
-  DraftPlanner planner(Bend(100, 0));
-  const StepLoad step{.rows = 1, .logit_rows = 1, .attended = 0};
-  EXPECT_DOUBLE_EQ(planner.Seconds(step), 1);
-  const auto plan = [&] {
-    DraftTree tree;
-    tree.Add(-1, 1, 0.5F, 1);
-    PlannedSequence sequence{.tree = &tree, .free_slots = 500, .most_slots = 500, .spends = true};
-    planner.Plan(step, step, {.rows = 500}, {&sequence, 1});
-    return tree.size();
-  };
-  EXPECT_EQ(plan(), 1) << "rows cost nothing";
-  for (int i = 0; i < 200; ++i) planner.Scanned(4, 4 * 0.1);
-  EXPECT_NEAR(planner.Seconds({.rows = 3, .logit_rows = 3, .attended = 0}), 1.3, 0.01);
-  EXPECT_EQ(plan(), 1);
-  for (int i = 0; i < 200; ++i) planner.Scanned(4, 4 * 2.0);
-  EXPECT_EQ(plan(), 0);
-}
-
 TEST_F(PlannerTest, WhatIsNotTakenIsDraftedRarelyAndComesBackWhenTheLoadFalls) {
   DraftPace pace;
   int drafted = 0;

@@ -1,5 +1,6 @@
-// Attention of decoding rows by context, beside reading the keys and values once in order, in the
-// same run: what a long context costs beyond what the memory allows.
+// Attention of decoding rows by context, in the same run beside reading as many bytes once in
+// order, and in the runs that keys and values stand in: what a long context costs beyond what the
+// memory allows.
 //
 //   attention_bench [--json] [--only TEXT]
 //
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "kernels/backend.h"
@@ -73,10 +75,13 @@ void Measure(const Cell& cell, Report& report) {
   const auto q = backend->Allocate(static_cast<size_t>(columns));
   const auto out = backend->Allocate(static_cast<size_t>(columns));
   std::copy_n(values.begin(), columns, q->data());
+  const size_t run_bytes = kPageSize * kernels::KvHeadBytes(cell.dtype, cell.head_dim);
   double read = 0;
+  double read_runs = 0;
   double rate = 0;
   for (int round = 0; round < kRounds; ++round) {
     read = std::max(read, MeasureReadBandwidth(cell.threads));
+    read_runs = std::max(read_runs, MeasureRunBandwidth(cell.threads, run_bytes));
     const absl::Time start = absl::Now();
     for (const kernels::SequenceRows& row : rows) {
       backend->Attention(shape, *cache, 0, std::span(&row, 1), q->data(), columns, out->data());
@@ -90,7 +95,8 @@ void Measure(const Cell& cell, Report& report) {
                             Threads(cell.threads), ", context ", cell.context),
        .value = rate / 1e9,
        .unit = "GB/s",
-       .beside = absl::StrCat("reading memory: ", static_cast<int>(read / 1e8) / 10.0, " GB/s"),
+       .beside = absl::StrFormat("reading memory: %.1f GB/s, in runs of a page %.1f: %.2f of that",
+                                 read / 1e9, read_runs / 1e9, rate / read_runs),
        .ratio = rate / read});
 }
 

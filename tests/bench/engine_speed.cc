@@ -8,6 +8,9 @@
 #include <cstring>
 #include <iostream>
 #include <memory>
+#include <numeric>
+#include <random>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -70,32 +73,60 @@ EngineSpeed MeasureOnce(workers::Engine& engine, int batch, int prompt, int answ
           .first_token_seconds = Seconds(shared.all_begun - submitted)};
 }
 
+// More than the caches hold, in the host's memory.
+struct Memory {
+  static constexpr size_t kBytes = size_t{512} << 20;
+
+  Memory() : bytes(kernels::AllocateHost<uint8_t>(kBytes)) {
+    if (bytes == nullptr) std::abort();
+    std::memset(bytes.get(), 1, kBytes);
+  }
+  kernels::HostArray<uint8_t> bytes;
+};
+
+// Bytes per second of threads that each read `share` bytes by read(thread); the best of three.
+template <typename Read>
+double Measure(int threads, size_t share, const Read& read) {
+  double best = 0;
+  for (int repetition = 0; repetition < 3; ++repetition) {
+    std::vector<uint64_t> sums(static_cast<size_t>(threads));
+    std::vector<std::thread> readers;
+    const Clock::time_point begin = Clock::now();
+    for (size_t t = 0; t < sums.size(); ++t) {
+      readers.emplace_back([&, t] { sums[t] = read(t); });
+    }
+    for (std::thread& reader : readers) reader.join();
+    const double seconds = Seconds(Clock::now() - begin);
+    volatile uint64_t keep = sums[0];  // the reads are not left out
+    static_cast<void>(keep);
+    best = std::max(best, static_cast<double>(share * sums.size()) / seconds);
+  }
+  return best;
+}
+
 }  // namespace
 
 double MeasureReadBandwidth(int threads) {
-  constexpr size_t kBytes = size_t{512} << 20;
-  constexpr int kRepetitions = 3;
-  const size_t share = kBytes / static_cast<size_t>(threads) / 1024 * 1024;
-  const auto memory = kernels::AllocateHost<uint8_t>(kBytes);
-  if (memory == nullptr) std::abort();
-  std::memset(memory.get(), 1, kBytes);
+  const Memory memory;
+  const size_t share = Memory::kBytes / static_cast<size_t>(threads) / 1024 * 1024;
   double best = 0;
-  for (int repetition = 0; repetition < kRepetitions; ++repetition) {
-    for (const auto read : {ReadInOrder, ReadInParts}) {
-      std::vector<uint64_t> sums(static_cast<size_t>(threads));
-      std::vector<std::thread> readers;
-      const Clock::time_point begin = Clock::now();
-      for (size_t t = 0; t < sums.size(); ++t) {
-        readers.emplace_back([&, t] { sums[t] = read(memory.get() + t * share, share); });
-      }
-      for (std::thread& reader : readers) reader.join();
-      const double seconds = Seconds(Clock::now() - begin);
-      volatile uint64_t keep = sums[0];  // the reads are not left out
-      static_cast<void>(keep);
-      best = std::max(best, static_cast<double>(share * sums.size()) / seconds);
-    }
+  for (const auto read : {ReadInOrder, ReadInParts}) {
+    best = std::max(best, Measure(threads, share, [&](size_t t) {
+                      return read(memory.bytes.get() + t * share, share);
+                    }));
   }
   return best;
+}
+
+double MeasureRunBandwidth(int threads, size_t run_bytes) {
+  const Memory memory;
+  std::vector<uint32_t> order(Memory::kBytes / run_bytes);
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), std::mt19937(1));
+  const size_t share = order.size() / static_cast<size_t>(threads);
+  return Measure(threads, share * run_bytes, [&](size_t t) {
+    return ReadRuns(memory.bytes.get(), run_bytes, std::span(order).subspan(t * share, share));
+  });
 }
 
 EngineSpeed MeasureEngine(workers::Engine& engine, int batch, int prompt, int answer,

@@ -12,6 +12,9 @@ namespace octogate::bench {
 // Bytes per second at which `threads` threads together read memory that is in no cache; the best
 // of three.
 double MeasureReadBandwidth(int threads);
+// The same where it is read in runs of so many bytes, a multiple of 64, which follow one another at
+// random, as the pages of keys and values do.
+double MeasureRunBandwidth(int threads, size_t run_bytes);
 
 // Everything that disturbs makes it slower, so the best of the repetitions counts.
 struct EngineSpeed {

@@ -1,5 +1,6 @@
 #include "tests/bench/kernels_probes.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -97,6 +98,20 @@ uint64_t ReadInParts(const uint8_t* from, size_t bytes) {
   if (__builtin_cpu_supports("avx2")) return ReadAvx2(from, bytes, 4);
 #endif
   return ReadPlain(from, bytes);
+}
+
+uint64_t ReadRuns(const uint8_t* from, size_t run_bytes, std::span<const uint32_t> order) {
+  const size_t ahead = std::max<size_t>(1, 8192 / run_bytes);
+  uint64_t sum = 0;
+  for (size_t r = 0; r < order.size(); ++r) {
+    const uint8_t* later = from + order[std::min(r + ahead, order.size() - 1)] * run_bytes;
+    for (size_t i = 0; i < run_bytes; i += 1024) {
+      const size_t bytes = std::min<size_t>(1024, run_bytes - i);
+      for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(later + i + line, 0, 2);
+      sum ^= ReadInOrder(from + order[r] * run_bytes + i, bytes);
+    }
+  }
+  return sum;
 }
 
 double MultiplyAdd(const char* isa_name, int iterations) {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace octogate::bench {
 
@@ -13,6 +14,10 @@ namespace octogate::bench {
 // keep the compiler from leaving the reads out. bytes is a multiple of 1024.
 uint64_t ReadInOrder(const uint8_t* from, size_t bytes);
 uint64_t ReadInParts(const uint8_t* from, size_t bytes);
+
+// Reads runs of as many bytes, a multiple of 64, in this order of their numbers, asking for each
+// line some time before it is read.
+uint64_t ReadRuns(const uint8_t* from, size_t run_bytes, std::span<const uint32_t> order);
 
 // Fused multiply-adds in registers, as wide as `isa_name` ("avx512", "avx2";
 // otherwise the scalar fma of the C library) has them. Returns the floating

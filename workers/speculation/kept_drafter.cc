@@ -26,6 +26,8 @@ constexpr size_t kMaxOffers = 8;
 constexpr size_t kMaxLastOffers = 256;
 constexpr absl::Duration kTaughtBetweenSteps = absl::Microseconds(200);
 constexpr absl::Duration kTaughtAtBegin = absl::Milliseconds(5);
+// How much longer it then waits than teaching took, however many sequences run.
+constexpr int kUntaught = 20;
 
 struct Scope {
   std::string name;
@@ -96,8 +98,11 @@ class KeptDrafter : public Drafter {
   }
 
   void Turn(Scope& scope) {
-    Teach(scope, kTaughtBetweenSteps);
-    if (Steady::now() >= scope.next_offer) Offer(scope, /*all=*/false);
+    const Steady::time_point now = Steady::now();
+    if (now >= teach_again_ && Teach(scope, kTaughtBetweenSteps)) {
+      teach_again_ = Steady::now() + kUntaught * (Steady::now() - now);
+    }
+    if (now >= scope.next_offer) Offer(scope, /*all=*/false);
   }
 
   void Ended(Scope& ended) {
@@ -107,10 +112,11 @@ class KeptDrafter : public Drafter {
   }
 
  private:
-  void Teach(Scope& scope, absl::Duration time) {
-    if (scope.kept == nullptr) return;
+  // Whether there was anything to teach.
+  bool Teach(Scope& scope, absl::Duration time) {
+    if (scope.kept == nullptr) return false;
     if (scope.heard.empty()) {
-      if (scope.kept->heard().empty()) return;
+      if (scope.kept->heard().empty()) return false;
       if (const auto heard = scope.kept->heard().Take()) {
         scope.heard.assign(std::make_move_iterator(heard->begin()),
                            std::make_move_iterator(heard->end()));
@@ -122,6 +128,7 @@ class KeptDrafter : public Drafter {
       scope.heard.pop_front();
       if (Steady::now() >= until) break;
     }
+    return true;
   }
 
   void Offer(Scope& scope, bool all) {
@@ -143,6 +150,7 @@ class KeptDrafter : public Drafter {
   const std::shared_ptr<DraftKeeper> keeper_;
   absl::flat_hash_map<std::string, std::shared_ptr<Scope>> scopes_;
   int running_ = 0;  // sequences
+  Steady::time_point teach_again_;
 };
 
 KeptSequence::~KeptSequence() {

@@ -4,6 +4,7 @@
 #include <prometheus/metric_type.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -74,6 +75,20 @@ constexpr DrafterSeries kDrafterSeries[] = {
     {"octogate_worker_drafter_accepted_tokens_total", "Of these, tokens of answers",
      &v1::DrafterUsage::accepted_tokens},
 };
+// Of each depth of drafts; what is deeper than the last counts for that.
+struct DepthSeries {
+  const char* name;
+  const char* help;
+  int64_t (v1::DepthUsage::*value)() const;
+};
+constexpr DepthSeries kDepthSeries[] = {
+    {"octogate_worker_depth_drafted_tokens_total",
+     "Drafted tokens that the model verified, by how many tokens behind the answer they stood",
+     &v1::DepthUsage::drafted_tokens},
+    {"octogate_worker_depth_accepted_tokens_total", "Of these, tokens of answers",
+     &v1::DepthUsage::accepted_tokens},
+};
+constexpr int kDepthLabels = 16;
 // A number that workers which share what drafters learn tell of that.
 struct SharedDraftsSeries {
   const char* name;
@@ -151,6 +166,23 @@ void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
       for (int i = 0; i < std::min(drafters.size(), kMaxDrafterLabels); ++i) {
         add(*replica, (drafters[i].*series.value)(), 1, family)
             .label.push_back({"drafter", drafters[i].drafter()});
+      }
+    }
+  }
+  for (const DepthSeries& series : kDepthSeries) {
+    prometheus::MetricFamily& family = families.emplace_back(
+        prometheus::MetricFamily{series.name, series.help, prometheus::MetricType::Counter, {}});
+    for (const Metrics::Replica* replica : speculating) {
+      std::array<int64_t, kDepthLabels> values{};
+      int depth = 0;
+      for (const v1::DepthUsage& usage : replica->info.speculation().depths()) {
+        int64_t& value = values[static_cast<size_t>(std::min(depth++, kDepthLabels - 1))];
+        // A peer's numbers, which may not overflow together.
+        value += std::clamp<int64_t>((usage.*series.value)(), 0, int64_t{1} << 40);
+      }
+      for (int i = 0; i < std::min(depth, kDepthLabels); ++i) {
+        add(*replica, values[static_cast<size_t>(i)], 1, family)
+            .label.push_back({"depth", std::to_string(i + 1)});
       }
     }
   }

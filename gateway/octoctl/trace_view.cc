@@ -9,6 +9,8 @@ namespace {
 
 constexpr int kScoresShown = 3;
 constexpr int kSetShown = 8;
+constexpr int kDraftersShown = 8;
+constexpr int kDepthsShown = 12;
 
 std::string Probability(double value) {
   char text[16];
@@ -114,6 +116,30 @@ void PrintLinked(const v1::Linked& linked, const Style& style, std::ostream& out
   out << style.reset << "\n";
 }
 
+// Of drafts that were verified.
+void PrintSpeculation(const v1::SpeculationUsage& usage, const Style& style, std::ostream& out) {
+  char tokens[32];
+  const double steps = static_cast<double>(std::max<int64_t>(usage.steps(), 1));
+  std::snprintf(tokens, sizeof(tokens), "%.2f",
+                1 + static_cast<double>(usage.accepted_tokens()) / steps);
+  out << "│    " << style.dim << tokens << " tokens a step: " << usage.accepted_tokens() << " of "
+      << usage.drafted_tokens() << " drafted right in " << usage.steps() << " steps; drafting "
+      << Duration(usage.draft_us()) << ", verifying " << Duration(usage.verify_us())
+      << ", without drafts " << Duration(usage.plain_us()) << style.reset << "\n│      "
+      << style.dim;
+  for (int i = 0; i < std::min(kDraftersShown, usage.drafters_size()); ++i) {
+    const v1::DrafterUsage& drafter = usage.drafters(i);
+    out << OneLine(drafter.drafter(), 32) << " " << drafter.accepted_tokens() << "/"
+        << drafter.drafted_tokens() << ", ";
+  }
+  out << "by depth";
+  for (int i = 0; i < std::min(kDepthsShown, usage.depths_size()); ++i) {
+    out << " " << usage.depths(i).accepted_tokens() << "/" << usage.depths(i).drafted_tokens();
+  }
+  if (usage.depths_size() > kDepthsShown) out << " …";
+  out << style.reset << "\n";
+}
+
 }  // namespace
 
 void PrintDecision(const v1::Decision& decision, const Style& style, std::ostream& out) {
@@ -176,12 +202,10 @@ void TraceView::Add(const v1::GenerateResponse& event) {
              << left.usage().prompt_tokens() << " + " << left.usage().completion_tokens()
              << " tokens, confidence " << Probability(left.confidence());
       }
-      if (left.speculation().drafted_tokens() > 0) {
-        out_ << ", " << left.speculation().accepted_tokens() << " of "
-             << left.speculation().drafted_tokens() << " drafted tokens right in "
-             << left.speculation().steps() << " steps";
-      }
       out_ << style_.reset << "\n";
+      if (left.speculation().drafted_tokens() > 0) {
+        PrintSpeculation(left.speculation(), style_, out_);
+      }
       break;
     }
     case v1::GenerateResponse::kEdgeTaken:

@@ -75,6 +75,11 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
   v1::DrafterUsage& drafter = *usage.add_drafters();
   drafter.set_drafter("suffix");
   drafter.set_accepted_tokens(9);
+  for (int depth = 1; depth <= 20; ++depth) {
+    v1::DepthUsage& of_depth = *usage.add_depths();
+    of_depth.set_drafted_tokens(10);
+    of_depth.set_accepted_tokens(depth == 1 ? 7 : -1);
+  }
   metrics.SetReplicas([&] { return replicas; });
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("# TYPE octogate_worker_drafted_tokens_total counter\n"));
@@ -88,6 +93,12 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
               HasSubstr("octogate_worker_verify_seconds_total{model=\"m\",replica=\"h:2\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("octogate_worker_drafter_accepted_tokens_total{model=\"m\","
                               "replica=\"h:2\",drafter=\"suffix\"} 9\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_worker_depth_accepted_tokens_total{model=\"m\","
+                              "replica=\"h:2\",depth=\"1\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_worker_depth_drafted_tokens_total{model=\"m\","
+                              "replica=\"h:2\",depth=\"16\"} 50\n"))
+      << "the last and all behind it";
+  EXPECT_THAT(text, testing::Not(HasSubstr("depth=\"17\"")));
   EXPECT_THAT(text, testing::Not(HasSubstr("drafted_tokens_total{model=\"plain\"")));
   replicas.pop_back();
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_draft")));

@@ -14,7 +14,7 @@ case "${1:-}" in
   --list) names; exit 0 ;;
   ""|-h|--help) usage; exit 0 ;;
 esac
-name=$1; shift
+name=${1//-/_}; shift
 [ -f "tests/bench/${name}_bench.cc" ] || { echo "no benchmark '$name'; there are: $(names | xargs)" >&2; exit 2; }
 
 OCTOGATE_COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)

@@ -246,6 +246,20 @@ void EngineCore::BuildStep() {
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
 }
 
+void EngineCore::MeasurePace() const {
+  constexpr int kLeastRows = 16;
+  StepShape shape{.rows = 0, .sequences = static_cast<int>(logit_rows_.size())};
+  int decoding = 0;
+  for (const ScheduledRows& rows : scheduled_) {
+    shape.rows += rows.row_count;
+    shape.attended += int64_t{rows.row_count} * (rows.first_position + rows.row_count);
+    decoding += static_cast<int>(rows.row_count == 1);
+  }
+  if (drafts_in_step_ || shape.rows < std::max(kLeastRows, 2 * decoding)) return;
+  parts_.pace->Measured(parts_.step_cost->Seconds(shape),
+                        absl::ToDoubleSeconds(absl::FromChrono(last_step_time_)));
+}
+
 void EngineCore::AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
                                  std::span<const float> hidden) {
   const auto size = static_cast<size_t>(config_.hidden_size);
@@ -501,6 +515,7 @@ void EngineCore::ComputeStep() {
   if (ranked()) parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
+  MeasurePace();
   ++counters_.steps;
   counters_.step_rows += ids_.size();
 

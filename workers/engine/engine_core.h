@@ -66,7 +66,7 @@ struct StepCounters {
 
 class EngineCore {
  public:
-  // Reads only; all must outlive the core.
+  // All must outlive the core.
   struct Parts {
     Transformer* transformer = nullptr;
     kernels::KvCache* cache = nullptr;
@@ -76,6 +76,8 @@ class EngineCore {
     DraftPlanner::Options planner;
     kernels::Backend* backend = nullptr;  // needed with shared_pages
     SharedPages* shared_pages = nullptr;  // null: pages are not shared with other engines
+    const StepCost* step_cost = nullptr;
+    StepPace* pace = nullptr;  // is told of steps that compute prompts
   };
   EngineCore(const Parts& parts, const SchedulerOptions& options);
 
@@ -117,6 +119,8 @@ class EngineCore {
   void PlanDrafts();
   // Describes scheduled_ to the transformer.
   void BuildStep();
+  // Tells how long a step took that computed prompts in the main.
+  void MeasurePace() const;
   void AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
                        std::span<const float> hidden);
   // The rows of a sequence reached its last token. `logit_row` is the index of its first row among

@@ -34,12 +34,12 @@ std::function<int(const StepShape&, int64_t)> MakeRowBudget(const StepCost& cost
   };
 }
 
-// Empty where nothing is known. `cost` must outlive the function.
-std::function<double(int)> MakeRecomputeSeconds(const StepCost& cost,
+// Empty where nothing is known. `cost` and `pace` must outlive the function.
+std::function<double(int)> MakeRecomputeSeconds(const StepCost& cost, const StepPace& pace,
                                                 const EngineOptions& options) {
   if (!cost.known()) return nullptr;
-  return [&cost, max_rows = options.max_rows_per_step](int positions) {
-    return PrefillSeconds(cost, positions, max_rows);
+  return [&cost, &pace, max_rows = options.max_rows_per_step](int positions) {
+    return pace.ratio() * PrefillSeconds(cost, positions, max_rows);
   };
 }
 
@@ -78,7 +78,7 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
                               std::move(parts_.page_store),
                               SharedPages::Options{.page_size = options.page_size,
                                                    .recompute_seconds = MakeRecomputeSeconds(
-                                                       parts_.step_cost, options),
+                                                       parts_.step_cost, pace_, options),
                                                    .wake = [this] { woken_.Set(); }})),
       core_({.transformer = parts_.transformer.get(),
              .cache = parts_.cache.get(),
@@ -87,7 +87,9 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .share_drafts = options.share_drafts,
              .planner = PlannerOptions(parts_.step_cost, options),
              .backend = parts_.backend.get(),
-             .shared_pages = shared_pages_.get()},
+             .shared_pages = shared_pages_.get(),
+             .step_cost = &parts_.step_cost,
+             .pace = &pace_},
             {.max_sequences = options.max_sequences,
              .max_rows = options.max_rows_per_step,
              .page_size = options.page_size,
@@ -95,7 +97,7 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .ageing_steps = options.ageing_steps,
              .row_budget = MakeRowBudget(parts_.step_cost, options),
              .swap = parts_.swap.get(),
-             .recompute_seconds = MakeRecomputeSeconds(parts_.step_cost, options),
+             .recompute_seconds = MakeRecomputeSeconds(parts_.step_cost, pace_, options),
              .upload =
                  [this](std::span<const std::span<const std::byte>> from,
                         std::span<const int32_t> pages) {

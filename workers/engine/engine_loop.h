@@ -90,6 +90,7 @@ class EngineLoop {
   const EngineOptions options_;
   const std::string backend_description_;
   mutable absl::Mutex mutex_;
+  StepPace pace_;      // of the engine's thread; before what reads it
   SteadyEvent woken_;  // while the thread waits for pages; before what sets it
 
   std::unique_ptr<SharedPages> shared_pages_;  // may be null

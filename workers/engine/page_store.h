@@ -4,6 +4,11 @@
 // those that it has computed. It never waits for a store: it asks what has come, and computes what
 // has not. A page that is delivered holds, bit for bit, what the engine would compute; whoever
 // implements a store proves what it reads before it delivers it.
+//
+// So nothing is narrowed for the way: a cache of 8 bits (EngineOptions::kv_dtype) is shared in 8
+// bits, and one of more in as many. And a page has the keys and values of all layers: a prompt that
+// is found leaves one token to compute, in a step that needs them all, and what is computed while
+// pages come is the prompt's front, which needs none of them.
 #ifndef OCTOGATE_WORKERS_ENGINE_PAGE_STORE_H_
 #define OCTOGATE_WORKERS_ENGINE_PAGE_STORE_H_
 

@@ -5,7 +5,8 @@
 // is let go when all have come or none will come any more, or when it has waited for as long as
 // was promised; then what has come is used and the rest is computed. What is weighed is
 //
-//   recompute  seconds of the steps that would compute the pages, by the measured cost of steps;
+//   recompute  seconds of the steps that would compute the pages, by the measured cost of steps and
+//              how much longer they take lately;
 //   fetch      seconds that the store is expected to take for them;
 //   hit rate   the share of the lookups lately that found anything, recent ones weighing more.
 //

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <limits>
 
 namespace octogate::workers {
@@ -114,6 +115,14 @@ double PrefillSeconds(const StepCost& cost, int positions, int max_rows) {
     done += rows;
   }
   return seconds;
+}
+
+void StepPace::Measured(double expected, double seconds) {
+  constexpr double kMemory = 2;  // seconds
+  constexpr double kMost = 10;
+  if (!(expected > 0) || !(seconds > 0)) return;
+  const double ratio = std::clamp(seconds / expected, 1 / kMost, kMost);
+  ratio_ += (1 - std::exp(-expected / kMemory)) * (ratio - ratio_);
 }
 
 int RowBudget(const StepCost& cost, const StepTimeLimit& limit, const StepShape& decode,

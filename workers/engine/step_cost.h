@@ -77,6 +77,19 @@ StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds,
 // at most `max_rows` rows each.
 double PrefillSeconds(const StepCost& cost, int positions, int max_rows);
 
+// How much longer steps take lately than they did when their cost was measured: since then others
+// may have come to work on the machine, or its clock may have fallen. Not thread-safe.
+class StepPace {
+ public:
+  // A step that was expected to take so long took so long. One counts the more the longer it is.
+  void Measured(double expected, double seconds);
+  // At least 0.1 and at most 10.
+  double ratio() const { return ratio_; }
+
+ private:
+  double ratio_ = 1;
+};
+
 // How long a step may take in which prompts share with sequences that decode. 0: no limit.
 struct StepTimeLimit {
   double seconds = 0;

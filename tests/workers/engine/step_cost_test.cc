@@ -1,6 +1,7 @@
 #include "workers/engine/step_cost.h"
 
 #include <algorithm>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -130,6 +131,26 @@ TEST(PrefillSecondsTest, IsTheSumOverTheStepsThatComputeIt) {
   EXPECT_NEAR(PrefillSeconds(cost, 20, 8), (9 + 8) * 2 + 9 + 4 + (35 + 99 + 73) / 100.0, 1e-9);
   // Fewer steps cost less.
   EXPECT_LT(PrefillSeconds(cost, 20, 20), PrefillSeconds(cost, 20, 8));
+}
+
+TEST(StepPaceTest, FollowsHowLongStepsTakeByTheTimeThatPasses) {
+  StepPace pace;
+  EXPECT_EQ(pace.ratio(), 1);
+  pace.Measured(0.001, 0.002);
+  EXPECT_LT(pace.ratio(), 1.01) << "one short step tells little";
+  for (int i = 0; i < 100; ++i) pace.Measured(0.1, 0.2);
+  EXPECT_NEAR(pace.ratio(), 2, 0.05);
+  StepPace rarely;
+  for (int i = 0; i < 10; ++i) rarely.Measured(1, 2);
+  EXPECT_NEAR(rarely.ratio(), pace.ratio(), 0.05) << "as many seconds in longer steps";
+  for (int i = 0; i < 1000; ++i) pace.Measured(0.1, 1e9);
+  EXPECT_LE(pace.ratio(), 10);
+  for (const double odd : {0.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    const double before = pace.ratio();
+    pace.Measured(odd, 1);
+    pace.Measured(1, odd);
+    EXPECT_EQ(pace.ratio(), before);
+  }
 }
 
 TEST(EngineStepCostTest, IsMeasuredByCreateWhereItIsAskedFor) {

@@ -23,15 +23,51 @@
 namespace octogate {
 namespace {
 
-// KEYS: the value, the names. ARGV: the name; the value, milliseconds until it expires or "", the
-// expected value, if any. Returns whether it was the present one.
+// Notes the names from ARGV[first] on, whose values expire after `left` milliseconds at the latest
+// ("": never). Names of which none is of a value that stays go with the last of their values, and
+// of them some are looked at each time, and forgotten where their values are gone: with four for
+// each that comes, the dead are a third of the living if no other call removes any. The names of
+// values that stay are forgotten by kDelete alone: while slots move, values can seem to be gone.
+// `place` stands before a name in the key of its value.
+constexpr std::string_view kNote = R"(
+local function note(names, left, place, first)
+  local lasts = redis.call('PTTL', names)
+  for i = first, #ARGV do redis.call('ZADD', names, 0, ARGV[i]) end
+  if left == '' then
+    redis.call('PERSIST', names)
+  elseif lasts ~= -1 then
+    if lasts < tonumber(left) then redis.call('PEXPIRE', names, left) end
+    local some = redis.call('ZRANDMEMBER', names, -4 * (#ARGV - first + 1))
+    for _, name in ipairs(some) do
+      if redis.pcall('EXISTS', place .. name) == 0 then redis.call('ZREM', names, name) end
+    end
+  end
+end
+)";
+// After values were set. KEYS: the names. ARGV: `left`, `place`, names, as above.
+constexpr std::string_view kNoteNames = "note(KEYS[1], ARGV[1], ARGV[2], 3)";
+// KEYS: the value, the names. ARGV: the value, `left`, `place`, whether a value is expected ("1"),
+// which, the name. Returns whether it was the present one.
 constexpr std::string_view kCompareAndSet = R"(
 local present = redis.call('GET', KEYS[1])
-if present ~= (ARGV[4] or false) then return 0 end
-if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
-else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-redis.call('ZADD', KEYS[2], 0, ARGV[1])
+if present ~= (ARGV[4] == '1' and ARGV[5]) then return 0 end
+if ARGV[2] == '' then redis.call('SET', KEYS[1], ARGV[1])
+else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+note(KEYS[2], ARGV[2], ARGV[3], 6)
 return 1
+)";
+// KEYS: the parts, by when the last of their values expires. ARGV: of each the milliseconds until
+// then ("": never), and the part. Those whose time is over are forgotten.
+constexpr std::string_view kNoteParts = R"(
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 1, #ARGV, 2 do
+  redis.call('ZADD', KEYS[1], 'GT', ARGV[i] == '' and 'inf' or now + ARGV[i], ARGV[i + 1])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+if last == 'inf' then redis.call('PERSIST', KEYS[1])
+elseif last then redis.call('PEXPIRE', KEYS[1], last - now) end
 )";
 // KEYS: the value, the names. ARGV: the name.
 constexpr std::string_view kDelete = R"(
@@ -39,15 +75,16 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 return redis.call('DEL', KEYS[1])
 )";
 // KEYS: the names. ARGV: the range, how many, what stands before a name in the key of its value.
-// Names whose values have expired are forgotten.
+// Names whose values have expired are forgotten, unless there are some of values that stay (kNote).
 constexpr std::string_view kList = R"(
 local found, from, limit = {}, ARGV[1], tonumber(ARGV[3])
+local forgets = redis.call('PTTL', KEYS[1]) >= 0
 while #found < limit do
   local names = redis.call('ZRANGEBYLEX', KEYS[1], from, ARGV[2], 'LIMIT', 0, limit)
   for _, name in ipairs(names) do
     if redis.call('EXISTS', ARGV[4] .. name) == 1 then
       if #found < limit then found[#found + 1] = name end
-    else
+    elseif forgets then
       redis.call('ZREM', KEYS[1], name)
     end
   end
@@ -63,6 +100,15 @@ constexpr size_t kTogetherBytes = size_t{1} << 20;
 
 // The part of a key before its first "/".
 std::string_view FirstPart(std::string_view key) { return key.substr(0, key.find('/')); }
+
+// What is greater than every name with the prefix, as ZRANGEBYLEX has it.
+std::string BehindAll(std::string_view prefix) {
+  std::string end = absl::StrCat("(", ToAbsl(prefix));
+  while (end.back() == '\xff') end.pop_back();
+  if (end.size() == 1) return "+";
+  end.back() = static_cast<char>(static_cast<uint8_t>(end.back()) + 1);
+  return end;
+}
 
 class RedisWatch final : public StoreWatch {
  public:
@@ -142,20 +188,30 @@ class RedisStore final : public Store {
                              std::string_view value, absl::Time expires_at,
                              absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(CheckWrite(key, value, deadline));
-    OCTOGATE_RETURN_IF_ERROR(AddPart(key, deadline));
-    std::vector<std::string> arguments{absl::StrCat(ToAbsl(value), RedisTrailer(key, value)),
-                                       Milliseconds(expires_at)};
-    if (expected)
-      arguments.push_back(absl::StrCat(ToAbsl(*expected), RedisTrailer(key, *expected)));
-    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
-                              Evaluate(kCompareAndSet, key, arguments, deadline));
+    const std::string_view part = FirstPart(key);
+    const std::string left = Milliseconds(expires_at);
+    // Before the value: a name that cannot be listed would be worse than a part without names.
+    OCTOGATE_RETURN_IF_ERROR(
+        client_.Call({"EVAL", kNoteParts, "1", PartsKey(), left, part}, deadline).status());
+    std::string wanted;
+    if (expected) wanted = absl::StrCat(ToAbsl(*expected), RedisTrailer(key, *expected));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        const RedisReply reply,
+        client_.Call({"EVAL", compare_and_set_, "2", ValueKey(key), NamesKey(part),
+                      absl::StrCat(ToAbsl(value), RedisTrailer(key, value)), left, PlaceOf(part),
+                      expected ? "1" : "", wanted, key.substr(part.size())},
+                     deadline));
     if (reply.integer == 1) return absl::OkStatus();
     return absl::AbortedError(absl::StrCat("the value ", Quoted(key), " is not the expected one"));
   }
 
   absl::Status Delete(std::string_view key, absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(Check(key, deadline));
-    return Evaluate(kDelete, key, {}, deadline).status();
+    const std::string_view part = FirstPart(key);
+    return client_
+        .Call({"EVAL", kDelete, "2", ValueKey(key), NamesKey(part), key.substr(part.size())},
+              deadline)
+        .status();
   }
 
   absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
@@ -165,13 +221,10 @@ class RedisStore final : public Store {
     if (prefix.find('/') != std::string_view::npos) {
       parts.emplace_back(FirstPart(prefix));
     } else {
-      OCTOGATE_ASSIGN_OR_RETURN(
-          const RedisReply reply,
-          client_.Call({"ZRANGEBYLEX", PartsKey(), absl::StrCat("[", ToAbsl(prefix)), "+"},
-                       deadline));
+      OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
+                                client_.Call({"ZREVRANGE", PartsKey(), "0", "-1"}, deadline));
       for (const RedisReply& part : reply.elements) {
-        if (!part.text.starts_with(prefix)) break;
-        parts.push_back(part.text);
+        if (part.text.starts_with(prefix)) parts.push_back(part.text);
       }
     }
     std::vector<std::string> names;
@@ -223,8 +276,9 @@ class RedisStore final : public Store {
   }
   std::string ValueKey(std::string_view key) const {
     const std::string_view part = FirstPart(key);
-    return absl::StrCat(SlotOf(part), ":", ToAbsl(key.substr(part.size())));
+    return absl::StrCat(PlaceOf(part), ToAbsl(key.substr(part.size())));
   }
+  std::string PlaceOf(std::string_view part) const { return absl::StrCat(SlotOf(part), ":"); }
   std::string NamesKey(std::string_view part) const { return absl::StrCat(SlotOf(part), "#"); }
   std::string PartsKey() const { return absl::StrCat(options_.prefix, "parts"); }
 
@@ -257,53 +311,67 @@ class RedisStore final : public Store {
     std::vector<Texts> texts;
     texts.reserve(which.size());  // the commands point into them
     struct Part {
-      std::string names_key;
-      std::optional<size_t> transaction;  // the last
-      size_t bytes = 0;                   // of values in it
+      std::string names_key, place, milliseconds;
+      absl::Time expires_at = absl::InfinitePast();  // the last of its values
+      std::optional<size_t> transaction;             // the last
+      size_t bytes = 0;                              // of values in it
     };
     std::map<std::string_view, Part> parts;
-    const std::string parts_key = PartsKey();
-    RedisClient::Command add_parts{"ZADD", parts_key};
     std::vector<RedisClient::Transaction> transactions;
     std::vector<std::vector<size_t>> sealed;  // by transaction: indices into `which`
     std::vector<size_t> transaction_of;       // by index into `which`
     transaction_of.reserve(which.size());
     for (const size_t i : which) {
       const Entry& entry = entries[i];
-      const std::string_view name = entry.key.substr(FirstPart(entry.key).size());
-      const auto [found, is_new] = parts.try_emplace(FirstPart(entry.key));
+      const std::string_view part_name = FirstPart(entry.key);
+      const auto [found, is_new] = parts.try_emplace(part_name);
       Part& part = found->second;
-      if (is_new) part.names_key = NamesKey(found->first);
+      if (is_new) part = {.names_key = NamesKey(part_name), .place = PlaceOf(part_name)};
       Texts& text = texts.emplace_back();
       text.value_key = ValueKey(entry.key);
       if (entry.expires_at <= now) {
         transaction_of.push_back(transactions.size());
-        transactions.push_back({{"DEL", text.value_key}, {"ZREM", part.names_key, name}});
+        transactions.push_back({{"DEL", text.value_key},
+                                {"ZREM", part.names_key, entry.key.substr(part_name.size())}});
         continue;
       }
       RedisClient::Command set{"SET", text.value_key,
                                RedisArgument::Joined(entry.value, text.trailer)};
-      if (entry.expires_at != absl::InfiniteFuture()) {
-        text.milliseconds = Milliseconds(entry.expires_at);
-        set.insert(set.end(), {"PX", text.milliseconds});
-      }
-      if (!part.transaction) add_parts.insert(add_parts.end(), {"0", found->first});
+      text.milliseconds = Milliseconds(entry.expires_at);
+      if (!text.milliseconds.empty()) set.insert(set.end(), {"PX", text.milliseconds});
       if (!part.transaction || part.bytes + entry.value.size() > kTogetherBytes ||
-          transactions[*part.transaction].size() > kTogether) {
+          transactions[*part.transaction].size() >= kTogether) {
         part.transaction = transactions.size();
         part.bytes = 0;
-        transactions.push_back({{"ZADD", part.names_key}});
+        transactions.emplace_back();
       }
-      RedisClient::Transaction& transaction = transactions[*part.transaction];
-      transaction.front().insert(transaction.front().end(), {"0", name});
-      transaction.push_back(std::move(set));
+      transactions[*part.transaction].push_back(std::move(set));
+      part.expires_at = std::max(part.expires_at, entry.expires_at);
       part.bytes += entry.value.size();
       sealed.resize(transactions.size());
       sealed[*part.transaction].push_back(texts.size() - 1);
       transaction_of.push_back(*part.transaction);
     }
-    const bool adds_parts = add_parts.size() > 2;
-    if (adds_parts) transactions.push_back({std::move(add_parts)});
+    const std::string parts_key = PartsKey();
+    RedisClient::Command note_parts{"EVAL", kNoteParts, "1", parts_key};
+    for (auto& [name, part] : parts) {
+      if (!part.transaction) continue;
+      part.milliseconds = Milliseconds(part.expires_at);
+      note_parts.insert(note_parts.end(), {part.milliseconds, name});
+    }
+    for (size_t number = 0; number < sealed.size(); ++number) {
+      if (sealed[number].empty()) continue;
+      const Part& part = parts.at(FirstPart(entries[which[sealed[number].front()]].key));
+      RedisClient::Command note{"EVAL",         note_names_,       "1",
+                                part.names_key, part.milliseconds, part.place};
+      for (const size_t n : sealed[number]) {
+        const std::string_view key = entries[which[n]].key;
+        note.emplace_back(key.substr(FirstPart(key).size()));
+      }
+      transactions[number].push_back(std::move(note));
+    }
+    const bool adds_parts = note_parts.size() > 4;
+    if (adds_parts) transactions.push_back({std::move(note_parts)});
     sealed.resize(transactions.size());
     std::vector<absl::Status> statuses;
     statuses.reserve(transactions.size());
@@ -329,23 +397,6 @@ class RedisStore final : public Store {
     }
   }
 
-  // Before the value: a name that cannot be listed would be worse than a part without names.
-  absl::Status AddPart(std::string_view key, absl::Time deadline) {
-    return client_.Call({"ZADD", PartsKey(), "0", FirstPart(key)}, deadline).status();
-  }
-
-  absl::StatusOr<RedisReply> Evaluate(std::string_view script, std::string_view key,
-                                      const std::vector<std::string>& arguments,
-                                      absl::Time deadline) {
-    const std::string_view part = FirstPart(key);
-    const std::string value_key = ValueKey(key);
-    const std::string names_key = NamesKey(part);
-    std::vector<std::string_view> call{"EVAL",    script,    "2",
-                                       value_key, names_key, key.substr(part.size())};
-    call.insert(call.end(), arguments.begin(), arguments.end());
-    return client_.Call(call, deadline);
-  }
-
   // Appends the names of one part that the prefix and `after` let through.
   absl::Status ListPart(const std::string& part, std::string_view prefix, std::string_view after,
                         size_t limit, absl::Time deadline, std::vector<std::string>* names) {
@@ -363,10 +414,11 @@ class RedisStore final : public Store {
         return absl::OkStatus();
       }
     }
-    OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
-                              client_.Call({"EVAL", kList, "1", NamesKey(part), from, "+",
-                                            std::to_string(limit), absl::StrCat(SlotOf(part), ":")},
-                                           deadline));
+    OCTOGATE_ASSIGN_OR_RETURN(
+        const RedisReply reply,
+        client_.Call({"EVAL", kList, "1", NamesKey(part), from, BehindAll(rest_prefix),
+                      std::to_string(limit), PlaceOf(part)},
+                     deadline));
     for (const RedisReply& name : reply.elements) {
       if (!name.text.starts_with(rest_prefix)) break;
       // A server that does not do as it is told is not believed.
@@ -379,6 +431,8 @@ class RedisStore final : public Store {
 
   RedisClient& client_;
   const RedisStoreOptions options_;
+  const std::string note_names_ = absl::StrCat(ToAbsl(kNote), ToAbsl(kNoteNames));
+  const std::string compare_and_set_ = absl::StrCat(ToAbsl(kNote), ToAbsl(kCompareAndSet));
 };
 
 }  // namespace

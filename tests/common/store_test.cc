@@ -280,6 +280,99 @@ TEST_P(AnyStoreTest, BehavesLikeAMap) {
 INSTANTIATE_TEST_SUITE_P(Stores, AnyStoreTest, testing::Values("File", "Memory", "Redis"),
                          [](const auto& info) { return info.param; });
 
+absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
+
+class RedisStoreTest : public testing::Test {
+ protected:
+  void PutNames(const std::string& prefix, int count, absl::Time expires_at) {
+    for (int i = 0; i < count; ++i) {
+      ASSERT_TRUE(store_->Put(prefix + std::to_string(i), "x", expires_at, Soon()).ok());
+    }
+  }
+  int64_t Number(std::initializer_list<std::string_view> command) {
+    const auto reply = client_->Call(command, Soon());
+    EXPECT_TRUE(reply.ok()) << reply.status();
+    return reply.value_or(RedisReply()).integer;
+  }
+  int64_t Names(const std::string& part) { return Number({"ZCARD", "octogate:{/" + part + "}#"}); }
+
+  RedisServer redis_;
+  const std::unique_ptr<RedisClient> client_ = RedisClient::Create(redis_.options());
+  const std::unique_ptr<Store> store_ = MakeRedisStore(client_.get());
+};
+
+TEST_F(RedisStoreTest, ListLooksAtNoNamesBehindThePrefix) {
+  PutNames("part/a/", 10, absl::InfiniteFuture());
+  PutNames("part/b/", 100, absl::InfiniteFuture());
+  ASSERT_TRUE(client_->Call({"CONFIG", "RESETSTAT"}, Soon()).ok());
+  EXPECT_EQ(store_->List("part/a/", "", 1000, Soon()).value().size(), 10U);
+  const std::string stats = client_->Call({"INFO", "commandstats"}, Soon()).value().text;
+  EXPECT_THAT(stats, HasSubstr("cmdstat_exists:calls=10,"));
+}
+
+TEST_F(RedisStoreTest, ListKnowsTheEndOfEveryPrefix) {
+  const std::vector<std::string> names = {"p/a",           "p/a\xff", "p/a\xff\xff",
+                                          "p/a\xff\xff/1", "p/b",     "p/\xff\xff"};
+  for (const std::string& name : names) {
+    ASSERT_TRUE(store_->Put(name, "x", absl::InfiniteFuture(), Soon()).ok());
+  }
+  EXPECT_THAT(store_->List("p/a\xff", "", 10, Soon()).value(),
+              ElementsAre("p/a\xff", "p/a\xff\xff", "p/a\xff\xff/1"));
+  EXPECT_THAT(store_->List("p/\xff", "", 10, Soon()).value(), ElementsAre("p/\xff\xff"));
+  EXPECT_THAT(store_->List("p/a\xff\xff", "p/a\xff\xff", 10, Soon()).value(),
+              ElementsAre("p/a\xff\xff/1"));
+}
+
+TEST_F(RedisStoreTest, WhatExpiresLeavesNothingBehind) {
+  const absl::Time expires_at = absl::Now() + absl::Seconds(1);
+  PutNames("drafts/", 3, expires_at);
+  PutNames("others/", 1, expires_at);
+  ASSERT_TRUE(store_->CompareAndSet("more/1", std::nullopt, "x", expires_at, Soon()).ok());
+  const std::vector<Store::Entry> entries{{"many/1", "x", expires_at}, {"many/2", "x", expires_at}};
+  for (const absl::Status& put : store_->PutMany(entries, Soon())) ASSERT_TRUE(put.ok()) << put;
+  ASSERT_GT(Number({"DBSIZE"}), 0);
+  const absl::Time give_up = Soon();
+  while (Number({"DBSIZE"}) > 0) {
+    ASSERT_LT(absl::Now(), give_up) << "names stay";
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+}
+
+TEST_F(RedisStoreTest, NamesOfWhatHasExpiredGoByAndBy) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < 1000; ++i) keys.push_back("drafts/old/" + std::to_string(i));
+  std::vector<Store::Entry> old;
+  const absl::Time gone = absl::Now() + absl::Seconds(1);
+  for (const std::string& key : keys) old.push_back({key, "x", gone});
+  for (const absl::Status& put : store_->PutMany(old, Soon())) ASSERT_TRUE(put.ok()) << put;
+  PutNames("drafts/new/", 1, absl::Now() + absl::Hours(1));
+  EXPECT_EQ(Names("drafts"), 1001);
+  absl::SleepFor(gone - absl::Now() + absl::Milliseconds(1));
+  PutNames("drafts/new/", 1000, absl::Now() + absl::Hours(1));
+  EXPECT_GE(Names("drafts"), 1000);
+  EXPECT_LT(Names("drafts"), 1500);
+  EXPECT_EQ(store_->List("drafts/new/", "", 2000, Soon()).value().size(), 1000U);
+}
+
+// However values come and go beside it, and whichever was first.
+TEST_F(RedisStoreTest, TheNameOfAValueThatStaysStays) {
+  const absl::Time soon_gone = absl::Now() + absl::Milliseconds(500);
+  PutNames("one/a", 1, soon_gone);
+  PutNames("one/b", 1, absl::InfiniteFuture());
+  PutNames("two/b", 1, absl::InfiniteFuture());
+  PutNames("two/a", 1, soon_gone);
+  PutNames("three/a", 1, soon_gone);
+  ASSERT_TRUE(
+      store_->CompareAndSet("three/b0", std::nullopt, "x", absl::InfiniteFuture(), Soon()).ok());
+  PutNames("three/c", 1, soon_gone);
+  // A value that is to last longer makes the names last, and one that does not changes nothing.
+  PutNames("four/b", 1, absl::Now() + absl::Hours(1));
+  PutNames("four/a", 1, soon_gone);
+  absl::SleepFor(soon_gone - absl::Now() + absl::Milliseconds(1));
+  EXPECT_THAT(store_->List("", "", 10, Soon()).value(),
+              ElementsAre("four/b0", "one/b0", "three/b0", "two/b0"));
+}
+
 TEST(FileStoreTest, KeepsValuesForTheNextProcess) {
   const Folder folder;
   const std::string path = folder.path() + "/made/on/demand";

@@ -140,8 +140,13 @@ absl::StatusOr<bool> GraphManager::Restore(absl::Time deadline) {
   return true;
 }
 
-absl::StatusOr<std::optional<v1::GraphVersion>> GraphManager::FindOther(absl::Time deadline) const {
+absl::StatusOr<std::optional<v1::GraphVersion>> GraphManager::FindOther(absl::Time deadline,
+                                                                        bool thorough) const {
   const std::shared_ptr<const GraphState> applied = state();
+  if (applied != nullptr && !thorough) {
+    OCTOGATE_ASSIGN_OR_RETURN(const bool is_newest, store_->IsNewest(applied->version(), deadline));
+    if (is_newest) return std::nullopt;
+  }
   absl::StatusOr<v1::GraphVersion> newest = store_->Newest(deadline);
   if (!newest.ok() && !absl::IsNotFound(newest.status())) return newest.status();
   if (applied == nullptr) {

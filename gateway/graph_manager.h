@@ -45,8 +45,10 @@ class GraphManager {
 
   // The store's newest version, if that is not the applied one: another gateway has written it.
   // Where the store has lost the applied version (a server that was set back or emptied), it is put
-  // back first. Nothing before the first version.
-  absl::StatusOr<std::optional<v1::GraphVersion>> FindOther(absl::Time deadline) const;
+  // back first. Nothing before the first version. Unless it is to be `thorough`, the store is asked
+  // for names alone: another graph under the applied number is not found then.
+  absl::StatusOr<std::optional<v1::GraphVersion>> FindOther(absl::Time deadline,
+                                                            bool thorough = true) const;
 
   absl::StatusOr<v1::ApplyGraphResponse> Apply(const v1::ApplyGraphRequest& request,
                                                absl::Time deadline);

@@ -29,6 +29,9 @@ constexpr absl::Duration kFollowTime = absl::Minutes(5);
 constexpr absl::Duration kLeastPause = absl::Milliseconds(50);
 constexpr absl::Duration kFollowPause = absl::Seconds(1);
 constexpr absl::Duration kLongestFollowPause = absl::Minutes(1);
+// Where nothing is notified the applied version is only looked for, and read each so many times: a
+// store that was set back can have another one under its number.
+constexpr int kPollsPerReading = 32;
 constexpr int kToolThreads = 2;
 constexpr int kLinkThreads = 2;
 constexpr int kSqlThreads = 8;       // they wait for a database more than they compute
@@ -246,17 +249,17 @@ void Server::OnStoreChanged() {
   drained_changed_ = true;
 }
 
-bool Server::AwaitChange(bool* changed, absl::Duration pause) {
+std::optional<bool> Server::AwaitChange(bool* changed, absl::Duration pause) {
   const absl::Time until = absl::Now() + pause;
   const auto woken = [this, changed]()
                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || *changed; };
   absl::MutexLock lock(&mutex_);
   if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), std::min(pause, kLeastPause))) {
-    return false;
+    return std::nullopt;
   }
   mutex_.AwaitWithDeadline(absl::Condition(&woken), until);
-  *changed = false;
-  return !stopping_;
+  if (stopping_) return std::nullopt;
+  return std::exchange(*changed, false);
 }
 
 void Server::PollStore() {
@@ -279,13 +282,16 @@ void Server::FollowGraph() {
   std::string said;
   absl::Duration pause = options_.store_poll_interval;
   absl::Time retry_at = absl::InfinitePast();
+  int polls = 0;
   for (;;) {
     // What could not be taken over is tried again, however seldom the store is asked otherwise.
     const absl::Duration wait =
         !asked           ? kFollowPause
         : failed.empty() ? options_.store_poll_interval
                          : std::clamp(retry_at - absl::Now(), kLeastPause, kLongestFollowPause);
-    if (!AwaitChange(&graph_changed_, std::min(wait, options_.store_poll_interval))) return;
+    const std::optional<bool> notified =
+        AwaitChange(&graph_changed_, std::min(wait, options_.store_poll_interval));
+    if (!notified) return;
     {
       absl::MutexLock lock(&mutex_);
       if (draining_) continue;
@@ -295,7 +301,8 @@ void Server::FollowGraph() {
         continue;
       }
     }
-    const auto other = graphs_.FindOther(absl::Now() + kStorePollTime);
+    const bool thorough = *notified || !asked || ++polls % kPollsPerReading == 0;
+    const auto other = graphs_.FindOther(absl::Now() + kStorePollTime, thorough);
     absl::Status status = other.status();
     asked = status.ok();
     if (asked && !*other) failed.clear();  // what could not be taken over is not there any more

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -142,8 +143,9 @@ class Server {
   // The store has notified of a change. Called by any thread.
   void OnStoreChanged();
   // Waits for `*changed`, which it takes back, or until `pause` has passed; kLeastPause in any
-  // case, so that changes in quick succession cost one look. False: the server ends.
-  bool AwaitChange(bool* changed, absl::Duration pause);
+  // case, so that changes in quick succession cost one look. Whether it was; nothing: the server
+  // ends.
+  std::optional<bool> AwaitChange(bool* changed, absl::Duration pause);
 
   absl::Mutex mutex_;
   bool graph_changed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -121,6 +121,13 @@ absl::StatusOr<std::vector<int64_t>> GraphStore::Versions(absl::Time deadline) {
   return versions;
 }
 
+absl::StatusOr<bool> GraphStore::IsNewest(int64_t version, absl::Time deadline) {
+  const std::string key = KeyOf(version);
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            store_.List(kPrefix, KeyOf(version - 1), 2, deadline));
+  return names.size() == 1 && names.front() == key;
+}
+
 absl::StatusOr<v1::GraphVersion> GraphStore::Newest(absl::Time deadline) {
   OCTOGATE_ASSIGN_OR_RETURN(const std::vector<int64_t> versions, Versions(deadline));
   if (versions.empty()) return absl::NotFoundError("no graph has been applied yet");

@@ -55,6 +55,10 @@ class GraphStore {
   // versions but none that can be read it is DATA_LOSS.
   absl::StatusOr<StoredGraph> Load(absl::Time deadline, std::vector<std::string>* warnings);
 
+  // Whether the version is there and the newest, at the price of listing newer ones: says nothing
+  // of what it holds.
+  absl::StatusOr<bool> IsNewest(int64_t version, absl::Time deadline);
+
   // Number and digest of the newest version. NOT_FOUND if there is none, DATA_LOSS where it is
   // damaged.
   absl::StatusOr<v1::GraphVersion> Newest(absl::Time deadline);

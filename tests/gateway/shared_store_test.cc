@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -147,11 +149,12 @@ TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
   EXPECT_TRUE(Applies(first, "other"));
 }
 
-// A store that loses what is notified.
+// A store that loses what is notified, and counts.
 class Deaf final : public Store {
  public:
   explicit Deaf(Store* store) : store_(*store) {}
   absl::StatusOr<std::string> Get(std::string_view key, absl::Time deadline) override {
+    if (key.starts_with(kVersions)) ++read;
     return store_.Get(key, deadline);
   }
   absl::Status Put(std::string_view key, std::string_view value, absl::Time expires_at,
@@ -165,13 +168,18 @@ class Deaf final : public Store {
   }
   absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
                                                 size_t limit, absl::Time deadline) override {
+    if (prefix.starts_with(kVersions)) ++listed;
     return store_.List(prefix, after, limit, deadline);
   }
   absl::Status Delete(std::string_view key, absl::Time deadline) override {
     return store_.Delete(key, deadline);
   }
 
+  std::atomic<int> read = 0;  // versions of the graph
+  std::atomic<int> listed = 0;
+
  private:
+  static constexpr std::string_view kVersions = "graph/version/";
   Store& store_;
 };
 
@@ -231,6 +239,28 @@ TEST(SharedStoreTest, WhatIsNotNotifiedIsFoundByPolling) {
   EXPECT_TRUE(Applies(polling, "one"));
   ASSERT_TRUE(polling.Apply(Graph("two", worker)).ok());
   EXPECT_TRUE(Applies(silent, "two"));
+}
+
+// Manifests are large, and gateways many.
+TEST(SharedStoreTest, WhatIsAppliedIsSeldomReadAgain) {
+  StubWorker worker;
+  const auto memory = MakeMemoryStore();
+  Deaf store(memory.get());
+  TestGateway gateway(RedisGateway::Options(), &store);
+  ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
+  const int read = store.read;
+  const int listed = store.listed;
+  EXPECT_TRUE(Eventually([&] { return store.listed >= listed + 50; }));
+  EXPECT_LE(store.read, read + 5);
+  // Another graph under its number is found all the same.
+  const auto other = MakeMemoryStore();
+  TestGateway elsewhere(RedisGateway::Options(), other.get());
+  ASSERT_TRUE(elsewhere.Apply(Graph("other", worker)).ok());
+  const std::string key = "graph/version/0000000000000000001";
+  const std::string record = other->Get(key, absl::InfiniteFuture()).value();
+  ASSERT_TRUE(
+      memory->Put(key, record, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60)).ok());
+  EXPECT_TRUE(Applies(gateway, "other"));
 }
 
 // One that cannot be used here does not take the applied one's place.

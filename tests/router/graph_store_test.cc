@@ -166,6 +166,17 @@ TEST_F(GraphStoreTest, NumbersAtTheEndOfTheirRangeOverflowNothing) {
   EXPECT_EQ(graphs.Get(0, kNever)->info.version(), 1);
 }
 
+TEST_F(GraphStoreTest, KnowsTheNewestByItsName) {
+  GraphStore graphs = Open();
+  EXPECT_FALSE(graphs.IsNewest(1, kNever).value());
+  ASSERT_TRUE(graphs.Apply(Manifest("one"), "x", 0, kNever).ok());
+  EXPECT_TRUE(graphs.IsNewest(1, kNever).value());
+  ASSERT_TRUE(graphs.Apply(Manifest("two"), "x", 0, kNever).ok());
+  EXPECT_FALSE(graphs.IsNewest(1, kNever).value());
+  EXPECT_TRUE(graphs.IsNewest(2, kNever).value());
+  EXPECT_FALSE(graphs.IsNewest(3, kNever).value());
+}
+
 TEST_F(GraphStoreTest, WhatIsPutBackIsNotified) {
   GraphStore graphs = Open();
   const StoredGraph lost = graphs.Apply(Manifest("one"), "x", 0, kNever).value();

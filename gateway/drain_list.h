@@ -1,6 +1,7 @@
 // The nodes that take no new queries, by name. Kept apart from the graph: a new version does not
 // bring a drained node back. The store has them too: for a restart, and for the other gateways that
-// share it, whose changes are looked for every now and then (GraphManager::SyncDrained).
+// share it, whose changes are looked for every now and then (GraphManager::SyncDrained); what the
+// store loses of them is put back.
 #ifndef OCTOGATE_GATEWAY_DRAIN_LIST_H_
 #define OCTOGATE_GATEWAY_DRAIN_LIST_H_
 
@@ -29,16 +30,6 @@ class DrainList {
   bool Contains(std::string_view name) const {
     const std::shared_ptr<const Names> names = this->names();
     return std::binary_search(names->begin(), names->end(), name);
-  }
-
-  void Set(std::string_view name, bool drained) {
-    absl::MutexLock lock(&mutex_);
-    auto changed = std::make_shared<Names>(*names_);
-    const auto place = std::lower_bound(changed->begin(), changed->end(), name);
-    const bool present = place != changed->end() && *place == name;
-    if (drained && !present) changed->insert(place, std::string(name));
-    if (!drained && present) changed->erase(place);
-    names_ = std::move(changed);
   }
 
   // `names` are sorted.

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -396,9 +397,22 @@ absl::StatusOr<v1::DrainNodeResponse> GraphManager::DrainNode(const v1::DrainNod
   if (node == nullptr) {
     return absl::NotFoundError(absl::StrCat("the graph has no node \"", request.name(), "\""));
   }
-  // What the store has not taken is not in force either.
-  OCTOGATE_RETURN_IF_ERROR(store_->SetDrained(request.name(), !request.undo(), deadline));
-  drained_->Set(request.name(), !request.undo());
+  absl::Status written;
+  do {
+    OCTOGATE_ASSIGN_OR_RETURN(DrainedRead read, ReadDrained(deadline));
+    DrainList::Names& names = read.current.names;
+    const auto place = std::lower_bound(names.begin(), names.end(), request.name());
+    const bool present = place != names.end() && *place == request.name();
+    if (!request.undo() && !present) names.insert(place, request.name());
+    if (request.undo() && present) names.erase(place);
+    // What the store has not taken is not in force either. One that is as wanted already stays.
+    if (read.lost || names != read.stored.names) {
+      ++read.current.revision;
+      written = store_->SetDrained(read.stored, read.current, deadline);
+    }
+    if (written.ok()) TakeDrained(std::move(read.current));
+  } while (absl::IsAborted(written));  // another gateway was faster; until the deadline
+  OCTOGATE_RETURN_IF_ERROR(written);
   v1::DrainNodeResponse response;
   *response.mutable_node() = StatusOf(*node, drained_->Contains(request.name()));
   return response;
@@ -422,13 +436,50 @@ std::vector<Metrics::Replica> GraphManager::Replicas() const {
   return result;
 }
 
+absl::StatusOr<GraphManager::DrainedRead> GraphManager::ReadDrained(absl::Time deadline) {
+  absl::StatusOr<router::DrainedNodes> stored = store_->Drained(deadline);
+  if (absl::IsDataLoss(stored.status())) {
+    spdlog::warn("{}: what is known here takes its place", stored.status().ToString());
+    OCTOGATE_RETURN_IF_ERROR(store_->ForgetDrained(deadline));
+    stored = router::DrainedNodes();
+  }
+  OCTOGATE_RETURN_IF_ERROR(stored.status());
+  DrainedRead read;
+  read.current = *stored;
+  read.stored = *std::move(stored);
+  const std::shared_ptr<const DrainList::Names> known = drained_->names();
+  absl::MutexLock lock(&mutex_);
+  // Of one revision there are two lists where another gateway has put back an older one.
+  if (read.stored.revision > drained_revision_) return read;
+  if (read.stored.revision == drained_revision_ && read.stored.names == *known) return read;
+  read.lost = true;
+  read.current.revision = drained_revision_;
+  read.current.names.clear();
+  std::set_union(known->begin(), known->end(), read.stored.names.begin(), read.stored.names.end(),
+                 std::back_inserter(read.current.names));
+  return read;
+}
+
+void GraphManager::TakeDrained(router::DrainedNodes drained) {
+  absl::MutexLock lock(&mutex_);
+  drained_revision_ = drained.revision;
+  drained_->SetAll(std::move(drained.names));
+}
+
 absl::Status GraphManager::SyncDrained(absl::Time deadline) {
   // A drain under way here has to be in the store before the list is read.
   const Turn turn(&mutex_, &draining_, deadline);
   OCTOGATE_RETURN_IF_ERROR(turn.status());
-  OCTOGATE_ASSIGN_OR_RETURN(DrainList::Names names, store_->DrainedNodes(deadline));
+  OCTOGATE_ASSIGN_OR_RETURN(DrainedRead read, ReadDrained(deadline));
+  if (read.lost) {
+    ++read.current.revision;
+    const absl::Status put = store_->SetDrained(read.stored, read.current, deadline);
+    if (absl::IsAborted(put)) return absl::OkStatus();  // another gateway's notification follows
+    OCTOGATE_RETURN_IF_ERROR(put);
+    spdlog::warn("the store had lost which nodes are drained, it is put back");
+  }
+  const DrainList::Names& names = read.current.names;
   const std::shared_ptr<const DrainList::Names> before = drained_->names();
-  if (names == *before) return absl::OkStatus();
   for (const std::string& name : names) {
     if (!std::binary_search(before->begin(), before->end(), name)) {
       spdlog::info("node {} is drained, by what the store says", name);
@@ -439,7 +490,7 @@ absl::Status GraphManager::SyncDrained(absl::Time deadline) {
       spdlog::info("node {} is back in service, by what the store says", name);
     }
   }
-  drained_->SetAll(std::move(names));
+  TakeDrained(std::move(read.current));
   return absl::OkStatus();
 }
 

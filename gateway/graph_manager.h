@@ -86,7 +86,8 @@ class GraphManager {
   std::vector<Metrics::Replica> Replicas() const;
 
   // Takes over from the store which nodes are drained, and logs what is new: other gateways change
-  // it too. Where the store does not answer, what is known stays in force.
+  // it too. Where the store does not answer, what is known stays in force; where it has lost the
+  // list, or was set back to an older one, it gets what is known beside what it has.
   absl::Status SyncDrained(absl::Time deadline);
 
   // Whether a graph is applied and each of its models has a replica that can take a query.
@@ -114,6 +115,15 @@ class GraphManager {
                                                             const std::string& manifest,
                                                             absl::Time deadline,
                                                             std::vector<std::string>* warnings);
+  // The list of drained nodes that the store has, and where that is older than what is known, both
+  // together. A damaged one is removed. In a Turn to drain.
+  struct DrainedRead {
+    router::DrainedNodes stored;
+    router::DrainedNodes current;
+    bool lost = false;
+  };
+  absl::StatusOr<DrainedRead> ReadDrained(absl::Time deadline);
+  void TakeDrained(router::DrainedNodes drained);
   // Swaps in `prepared`, renumbered where the store has given it another version.
   absl::Status SwapIn(std::shared_ptr<const GraphState> prepared, int64_t version,
                       absl::Time deadline);
@@ -127,6 +137,7 @@ class GraphManager {
   std::shared_ptr<const GraphState> state_ ABSL_GUARDED_BY(mutex_);
   bool applying_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t drained_revision_ ABSL_GUARDED_BY(mutex_) = 0;  // of what drained_ has
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

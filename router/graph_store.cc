@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/digest.h"
 #include "common/status.h"
@@ -19,8 +21,8 @@ namespace {
 // Versions are stored under names in their numeric order.
 constexpr std::string_view kPrefix = "graph/version/";
 constexpr int kDigits = 19;
-// A node is drained if its name stands here; the value is empty.
-constexpr std::string_view kDrainedPrefix = "graph/drained/";
+// The revision of the list and the names of drained nodes, in a line each.
+constexpr std::string_view kDrainedKey = "graph/drained";
 // What is notified when either changes.
 constexpr std::string_view kTopic = "graph";
 constexpr absl::Duration kNotifyTime = absl::Seconds(1);
@@ -64,6 +66,12 @@ absl::StatusOr<StoredGraph> Decode(const std::string& record, int64_t version) {
     return damaged("its manifest does not match its digest");
   }
   return stored;
+}
+
+std::string EncodeDrained(const DrainedNodes& drained) {
+  std::string text = absl::StrCat(drained.revision, "\n");
+  for (const std::string& name : drained.names) absl::StrAppend(&text, name, "\n");
+  return text;
 }
 
 // `applied` is empty where nothing is.
@@ -151,16 +159,36 @@ absl::Status GraphStore::PutBack(const StoredGraph& graph, absl::Time deadline) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<std::string>> GraphStore::DrainedNodes(absl::Time deadline) {
-  return Names(kDrainedPrefix, deadline);
+absl::StatusOr<DrainedNodes> GraphStore::Drained(absl::Time deadline) {
+  const absl::StatusOr<std::string> text = store_.Get(kDrainedKey, deadline);
+  if (absl::IsNotFound(text.status())) return DrainedNodes();
+  OCTOGATE_RETURN_IF_ERROR(text.status());
+  DrainedNodes drained;
+  drained.names = absl::StrSplit(*text, '\n');
+  const bool is_number = absl::SimpleAtoi(drained.names.front(), &drained.revision);
+  drained.names.erase(drained.names.begin());
+  if (!drained.names.empty()) drained.names.pop_back();  // behind the last line
+  // One more than the revision is a number, too.
+  if (!is_number || drained.revision <= 0 || drained.revision > kMaxVersion ||
+      !std::is_sorted(drained.names.begin(), drained.names.end()) ||
+      EncodeDrained(drained) != *text) {
+    return absl::DataLossError("the list of drained nodes is damaged");
+  }
+  return drained;
 }
 
-absl::Status GraphStore::SetDrained(std::string_view node, bool drained, absl::Time deadline) {
-  const std::string key = absl::StrCat(ToAbsl(kDrainedPrefix), ToAbsl(node));
-  OCTOGATE_RETURN_IF_ERROR(drained ? store_.Put(key, "", absl::InfiniteFuture(), deadline)
-                                   : store_.Delete(key, deadline));
+absl::Status GraphStore::SetDrained(const DrainedNodes& seen, const DrainedNodes& drained,
+                                    absl::Time deadline) {
+  const std::string before = EncodeDrained(seen);
+  const auto expected = seen.revision == 0 ? std::nullopt : std::optional<std::string_view>(before);
+  OCTOGATE_RETURN_IF_ERROR(store_.CompareAndSet(kDrainedKey, expected, EncodeDrained(drained),
+                                                absl::InfiniteFuture(), deadline));
   NotifyChange(deadline);
   return absl::OkStatus();
+}
+
+absl::Status GraphStore::ForgetDrained(absl::Time deadline) {
+  return store_.Delete(kDrainedKey, deadline);
 }
 
 std::unique_ptr<StoreWatch> GraphStore::WatchChanges(std::function<void()> on_changed) {

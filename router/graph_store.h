@@ -33,6 +33,14 @@ struct ExpectedGraph {
   std::string digest;
 };
 
+// The nodes that are drained.
+struct DrainedNodes {
+  // Of the list: each change has a higher one, so that a store that was set back, or lost it,
+  // shows.
+  int64_t revision = 0;            // 0: there is no list
+  std::vector<std::string> names;  // sorted
+};
+
 struct GraphStoreOptions {
   // Versions kept; of more the oldest are dropped, never the applied one.
   int max_versions = 1000;
@@ -90,11 +98,15 @@ class GraphStore {
   // A version kept (0: the applied one): NOT_FOUND, or DATA_LOSS where it is damaged.
   absl::StatusOr<StoredGraph> Get(int64_t version, absl::Time deadline);
 
-  // Names of the nodes that are drained, sorted.
-  absl::StatusOr<std::vector<std::string>> DrainedNodes(absl::Time deadline);
+  // DATA_LOSS where the list is damaged.
+  absl::StatusOr<DrainedNodes> Drained(absl::Time deadline);
 
-  // Drains a node, or takes it back into service. No error if it is already as wanted.
-  absl::Status SetDrained(std::string_view node, bool drained, absl::Time deadline);
+  // Replaces the list that was read, `seen`, and notifies. ABORTED where it is another one by now.
+  absl::Status SetDrained(const DrainedNodes& seen, const DrainedNodes& drained,
+                          absl::Time deadline);
+
+  // Removes a damaged list.
+  absl::Status ForgetDrained(absl::Time deadline);
 
   // Has `on_changed` called when another gateway may have applied a version, or drained a node:
   // at once, but not surely. Null where the store cannot. As Store::Watch.

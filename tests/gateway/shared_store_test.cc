@@ -133,6 +133,56 @@ TEST(SharedStoreTest, WhatRedisHasLostIsPutBack) {
   EXPECT_TRUE(Applies(later, "three"));
 }
 
+bool Drain(TestGateway& gateway, bool undo = false) {
+  grpc::ClientContext context;
+  v1::DrainNodeRequest request;
+  request.set_name("only");
+  request.set_undo(undo);
+  v1::DrainNodeResponse response;
+  return gateway.admin()->DrainNode(&context, request, &response).ok();
+}
+
+bool IsDrained(TestGateway& gateway) {
+  return gateway.Nodes().nodes(0).state() == v1::NODE_STATE_DRAINING;
+}
+
+TEST(SharedStoreTest, DrainsThatRedisHasLostArePutBack) {
+  RedisServer redis({"--save", ""});
+  StubWorker worker;
+  RedisGateway first(redis.options());
+  RedisGateway second(redis.options());
+  ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
+  ASSERT_TRUE(Applies(second, "one"));
+  ASSERT_TRUE(Drain(first));
+  EXPECT_TRUE(Eventually([&] { return IsDrained(second); }));
+  redis.Kill();
+  redis.Start();
+  // A list of drained nodes is there again, and it is the one before.
+  EXPECT_TRUE(Eventually(
+      [&] { return first.store->Get("graph/drained", absl::Now() + absl::Seconds(60)).ok(); }));
+  EXPECT_TRUE(IsDrained(first));
+  EXPECT_TRUE(IsDrained(second));
+  RedisGateway later(redis.options());
+  ASSERT_TRUE(Applies(later, "one"));
+  EXPECT_TRUE(IsDrained(later));
+  // A damaged list is replaced, too.
+  const std::string damaged(100, 'x');
+  ASSERT_TRUE(
+      first.store
+          ->Put("graph/drained", damaged, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60))
+          .ok());
+  EXPECT_TRUE(Eventually([&] {
+    return first.store->Get("graph/drained", absl::Now() + absl::Seconds(60)).value_or("") !=
+           damaged;
+  }));
+  EXPECT_TRUE(IsDrained(first));
+  // What is taken back stays in service everywhere.
+  ASSERT_TRUE(Eventually([&] { return Drain(later, /*undo=*/true); }));
+  EXPECT_FALSE(IsDrained(later));
+  EXPECT_TRUE(Eventually([&] { return !IsDrained(first) && !IsDrained(second); }));
+  EXPECT_FALSE(IsDrained(later));
+}
+
 TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
   RedisServer redis({"--save", ""});
   StubWorker worker;

@@ -215,7 +215,7 @@ class LyingStore final : public Store {
 };
 
 TEST(GraphStoreLiesTest, ListsWithoutEndEnd) {
-  const std::string prefix = "graph/drained/";
+  const std::string prefix = "graph/version/";
   int64_t next = 1'000'000;
   const LyingStore::Names lies[] = {
       [&](std::string_view, size_t limit) {  // the same name for ever
@@ -230,7 +230,7 @@ TEST(GraphStoreLiesTest, ListsWithoutEndEnd) {
   };
   for (const LyingStore::Names& lie : lies) {
     LyingStore store(lie);
-    EXPECT_TRUE(absl::IsDataLoss(GraphStore(&store, {}).DrainedNodes(kNever).status()));
+    EXPECT_TRUE(absl::IsDataLoss(GraphStore(&store, {}).Newest(kNever).status()));
   }
 }
 
@@ -295,16 +295,31 @@ TEST(GraphDiffPropertyTest, OnlyEqualGraphsHaveNoDifferenceAndDirectionsMirror) 
 
 TEST_F(GraphStoreTest, DrainedNodesAreKeptApartFromVersions) {
   GraphStore graphs = Open();
-  EXPECT_THAT(*graphs.DrainedNodes(kNever), SizeIs(0));
-  for (const char* node : {"shell", "math", "shell"}) {
-    ASSERT_TRUE(graphs.SetDrained(node, true, kNever).ok());
-  }
-  EXPECT_THAT(*Open().DrainedNodes(kNever), ElementsAre("math", "shell"));
+  const DrainedNodes none = graphs.Drained(kNever).value();
+  EXPECT_EQ(none.revision, 0);
+  EXPECT_THAT(none.names, SizeIs(0));
+  const DrainedNodes two{.revision = 1, .names = {"math", "shell"}};
+  ASSERT_TRUE(graphs.SetDrained(none, two, kNever).ok());
+  EXPECT_EQ(Open().Drained(kNever)->revision, 1);
+  EXPECT_THAT(Open().Drained(kNever)->names, ElementsAre("math", "shell"));
   EXPECT_TRUE(absl::IsNotFound(graphs.Get(0, kNever).status()));  // they are no versions
-  for (const char* node : {"math", "math", "never"}) {
-    ASSERT_TRUE(graphs.SetDrained(node, false, kNever).ok());
+  // Who has seen another list changes nothing.
+  EXPECT_TRUE(absl::IsAborted(graphs.SetDrained(none, {.revision = 1, .names = {}}, kNever)));
+  const DrainedNodes back{.revision = 2, .names = {}};
+  ASSERT_TRUE(graphs.SetDrained(two, back, kNever).ok());
+  EXPECT_EQ(graphs.Drained(kNever)->revision, 2);
+  EXPECT_THAT(graphs.Drained(kNever)->names, SizeIs(0));
+}
+
+TEST_F(GraphStoreTest, NoticesADamagedListOfDrainedNodes) {
+  GraphStore graphs = Open();
+  for (const char* text :
+       {"", "1", "x\na\n", "0\na\n", "1\nb\na\n", "1\na", "01\na\n", "9223372036854775807\na\n"}) {
+    ASSERT_TRUE(store_->Put("graph/drained", text, kNever, kNever).ok());
+    EXPECT_TRUE(absl::IsDataLoss(graphs.Drained(kNever).status())) << text;
   }
-  EXPECT_THAT(*graphs.DrainedNodes(kNever), ElementsAre("shell"));
+  ASSERT_TRUE(graphs.ForgetDrained(kNever).ok());
+  EXPECT_EQ(graphs.Drained(kNever)->revision, 0);
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 #ifndef OCTOGATE_COMMON_VALUE_CACHE_H_
 #define OCTOGATE_COMMON_VALUE_CACHE_H_
 
+#include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,6 +27,13 @@ class ValueCache {
   // where the server says nothing in time.
   virtual std::vector<absl::StatusOr<std::string>> GetMany(std::span<const std::string> keys,
                                                            absl::Time deadline) = 0;
+
+  // What is alike for keys that one server has now: where one of them cannot be read, others
+  // cannot.
+  virtual size_t ShardOf(std::string_view key) const {
+    static_cast<void>(key);
+    return 0;
+  }
 
   // Sets the values, whatever was there, at the price of about one round trip. They go after their
   // time at the latest. An OK says that the server has done as it was told.

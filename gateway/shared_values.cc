@@ -15,6 +15,10 @@ bool IsAnswered(const absl::Status& status) {
   return status.ok() || absl::IsNotFound(status) || absl::IsDataLoss(status);
 }
 
+absl::Status CannotBeRead() {
+  return absl::UnavailableError("what gateways share cannot be read now");
+}
+
 }  // namespace
 
 SharedValues::SharedValues(ValueCache* cache, absl::Duration max_wait)
@@ -29,35 +33,58 @@ void SharedValues::Answer(const Read& read, const absl::Status& status) {
   read.done(Values(read.keys.size(), status));
 }
 
+bool SharedValues::IsPaused(std::string_view key, Steady::time_point now) const {
+  if (paused_.empty()) return false;
+  const auto paused = paused_.find(cache_.ShardOf(key));
+  return paused != paused_.end() && now < paused->second;
+}
+
+void SharedValues::Pause(std::string_view key) {
+  const Steady::time_point now = Steady::now();
+  absl::erase_if(paused_, [now](const auto& paused) { return paused.second <= now; });
+  paused_[cache_.ShardOf(key)] = now + absl::ToChronoNanoseconds(kPause);
+}
+
 void SharedValues::Get(std::vector<std::string> keys, std::function<void(Values values)> done) {
-  const absl::Time now = absl::Now();
-  Read read{std::move(keys), std::move(done), now + max_wait_};
+  Read read{std::move(keys), std::move(done), absl::Now() + max_wait_};
   {
+    const Steady::time_point now = Steady::now();
     absl::MutexLock lock(&mutex_);
-    if (!stopped_ && now >= read_again_ && reads_.size() < kMaxReads) {
+    const bool all_paused =
+        std::all_of(read.keys.begin(), read.keys.end(),
+                    [&](const std::string& key)
+                        ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return IsPaused(key, now); });
+    if (!stopped_ && !all_paused && reads_.size() < kMaxReads) {
       reads_.push_back(std::move(read));
       return;
     }
     stats_.failed += read.keys.size();
   }
-  Answer(read, absl::UnavailableError("what gateways share cannot be read now"));
+  Answer(read, CannotBeRead());
 }
 
 void SharedValues::Put(std::string key, std::string value, absl::Duration kept_for,
                        bool if_absent) {
   absl::MutexLock lock(&mutex_);
-  if (const auto found = writes_.find(key); found != writes_.end()) {
-    write_bytes_ += value.size();
-    write_bytes_ -= found->second.value.size();
-    found->second = {std::move(value), kept_for, if_absent};
-    return;
-  }
+  const auto earlier = writes_.find(key);
+  const bool replaces = earlier != writes_.end();
   const size_t bytes = 2 * key.size() + value.size();
-  if (stopped_ || order_.size() >= kMaxQueued || write_bytes_ + bytes > kMaxQueuedBytes) {
+  if (replaces) write_bytes_ -= 2 * key.size() + earlier->second.value.size();
+  if (stopped_ || (!replaces && order_.size() >= kMaxQueued) ||
+      write_bytes_ + bytes > kMaxQueuedBytes) {
     ++stats_.dropped;
+    if (!replaces) return;
+    // It would have been replaced.
+    ++stats_.dropped;
+    order_.erase(std::find(order_.begin(), order_.end(), key));
+    writes_.erase(earlier);
     return;
   }
   write_bytes_ += bytes;
+  if (replaces) {
+    earlier->second = {std::move(value), kept_for, if_absent};
+    return;
+  }
   order_.push_back(key);
   writes_.emplace(std::move(key), Write{std::move(value), kept_for, if_absent});
 }
@@ -76,6 +103,33 @@ void SharedValues::CountRefused() {
   ++stats_.damaged;
 }
 
+SharedValues::Values SharedValues::Ask(const std::vector<std::string>& keys, absl::Time deadline) {
+  Values values(keys.size(), CannotBeRead());
+  std::vector<size_t> which;  // are asked for
+  std::vector<std::string> asked;
+  {
+    const Steady::time_point now = Steady::now();
+    absl::MutexLock lock(&mutex_);
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (IsPaused(keys[i], now)) continue;
+      which.push_back(i);
+      asked.push_back(keys[i]);
+    }
+  }
+  // Where little time was left, the server cannot be blamed for what has not come.
+  const bool had_time = deadline - absl::Now() > max_wait_ / 2;
+  if (asked.empty()) return values;
+  Values read = cache_.GetMany(asked, deadline);
+  absl::MutexLock lock(&mutex_);
+  for (size_t n = 0; n < which.size(); ++n) {
+    const absl::Status& status = read[n].status();
+    const bool late = absl::IsDeadlineExceeded(status);
+    if (!IsAnswered(status) && (had_time || !late)) Pause(asked[n]);
+    values[which[n]] = std::move(read[n]);
+  }
+  return values;
+}
+
 void SharedValues::RunReads() {
   for (;;) {
     std::vector<Read> batch;
@@ -91,36 +145,22 @@ void SharedValues::RunReads() {
     std::vector<std::string> keys;
     for (const Read& read : batch) keys.insert(keys.end(), read.keys.begin(), read.keys.end());
     // The first has waited longest.
-    Values values = cache_.GetMany(keys, batch.front().deadline);
-    bool failed = false;
+    Values values = Ask(keys, batch.front().deadline);
     {
       absl::MutexLock lock(&mutex_);
       for (const absl::StatusOr<std::string>& value : values) {
-        failed = failed || !IsAnswered(value.status());
         uint64_t& count = value.ok()                         ? stats_.found
                           : absl::IsNotFound(value.status()) ? stats_.absent
                           : absl::IsDataLoss(value.status()) ? stats_.damaged
                                                              : stats_.failed;
         ++count;
       }
-      if (failed) read_again_ = absl::Now() + kPause;
     }
     auto next = values.begin();
     for (const Read& read : batch) {
       const auto end = next + static_cast<ptrdiff_t>(read.keys.size());
       read.done(Values(std::make_move_iterator(next), std::make_move_iterator(end)));
       next = end;
-    }
-    if (!failed) continue;
-    // What came meanwhile does not wait for the same.
-    std::deque<Read> others;
-    {
-      absl::MutexLock lock(&mutex_);
-      others.swap(reads_);
-      for (const Read& read : others) stats_.failed += read.keys.size();
-    }
-    for (const Read& read : others) {
-      Answer(read, absl::UnavailableError("what gateways share cannot be read now"));
     }
   }
 }

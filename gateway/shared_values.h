@@ -1,19 +1,22 @@
 // What queries read from, and leave in, a cache that gateways share, without waiting for it.
 //
-// A read costs a query `max_wait` at most. One that was late, or found the server gone, has all
-// others answered at once for kPause: as if nothing were there. Reads that come together are one
-// round trip. Writes are queued, a later one of the same key in place of an earlier one, and
-// dropped where kMaxQueued of them or kMaxQueuedBytes wait, or where the server does not take them.
+// A read costs a query `max_wait` at most. A key that was late, or whose server was gone, has all
+// others that the same server of a cluster has answered at once for kPause: as if nothing were
+// there. Reads that come together are one round trip. Writes are queued, a later one of the same
+// key in place of an earlier one, and dropped where kMaxQueued of them or kMaxQueuedBytes wait, or
+// where the server does not take them.
 //
 // Thread safety: all methods may be called from any thread.
 #ifndef OCTOGATE_GATEWAY_SHARED_VALUES_H_
 #define OCTOGATE_GATEWAY_SHARED_VALUES_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -83,7 +86,15 @@ class SharedValues {
     bool if_absent;
   };
 
+  using Steady = std::chrono::steady_clock;
+
   static void Answer(const Read& read, const absl::Status& status);
+  // Whether the server that has the key is not asked now.
+  bool IsPaused(std::string_view key, Steady::time_point now) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void Pause(std::string_view key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Values of keys, UNAVAILABLE where they are not asked for.
+  Values Ask(const std::vector<std::string>& keys, absl::Time deadline);
   void RunReads();
   void RunWrites();
   bool HasRead() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopped_ || !reads_.empty(); }
@@ -93,7 +104,8 @@ class SharedValues {
   const absl::Duration max_wait_;
   mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Time read_again_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  // By ValueCache::ShardOf, those that were late or gone: until when. Past ones go with the next.
+  absl::flat_hash_map<size_t, Steady::time_point> paused_ ABSL_GUARDED_BY(mutex_);
   std::deque<Read> reads_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> order_ ABSL_GUARDED_BY(mutex_);  // keys of writes_, the oldest first
   absl::flat_hash_map<std::string, Write> writes_ ABSL_GUARDED_BY(mutex_);

@@ -185,6 +185,12 @@ class RedisClient {
   virtual std::unique_ptr<RedisSubscription> Subscribe(std::string_view channel,
                                                        std::function<void()> on_message) = 0;
 
+  // What is alike for keys that one server has now, and mostly differs for those of others.
+  virtual size_t ShardOf(std::string_view key) const {
+    static_cast<void>(key);
+    return 0;
+  }
+
   struct Stats {
     uint64_t calls = 0;
     uint64_t failures = 0;     // other than by an error that the server answered

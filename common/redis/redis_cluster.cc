@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <random>
 #include <thread>
@@ -35,6 +36,7 @@ struct Member {
     node = RedisNode::Create(std::move(options));
   }
   const RedisAddress address;
+  const size_t shard = std::hash<std::string>()(address.ToString());
   std::unique_ptr<RedisNode> node;
 };
 
@@ -129,6 +131,12 @@ class ClusterClient final : public RedisClient {
     }
     RequestRefresh();  // which looks after it
     return subscription;
+  }
+
+  size_t ShardOf(std::string_view key) const override {
+    absl::MutexLock lock(&mutex_);
+    const MemberPtr& owner = owners_[static_cast<size_t>(RedisSlot(key))];
+    return owner == nullptr ? 0 : owner->shard;
   }
 
   Stats stats() const override {

@@ -7,10 +7,10 @@
 // values of one part by few transactions: what a server refuses of one, it refuses of those with
 // it.
 //
-// Names whose values have expired are forgotten by and by: of a part of which all values expire, each
-// Put looks at a few, and all go with the last value. The names of a part that has values without
-// expiry stay until Delete: keep values that expire in other parts. A server that evicts may drop
-// all names of a part whose values expire, which List does not find then.
+// Names whose values have expired are forgotten by and by: of a part of which all values expire,
+// each Put looks at a few, and all go with the last value. The names of a part that has values
+// without expiry stay until Delete: keep values that expire in other parts. A server that evicts
+// may drop all names of a part whose values expire, which List does not find then.
 //
 // All that shares the part of a key before its first "/" has one hash slot of a Redis Cluster.
 //

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/redis/checked_value.h"
+#include "common/strings.h"
 
 namespace octogate {
 namespace {
@@ -41,6 +43,10 @@ class RedisValueCache final : public ValueCache {
         },
         deadline);
     return values;
+  }
+
+  size_t ShardOf(std::string_view key) const override {
+    return client_.ShardOf(absl::StrCat(prefix_, ToAbsl(key)));
   }
 
   std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) override {

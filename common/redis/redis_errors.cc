@@ -5,6 +5,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/status.h"
 #include "common/strings.h"
 
 namespace octogate {
@@ -14,7 +15,10 @@ absl::Status RedisError(std::string_view words) {
     return absl::StartsWith(ToAbsl(words), prefix);
   };
   const std::string message = absl::StrCat("Redis answers ", Quoted(words, 200));
-  if (begins("OOM")) return absl::ResourceExhaustedError(message);
+  // What expires makes room, or an eviction.
+  if (begins("OOM")) {
+    return WithRetryAfter(absl::ResourceExhaustedError(message), absl::Seconds(1));
+  }
   if (begins("NOAUTH") || begins("NOPERM") || begins("WRONGPASS") || begins("ERR invalid pass")) {
     return absl::PermissionDeniedError(message);
   }

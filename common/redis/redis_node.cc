@@ -19,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/redis/resp.h"
+#include "common/status.h"
 #include "common/strings.h"
 
 namespace octogate {
@@ -131,8 +132,9 @@ class Node final : public RedisNode {
     if (!refusal_.ok()) return refusal_;
     if (pending_bytes_ + command.pending->bytes > options_.max_pending_bytes) {
       command.pending->lacked_room = true;
-      return absl::ResourceExhaustedError(
-          absl::StrCat(pending_bytes_, " bytes wait for Redis already"));
+      return WithRetryAfter(absl::ResourceExhaustedError(
+                                absl::StrCat(pending_bytes_, " bytes wait for Redis already")),
+                            absl::Milliseconds(20));
     }
     pending_bytes_ += command.pending->bytes;
     held_bytes_ += command.pending->bytes;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/redis/redis_store.h"
+#include "common/status.h"
 #include "tests/common/redis/redis_server.h"
 
 namespace octogate {
@@ -217,8 +218,9 @@ TEST(RedisClientTest, BoundsWhatWaits) {
   RedisOptions options = server.options();
   options.max_pending_bytes = 1000;
   const auto client = RedisClient::Create(options);
-  EXPECT_EQ(client->Call({"SET", "k", std::string(1000, 'v')}, Soon()).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  const absl::Status refused = client->Call({"SET", "k", std::string(1000, 'v')}, Soon()).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_GT(RetryAfter(refused), absl::ZeroDuration());
   EXPECT_TRUE(client->Call({"SET", "k", std::string(500, 'v')}, Soon()).ok());
 }
 

@@ -14,6 +14,7 @@
 #include "common/redis/redis_record_streams.h"
 #include "common/redis/redis_store.h"
 #include "common/redis/redis_value_cache.h"
+#include "common/status.h"
 #include "tests/common/redis/liar.h"
 #include "tests/common/redis/redis_server.h"
 #include "tests/common/redis/scripted_server.h"
@@ -252,6 +253,7 @@ TEST(RedisFaultsTest, AFullServerRefusesAndKeepsWhatItHas) {
                       Soon());
   }
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted) << full;
+  EXPECT_GT(RetryAfter(full), absl::ZeroDuration());
   EXPECT_EQ(store->Get("graph/1", Soon()).value(), "kept");
   EXPECT_TRUE(store->Delete("fill/0", Soon()).ok());
 }

@@ -226,9 +226,15 @@ struct AdminService::Methods {
                               return RefreshCatalog(request, deadline, *graphs);
                             })),
         get_cache_stats(&service, &RawService::RequestGetCacheStats,
-                        [graphs = admin->graphs_](
-                            const auto& request, absl::Time, const std::shared_ptr<Cancellation>&,
-                            const auto& done) { done(GetCacheStats(request, *graphs)); }),
+                        [admin](const auto& request, absl::Time,
+                                const std::shared_ptr<Cancellation>&, const auto& done) {
+                          v1::GetCacheStatsResponse response =
+                              GetCacheStats(request, *admin->graphs_);
+                          if (admin->store_reachable_ != nullptr) {
+                            response.set_store_reachable(admin->store_reachable_());
+                          }
+                          done(std::move(response));
+                        }),
         flush_cache(&service, &RawService::RequestFlushCache,
                     OnPool<v1::FlushCacheRequest, v1::FlushCacheResponse>(
                         &admin->pool_,
@@ -288,12 +294,14 @@ struct AdminService::Methods {
 };
 
 AdminService::AdminService(GraphManager* graphs, TraceStore* traces, FeedbackStore* feedback,
-                           const DrainList* drained, std::function<std::string()> backend)
+                           const DrainList* drained, std::function<std::string()> backend,
+                           std::function<bool()> store_reachable)
     : graphs_(graphs),
       traces_(traces),
       feedback_(feedback),
       drained_(drained),
       backend_(std::move(backend)),
+      store_reachable_(std::move(store_reachable)),
       started_(absl::Now()),
       pool_(kThreads, kMaxQueued),
       explanations_(1, kMaxWaitingExplanations),

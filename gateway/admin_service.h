@@ -27,9 +27,11 @@ class AdminService {
   // Time of a call that has no deadline: loading models may take long.
   static constexpr absl::Duration kMaxCallTime = absl::Minutes(30);
 
-  // Everything outlives the service. `backend` names what the in-process worker computes on.
+  // Everything outlives the service. `backend` names what the in-process worker computes on;
+  // `store_reachable` says whether the store that others share answers, null where there is none.
   AdminService(GraphManager* graphs, TraceStore* traces, FeedbackStore* feedback,
-               const DrainList* drained, std::function<std::string()> backend);
+               const DrainList* drained, std::function<std::string()> backend,
+               std::function<bool()> store_reachable);
   ~AdminService();
 
   // To be registered with the server's builder.
@@ -55,6 +57,7 @@ class AdminService {
   FeedbackStore* const feedback_;
   const DrainList* const drained_;
   const std::function<std::string()> backend_;
+  const std::function<bool()> store_reachable_;
   const absl::Time started_;
   std::atomic<bool> evaluating_ = false;
   workers::BlockingPool pool_;          // for calls that wait for models or storage

@@ -79,6 +79,12 @@ router::GraphStoreOptions StoreOptions() {
   return options;
 }
 
+// Null: there is no store that others share.
+std::function<bool()> StoreReachable(const ServerOptions& options) {
+  if (options.store_metrics == nullptr) return nullptr;
+  return [store = options.store_metrics] { return store().reachable; };
+}
+
 }  // namespace
 
 Server::Server(const ServerOptions& options, Store* store)
@@ -106,7 +112,8 @@ Server::Server(const ServerOptions& options, Store* store)
             return TakeFeedback(request, deadline, traces_, graphs_, &feedback_);
           }),
       admin_service_(&graphs_, &traces_, &feedback_, &drained_,
-                     options.backend == nullptr ? [] { return std::string(); } : options.backend),
+                     options.backend == nullptr ? [] { return std::string(); } : options.backend,
+                     StoreReachable(options)),
       health_({kGatewayService}) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Store* store) {

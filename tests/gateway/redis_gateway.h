@@ -57,6 +57,9 @@ class RedisGateway : public RedisSide, public TestGateway {
   static ServerOptions Sharing(ServerOptions options, const RedisSide& side) {
     options.shared_values = side.values.get();
     options.traces.shared = side.streams.get();
+    options.store_metrics = [client = side.client.get()] {
+      return Metrics::Store{.reachable = client->stats().reachable};
+    };
     return options;
   }
 };

@@ -45,8 +45,8 @@ class RecordStreams {
   // one that is not what was written.
   virtual absl::StatusOr<Record> Find(std::string_view id, absl::Time deadline) = 0;
 
-  // The newest first, at most `limit`, and no more once they have `max_bytes` together. What is
-  // damaged is left out.
+  // The newest first, at most `limit`, and no more once their values have `max_bytes` together.
+  // What is damaged is left out.
   virtual absl::StatusOr<std::vector<Record>> Newest(size_t limit, size_t max_bytes,
                                                      absl::Time deadline) = 0;
 };

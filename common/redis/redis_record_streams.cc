@@ -176,11 +176,14 @@ class RedisRecordStreams final : public RecordStreams {
                                              absl::Time deadline) override {
     OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> streams, Streams(deadline));
     const size_t page_records = std::clamp<size_t>(limit, 1, kRecordsTogether);
-    const size_t together = std::min(kStreamsTogether, kRecordsTogether / page_records);
+    const size_t most = std::min(kStreamsTogether, kRecordsTogether / page_records);
     const std::string count = std::to_string(page_records);
     std::vector<Entry> entries;
     size_t bytes = 0;
+    // As many streams at a time as are likely to be wanted, by what those before had.
+    size_t together = 1;
     for (size_t at = 0; at < streams.size() && limit > 0 && bytes < max_bytes; at += together) {
+      if (at > 0) together = std::clamp<size_t>((max_bytes - bytes) / (bytes / at + 1), 1, most);
       const size_t end = std::min(at + together, streams.size());
       std::vector<std::string> keys;
       keys.reserve(end - at);
@@ -205,10 +208,13 @@ class RedisRecordStreams final : public RecordStreams {
     std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
       return std::pair(a.milliseconds, a.sequence) > std::pair(b.milliseconds, b.sequence);
     });
-    if (entries.size() > limit) entries.resize(limit);
     std::vector<Record> records;
-    records.reserve(entries.size());
-    for (Entry& entry : entries) records.push_back(std::move(entry.record));
+    bytes = 0;
+    for (Entry& entry : entries) {
+      if (records.size() == limit || bytes >= max_bytes) break;
+      bytes += entry.record.value.size();
+      records.push_back(std::move(entry.record));
+    }
     return records;
   }
 

@@ -225,6 +225,27 @@ TEST_F(SharedTracesTest, DamagedAndHostileRecordsAreNone) {
   }
 }
 
+TEST(RedisRecordStreamsTest, TheNewestHaveNoMoreBytesThanIsSaid) {
+  RedisServer redis;
+  const auto client = RedisClient::Create(redis.options());
+  const auto streams = MakeRedisRecordStreams(client.get());
+  constexpr size_t kBytes = 1000;
+  constexpr size_t kRecords = 100;
+  for (size_t i = 0; i < kRecords; ++i) {
+    // Of streams of their own, and several of one.
+    const RecordStreams::Record record{absl::StrCat("s", i % 60), absl::StrCat("id", i),
+                                       std::string(kBytes, 'x')};
+    ASSERT_TRUE(streams->Append({&record, 1}, Soon())[0].ok());
+  }
+  for (const size_t wanted : {size_t{1}, size_t{3}, size_t{50}, kRecords}) {
+    EXPECT_EQ(streams->Newest(1000, wanted * kBytes, Soon())->size(), wanted);
+    EXPECT_EQ(streams->Newest(10, wanted * kBytes - 1, Soon())->size(),
+              std::min(wanted, size_t{10}));
+  }
+  EXPECT_EQ(streams->Newest(1000, 1 << 20, Soon())->size(), kRecords);
+  EXPECT_TRUE(streams->Newest(1000, 0, Soon())->empty());
+}
+
 TEST(RedisRecordStreamsTest, EachStreamKeepsItsNewestAndThereAreOnlySoMany) {
   const unsigned seed = std::random_device()();
   SCOPED_TRACE(absl::StrCat("seed ", seed));

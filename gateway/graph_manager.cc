@@ -494,6 +494,40 @@ absl::Status GraphManager::SyncDrained(absl::Time deadline) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<CacheCounts> GraphManager::FlushDecisions(const std::string& tenant,
+                                                         absl::Time deadline) {
+  CacheCounts flushed;
+  if (const auto state = this->state(); state != nullptr) {
+    flushed = state->caches->decisions.Flush(tenant);
+  }
+  OCTOGATE_ASSIGN_OR_RETURN(const router::CacheFlush flush, store_->Flush(tenant, deadline));
+  TakeFlush(flush);
+  return flushed;
+}
+
+absl::Status GraphManager::SyncFlushes(absl::Time deadline) {
+  absl::StatusOr<router::CacheFlush> flush = store_->LastFlush(deadline);
+  // Once for each time that it is damaged.
+  if (absl::IsDataLoss(flush.status())) flush = router::CacheFlush{.id = "damaged"};
+  OCTOGATE_RETURN_IF_ERROR(flush.status());
+  TakeFlush(*flush);
+  return absl::OkStatus();
+}
+
+void GraphManager::TakeFlush(const router::CacheFlush& flush) {
+  // A store that has lost it says nothing new.
+  if (flush.id.empty()) return;
+  bool missed = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (flush.id == last_flush_) return;
+    missed = flush.before != last_flush_;
+    last_flush_ = flush.id;
+  }
+  const std::shared_ptr<const GraphState> state = this->state();
+  if (state != nullptr) state->caches->decisions.Flush(missed ? "" : flush.tenant);
+}
+
 bool GraphManager::Ready() const {
   const std::shared_ptr<const GraphState> state = this->state();
   return state != nullptr &&

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "gateway/cache/cache_counts.h"
 #include "gateway/drain_list.h"
 #include "gateway/graph_builder.h"
 #include "gateway/graph_state.h"
@@ -90,6 +91,13 @@ class GraphManager {
   // list, or was set back to an older one, it gets what is known beside what it has.
   absl::Status SyncDrained(absl::Time deadline);
 
+  // Has the gateways of the store forget their decisions: all, or the tenant's where it is not
+  // empty. What is here is forgotten first; the others hear of it as of a graph.
+  absl::StatusOr<CacheCounts> FlushDecisions(const std::string& tenant, absl::Time deadline);
+
+  // Forgets decisions as other gateways have flushed them; all where some of that was missed.
+  absl::Status SyncFlushes(absl::Time deadline);
+
   // Whether a graph is applied and each of its models has a replica that can take a query.
   bool Ready() const;
 
@@ -124,6 +132,8 @@ class GraphManager {
   };
   absl::StatusOr<DrainedRead> ReadDrained(absl::Time deadline);
   void TakeDrained(router::DrainedNodes drained);
+  // Flushes decisions unless that has been done.
+  void TakeFlush(const router::CacheFlush& flush);
   // Swaps in `prepared`, renumbered where the store has given it another version.
   absl::Status SwapIn(std::shared_ptr<const GraphState> prepared, int64_t version,
                       absl::Time deadline);
@@ -137,6 +147,7 @@ class GraphManager {
   std::shared_ptr<const GraphState> state_ ABSL_GUARDED_BY(mutex_);
   bool applying_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string last_flush_ ABSL_GUARDED_BY(mutex_);        // CacheFlush::id of what was done here
   int64_t drained_revision_ ABSL_GUARDED_BY(mutex_) = 0;  // of what drained_ has
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -273,12 +273,17 @@ void Server::PollStore() {
   bool failed = false;
   const absl::Duration interval = options_.store_poll_interval;
   while (AwaitChange(&drained_changed_, failed ? std::min(interval, kFollowPause) : interval)) {
-    const absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
+    absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
+    if (status.ok()) status = graphs_.SyncFlushes(absl::Now() + kStorePollTime);
     if (!status.ok() && !failed) {
-      spdlog::warn("the store does not say which nodes are drained, what is known holds: {}",
-                   status.ToString());
+      spdlog::warn(
+          "the store does not say which nodes are drained and what is flushed, what is known "
+          "holds: {}",
+          status.ToString());
     }
-    if (status.ok() && failed) spdlog::info("the store says again which nodes are drained");
+    if (status.ok() && failed) {
+      spdlog::info("the store says again which nodes are drained and what is flushed");
+    }
     failed = !status.ok();
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <random>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -23,7 +24,10 @@ constexpr std::string_view kPrefix = "graph/version/";
 constexpr int kDigits = 19;
 // The revision of the list and the names of drained nodes, in a line each.
 constexpr std::string_view kDrainedKey = "graph/drained";
-// What is notified when either changes.
+// The last flush and the one before, and the tenant, whose name may have any bytes: of two lines
+// and a rest.
+constexpr std::string_view kFlushKey = "graph/flush";
+// What is notified when any of these changes.
 constexpr std::string_view kTopic = "graph";
 constexpr absl::Duration kNotifyTime = absl::Seconds(1);
 // List is asked for no more at once.
@@ -72,6 +76,10 @@ std::string EncodeDrained(const DrainedNodes& drained) {
   std::string text = absl::StrCat(drained.revision, "\n");
   for (const std::string& name : drained.names) absl::StrAppend(&text, name, "\n");
   return text;
+}
+
+std::string EncodeFlush(const CacheFlush& flush) {
+  return absl::StrCat(flush.id, "\n", flush.before, "\n", flush.tenant);
 }
 
 // `applied` is empty where nothing is.
@@ -189,6 +197,41 @@ absl::Status GraphStore::SetDrained(const DrainedNodes& seen, const DrainedNodes
 
 absl::Status GraphStore::ForgetDrained(absl::Time deadline) {
   return store_.Delete(kDrainedKey, deadline);
+}
+
+absl::StatusOr<CacheFlush> GraphStore::LastFlush(absl::Time deadline) {
+  const absl::StatusOr<std::string> text = store_.Get(kFlushKey, deadline);
+  if (absl::IsNotFound(text.status())) return CacheFlush();
+  OCTOGATE_RETURN_IF_ERROR(text.status());
+  const std::vector<std::string> parts = absl::StrSplit(*text, absl::MaxSplits('\n', 2));
+  if (parts.size() != 3 || parts[0].empty()) {
+    return absl::DataLossError("the last flush in the store is damaged");
+  }
+  return CacheFlush{.id = parts[0], .before = parts[1], .tenant = parts[2]};
+}
+
+absl::StatusOr<CacheFlush> GraphStore::Flush(std::string_view tenant, absl::Time deadline) {
+  for (;;) {
+    absl::StatusOr<CacheFlush> before = LastFlush(deadline);
+    if (absl::IsDataLoss(before.status())) {
+      OCTOGATE_RETURN_IF_ERROR(store_.Delete(kFlushKey, deadline));
+      before = CacheFlush();
+    }
+    OCTOGATE_RETURN_IF_ERROR(before.status());
+    std::random_device random;
+    CacheFlush flush{.id = absl::StrFormat("%08x%08x%08x", random(), random(), random()),
+                     .before = before->id,
+                     .tenant = std::string(tenant)};
+    const std::string present = EncodeFlush(*before);
+    const auto expected =
+        before->id.empty() ? std::nullopt : std::optional<std::string_view>(present);
+    const absl::Status written = store_.CompareAndSet(kFlushKey, expected, EncodeFlush(flush),
+                                                      absl::InfiniteFuture(), deadline);
+    if (absl::IsAborted(written)) continue;  // another gateway was faster
+    OCTOGATE_RETURN_IF_ERROR(written);
+    NotifyChange(deadline);
+    return flush;
+  }
 }
 
 std::unique_ptr<StoreWatch> GraphStore::WatchChanges(std::function<void()> on_changed) {

@@ -41,6 +41,13 @@ struct DrainedNodes {
   std::vector<std::string> names;  // sorted
 };
 
+// A flush of what gateways have cached each on its own.
+struct CacheFlush {
+  std::string id;      // random; empty: there was none
+  std::string before;  // of the flush before
+  std::string tenant;  // whose; empty: everybody's
+};
+
 struct GraphStoreOptions {
   // Versions kept; of more the oldest are dropped, never the applied one.
   int max_versions = 1000;
@@ -50,7 +57,7 @@ struct GraphStoreOptions {
 };
 
 // The versions of the graph in a Store, of which the highest is the applied one, and the nodes that
-// are drained whatever the version. Thread-safe. Several
+// are drained whatever the version; beside them the last flush of caches. Thread-safe. Several
 // gateways may share one store; a version is written by exactly one of them. Calls block on the
 // store until `deadline` at most.
 class GraphStore {
@@ -108,8 +115,14 @@ class GraphStore {
   // Removes a damaged list.
   absl::Status ForgetDrained(absl::Time deadline);
 
-  // Has `on_changed` called when another gateway may have applied a version, or drained a node:
-  // at once, but not surely. Null where the store cannot. As Store::Watch.
+  // The last flush. DATA_LOSS where it is damaged.
+  absl::StatusOr<CacheFlush> LastFlush(absl::Time deadline);
+
+  // Makes a new flush the last one, notifies, and returns it.
+  absl::StatusOr<CacheFlush> Flush(std::string_view tenant, absl::Time deadline);
+
+  // Has `on_changed` called when another gateway may have applied a version, drained a node or
+  // flushed: at once, but not surely. Null where the store cannot. As Store::Watch.
   std::unique_ptr<StoreWatch> WatchChanges(std::function<void()> on_changed);
 
   // The versions kept, newest first, `limit` at most; damaged ones have a number only.

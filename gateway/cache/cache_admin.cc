@@ -221,7 +221,7 @@ v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
 }
 
 absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& request,
-                                                  absl::Time deadline, const GraphManager& graphs) {
+                                                  absl::Time deadline, GraphManager& graphs) {
   const std::shared_ptr<const GraphState> state = graphs.state();
   if (state == nullptr) return NoGraph();
   v1::FlushCacheResponse response;
@@ -232,23 +232,25 @@ absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& r
     stats.set_entries(flushed.entries);
     stats.set_bytes(flushed.bytes);
   };
+  deadline = std::min(deadline, absl::Now() + kFlushTime);
   absl::Status shared;
   if (Wants(request, kAnswers)) {
     // First: what is looked for after this gateway's own flush finds nothing from before.
     if (state->caches->shared != nullptr) {
-      shared = state->caches->shared->Flush(request.tenant(),
-                                            std::min(deadline, absl::Now() + kFlushTime));
+      shared = state->caches->shared->Flush(request.tenant(), deadline);
     }
     add(kAnswers, state->caches->answers.Flush(request.tenant()));
   }
   if (Wants(request, kDecisions)) {
-    add(kDecisions, state->caches->decisions.Flush(request.tenant()));
+    const absl::StatusOr<CacheCounts> flushed = graphs.FlushDecisions(request.tenant(), deadline);
+    if (flushed.ok()) add(kDecisions, *flushed);
+    if (shared.ok()) shared = flushed.status();
   }
   if (!shared.ok()) {
     return Annotate(
         shared,
-        "this gateway's own are forgotten, but the store has not taken the flush, so that "
-        "gateways may still give answers that they share; flush again when it answers");
+        "this gateway's own are forgotten, but the store has not taken the flush, so that other "
+        "gateways may still give what they gave before; flush again when it answers");
   }
   return response;
 }

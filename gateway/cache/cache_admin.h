@@ -17,12 +17,13 @@ namespace octogate::gateway {
 v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
                                         const GraphManager& graphs);
 
-// Answers that gateways share are out of reach of all of them when it has returned; this one's own
-// are gone in any case. Blocks for the store, until `deadline` at most. UNAVAILABLE or
-// DEADLINE_EXCEEDED where the store has not taken it: the other gateways may give what they gave
-// before, until it is repeated. FAILED_PRECONDITION before the first graph.
+// Answers that gateways share are out of reach of all of them when it has returned, and the others
+// forget their decisions when they hear of it; this one's own are gone in any case. Blocks for the
+// store, until `deadline` at most. UNAVAILABLE or DEADLINE_EXCEEDED where the store has not taken
+// it: the other gateways may give what they gave before, until it is repeated. FAILED_PRECONDITION
+// before the first graph.
 absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& request,
-                                                  absl::Time deadline, const GraphManager& graphs);
+                                                  absl::Time deadline, GraphManager& graphs);
 
 // What would be found now. The encoder and the routers may be asked: blocks until `deadline` at
 // most. Counts as no use. FAILED_PRECONDITION before the first graph.

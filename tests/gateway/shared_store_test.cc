@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/gateway/redis_gateway.h"
+#include "tests/gateway/session_graph.h"
 #include "tests/gateway/stub_worker.h"
 #include "tests/gateway/test_gateway.h"
 
@@ -232,6 +233,69 @@ class Deaf final : public Store {
   static constexpr std::string_view kVersions = "graph/version/";
   Store& store_;
 };
+
+int64_t Decisions(TestGateway& gateway, const std::string& tenant) {
+  grpc::ClientContext context;
+  v1::GetCacheStatsRequest request;
+  request.set_tenant(tenant);
+  v1::GetCacheStatsResponse response;
+  EXPECT_TRUE(gateway.admin()->GetCacheStats(&context, request, &response).ok());
+  for (const v1::CacheStats& stats : response.caches()) {
+    if (stats.kind() == "decisions") return stats.entries();
+  }
+  return -1;
+}
+
+// Decisions of both tenants, kept at the gateway.
+void Decide(TestGateway& gateway) {
+  for (const char* tenant : {"a", "b"}) {
+    v1::GenerateRequest request = Ask(kJazz);
+    request.set_tenant(tenant);
+    EXPECT_TRUE(gateway.Generate(request).status.ok());
+    EXPECT_EQ(Decisions(gateway, tenant), 1);
+  }
+}
+
+grpc::Status FlushDecisions(TestGateway& gateway, const std::string& tenant) {
+  grpc::ClientContext context;
+  v1::FlushCacheRequest request;
+  request.add_kinds("decisions");
+  request.set_tenant(tenant);
+  v1::FlushCacheResponse response;
+  return gateway.admin()->FlushCache(&context, request, &response);
+}
+
+// Each gateway has decisions of its own, of the same workers.
+TEST(SharedStoreTest, AFlushOfDecisionsReachesEveryGateway) {
+  RedisServer redis;
+  ServerOptions slow;
+  slow.store_poll_interval = absl::Hours(1);
+  RedisGateway first(redis.options(), slow);
+  RedisGateway told(redis.options(), slow);
+  RedisSide side(redis.options());
+  Deaf deaf(side.store.get());
+  TestGateway polling(RedisGateway::Options(), &deaf);
+  const std::vector<TestGateway*> others = {&told, &polling};
+  ASSERT_TRUE(first.Apply(kSessionGraph).ok());
+  for (TestGateway* gateway : others) ASSERT_TRUE(Applies(*gateway, "test"));
+  for (const char* flushed : {"a", "", "b"}) {
+    Decide(first);
+    for (TestGateway* gateway : others) Decide(*gateway);
+    ASSERT_TRUE(FlushDecisions(first, flushed).ok());
+    for (const std::string tenant : {"a", "b"}) {
+      const bool stays = !std::string(flushed).empty() && tenant != flushed;
+      EXPECT_EQ(Decisions(first, tenant), stays ? 1 : 0);
+      for (TestGateway* gateway : others) {
+        EXPECT_TRUE(Eventually([&] { return Decisions(*gateway, tenant) == (stays ? 1 : 0); }));
+      }
+    }
+  }
+  // What the store does not take is told, and done here all the same.
+  Decide(first);
+  redis.Kill();
+  EXPECT_FALSE(FlushDecisions(first, "").ok());
+  EXPECT_EQ(Decisions(first, "a"), 0);
+}
 
 // Applying what runs here already is no news only where it is what the others run, too.
 TEST(SharedStoreTest, AGatewayThatIsBehindDoesNotSayThatNothingChanges) {

@@ -311,6 +311,26 @@ TEST_F(GraphStoreTest, DrainedNodesAreKeptApartFromVersions) {
   EXPECT_THAT(graphs.Drained(kNever)->names, SizeIs(0));
 }
 
+TEST_F(GraphStoreTest, FlushesNameTheOneBefore) {
+  GraphStore graphs = Open();
+  EXPECT_EQ(graphs.LastFlush(kNever)->id, "");
+  const CacheFlush first = graphs.Flush("a\nb", kNever).value();
+  EXPECT_EQ(first.before, "");
+  const CacheFlush second = Open().Flush("", kNever).value();
+  EXPECT_NE(second.id, first.id);
+  EXPECT_EQ(second.before, first.id);
+  EXPECT_EQ(second.tenant, "");
+  const CacheFlush third = graphs.Flush("a\nb", kNever).value();
+  EXPECT_EQ(graphs.LastFlush(kNever)->id, third.id);
+  EXPECT_EQ(graphs.LastFlush(kNever)->before, second.id);
+  EXPECT_EQ(graphs.LastFlush(kNever)->tenant, "a\nb");
+  for (const char* damaged : {"", "x", "x\n", "\n\n"}) {
+    ASSERT_TRUE(store_->Put("graph/flush", damaged, kNever, kNever).ok());
+    EXPECT_TRUE(absl::IsDataLoss(graphs.LastFlush(kNever).status())) << damaged;
+  }
+  EXPECT_EQ(graphs.Flush("a", kNever)->before, "");
+}
+
 TEST_F(GraphStoreTest, NoticesADamagedListOfDrainedNodes) {
   GraphStore graphs = Open();
   for (const char* text :

@@ -102,6 +102,58 @@ TEST_F(SharedAnswersFaultsTest, AnEmptiedRedisLosesAnswersAndNoFlush) {
   }
 }
 
+TEST_F(SharedAnswersFaultsTest, AFullRedisTakesNothingNewAndKeepsWhatItHas) {
+  Start();
+  const Answer answer = SayAndShare(*first_, Ask(kQuery));
+  Call({"CONFIG", "SET", "maxmemory", "1"});
+  EXPECT_EQ(Say(*second_, Ask(kQuery)).text(), answer.text());
+  const v1::GenerateRequest request = Ask("stub text=new");
+  EXPECT_FALSE(IsKept(Say(*first_, request)));
+  EXPECT_TRUE(Eventually(
+      [&] { return first_->Metric("octogate_shared_writes_total{result=\"dropped\"}") > 0; }));
+  EXPECT_FALSE(IsKept(Say(*second_, request)));
+  const grpc::Status flushed = Flush(*first_, "");
+  EXPECT_EQ(flushed.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(flushed.error_message(), HasSubstr("flush again"));
+  Call({"CONFIG", "SET", "maxmemory", "0"});
+  ASSERT_TRUE(Flush(*first_, "").ok());
+  const Answer later = SayAndShare(*first_, Ask(kQuery));
+  EXPECT_EQ(Say(*second_, Ask(kQuery)).text(), later.text());
+  EXPECT_EQ(second_->Metric(kDamaged), 0);
+}
+
+// As deploy/redis.conf has it.
+TEST_F(SharedAnswersFaultsTest, AnEvictingRedisLosesAnswersAndNoGraph) {
+  Start();
+  Call({"CONFIG", "SET", "maxmemory-policy", "volatile-lru"});
+  const auto info = [&](const std::string& name) {
+    const std::string text = Call({"INFO"}).text;
+    const size_t at = text.find("\n" + name + ":") + name.size() + 2;
+    int64_t value = -1;
+    EXPECT_TRUE(absl::SimpleAtoi(text.substr(at, text.find('\r', at) - at), &value)) << name;
+    return value;
+  };
+  Call({"CONFIG", "SET", "maxmemory", absl::StrCat(info("used_memory") + (1 << 20))});
+  const std::string padding(20'000, 'x');
+  int n = 0;
+  EXPECT_TRUE(Eventually([&] {
+    Say(n % 2 == 0 ? *first_ : *second_, Ask(absl::StrCat("stub text=", n, " ", padding)));
+    ++n;
+    return info("evicted_keys") > 20;
+  }));
+  // What is new is found, while there is room for it.
+  EXPECT_TRUE(Eventually([&] {
+    const v1::GenerateRequest request = Ask(absl::StrCat("stub text=", n++));
+    Say(*first_, request);
+    absl::SleepFor(absl::Milliseconds(50));
+    return IsKept(Say(*second_, request));
+  }));
+  EXPECT_EQ(first_->Metric(kDamaged) + second_->Metric(kDamaged), 0);
+  EXPECT_TRUE(Flush(*first_, "").ok());
+  EXPECT_EQ(first_->store->List("graph/version/", "", 10, Soon())->size(), 1U);
+  AwaitGraph(*Another(), 1);
+}
+
 TEST_F(SharedAnswersFaultsTest, AFrozenRedisIsWaitedForNoLongerThanItMay) {
   Start();
   const Answer answer = SayAndShare(*first_, Ask(kQuery));

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/clock.h"
 #include "common/control_groups.h"
 #include "common/status.h"
 #include "gateway/feedback.h"
@@ -210,6 +211,9 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  for (SteadyEvent* event : {&stopped_maintaining_, &graph_changed_, &drained_changed_}) {
+    event->Set();
+  }
   watch_ = nullptr;
   if (maintenance_.joinable()) maintenance_.join();
   if (store_poller_.joinable()) store_poller_.join();
@@ -229,16 +233,15 @@ void Server::Shutdown(absl::Duration notice, absl::Duration grace) {
 }
 
 void Server::Maintain() {
-  for (;;) {
+  while (!stopped_maintaining_.WaitFor(kTick)) {
     bool draining = false;
     bool restored = false;
     {
       absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kTick)) return;
       draining = draining_;
       restored = restored_;
     }
-    if (!restored && !draining && absl::Now() >= restore_at_) TryRestore();
+    if (!restored && !draining && SteadyNow() >= restore_at_) TryRestore();
     graphs_.Tick();
     admission_.Tick();
     gateway_service_.Tick();
@@ -251,28 +254,25 @@ void Server::Maintain() {
 }
 
 void Server::OnStoreChanged() {
-  absl::MutexLock lock(&mutex_);
-  graph_changed_ = true;
-  drained_changed_ = true;
+  graph_changed_.Set();
+  drained_changed_.Set();
 }
 
-std::optional<bool> Server::AwaitChange(bool* changed, absl::Duration pause) {
-  const absl::Time until = absl::Now() + pause;
-  const auto woken = [this, changed]()
-                         ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || *changed; };
-  absl::MutexLock lock(&mutex_);
-  if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), std::min(pause, kLeastPause))) {
-    return std::nullopt;
+std::optional<bool> Server::AwaitChange(SteadyEvent& changed, absl::Duration pause) {
+  const absl::Time begun = SteadyNow();
+  const bool is_changed = changed.WaitFor(pause);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return std::nullopt;
   }
-  mutex_.AwaitWithDeadline(absl::Condition(&woken), until);
-  if (stopping_) return std::nullopt;
-  return std::exchange(*changed, false);
+  absl::SleepFor(std::min(pause, kLeastPause) - (SteadyNow() - begun));
+  return is_changed;
 }
 
 void Server::PollStore() {
   bool failed = false;
   const absl::Duration interval = options_.store_poll_interval;
-  while (AwaitChange(&drained_changed_, failed ? std::min(interval, kFollowPause) : interval)) {
+  while (AwaitChange(drained_changed_, failed ? std::min(interval, kFollowPause) : interval)) {
     absl::Status status = graphs_.SyncDrained(absl::Now() + kStorePollTime);
     if (status.ok()) status = graphs_.SyncFlushes(absl::Now() + kStorePollTime);
     if (!status.ok() && !failed) {
@@ -300,16 +300,16 @@ void Server::FollowGraph() {
     const absl::Duration wait =
         !asked           ? kFollowPause
         : failed.empty() ? options_.store_poll_interval
-                         : std::clamp(retry_at - absl::Now(), kLeastPause, kLongestFollowPause);
+                         : std::clamp(retry_at - SteadyNow(), kLeastPause, kLongestFollowPause);
     const std::optional<bool> notified =
-        AwaitChange(&graph_changed_, std::min(wait, options_.store_poll_interval));
+        AwaitChange(graph_changed_, std::min(wait, options_.store_poll_interval));
     if (!notified) return;
     {
       absl::MutexLock lock(&mutex_);
       if (draining_) continue;
       if (!restored_) {
         // What has been notified meanwhile may be newer than what is being restored.
-        graph_changed_ = true;
+        graph_changed_.Set();
         continue;
       }
     }
@@ -320,12 +320,12 @@ void Server::FollowGraph() {
     if (asked && !*other) failed.clear();  // what could not be taken over is not there any more
     if (other.ok() && *other) {
       const std::string identity = absl::StrCat((*other)->version(), " ", (*other)->digest());
-      if (identity == failed && absl::Now() < retry_at) continue;
+      if (identity == failed && SteadyNow() < retry_at) continue;
       pause = identity == failed ? std::min(2 * pause, kLongestFollowPause) : kFollowPause;
       const absl::StatusOr<bool> taken = graphs_.Restore(absl::Now() + kFollowTime);
       status = taken.status();
       failed = status.ok() ? "" : identity;
-      retry_at = absl::Now() + pause;
+      retry_at = SteadyNow() + pause;
       if (taken.ok() && *taken) {
         spdlog::info("graph version {}, which another gateway has applied, is applied here",
                      graphs_.state()->version());
@@ -351,7 +351,7 @@ void Server::TryRestore() {
     restored_ = true;
     return;
   }
-  restore_at_ = absl::Now() + kRestoreInterval;
+  restore_at_ = SteadyNow() + kRestoreInterval;
   if (restore_error_ == status.ToString()) return;
   restore_error_ = status.ToString();
   spdlog::error("the stored graph cannot be applied, trying again every second: {}",

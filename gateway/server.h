@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/steady_event.h"
 #include "common/store.h"
 #include "common/value_cache.h"
 #include "gateway/admin_service.h"
@@ -142,14 +143,15 @@ class Server {
 
   // The store has notified of a change. Called by any thread.
   void OnStoreChanged();
-  // Waits for `*changed`, which it takes back, or until `pause` has passed; kLeastPause in any
-  // case, so that changes in quick succession cost one look. Whether it was; nothing: the server
-  // ends.
-  std::optional<bool> AwaitChange(bool* changed, absl::Duration pause);
+  // Waits for `changed`, or until `pause` has passed; kLeastPause in any case, so that changes in
+  // quick succession cost one look. Whether it was; nothing: the server ends.
+  std::optional<bool> AwaitChange(SteadyEvent& changed, absl::Duration pause);
 
+  // Of a loop each, and set at the end.
+  SteadyEvent stopped_maintaining_;
+  SteadyEvent graph_changed_;
+  SteadyEvent drained_changed_;
   absl::Mutex mutex_;
-  bool graph_changed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool drained_changed_ ABSL_GUARDED_BY(mutex_) = false;
   bool restored_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

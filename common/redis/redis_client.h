@@ -98,7 +98,7 @@ struct RedisOptions {
 
 // "redis://[USER@]HOST[:PORT][/DATABASE]", "redis+cluster://[USER@]HOST[:PORT][,HOST[:PORT]]…" or
 // "unix:PATH". INVALID_ARGUMENT with what is wrong; a password has no place in it, since addresses
-// are logged. TLS ("rediss://") is refused: hiredis 0.14 speaks none, a proxy has to.
+// are logged. TLS ("rediss://") is refused, as Debian 12's hiredis (0.14) has none: a proxy has to.
 absl::StatusOr<RedisOptions> ParseRedisUrl(std::string_view url);
 
 struct RedisReply {

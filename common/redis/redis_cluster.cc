@@ -12,9 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/clock.h"
 #include "common/redis/redis_errors.h"
 #include "common/redis/redis_node.h"
 #include "common/redis/redis_slots.h"
+#include "common/steady_event.h"
 #include "common/strings.h"
 
 namespace octogate {
@@ -47,6 +49,7 @@ class ClusterClient final : public RedisClient {
     known_.push_back({options_.host, options_.port});
     known_.insert(known_.end(), options_.more_nodes.begin(), options_.more_nodes.end());
     seeds_ = known_;
+    wanted_.Set();
     thread_ = std::thread([this] { Run(); });
   }
 
@@ -55,6 +58,8 @@ class ClusterClient final : public RedisClient {
       absl::MutexLock lock(&mutex_);
       stopping_ = true;
     }
+    wanted_.Set();
+    stopped_.Set();
     thread_.join();
   }
 
@@ -285,7 +290,7 @@ class ClusterClient final : public RedisClient {
   absl::Status AwaitTopology(absl::Time deadline) {
     absl::MutexLock lock(&mutex_);
     if (known_topology_) return absl::OkStatus();
-    wanted_ = true;
+    wanted_.Set();
     const auto decided = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       return known_topology_ || !refusal_.ok();
     };
@@ -316,32 +321,23 @@ class ClusterClient final : public RedisClient {
     return members_.emplace(name, std::make_shared<Member>(address, options_)).first->second;
   }
 
-  void RequestRefresh() {
-    absl::MutexLock lock(&mutex_);
-    wanted_ = true;
-  }
+  void RequestRefresh() { wanted_.Set(); }
 
   // From here on: the thread that keeps the topology.
 
   void Run() {
     absl::Duration pause = options_.first_backoff;
-    absl::Time refresh_at = absl::Now();
+    absl::Time refresh_at = SteadyNow();
     for (;;) {
       const bool subscribed = LookAfterSubscriptions();
       absl::Time until = refresh_at;
-      if (subscribed) until = std::min(until, absl::Now() + kSubscriptionInterval);
-      bool wanted = false;
+      if (subscribed) until = std::min(until, SteadyNow() + kSubscriptionInterval);
+      const bool wanted = wanted_.WaitFor(until - SteadyNow());
       {
         absl::MutexLock lock(&mutex_);
-        const auto called = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-          return wanted_ || stopping_;
-        };
-        mutex_.AwaitWithDeadline(absl::Condition(&called), until);
         if (stopping_) return;
-        wanted = std::exchange(wanted_, false);
       }
-      const absl::Time began = absl::Now();
-      if (!wanted && began < refresh_at) continue;
+      if (!wanted && SteadyNow() < refresh_at) continue;
       const Outcome outcome = Refresh();
       std::erase_if(retired_, [](const MemberPtr& member) { return member.use_count() == 1; });
       // What had been quiet is looked at again soon; a cluster that is gone is not.
@@ -349,9 +345,8 @@ class ClusterClient final : public RedisClient {
       pause = quiet ? options_.first_backoff : std::min(2 * pause, options_.max_backoff);
       const double share = std::uniform_real_distribution<double>(0.5, 1)(random_);
       refresh_at =
-          absl::Now() + (outcome == Outcome::kFailed ? share * pause : share * kRefreshInterval);
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), share * pause)) return;
+          SteadyNow() + (outcome == Outcome::kFailed ? share * pause : share * kRefreshInterval);
+      if (stopped_.WaitFor(share * pause)) return;
     }
   }
 
@@ -491,12 +486,14 @@ class ClusterClient final : public RedisClient {
   std::atomic<uint64_t> calls_{0};
   std::atomic<uint64_t> failures_{0};
 
+  SteadyEvent wanted_;   // a look at the topology
+  SteadyEvent stopped_;  // no longer a pause after one
+
   mutable absl::Mutex mutex_;
   std::map<std::string, MemberPtr> members_ ABSL_GUARDED_BY(mutex_);  // masters, by address
   std::vector<MemberPtr> owners_ ABSL_GUARDED_BY(mutex_);             // by slot; null: nobody
   bool known_topology_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status refusal_ ABSL_GUARDED_BY(mutex_);  // while it is not known
-  bool wanted_ ABSL_GUARDED_BY(mutex_) = true;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t past_connections_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t past_losses_ ABSL_GUARDED_BY(mutex_) = 0;

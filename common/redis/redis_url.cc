@@ -59,7 +59,7 @@ absl::StatusOr<RedisOptions> ParseRedisUrl(std::string_view url) {
   }
   if (absl::StartsWith(rest, "rediss")) {
     return absl::InvalidArgumentError(
-        "rediss:// is TLS, which hiredis 0.14 does not speak: run a proxy that does (stunnel, or a "
+        "rediss:// is TLS, which this client does not speak: run a proxy that does (stunnel, or a "
         "sidecar such as Envoy) on this machine and give its port as redis://127.0.0.1:PORT; "
         "deploy/redis.conf shows how");
   }

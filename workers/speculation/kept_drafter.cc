@@ -72,6 +72,7 @@ class KeptDrafter : public Drafter {
 
   std::string_view name() const override { return drafter_->name(); }
   int candidates() const override { return drafter_->candidates(); }
+  bool wants_hidden() const override { return drafter_->wants_hidden(); }
   uint64_t bytes() const override { return drafter_->bytes(); }
 
   std::unique_ptr<SequenceDrafter> Begin(std::string_view name) override {

@@ -293,6 +293,55 @@ TEST_F(SpeculatingEngineTest, WhatIsCancelledHasBeenRightUntilThen) {
   EXPECT_EQ(engine->stats().pages_used, 0);
 }
 
+// A first step for the prompt, and one whose tree holds all that plain decoding would go on with.
+TEST_F(SpeculatingEngineTest, WhatEndsAnAnswerEndsItWithinATree) {
+  const int context = 40;
+  const auto plain = MakeEngine(FixturePath("llama"), {.max_sequences = 1, .max_context = context});
+  ASSERT_NE(plain, nullptr);
+  GenerateRequest endless;
+  endless.prompt = RandomIds(random_, context - 16, config().vocab_size);
+  endless.max_tokens = 1000;
+  endless.ignore_eos = true;
+  endless.sampling.temperature = 1;  // hardly ever the same token again and again
+  endless.sampling.seed = random_();
+  endless.sampling.logprobs = 1;
+  const std::vector<Outcome> whole = RunAll(*plain, {endless}, false);
+  ASSERT_EQ(whole[0].ids.size(), 16u);
+
+  GenerateRequest at_token = endless;
+  at_token.stop_token_ids = {whole[0].ids[8]};
+  GenerateRequest at_length = endless;
+  at_length.max_tokens = 9;
+  GenerateRequest at_text = endless;
+  const auto starts = [&](size_t place) { return (whole[0].text[place] & 0xc0) != 0x80; };
+  size_t middle = whole[0].text.size() / 2;
+  while (!starts(middle)) --middle;
+  size_t behind = middle + 1;
+  while (behind < whole[0].text.size() && !starts(behind)) ++behind;
+  at_text.stop = {whole[0].text.substr(middle, behind - middle)};
+  GenerateRequest at_error = endless;
+  at_error.ignore_eos = false;
+  at_error.constraint =
+      std::make_shared<PickyConstraint>(config().vocab_size, config().eos_token_ids, 100, 9);
+
+  const std::vector<std::pair<GenerateRequest, FinishReason>> cases = {
+      {endless, FinishReason::kLength},  // the end of the context
+      {at_token, FinishReason::kStop},      {at_length, FinishReason::kLength},
+      {at_text, FinishReason::kStopString}, {at_error, FinishReason::kError},
+  };
+  for (const auto& [request, finish] : cases) {
+    SCOPED_TRACE(FinishReasonName(finish));
+    const std::vector<Outcome> expected = RunAll(*plain, {request}, false);
+    ASSERT_EQ(expected[0].finish, finish);
+    const auto engine = Speculate(Make(Drafting::kOracle, Known({request}, expected)),
+                                  {.max_sequences = 1, .max_context = context});
+    ExpectSameAnswers(RunAll(*engine, {request}, false), expected);
+    ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+    EXPECT_LE(engine->stats().speculation->steps, 2);
+    EXPECT_EQ(engine->stats().pages_used, 0);
+  }
+}
+
 TEST_F(SpeculatingEngineTest, AnAttemptGoesOnWhereAnotherOneWasLost) {
   auto requests = GreedyRequests(1, 40);
   requests[0].sampling.temperature = 1;

@@ -90,6 +90,13 @@ std::unique_ptr<SwapSpace> MakeSwapSpace(kernels::Backend& backend, kernels::KvC
   return swap;
 }
 
+// Of each row, for most answers and all drafters.
+int RankedLogitsOf(const EngineLoop::Parts& parts) {
+  int count = 1;
+  for (const auto& drafter : parts.drafters) count = std::max(count, drafter->candidates());
+  return count;
+}
+
 // Other threads give the same bits, other instruction sets may not.
 std::string PageFormatOf(const Checkpoint& checkpoint, const kernels::Backend& backend,
                          const kernels::KvCacheShape& shape, kernels::WeightFormat weight_format) {
@@ -161,7 +168,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
                          {.max_rows = options.max_rows_per_step,
                           .max_sequences = options.max_sequences,
                           .max_context = LongestContext(parts.checkpoint->config(), options)},
-                         options.step_cost_time);
+                         RankedLogitsOf(parts), options.step_cost_time);
   if (options.swap_bytes > 0) {
     parts.swap = MakeSwapSpace(*parts.backend, *parts.cache, options);
     if (parts.swap == nullptr) {

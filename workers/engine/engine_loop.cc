@@ -57,7 +57,8 @@ DraftPlanner::Options PlannerOptions(const StepCost& cost, const EngineOptions& 
   // Of one point nothing can be told about more rows.
   if (cost.rows.points().size() > 1) {
     result.most_rows = static_cast<int>(2 * cost.rows.points().back().x);
-    // A drafted row has logits, as one more sequence has.
+    // A drafted row has logits, as one more sequence has, which MeasureTransformer leaves where
+    // steps with drafts leave them.
     result.seconds = [&cost](const StepLoad& load) {
       return cost.Seconds(
           {.rows = load.rows, .sequences = load.logit_rows, .attended = load.attended});

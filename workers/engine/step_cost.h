@@ -6,8 +6,8 @@
 //
 // Each term is a curve through measured points, straight between them and behind the last. The
 // first is by far the largest and bends where products stop to be bound by memory; attention is
-// nearly straight; sequences beyond the first add logits. That the terms add up is a model: a step
-// that mixes all of them may take another time.
+// nearly straight; sequences beyond the first add logits, and so do drafted rows. That the terms add
+// up is a model: a step that mixes all of them may take another time.
 #ifndef OCTOGATE_WORKERS_ENGINE_STEP_COST_H_
 #define OCTOGATE_WORKERS_ENGINE_STEP_COST_H_
 

@@ -12,13 +12,14 @@
 namespace octogate::workers {
 
 StepCost MeasureTransformer(Transformer& transformer, kernels::KvCache& cache,
-                            StepProbeLimits limits, absl::Duration time) {
+                            StepProbeLimits limits, int ranked, absl::Duration time) {
   const kernels::KvCacheShape& shape = cache.shape();
   const ModelConfig& config = transformer.config();
   const int64_t positions = int64_t{shape.pages} * shape.page_size;
   limits.max_context = static_cast<int>(std::min<int64_t>(limits.max_context, positions));
   // Each sequence writes to pages of its own.
   limits.max_sequences = std::min(limits.max_sequences, shape.pages);
+  ranked = std::min(ranked, config.vocab_size);
 
   std::vector<int32_t> pages(static_cast<size_t>(shape.pages));
   std::iota(pages.begin(), pages.end(), 0);
@@ -45,8 +46,7 @@ StepCost MeasureTransformer(Transformer& transformer, kernels::KvCache& cache,
     const auto begin = std::chrono::steady_clock::now();
     transformer.Forward({.ids = ids, .sequences = sequences, .logit_rows = logit_rows}, cache, {},
                         {});
-    // As most answers have their tokens chosen.
-    transformer.RankLogits({}, 1, largest);
+    transformer.RankLogits({}, ranked, largest);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
   return MeasureStepCost(limits, absl::ToDoubleSeconds(time), run);

@@ -11,8 +11,11 @@ namespace octogate::workers {
 
 // Overwrites pages of `cache`, which nothing may use yet; `limits` of the transformer, its longest
 // sequence for max_context. See MeasureStepCost for `time`.
+//
+// What becomes of logits is part of a step: the `ranked` largest of each row are asked for. Steps
+// that copy whole rows besides, as for temperatures without a cut, take longer.
 StepCost MeasureTransformer(Transformer& transformer, kernels::KvCache& cache,
-                            StepProbeLimits limits, absl::Duration time);
+                            StepProbeLimits limits, int ranked, absl::Duration time);
 
 }  // namespace octogate::workers
 

@@ -17,6 +17,7 @@ namespace octogate::kernels::cuda {
 namespace {
 
 std::atomic<uint64_t> allocations{0};
+std::atomic<uint64_t> bytes_to_host{0};
 
 // The least alignment that kernels may count on; no more, so that
 // AddressSanitizer finds what reads behind the end.
@@ -45,6 +46,7 @@ struct CopyQueue {
 };
 
 uint64_t Allocations() { return allocations; }
+uint64_t BytesToHost() { return bytes_to_host; }
 
 }  // namespace emulation
 
@@ -101,6 +103,7 @@ void CopyToDevice(Stream stream, const void* from, size_t bytes, void* to) {
   Copy(stream, from, bytes, to);
 }
 void CopyToHost(Stream stream, const void* from, size_t bytes, void* to) {
+  bytes_to_host += bytes;
   Copy(stream, from, bytes, to);
 }
 void CopyOnDevice(Stream stream, const void* from, size_t bytes, void* to) {

@@ -53,6 +53,8 @@ uint64_t Launches();
 
 // Pieces of the device's and of pinned memory that have been taken so far.
 uint64_t Allocations();
+// Bytes that have been copied from the device so far, pages included.
+uint64_t BytesToHost();
 
 // The state of the running thread, for emulated_device.h.
 struct Index3 {

@@ -18,6 +18,7 @@
 #include "tests/workers/engine/run_requests.h"
 #include "tests/workers/engine/test_drafters.h"
 #include "tests/workers/engine/test_models.h"
+#include "workers/engine/step_probe.h"
 
 namespace octogate::workers {
 namespace {
@@ -156,6 +157,35 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
 }
 
 #ifdef OCTOGATE_CUDA_EMULATED
+// What a step with drafts costs is measured as such steps run: of each row the largest logits come
+// to the host, not the row.
+TEST(CudaEngineTest, StepsAreMeasuredWithTheirLogitsOnTheDevice) {
+  constexpr int kRanked = 3;
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  ASSERT_NE(backend, nullptr);
+  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
+  auto transformer =
+      Transformer::Load(checkpoint, backend.get(), {.max_rows = 2, .max_logit_rows = 1});
+  ASSERT_TRUE(transformer.ok()) << transformer.status();
+  auto cache = (*transformer)->CreateKvCache(4, 4, kernels::DType::kF32);
+  ASSERT_TRUE(cache.ok()) << cache.status();
+  for (const int ranked : {kRanked, 0}) {
+    const kernels::cuda::StepCounters steps_before = kernels::cuda::StepCountersOf(*backend);
+    const uint64_t bytes_before = kernels::cuda::emulation::BytesToHost();
+    MeasureTransformer(**transformer, **cache, {.max_rows = 2, .max_context = 4}, ranked,
+                       absl::Hours(1));
+    const kernels::cuda::StepCounters& counters = kernels::cuda::StepCountersOf(*backend);
+    const uint64_t steps = counters.launched + counters.captured + counters.replayed -
+                           steps_before.launched - steps_before.captured - steps_before.replayed;
+    EXPECT_GE(steps, 4u);
+    const size_t row_bytes =
+        ranked > 0 ? ranked * (sizeof(int32_t) + sizeof(float)) + 2 * sizeof(float)
+                   : static_cast<size_t>(checkpoint->config().vocab_size) * sizeof(float);
+    EXPECT_EQ(kernels::cuda::emulation::BytesToHost() - bytes_before, steps * row_bytes);
+  }
+}
+
 TEST(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));

@@ -7,6 +7,13 @@
 // the context that is not this step's cannot be run: such a step has another log.
 // What changes from step to step lies in memory that keeps its place
 // (StepStaging in memory.h).
+//
+// Making a graph takes longer than starting its kernels one by one, so that it has
+// to be run some times to pay. While there is room, one is made for every step that
+// comes again. Then a step takes the place of the graph that was run least, but only
+// where it has come kTimesMore times as often, both counted over the last thousand
+// or two steps: so more shapes in turn than there is room for do not throw each
+// other out, and those that come no more make room.
 
 #ifndef OCTOGATE_KERNELS_CUDA_STEP_GRAPHS_H_
 #define OCTOGATE_KERNELS_CUDA_STEP_GRAPHS_H_
@@ -23,27 +30,38 @@ namespace octogate::kernels::cuda {
 
 class StepGraphs {
  public:
-  // The number of graphs that are kept: of the most recently used steps.
+  // The run of a step with which its graph is made, where there is room: most shapes
+  // of steps that hold prompts come once. Runs behind it are the graph's alone.
+  static constexpr int kGraphRun = 2;
+  static constexpr uint32_t kTimesMore = 2;
+
+  // The number of graphs that are kept.
   explicit StepGraphs(size_t capacity = 64) : capacity_(capacity) {}
 
-  // Starts the launches of `log`. A graph is made when a step like it comes for
-  // the second time: most shapes of steps that hold prompts come once.
+  // Starts the launches of `log`.
   void Run(const LaunchLog& log, StreamHandle stream);
 
+  size_t capacity() const { return capacity_; }
   const StepCounters& counters() const { return counters_; }
 
  private:
   struct Entry {
     LaunchLog log;
     Graph graph;
-    uint64_t used = 0;  // the last step that ran it
+    uint32_t runs = 0;  // of late
+  };
+  // Steps without a graph.
+  struct Seen {
+    uint64_t fingerprint = 0;
+    uint32_t runs = 0;  // of late
   };
 
-  bool SeenBefore(uint64_t fingerprint);
+  void Age();
+  Seen& Find(uint64_t fingerprint);
 
   const size_t capacity_;
   std::vector<Entry> entries_;
-  std::vector<uint64_t> seen_;  // fingerprints of steps without a graph, in a ring
+  std::vector<Seen> seen_;  // a ring
   size_t next_seen_ = 0;
   uint64_t steps_ = 0;
   StepCounters counters_;

@@ -148,24 +148,72 @@ TEST(StepGraphsTest, AGraphIsMadeTheSecondTimeAndRunFromThenOn) {
   EXPECT_EQ(memory[4], memory[1]);
 }
 
-TEST(StepGraphsTest, TheLeastRecentlyUsedGraphGoesFirst) {
-  RandomData random;
-  auto memory = RandomMemory(random);
-  StepGraphs graphs(2);
-  const auto run = [&](int offset) {
+// Steps with a different number of blocks each, through one memory.
+class Shapes {
+ public:
+  explicit Shapes(StepGraphs& graphs) : graphs_(graphs), memory_(RandomMemory(random_)) {}
+  void Run(int shape) {
     LaunchLog log;
     Stream put_off;
     put_off.log = &log;
-    Operation{0, 1, kFloats, false, {1, offset}}.Do(put_off, memory);
-    graphs.Run(log, StreamHandle{});
-  };
-  for (const int offset : {0, 0, 1, 0, 2, 0}) run(offset);  // 0 stays, 1 goes
-  const StepCounters before = graphs.counters();
-  run(0);
-  run(2);
-  EXPECT_EQ(graphs.counters().replayed, before.replayed + 2);
-  run(1);
-  EXPECT_EQ(graphs.counters().replayed, before.replayed + 2);
+    Launch(put_off, Grid{BlocksFor(kFloats, 32) + static_cast<unsigned>(shape)}, 32, 0, ScaleKernel,
+           memory_[0].data(), Scale{0.5f, 1}, kFloats, memory_[1].data());
+    graphs_.Run(log, StreamHandle{});
+  }
+
+ private:
+  RandomData random_;
+  StepGraphs& graphs_;
+  std::vector<std::vector<float>> memory_;
+};
+
+// One shape more than there is room for: the others keep their graphs, and no step
+// of any pays for a graph again.
+TEST(StepGraphsTest, ShapesInTurnDoNotThrowEachOtherOut) {
+  constexpr int kGraphs = 8;
+  constexpr int kRounds = 400;
+  StepGraphs graphs(kGraphs);
+  Shapes shapes(graphs);
+  for (int round = 0; round < kRounds; ++round) {
+    for (int shape = 0; shape <= kGraphs; ++shape) shapes.Run(shape);
+  }
+  EXPECT_EQ(graphs.counters().captured, static_cast<uint64_t>(kGraphs));
+  EXPECT_EQ(graphs.counters().replayed, static_cast<uint64_t>(kGraphs) * (kRounds - 2));
+}
+
+TEST(StepGraphsTest, AStepThatComesMoreOftenTakesTheGraphThatWasRunLeast) {
+  StepGraphs graphs(2);
+  Shapes shapes(graphs);
+  for (int i = 0; i < 20; ++i) shapes.Run(0);
+  for (int i = 0; i < 10; ++i) shapes.Run(1);
+  for (uint32_t i = 0; i + 1 < 10 * StepGraphs::kTimesMore; ++i) shapes.Run(2);
+  EXPECT_EQ(graphs.counters().captured, 2u);
+  shapes.Run(2);
+  EXPECT_EQ(graphs.counters().captured, 3u);
+  const uint64_t replayed = graphs.counters().replayed;
+  shapes.Run(0);
+  shapes.Run(2);
+  EXPECT_EQ(graphs.counters().replayed, replayed + 2);
+  shapes.Run(1);
+  EXPECT_EQ(graphs.counters().replayed, replayed + 2);
+}
+
+// However often it was run once.
+TEST(StepGraphsTest, AGraphThatIsRunNoMoreMakesRoom) {
+  StepGraphs graphs(1);
+  Shapes shapes(graphs);
+  constexpr int kRuns = 5000;
+  for (int i = 0; i < kRuns; ++i) shapes.Run(0);
+  for (int i = 0; i < kRuns; ++i) shapes.Run(1);
+  EXPECT_EQ(graphs.counters().captured, 2u);
+  const uint64_t replayed = graphs.counters().replayed;
+  shapes.Run(1);
+  EXPECT_EQ(graphs.counters().replayed, replayed + 1);
+}
+
+TEST(StepGraphsTest, NoneAreMadeWhereNoneAreKept) {
+  RandomData random;
+  auto memory = RandomMemory(random);
   StepGraphs none(0);
   LaunchLog log;
   Stream put_off;

@@ -209,6 +209,9 @@ class Backend {
   // is what the spans hold.
   virtual void BeginStep() {}
   virtual void EndStep() {}
+  // How many times a step has to be run before it takes the time that it takes from
+  // then on.
+  virtual int WarmSteps() const { return 0; }
 
   // out[r] = table[ids[r]], dequantised; out is [ids.size(), table.cols].
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, float* out) = 0;

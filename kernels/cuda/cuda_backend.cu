@@ -200,6 +200,9 @@ class CudaBackend final : public Backend {
     stream_.log = nullptr;
   }
 
+  // Without graphs the first step of a shape loads its kernels.
+  int WarmSteps() const override { return graphs_.capacity() > 0 ? StepGraphs::kGraphRun : 1; }
+
   const StepCounters& step_counters() const { return graphs_.counters(); }
 
   void Embed(const Weight& table, std::span<const int32_t> ids, float* out) override {

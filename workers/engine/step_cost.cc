@@ -17,14 +17,15 @@ constexpr double kRowsShare = 0.75;
 // Runs probes as long as the time suffices.
 class Prober {
  public:
-  Prober(double budget, const std::function<double(const StepProbe&)>& run)
-      : budget_(budget), run_(run) {}
+  Prober(double budget, int warm_runs, const std::function<double(const StepProbe&)>& run)
+      : budget_(budget), warm_runs_(warm_runs), run_(run) {}
 
   // Whether a probe that takes about `seconds` fits into this share of the budget.
   bool Fits(double seconds, double share) const {
-    return spent_ + kRepetitions * seconds <= share * budget_;
+    return spent_ + (warm_runs_ + kRepetitions) * seconds <= share * budget_;
   }
   double Run(const StepProbe& probe) {
+    for (int i = 0; i < warm_runs_; ++i) RunUncounted(probe);
     double best = std::numeric_limits<double>::infinity();
     for (int i = 0; i < kRepetitions; ++i) {
       const double seconds = run_(probe);
@@ -38,6 +39,7 @@ class Prober {
 
  private:
   const double budget_;
+  const int warm_runs_;
   const std::function<double(const StepProbe&)>& run_;
   double spent_ = 0;
 };
@@ -68,11 +70,11 @@ double StepCost::Seconds(const StepShape& shape) const {
          sequences.At(shape.sequences);
 }
 
-StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds,
+StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds, int warm_runs,
                          const std::function<double(const StepProbe&)>& run) {
   StepCost cost;
   if (budget_seconds <= 0) return cost;
-  Prober prober(budget_seconds, run);
+  Prober prober(budget_seconds, warm_runs, run);
   prober.RunUncounted({});  // reads the weights, wakes the threads
   const double single = prober.Run({});
   cost.rows.Add(1, single);

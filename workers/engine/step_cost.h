@@ -6,8 +6,8 @@
 //
 // Each term is a curve through measured points, straight between them and behind the last. The
 // first is by far the largest and bends where products stop to be bound by memory; attention is
-// nearly straight; sequences beyond the first add logits, and so do drafted rows. That the terms add
-// up is a model: a step that mixes all of them may take another time.
+// nearly straight; sequences beyond the first add logits, and so do drafted rows. That the terms
+// add up is a model: a step that mixes all of them may take another time.
 #ifndef OCTOGATE_WORKERS_ENGINE_STEP_COST_H_
 #define OCTOGATE_WORKERS_ENGINE_STEP_COST_H_
 
@@ -67,10 +67,11 @@ struct StepProbeLimits {
   int max_context = 1;    // context and rows of a probe together
 };
 
-// Measures with `run`, which runs a step and returns the seconds that it took. Begins with the
-// smallest steps, and leaves out those that it expects to take longer than what is left of
-// `budget_seconds`; so it may exceed the budget by one step, or three of the smallest.
-StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds,
+// Measures with `run`, which runs a step and returns the seconds that it took; each step first runs
+// `warm_runs` times that do not count (kernels::Backend::WarmSteps). Begins with the smallest
+// steps, and leaves out those that it expects to take longer than what is left of `budget_seconds`;
+// so it may exceed the budget by one step, or by three and `warm_runs` of the smallest.
+StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds, int warm_runs,
                          const std::function<double(const StepProbe&)>& run);
 
 // Seconds of the steps that compute the first `positions` of a sequence, with nothing beside it and

@@ -49,7 +49,7 @@ StepCost MeasureTransformer(Transformer& transformer, kernels::KvCache& cache,
     transformer.RankLogits({}, ranked, largest);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
-  return MeasureStepCost(limits, absl::ToDoubleSeconds(time), run);
+  return MeasureStepCost(limits, absl::ToDoubleSeconds(time), transformer.warm_steps(), run);
 }
 
 }  // namespace octogate::workers

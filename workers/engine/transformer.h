@@ -87,6 +87,8 @@ class Transformer {
   void Forward(const StepInput& step, kernels::KvCache& cache, std::span<float> logits,
                std::span<float> hidden);
 
+  // Backend::WarmSteps.
+  int warm_steps() const { return backend_->WarmSteps(); }
   // Of the logits of the last step: the `count` largest of each row and log(sum(exp)) of all, as
   // Backend::TopK gives them; and one row, given as its index among the step's logit_rows.
   struct LargestLogits {

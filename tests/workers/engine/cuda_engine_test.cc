@@ -156,6 +156,29 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
   EXPECT_GT((*engine)->stats().speculation->tokens.accepted, 0);
 }
 
+// Of each shape the runs that count are the graph's alone.
+TEST(CudaEngineTest, StepsAreMeasuredAsTheyRunInService) {
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  if (backend == nullptr) GTEST_SKIP() << problem;
+  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
+  auto transformer =
+      Transformer::Load(checkpoint, backend.get(), {.max_rows = 4, .max_logit_rows = 2});
+  ASSERT_TRUE(transformer.ok()) << transformer.status();
+  auto cache = (*transformer)->CreateKvCache(4, 4, kernels::DType::kF32);
+  ASSERT_TRUE(cache.ok()) << cache.status();
+  const StepCost cost =
+      MeasureTransformer(**transformer, **cache,
+                         {.max_rows = 4, .max_sequences = 2, .max_context = 8}, 1, absl::Hours(1));
+  ASSERT_EQ(cost.rows.points().size(), 3u);
+  ASSERT_EQ(cost.sequences.points().size(), 2u);
+  constexpr uint64_t kShapes = 4;
+  const kernels::cuda::StepCounters& counters = kernels::cuda::StepCountersOf(*backend);
+  EXPECT_EQ(counters.launched, kShapes);
+  EXPECT_EQ(counters.captured, kShapes);
+  EXPECT_GE(counters.replayed, 2 * kShapes);
+}
+
 #ifdef OCTOGATE_CUDA_EMULATED
 // What a step with drafts costs is measured as such steps run: of each row the largest logits come
 // to the host, not the row.

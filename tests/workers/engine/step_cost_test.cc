@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -47,7 +49,7 @@ double TimeOf(const StepProbe& probe) {
 
 TEST(MeasureStepCostTest, FindsTheCurveOfAMachineThatFollowsTheModel) {
   const StepCost cost =
-      MeasureStepCost({.max_rows = 300, .max_sequences = 24, .max_context = 5000}, 10, TimeOf);
+      MeasureStepCost({.max_rows = 300, .max_sequences = 24, .max_context = 5000}, 10, 0, TimeOf);
   ASSERT_TRUE(cost.known());
   for (int rows : {1, 2, 16, 64, 256, 300}) {
     EXPECT_NEAR(cost.rows.At(rows), 1e-3 * std::max(1.0, rows / 16.0), 1e-8) << rows;
@@ -56,6 +58,27 @@ TEST(MeasureStepCostTest, FindsTheCurveOfAMachineThatFollowsTheModel) {
   EXPECT_NEAR(cost.context.At(20001), 2e-4, 1e-9);
   EXPECT_NEAR(cost.Seconds({.rows = 24, .sequences = 24, .attended = 24 * 1000}),
               1e-3 * 1.5 + 1e-8 * 24000 + 23e-5, 1e-7);
+}
+
+// A device that first loads, then captures a step, and only then runs it as it will: each kind of
+// step starts anew.
+TEST(MeasureStepCostTest, LeavesOutTheRunsThatAStepIsWarmedWith) {
+  constexpr int kWarmRuns = 2;
+  std::map<std::tuple<int, int, int>, int> runs;
+  const StepCost cost =
+      MeasureStepCost({.max_rows = 300, .max_sequences = 24, .max_context = 5000}, 1e4, kWarmRuns,
+                      [&](const StepProbe& probe) {
+                        const int before = runs[{probe.sequences, probe.rows, probe.context}]++;
+                        return TimeOf(probe) + (before < kWarmRuns ? 1.0 : 0.0);
+                      });
+  const StepCost expected =
+      MeasureStepCost({.max_rows = 300, .max_sequences = 24, .max_context = 5000}, 1e4, 0, TimeOf);
+  for (const auto curve : {&StepCost::rows, &StepCost::context, &StepCost::sequences}) {
+    ASSERT_EQ((cost.*curve).points().size(), (expected.*curve).points().size());
+    for (size_t i = 0; i < (cost.*curve).points().size(); ++i) {
+      EXPECT_EQ((cost.*curve).points()[i].seconds, (expected.*curve).points()[i].seconds);
+    }
+  }
 }
 
 TEST(MeasureStepCostTest, KeepsTheBudgetButForWhatItCannotKnow) {
@@ -67,9 +90,10 @@ TEST(MeasureStepCostTest, KeepsTheBudgetButForWhatItCannotKnow) {
                                  .max_sequences = 1,
                                  .max_context = 1 + static_cast<int>(random() % 5000)};
     const double budget = 1e-4 * (1 + random() % 2000);
+    const int warm_runs = static_cast<int>(random() % 4);
     double spent = 0;
     double longest = 0;
-    const StepCost cost = MeasureStepCost(limits, budget, [&](const StepProbe& probe) {
+    const StepCost cost = MeasureStepCost(limits, budget, warm_runs, [&](const StepProbe& probe) {
       EXPECT_LE(probe.sequences * probe.rows, limits.max_rows);
       EXPECT_LE(probe.context + probe.rows, limits.max_context);
       const double seconds = TimeOf(probe);
@@ -78,9 +102,9 @@ TEST(MeasureStepCostTest, KeepsTheBudgetButForWhatItCannotKnow) {
       return seconds;
     });
     EXPECT_TRUE(cost.known());
-    EXPECT_LE(spent, std::max(budget, 3 * TimeOf({})) + longest);
+    EXPECT_LE(spent, std::max(budget, (3 + warm_runs) * TimeOf({})) + longest);
   }
-  EXPECT_FALSE(MeasureStepCost({}, 0, [](const StepProbe&) { return 1.0; }).known());
+  EXPECT_FALSE(MeasureStepCost({}, 0, 0, [](const StepProbe&) { return 1.0; }).known());
 }
 
 TEST(RowBudgetTest, IsTheLargestStepWithinTheLimit) {
@@ -88,7 +112,7 @@ TEST(RowBudgetTest, IsTheLargestStepWithinTheLimit) {
   SCOPED_TRACE(DescribeSeed(seed));
   std::mt19937 random(seed);
   const StepCost cost =
-      MeasureStepCost({.max_rows = 256, .max_sequences = 16, .max_context = 4096}, 10, TimeOf);
+      MeasureStepCost({.max_rows = 256, .max_sequences = 16, .max_context = 4096}, 10, 0, TimeOf);
   const auto pick = [&](int from, int to) {
     return std::uniform_int_distribution<int>(from, to)(random);
   };

@@ -364,6 +364,7 @@ class CudaBackend final : public Backend {
     assert(k >= 0 && k <= columns);
     UseDevice(device_);
     StartStep();
+    const Stream now = stream_.handle;  // inside a step too
     const int device_k = k <= kMaxDeviceTopK ? k : 0;
     const auto ranked = static_cast<size_t>(device_k);
     // Of a row: ids, values, maximum and sum.
@@ -376,11 +377,11 @@ class CudaBackend final : public Backend {
       auto* device_ids = static_cast<int32_t*>(results_memory_.get());
       auto* device_values = reinterpret_cast<float*>(device_ids + count * ranked);
       float* device_max = device_values + count * ranked;
-      LaunchTopK(stream_, logits + static_cast<size_t>(first) * static_cast<size_t>(columns),
+      LaunchTopK(now, logits + static_cast<size_t>(first) * static_cast<size_t>(columns),
                  static_cast<int>(count), columns, device_k, workspace_, device_ids, device_values,
                  device_max, device_max + count);
-      CopyToHost(stream_, results_memory_.get(), count * row_bytes, host_results_.get());
-      cuda::Synchronize(stream_);
+      CopyToHost(now, results_memory_.get(), count * row_bytes, host_results_.get());
+      cuda::Synchronize(now);
       const auto* host_ids = static_cast<const int32_t*>(host_results_.get());
       const auto* host_values = reinterpret_cast<const float*>(host_ids + count * ranked);
       const float* host_max = host_values + count * ranked;

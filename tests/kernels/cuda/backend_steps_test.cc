@@ -47,7 +47,9 @@ TEST_F(CudaBackendTest, StepsAreTheirOperations) {
   }
   std::vector<int32_t> all_ids(static_cast<size_t>(kSteps * 3));
   for (int32_t& id : all_ids) id = random_.Int(0, 49);
-  const int read_inside = random_.Int(0, kSteps - 1);  // a result is asked for within this step
+  // Results are asked for within these steps.
+  const int read_inside = random_.Int(0, kSteps - 1);
+  const int ranked_inside = random_.Int(0, kSteps - 1);
   ASSERT_TRUE(Same([&](Backend& backend) {
     const auto embedding = backend.LoadWeight(table.matrix(), WeightFormat::kStored);
     const auto weight = backend.LoadWeight(projection.matrix(), WeightFormat::kStored);
@@ -80,6 +82,16 @@ TEST_F(CudaBackendTest, StepsAreTheirOperations) {
       }
       backend.Attention(shape, *cache, 0, rows, x.data(), kWidth, attended.data());
       backend.MatMul(*weight, nullptr, attended.data(), sequences, false, out.data(), kWidth);
+      if (step == ranked_inside) {
+        constexpr int kRanked = 3;
+        std::vector<int32_t> ranked_ids(static_cast<size_t>(sequences * kRanked), -7);
+        Floats ranked(ranked_ids.size(), kPoison);
+        Floats log_sum_exp(static_cast<size_t>(sequences), kPoison);
+        backend.TopK(out.data(), sequences, kWidth, kRanked, ranked_ids, ranked, log_sum_exp);
+        result.insert(result.end(), ranked_ids.begin(), ranked_ids.end());
+        result.insert(result.end(), ranked.begin(), ranked.end());
+        result.insert(result.end(), log_sum_exp.begin(), log_sum_exp.end());
+      }
       std::fill(ids.begin(), ids.end(), -1);
       std::fill(positions.begin(), positions.end(), -1);
       backend.EndStep();

@@ -177,8 +177,8 @@ class Backend {
   // For logs and `octoctl get workers`, e.g. "cpu-avx512 (2 threads)".
   virtual std::string Describe() const = 0;
 
-  // Memory that can still be had, where the backend has its own; nothing where
-  // its memory is the host's.
+  // Memory that can still be had, where the backend has its own, without what it
+  // will need itself to run steps; nothing where its memory is the host's.
   virtual std::optional<uint64_t> FreeBytes() const { return std::nullopt; }
 
   // Null where memory cannot be had.

@@ -34,6 +34,10 @@ constexpr size_t kStagingBytes = size_t{8} << 20;
 constexpr size_t kResultBytes = size_t{1} << 20;
 // A dozen pages of today's models that are on their way to the host.
 constexpr size_t kPageRingBytes = size_t{32} << 20;
+// What the runtime takes of the device's memory while steps run, as an estimate: the
+// code of kernels, loaded when each runs first (tens of MiB in all), and 64 graphs of
+// some hundred kernels (a MiB or so each).
+constexpr size_t kRuntimeBytes = size_t{256} << 20;
 // Thread blocks that keep a multiprocessor busy.
 constexpr int kBlocksPerMultiprocessor = 8;
 
@@ -139,7 +143,8 @@ class CudaBackend final : public Backend {
 
   std::optional<uint64_t> FreeBytes() const override {
     UseDevice(device_);
-    return FreeDeviceBytes();
+    const size_t free = FreeDeviceBytes();
+    return free - std::min(free, kRuntimeBytes);
   }
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override {

@@ -7,7 +7,8 @@
 // where the same step has come before (step_graphs.h), and the step's tables go to
 // the device in one copy. Memory is
 // taken when the backend, its weights, buffers and caches are made; a step takes
-// none (kernels/cuda/memory.h, Staging, has the exception).
+// none (kernels/cuda/memory.h, Staging, has the exception). But the CUDA runtime
+// does, for kernels that run first and for graphs: FreeBytes leaves 256 MiB for it.
 //
 // Weights of 16 bits and in all quantised formats are packed for the tensor
 // cores, with the values of kernels/quantize.h; F32 stays F32.

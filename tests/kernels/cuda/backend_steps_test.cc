@@ -11,6 +11,9 @@
 
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#ifdef OCTOGATE_CUDA_EMULATED
+#include "kernels/cuda/memory.h"
+#endif
 #include "tests/kernels/cuda/backend_fixture.h"
 #include "tests/kernels/random_data.h"
 
@@ -105,6 +108,12 @@ TEST_F(CudaBackendTest, StepsAreTheirOperations) {
   EXPECT_GE(counters.replayed, static_cast<uint64_t>(kSteps / 2));
   EXPECT_GE(counters.captured, 1u);
 }
+
+#ifdef OCTOGATE_CUDA_EMULATED
+TEST_F(CudaBackendTest, LeavesMemoryForKernelsAndGraphs) {
+  EXPECT_EQ(backend_->FreeBytes(), cuda::FreeDeviceBytes() - (size_t{256} << 20));
+}
+#endif
 
 TEST_F(CudaBackendTest, WhatCannotBeHadIsSaid) {
   std::string problem;

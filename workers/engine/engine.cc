@@ -104,7 +104,7 @@ std::string PageFormatOf(const Checkpoint& checkpoint, const kernels::Backend& b
   const size_t threads = computed_by.find(" thread");
   const size_t open = computed_by.rfind('(', threads);
   if (threads != std::string::npos && open != std::string::npos) {
-    computed_by.erase(open, threads - open);
+    computed_by.erase(open, computed_by.find_first_of(",)", threads) - open);
   }
   return absl::StrCat(checkpoint.ComputeFingerprint().ToHex(), "\n", OCTOGATE_VERSION, "\n",
                       computed_by, "\n", kernels::Name(weight_format), "\n",

@@ -529,5 +529,31 @@ TEST_F(EngineTest, BrokenSequenceDoesNotHurtItsNeighbours) {
   EXPECT_EQ(broken->stats().pages_used, 0);
 }
 
+// Pages of replicas with other numbers of threads have the same bits, and are shared; those of
+// other activations have not.
+TEST(EnginePageFormatTest, DoesNotDependOnThreads) {
+  const auto format = [](const kernels::CpuBackendOptions& cpu) {
+    std::string description;
+    EngineOptions options;
+    options.make_page_store = [&](const PageFormat& made_for) {
+      description = made_for.description;
+      return std::unique_ptr<PageStore>();
+    };
+    const auto engine =
+        Engine::Create(OpenCheckpoint(FixturePath("llama")), OpenTokenizer(FixturePath("llama")),
+                       kernels::MakeCpuBackend(cpu), options);
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return description;
+  };
+  for (const auto activations : {kernels::Activations::kF32, kernels::Activations::kBF16Pairs}) {
+    const std::string one = format({.threads = 1, .activations = activations});
+    EXPECT_FALSE(one.empty());
+    EXPECT_EQ(one, format({.threads = 2, .activations = activations}));
+    EXPECT_EQ(one, format({.threads = 3, .activations = activations}));
+  }
+  EXPECT_NE(format({.activations = kernels::Activations::kF32}),
+            format({.activations = kernels::Activations::kBF16Pairs}));
+}
+
 }  // namespace
 }  // namespace octogate::workers

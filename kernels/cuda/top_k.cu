@@ -31,9 +31,9 @@ void LaunchTopK(Stream stream, const float* logits, int rows, int columns, int k
            piece_max);
     Launch(stream, grid, kTopKThreads, sizeof(float) * kTopKPiece, SumPieceKernel, part, columns,
            piece_max, piece_sum);
-    Launch(stream, Grid{static_cast<unsigned>(count)}, kTopKThreads, scratch, MergePiecesKernel,
-           part, columns, static_cast<int>(pieces), k, ranks, piece_max, piece_sum, ids + first * k,
-           values + first * k, max + first, sum + first);
+    Launch(stream, Grid{static_cast<unsigned>(count)}, kTopKThreads, scratch + sizeof(int) * pieces,
+           MergePiecesKernel, part, columns, static_cast<int>(pieces), k, ranks, piece_max,
+           piece_sum, ids + first * k, values + first * k, max + first, sum + first);
   }
 }
 

@@ -110,35 +110,38 @@ OCTOGATE_KERNEL void SumPieceKernel(const float* logits, int columns, const floa
   if (Lane() == 0) sums[row * GridX() + BlockX()] = sum;
 }
 
-// Merges the pieces of one row (x). ranks is written over.
+// Merges the pieces of one row (x).
 OCTOGATE_KERNEL void MergePiecesKernel(const float* logits, int columns, int pieces, int k,
                                        const uint64_t* ranks, const float* piece_max,
                                        const float* piece_sum, int32_t* ids, float* values,
                                        float* max, float* sum) {
   uint64_t* scratch = SharedMemory<uint64_t>();
+  // How many ranks of each piece are taken; a thread has its own pieces alone.
+  int* taken = reinterpret_cast<int*>(scratch + kTopKThreads / kWarpThreads);
   const int64_t row = BlockX();
+  for (int p = ThreadIndex(); p < pieces; p += BlockThreads()) taken[p] = 0;
   if (ThreadIndex() == 0) {
     max[row] = RowMaximum(piece_max + row * pieces, pieces);
     float total = 0;
     for (int p = 0; p < pieces; ++p) total += piece_sum[row * pieces + p];
     sum[row] = total;
   }
-  uint64_t last = ~uint64_t{0};
   for (int n = 0; n < k; ++n) {
-    uint64_t best = 0;
+    uint64_t own = 0;
+    int own_piece = 0;
     for (int p = ThreadIndex(); p < pieces; p += BlockThreads()) {
-      // A piece's ranks descend: its first that is left is its best.
-      const uint64_t* piece = ranks + (row * pieces + p) * k;
-      for (int i = 0; i <= n; ++i) {
-        if (piece[i] >= last) continue;
-        if (piece[i] > best) best = piece[i];
-        break;
-      }
+      // A piece's ranks descend: its first that is left is its best. Fewer than k
+      // are taken of any as yet.
+      const uint64_t rank = ranks[(row * pieces + p) * k + taken[p]];
+      if (rank <= own) continue;
+      own = rank;
+      own_piece = p;
     }
-    last = BlockMaximum(best, scratch);
+    const uint64_t best = BlockMaximum(own, scratch);
+    if (own == best) ++taken[own_piece];  // no two ranks are equal
     if (ThreadIndex() == 0) {
-      ids[row * k + n] = IndexOf(last);
-      values[row * k + n] = logits[row * columns + IndexOf(last)];
+      ids[row * k + n] = IndexOf(best);
+      values[row * k + n] = logits[row * columns + IndexOf(best)];
     }
   }
 }

@@ -466,8 +466,8 @@ class CudaBackend final : public Backend {
     Place(Table{StepStaging::Kind::kRows, tables_.rows(), &rows.rows},
           Table{StepStaging::Kind::kPages, tables_.pages(), &rows.pages},
           Table{StepStaging::Kind::kPaths, tables_.paths(), &rows.paths},
-          Table{StepStaging::Kind::kNarrowTiles, tiles_.narrow(), &operation.narrow},
-          Table{StepStaging::Kind::kWideTiles, tiles_.wide(), &operation.wide});
+          Table{StepStaging::Kind::kTiles, tiles_.tiles(), &operation.tiles},
+          Table{StepStaging::Kind::kParts, tiles_.first_parts(), &operation.first_parts});
     rows.count = static_cast<int>(tables_.rows().size());
     LaunchTensorAttention(stream_, operation, tiles_, workspace_);
   }

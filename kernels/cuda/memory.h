@@ -133,8 +133,8 @@ class StepStaging {
     kRows,
     kPages,
     kPaths,
-    kNarrowTiles,
-    kWideTiles,
+    kTiles,
+    kParts,
     kEdits
   };
   static constexpr size_t kKinds = 10;

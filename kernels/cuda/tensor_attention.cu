@@ -11,45 +11,46 @@ namespace {
 constexpr float kLog2E = 1.44269504f;
 constexpr int kMergeThreads = 128;
 
-// Bytes of the parts of one row that sees `units` units.
-size_t PartBytes(const AttentionShape& shape, int units) {
-  if (units == 1) return 0;
-  return sizeof(float) * static_cast<size_t>(shape.heads) * static_cast<size_t>(units) *
-         static_cast<size_t>(shape.head_dim + 2);
-}
-
+// The tiles of one list from `arguments.tiles` on, which is moved behind them.
 template <typename T, int kDim, int kPairs>
-void Attend(Stream stream, const TensorAttentionArguments& arguments, int tiles, int units) {
+void Attend(Stream stream, TensorAttentionArguments& arguments, int tiles, int kv_heads) {
   using Config = TensorConfig<T, kDim, kPairs>;
   static_assert(Config::kBytes <= kMaxSharedBytes);
-  const Grid grid{static_cast<unsigned>(tiles), static_cast<unsigned>(arguments.shape.kv_heads),
-                  static_cast<unsigned>(units)};
+  const Grid grid{static_cast<unsigned>(tiles), static_cast<unsigned>(kv_heads)};
   Launch(stream, grid, kTensorThreads, Config::kBytes, TensorAttentionKernel<T, kDim, kPairs>,
          arguments);
+  arguments.tiles += tiles;
 }
 
 template <typename T, int kDim>
-void AttendSlab(Stream stream, const TensorAttention& operation, const AttentionTiles::Slab& slab,
-                int tile_units, TensorAttentionArguments arguments) {
-  arguments.tiles = operation.narrow + slab.first_narrow;
-  Attend<T, kDim, kNarrowPairs>(stream, arguments, slab.narrow, tile_units);
-  arguments.tiles = operation.wide + slab.first_wide;
-  Attend<T, kDim, kWidePairs>(stream, arguments, slab.wide, tile_units);
+void AttendSlab(Stream stream, const AttentionTiles::Slab& slab, int kv_heads,
+                TensorAttentionArguments arguments) {
+  using List = AttentionTiles::List;
+  Attend<T, kDim, kNarrowPairs>(stream, arguments, slab.tiles[List::kNarrow], kv_heads);
+  Attend<T, kDim, kWidePairs>(stream, arguments, slab.tiles[List::kWide], kv_heads);
+  Attend<T, kDim, kNarrowPairs>(stream, arguments, slab.tiles[List::kNarrowRest], kv_heads);
+  Attend<T, kDim, kWidePairs>(stream, arguments, slab.tiles[List::kWideRest], kv_heads);
 }
 
 template <typename T>
-void AttendSlabOfDim(Stream stream, const TensorAttention& operation,
-                     const AttentionTiles::Slab& slab, int tile_units,
+void AttendSlabOfDim(Stream stream, const AttentionTiles::Slab& slab, int kv_heads,
                      const TensorAttentionArguments& arguments) {
-  switch (operation.shape.head_dim) {
+  switch (arguments.shape.head_dim) {
     case 64:
-      return AttendSlab<T, 64>(stream, operation, slab, tile_units, arguments);
+      return AttendSlab<T, 64>(stream, slab, kv_heads, arguments);
     case 96:
-      return AttendSlab<T, 96>(stream, operation, slab, tile_units, arguments);
+      return AttendSlab<T, 96>(stream, slab, kv_heads, arguments);
     default:
-      assert(operation.shape.head_dim == 128);
-      return AttendSlab<T, 128>(stream, operation, slab, tile_units, arguments);
+      assert(arguments.shape.head_dim == 128);
+      return AttendSlab<T, 128>(stream, slab, kv_heads, arguments);
   }
+}
+
+// Units that a row has parts of, or, of a tree, may have.
+int PartsOf(const StepRow& row, int sliding_window) {
+  const int units = UnitsOf(row, sliding_window);
+  const bool continues = row.path >= 0 && row.tree_position % kUnitPositions >= kTilePositions;
+  return units > 1 || continues ? units : 0;
 }
 
 }  // namespace
@@ -61,107 +62,146 @@ bool TensorAttentionFits(const AttentionShape& shape, DType dtype) {
          shape.kv_heads <= kMaxGridRows;
 }
 
-void AttentionTiles::Add(const AttentionTile& tile, int group) {
-  (tile.rows * group <= kNarrowPairs ? narrow_ : wide_).push_back(tile);
-  tile_units_ = std::max(tile_units_, tile.units);
+void AttentionTiles::CloseSlab() {
+  if (slabs_.empty()) return;
+  Slab& slab = slabs_.back();
+  slab.first_tile = static_cast<int>(tiles_.size());
+  for (int i = 0; i < kLists; ++i) {
+    std::vector<AttentionTile>& list = lists_[i];
+    if (!list.empty())
+      list.resize(static_cast<size_t>(RoundedCount(static_cast<int>(list.size()))));
+    slab.tiles[i] = static_cast<int>(list.size());
+    tiles_.insert(tiles_.end(), list.begin(), list.end());
+    list.clear();
+  }
 }
 
 void AttentionTiles::Fill(std::span<const StepRow> rows, const AttentionShape& shape,
                           size_t workspace_bytes) {
-  narrow_.clear();
-  wide_.clear();
+  tiles_.clear();
   slabs_.clear();
+  first_parts_.clear();
   const int window = shape.sliding_window;
-  units_ = 1;
-  tile_units_ = 1;
-  for (const StepRow& row : rows) units_ = std::max(units_, UnitsOf(row, window));
-  // So that a sequence that grows has the same launches for most of its steps.
-  const int rounded = RoundedCount(units_);
-  if (rounded <= kMaxGridRows && PartBytes(shape, rounded) <= workspace_bytes) units_ = rounded;
-  const size_t part_bytes = PartBytes(shape, units_);
-  assert(units_ <= kMaxGridRows && part_bytes <= workspace_bytes);
-  const int rows_at_once =
-      part_bytes == 0 ? static_cast<int>(rows.size())
-                      : static_cast<int>(std::min(workspace_bytes / part_bytes, rows.size()));
   const int group = shape.heads / shape.kv_heads;
-  const int tile_rows = std::min(kWidePairs / group, std::max(1, rows_at_once));
+  int64_t most_parts = 0;  // of one row
+  for (const StepRow& row : rows) most_parts = std::max<int64_t>(most_parts, PartsOf(row, window));
+  // Parts, with those of one kv head's heads, that there is room for.
+  const auto room = static_cast<int64_t>(
+      workspace_bytes / (sizeof(float) * static_cast<size_t>(group * (shape.head_dim + 2))));
+  assert(most_parts <= room);
+  kv_heads_ = most_parts == 0
+                  ? shape.kv_heads
+                  : static_cast<int>(std::min<int64_t>(shape.kv_heads, room / most_parts));
+  const int64_t parts_at_once = room / kv_heads_;
+  const int most_rows = kWidePairs / group;  // of a tile
+  int64_t parts = 0;                         // of the slab at hand
 
   for (size_t first = 0; first < rows.size();) {
     const StepRow& begin = rows[first];
     const bool tree = begin.path >= 0;
-    size_t end = first + 1;
-    while (end < rows.size() && end - first < static_cast<size_t>(tile_rows) &&
-           rows[end].first_page == begin.first_page && (rows[end].path >= 0) == tree) {
-      ++end;
-    }
-    const int count = static_cast<int>(end - first);
-    if (slabs_.empty() || slabs_.back().rows + count > rows_at_once) {
-      slabs_.push_back({static_cast<int>(first), 0, static_cast<int>(narrow_.size()), 0,
-                        static_cast<int>(wide_.size()), 0});
-    }
-    // The positions that all rows have in the same slots: of a chain all, of a
-    // tree those of the units before the one in which it begins.
-    AttentionTile shared{static_cast<int32_t>(first),       count, 0, 0,
-                         FirstSeen(begin.position, window), 0};
-    for (size_t r = first; r < end; ++r) {
-      shared.first_position = std::min(shared.first_position, FirstSeen(rows[r].position, window));
-      shared.end_position = std::max(shared.end_position, rows[r].position + 1);
-    }
-    const int tree_unit = begin.tree_position / kUnitPositions;
-    if (tree) shared.end_position = tree_unit * kUnitPositions;
-    shared.first_unit = shared.first_position / kUnitPositions;
-    shared.units = (shared.end_position + kUnitPositions - 1) / kUnitPositions - shared.first_unit;
-    if (shared.first_position < shared.end_position) Add(shared, group);
-    for (size_t r = first; tree && r < end; ++r) {
-      AttentionTile own{static_cast<int32_t>(r), 1, 0, 0, FirstSeen(rows[r].position, window),
-                        rows[r].position + 1};
-      own.first_position = std::max(own.first_position, tree_unit * kUnitPositions);
-      own.first_unit = own.first_position / kUnitPositions;
-      own.units = rows[r].position / kUnitPositions - own.first_unit + 1;
-      Add(own, group);
+    if (slabs_.empty() || parts + PartsOf(begin, window) > parts_at_once) {
+      CloseSlab();
+      slabs_.push_back({.first_row = static_cast<int>(first)});
+      parts = 0;
     }
     Slab& slab = slabs_.back();
+    size_t end = first;
+    int first_position = FirstSeen(begin.position, window);
+    int end_position = 0;
+    for (; end < rows.size() && end - first < static_cast<size_t>(most_rows); ++end) {
+      const StepRow& row = rows[end];
+      const int own_parts = PartsOf(row, window);
+      if (row.first_page != begin.first_page || (row.path >= 0) != tree ||
+          parts + own_parts > parts_at_once) {
+        break;
+      }
+      first_parts_.push_back(static_cast<int32_t>(parts));
+      parts += own_parts;
+      slab.merges = slab.merges || UnitsOf(row, window) > 1;
+      first_position = std::min(first_position, FirstSeen(row.position, window));
+      end_position = std::max(end_position, row.position + 1);
+    }
+    const int count = static_cast<int>(end - first);
     slab.rows += count;
-    slab.narrow = static_cast<int>(narrow_.size()) - slab.first_narrow;
-    slab.wide = static_cast<int>(wide_.size()) - slab.first_wide;
+
+    // Tiles for the positions [from, to) of `tile_rows` rows, of which the unit
+    // `cut` is shared out among tiles.
+    const auto add = [&](size_t row, int tile_rows, int from, int to, int cut, TilePart part) {
+      const bool narrow = tile_rows * group <= kNarrowPairs;
+      for (int unit = from / kUnitPositions; unit * kUnitPositions < to; ++unit) {
+        const int start = unit * kUnitPositions;
+        const TilePart own = unit == cut ? part : TilePart::kAll;
+        const bool rest = own == TilePart::kRest;
+        lists_[rest ? (narrow ? kNarrowRest : kWideRest) : (narrow ? kNarrow : kWide)].push_back(
+            {static_cast<int32_t>(row), unit, static_cast<int16_t>(tile_rows), own,
+             static_cast<int16_t>(std::max(from - start, 0)),
+             static_cast<int16_t>(std::min(to - start, kUnitPositions))});
+      }
+    };
+    // The positions that all rows have in the same slots: of a chain all, of a tree
+    // whole tiles of positions before it.
+    constexpr int kNone = -1;
+    if (!tree) {
+      if (first_position < end_position) {
+        add(first, count, first_position, end_position, kNone, TilePart::kAll);
+      }
+    } else {
+      const int shared_end = begin.tree_position / kTilePositions * kTilePositions;
+      const int unit = begin.tree_position / kUnitPositions;
+      // The unit in which the tree begins, where the rows share some of it.
+      const int cut = shared_end > std::max(first_position, unit * kUnitPositions) ? unit : kNone;
+      if (first_position < shared_end) {
+        add(first, count, first_position, shared_end, cut, TilePart::kBeginning);
+      }
+      for (size_t r = first; r < end; ++r) {
+        const int from = std::max(FirstSeen(rows[r].position, window), shared_end);
+        add(r, 1, from, rows[r].position + 1, cut, TilePart::kRest);
+      }
+    }
     first = end;
   }
-  assert(tile_units_ <= kMaxGridRows);
-  tile_units_ = std::min(RoundedCount(tile_units_), kMaxGridRows);
+  CloseSlab();
 }
 
 void LaunchTensorAttention(Stream stream, const TensorAttention& operation,
                            const AttentionTiles& tiles, const Workspace& workspace) {
+  const AttentionShape& shape = operation.shape;
+  const int group = shape.heads / shape.kv_heads;
   TensorAttentionArguments arguments;
-  arguments.shape = operation.shape;
+  arguments.shape = shape;
   arguments.cache = operation.cache;
   arguments.layer = operation.layer;
   arguments.rows = operation.rows;
   arguments.split = operation.rounding == InputRounding::kSplit;
-  arguments.log2_scale = operation.shape.scale * kLog2E;
+  arguments.log2_scale = shape.scale * kLog2E;
   arguments.q = operation.q;
   arguments.q_stride = operation.q_stride;
+  arguments.part_heads = tiles.kv_heads() * group;
   arguments.parts = static_cast<float*>(workspace.data);
-  arguments.units = tiles.units();
+  arguments.first_parts = operation.first_parts;
   arguments.out = operation.out;
   for (const AttentionTiles::Slab& slab : tiles.slabs()) {
     arguments.first_row = slab.first_row;
-    arguments.tiles = nullptr;
-    switch (operation.cache.dtype) {
-      case DType::kBF16:
-        AttendSlabOfDim<Bf16>(stream, operation, slab, tiles.tile_units(), arguments);
-        break;
-      case DType::kF8E4M3:
-        AttendSlabOfDim<F8>(stream, operation, slab, tiles.tile_units(), arguments);
-        break;
-      default:
-        assert(operation.cache.dtype == DType::kI8);
-        AttendSlabOfDim<I8>(stream, operation, slab, tiles.tile_units(), arguments);
-        break;
+    arguments.tiles = operation.tiles + slab.first_tile;
+    for (int first = 0; first < shape.kv_heads; first += tiles.kv_heads()) {
+      const int kv_heads = std::min(tiles.kv_heads(), shape.kv_heads - first);
+      arguments.first_kv_head = first;
+      switch (operation.cache.dtype) {
+        case DType::kBF16:
+          AttendSlabOfDim<Bf16>(stream, slab, kv_heads, arguments);
+          break;
+        case DType::kF8E4M3:
+          AttendSlabOfDim<F8>(stream, slab, kv_heads, arguments);
+          break;
+        default:
+          assert(operation.cache.dtype == DType::kI8);
+          AttendSlabOfDim<I8>(stream, slab, kv_heads, arguments);
+          break;
+      }
+      if (!slab.merges) continue;
+      const Grid grid{static_cast<unsigned>(slab.rows), static_cast<unsigned>(kv_heads * group)};
+      Launch(stream, grid, kMergeThreads, 0, MergeUnitsKernel, arguments);
     }
-    if (tiles.units() == 1) continue;
-    const Grid grid{static_cast<unsigned>(slab.rows), static_cast<unsigned>(operation.shape.heads)};
-    Launch(stream, grid, kMergeThreads, 0, MergeUnitsKernel, arguments);
   }
 }
 

@@ -38,11 +38,13 @@ struct TensorAttentionArguments {
   float log2_scale = 0;  // scale log2(e)
   const float* q = nullptr;
   int q_stride = 0;
-  // Of rows from first_row on, [row][head][unit of the row], each max, sum and
-  // head_dim values; rows that see one unit have none.
+  int first_kv_head = 0;
+  int part_heads = 0;  // heads that are computed at once
+  // Of a row's units from first_parts[row] on, [part][head], each max, sum and
+  // head_dim values; rows that see one unit, and all of it in one tile, have none.
   float* parts = nullptr;
-  int first_row = 0;
-  int units = 0;
+  const int32_t* first_parts = nullptr;
+  int first_row = 0;  // of the slab
   float* out = nullptr;
   bool operator==(const TensorAttentionArguments&) const = default;
 };
@@ -52,6 +54,14 @@ OCTOGATE_HOST_DEVICE inline int FirstUnit(const StepRow& row, int sliding_window
 }
 OCTOGATE_HOST_DEVICE inline int UnitsOf(const StepRow& row, int sliding_window) {
   return row.position / kUnitPositions - FirstUnit(row, sliding_window) + 1;
+}
+
+OCTOGATE_DEVICE int64_t PartFloats(int head_dim) { return head_dim + 2; }
+// The part of one unit of a row, both counted from their first, and of one head.
+OCTOGATE_DEVICE float* PartOf(const TensorAttentionArguments& a, int row, int own_unit, int head) {
+  const int64_t part = a.first_parts[row] + own_unit;
+  const int own_head = head - a.first_kv_head * (a.shape.heads / a.shape.kv_heads);
+  return a.parts + (part * a.part_heads + own_head) * PartFloats(a.shape.head_dim);
 }
 
 // What the pairs of a thread block are, and its shared memory.
@@ -155,19 +165,17 @@ OCTOGATE_KERNEL void OCTOGATE_LAUNCH_BOUNDS(kTensorThreads, kPairs == kNarrowPai
   Config shared;
   shared.Carve();
   const AttentionTile tile = a.tiles[BlockX()];
-  if (BlockZ() >= tile.units) return;
-  const int kv_head = BlockY();
+  if (tile.rows == 0) return;
+  const int kv_head = a.first_kv_head + BlockY();
   const int group = a.shape.heads / a.shape.kv_heads;
-  const int unit = tile.first_unit + BlockZ();
-  const int unit_start = unit * kUnitPositions;
+  const int unit_start = tile.unit * kUnitPositions;
   const StepRow* rows = a.rows.rows + tile.first_row;
   const uint8_t* data = static_cast<const uint8_t*>(a.cache.data);
   const int pairs = tile.rows * group;
 
   // Positions are counted from the start of the unit from here on.
-  const int begin = tile.first_position > unit_start ? tile.first_position - unit_start : 0;
-  const int end = tile.end_position - unit_start < kUnitPositions ? tile.end_position - unit_start
-                                                                  : kUnitPositions;
+  const int begin = tile.begin;
+  const int end = tile.end;
   for (int j = begin + ThreadIndex(); j < end; j += kTensorThreads) {
     // All rows of a tile that is not one row's alone have their tree, if any,
     // behind these positions.
@@ -212,6 +220,24 @@ OCTOGATE_KERNEL void OCTOGATE_LAUNCH_BOUNDS(kTensorThreads, kPairs == kNarrowPai
   float o[Config::kOwnTiles][4] = {};
   float max[2] = {-INFINITY, -INFINITY};
   float sum[2] = {0, 0};
+
+  if (tile.part == TilePart::kRest) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int pair = pair0 + 8 * r;
+      if (pair >= pairs) continue;
+      const int own_unit = tile.unit - FirstUnit(rows[0], a.shape.sliding_window);
+      const float* part = PartOf(a, tile.first_row, own_unit, kv_head * group + pair);
+      max[r] = part[0];
+      sum[r] = part[1];
+#pragma unroll
+      for (int n = 0; n < Config::kOwnTiles; ++n) {
+        const int d = (warp_column * Config::kOwnTiles + n) * 8 + column;
+        o[n][2 * r] = part[2 + d];
+        o[n][2 * r + 1] = part[2 + d + 1];
+      }
+    }
+  }
 
   const uint8_t* value_data = data + a.cache.run_bytes;
   const int first_tile = begin / kTilePositions;
@@ -390,18 +416,16 @@ OCTOGATE_KERNEL void OCTOGATE_LAUNCH_BOUNDS(kTensorThreads, kPairs == kNarrowPai
     if (pair >= pairs) continue;
     const StepRow own = rows[pair / group];
     const int head = kv_head * group + pair % group;
-    const int own_unit = unit - FirstUnit(own, a.shape.sliding_window);
+    const int own_unit = tile.unit - FirstUnit(own, a.shape.sliding_window);
     const int own_units = UnitsOf(own, a.shape.sliding_window);
     if (own_unit < 0 || own_unit >= own_units) continue;  // sees nothing here
     float* to;
     float divisor = 1;
-    if (own_units == 1) {
+    if (own_units == 1 && tile.part != TilePart::kBeginning) {
       to = a.out + (static_cast<int64_t>(own.row) * a.shape.heads + head) * kDim;
       divisor = sum[r];
     } else {
-      const int64_t row_head =
-          static_cast<int64_t>(tile.first_row - a.first_row + pair / group) * a.shape.heads + head;
-      float* part = a.parts + (row_head * a.units + own_unit) * (kDim + 2);
+      float* part = PartOf(a, tile.first_row + pair / group, own_unit, head);
       if (warp_column == 0 && Lane() % 4 == 0) {
         part[0] = max[r];
         part[1] = sum[r];
@@ -417,21 +441,24 @@ OCTOGATE_KERNEL void OCTOGATE_LAUNCH_BOUNDS(kTensorThreads, kPairs == kNarrowPai
   }
 }
 
-// Merges the units of one row (x) and head (y).
+// Merges the units of one row (x) and head (y), counted from the first that are
+// computed at once.
 OCTOGATE_KERNEL void MergeUnitsKernel(TensorAttentionArguments a) {
   const int head_dim = a.shape.head_dim;
-  const StepRow row = a.rows.rows[a.first_row + BlockX()];
+  const int index = a.first_row + BlockX();
+  const StepRow row = a.rows.rows[index];
   const int units = UnitsOf(row, a.shape.sliding_window);
   if (units == 1) return;
-  const int64_t row_head = static_cast<int64_t>(BlockX()) * a.shape.heads + BlockY();
-  const float* parts = a.parts + row_head * a.units * (head_dim + 2);
-  float* out = a.out + (static_cast<int64_t>(row.row) * a.shape.heads + BlockY()) * head_dim;
+  const int head = a.first_kv_head * (a.shape.heads / a.shape.kv_heads) + BlockY();
+  const float* parts = PartOf(a, index, 0, head);
+  const int64_t stride = a.part_heads * PartFloats(head_dim);
+  float* out = a.out + (static_cast<int64_t>(row.row) * a.shape.heads + head) * head_dim;
   for (int d = ThreadIndex(); d < head_dim; d += BlockThreads()) {
     float max = parts[0];
     float sum = parts[1];
     float total = parts[2 + d];
     for (int u = 1; u < units; ++u) {
-      const float* part = parts + static_cast<int64_t>(u) * (head_dim + 2);
+      const float* part = parts + u * stride;
       const float now = Maximum(max, part[0]);
       const float before = Exp2(max - now);
       const float added = Exp2(part[0] - now);

@@ -36,9 +36,18 @@
 // as much in p, relative, and 2^-15 of the values (tests/kernels/cuda/
 // tensor_attention_test.cc).
 //
-// Rows of a tree share tiles as far as the positions before the tree; from the
-// unit on in which the tree begins, each row has tiles of its own, with the
-// positions of its path in their order.
+// Work. A thread block takes rows of one sequence through one unit, and a launch has
+// a block for each unit that is seen, whatever other sequences see (up to a third of
+// the blocks find nothing to do, so that the launches of most steps of a sequence
+// that grows are the same: step_graphs.h).
+//
+// Rows of a tree share blocks as far as the last multiple of kTilePositions before
+// the tree. Behind it the keys of a position differ from row to row, and each row
+// has blocks of its own, with the positions of its path in their order. Where that
+// is within a unit, the shared block leaves each row's m, l and o in memory, and the
+// row's own block, in a second launch, goes on from these very numbers: so a row of
+// a tree reads less than kTilePositions positions of the past by itself, and has the
+// bits that it has anywhere else.
 
 #ifndef OCTOGATE_KERNELS_CUDA_TENSOR_ATTENTION_H_
 #define OCTOGATE_KERNELS_CUDA_TENSOR_ATTENTION_H_
@@ -63,16 +72,23 @@ inline constexpr int kTilePositions = 64;
 inline constexpr int kNarrowPairs = 16;
 inline constexpr int kWidePairs = 64;
 
-// Rows of one sequence that share keys and values, for the units [first_unit,
-// first_unit + units).
+// What of a unit a tile has.
+enum class TilePart : int16_t {
+  kAll,        // all that its rows see of it
+  kBeginning,  // what comes behind it is in tiles of its rows' own
+  kRest        // of one row, behind a kBeginning
+};
+
+// Rows of one sequence that share keys and values, through one unit.
 struct AttentionTile {
   int32_t first_row;  // in the table of rows
-  int32_t rows;
-  int32_t first_unit;
-  int32_t units;
-  // Positions outside of [first_position, end_position) are seen by none of them.
-  int32_t first_position;
-  int32_t end_position;
+  int32_t unit;
+  int16_t rows;  // 0: nothing is to be done
+  TilePart part;
+  // Positions, counted from the unit's first, outside of [begin, end) are seen by
+  // none of them, or belong to other tiles.
+  int16_t begin;
+  int16_t end;
 };
 
 // Whether this attention can be had; otherwise that of attention.h is to be used.
@@ -81,48 +97,52 @@ bool TensorAttentionFits(const AttentionShape& shape, DType dtype);
 // The tiles of a step. Allocates nothing once it is large enough.
 class AttentionTiles {
  public:
+  // Tiles that are launched together, one after the other in the table.
+  enum List { kNarrow, kWide, kNarrowRest, kWideRest };
+  static constexpr int kLists = 4;
+
   // Rows whose units are computed before any others are: their parts fit into the
-  // workspace.
+  // workspace. Each list begins where the one before it ends.
   struct Slab {
-    int first_row;
-    int rows;
-    int first_narrow;
-    int narrow;
-    int first_wide;
-    int wide;
+    int first_row = 0;
+    int rows = 0;
+    bool merges = false;  // has rows that see more than one unit
+    int first_tile = 0;
+    int tiles[kLists] = {};
   };
 
   // `rows` as StepTables has them. The workspace has room for the parts of one row
-  // at least: 128 MiB are enough for 128 heads of 128 values over a million
-  // positions.
+  // and the heads of one kv head at least: 128 MiB are enough for 16 heads of 128
+  // values over 8 million positions.
   void Fill(std::span<const StepRow> rows, const AttentionShape& shape, size_t workspace_bytes);
 
-  std::span<const AttentionTile> narrow() const { return narrow_; }  // kNarrowPairs at most
-  std::span<const AttentionTile> wide() const { return wide_; }
+  std::span<const AttentionTile> tiles() const { return tiles_; }
   std::span<const Slab> slabs() const { return slabs_; }
-  // That one row sees at most, and that one tile has at most, both rounded up.
-  int units() const { return units_; }
-  int tile_units() const { return tile_units_; }
+  // Where the parts of each row begin, one for each unit that it sees, counted from
+  // its slab's first; rows that have none included.
+  std::span<const int32_t> first_parts() const { return first_parts_; }
+  // Kv heads that are computed at once.
+  int kv_heads() const { return kv_heads_; }
 
  private:
-  void Add(const AttentionTile& tile, int group);
+  void CloseSlab();
 
-  std::vector<AttentionTile> narrow_;
-  std::vector<AttentionTile> wide_;
+  std::vector<AttentionTile> tiles_;
+  std::vector<AttentionTile> lists_[kLists];  // of the slab at hand
   std::vector<Slab> slabs_;
-  int units_ = 0;
-  int tile_units_ = 0;
+  std::vector<int32_t> first_parts_;
+  int kv_heads_ = 0;
 };
 
-// Backend::Attention; `rows`, `narrow` and `wide`, which are those of `tiles`, are
-// on the device.
+// Backend::Attention; `rows`, `tiles` and `first_parts`, which are those of an
+// AttentionTiles, are on the device.
 struct TensorAttention {
   AttentionShape shape;
   KvView cache;
   int layer = 0;
   StepRows rows;
-  const AttentionTile* narrow = nullptr;
-  const AttentionTile* wide = nullptr;
+  const AttentionTile* tiles = nullptr;
+  const int32_t* first_parts = nullptr;
   InputRounding rounding = InputRounding::kSplit;
   const float* q = nullptr;
   int q_stride = 0;

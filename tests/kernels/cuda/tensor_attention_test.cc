@@ -11,9 +11,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,8 +72,8 @@ Case RandomCase(RandomData& random, DType type, int head_dim, int sequences, int
              1 / std::sqrt(static_cast<float>(head_dim)), random.Int(0, 1) * random.Int(1, 900)};
   for (int i = 0; i < sequences; ++i) {
     Sequence s;
-    constexpr int kPasts[] = {0, 1, 63, 64, 511, 512, 513, 1024};
-    s.past = random.Int(0, 1) == 0 ? kPasts[random.Int(0, 7)] : random.Int(0, 1200);
+    constexpr int kPasts[] = {0, 1, 63, 64, 200, 448, 500, 511, 512, 513, 576, 1000, 1024};
+    s.past = random.Int(0, 1) == 0 ? kPasts[random.Int(0, 12)] : random.Int(0, 1200);
     s.rows = random.Int(1, max_rows);
     if (random.Int(0, 1) == 0) s.masks = RandomTree(random, s.rows);
     const auto slots = static_cast<size_t>(s.past + s.rows);
@@ -92,6 +94,17 @@ Case RandomCase(RandomData& random, DType type, int head_dim, int sequences, int
     for (int32_t& page : s.pages) page = order[static_cast<size_t>(page)];
   }
   return c;
+}
+
+// All rows of all sequences.
+std::vector<SequenceRows> RowsOf(const Case& c) {
+  std::vector<SequenceRows> rows;
+  int first = 0;
+  for (const Sequence& s : c.sequences) {
+    rows.push_back({first, s.rows, s.past, s.pages, s.masks});
+    first += s.rows;
+  }
+  return rows;
 }
 
 // A case in a backend's memory.
@@ -119,15 +132,11 @@ class Loaded {
   }
   // All rows of all sequences.
   Floats AttendAll() {
-    std::vector<SequenceRows> rows;
     Floats queries;
-    int first = 0;
     for (const Sequence& s : case_.sequences) {
-      rows.push_back({first, s.rows, s.past, s.pages, s.masks});
       queries.insert(queries.end(), s.queries.begin(), s.queries.end());
-      first += s.rows;
     }
-    return Attend(rows, queries);
+    return Attend(RowsOf(case_), queries);
   }
   void Keep(const Sequence& s, const std::vector<int32_t>& path) {
     backend_.MoveKv(*cache_, s.pages, s.past, path);
@@ -271,59 +280,179 @@ TEST_F(TensorAttentionTest, ARowOfATreeIsThePlainDecodeOfItsPath) {
   }
 }
 
-// Tiles cover every unit of every row once, whatever the workspace has room for.
+// Tiles cover every position that a row sees once, a row's rest of a unit behind the
+// part that it shares, whatever the workspace has room for.
 TEST_F(TensorAttentionTest, TilesCoverWhatRowsSee) {
   for (int trial = 0; trial < 200; ++trial) {
     const Case c = RandomCase(random_, DType::kBF16, 64, random_.Int(1, 4), 128);
-    std::vector<SequenceRows> sequences;
-    int first = 0;
-    for (const Sequence& s : c.sequences) {
-      sequences.push_back({first, s.rows, s.past, s.pages, s.masks});
-      first += s.rows;
-    }
+    const int window = c.shape.sliding_window;
     cuda::StepTables tables;
-    tables.Fill(sequences);
+    tables.Fill(RowsOf(c));
     cuda::AttentionTiles tiles;
-    const size_t row_bytes = sizeof(float) * static_cast<size_t>(c.shape.heads) * 4 * 66;
-    tiles.Fill(tables.rows(), c.shape, row_bytes * static_cast<size_t>(random_.Int(1, 100)));
     const int group = c.shape.heads / c.shape.kv_heads;
-    std::vector<std::vector<int>> covered(tables.rows().size());
-    int rows = 0;
+    const size_t part_bytes = sizeof(float) * static_cast<size_t>(group) * 66;
+    tiles.Fill(tables.rows(), c.shape, part_bytes * static_cast<size_t>(random_.Int(4, 400)));
+    struct Piece {
+      int begin, end;
+      cuda::TilePart part;
+    };
+    std::vector<std::vector<Piece>> covered(tables.rows().size());
+    ASSERT_EQ(tiles.first_parts().size(), covered.size());
+    ASSERT_GE(tiles.kv_heads(), 1);
+    size_t next_tile = 0;
+    int next_row = 0;
     for (const auto& slab : tiles.slabs()) {
-      EXPECT_EQ(slab.first_row, rows);
-      rows += slab.rows;
-      const auto add = [&](const cuda::AttentionTile& tile, int pairs) {
-        EXPECT_LE(tile.rows * group, pairs);
-        EXPECT_GE(tile.first_row, slab.first_row);
-        EXPECT_LE(tile.first_row + tile.rows, slab.first_row + slab.rows);
-        EXPECT_LE(tile.units, tiles.tile_units());
-        for (int r = tile.first_row; r < tile.first_row + tile.rows; ++r) {
-          for (int u = 0; u < tile.units; ++u) {
-            covered[static_cast<size_t>(r)].push_back(tile.first_unit + u);
+      EXPECT_EQ(slab.first_row, next_row);
+      next_row += slab.rows;
+      for (int list = 0; list < cuda::AttentionTiles::kLists; ++list) {
+        int empty = 0;
+        for (int i = 0; i < slab.tiles[list]; ++i) {
+          const cuda::AttentionTile& tile = tiles.tiles()[next_tile++];
+          if (tile.rows == 0) {
+            ++empty;
+            continue;
+          }
+          const bool wide =
+              list == cuda::AttentionTiles::kWide || list == cuda::AttentionTiles::kWideRest;
+          EXPECT_LE(tile.rows * group, wide ? cuda::kWidePairs : cuda::kNarrowPairs);
+          EXPECT_EQ(
+              tile.part == cuda::TilePart::kRest,
+              list == cuda::AttentionTiles::kNarrowRest || list == cuda::AttentionTiles::kWideRest);
+          EXPECT_GE(tile.first_row, slab.first_row);
+          ASSERT_LE(tile.first_row + tile.rows, slab.first_row + slab.rows);
+          ASSERT_LT(tile.begin, tile.end);
+          ASSERT_LE(tile.end, cuda::kUnitPositions);
+          const int start = tile.unit * cuda::kUnitPositions;
+          for (int r = tile.first_row; r < tile.first_row + tile.rows; ++r) {
+            covered[static_cast<size_t>(r)].push_back(
+                {start + tile.begin, start + tile.end, tile.part});
           }
         }
-      };
-      for (int i = 0; i < slab.narrow; ++i) {
-        add(tiles.narrow()[static_cast<size_t>(slab.first_narrow + i)], cuda::kNarrowPairs);
-      }
-      for (int i = 0; i < slab.wide; ++i) {
-        add(tiles.wide()[static_cast<size_t>(slab.first_wide + i)], cuda::kWidePairs);
+        // What other sequences see makes no blocks that have nothing to do.
+        EXPECT_LE(2 * empty, slab.tiles[list] - empty);
       }
     }
-    ASSERT_EQ(rows, static_cast<int>(tables.rows().size()));
+    EXPECT_EQ(next_tile, tiles.tiles().size());
+    ASSERT_EQ(next_row, static_cast<int>(tables.rows().size()));
     for (size_t r = 0; r < covered.size(); ++r) {
-      const int position = tables.rows()[r].position;
-      const int window = c.shape.sliding_window;
-      const int first_seen = window > 0 ? std::max(0, position - window + 1) : 0;
-      std::sort(covered[r].begin(), covered[r].end());
-      EXPECT_EQ(std::adjacent_find(covered[r].begin(), covered[r].end()), covered[r].end());
-      for (int u = first_seen / cuda::kUnitPositions; u <= position / cuda::kUnitPositions; ++u) {
-        ASSERT_TRUE(std::binary_search(covered[r].begin(), covered[r].end(), u))
-            << "row " << r << " unit " << u << " (seed " << testing::Seed() << ")";
+      SCOPED_TRACE("row " + std::to_string(r) + " (seed " + std::to_string(testing::Seed()) + ")");
+      const cuda::StepRow& row = tables.rows()[r];
+      const int first_seen = window > 0 ? std::max(0, row.position - window + 1) : 0;
+      std::sort(covered[r].begin(), covered[r].end(),
+                [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
+      ASSERT_FALSE(covered[r].empty());
+      int own = 0;  // positions that the row does not share with others of its tree
+      for (size_t i = 0; i < covered[r].size(); ++i) {
+        const Piece& piece = covered[r][i];
+        const int unit = piece.begin / cuda::kUnitPositions;
+        ASSERT_EQ((piece.end - 1) / cuda::kUnitPositions, unit);
+        if (i > 0 && piece.begin > first_seen) {
+          ASSERT_EQ(piece.begin, covered[r][i - 1].end);
+        }
+        const bool rest_follows =
+            i + 1 < covered[r].size() && covered[r][i + 1].begin / cuda::kUnitPositions == unit;
+        // A part that ends below what the row sees has nothing of it.
+        if (piece.part == cuda::TilePart::kBeginning && unit >= first_seen / cuda::kUnitPositions) {
+          ASSERT_TRUE(rest_follows);
+        }
+        if (rest_follows) {
+          ASSERT_EQ(piece.part, cuda::TilePart::kBeginning);
+          ASSERT_EQ(covered[r][i + 1].part, cuda::TilePart::kRest);
+        }
+        if (row.path >= 0 && piece.end > row.tree_position) own += piece.end - piece.begin;
+      }
+      ASSERT_LE(covered[r].front().begin, first_seen);
+      ASSERT_GT(covered[r].back().end, row.position);
+      if (row.path >= 0) {
+        EXPECT_LT(own, cuda::kTilePositions + row.position + 1 - row.tree_position);
       }
     }
   }
 }
+
+TEST_F(TensorAttentionTest, LaunchesBlocksForWhatIsThereBesideALongSequence) {
+  const AttentionShape shape{32, 8, 128, 0.1f, 0};
+  std::vector<int32_t> pages(8192);
+  std::vector<SequenceRows> rows;
+  for (int i = 0; i < 64; ++i) rows.push_back({i, 1, i == 17 ? 131071 : 1023, pages});
+  cuda::StepTables tables;
+  tables.Fill(rows);
+  cuda::AttentionTiles tiles;
+  tiles.Fill(tables.rows(), shape, size_t{128} << 20);
+  EXPECT_EQ(tiles.slabs().size(), 1u);
+  const size_t seen = 256 + 63 * 2;
+  EXPECT_GE(tiles.tiles().size(), seen);
+  EXPECT_LE(2 * tiles.tiles().size(), 3 * seen);
+  EXPECT_EQ(tiles.kv_heads(), 8);
+}
+
+// 128 heads of 128 values over more positions than the workspace holds parts of: a few
+// kv heads at a time.
+TEST_F(TensorAttentionTest, AnyNumberOfPositionsHasRoom) {
+  const std::vector<int32_t> pages(1);
+  const SequenceRows row{0, 1, (1 << 22) - 1, pages};
+  cuda::StepTables tables;
+  tables.Fill({&row, 1});
+  cuda::AttentionTiles tiles;
+  constexpr size_t kWorkspace = size_t{128} << 20;
+  tiles.Fill(tables.rows(), {128, 8, 128, 0.1f, 0}, kWorkspace);
+  EXPECT_LT(tiles.kv_heads(), 8);
+  const auto parts = static_cast<size_t>((1 << 22) / cuda::kUnitPositions);
+  EXPECT_LE(sizeof(float) * parts * static_cast<size_t>(tiles.kv_heads() * 16 * 130), kWorkspace);
+}
+
+#ifdef OCTOGATE_CUDA_EMULATED
+// The same bits with room for few parts as with room for all: in slabs of rows, and kv
+// head by kv head.
+TEST_F(TensorAttentionTest, ASmallWorkspaceChangesNothing) {
+  for (int trial = 0; trial < 6; ++trial) {
+    const DType type = kTypes[trial % 3];
+    const Case c = RandomCase(random_, type, kDims[random_.Int(0, 2)], random_.Int(1, 2), 20);
+    cuda::StepTables tables;
+    const auto stage = [&](std::span<const SequenceRows> sequences) {
+      tables.Fill(sequences);
+      return cuda::StepRows{tables.rows().data(), tables.pages().data(), tables.paths().data(),
+                            static_cast<int>(tables.rows().size())};
+    };
+    cuda::KvView cache = cuda::ViewKv(c.cache, nullptr);
+    std::vector<std::max_align_t> memory(
+        static_cast<size_t>(cuda::RunOffset(cache, c.cache.pages, 0, 0)) /
+            sizeof(std::max_align_t) +
+        1);
+    cache.data = memory.data();
+    Floats queries;
+    for (const Sequence& s : c.sequences) {
+      const SequenceRows all{0, s.past + s.rows, 0, s.pages};
+      cuda::LaunchWriteKv({}, cache, 0, stage({&all, 1}), s.keys.data(), s.values.data(),
+                          c.kv_width());
+      queries.insert(queries.end(), s.queries.begin(), s.queries.end());
+    }
+    cuda::TensorAttention operation{c.shape, cache};
+    operation.rows = stage(RowsOf(c));
+    operation.q = queries.data();
+    operation.q_stride = c.q_width();
+    const auto attend = [&](size_t workspace_bytes) {
+      cuda::AttentionTiles tiles;
+      tiles.Fill(tables.rows(), c.shape, workspace_bytes);
+      std::vector<std::byte> workspace(workspace_bytes, std::byte{0xFF});
+      Floats out(queries.size(), kPoison);
+      operation.tiles = tiles.tiles().data();
+      operation.first_parts = tiles.first_parts().data();
+      operation.out = out.data();
+      cuda::LaunchTensorAttention({}, operation, tiles, {workspace.data(), workspace_bytes});
+      return out;
+    };
+    const Floats expected = attend(size_t{64} << 20);
+    const auto group = static_cast<size_t>(c.shape.heads / c.shape.kv_heads);
+    // A row sees three units at most.
+    const size_t least = sizeof(float) * group * static_cast<size_t>(c.cache.head_dim + 2) * 3;
+    for (const size_t bytes : {least, least * static_cast<size_t>(random_.Int(2, 20))}) {
+      ASSERT_TRUE(SameBits(expected, attend(bytes)))
+          << Name(type) << " " << bytes << " bytes (seed " << testing::Seed() << ")";
+    }
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace octogate::kernels

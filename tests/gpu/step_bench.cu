@@ -1,9 +1,11 @@
 // Whole steps on a GPU as the engine drives them (Backend::BeginStep, EndStep, then
 // the best logit of each row): Llama-3-8B's shapes with random weights, keys and
-// values. Decoding for 1 to 256 sequences over 1 Ki to 128 Ki positions, a tree of
-// 64 rows beside one row, and chunks of prompts; with keys and values of 16 and 8
-// bits, attention on tensor cores beside the CPU's order, and with and without CUDA
-// graphs. Beside the bandwidth of copies measured in the same run.
+// values. Decoding for 1 to 256 sequences over 1 Ki to 127 Ki positions, and for one
+// long sequence beside short ones; trees beside one row of each sequence, which
+// begin where units of positions do and elsewhere; and chunks of prompts; with keys
+// and values of 16 and 8 bits, attention on tensor cores beside the CPU's order, and
+// with and without CUDA graphs. Beside the bandwidth of copies measured in the same
+// run. What the cache has no room for is named behind the table.
 //   step_bench [--json]
 //
 // Four layers are held and measured: a step of 32 takes eight times the difference
@@ -15,6 +17,7 @@
 #include <cstdio>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -53,9 +56,14 @@ constexpr int kQkv = (kHeads + 2 * kKvHeads) * kHeadDim;
 constexpr int kMaxRows = 2048;
 constexpr int kMaxLogitRows = 256;
 constexpr int kPageSize = 16;
-constexpr int kMaxTokens = 1 << 18;  // of the cache
-constexpr int kWarmSteps = 3;        // the second one makes the graph
+constexpr int kWarmSteps = 3;  // the second one makes the graph
 constexpr int kSteps = 11;
+// Of the cache: the longest decoding of 256 sequences over 1 Ki positions fits.
+constexpr int kMaxTokens = 256 * ((1024 + kWarmSteps + kSteps) / kPageSize + 1) * kPageSize;
+// Positions behind a multiple of 512 (kUnitPositions): between two tiles of 64, and
+// with as many of the past as a row of a tree ever reads by itself.
+constexpr int kBetweenTiles = 480;
+constexpr int kBehindATile = 63;
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -194,7 +202,12 @@ struct Shape {
   int sequences = 1;
   int rows = 1;
   int context = 0;
-  bool tree = false;  // otherwise a chain
+  bool tree = false;     // otherwise a chain
+  int long_context = 0;  // where not 0, that of the first sequence
+
+  int ContextOf(int sequence) const {
+    return sequence == 0 && long_context > 0 ? long_context : context;
+  }
 };
 
 class Bench {
@@ -210,8 +223,10 @@ class Bench {
   }
 
   bool Fits(const Shape& shape) const {
+    int64_t pages = 0;
+    for (int s = 0; s < shape.sequences; ++s) pages += Pages(shape, s);
     return cache_ != nullptr && shape.sequences * shape.rows <= kMaxRows &&
-           int64_t{shape.sequences} * Pages(shape) * kPageSize <= kMaxTokens;
+           pages * kPageSize <= kMaxTokens;
   }
 
   // Seconds of a step of the whole model.
@@ -224,12 +239,16 @@ class Bench {
   double Bytes(const Shape& shape) const {
     const double kv = 2.0 * kModelLayers * kKvHeads *
                       static_cast<double>(kernels::KvHeadBytes(cache_type_, kHeadDim));
-    return model_.bytes() + kv * shape.sequences * (shape.context + shape.rows);
+    double positions = 0;
+    for (int s = 0; s < shape.sequences; ++s) positions += shape.ContextOf(s) + shape.rows;
+    return model_.bytes() + kv * positions;
   }
 
  private:
-  static int Pages(const Shape& shape) {
-    return (shape.context + shape.rows + kSteps + kWarmSteps) / kPageSize + 1;
+  static int Pages(const Shape& shape, int sequence) {
+    // A decoding sequence grows from step to step.
+    const int grown = shape.rows == 1 ? kSteps + kWarmSteps : shape.rows;
+    return (shape.ContextOf(sequence) + grown) / kPageSize + 1;
   }
 
   double Median(const Shape& shape, int layers) {
@@ -243,11 +262,12 @@ class Bench {
     for (int step = 0; step < kWarmSteps + kSteps; ++step) {
       std::vector<int32_t> ids, positions, logit_rows;
       std::vector<SequenceRows> sequences;
+      size_t first_page = 0;
       for (int s = 0; s < shape.sequences; ++s) {
-        const auto pages = std::span(pages_).subspan(static_cast<size_t>(s * Pages(shape)),
-                                                     static_cast<size_t>(Pages(shape)));
-        // A decoding sequence grows from step to step.
-        const int first = shape.context + (shape.rows == 1 ? step : 0);
+        const auto pages =
+            std::span(pages_).subspan(first_page, static_cast<size_t>(Pages(shape, s)));
+        first_page += pages.size();
+        const int first = shape.ContextOf(s) + (shape.rows == 1 ? step : 0);
         sequences.push_back({static_cast<int>(ids.size()), shape.rows, first, pages, masks});
         for (int r = 0; r < shape.rows; ++r) {
           positions.push_back(kernels::PositionOf(sequences.back(), r));
@@ -273,44 +293,73 @@ class Bench {
 };
 
 std::string Positions(int count) {
-  return count % 1024 == 0 ? std::to_string(count / 1024) + " Ki" : std::to_string(count);
+  const std::string rest = count % 1024 == 0 ? "" : " + " + std::to_string(count % 1024);
+  return count < 1024 ? std::to_string(count) : std::to_string(count / 1024) + " Ki" + rest;
 }
 
-void MeasureDecoding(const std::string& name, Bench& bench, double copy, Report* report) {
-  for (const int context : {1 << 10, 1 << 13, 1 << 15, (1 << 17) - 1024}) {
+// Figures, and the names of those that there is no room for.
+struct Results {
+  Report report;
+  std::vector<std::string> skipped;
+
+  bool Has(const Bench& bench, const Shape& shape, const std::string& name) {
+    if (bench.Fits(shape)) return true;
+    skipped.push_back(name);
+    return false;
+  }
+};
+
+void MeasureDecoding(const std::string& run, Bench& bench, double copy, Results* results) {
+  const auto measure = [&](const Shape& shape, const std::string& name) {
+    if (!results->Has(bench, shape, name)) return;
+    const double seconds = bench.Seconds(shape);
+    const double rate = bench.Bytes(shape) / seconds;
+    results->report.Add({.name = name,
+                         .value = shape.sequences / seconds,
+                         .unit = "tokens/s",
+                         .beside = "bytes read, of the copies' rate",
+                         .ratio = rate / copy});
+  };
+  constexpr int kLong = (1 << 17) - 1024;
+  for (const int context : {1 << 10, 1 << 13, 1 << 15, kLong}) {
     for (const int batch : {1, 4, 16, 64, 256}) {
-      const Shape shape{batch, 1, context, false};
-      if (!bench.Fits(shape)) continue;
-      const double seconds = bench.Seconds(shape);
-      const double rate = bench.Bytes(shape) / seconds;
-      report->Add({.name = name + ": decode, batch " + std::to_string(batch) + ", context " +
-                           Positions(context),
-                   .value = batch / seconds,
-                   .unit = "tokens/s",
-                   .beside = "bytes read, of the copies' rate",
-                   .ratio = rate / copy});
+      measure({batch, 1, context, false},
+              run + ": decode, batch " + std::to_string(batch) + ", context " + Positions(context));
     }
   }
+  for (const int context : {1 << 15, kLong}) {
+    measure({64, 1, 1 << 10, false, context},
+            run + ": decode, one of " + Positions(context) + " beside 63 of " + Positions(1 << 10));
+  }
 }
 
-void MeasureTreesAndPrompts(const std::string& name, Bench& bench, Report* report) {
+void MeasureTreesAndPrompts(const std::string& run, Bench& bench, Results* results) {
+  const auto tree = [&](int sequences, int rows, int context) {
+    const Shape shape{sequences, rows, context, true};
+    const std::string name =
+        run + ": " + (sequences == 1 ? "" : std::to_string(sequences) + " x ") + "tree of " +
+        std::to_string(rows) + " rows, context " + Positions(context);
+    if (!results->Has(bench, shape, name)) return;
+    const double seconds = bench.Seconds(shape);
+    results->report.Add(
+        {.name = name,
+         .value = seconds * 1e3,
+         .unit = "ms",
+         .beside = "one row each",
+         .ratio = seconds / bench.Seconds({sequences, 1, context, false}),
+         .aim = sequences == 1 ? std::optional<Aim>(AtMost(1.15, Aim::kRatio)) : std::nullopt});
+  };
   for (const int context : {1 << 10, 1 << 13, 1 << 15}) {
-    const Shape one{1, 1, context, false};
-    const Shape tree{1, 64, context, true};
-    const double seconds = bench.Seconds(tree);
-    report->Add({.name = name + ": tree of 64 rows, context " + Positions(context),
-                 .value = seconds * 1e3,
-                 .unit = "ms",
-                 .beside = "one row",
-                 .ratio = seconds / bench.Seconds(one),
-                 .aim = AtMost(1.15, Aim::kRatio)});
+    for (const int behind : {0, kBehindATile, kBetweenTiles}) tree(1, 64, context + behind);
   }
+  for (const int behind : {0, kBetweenTiles}) tree(16, 16, (1 << 10) + behind);
   for (const int context : {0, 1 << 13, 1 << 15}) {
     const Shape chunk{1, kMaxRows, context, false};
-    report->Add(
-        {.name = name + ": prompt, " + Positions(kMaxRows) + " rows behind " + Positions(context),
-         .value = kMaxRows / bench.Seconds(chunk),
-         .unit = "tokens/s"});
+    const std::string name =
+        run + ": prompt, " + Positions(kMaxRows) + " rows behind " + Positions(context);
+    if (!results->Has(bench, chunk, name)) continue;
+    results->report.Add(
+        {.name = name, .value = kMaxRows / bench.Seconds(chunk), .unit = "tokens/s"});
   }
 }
 
@@ -328,12 +377,12 @@ int Main(int argc, char** argv) {
     return kNoDevice;
   }
   std::mt19937 random(std::random_device{}());
-  Report report("steps", argc, argv);
+  Results results{Report("steps", argc, argv), {}};
   cudaStream_t stream;
   CheckCuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   const double copy = CopyBytesPerSecond(stream, size_t{1} << 30);
   CheckCuda(cudaStreamDestroy(stream), "destroying a stream");
-  report.Add({.name = "copies of 1 GiB", .value = copy * 1e-9, .unit = "GB/s"});
+  results.report.Add({.name = "copies of 1 GiB", .value = copy * 1e-9, .unit = "GB/s"});
 
   struct Run {
     const char* name;
@@ -350,8 +399,8 @@ int Main(int argc, char** argv) {
     const auto backend = Make({});
     if (backend == nullptr) return 1;
     Bench bench(*backend, run.format, run.cache, random);
-    MeasureDecoding(run.name, bench, copy, &report);
-    MeasureTreesAndPrompts(run.name, bench, &report);
+    MeasureDecoding(run.name, bench, copy, &results);
+    MeasureTreesAndPrompts(run.name, bench, &results);
   }
   // The same with one thing changed, beside the first run.
   const auto beside = [&](const char* name, const kernels::cuda::Options& options) {
@@ -363,20 +412,29 @@ int Main(int argc, char** argv) {
     Bench other(*changed, WeightFormat::kStored, DType::kBF16, random);
     for (const Shape& shape :
          {Shape{1, 1, 1024, false}, Shape{64, 1, 1024, false}, Shape{1, 1, 1 << 15, false},
-          Shape{1, 64, 1 << 13, true}, Shape{1, kMaxRows, 1 << 13, false}}) {
+          Shape{1, 64, 1 << 13, true}, Shape{1, 64, (1 << 13) + kBetweenTiles, true},
+          Shape{1, kMaxRows, 1 << 13, false}}) {
+      const std::string what = std::string(name) + ": " + std::to_string(shape.sequences) + " x " +
+                               std::to_string(shape.rows) + " rows, context " +
+                               Positions(shape.context);
+      if (!results.Has(as_it_is, shape, what) || !results.Has(other, shape, what)) continue;
       const double seconds = other.Seconds(shape);
-      report.Add({.name = std::string(name) + ": " + std::to_string(shape.sequences) + " x " +
-                          std::to_string(shape.rows) + " rows, context " + Positions(shape.context),
-                  .value = seconds * 1e3,
-                  .unit = "ms",
-                  .beside = "with it as it is",
-                  .ratio = seconds / as_it_is.Seconds(shape)});
+      results.report.Add({.name = what,
+                          .value = seconds * 1e3,
+                          .unit = "ms",
+                          .beside = "with it as it is",
+                          .ratio = seconds / as_it_is.Seconds(shape)});
     }
   };
   beside("without CUDA graphs", {.step_graphs = 0});
   beside("attention in the CPU's order", {.exact_attention = true});
   beside("inputs rounded to BF16", {.input_rounding = kernels::cuda::InputRounding::kRounded});
-  return report.Print();
+  const int status = results.report.Print();
+  for (const std::string& name : results.skipped) {
+    std::fprintf(results.report.json() ? stderr : stdout, "not measured, no room: %s\n",
+                 name.c_str());
+  }
+  return status;
 }
 
 }  // namespace

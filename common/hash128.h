@@ -20,6 +20,23 @@ struct Hash128 {
 // cryptographic: collisions can be made on purpose.
 Hash128 HashBytes(std::span<const std::byte> bytes, uint32_t seed);
 
+// The same of bytes that come in pieces.
+class Hasher128 {
+ public:
+  static constexpr size_t kBlock = 16;
+
+  explicit Hasher128(uint32_t seed) : h1_(seed), h2_(seed) {}
+  // The next bytes: all pieces but the last are whole blocks.
+  void Add(std::span<const std::byte> bytes);
+  // Of all that was added, once.
+  Hash128 Finish();
+
+ private:
+  uint64_t h1_;
+  uint64_t h2_;
+  uint64_t size_ = 0;
+};
+
 }  // namespace octogate
 
 #endif  // OCTOGATE_COMMON_HASH128_H_

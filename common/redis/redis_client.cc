@@ -10,8 +10,6 @@
 namespace octogate {
 namespace {
 
-// Of commands that are sent before more are made.
-constexpr size_t kSentTogether = size_t{64} << 10;
 // Of an answer that is taken before the next ones are awaited.
 constexpr size_t kTakenAtOnce = size_t{64} << 10;
 
@@ -31,7 +29,7 @@ class ServerClient final : public RedisClient {
   absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
                                   RedisTerms terms) override {
     const Command command(arguments.begin(), arguments.end());
-    return Wait(*node_->Begin({&command, 1}, {.waits = true}, terms));
+    return std::move(CallMany({&command, 1}, terms).front());
   }
 
   std::vector<absl::StatusOr<RedisReply>> CallMany(std::span<const Command> commands,
@@ -89,22 +87,15 @@ class ServerClient final : public RedisClient {
     calls.reserve(count);
     RedisNode::Hold hold(*node_);
     size_t oldest = 0;  // that is not known to have ended
-    size_t unsent = 0;  // bytes
     for (size_t i = 0; i < count; ++i) {
       const std::span<const Command> commands = make(i);
       const auto begin = [&] {
-        return node_->Begin(commands, {.more = i + 1 < count, .waits = true, .held = hold.holds()},
-                            terms);
+        return hold.Begin(commands, {.more = i + 1 < count, .waits = true}, terms);
       };
       std::shared_ptr<RedisCall> call = begin();
       for (; call->lacked_room && oldest < calls.size(); ++oldest) {
         hold.Await(*calls[oldest]);
         call = begin();
-      }
-      unsent += call->bytes;
-      if (unsent > kSentTogether && i + 1 < count) {
-        hold.Push();
-        unsent = 0;
       }
       calls.push_back(std::move(call));
     }

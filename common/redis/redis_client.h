@@ -36,6 +36,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/redis/checked_value.h"
 
 namespace octogate {
 
@@ -115,22 +116,22 @@ class RedisSubscription {
   virtual ~RedisSubscription() = default;
 };
 
-// An argument of a command, of any bytes, which are another's; in two parts where putting them
-// together would cost a copy.
+// An argument of a command, of any bytes, which are another's.
 struct RedisArgument {
   template <typename Text>
   requires std::is_convertible_v<const Text&, std::string_view>
   // NOLINTNEXTLINE(google-explicit-constructor): a command is written as a list of texts.
   RedisArgument(const Text& its_text) : text(its_text) {}
-  static RedisArgument Joined(std::string_view text, std::string_view rest) {
-    RedisArgument argument(text);
-    argument.rest = rest;
+  // A value and its trailer, which is made when the value is sent. The seal outlives the command.
+  static RedisArgument Sealed(RedisSeal& seal) {
+    RedisArgument argument(seal.value());
+    argument.seal = &seal;
     return argument;
   }
-  size_t size() const { return text.size() + rest.size(); }
+  size_t size() const { return text.size() + (seal == nullptr ? 0 : kRedisTrailerBytes); }
 
   std::string_view text;
-  std::string_view rest;
+  RedisSeal* seal = nullptr;
 };
 
 class RedisClient {
@@ -139,7 +140,9 @@ class RedisClient {
   static std::unique_ptr<RedisClient> Create(RedisOptions options);
   virtual ~RedisClient() = default;
 
-  // Sends a command with binary-safe arguments and waits for the answer.
+  // Sends a command with binary-safe arguments and waits for the answer. Like all calls it sends
+  // large arguments from where they are, where nobody else calls, and never looks at them once it
+  // has returned, answered or not.
   virtual absl::StatusOr<RedisReply> Call(std::span<const std::string_view> arguments,
                                           RedisTerms terms) = 0;
   absl::StatusOr<RedisReply> Call(std::initializer_list<std::string_view> arguments,

@@ -71,10 +71,32 @@ std::deque<RedisConnection::CallPtr> RedisConnection::Close() {
 }
 
 void RedisConnection::Send(CallPtr call, std::string bytes) {
+  Begin(std::move(call));
+  Append(std::move(bytes));
+}
+
+void RedisConnection::Begin(CallPtr call) {
   Awaited& awaited = awaited_[static_cast<size_t>(call->kind)];
   if (awaited.calls++ == 0) awaited.since = absl::Now();
   in_flight_.push_back(std::move(call));
-  Append(std::move(bytes));
+}
+
+void RedisConnection::Append(std::string bytes) {
+  unsent_.push_back({.own = std::move(bytes), .lent = {}});
+  wants_write_ = true;
+}
+
+void RedisConnection::Lend(std::string_view bytes) {
+  unsent_.push_back({.own = {}, .lent = bytes});
+  wants_write_ = true;
+}
+
+void RedisConnection::Keep() {
+  for (Piece& piece : unsent_) {
+    if (!piece.own.empty()) continue;
+    const size_t sent = &piece == &unsent_.front() ? std::exchange(sent_, 0) : 0;
+    piece.own = std::exchange(piece.lent, {}).substr(sent);
+  }
 }
 
 std::string RedisConnection::Flush() { return ready_ && wants_write_ ? Write() : ""; }
@@ -126,11 +148,6 @@ void RedisConnection::Append(std::span<const RedisArgument> arguments) {
   Append(std::move(bytes));
 }
 
-void RedisConnection::Append(std::string bytes) {
-  unsent_.push_back(std::move(bytes));
-  wants_write_ = true;
-}
-
 std::string RedisConnection::Write() {
   if (connecting_) {
     int error = 0;
@@ -143,9 +160,8 @@ std::string RedisConnection::Write() {
   while (!unsent_.empty()) {
     size_t count = 0;
     for (; count < parts.size() && count < unsent_.size(); ++count) {
-      std::string& command = unsent_[count];
-      const size_t sent = count == 0 ? sent_ : 0;
-      parts[count] = {.iov_base = command.data() + sent, .iov_len = command.size() - sent};
+      const std::string_view bytes = unsent_[count].bytes().substr(count == 0 ? sent_ : 0);
+      parts[count] = {.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
     }
     const msghdr message{.msg_iov = parts.data(), .msg_iovlen = count};
     const ssize_t sent = ::sendmsg(context_->fd, &message, MSG_NOSIGNAL);
@@ -154,8 +170,8 @@ std::string RedisConnection::Write() {
     if (sent < 0) return ::strerrordesc_np(errno);
     progress_ = absl::Now();
     sent_ += static_cast<size_t>(sent);
-    while (!unsent_.empty() && sent_ >= unsent_.front().size()) {
-      sent_ -= unsent_.front().size();
+    while (!unsent_.empty() && sent_ >= unsent_.front().bytes().size()) {
+      sent_ -= unsent_.front().bytes().size();
       unsent_.pop_front();
     }
   }

@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -64,6 +65,15 @@ class RedisConnection {
   void Send(CallPtr call, std::string bytes);
   std::string Flush();
 
+  // The same of a command in pieces: Begin, then its bytes, some of which may be lent. What was
+  // lent is the lender's again when it has been sent, or after Keep or Close, and must stay as it
+  // is until then.
+  void Begin(CallPtr call);
+  void Append(std::string bytes);
+  void Lend(std::string_view bytes);
+  // Copies what was lent and has not been sent.
+  void Keep();
+
   // What poll(2) is to wait for, and what it has found.
   int descriptor() const;  // -1: not open
   short Wanted() const;
@@ -94,8 +104,15 @@ class RedisConnection {
   };
 
   bool subscribes() const { return !channel_.empty(); }
+  // Bytes to be sent.
+  struct Piece {
+    std::string own;
+    std::string_view lent;  // where `own` is empty
+
+    std::string_view bytes() const { return own.empty() ? lent : own; }
+  };
+
   void Append(std::span<const RedisArgument> arguments);
-  void Append(std::string bytes);
   std::string Write();
   std::string Read();
   std::string OnReply(RedisReply reply);
@@ -114,8 +131,8 @@ class RedisConnection {
   int greetings_ = 0;    // answers to come before those of calls
   bool pinged_ = false;  // of a subscription: a sign of life is to come
   std::optional<RespReader> reader_;
-  // Commands that have not been sent, the first of them but for `sent_` bytes.
-  std::deque<std::string> unsent_;
+  // What has not been sent, the first of it but for `sent_` bytes.
+  std::deque<Piece> unsent_;
   size_t sent_ = 0;
   absl::Time progress_;  // when bytes came or went last
   std::deque<CallPtr> in_flight_;

@@ -27,25 +27,50 @@ namespace {
 
 // Of calls that wait for those that follow at once.
 constexpr size_t kHeldBytes = size_t{64} << 10;
+// What a holder has made of its commands is sent before more is made.
+constexpr size_t kSentTogether = size_t{128} << 10;
+// Of an argument that a holder sends from where it is.
+constexpr size_t kLentBytes = size_t{16} << 10;
 // Without a call the thread looks after the connections again.
 constexpr absl::Duration kLent = absl::Milliseconds(10);
 
-std::string Encode(std::span<const RedisClient::Command> commands, bool asking) {
+// About as many as they take when they are sent, and not less.
+size_t BytesOf(std::span<const RedisClient::Command> commands) {
+  size_t bytes = 128;
+  for (const RedisClient::Command& command : commands) {
+    bytes += 32;
+    for (const RedisArgument& argument : command) bytes += argument.size() + 32;
+  }
+  return bytes;
+}
+
+// What stands before the commands of a call, and behind them.
+void AppendBefore(size_t commands, bool asking, std::string* out) {
   static const RedisArgument kAsking[] = {"ASKING"};
   static const RedisArgument kMulti[] = {"MULTI"};
+  if (asking) AppendRespCommand(kAsking, out);
+  if (commands > 1) AppendRespCommand(kMulti, out);
+}
+void AppendBehind(size_t commands, std::string* out) {
   static const RedisArgument kExec[] = {"EXEC"};
+  if (commands > 1) AppendRespCommand(kExec, out);
+}
+
+std::string Encode(std::span<const RedisClient::Command> commands, bool asking) {
   std::string bytes;
-  size_t size = 128;
-  for (const RedisClient::Command& command : commands) {
-    size += 32;
-    for (const RedisArgument& argument : command) size += argument.size() + 32;
-  }
-  bytes.reserve(size);
-  if (asking) AppendRespCommand(kAsking, &bytes);
-  if (commands.size() > 1) AppendRespCommand(kMulti, &bytes);
+  bytes.reserve(BytesOf(commands));
+  AppendBefore(commands.size(), asking, &bytes);
   for (const RedisClient::Command& command : commands) AppendRespCommand(command, &bytes);
-  if (commands.size() > 1) AppendRespCommand(kExec, &bytes);
+  AppendBehind(commands.size(), &bytes);
   return bytes;
+}
+
+bool IsLarge(const RedisArgument& argument) { return argument.size() >= kLentBytes; }
+
+bool HasLarge(std::span<const RedisClient::Command> commands) {
+  return std::any_of(commands.begin(), commands.end(), [](const RedisClient::Command& command) {
+    return std::any_of(command.begin(), command.end(), IsLarge);
+  });
 }
 
 struct Command {
@@ -81,22 +106,8 @@ class Node final : public RedisNode {
 
   std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
                                    RedisTerms terms) override {
-    Command command{.bytes = Encode(commands, how.asking),
-                    .more = how.more,
-                    .pending = std::make_shared<RedisCall>()};
-    std::shared_ptr<RedisCall> pending = command.pending;
-    pending->deadline = terms.deadline;
-    pending->kind = terms.kind;
-    pending->bytes = command.bytes.size();
-    pending->answers_before =
-        (how.asking ? 1 : 0) + (commands.size() > 1 ? 1 + commands.size() : 0);
-    bool wake = true;  // where it is refused: others may have waited for it
-    const absl::Status queued = Enqueue(std::move(command), how, &wake);
-    if (!queued.ok()) {
-      pending->result = queued;
-      pending->done.Notify();
-    }
-    if (wake) Wake();
+    std::shared_ptr<RedisCall> pending = MakeCall(commands, how, terms);
+    if (Enqueue(commands, how, pending)) Wake();
     return pending;
   }
 
@@ -123,27 +134,49 @@ class Node final : public RedisNode {
   // Who has the connections, and all else that is the holder's.
   enum class Holder { kThread, kCaller, kNobody };
 
-  // `wake`: whether who holds the connections is to look at the queue now.
-  absl::Status Enqueue(Command command, How how, bool* wake) {
-    if (absl::Now() >= command.pending->deadline) {
-      return absl::DeadlineExceededError("the deadline has passed");
+  static std::shared_ptr<RedisCall> MakeCall(std::span<const RedisClient::Command> commands,
+                                             How how, RedisTerms terms) {
+    auto pending = std::make_shared<RedisCall>();
+    pending->deadline = terms.deadline;
+    pending->kind = terms.kind;
+    pending->bytes = BytesOf(commands);
+    pending->answers_before =
+        (how.asking ? 1 : 0) + (commands.size() > 1 ? 1 + commands.size() : 0);
+    return pending;
+  }
+
+  // Whether the call may be made; where not, it has ended.
+  bool Admit(RedisCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    absl::Status status = refusal_;
+    if (absl::Now() >= call.deadline) {
+      status = absl::DeadlineExceededError("the deadline has passed");
+    } else if (status.ok() && pending_bytes_ + call.bytes > options_.max_pending_bytes) {
+      call.lacked_room = true;
+      status = WithRetryAfter(absl::ResourceExhaustedError(
+                                  absl::StrCat(pending_bytes_, " bytes wait for Redis already")),
+                              absl::Milliseconds(20));
     }
+    if (status.ok()) {
+      pending_bytes_ += call.bytes;
+      return true;
+    }
+    call.result = status;
+    call.done.Notify();
+    return false;
+  }
+
+  // Whether who holds the connections is to look at the queue now.
+  bool Enqueue(std::span<const RedisClient::Command> commands, How how,
+               const std::shared_ptr<RedisCall>& pending) {
+    Command command{.bytes = Encode(commands, how.asking), .more = how.more, .pending = pending};
     absl::MutexLock lock(&mutex_);
-    if (!refusal_.ok()) return refusal_;
-    if (pending_bytes_ + command.pending->bytes > options_.max_pending_bytes) {
-      command.pending->lacked_room = true;
-      return WithRetryAfter(absl::ResourceExhaustedError(
-                                absl::StrCat(pending_bytes_, " bytes wait for Redis already")),
-                            absl::Milliseconds(20));
-    }
-    pending_bytes_ += command.pending->bytes;
-    held_bytes_ += command.pending->bytes;
+    if (!Admit(*pending)) return true;  // others may have waited for it
+    held_bytes_ += pending->bytes;
     queue_.push_back(std::move(command));
     const bool now = !how.more || held_bytes_ > kHeldBytes;
     if (now) held_bytes_ = 0;
-    *wake = now && holder_ != Holder::kNobody && !how.held;
     if (now && holder_ == Holder::kNobody && (how.more || !how.waits)) Recall();
-    return absl::OkStatus();
+    return now && holder_ != Holder::kNobody;
   }
 
   // Has the thread take the connections, which nobody holds.
@@ -166,13 +199,31 @@ class Node final : public RedisNode {
     return call.done.HasBeenNotified();
   }
 
-  void Push() override {
-    TakeQueued();
-    Distribute();
-    Flush();
+  // All calls go over one connection: each more costs both sides as much as several commands.
+  std::shared_ptr<RedisCall> BeginHeld(std::span<const RedisClient::Command> commands, How how,
+                                       RedisTerms terms) override {
+    if (over_ == nullptr || !over_->ready()) over_ = LeastBusy();
+    if (over_ == nullptr) return Begin(commands, how, terms);
+    std::shared_ptr<RedisCall> pending = MakeCall(commands, how, terms);
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!Admit(*pending)) return pending;
+    }
+    over_->Begin(pending);
+    if (HasLarge(commands)) {
+      SendFromThere(commands, how.asking);
+    } else {
+      over_->Append(Encode(commands, how.asking));
+      unsent_bytes_ += pending->bytes;
+    }
+    if (how.more) SendSome();
+    return pending;
   }
 
   void Return() override {
+    for (RedisConnection& connection : connections_) connection.Keep();
+    over_ = nullptr;
+    unsent_bytes_ = 0;
     const bool all_ready = AllReady();
     absl::MutexLock lock(&mutex_);
     holder_ = Holder::kNobody;
@@ -283,6 +334,54 @@ class Node final : public RedisNode {
     for (const std::shared_ptr<RedisCall>& pending : lost) Finish(pending, status);
   }
 
+  // Of those that are ready, if any.
+  RedisConnection* LeastBusy() {
+    RedisConnection* best = nullptr;
+    for (RedisConnection& connection : connections_) {
+      if (!connection.ready()) continue;
+      if (best == nullptr || connection.in_flight() < best->in_flight()) best = &connection;
+    }
+    return best;
+  }
+
+  // The commands of a call that has begun, of which large arguments are lent. Seals read while what
+  // they have read before is on its way.
+  void SendFromThere(std::span<const RedisClient::Command> commands, bool asking) {
+    std::string small;
+    AppendBefore(commands.size(), asking, &small);
+    for (const RedisClient::Command& command : commands) {
+      AppendRespHead(command.size(), &small);
+      for (const RedisArgument& argument : command) {
+        if (!IsLarge(argument)) {
+          AppendRespArgument(argument, &small);
+          continue;
+        }
+        AppendRespBegin(argument, &small);
+        over_->Append(std::exchange(small, {}));
+        for (size_t at = 0; at < argument.text.size(); at += kSentTogether) {
+          if (!SendSome()) return;
+          const std::string_view piece = argument.text.substr(at, kSentTogether);
+          if (argument.seal != nullptr) argument.seal->Read(at + piece.size());
+          over_->Lend(piece);
+          unsent_bytes_ += piece.size();
+        }
+        AppendRespEnd(argument, &small);
+      }
+    }
+    AppendBehind(commands.size(), &small);
+    over_->Append(std::move(small));
+  }
+
+  // Where there is enough to send, and something to do meanwhile: the end of all goes with what is
+  // before it. False: the connection is gone, and all that was under way over it.
+  bool SendSome() {
+    if (unsent_bytes_ < kSentTogether) return true;
+    unsent_bytes_ = 0;
+    const std::string wrong = over_->Flush();
+    if (!wrong.empty()) Drop(*over_, wrong);
+    return wrong.empty();
+  }
+
   // Small commands of one batch take one connection: each more costs both sides as much as several
   // commands. Large ones and those of others spread.
   void Distribute() {
@@ -291,10 +390,7 @@ class Node final : public RedisNode {
     while (!waiting_.empty()) {
       if (best == nullptr) {
         bytes = 0;
-        for (RedisConnection& connection : connections_) {
-          if (!connection.ready()) continue;
-          if (best == nullptr || connection.in_flight() < best->in_flight()) best = &connection;
-        }
+        best = LeastBusy();
       }
       if (best == nullptr) return;
       Command command = std::move(waiting_.front());
@@ -432,6 +528,10 @@ class Node final : public RedisNode {
   std::vector<RedisConnection> connections_;
   std::vector<pollfd> polled_;
   std::deque<Command> waiting_;
+  // Of a caller that holds the connections: over which its calls go, null before the first, and the
+  // bytes of them since it has sent some.
+  RedisConnection* over_ = nullptr;
+  size_t unsent_bytes_ = 0;
   bool failed_ = false;  // since it was ready last
   absl::Duration backoff_;
   absl::Time connect_at_ = absl::InfinitePast();

@@ -50,7 +50,6 @@ class RedisNode {
     bool asking = false;  // as a cluster that moves a slot wants it after ASK
     bool more = false;    // others follow at once: small ones are sent together with these
     bool waits = false;   // the caller then waits for nothing but calls of this node
-    bool held = false;    // the caller has a Hold, and pushes or awaits next
   };
   virtual std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
                                            RedisTerms terms) = 0;
@@ -59,6 +58,11 @@ class RedisNode {
 
   // Has its owner, who calls alone, do the thread's work from one call to the next, where that is
   // possible. It must end, or wait, soon: nobody sends or reads for others meanwhile.
+  //
+  // What it begins is sent while more is begun, as far as that can be done without waiting, and
+  // large arguments from where they are: they must stay there until it has ended. At its end what
+  // has not been sent of them is copied, so that nothing points to them any more, whether or not
+  // the calls have ended.
   class Hold {
    public:
     explicit Hold(RedisNode& node) : node_(node), holds_(node.Borrow()) {}
@@ -67,9 +71,10 @@ class RedisNode {
     Hold& operator=(const Hold&) = delete;
 
     bool holds() const { return holds_; }
-    // Sends what has been begun, as far as that can be done without waiting.
-    void Push() {
-      if (holds_) node_.Push();
+    // As of the node.
+    std::shared_ptr<RedisCall> Begin(std::span<const RedisClient::Command> commands, How how,
+                                     RedisTerms terms) {
+      return holds_ ? node_.BeginHeld(commands, how, terms) : node_.Begin(commands, how, terms);
     }
     // As of the node; does not hold it any more where the thread has to connect again.
     void Await(RedisCall& call) {
@@ -98,7 +103,8 @@ class RedisNode {
   // Of Hold: whether the caller has the connections now, until Return.
   virtual bool Borrow() = 0;
   virtual void Return() = 0;
-  virtual void Push() = 0;
+  virtual std::shared_ptr<RedisCall> BeginHeld(std::span<const RedisClient::Command> commands,
+                                               How how, RedisTerms terms) = 0;
   // Whether the call has ended.
   virtual bool AwaitHeld(RedisCall& call) = 0;
 };

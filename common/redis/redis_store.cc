@@ -306,7 +306,7 @@ class RedisStore final : public Store {
     const absl::Time now = options_.clock();
     struct Texts {
       std::string value_key, milliseconds;
-      std::string trailer = std::string(kRedisTrailerBytes, '\0');
+      RedisSeal seal;
     };
     std::vector<Texts> texts;
     texts.reserve(which.size());  // the commands point into them
@@ -318,8 +318,8 @@ class RedisStore final : public Store {
     };
     std::map<std::string_view, Part> parts;
     std::vector<RedisClient::Transaction> transactions;
-    std::vector<std::vector<size_t>> sealed;  // by transaction: indices into `which`
-    std::vector<size_t> transaction_of;       // by index into `which`
+    std::vector<std::vector<std::string_view>> noted;  // by transaction: keys with new names
+    std::vector<size_t> transaction_of;                // by index into `which`
     transaction_of.reserve(which.size());
     for (const size_t i : which) {
       const Entry& entry = entries[i];
@@ -327,16 +327,15 @@ class RedisStore final : public Store {
       const auto [found, is_new] = parts.try_emplace(part_name);
       Part& part = found->second;
       if (is_new) part = {.names_key = NamesKey(part_name), .place = PlaceOf(part_name)};
-      Texts& text = texts.emplace_back();
-      text.value_key = ValueKey(entry.key);
+      Texts& text =
+          texts.emplace_back(Texts{ValueKey(entry.key), "", RedisSeal(entry.key, entry.value)});
       if (entry.expires_at <= now) {
         transaction_of.push_back(transactions.size());
         transactions.push_back({{"DEL", text.value_key},
                                 {"ZREM", part.names_key, entry.key.substr(part_name.size())}});
         continue;
       }
-      RedisClient::Command set{"SET", text.value_key,
-                               RedisArgument::Joined(entry.value, text.trailer)};
+      RedisClient::Command set{"SET", text.value_key, RedisArgument::Sealed(text.seal)};
       text.milliseconds = Milliseconds(entry.expires_at);
       if (!text.milliseconds.empty()) set.insert(set.end(), {"PX", text.milliseconds});
       if (!part.transaction || part.bytes + entry.value.size() > kTogetherBytes ||
@@ -348,8 +347,8 @@ class RedisStore final : public Store {
       transactions[*part.transaction].push_back(std::move(set));
       part.expires_at = std::max(part.expires_at, entry.expires_at);
       part.bytes += entry.value.size();
-      sealed.resize(transactions.size());
-      sealed[*part.transaction].push_back(texts.size() - 1);
+      noted.resize(transactions.size());
+      noted[*part.transaction].push_back(entry.key);
       transaction_of.push_back(*part.transaction);
     }
     const std::string parts_key = PartsKey();
@@ -359,40 +358,24 @@ class RedisStore final : public Store {
       part.milliseconds = Milliseconds(part.expires_at);
       note_parts.insert(note_parts.end(), {part.milliseconds, name});
     }
-    for (size_t number = 0; number < sealed.size(); ++number) {
-      if (sealed[number].empty()) continue;
-      const Part& part = parts.at(FirstPart(entries[which[sealed[number].front()]].key));
+    for (size_t number = 0; number < noted.size(); ++number) {
+      if (noted[number].empty()) continue;
+      const Part& part = parts.at(FirstPart(noted[number].front()));
       RedisClient::Command note{"EVAL",         note_names_,       "1",
                                 part.names_key, part.milliseconds, part.place};
-      for (const size_t n : sealed[number]) {
-        const std::string_view key = entries[which[n]].key;
+      for (const std::string_view key : noted[number]) {
         note.emplace_back(key.substr(FirstPart(key).size()));
       }
       transactions[number].push_back(std::move(note));
     }
     const bool adds_parts = note_parts.size() > 4;
     if (adds_parts) transactions.push_back({std::move(note_parts)});
-    sealed.resize(transactions.size());
-    std::vector<absl::Status> statuses;
-    statuses.reserve(transactions.size());
-    client_.TransactEach(
-        transactions.size(),
-        [&](size_t number) {
-          for (const size_t n : sealed[number]) {
-            const Entry& entry = entries[which[n]];
-            const std::string trailer = RedisTrailer(entry.key, entry.value);
-            std::copy(trailer.begin(), trailer.end(), texts[n].trailer.begin());
-          }
-          return std::span<const RedisClient::Command>(transactions[number]);
-        },
-        [&](size_t, const absl::StatusOr<RedisReply>& reply) {
-          statuses.push_back(reply.status());
-        },
-        {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
+    const std::vector<absl::StatusOr<RedisReply>> replies = client_.TransactMany(
+        transactions, {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
     // A name that cannot be listed would be a value that nobody finds.
-    const absl::Status added = adds_parts ? statuses.back() : absl::OkStatus();
+    const absl::Status added = adds_parts ? replies.back().status() : absl::OkStatus();
     for (size_t n = 0; n < which.size(); ++n) {
-      const absl::Status& put = statuses[transaction_of[n]];
+      const absl::Status& put = replies[transaction_of[n]].status();
       (*results)[which[n]] = put.ok() ? added : put;
     }
   }

@@ -51,7 +51,8 @@ class RedisValueCache final : public ValueCache {
 
   std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) override {
     struct Texts {
-      std::string name, trailer, milliseconds;
+      std::string name, milliseconds;
+      RedisSeal seal;
     };
     std::vector<Texts> texts;
     texts.reserve(entries.size());  // the commands point into them
@@ -63,10 +64,10 @@ class RedisValueCache final : public ValueCache {
         [&](size_t i) {
           const Entry& entry = entries[i];
           const int64_t left = std::max<int64_t>(absl::ToInt64Milliseconds(entry.kept_for), 1);
-          const Texts& text = texts.emplace_back(Texts{
-              prefix_ + entry.key, RedisTrailer(entry.key, entry.value), std::to_string(left)});
-          command.assign({"SET", text.name, RedisArgument::Joined(entry.value, text.trailer), "PX",
-                          text.milliseconds});
+          Texts& text = texts.emplace_back(
+              Texts{prefix_ + entry.key, std::to_string(left), RedisSeal(entry.key, entry.value)});
+          command.assign(
+              {"SET", text.name, RedisArgument::Sealed(text.seal), "PX", text.milliseconds});
           if (entry.if_absent) command.emplace_back("NX");
           return std::span<const RedisClient::Command>(&command, 1);
         },

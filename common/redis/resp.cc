@@ -27,12 +27,25 @@ absl::Status Wrong(std::string_view what) {
 }  // namespace
 
 void AppendRespCommand(std::span<const RedisArgument> arguments, std::string* out) {
-  absl::StrAppend(out, "*", arguments.size(), "\r\n");
-  for (const RedisArgument& argument : arguments) {
-    absl::StrAppend(out, "$", argument.size(), "\r\n");
-    out->append(argument.text).append(argument.rest);
-    out->append(kEnd);
-  }
+  AppendRespHead(arguments.size(), out);
+  for (const RedisArgument& argument : arguments) AppendRespArgument(argument, out);
+}
+
+void AppendRespHead(size_t count, std::string* out) { absl::StrAppend(out, "*", count, "\r\n"); }
+
+void AppendRespArgument(const RedisArgument& argument, std::string* out) {
+  AppendRespBegin(argument, out);
+  out->append(argument.text);
+  AppendRespEnd(argument, out);
+}
+
+void AppendRespBegin(const RedisArgument& argument, std::string* out) {
+  absl::StrAppend(out, "$", argument.size(), "\r\n");
+}
+
+void AppendRespEnd(const RedisArgument& argument, std::string* out) {
+  if (argument.seal != nullptr) out->append(argument.seal->Trailer());
+  out->append(kEnd);
 }
 
 RespReader::RespReader(size_t max_bytes) : max_bytes_(max_bytes), buffer_(kBufferBytes) {}

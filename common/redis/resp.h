@@ -26,6 +26,13 @@ namespace octogate {
 // Appends a command with binary-safe arguments: an array of bulk strings.
 void AppendRespCommand(std::span<const RedisArgument> arguments, std::string* out);
 
+// Its parts: the head of `count` arguments, then each as a whole, or the length before its bytes
+// and, where it has a seal, the trailer, and the end behind them.
+void AppendRespHead(size_t count, std::string* out);
+void AppendRespArgument(const RedisArgument& argument, std::string* out);
+void AppendRespBegin(const RedisArgument& argument, std::string* out);
+void AppendRespEnd(const RedisArgument& argument, std::string* out);
+
 // Answers from a server that is not trusted. Not thread-safe.
 class RespReader {
  public:

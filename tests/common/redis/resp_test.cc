@@ -168,10 +168,17 @@ TEST(RespReaderTest, AnswersTogetherMayBeLongerThanOneMayBe) {
 
 TEST(RespCommandTest, IsAnArrayOfStringsOfAnyBytes) {
   std::string bytes = "before";
-  const RedisArgument arguments[] = {"SET", "",
-                                     RedisArgument::Joined(std::string_view("\0", 1), "\r\n")};
+  const RedisArgument arguments[] = {"SET", "", std::string_view("\0\r\n", 3)};
   AppendRespCommand(arguments, &bytes);
   EXPECT_EQ(bytes, std::string("before*3\r\n$3\r\nSET\r\n$0\r\n\r\n$3\r\n\0\r\n\r\n", 34));
+}
+
+TEST(RespCommandTest, PutsTheTrailerBehindASealedValue) {
+  RedisSeal seal("key", "value");
+  std::string bytes;
+  const RedisArgument arguments[] = {RedisArgument::Sealed(seal)};
+  AppendRespCommand(arguments, &bytes);
+  EXPECT_EQ(bytes, "*1\r\n$26\r\nvalue" + RedisTrailer("key", "value") + "\r\n");
 }
 
 }  // namespace

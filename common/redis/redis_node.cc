@@ -27,7 +27,7 @@ namespace {
 
 // Of calls that wait for those that follow at once.
 constexpr size_t kHeldBytes = size_t{64} << 10;
-// What a holder has made of its commands is sent before more is made.
+// Of a large argument that a holder sends before it makes more of it.
 constexpr size_t kSentTogether = size_t{128} << 10;
 // Of an argument that a holder sends from where it is.
 constexpr size_t kLentBytes = size_t{16} << 10;
@@ -199,9 +199,16 @@ class Node final : public RedisNode {
     return call.done.HasBeenNotified();
   }
 
-  // All calls go over one connection: each more costs both sides as much as several commands.
+  // Small calls go over one connection, the last of a batch with what is before it: each more costs
+  // both sides as much as several commands. Where there is more of them they take turns: a server
+  // that finds something on two connections looks for more half as often.
   std::shared_ptr<RedisCall> BeginHeld(std::span<const RedisClient::Command> commands, How how,
                                        RedisTerms terms) override {
+    const bool large = HasLarge(commands);
+    if (unsent_bytes_ > kHeldBytes && (how.more || large)) {
+      SendSome();
+      over_ = nullptr;
+    }
     if (over_ == nullptr || !over_->ready()) over_ = LeastBusy();
     if (over_ == nullptr) return Begin(commands, how, terms);
     std::shared_ptr<RedisCall> pending = MakeCall(commands, how, terms);
@@ -210,13 +217,12 @@ class Node final : public RedisNode {
       if (!Admit(*pending)) return pending;
     }
     over_->Begin(pending);
-    if (HasLarge(commands)) {
+    if (large) {
       SendFromThere(commands, how.asking);
     } else {
       over_->Append(Encode(commands, how.asking));
       unsent_bytes_ += pending->bytes;
     }
-    if (how.more) SendSome();
     return pending;
   }
 
@@ -359,7 +365,7 @@ class Node final : public RedisNode {
         AppendRespBegin(argument, &small);
         over_->Append(std::exchange(small, {}));
         for (size_t at = 0; at < argument.text.size(); at += kSentTogether) {
-          if (!SendSome()) return;
+          if (unsent_bytes_ >= kSentTogether && !SendSome()) return;
           const std::string_view piece = argument.text.substr(at, kSentTogether);
           if (argument.seal != nullptr) argument.seal->Read(at + piece.size());
           over_->Lend(piece);
@@ -372,10 +378,9 @@ class Node final : public RedisNode {
     over_->Append(std::move(small));
   }
 
-  // Where there is enough to send, and something to do meanwhile: the end of all goes with what is
-  // before it. False: the connection is gone, and all that was under way over it.
+  // Before something that takes time: the end of all goes with what is before it. False: the
+  // connection is gone, and all that was under way over it.
   bool SendSome() {
-    if (unsent_bytes_ < kSentTogether) return true;
     unsent_bytes_ = 0;
     const std::string wrong = over_->Flush();
     if (!wrong.empty()) Drop(*over_, wrong);

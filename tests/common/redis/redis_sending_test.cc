@@ -186,6 +186,7 @@ TEST(RedisSendingTest, ValuesOfAllSizesArriveInParts) {
       }
     });
     std::vector<std::thread> threads;
+    threads.reserve(static_cast<size_t>(callers));
     for (int caller = 0; caller < callers; ++caller) {
       threads.emplace_back([&, caller] {
         std::mt19937_64 random(seed + static_cast<uint64_t>(caller));

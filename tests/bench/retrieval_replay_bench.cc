@@ -3,18 +3,27 @@
 //
 //   retrieval_replay_bench --requests=FILE   from tests/bench/speculation_requests.py
 //     --corpus=FOLDER                        of texts that are in every store, too
-//     --store=own                            or others: what else the store has
+//     --store=own                            or others, or all: what else the store has
 //     --half=1                               of each task, the requests that are replayed
 //     --task=PREFIX                          only these
 //     --nodes=63                             budget
+//     --row-price=0                          of a row, in passes of one row: then the planner
+//                                            chooses what is drafted, and lookups of two tokens and
+//                                            of one are compared, without places that are taken to
+//                                            be unseen, and
+//     --unseen=4                             with so many of these
+//     --believed-for=1                       requests in succession that know how often drafters
+//                                            were right in the ones before
+//     --tokens=0                             of an answer, at most; 0: all
 //     --contexts=64                          of near matches, at most, times 1024
 //     --window=8 --decay=0.8                 of the embedding
 //     --near-below=6 --near=16               of the lookup; lists of numbers are compared
 //
 // Stores have nothing of what is replayed. Requests of a task are in two halves by their number,
 // turns of a conversation together; `own` is the other half of the same task, `others` all tasks of
-// other kinds. Texts are tokenised with OCTOGATE_TEST_DATA's Llama 2. Every request has new
-// drafters. Options were chosen on half 0 of the tasks that may be tuned on.
+// other kinds, `all` that half of every task. Texts are tokenised with OCTOGATE_TEST_DATA's
+// Llama 2. Every request has new drafters. Options were chosen on half 0 of the tasks that may be
+// tuned on.
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,10 +35,12 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "retrieval/drafts/draft_store.h"
 #include "retrieval/drafts/draft_store_writer.h"
 #include "retrieval/drafts/near_index.h"
@@ -74,26 +85,37 @@ struct Arguments {
   std::string task;
   size_t half = 0;
   int nodes = 0;
+  double row_price = 0;
+  size_t believed_for = 1;
+  size_t tokens = 0;
   retrieval::NearIndexOptions index;
   std::vector<int> near_below;
   std::vector<int> near;
+  std::vector<int> unseen;
 };
 
 Arguments Parse(int argc, char** argv) {
-  Arguments arguments = {.requests = Option(argc, argv, "--requests=", ""),
-                         .corpus = Option(argc, argv, "--corpus=", ""),
-                         .store = Option(argc, argv, "--store=", "own"),
-                         .task = Option(argc, argv, "--task=", ""),
-                         .half = NumberOption<size_t>(argc, argv, "--half=", "1"),
-                         .nodes = NumberOption<int>(argc, argv, "--nodes=", "63"),
-                         .near_below = IntegersOption(argc, argv, "--near-below=", "6"),
-                         .near = IntegersOption(argc, argv, "--near=", "16")};
+  Arguments arguments = {
+      .requests = Option(argc, argv, "--requests=", ""),
+      .corpus = Option(argc, argv, "--corpus=", ""),
+      .store = Option(argc, argv, "--store=", "own"),
+      .task = Option(argc, argv, "--task=", ""),
+      .half = NumberOption<size_t>(argc, argv, "--half=", "1"),
+      .nodes = NumberOption<int>(argc, argv, "--nodes=", "63"),
+      .row_price = NumberOption<double>(argc, argv, "--row-price=", "0"),
+      .believed_for = std::max<size_t>(1, NumberOption<size_t>(argc, argv, "--believed-for=", "1")),
+      .tokens = NumberOption<size_t>(argc, argv, "--tokens=", "0"),
+      .near_below = IntegersOption(argc, argv, "--near-below=", "6"),
+      .near = IntegersOption(argc, argv, "--near=", "16"),
+      .unseen = IntegersOption(argc, argv, "--unseen=", "4")};
   arguments.index.max_contexts =
       uint64_t{1024} * NumberOption<uint64_t>(argc, argv, "--contexts=", "64");
   arguments.index.embedding.window = NumberOption<int32_t>(argc, argv, "--window=", "8");
   arguments.index.embedding.decay = NumberOption<float>(argc, argv, "--decay=", "0.8");
-  if (arguments.requests.empty() || (arguments.store != "own" && arguments.store != "others")) {
-    std::fprintf(stderr, "usage: retrieval_replay_bench --requests=FILE [--store=own|others] …\n");
+  if (arguments.requests.empty() ||
+      (arguments.store != "own" && arguments.store != "others" && arguments.store != "all")) {
+    std::fprintf(stderr,
+                 "usage: retrieval_replay_bench --requests=FILE [--store=own|others|all] …\n");
     std::exit(2);
   }
   return arguments;
@@ -173,9 +195,27 @@ struct Way {
   bool others = false;  // recycling and suffix beside it
   bool retrieval = true;
   DraftLookupOptions lookup;
+  std::optional<float> unseen_places = std::nullopt;
 };
 
+// What it is worth not to be sure of what few places say, where rows have a price.
+std::vector<Way> PricedWays(const Arguments& arguments) {
+  std::vector<Way> ways = {{.name = "recycling+suffix", .others = true, .retrieval = false}};
+  std::vector<int> all_unseen = {0};
+  all_unseen.insert(all_unseen.end(), arguments.unseen.begin(), arguments.unseen.end());
+  for (const int min_span : {2, 1}) {
+    for (const int unseen : all_unseen) {
+      ways.push_back({.name = absl::StrFormat("recycling+suffix+retrieval:%d:%d", min_span, unseen),
+                      .others = true,
+                      .lookup = {.min_span = min_span},
+                      .unseen_places = static_cast<float>(unseen)});
+    }
+  }
+  return ways;
+}
+
 std::vector<Way> Ways(const Arguments& arguments) {
+  if (arguments.row_price > 0) return PricedWays(arguments);
   std::vector<Way> ways;
   for (const bool others : {false, true}) {
     const std::string before = others ? "recycling+suffix+" : "";
@@ -214,10 +254,23 @@ std::vector<std::unique_ptr<Drafter>> Drafters(const Way& way, const Opened& ope
   if (way.retrieval) {
     workers::RetrievalCorpus corpus = {.store = opened.store};
     if (way.near) corpus.near = opened.near;
-    drafters.push_back(OrExit(RetrievalDrafter::Create(
-        {corpus}, {.tokenizer = kTokenizer, .vocab_size = kVocabulary, .lookup = way.lookup})));
+    workers::RetrievalDrafterOptions options = {
+        .tokenizer = kTokenizer, .vocab_size = kVocabulary, .lookup = way.lookup};
+    options.unseen_places = way.unseen_places.value_or(options.unseen_places);
+    drafters.push_back(OrExit(RetrievalDrafter::Create({corpus}, options)));
   }
   return drafters;
+}
+
+// How right estimates were: the mean squared error of a node's (Brier score).
+void ReportEstimates(const std::string& name, const ReplayTested& tested, Report& report) {
+  if (tested.nodes == 0) return;
+  const auto nodes = static_cast<double>(tested.nodes);
+  report.Add({.name = name + ", nodes that were right",
+              .value = static_cast<double>(tested.right) / nodes,
+              .unit = "of " + std::to_string(tested.nodes),
+              .beside = absl::StrFormat("expected %.4f; squared error %.4f",
+                                        tested.expected / nodes, tested.squared_error / nodes)});
 }
 
 int Main(int argc, char** argv) {
@@ -243,9 +296,14 @@ int Main(int argc, char** argv) {
     for (const auto& [other, candidates] : tasks) {
       for (size_t i = 0; i < candidates.size(); ++i) {
         const bool held_out = other == task && half_of(task, i) == arguments.half;
-        if (held_out) replayed.push_back(candidates[i]);
-        const bool wanted =
-            arguments.store == "own" ? other == task : KindOf(other) != KindOf(task);
+        if (held_out) {
+          replayed.push_back(candidates[i]);
+          std::vector<int32_t>& output = replayed.back().output;
+          if (arguments.tokens > 0) output.resize(std::min(output.size(), arguments.tokens));
+        }
+        const bool wanted = arguments.store == "own"   ? other == task
+                            : arguments.store == "all" ? half_of(other, i) != arguments.half
+                                                       : KindOf(other) != KindOf(task);
         if (!wanted || held_out) continue;
         documents.push_back(candidates[i].prompt);
         documents.back().insert(documents.back().end(), candidates[i].output.begin(),
@@ -271,7 +329,9 @@ int Main(int argc, char** argv) {
     for (const Way& way : ways) {
       ReplayCounts counts;
       for (const auto& [_, one] : Replay(replayed, [&] { return Drafters(way, opened); },
-                                         {.max_nodes = arguments.nodes})) {
+                                         {.max_nodes = arguments.nodes,
+                                         .believed_for = arguments.believed_for,
+                                         .row_price = arguments.row_price})) {
         counts.Add(one);
       }
       all[way.name].Add(counts);
@@ -285,6 +345,10 @@ int Main(int argc, char** argv) {
         figure.aim = AtLeast(1, Aim::kRatio);
       }
       report.Add(figure);
+      if (arguments.row_price <= 0) continue;
+      report.Add({.name = task + ", " + way.name + ", speed",
+                  .value = counts.speedup(),
+                  .unit = "x plain"});
     }
   }
   for (const Way& way : ways) {
@@ -301,6 +365,13 @@ int Main(int argc, char** argv) {
                 .value = Percentile(counts.microseconds, 0.99),
                 .unit = "us",
                 .aim = AtMost(100)});
+    if (arguments.row_price <= 0) continue;
+    report.Add(
+        {.name = "all, " + way.name + ", speed", .value = counts.speedup(), .unit = "x plain"});
+    if (way.retrieval) {
+      ReportEstimates("all, " + way.name + ", of retrieval", counts.proposed[2], report);
+    }
+    ReportEstimates("all, " + way.name, counts.combined, report);
   }
   return report.Print();
 }

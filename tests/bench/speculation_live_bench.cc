@@ -13,6 +13,7 @@
 //     --activations=f32                      as workers have them: f32, bf16 or bf16-pairs
 //     --layers=12                            of the random model
 //     --tokens=64 --prompt=512               of an answer, and the last of its prompt
+//     --sequences=4                          of a task, or a batch of more, at most 64
 //     --repetitions=5
 //   speculation_live_bench --stories=FOLDER  a trained model's own choices instead: FOLDER has its
 //                                            hf/ and golden_greedy.json
@@ -22,16 +23,17 @@
 // and cost is that of real kernels; recycling learns successors alone, since what a random model
 // holds probable says nothing. Recorded answers are greedy: with a temperature the sampler works as
 // it would, but is left the one token. Sequences are the first of a task that are long enough, cut;
-// of a batch of less than four, as many one after the other as make four. Each repetition has a
-// tenant of its own, so it begins with nothing learned, but prompts are computed only once. Speed
-// is that of decoding, after the last of the first tokens.
+// of a batch of less than --sequences, as many one after the other as make these. Each repetition
+// has a tenant of its own, so it begins with nothing learned, but prompts are computed only once.
+// Speed is that of decoding, after the last of the first tokens.
 //
 // A trained model chooses for itself, with all drafters as they are; its prompts are few, so that
 // with a temperature each is asked with many seeds, and greedily the same is asked often. What was
 // learned in one answer serves the next ones of the repetition.
 //
 // The drafter retrieval has a store of half the requests of all tasks; then only the other half is
-// asked. "retrieval:2" looks for two tokens at least.
+// asked. "retrieval:2" looks for two tokens at least, "retrieval:2:0" besides takes no places to be
+// unseen (RetrievalDrafterOptions).
 //
 // "Drafting" is what drafters take of a step beside its pass: what would be gained at most, were it
 // done while a pass runs, on cores that nothing else needs.
@@ -59,7 +61,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "kernels/cpu/cpu_backend.h"
 #ifdef OCTOGATE_MAKES_DRAFT_STORES
@@ -88,7 +89,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kVocabulary = 32000;
 constexpr int kMostSequences = 64;
-constexpr size_t kLeastSequences = 4;
 constexpr int kDraftNodes = 63;
 constexpr Hash128 kTokenizer = {.high = 1, .low = 2};
 
@@ -107,6 +107,7 @@ struct Settings {
   int layers = 0;
   size_t tokens = 0;
   size_t prompt = 0;
+  size_t sequences = 0;
   int repetitions = 0;
 };
 
@@ -215,11 +216,11 @@ std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab
         std::make_shared<const workers::Checkpoint>(std::move(checkpoint)), backend,
         {.draft_tokenizer = {}, .target_tokenizer = {}, .vocab_size = vocab_size, .pages = 4096}));
   }
-  absl::string_view span = name;
-  if (store != nullptr && absl::ConsumePrefix(&span, "retrieval")) {
+  const std::vector<std::string> parts = absl::StrSplit(name, ':');
+  if (store != nullptr && parts[0] == "retrieval" && parts.size() <= 3) {
     workers::RetrievalDrafterOptions options{.tokenizer = kTokenizer, .vocab_size = vocab_size};
-    if (span.empty() ||
-        (absl::ConsumePrefix(&span, ":") && absl::SimpleAtoi(span, &options.lookup.min_span))) {
+    if ((parts.size() < 2 || absl::SimpleAtoi(parts[1], &options.lookup.min_span)) &&
+        (parts.size() < 3 || absl::SimpleAtof(parts[2], &options.unseen_places))) {
       return OrExit(workers::RetrievalDrafter::Create({{.store = store}}, options));
     }
   }
@@ -412,6 +413,7 @@ Settings Parse(int argc, char** argv) {
       .layers = NumberOption<int>(argc, argv, "--layers=", "12"),
       .tokens = std::max<size_t>(2, NumberOption<size_t>(argc, argv, "--tokens=", "64")),
       .prompt = std::max<size_t>(1, NumberOption<size_t>(argc, argv, "--prompt=", "512")),
+      .sequences = NumberOption<size_t>(argc, argv, "--sequences=", "4"),
       .repetitions = std::max(1, NumberOption<int>(argc, argv, "--repetitions=", "5"))};
   if (settings.requests.empty() && settings.stories.empty()) {
     std::cerr << "--requests=FILE or --stories=FOLDER is missing\n";
@@ -472,7 +474,8 @@ int Main(int argc, char** argv) {
   for (const size_t batch : settings.batches) {
     for (const auto& [task, requests] : tasks) {
       const size_t count =
-          std::min(requests.size() / batch, std::max<size_t>(1, kLeastSequences / batch)) * batch;
+          std::min(requests.size() / batch, std::max<size_t>(1, settings.sequences / batch)) *
+          batch;
       if (count == 0) continue;
       const auto some = std::span(requests).first(count);
       // Prompts are computed, and weights read.

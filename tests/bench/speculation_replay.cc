@@ -12,6 +12,7 @@
 
 #include "workers/speculation/acceptance_stats.h"
 #include "workers/speculation/draft_combination.h"
+#include "workers/speculation/planner.h"
 
 namespace octogate::bench {
 namespace {
@@ -33,7 +34,34 @@ float MicrosecondsSince(std::chrono::steady_clock::time_point begin) {
 struct Believed {
   workers::AcceptanceStats acceptance;
   workers::DraftCombination combination;
+  std::unique_ptr<workers::DraftPlanner> planner;  // where rows have a price
 };
+
+std::unique_ptr<Believed> MakeBelieved(const ReplayOptions& options) {
+  auto believed = std::make_unique<Believed>();
+  if (options.row_price <= 0) return believed;
+  believed->planner = std::make_unique<workers::DraftPlanner>(workers::DraftPlanner::Options{
+      .max_nodes = options.max_nodes,
+      .seconds = [price = options.row_price](const workers::StepLoad& load) {
+        return 1 + price * (load.rows - 1);
+      }});
+  return believed;
+}
+
+void CountTested(const DraftTree& proposal, std::span<const int32_t> chosen, ReplayTested& tested) {
+  int parent = -1;
+  for (const int32_t token : chosen) {
+    int next = -1;
+    for (int i = parent + 1; i < proposal.size(); ++i) {
+      const workers::DraftNode& node = proposal.nodes[static_cast<size_t>(i)];
+      if (node.parent != parent) continue;
+      if (node.token == token) next = i;
+      tested.Add(double{node.probability}, node.token == token);
+    }
+    if (next < 0) return;
+    parent = next;
+  }
+}
 
 ReplayCounts ReplayOne(const RecordedRequest& request,
                        const std::vector<std::unique_ptr<Drafter>>& drafters,
@@ -49,6 +77,7 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
   };
   append(request.prompt);
   append(std::span(request.output).first(1));
+  bool spends = false;
   for (size_t at = 1; at < request.output.size();) {
     const auto begin = std::chrono::steady_clock::now();
     DraftTree tree;
@@ -57,10 +86,11 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
       sequences[d]->Propose(options.max_nodes, options.max_depth, proposals[d]);
     }
     workers::CombinedDraft combined;
+    std::vector<DraftTree> calibrated;
     if (sequences.size() == 1) {
       tree = std::move(proposals[0]);
     } else {
-      std::vector<DraftTree> calibrated = proposals;
+      calibrated = proposals;
       for (size_t d = 0; d < sequences.size(); ++d) {
         for (workers::DraftNode& node : calibrated[d].nodes) {
           node.drafters = static_cast<uint8_t>(1U << d);
@@ -71,6 +101,17 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
       tree = combined.tree;
     }
     PruneDraftTree(options.max_nodes, tree);
+    if (believed.planner != nullptr) {
+      const auto context = static_cast<int>(request.prompt.size() + at);
+      const workers::StepLoad load = {.rows = 1, .logit_rows = 1, .attended = context};
+      workers::PlannedSequence planned = {.tree = &tree,
+                                          .context = context,
+                                          .free_slots = options.max_nodes,
+                                          .most_slots = options.max_nodes,
+                                          .spends = spends};
+      believed.planner->Plan(load, load, {.rows = options.max_nodes}, {&planned, 1});
+      spends = !tree.empty();
+    }
     counts.microseconds.push_back(MicrosecondsSince(begin));
     if (absl::Status status = CheckDraftTree(tree, 1 << 30); !status.ok()) {
       Fail(std::string(status.message()));
@@ -83,6 +124,9 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
       if (counts.accepted.size() <= emitted) counts.accepted.resize(emitted + 1, 0);
       ++counts.accepted[emitted];
     }
+    if (believed.planner != nullptr && spends) {
+      believed.planner->Accepted(static_cast<int>(emitted));
+    }
     emitted = std::min(emitted + 1, left.size());
     const auto learning = std::chrono::steady_clock::now();
     append(left.first(emitted));
@@ -94,6 +138,11 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
       believed.combination.Record(combined, left.first(emitted));
     }
     counts.learning.push_back(MicrosecondsSince(learning));
+    for (size_t d = 0; d < calibrated.size(); ++d) {
+      CountTested(calibrated[d], left.first(emitted), counts.proposed[d]);
+    }
+    CountTested(combined.tree, left.first(emitted), counts.combined);
+    counts.cost += 1 + options.row_price * tree.size();
     counts.rows += static_cast<uint64_t>(tree.size());
     counts.tokens += emitted;
     ++counts.steps;
@@ -165,17 +214,35 @@ void ReplayCounts::Add(const ReplayCounts& other) {
   for (size_t i = 0; i < other.accepted.size(); ++i) accepted[i] += other.accepted[i];
   microseconds.insert(microseconds.end(), other.microseconds.begin(), other.microseconds.end());
   learning.insert(learning.end(), other.learning.begin(), other.learning.end());
+  cost += other.cost;
+  for (size_t d = 0; d < proposed.size(); ++d) proposed[d].Add(other.proposed[d]);
+  combined.Add(other.combined);
+}
+
+void ReplayTested::Add(double probability, bool is_right) {
+  const double error = probability - (is_right ? 1 : 0);
+  Add({.nodes = 1,
+       .expected = probability,
+       .right = is_right ? uint64_t{1} : 0,
+       .squared_error = error * error});
+}
+
+void ReplayTested::Add(const ReplayTested& other) {
+  nodes += other.nodes;
+  expected += other.expected;
+  right += other.right;
+  squared_error += other.squared_error;
 }
 
 std::map<std::string, ReplayCounts> Replay(const std::vector<RecordedRequest>& requests,
                                            const MakeDrafters& make, const ReplayOptions& options) {
   std::map<std::string, ReplayCounts> tasks;
   std::vector<std::unique_ptr<Drafter>> drafters = make();
-  auto believed = std::make_unique<Believed>();
+  auto believed = MakeBelieved(options);
   for (size_t i = 0; i < requests.size(); ++i) {
     if (!options.warm && i > 0) {
       drafters = make();
-      believed = std::make_unique<Believed>();
+      if (i % options.believed_for == 0) believed = MakeBelieved(options);
     }
     tasks[requests[i].task].Add(ReplayOne(requests[i], drafters, options, *believed));
   }

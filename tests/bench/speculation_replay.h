@@ -10,6 +10,7 @@
 #ifndef OCTOGATE_TESTS_BENCH_SPECULATION_REPLAY_H_
 #define OCTOGATE_TESTS_BENCH_SPECULATION_REPLAY_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -38,6 +39,23 @@ struct ReplayOptions {
   int max_depth = 32;
   // All requests in their order have the same drafters; otherwise each has new ones.
   bool warm = false;
+  // Unless it is warm: requests in succession for which it is remembered how often drafters were
+  // right.
+  size_t believed_for = 1;
+  // Of a row beside the first, in passes of one row. What is drafted is then what the engine's
+  // planner finds worth it; 0: max_nodes, whatever they cost.
+  double row_price = 0;
+};
+
+// Drafted nodes whose parents were right: what was expected of them, and came of it.
+struct ReplayTested {
+  uint64_t nodes = 0;
+  double expected = 0;  // sum of probabilities
+  uint64_t right = 0;
+  double squared_error = 0;  // sum, of probabilities against what came (Brier score)
+
+  void Add(double probability, bool is_right);
+  void Add(const ReplayTested& other);
 };
 
 struct ReplayCounts {
@@ -48,11 +66,17 @@ struct ReplayCounts {
   std::vector<uint64_t> accepted;   // at each depth from 1 on: steps that accepted a token there
   std::vector<float> microseconds;  // of each step: Propose and merging
   std::vector<float> learning;      // of each step: Append
+  double cost = 0;                  // of all steps, in passes of one row
+  // Of several drafters: what each made of its nodes, and of the tree of all.
+  std::array<ReplayTested, workers::kMaxDrafters> proposed;
+  ReplayTested combined;
 
   // Mean accepted tokens, with the one that each step has anyway.
   double mat() const {
     return steps == 0 ? 0 : static_cast<double>(tokens) / static_cast<double>(steps);
   }
+  // Tokens in the time that plain decoding takes for one.
+  double speedup() const { return cost > 0 ? static_cast<double>(tokens) / cost : 0; }
   void Add(const ReplayCounts& other);
 };
 

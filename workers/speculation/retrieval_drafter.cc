@@ -1,6 +1,7 @@
 #include "workers/speculation/retrieval_drafter.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -16,8 +17,11 @@ constexpr size_t kMaxSegments = 32;
 class RetrievalSequence : public SequenceDrafter {
  public:
   RetrievalSequence(std::vector<RetrievalCorpus> corpora,
-                    const retrieval::DraftLookupOptions& options)
-      : corpora_(std::move(corpora)), options_(options), most_(options.max_span) {
+                    const retrieval::DraftLookupOptions& options, float unseen_places)
+      : corpora_(std::move(corpora)),
+        options_(options),
+        unseen_places_(unseen_places),
+        most_(options.max_span) {
     for (const RetrievalCorpus& corpus : corpora_) {
       sources_.push_back({.store = corpus.store.get(), .near = corpus.near.get()});
       if (corpus.near != nullptr) most_ = std::max(most_, corpus.near->window());
@@ -39,18 +43,21 @@ class RetrievalSequence : public SequenceDrafter {
     options.max_depth = std::min(options.max_depth, max_depth);
     if (options.max_nodes < 1 || options.max_depth < 1 || sources_.empty()) return;
     retrieval::LookUpContinuations(sources_, end_, options, found_);
+    // Near matches are taken for what one token finds.
+    const float unseen = unseen_places_ / static_cast<float>(std::max(1, found_.span));
     DraftTreeBuilder builder(tree);  // of siblings the most frequent come first
     for (const auto& node : found_.nodes) {
       const int32_t of =
           node.parent < 0 ? found_.counted : found_.nodes[static_cast<size_t>(node.parent)].count;
-      builder.Add(node.parent, node.token, static_cast<float>(node.count) / static_cast<float>(of),
-                  1);
+      builder.Add(node.parent, node.token,
+                  static_cast<float>(node.count) / (static_cast<float>(of) + unseen), 1);
     }
   }
 
  private:
   const std::vector<RetrievalCorpus> corpora_;
   const retrieval::DraftLookupOptions options_;
+  const float unseen_places_;
   int most_;
   std::vector<retrieval::DraftSource> sources_;
   std::vector<int32_t> end_;  // of the sequence: as much as is looked for, most_ tokens
@@ -68,6 +75,9 @@ absl::StatusOr<std::unique_ptr<RetrievalDrafter>> RetrievalDrafter::Create(
     return absl::InvalidArgumentError(
         "a draft lookup's spans, hits, depth, nodes and near matches are at least 1, and its "
         "shortest span is not above its longest");
+  }
+  if (!std::isfinite(options.unseen_places) || options.unseen_places < 0) {
+    return absl::InvalidArgumentError("a retrieval drafter's unseen places are a number from 0 on");
   }
   for (const RetrievalCorpus& corpus : corpora) {
     if (corpus.store == nullptr) return absl::InvalidArgumentError("a draft store is missing");
@@ -96,7 +106,8 @@ std::unique_ptr<SequenceDrafter> RetrievalDrafter::Begin(std::string_view scope)
   for (const RetrievalCorpus& corpus : corpora_) {
     if (corpus.scope.empty() || corpus.scope == scope) corpora.push_back(corpus);
   }
-  return std::make_unique<RetrievalSequence>(std::move(corpora), options_.lookup);
+  return std::make_unique<RetrievalSequence>(std::move(corpora), options_.lookup,
+                                             options_.unseen_places);
 }
 
 uint64_t RetrievalDrafter::bytes() const {

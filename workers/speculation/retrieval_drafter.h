@@ -27,15 +27,21 @@ struct RetrievalDrafterOptions {
   Hash128 tokenizer;  // the model's (tokenizer_fingerprint.h)
   int vocab_size = 0;
   retrieval::DraftLookupOptions lookup;
+  // Places at which something else follows that the stores have not, where one token matched;
+  // where several did, that divided by their number. 0 or more.
+  float unseen_places = 4;
 };
 
 // Proposes the prefix tree of what followed the longest end of the sequence in the stores that its
 // scope may see, and where that is short what followed near matches, as far as there are any. A
-// node's probability is its share of its parent's places. Learns nothing.
+// node's probability is its share of its parent's places, the unseen ones included: what followed
+// at one place is no sure thing, and the less so, the less of the sequence stood there (the escape
+// of PPM; Cleary and Witten 1984, "Data Compression Using Adaptive Coding and Partial String
+// Matching"). Learns nothing.
 class RetrievalDrafter : public Drafter {
  public:
   // FAILED_PRECONDITION for a store of another tokenizer, INVALID_ARGUMENT for options that
-  // LookUpContinuations does not take.
+  // LookUpContinuations does not take, and for unseen places that are no number from 0 on.
   static absl::StatusOr<std::unique_ptr<RetrievalDrafter>> Create(
       std::vector<RetrievalCorpus> corpora, const RetrievalDrafterOptions& options);
 

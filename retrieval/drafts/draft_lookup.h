@@ -20,7 +20,7 @@ struct DraftSource {
 // Every field is at least 1; `min_span` is not above `max_span`.
 struct DraftLookupOptions {
   int max_span = 16;   // tokens of the sequence's end that are looked for, at most and
-  int min_span = 2;    // at least
+  int min_span = 2;    // at least; 1 gains nothing where rows have a price
   int max_hits = 200;  // places whose continuations are counted
   int max_depth = 10;  // tokens of a continuation
   int max_nodes = 64;

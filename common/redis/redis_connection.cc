@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_replace.h"
-#include "absl/time/clock.h"
+#include "common/clock.h"
 #include "common/redis/redis_errors.h"
 
 namespace octogate {
@@ -43,7 +43,8 @@ std::string RedisConnection::Connect() {
   }
   reader_.emplace(options_->max_reply_bytes);
   connecting_ = true;
-  connect_by_ = absl::Now() + options_->timeouts.connect;
+  progress_ = SteadyNow();
+  connect_by_ = progress_ + options_->timeouts.connect;
   const auto greet = [&](std::initializer_list<RedisArgument> arguments) {
     Append(std::span(arguments.begin(), arguments.size()));
     ++greetings_;
@@ -62,7 +63,7 @@ std::string RedisConnection::Connect() {
 
 std::deque<RedisConnection::CallPtr> RedisConnection::Close() {
   context_.reset();
-  connecting_ = wants_write_ = ready_ = false;
+  connecting_ = wants_write_ = full_ = ready_ = false;
   greetings_ = 0;
   unsent_.clear();
   sent_ = 0;
@@ -77,7 +78,7 @@ void RedisConnection::Send(CallPtr call, std::string bytes) {
 
 void RedisConnection::Begin(CallPtr call) {
   Awaited& awaited = awaited_[static_cast<size_t>(call->kind)];
-  if (awaited.calls++ == 0) awaited.since = absl::Now();
+  if (awaited.calls++ == 0) awaited.since = SteadyNow();
   in_flight_.push_back(std::move(call));
 }
 
@@ -168,14 +169,14 @@ std::string RedisConnection::Write() {
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) break;
     if (sent < 0) return ::strerrordesc_np(errno);
-    progress_ = absl::Now();
+    if (full_) progress_ = SteadyNow();
     sent_ += static_cast<size_t>(sent);
     while (!unsent_.empty() && sent_ >= unsent_.front().bytes().size()) {
       sent_ -= unsent_.front().bytes().size();
       unsent_.pop_front();
     }
   }
-  wants_write_ = !unsent_.empty();
+  wants_write_ = full_ = !unsent_.empty();
   return "";
 }
 
@@ -191,7 +192,7 @@ std::string RedisConnection::Read() {
   if (greetings_ == 0 && in_flight_.empty() && !subscribes()) {
     return "it answers what nobody has asked";
   }
-  progress_ = absl::Now();
+  progress_ = SteadyNow();
   const absl::Status read = reader_->Came(static_cast<size_t>(size));
   while (std::optional<RedisReply> reply = reader_->Next()) {
     std::string wrong = OnReply(*std::move(reply));
@@ -212,7 +213,7 @@ std::string RedisConnection::OnReply(RedisReply reply) {
     }
     if (--greetings_ == 0) {
       ready_ = true;
-      ready_since_ = absl::Now();
+      ready_since_ = SteadyNow();
       events_->on_ready();
     }
     return "";

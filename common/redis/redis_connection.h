@@ -86,7 +86,7 @@ class RedisConnection {
   // a one.
   bool Idle(absl::Time now) const;
 
-  // When the server has to have said something (RedisTimeouts).
+  // When the server has to have said something (RedisTimeouts). Times are SteadyNow()'s.
   absl::Time AnswerBy() const;
   // Asks who has said nothing by then for a sign of life, where there has been nothing to answer.
   // Whether there is still time for that.
@@ -125,6 +125,7 @@ class RedisConnection {
   std::unique_ptr<redisContext, ContextDeleter> context_;  // null: not open
   bool connecting_ = false;                                // by connect(2)
   bool wants_write_ = false;
+  bool full_ = false;  // the system had no room for all that was to be sent
   bool ready_ = false;
   absl::Time connect_by_;
   absl::Time ready_since_;
@@ -134,7 +135,9 @@ class RedisConnection {
   // What has not been sent, the first of it but for `sent_` bytes.
   std::deque<Piece> unsent_;
   size_t sent_ = 0;
-  absl::Time progress_;  // when bytes came or went last
+  // When bytes came last, or when such went that had to wait for room: whatever else is sent shows
+  // nothing of the other side.
+  absl::Time progress_;
   std::deque<CallPtr> in_flight_;
   std::array<Awaited, 3> awaited_;  // by kind
 };

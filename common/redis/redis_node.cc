@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/clock.h"
 #include "common/redis/resp.h"
 #include "common/status.h"
 #include "common/strings.h"
@@ -284,7 +285,7 @@ class Node final : public RedisNode {
     backoff_ = failed_ ? std::min(2 * backoff_, options_.max_backoff) : options_.first_backoff;
     failed_ = true;
     const double share = std::uniform_real_distribution<double>(0.5, 1)(random_);
-    connect_at_ = absl::Now() + share * backoff_;
+    connect_at_ = SteadyNow() + share * backoff_;
     if (AnyReady()) return;
     std::deque<Command> refused;
     {
@@ -311,7 +312,7 @@ class Node final : public RedisNode {
   // The connection is gone, or goes now.
   void Drop(RedisConnection& connection, const std::string& why) {
     losses_.fetch_add(1, std::memory_order_relaxed);
-    const bool was_idle = connection.Idle(absl::Now());
+    const bool was_idle = connection.Idle(SteadyNow());
     const std::deque<std::shared_ptr<RedisCall>> lost = connection.Close();
     if (!was_idle) Refuse(why);
     Fail(lost, why);
@@ -419,9 +420,9 @@ class Node final : public RedisNode {
   }
 
   // Connects where nothing is and it may, and gives up what does not answer. Returns when to look
-  // again.
+  // again, by SteadyNow().
   absl::Time Tend(bool connects) {
-    const absl::Time now = absl::Now();
+    const absl::Time now = SteadyNow();
     bool connected = false;
     for (RedisConnection& connection : connections_) {
       if (!connects || connection.open() || now < connect_at_) continue;
@@ -447,7 +448,7 @@ class Node final : public RedisNode {
     for (const RedisConnection& connection : connections_) {
       next = std::min(next, connection.open() ? connection.AnswerBy() : connect_at_);
     }
-    while (!waiting_.empty() && waiting_.front().pending->deadline <= now) {
+    while (!waiting_.empty() && waiting_.front().pending->deadline <= absl::Now()) {
       Finish(waiting_.front().pending, absl::DeadlineExceededError("the deadline has passed"));
       waiting_.pop_front();
     }
@@ -466,13 +467,13 @@ class Node final : public RedisNode {
     TakeQueued();
     Distribute();
     Flush();
-    const absl::Time next = std::min(until, Tend(connects));
+    const absl::Duration next = Tend(connects) - SteadyNow();
     polled_[0] = {.fd = wake_, .events = POLLIN, .revents = 0};
     for (size_t i = 0; i < connections_.size(); ++i) {
       polled_[i + 1] = {
           .fd = connections_[i].descriptor(), .events = connections_[i].Wanted(), .revents = 0};
     }
-    const int64_t wait = absl::ToInt64Milliseconds(next - absl::Now()) + 1;
+    const int64_t wait = absl::ToInt64Milliseconds(std::min(next, until - absl::Now())) + 1;
     ::poll(polled_.data(), polled_.size(), static_cast<int>(std::clamp<int64_t>(wait, 0, 1000)));
     if (polled_[0].revents != 0) {
       uint64_t count = 0;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/clock.h"
 #include "workers/cache/page_codec.h"
 #include "workers/cache/page_fetch_state.h"
 #include "workers/cache/page_store_pace.h"
@@ -77,7 +78,7 @@ class RedisPageStore final : public PageStore {
     state->pages = codec_.Describe(chain);
     state->first = chain.first;
     state->on_change = std::move(on_change);
-    state->begun = absl::Now();
+    state->begun = SteadyNow();
     state->order = order;
     absl::MutexLock lock(&mutex_);
     Bound(*state);
@@ -95,7 +96,7 @@ class RedisPageStore final : public PageStore {
   double FetchSeconds(int pages) const override {
     if (!Usable()) return std::numeric_limits<double>::infinity();
     const double bytes = static_cast<double>(pages) * static_cast<double>(codec_.value_bytes());
-    const absl::Time now = absl::Now();
+    const absl::Time now = SteadyNow();
     absl::MutexLock lock(&mutex_);
     double seconds = pace_.Seconds(bytes + QueuedReadBytes(), now);
     for (const absl::Time since : calls_since_) {
@@ -107,7 +108,7 @@ class RedisPageStore final : public PageStore {
 
   double MissSeconds() const override {
     absl::MutexLock lock(&mutex_);
-    return pace_.Seconds(0, absl::Now());
+    return pace_.Seconds(0, SteadyNow());
   }
 
   void Write(const PageChain& chain, const ReadPages& read) override {
@@ -115,7 +116,7 @@ class RedisPageStore final : public PageStore {
     const bool usable = Usable();
     std::vector<Queued> queued;
     {
-      const absl::Time now = absl::Now();
+      const absl::Time now = SteadyNow();
       absl::MutexLock lock(&mutex_);
       ForgetAfterLoss();
       for (PageCodec::Page& page : pages) {
@@ -192,7 +193,7 @@ class RedisPageStore final : public PageStore {
     state.chunk = chunk_pages_;
     state.window = static_cast<size_t>(options_.readers);
     if (state.order == PageOrder::kForward) return;
-    const absl::Time now = absl::Now();
+    const absl::Time now = SteadyNow();
     const auto bytes = static_cast<double>(codec_.value_bytes());
     const double latency = pace_.Seconds(0, now);
     const double seconds = std::max((pace_.Seconds(64 * bytes, now) - latency) / 64, 1e-9);
@@ -220,7 +221,7 @@ class RedisPageStore final : public PageStore {
   }
 
   void GiveUp(FetchState& state) {
-    const absl::Time now = absl::Now();
+    const absl::Time now = SteadyNow();
     size_t pages = 0;
     double seconds = 0;
     bool late = false;
@@ -289,9 +290,9 @@ class RedisPageStore final : public PageStore {
   // before the first fetch. Sending takes time too: a real fetch is sooner, if anything.
   void Measure() {
     const auto seconds_of = [&](std::initializer_list<std::string_view> arguments) -> double {
-      const absl::Time begin = absl::Now();
+      const absl::Time begin = SteadyNow();
       const auto reply = client_->Call(arguments, Terms());
-      return reply.ok() ? absl::ToDoubleSeconds(absl::Now() - begin) : -1;
+      return reply.ok() ? absl::ToDoubleSeconds(SteadyNow() - begin) : -1;
     };
     const std::string name = absl::StrCat(options_.prefix, "{none}");
     const std::string bytes(std::min(options_.chunk_bytes, size_t{1} << 20), 'x');
@@ -303,7 +304,7 @@ class RedisPageStore final : public PageStore {
     const double latency = seconds_of({"MGET", name});
     if (is_stopping()) return;
     const double echo = seconds_of({"ECHO", bytes});
-    const absl::Time now = absl::Now();
+    const absl::Time now = SteadyNow();
     absl::MutexLock lock(&mutex_);
     if (latency >= 0) pace_.Add(0, latency, now);
     if (echo >= 0) pace_.Add(static_cast<double>(bytes.size()), echo, now);
@@ -336,7 +337,7 @@ class RedisPageStore final : public PageStore {
           fetch->counting = true;
         }
         pages_asked_ += count;
-        calls_since_[reader] = absl::Now();
+        calls_since_[reader] = SteadyNow();
       }
       if (count == 0) {
         Count(*fetch);
@@ -375,7 +376,7 @@ class RedisPageStore final : public PageStore {
     fetch.end = std::min(fetch.end, there);
     fetch.counting = false;
     fetch.counted = true;
-    fetch.begun = absl::Now();  // what comes is measured
+    fetch.begun = SteadyNow();  // what comes is measured
     --fetch.pending;
     if (!fetch.given_up && fetch.Done()) fetch.on_change();
   }
@@ -409,7 +410,7 @@ class RedisPageStore final : public PageStore {
       if (fetch.order == PageOrder::kForward) break;
     }
     const size_t held = arrived.size();
-    const absl::Time now = absl::Now();
+    const absl::Time now = SteadyNow();
     {
       absl::MutexLock lock(&mutex_);
       stats_.read_bytes += bytes;
@@ -465,7 +466,7 @@ class RedisPageStore final : public PageStore {
       }
       ++stats_.dropped_pages;
       known_.erase(write.page.name);
-      if (!absl::IsUnavailable(status)) write_again_ = absl::Now() + kWriteBackoff;
+      if (!absl::IsUnavailable(status)) write_again_ = SteadyNow() + kWriteBackoff;
       // What waits behind it would fare no better.
       for (const Queued& other : writes_) known_.erase(other.page.name);
       queued_bytes_ -= writes_.size() * codec_.value_bytes();

@@ -137,6 +137,29 @@ TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
   EXPECT_TRUE(client->stats().reachable);
 }
 
+// That others ask, and that the system takes what they send, is no sign of life of the server.
+TEST(RedisFaultsTest, AFrozenServerIsNoticedWhileOthersGoOnAskingIt) {
+  RedisServer server;
+  RedisOptions options = server.options();
+  options.timeouts = Patient(absl::Milliseconds(300));
+  const auto client = RedisClient::Create(options);
+  const auto store = MakeRedisStore(client.get());
+  ASSERT_TRUE(Eventually([&] { return Put(*store, "there"); }).ok());
+  server.Freeze();
+  // Nobody waits as long as it takes to notice.
+  const auto ask = [&] {
+    for (int i = 0; i < 200 && client->stats().reachable; ++i) {
+      store->Get("graph/1", absl::Now() + absl::Milliseconds(20)).status().IgnoreError();
+    }
+  };
+  std::thread other(ask);
+  ask();
+  other.join();
+  EXPECT_FALSE(client->stats().reachable);
+  server.Thaw();
+  EXPECT_TRUE(Eventually([&] { return store->Get("graph/1", Soon()).status(); }).ok());
+}
+
 // A server that is frozen when it has answered: what becomes of a call with `its` timeout for calls
 // of that kind, and with `others` for all others.
 absl::Status AskFrozen(RedisServer& server, RedisCallKind kind, absl::Duration its,

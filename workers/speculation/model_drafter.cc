@@ -66,8 +66,8 @@ int PagesFor(const ModelConfig& config, kernels::DType dtype, const ModelDrafter
   const uint64_t position_bytes = 2 * static_cast<uint64_t>(config.num_layers) *
                                   static_cast<uint64_t>(config.num_kv_heads) *
                                   kernels::KvHeadBytes(dtype, config.head_dim);
-  const uint64_t positions = std::min<uint64_t>(options.cache_bytes / position_bytes,
-                                                ModelDrafterOptions::kMostPositions);
+  const uint64_t positions =
+      std::min<uint64_t>(options.cache_bytes / position_bytes, ModelDrafterOptions::kMostPositions);
   return std::max(1, static_cast<int>(positions) / options.page_size);
 }
 
@@ -252,8 +252,8 @@ absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
   const kernels::DType dtype = backend->DefaultKvDType();
   const int pages =
       options.pages > 0 ? options.pages : PagesFor(drafter->transformer_->config(), dtype, options);
-  OCTOGATE_ASSIGN_OR_RETURN(
-      drafter->cache_, drafter->transformer_->CreateKvCache(pages, options.page_size, dtype));
+  OCTOGATE_ASSIGN_OR_RETURN(drafter->cache_,
+                            drafter->transformer_->CreateKvCache(pages, options.page_size, dtype));
   for (int32_t page = pages - 1; page >= 0; --page) drafter->free_pages_.push_back(page);
   drafter->bytes_ = weights + drafter->cache_->page_bytes() * static_cast<uint64_t>(pages);
   return drafter;

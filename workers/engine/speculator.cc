@@ -55,7 +55,8 @@ void FillMasks(const DraftTree& tree, std::vector<kernels::AncestorMask>& masks)
   masks[0].words[0] = 1;
   for (size_t i = 0; i < tree.nodes.size(); ++i) {
     const size_t row = i + 1;
-    masks[row] = masks[static_cast<size_t>(tree.nodes[i].parent + 1)];
+    const int parent_row = tree.nodes[i].parent + 1;
+    masks[row] = masks[static_cast<size_t>(parent_row)];
     masks[row].words[row / 64] |= uint64_t{1} << (row % 64);
   }
 }

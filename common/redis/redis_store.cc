@@ -351,25 +351,41 @@ class RedisStore final : public Store {
       noted[*part.transaction].push_back(entry.key);
       transaction_of.push_back(*part.transaction);
     }
+    // What the scripts do of names that stay takes a fraction of a script's time.
     const std::string parts_key = PartsKey();
     RedisClient::Command note_parts{"EVAL", kNoteParts, "1", parts_key};
+    RedisClient::Command add_parts{"ZADD", parts_key, "GT"};
     for (auto& [name, part] : parts) {
       if (!part.transaction) continue;
       part.milliseconds = Milliseconds(part.expires_at);
-      note_parts.insert(note_parts.end(), {part.milliseconds, name});
+      if (part.milliseconds.empty()) {
+        add_parts.insert(add_parts.end(), {"inf", name});
+      } else {
+        note_parts.insert(note_parts.end(), {part.milliseconds, name});
+      }
     }
     for (size_t number = 0; number < noted.size(); ++number) {
       if (noted[number].empty()) continue;
       const Part& part = parts.at(FirstPart(noted[number].front()));
+      const bool stays = part.milliseconds.empty();
       RedisClient::Command note{"EVAL",         note_names_,       "1",
                                 part.names_key, part.milliseconds, part.place};
+      if (stays) note = {"ZADD", part.names_key};
       for (const std::string_view key : noted[number]) {
+        if (stays) note.emplace_back("0");
         note.emplace_back(key.substr(FirstPart(key).size()));
       }
       transactions[number].push_back(std::move(note));
+      if (stays) transactions[number].push_back({"PERSIST", part.names_key});
     }
-    const bool adds_parts = note_parts.size() > 4;
-    if (adds_parts) transactions.push_back({std::move(note_parts)});
+    RedisClient::Transaction parts_noted;
+    if (add_parts.size() > 3) {
+      parts_noted.push_back(std::move(add_parts));
+      parts_noted.push_back({"PERSIST", parts_key});
+    }
+    if (note_parts.size() > 4) parts_noted.push_back(std::move(note_parts));
+    const bool adds_parts = !parts_noted.empty();
+    if (adds_parts) transactions.push_back(std::move(parts_noted));
     const std::vector<absl::StatusOr<RedisReply>> replies = client_.TransactMany(
         transactions, {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
     // A name that cannot be listed would be a value that nobody finds.

@@ -399,6 +399,7 @@ absl::StatusOr<v1::DrainNodeResponse> GraphManager::DrainNode(const v1::DrainNod
   }
   absl::Status written;
   do {
+    written = absl::OkStatus();
     OCTOGATE_ASSIGN_OR_RETURN(DrainedRead read, ReadDrained(deadline));
     DrainList::Names& names = read.current.names;
     const auto place = std::lower_bound(names.begin(), names.end(), request.name());

@@ -184,19 +184,23 @@ TEST(SharedStoreTest, DrainsThatRedisHasLostArePutBack) {
   EXPECT_FALSE(IsDrained(later));
 }
 
+// Puts the graph "other" in the place of version 1.
+absl::Status PutOtherFirstVersion(Store& store, const StubWorker& worker) {
+  const auto other = MakeMemoryStore();
+  TestGateway elsewhere(RedisGateway::Options(), other.get());
+  EXPECT_TRUE(elsewhere.Apply(Graph("other", worker)).ok());
+  const std::string key = "graph/version/0000000000000000001";
+  const std::string record = other->Get(key, absl::InfiniteFuture()).value();
+  return store.Put(key, record, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60));
+}
+
 TEST(SharedStoreTest, TwoGraphsOfOneNumberBecomeOne) {
   RedisServer redis({"--save", ""});
   StubWorker worker;
   RedisGateway first(redis.options());
   ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
   // As if another gateway had written the version after the server had lost the first one's.
-  const auto other = MakeMemoryStore();
-  TestGateway elsewhere(RedisGateway::Options(), other.get());
-  ASSERT_TRUE(elsewhere.Apply(Graph("other", worker)).ok());
-  const std::string key = "graph/version/0000000000000000001";
-  const std::string record = other->Get(key, absl::InfiniteFuture()).value();
-  ASSERT_TRUE(
-      first.store->Put(key, record, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60)).ok());
+  ASSERT_TRUE(PutOtherFirstVersion(*first.store, worker).ok());
   EXPECT_TRUE(Applies(first, "other"));
 }
 
@@ -215,6 +219,9 @@ class Deaf final : public Store {
   absl::Status CompareAndSet(std::string_view key, std::optional<std::string_view> expected,
                              std::string_view value, absl::Time expires_at,
                              absl::Time deadline) override {
+    if (overtaken.exchange(false)) {
+      EXPECT_TRUE(store_.CompareAndSet(key, expected, value, expires_at, deadline).ok());
+    }
     return store_.CompareAndSet(key, expected, value, expires_at, deadline);
   }
   absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
@@ -228,11 +235,26 @@ class Deaf final : public Store {
 
   std::atomic<int> read = 0;  // versions of the graph
   std::atomic<int> listed = 0;
+  std::atomic<bool> overtaken = false;  // somebody does the next compare-and-set just before it
 
  private:
   static constexpr std::string_view kVersions = "graph/version/";
   Store& store_;
 };
+
+TEST(SharedStoreTest, WhoIsOvertakenByTheSameDrainHasDrained) {
+  const auto memory = MakeMemoryStore();
+  StubWorker worker;
+  Deaf store(memory.get());
+  TestGateway gateway(RedisGateway::Options(), &store);
+  ASSERT_TRUE(gateway.Apply(Graph("one", worker)).ok());
+  for (const bool undo : {false, true}) {
+    store.overtaken = true;
+    EXPECT_TRUE(Drain(gateway, undo));
+    EXPECT_FALSE(store.overtaken);
+    EXPECT_EQ(IsDrained(gateway), !undo);
+  }
+}
 
 int64_t Decisions(TestGateway& gateway, const std::string& tenant) {
   grpc::ClientContext context;
@@ -367,13 +389,7 @@ TEST(SharedStoreTest, WhatIsAppliedIsSeldomReadAgain) {
   EXPECT_TRUE(Eventually([&] { return store.listed >= listed + 50; }));
   EXPECT_LE(store.read, read + 5);
   // Another graph under its number is found all the same.
-  const auto other = MakeMemoryStore();
-  TestGateway elsewhere(RedisGateway::Options(), other.get());
-  ASSERT_TRUE(elsewhere.Apply(Graph("other", worker)).ok());
-  const std::string key = "graph/version/0000000000000000001";
-  const std::string record = other->Get(key, absl::InfiniteFuture()).value();
-  ASSERT_TRUE(
-      memory->Put(key, record, absl::InfiniteFuture(), absl::Now() + absl::Seconds(60)).ok());
+  ASSERT_TRUE(PutOtherFirstVersion(*memory, worker).ok());
   EXPECT_TRUE(Applies(gateway, "other"));
 }
 

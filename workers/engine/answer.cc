@@ -109,22 +109,14 @@ bool Answer::AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch,
   return true;
 }
 
-absl::Status Answer::AdvanceEdited(std::span<float> logits, float log_sum_exp,
-                                   SamplerScratch& scratch, GenerateEvent& event) {
-  if (!has_edits()) {
-    if (absl::Status status = CheckLogits(logits); !status.ok()) return status;
-  } else if (std::any_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); })) {
-    // An infinity may be the edits' doing, which SampleEdited says.
+absl::Status Answer::AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
+                                   GenerateEvent& event) {
+  // An infinity may be the edits' doing, which SampleEdited says.
+  if (std::any_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); })) {
     return CheckEditedLogits(logits);
   }
-  // Where they are wanted, there are no edits.
-  const int logprobs = request_->sampling.logprobs;
-  if (logprobs >= 0) raw_logits_.assign(logits.begin(), logits.end());
   const absl::StatusOr<int32_t> id = sampler_.SampleEdited(logits, scratch);
   if (!id.ok()) return id.status();
-  if (logprobs >= 0) {
-    event.logprobs.push_back(ComputeLogprobs(raw_logits_, log_sum_exp, *id, logprobs));
-  }
   Accept(*id, event);
   return absl::OkStatus();
 }

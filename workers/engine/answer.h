@@ -42,13 +42,14 @@ class Answer {
 
   // The same from the largest logits alone, after the edits that AppendEdits asks for: with how
   // many it may be possible, 0 where all are needed as they are; and whether it was. Where it was
-  // not, nothing has happened, and AdvanceEdited chooses from all the edited ones.
+  // not, nothing has happened: where it has_edits, AdvanceEdited chooses from all the edited ones,
+  // and Advance otherwise.
   int RankedCount() const;
   void AppendEdits(int32_t row, std::vector<kernels::LogitEdit>& edits) const {
     sampler_.AppendEdits(row, edits);
   }
   bool AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch, GenerateEvent& event);
-  absl::Status AdvanceEdited(std::span<float> logits, float log_sum_exp, SamplerScratch& scratch,
+  absl::Status AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
                              GenerateEvent& event);
 
   // The text that was held back, for an answer that is ended from outside.

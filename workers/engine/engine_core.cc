@@ -18,6 +18,12 @@ ActiveRequest& RequestOf(const ScheduledRows& rows) {
 // copying the rows.
 constexpr size_t kMaxEdits = size_t{1} << 17;
 
+// Positions that the rows attend to, each up to its own.
+int64_t AttendedBy(const ScheduledRows& rows) {
+  return int64_t{rows.row_count} * rows.first_position +
+         int64_t{rows.row_count} * (rows.row_count + 1) / 2;
+}
+
 int DraftNodes(const ActiveRequest& request) {
   return request.speculation != nullptr ? request.speculation->tree.size() : 0;
 }
@@ -252,7 +258,7 @@ void EngineCore::MeasurePace() const {
   int decoding = 0;
   for (const ScheduledRows& rows : scheduled_) {
     shape.rows += rows.row_count;
-    shape.attended += int64_t{rows.row_count} * (rows.first_position + rows.row_count);
+    shape.attended += AttendedBy(rows);
     decoding += static_cast<int>(rows.row_count == 1);
   }
   if (drafts_in_step_ || shape.rows < std::max(kLeastRows, 2 * decoding)) return;
@@ -298,7 +304,9 @@ absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, Generate
                               std::span(largest_.logits).subspan(first, count), log_sum_exp,
                               config_.vocab_size};
     if (request.answer->AdvanceRanked(ranked, sampler_scratch_, event)) return absl::OkStatus();
-    return request.answer->AdvanceEdited(Logits(logit_row), log_sum_exp, sampler_scratch_, event);
+    if (request.answer->has_edits()) {
+      return request.answer->AdvanceEdited(Logits(logit_row), sampler_scratch_, event);
+    }
   }
   return request.answer->Advance(Logits(logit_row), log_sum_exp, sampler_scratch_, event);
 }
@@ -445,10 +453,9 @@ void EngineCore::PlanDrafts() {
   StepLoad step;
   StepLoad decoding;
   for (const ScheduledRows& rows : scheduled_) {
-    const StepLoad load{
-        .rows = rows.row_count,
-        .logit_rows = rows.completes() ? 1 : 0,
-        .attended = int64_t{rows.row_count} * (rows.first_position + rows.row_count)};
+    const StepLoad load{.rows = rows.row_count,
+                        .logit_rows = rows.completes() ? 1 : 0,
+                        .attended = AttendedBy(rows)};
     const auto add = [&load](StepLoad& sum) {
       sum.rows += load.rows;
       sum.logit_rows += load.logit_rows;

@@ -76,8 +76,8 @@ class EngineCore {
     DraftPlanner::Options planner;
     kernels::Backend* backend = nullptr;  // needed with shared_pages
     SharedPages* shared_pages = nullptr;  // null: pages are not shared with other engines
-    const StepCost* step_cost = nullptr;
-    StepPace* pace = nullptr;  // is told of steps that compute prompts
+    const StepCost* step_cost = nullptr;  // needed
+    StepPace* pace = nullptr;             // needed: is told of steps that compute prompts
   };
   EngineCore(const Parts& parts, const SchedulerOptions& options);
 

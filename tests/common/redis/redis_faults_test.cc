@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -117,47 +118,50 @@ TEST(RedisFaultsTest, ABatchEndsAtItsDeadline) {
   EXPECT_TRUE(client->Call({"LPUSH", "none", "answers it"}, Soon()).ok());
 }
 
-TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
+// A store that has answered, and whose server has been frozen since.
+struct FrozenStore {
+  FrozenStore() {
+    RedisOptions options = server.options();
+    options.timeouts = Patient(absl::Milliseconds(300));
+    client = RedisClient::Create(options);
+    store = MakeRedisStore(client.get());
+    EXPECT_TRUE(Eventually([&] { return Put(*store, "there"); }).ok());
+    server.Freeze();
+  }
   RedisServer server;
-  RedisOptions options = server.options();
-  options.timeouts = Patient(absl::Milliseconds(300));
-  const auto client = RedisClient::Create(options);
-  const auto store = MakeRedisStore(client.get());
-  ASSERT_TRUE(Eventually([&] { return Put(*store, "there"); }).ok());
-  server.Freeze();
-  EXPECT_EQ(store->Get("graph/1", Soon()).status().code(), absl::StatusCode::kUnavailable);
+  std::unique_ptr<RedisClient> client;
+  std::unique_ptr<Store> store;
+};
+
+TEST(RedisFaultsTest, AFrozenServerCostsOneTimeoutAndIsFoundAgain) {
+  FrozenStore frozen;
+  EXPECT_EQ(frozen.store->Get("graph/1", Soon()).status().code(), absl::StatusCode::kUnavailable);
   // While it is frozen, nobody waits: each call fails by what the client knows already.
   for (int i = 0; i < 100; ++i) {
-    EXPECT_THAT(store->Get("graph/1", Soon()).status().ToString(),
+    EXPECT_THAT(frozen.store->Get("graph/1", Soon()).status().ToString(),
                 testing::HasSubstr("does not answer"));
   }
-  EXPECT_FALSE(client->stats().reachable);
-  server.Thaw();
-  EXPECT_TRUE(Eventually([&] { return store->Get("graph/1", Soon()).status(); }).ok());
-  EXPECT_TRUE(client->stats().reachable);
+  EXPECT_FALSE(frozen.client->stats().reachable);
+  frozen.server.Thaw();
+  EXPECT_TRUE(Eventually([&] { return frozen.store->Get("graph/1", Soon()).status(); }).ok());
+  EXPECT_TRUE(frozen.client->stats().reachable);
 }
 
 // That others ask, and that the system takes what they send, is no sign of life of the server.
 TEST(RedisFaultsTest, AFrozenServerIsNoticedWhileOthersGoOnAskingIt) {
-  RedisServer server;
-  RedisOptions options = server.options();
-  options.timeouts = Patient(absl::Milliseconds(300));
-  const auto client = RedisClient::Create(options);
-  const auto store = MakeRedisStore(client.get());
-  ASSERT_TRUE(Eventually([&] { return Put(*store, "there"); }).ok());
-  server.Freeze();
+  FrozenStore frozen;
   // Nobody waits as long as it takes to notice.
   const auto ask = [&] {
-    for (int i = 0; i < 200 && client->stats().reachable; ++i) {
-      store->Get("graph/1", absl::Now() + absl::Milliseconds(20)).status().IgnoreError();
+    for (int i = 0; i < 200 && frozen.client->stats().reachable; ++i) {
+      frozen.store->Get("graph/1", absl::Now() + absl::Milliseconds(20)).status().IgnoreError();
     }
   };
   std::thread other(ask);
   ask();
   other.join();
-  EXPECT_FALSE(client->stats().reachable);
-  server.Thaw();
-  EXPECT_TRUE(Eventually([&] { return store->Get("graph/1", Soon()).status(); }).ok());
+  EXPECT_FALSE(frozen.client->stats().reachable);
+  frozen.server.Thaw();
+  EXPECT_TRUE(Eventually([&] { return frozen.store->Get("graph/1", Soon()).status(); }).ok());
 }
 
 // A server that is frozen when it has answered: what becomes of a call with `its` timeout for calls

@@ -163,7 +163,7 @@ class TensorAttentionTest : public ::testing::Test {
   void SetUp() override {
     backend_ = Make(InputRounding::kSplit);
 #ifndef OCTOGATE_CUDA_EMULATED
-    if (backend_ == nullptr) GTEST_SKIP() << problem_;
+    if (backend_ == nullptr) GTEST_SKIP() << "NOT RUN: " << problem_;
 #endif
     ASSERT_NE(backend_, nullptr) << problem_;
   }

@@ -64,7 +64,7 @@ TEST(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   std::mt19937 random(seed);
   std::string problem;
   std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << problem;
+  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
   const auto folder = FixturePath("llama");
   EngineOptions options;
   options.max_sequences = 4;
@@ -91,7 +91,7 @@ TEST(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
   std::mt19937 random(seed);
   std::string problem;
   std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << problem;
+  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
   const auto folder = FixturePath("llama");
   EngineOptions options;
   options.max_sequences = 4;
@@ -121,7 +121,7 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
   std::mt19937 random(seed);
   std::string problem;
   std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << problem;
+  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
   const auto folder = FixturePath("llama");
   EngineOptions options;
   options.max_sequences = 4;
@@ -160,7 +160,7 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
 TEST(CudaEngineTest, StepsAreMeasuredAsTheyRunInService) {
   std::string problem;
   std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << problem;
+  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
   const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
   auto transformer =
       Transformer::Load(checkpoint, backend.get(), {.max_rows = 4, .max_logit_rows = 2});
@@ -230,7 +230,7 @@ TEST(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {
 TEST(CudaEngineTest, KeysAndValuesAreInBf16WhereNothingElseIsAskedFor) {
   std::string problem;
   std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << problem;
+  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
   const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
   const EngineOptions options{.kv_tokens = 64};
   const auto device = Engine::Create(checkpoint, nullptr, std::move(backend), options);

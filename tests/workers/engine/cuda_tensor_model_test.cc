@@ -259,7 +259,7 @@ class CudaTensorModelTest : public ::testing::Test {
 #ifdef OCTOGATE_CUDA_EMULATED
     ASSERT_NE(backend_, nullptr) << problem_;
 #else
-    if (backend_ == nullptr) GTEST_SKIP() << problem_;
+    if (backend_ == nullptr) GTEST_SKIP() << "NOT RUN: " << problem_;
 #endif
     seed_ = FreshSeed();
     random_.seed(seed_);

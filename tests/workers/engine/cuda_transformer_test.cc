@@ -123,7 +123,7 @@ class CudaTransformerTest : public ::testing::TestWithParam<std::string> {
 #ifdef OCTOGATE_CUDA_EMULATED
     ASSERT_NE(backend_, nullptr) << problem;
 #else
-    if (backend_ == nullptr) GTEST_SKIP() << problem;
+    if (backend_ == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
 #endif
     checkpoint_ = OpenCheckpoint(FixturePath(GetParam()));
     ASSERT_NE(checkpoint_, nullptr);

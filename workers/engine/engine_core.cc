@@ -18,12 +18,6 @@ ActiveRequest& RequestOf(const ScheduledRows& rows) {
 // copying the rows.
 constexpr size_t kMaxEdits = size_t{1} << 17;
 
-// Positions that the rows attend to, each up to its own.
-int64_t AttendedBy(const ScheduledRows& rows) {
-  return int64_t{rows.row_count} * rows.first_position +
-         int64_t{rows.row_count} * (rows.row_count + 1) / 2;
-}
-
 int DraftNodes(const ActiveRequest& request) {
   return request.speculation != nullptr ? request.speculation->tree.size() : 0;
 }
@@ -258,7 +252,7 @@ void EngineCore::MeasurePace() const {
   int decoding = 0;
   for (const ScheduledRows& rows : scheduled_) {
     shape.rows += rows.row_count;
-    shape.attended += AttendedBy(rows);
+    shape.attended += AttendedBy(rows.first_position, rows.row_count);
     decoding += static_cast<int>(rows.row_count == 1);
   }
   if (drafts_in_step_ || shape.rows < std::max(kLeastRows, 2 * decoding)) return;
@@ -455,7 +449,7 @@ void EngineCore::PlanDrafts() {
   for (const ScheduledRows& rows : scheduled_) {
     const StepLoad load{.rows = rows.row_count,
                         .logit_rows = rows.completes() ? 1 : 0,
-                        .attended = AttendedBy(rows)};
+                        .attended = AttendedBy(rows.first_position, rows.row_count)};
     const auto add = [&load](StepLoad& sum) {
       sum.rows += load.rows;
       sum.logit_rows += load.logit_rows;

@@ -44,8 +44,6 @@ class Prober {
   double spent_ = 0;
 };
 
-double AttendedBy(int rows) { return rows * (rows + 1.0) / 2; }
-
 }  // namespace
 
 void CostCurve::Add(double x, double seconds) {
@@ -93,7 +91,7 @@ StepCost MeasureStepCost(const StepProbeLimits& limits, double budget_seconds, i
     rows = std::min({2 * rows, limits.max_rows, limits.max_context});
     if (!prober.Fits(2 * last, kRowsShare)) break;
     last = prober.Run({.rows = rows});
-    cost.rows.Add(rows, last - cost.context.At(AttendedBy(rows)));
+    cost.rows.Add(rows, last - cost.context.At(static_cast<double>(AttendedBy(0, rows))));
   }
 
   last = single;
@@ -110,10 +108,7 @@ double PrefillSeconds(const StepCost& cost, int positions, int max_rows) {
   double seconds = 0;
   for (int done = 0; done < positions;) {
     const int rows = std::min(positions - done, max_rows);
-    seconds +=
-        cost.Seconds({.rows = rows,
-                      .sequences = 1,
-                      .attended = int64_t{rows} * done + static_cast<int64_t>(AttendedBy(rows))});
+    seconds += cost.Seconds({.rows = rows, .sequences = 1, .attended = AttendedBy(done, rows)});
     done += rows;
   }
   return seconds;

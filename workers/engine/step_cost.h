@@ -23,6 +23,12 @@ struct StepShape {
   int64_t attended = 0;  // positions that a row attends to, summed over the rows
 };
 
+// Positions that `rows` of a sequence attend to which stand one behind the other from `first` on,
+// each up to its own.
+inline int64_t AttendedBy(int first, int rows) {
+  return int64_t{rows} * first + int64_t{rows} * (rows + 1) / 2;
+}
+
 // A function of x >= 0 that does not fall: straight between its points and, with the last slope,
 // behind them. Before the first point it is constant.
 class CostCurve {

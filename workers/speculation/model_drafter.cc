@@ -55,8 +55,8 @@ absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig&
       options.children > config.vocab_size || options.prompt_rows < 1 ||
       options.prompt_passes < 1 || options.pages < 0 || options.page_size < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a draft model's passes, rows and children are at least 1, and its passes "
-                     "compute fewer than ",
+        absl::StrCat("a draft model's passes, rows, children and page size are at least 1, its "
+                     "pages 1 or 0 for as many as fit, and its passes compute fewer than ",
                      kernels::kMaxTreeRows, " rows"));
   }
   return absl::OkStatus();

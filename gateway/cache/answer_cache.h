@@ -6,6 +6,9 @@
 // limits (AnswerKey::rest). Keys are compared byte by byte. Which answers may be kept at all is
 // answer_recorder.h's business.
 //
+// Vectors are compared one by one, as a flat FAISS index would: of kMaxCompared that takes less
+// than the encoder, and such an index cannot take one away without moving all others.
+//
 // Bounds: max_entries, and kMaxBytes of keys, texts and vectors. An answer that has expired goes
 // when it is looked for, and the least recently used one goes first for want of room.
 #ifndef OCTOGATE_GATEWAY_CACHE_ANSWER_CACHE_H_

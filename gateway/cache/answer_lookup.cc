@@ -188,18 +188,18 @@ void AnswerLookup::Join(bool asked) {
     // Held, so that an outcome that comes at once finds the ticket.
     absl::MutexLock lock(&mutex_);
     if (stopped_.ok()) {
-      joined = graph_->caches->flights->Join(
-          flight_key_, [self = shared_from_this()](std::shared_ptr<const KeptAnswer> answer,
-                                                   double similarity, AnswerFlights::Lead lead) {
+      joined = graph_->caches->answer_flights->Join(
+          flight_key_,
+          [self = shared_from_this()](AnswerCache::Alike found, AnswerFlights::Lead lead) {
             {
               absl::MutexLock outcome_lock(&self->mutex_);
               self->ticket_ = 0;
             }
-            if (answer != nullptr) {
+            if (found.answer != nullptr) {
               if (self->metrics_ != nullptr) self->metrics_->OnAnswerShared();
               self->Finish({.status = {},
-                            .answer = std::move(answer),
-                            .similarity = similarity,
+                            .answer = std::move(found.answer),
+                            .similarity = found.similarity,
                             .recorder = nullptr,
                             .at_once = false});
             } else if (lead) {
@@ -228,7 +228,7 @@ void AnswerLookup::Stop(const absl::Status& status) {
     ticket = std::exchange(ticket_, 0);
   }
   cancellation_->Cancel();
-  if (ticket != 0 && graph_->caches->flights->Leave(flight_key_, ticket)) {
+  if (ticket != 0 && graph_->caches->answer_flights->Leave(flight_key_, ticket)) {
     Run(/*at_once=*/false);  // which sees that it was stopped
   }
 }
@@ -255,7 +255,7 @@ bool AnswerLookup::FinishKept(bool at_once) {
   if (answer == nullptr) return false;
   graph_->caches->answers.CountUse(key_, *answer);
   if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, true);
-  lead_.Finish(answer);
+  lead_.Finish({answer, 1});
   Finish({.status = {}, .answer = std::move(answer), .recorder = nullptr, .at_once = at_once});
   return true;
 }
@@ -276,7 +276,7 @@ void AnswerLookup::OnShared(SharedAnswers::Found found) {
   }
   if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, false);
   graph_->caches->answers.Put(key_, found.answer, {}, epoch_);
-  lead_.Finish(found.answer);
+  lead_.Finish({found.answer, 1});
   Finish({.status = {}, .answer = std::move(found.answer), .recorder = nullptr, .at_once = false});
 }
 
@@ -336,7 +336,7 @@ void AnswerLookup::CheckNode(const std::string& node, const std::string& argumen
     }
     graph_->caches->answers.CountUse(key_, *alike_.answer);
     if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, true);
-    lead_.Finish(alike_.answer, alike_.similarity);
+    lead_.Finish(alike_);
     Finish({.status = {},
             .answer = std::move(alike_.answer),
             .similarity = alike_.similarity,

@@ -23,7 +23,7 @@
 namespace octogate::gateway {
 
 // One look-up, in this order: the same words, a query under way with the same words
-// (answer_flights.h), the same words at the gateways that share answers (shared_answers.h), and
+// (single_flight.h), the same words at the gateways that share answers (shared_answers.h), and
 // where the graph names an encoder, another query of the same meaning. An answer to other words is
 // given only where routers would hand this query to the same node. What another gateway has
 // answered is kept here too. Where it is time to ask whether another one has flushed, that comes

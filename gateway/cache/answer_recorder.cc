@@ -102,7 +102,7 @@ void AnswerRecorder::OnDone(const absl::Status& status, const v1::GenerateRespon
   if (caches.answers.Put(key_, answer, std::move(vector_), epoch_) && caches.shared != nullptr) {
     caches.shared->Put(key_, *answer);
   }
-  lead_.Finish(answer);
+  lead_.Finish({std::move(answer), 1});
 }
 
 }  // namespace octogate::gateway

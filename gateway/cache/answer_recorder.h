@@ -23,7 +23,7 @@
 
 #include "absl/status/status.h"
 #include "gateway/cache/answer_cache.h"
-#include "gateway/cache/answer_flights.h"
+#include "gateway/cache/flights.h"
 #include "gateway/drain_list.h"
 #include "gateway/graph_state.h"
 #include "octogate/v1/gateway.pb.h"

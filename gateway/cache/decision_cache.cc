@@ -72,16 +72,19 @@ std::optional<v1::Decision> DecisionCache::Peek(const std::string& key) const {
   return decision;
 }
 
+v1::Decision DecisionCache::AsKept(v1::Decision decision) {
+  decision.set_cached(true);
+  decision.clear_usage();
+  decision.clear_duration_us();
+  for (v1::HeadScore& head : *decision.mutable_heads()) head.clear_duration_us();
+  return decision;
+}
+
 void DecisionCache::Put(std::string_view tenant, std::string key, const v1::Decision& decision,
                         uint64_t epoch) {
   if (!router::IsRepeatable(decision)) return;
-  v1::Decision kept = decision;
-  kept.set_cached(true);
-  kept.clear_usage();
-  kept.clear_duration_us();
-  for (v1::HeadScore& head : *kept.mutable_heads()) head.clear_duration_us();
   Entry entry{.key = std::move(key), .tenant = std::string(tenant), .decision = {}};
-  entry.decision = kept.SerializeAsString();
+  entry.decision = AsKept(decision).SerializeAsString();
   const auto bytes = static_cast<int64_t>(entry.bytes());
   const auto most = static_cast<int64_t>(bytes_per_shard_);
   if (entry.bytes() > kMaxEntryBytes || bytes > most || entries_per_shard_ == 0) return;
@@ -89,7 +92,7 @@ void DecisionCache::Put(std::string_view tenant, std::string key, const v1::Deci
   absl::MutexLock lock(&shard.mutex);
   // A flush that is not seen here comes after, and finds the entry.
   if (epoch != epoch_.load()) return;
-  // Two queries at once have found nothing; both decisions are the same.
+  // A follower that had not the time to wait made the same decision.
   if (shard.by_key.contains(entry.key)) return;
   while (shard.entries.size() >= entries_per_shard_ || shard.counts.bytes + bytes > most) {
     const Entry& last = shard.entries.back();

@@ -55,7 +55,10 @@ class DecisionCache {
 
   bool enabled() const { return max_entries_ > 0; }
 
-  // The decision, marked as cached, without usage and with `duration_us` 0; or nothing.
+  // A decision as it is given again: marked as cached, without usage and durations.
+  static v1::Decision AsKept(v1::Decision decision);
+
+  // The decision AsKept; or nothing.
   std::optional<v1::Decision> Find(const std::string& key);
 
   // The same, counting as no use.

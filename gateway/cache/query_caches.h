@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "gateway/cache/answer_cache.h"
-#include "gateway/cache/answer_flights.h"
 #include "gateway/cache/decision_cache.h"
+#include "gateway/cache/flights.h"
 #include "gateway/cache/shared_answers.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/cache_validation.h"
@@ -31,7 +31,8 @@ struct QueryCaches {
   AnswerCache answers;
   const std::unique_ptr<SharedAnswers> shared;  // null: this gateway's answers are its own
   std::atomic<int> by_meaning{0};               // such look-ups under way
-  const std::shared_ptr<AnswerFlights> flights = std::make_shared<AnswerFlights>();
+  const std::shared_ptr<AnswerFlights> answer_flights = std::make_shared<AnswerFlights>();
+  const std::shared_ptr<DecisionFlights> decision_flights = std::make_shared<DecisionFlights>();
 };
 
 }  // namespace octogate::gateway

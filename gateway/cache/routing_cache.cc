@@ -1,9 +1,101 @@
 #include "gateway/cache/routing_cache.h"
 
+#include <cstdint>
 #include <optional>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "common/cancellation.h"
+#include "gateway/cache/flights.h"
+
 namespace octogate::gateway {
+namespace {
+
+// A decision that is not kept: the router's, or that of an equal query which it is asked for now.
+class Routing : public std::enable_shared_from_this<Routing> {
+ public:
+  Routing(std::shared_ptr<const GraphState> graph, std::string router, std::string query,
+          router::RouteOptions options, std::string key, uint64_t epoch,
+          router::RoutingSnapshot::Done done)
+      : graph_(std::move(graph)),
+        router_(std::move(router)),
+        query_(std::move(query)),
+        options_(std::move(options)),
+        key_(std::move(key)),
+        epoch_(epoch),
+        flight_key_(absl::StrCat(epoch, ":", key_)),
+        done_(std::move(done)) {}
+
+  void Start() {
+    DecisionFlights& flights = *graph_->caches->decision_flights;
+    DecisionFlights::Joined joined = flights.Join(
+        flight_key_,
+        [self = shared_from_this()](std::optional<v1::Decision> decision,
+                                    DecisionFlights::Lead lead) {
+          if (decision.has_value()) {
+            self->done_(*std::move(decision));
+          } else {
+            self->Route(std::move(lead));
+          }
+        },
+        options_.context.deadline);
+    if (joined.ticket == 0) {
+      Route(std::move(joined.lead));
+    } else if (options_.context.cancellation != nullptr) {
+      // The flight has this alive while it may be left.
+      left_ = options_.context.cancellation->OnCancel(
+          [weak = weak_from_this(), ticket = joined.ticket] {
+            const std::shared_ptr<Routing> self = weak.lock();
+            if (self == nullptr) return;
+            if (self->graph_->caches->decision_flights->Leave(self->flight_key_, ticket)) {
+              self->done_(absl::CancelledError("the query was cancelled"));
+            }
+          });
+    }
+  }
+
+ private:
+  void Route(DecisionFlights::Lead lead) {
+    // An equal query may have ended between the look-up and the lead.
+    std::optional<v1::Decision> kept = graph_->caches->decisions.Peek(key_);
+    if (kept.has_value()) {
+      lead.Finish(kept);
+      done_(*std::move(kept));
+      return;
+    }
+    lead_ = std::move(lead);
+    graph_->routing->Route(router_, query_, options_,
+                           [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
+                             self->OnDecision(std::move(decision));
+                           });
+  }
+
+  void OnDecision(absl::StatusOr<v1::Decision> decision) {
+    if (!decision.ok()) {
+      lead_.Abandon();
+    } else if (!router::IsRepeatable(*decision)) {
+      lead_.Release();
+    } else {
+      graph_->caches->decisions.Put(options_.context.tenant, std::move(key_), *decision, epoch_);
+      if (lead_) lead_.Finish(DecisionCache::AsKept(*decision));
+    }
+    done_(std::move(decision));
+  }
+
+  const std::shared_ptr<const GraphState> graph_;
+  const std::string router_;
+  const std::string query_;
+  const router::RouteOptions options_;
+  std::string key_;
+  const uint64_t epoch_;
+  const std::string flight_key_;
+  const router::RoutingSnapshot::Done done_;
+  DecisionFlights::Lead lead_;
+  Cancellation::Registration left_;
+};
+
+}  // namespace
 
 bool ReadsSession(const v1::Node& router, const router::RouteOptions& options) {
   return options.stay || router.router().hysteresis() > 0;
@@ -33,15 +125,9 @@ void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::stri
     done(*std::move(kept));
     return;
   }
-  std::string tenant = options.context.tenant;
-  graph->routing->Route(router, query, std::move(options),
-                        [graph, epoch, tenant = std::move(tenant), key = std::move(key),
-                         done = std::move(done)](absl::StatusOr<v1::Decision> decision) mutable {
-                          if (decision.ok()) {
-                            graph->caches->decisions.Put(tenant, std::move(key), *decision, epoch);
-                          }
-                          done(std::move(decision));
-                        });
+  std::make_shared<Routing>(graph, router, query, std::move(options), std::move(key), epoch,
+                            std::move(done))
+      ->Start();
 }
 
 }  // namespace octogate::gateway

@@ -19,7 +19,8 @@ std::string DecisionKey(const GraphState& graph, const std::string& router,
                         const std::string& query, const router::RouteOptions& options);
 
 // As RoutingSnapshot::Route on the graph's routing, but a decision that is kept is given at once,
-// and one that is made is kept. With `bypass` or `all_heads` neither. `metrics` may be null.
+// one that is made is kept, and of equal queries at the same time one asks the router. With
+// `bypass` or `all_heads` neither. `metrics` may be null.
 void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::string& router,
                  const std::string& query, router::RouteOptions options, bool bypass,
                  Metrics* metrics, router::RoutingSnapshot::Done done);

@@ -47,8 +47,8 @@ class AnswerLookupTest : public testing::Test {
   }
   // The leader's flight, of which no recorder is made.
   AnswerFlights::Lead LeadNow() {
-    AnswerFlights::Joined joined = caches().flights->Join(
-        absl::StrCat(caches().answers.epoch(), ":", key_.Whole()), [](auto, double, auto) {});
+    AnswerFlights::Joined joined = caches().answer_flights->Join(
+        absl::StrCat(caches().answers.epoch(), ":", key_.Whole()), [](auto, auto) {});
     EXPECT_TRUE(bool{joined.lead});
     return std::move(joined.lead);
   }
@@ -67,7 +67,7 @@ TEST_F(AnswerLookupTest, AFollowerIsToldHowSimilarTheAnswersQueryWas) {
   AnswerFlights::Lead lead = LeadNow();
   LookUp();
   ASSERT_TRUE(results_.empty());
-  lead.Finish(kept_, 0.75);
+  lead.Finish({kept_, 0.75});
   ASSERT_EQ(results_.size(), 1u);
   EXPECT_EQ(results_[0].answer, kept_);
   EXPECT_EQ(results_[0].similarity, 0.75);
@@ -94,7 +94,7 @@ TEST_F(AnswerLookupTest, NobodyFollowsAQueryFromBeforeAFlush) {
   ASSERT_EQ(results_.size(), 1u);
   EXPECT_EQ(results_[0].answer, nullptr);
   EXPECT_NE(results_[0].recorder, nullptr);
-  lead.Finish(kept_);
+  lead.Finish({kept_, 1});
   ASSERT_EQ(results_.size(), 2u);
   EXPECT_EQ(results_[1].answer, kept_);
 }

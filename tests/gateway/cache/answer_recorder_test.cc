@@ -27,11 +27,12 @@ class AnswerRecorderTest : public testing::Test {
   bool Keeps(const std::function<void(AnswerRecorder&)>& course) {
     graph_->caches->answers.Flush("");
     waiting_ = Waiting::kStill;
-    AnswerFlights& flights = *graph_->caches->flights;
+    AnswerFlights& flights = *graph_->caches->answer_flights;
     AnswerFlights::Joined leader = flights.Join("k", nullptr);
-    flights.Join("k", [this](const std::shared_ptr<const KeptAnswer>& answer, double,
-                             const AnswerFlights::Lead& lead) {
-      waiting_ = answer != nullptr ? Waiting::kAnswered : lead ? Waiting::kLeads : Waiting::kAlone;
+    flights.Join("k", [this](const AnswerCache::Alike& found, const AnswerFlights::Lead& lead) {
+      waiting_ = found.answer != nullptr ? Waiting::kAnswered
+                 : lead                  ? Waiting::kLeads
+                                         : Waiting::kAlone;
     });
     {
       AnswerRecorder recorder(graph_, key_, drained_, {}, graph_->caches->answers.epoch(),

@@ -1,5 +1,5 @@
 // Of equal queries one runs; nobody waits for one that has gone.
-#include "gateway/cache/answer_flights.h"
+#include "gateway/cache/single_flight.h"
 
 #include <gtest/gtest.h>
 
@@ -10,33 +10,36 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
+
 namespace octogate::gateway {
 namespace {
 
-class AnswerFlightsTest : public testing::Test {
+using Flights = SingleFlight<int>;
+
+class SingleFlightTest : public testing::Test {
  protected:
   // What came of a follower.
   struct Follower {
     uint64_t ticket = 0;
     int answered = 0;
     int alone = 0;
-    double similarity = 0;
-    AnswerFlights::Lead lead;
+    int result = 0;
+    Flights::Lead lead;
   };
 
-  AnswerFlights::Lead Lead(const std::string& key = "k") {
-    AnswerFlights::Joined joined = flights_->Join(key, [](auto, auto, auto) { FAIL(); });
+  Flights::Lead Lead(const std::string& key = "k") {
+    Flights::Joined joined = flights_->Join(key, [](auto, auto) { FAIL(); });
     EXPECT_TRUE(bool{joined.lead});
     return std::move(joined.lead);
   }
   std::unique_ptr<Follower> Follow(const std::string& key = "k") {
     auto follower = std::make_unique<Follower>();
-    AnswerFlights::Joined joined =
-        flights_->Join(key, [raw = follower.get()](const std::shared_ptr<const KeptAnswer>& answer,
-                                                   double similarity, AnswerFlights::Lead lead) {
-          raw->similarity = similarity;
-          raw->answered += answer != nullptr;
-          raw->alone += answer == nullptr && !lead;
+    Flights::Joined joined =
+        flights_->Join(key, [raw = follower.get()](int result, Flights::Lead lead) {
+          raw->result = result;
+          raw->answered += result != 0;
+          raw->alone += result == 0 && !lead;
           raw->lead = std::move(lead);
         });
     EXPECT_FALSE(joined.lead);
@@ -44,38 +47,37 @@ class AnswerFlightsTest : public testing::Test {
     return follower;
   }
 
-  const std::shared_ptr<AnswerFlights> flights_ = std::make_shared<AnswerFlights>();
-  const std::shared_ptr<const KeptAnswer> answer_ = std::make_shared<KeptAnswer>();
+  const std::shared_ptr<Flights> flights_ = std::make_shared<Flights>();
 };
 
-TEST_F(AnswerFlightsTest, FollowersGetTheLeadersAnswer) {
-  AnswerFlights::Lead lead = Lead();
-  AnswerFlights::Lead other = Lead("other");
+TEST_F(SingleFlightTest, FollowersGetTheLeadersAnswer) {
+  Flights::Lead lead = Lead();
+  Flights::Lead other = Lead("other");
   const auto a = Follow();
   const auto b = Follow();
   EXPECT_EQ(a->answered, 0);
-  lead.Finish(answer_, 0.75);
+  lead.Finish(75);
   EXPECT_EQ(a->answered, 1);
-  EXPECT_EQ(a->similarity, 0.75);
+  EXPECT_EQ(a->result, 75);
   EXPECT_EQ(b->answered, 1);
   // The flight is over: the next one leads.
   Lead().Release();
 }
 
-TEST_F(AnswerFlightsTest, WhereALeaderFailsTheNextOneLeads) {
-  auto lead = std::make_unique<AnswerFlights::Lead>(Lead());
+TEST_F(SingleFlightTest, WhereALeaderFailsTheNextOneLeads) {
+  auto lead = std::make_unique<Flights::Lead>(Lead());
   const auto a = Follow();
   const auto b = Follow();
   lead = nullptr;
   EXPECT_TRUE(bool{a->lead});
   EXPECT_FALSE(bool{b->lead});
   EXPECT_EQ(b->answered + b->alone, 0);
-  a->lead.Finish(answer_);
+  a->lead.Finish(1);
   EXPECT_EQ(b->answered, 1);
 }
 
-TEST_F(AnswerFlightsTest, WhatCannotBeSharedIsRunByEveryone) {
-  AnswerFlights::Lead lead = Lead();
+TEST_F(SingleFlightTest, WhatCannotBeSharedIsRunByEveryone) {
+  Flights::Lead lead = Lead();
   const auto a = Follow();
   const auto b = Follow();
   lead.Release();
@@ -83,8 +85,8 @@ TEST_F(AnswerFlightsTest, WhatCannotBeSharedIsRunByEveryone) {
   EXPECT_EQ(b->alone, 1);
 }
 
-TEST_F(AnswerFlightsTest, WhoLeavesIsNotCalled) {
-  AnswerFlights::Lead lead = Lead();
+TEST_F(SingleFlightTest, WhoLeavesIsNotCalled) {
+  Flights::Lead lead = Lead();
   const auto a = Follow();
   const auto b = Follow();
   EXPECT_TRUE(flights_->Leave("k", a->ticket));
@@ -96,20 +98,32 @@ TEST_F(AnswerFlightsTest, WhoLeavesIsNotCalled) {
   EXPECT_EQ(a->answered + a->alone, 0);
 }
 
-TEST_F(AnswerFlightsTest, FollowersAreBounded) {
-  AnswerFlights::Lead lead = Lead();
+TEST_F(SingleFlightTest, WhoMayNotWaitForTheLeaderRunsByItself) {
+  const absl::Time now = absl::Now();
+  const auto ignore = [](int, Flights::Lead) {};
+  Flights::Joined joined = flights_->Join("k", ignore, now + absl::Seconds(2));
+  ASSERT_TRUE(bool{joined.lead});
+  const Flights::Joined hasty = flights_->Join("k", ignore, now + absl::Seconds(1));
+  EXPECT_FALSE(hasty.lead);
+  EXPECT_EQ(hasty.ticket, 0u);
+  EXPECT_NE(flights_->Join("k", ignore, now + absl::Seconds(2)).ticket, 0u);
+  joined.lead.Release();
+}
+
+TEST_F(SingleFlightTest, FollowersAreBounded) {
+  Flights::Lead lead = Lead();
   std::vector<std::unique_ptr<Follower>> followers;
-  for (size_t i = 0; i < AnswerFlights::kMaxFollowers; ++i) {
+  for (size_t i = 0; i < Flights::kMaxFollowers; ++i) {
     followers.push_back(Follow());
     ASSERT_NE(followers.back()->ticket, 0u);
   }
   EXPECT_EQ(Follow()->ticket, 0u);
-  lead.Finish(answer_);
+  lead.Finish(1);
   for (const auto& follower : followers) EXPECT_EQ(follower->answered, 1);
 }
 
 // Whatever leaders and followers do, everyone who does not leave comes to an end.
-TEST_F(AnswerFlightsTest, NobodyHangs) {
+TEST_F(SingleFlightTest, NobodyHangs) {
   const unsigned seed = std::random_device()();
   SCOPED_TRACE(seed);
   constexpr int kThreads = 4;
@@ -117,11 +131,11 @@ TEST_F(AnswerFlightsTest, NobodyHangs) {
   std::atomic<int> ended{0};
   std::atomic<int> left{0};
   // Of a leader: its answer, or that it cannot be shared, or that it has failed.
-  const std::function<void(AnswerFlights::Lead, unsigned)> lead_one = [&](AnswerFlights::Lead lead,
-                                                                          unsigned what) {
+  const std::function<void(Flights::Lead, unsigned)> lead_one = [&](Flights::Lead lead,
+                                                                    unsigned what) {
     ++ended;
     if (what % 3 == 0) {
-      lead.Finish(answer_);
+      lead.Finish(1);
     } else if (what % 3 == 1) {
       lead.Release();
     }
@@ -133,15 +147,13 @@ TEST_F(AnswerFlightsTest, NobodyHangs) {
       for (int i = 0; i < kQueries; ++i) {
         const std::string key(1, static_cast<char>('a' + random() % 3));
         const unsigned what = random();
-        AnswerFlights::Joined joined = flights_->Join(
-            key,
-            [&, what](const std::shared_ptr<const KeptAnswer>&, double, AnswerFlights::Lead lead) {
-              if (lead) {
-                lead_one(std::move(lead), what);
-              } else {
-                ++ended;
-              }
-            });
+        Flights::Joined joined = flights_->Join(key, [&, what](int, Flights::Lead lead) {
+          if (lead) {
+            lead_one(std::move(lead), what);
+          } else {
+            ++ended;
+          }
+        });
         if (joined.lead) {
           std::this_thread::yield();
           lead_one(std::move(joined.lead), what);

@@ -91,6 +91,9 @@ struct RedisOptions {
   RedisTimeouts timeouts;
   absl::Duration first_backoff = absl::Milliseconds(50);
   absl::Duration max_backoff = absl::Seconds(5);
+  // After which a cluster in which nothing suggests a change is asked all the same who has which
+  // slots.
+  absl::Duration topology_interval = absl::Minutes(1);
   // Of commands that have no answer yet.
   size_t max_pending_bytes = size_t{64} << 20;
   // A connection that sends a longer answer is closed.

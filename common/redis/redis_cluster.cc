@@ -23,9 +23,8 @@ namespace octogate {
 namespace {
 
 constexpr int kMaxRedirects = 5;
-constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
-// How often subscriptions are looked after, whose node may be gone.
-constexpr absl::Duration kSubscriptionInterval = absl::Seconds(1);
+// How often nodes are looked after, also those of subscriptions: any may be gone.
+constexpr absl::Duration kLookInterval = absl::Seconds(1);
 // Nodes that are asked for the topology at a time, one after the other.
 constexpr size_t kMaxAsked = 6;
 
@@ -150,18 +149,22 @@ class ClusterClient final : public RedisClient {
                 .failures = failures_.load(std::memory_order_relaxed),
                 .connections = past_connections_,
                 .losses = past_losses_,
-                .reachable = known_topology_};
+                .reachable = known_topology_ && AllReachable()};
     for (const auto& [name, member] : members_) {
       stats.connections += member->node->connections();
       stats.losses += member->node->losses();
       stats.pending_bytes += member->node->pending_bytes();
-      stats.reachable = stats.reachable && member->node->reachable();
     }
     return stats;
   }
 
  private:
   using MemberPtr = std::shared_ptr<Member>;
+
+  bool AllReachable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::all_of(members_.begin(), members_.end(),
+                       [](const auto& member) { return member.second->node->reachable(); });
+  }
 
   // A command, or a transaction, on its way.
   struct Step {
@@ -329,13 +332,13 @@ class ClusterClient final : public RedisClient {
     absl::Duration pause = options_.first_backoff;
     absl::Time refresh_at = SteadyNow();
     for (;;) {
-      const bool subscribed = LookAfterSubscriptions();
-      absl::Time until = refresh_at;
-      if (subscribed) until = std::min(until, SteadyNow() + kSubscriptionInterval);
-      const bool wanted = wanted_.WaitFor(until - SteadyNow());
+      LookAfterSubscriptions();
+      bool wanted = wanted_.WaitFor(std::min(refresh_at - SteadyNow(), kLookInterval));
       {
         absl::MutexLock lock(&mutex_);
         if (stopping_) return;
+        // Who calls none that is gone would never learn who has taken its place.
+        wanted = wanted || !AllReachable();
       }
       if (!wanted && SteadyNow() < refresh_at) continue;
       const Outcome outcome = Refresh();
@@ -344,8 +347,8 @@ class ClusterClient final : public RedisClient {
       const bool quiet = outcome == Outcome::kChanged || (outcome == Outcome::kSame && !wanted);
       pause = quiet ? options_.first_backoff : std::min(2 * pause, options_.max_backoff);
       const double share = std::uniform_real_distribution<double>(0.5, 1)(random_);
-      refresh_at =
-          SteadyNow() + (outcome == Outcome::kFailed ? share * pause : share * kRefreshInterval);
+      refresh_at = SteadyNow() + (outcome == Outcome::kFailed ? share * pause
+                                                              : share * options_.topology_interval);
       if (stopped_.WaitFor(share * pause)) return;
     }
   }
@@ -447,13 +450,12 @@ class ClusterClient final : public RedisClient {
   }
 
   // A subscription goes to any node, since what is published at one reaches all; where that has
-  // failed, to another. Returns whether there are any.
-  bool LookAfterSubscriptions() {
+  // failed, to another.
+  void LookAfterSubscriptions() {
     absl::MutexLock lock(&subscriptions_mutex_);
     for (ClusterSubscription* subscription : subscriptions_) {
       if (subscription->node == nullptr || !subscription->node->reachable()) Follow(*subscription);
     }
-    return !subscriptions_.empty();
   }
 
   void Follow(ClusterSubscription& subscription)

@@ -126,6 +126,15 @@ class RedisCluster {
     return options;
   }
 
+  // Until what was written before is at the replicas, too.
+  void AwaitReplicas() {
+    for (int i = 0; i < kMasters; ++i) {
+      // WAIT is about what a server had written when this connection asked it something last.
+      Ask(node(i), {"PING"});
+      AwaitTrue([&] { return Ask(node(i), {"WAIT", "1", "1000"}).integer >= 1; });
+    }
+  }
+
   static absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
   static void AwaitTrue(const std::function<bool()>& holds) {
     const absl::Time give_up = absl::Now() + absl::Seconds(120);

@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/redis/redis_client.h"
 #include "common/redis/redis_store.h"
+#include "tests/common/redis/redis_cluster.h"
 #include "tests/common/redis/redis_server.h"
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/speculation/drafter_streams.h"
@@ -300,6 +301,31 @@ TEST(SharedDraftsTest, AServerThatIsKilledAndComesBackEmptyIsToldEverythingAgain
   Replica second(redis);
   EXPECT_TRUE(Eventually(
       [&] { return second.Knows(20, 21) && second.Knows(30, 31) && second.Knows(40, 41); }));
+}
+
+TEST(SharedDraftsTest, AMasterOfAClusterDies) {
+  RedisCluster cluster(/*node_timeout_ms=*/2000);
+  const ReplicaOptions options{.redis = cluster.options()};
+  Replica first(options);
+  Replica second(options);
+  // Of many tenants, whose values are spread over the masters.
+  const auto scope = [](int i) { return absl::StrCat("tenant ", i); };
+  constexpr int kScopes = 6;
+  const auto all_know = [&](Replica& replica, int32_t token) {
+    for (int i = 0; i < kScopes; ++i) {
+      if (!replica.Knows(token, token + 1, scope(i))) return false;
+    }
+    return true;
+  };
+  for (int i = 0; i < kScopes; ++i) first.Learn(20, 21, scope(i));
+  EXPECT_TRUE(Eventually([&] { return all_know(second, 20); }));
+  cluster.AwaitReplicas();
+  cluster.node(1).server->Kill();
+  for (int i = 0; i < kScopes; ++i) first.Learn(30, 31, scope(i));
+  EXPECT_TRUE(all_know(first, 30));
+  EXPECT_TRUE(Eventually([&] { return all_know(second, 30); }));
+  Replica third(options);
+  EXPECT_TRUE(Eventually([&] { return all_know(third, 20) && all_know(third, 30); }));
 }
 
 TEST(SharedDraftsTest, AFrozenServerHoldsNobodyUp) {

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "tests/bench/slow_proxy.h"
+#include "tests/common/redis/redis_cluster.h"
 #include "tests/workers/cache/shared_engines.h"
 #include "tests/workers/engine/fresh_seed.h"
 
@@ -27,10 +28,15 @@ class SharedFaultsTest : public ::testing::Test {
                                     absl::Duration step_cost_time = absl::ZeroDuration()) {
     RedisOptions client = redis;
     client.connections = 4;
+    return NewEngine(RedisClient::Create(client), std::move(store), step_cost_time);
+  }
+  std::unique_ptr<Engine> NewEngine(std::shared_ptr<RedisClient> client,
+                                    RedisPageStoreOptions store = {},
+                                    absl::Duration step_cost_time = absl::ZeroDuration()) {
     store.timeout = absl::Seconds(10);
     store.write_from_use = 1;
     EngineOptions options{.page_size = kPageSize, .step_cost_time = step_cost_time};
-    options.make_page_store = ShareThroughRedis(RedisClient::Create(client), std::move(store));
+    options.make_page_store = ShareThroughRedis(std::move(client), std::move(store));
     return MakeEngine(FixturePath("llama"), options);
   }
 
@@ -248,6 +254,42 @@ TEST_F(SharedFaultsTest, WithoutTheSecretNothingIsBelieved) {
   EXPECT_EQ(ExpectRightAnswer(*outsider, prompt).shared_tokens, 0);
   const auto insider = NewEngine(server.options(), {.secret = "0123456789abcdef"});
   EXPECT_EQ(ExpectRightAnswer(*insider, prompt).shared_tokens, kPageSize * kPages);
+}
+
+TEST_F(SharedFaultsTest, AMasterOfAClusterDies) {
+  RedisCluster cluster(/*node_timeout_ms=*/2000);
+  const auto first = NewEngine(cluster.options());
+  const auto second = NewEngine(cluster.options());
+  AwaitSharing(*first, *second);
+  const auto stored = [&] {
+    int64_t pages = 0;
+    for (int i = 0; i < RedisCluster::kMasters; ++i) {
+      pages += RedisCluster::Ask(cluster.node(i), {"DBSIZE"}).integer;
+    }
+    return pages;
+  };
+  const int64_t before = stored();
+  std::vector<std::vector<int32_t>> prompts;
+  for (int i = 0; i < 6; ++i) {
+    prompts.push_back(NewPrompt());
+    ExpectRightAnswer(*first, prompts.back());
+  }
+  RedisCluster::AwaitTrue([&] { return stored() >= before + 6 * kPages; });
+  cluster.AwaitReplicas();
+  cluster.node(static_cast<int>(random_() % RedisCluster::kMasters)).server->Kill();
+  for (int i = 0; i < 3; ++i) ExpectRightAnswer(*second, NewPrompt());
+  // Its replica has all that it had. Who asks for that here writes nothing itself.
+  RedisCluster::AwaitTrue([&] {
+    const std::shared_ptr<RedisClient> client = RedisClient::Create(cluster.options());
+    RedisCluster::AwaitTrue([&] { return client->stats().reachable; });
+    const auto reader = NewEngine(client, {.max_write_bytes = 1});
+    bool all = true;
+    for (const auto& prompt : prompts) {
+      all = ExpectRightAnswer(*reader, prompt).shared_tokens == kPageSize * kPages && all;
+    }
+    return all;
+  });
+  AwaitSharing(*first, *second);
 }
 
 TEST_F(SharedFaultsTest, NoServerAtAll) {

@@ -89,13 +89,14 @@ constexpr DepthSeries kDepthSeries[] = {
      &v1::DepthUsage::accepted_tokens},
 };
 constexpr int kDepthLabels = 16;
-// A number that workers which share what drafters learn tell of that.
-struct SharedDraftsSeries {
+// A number of those that only some workers tell.
+template <typename Usage>
+struct UsageSeries {
   const char* name;
   const char* help;
-  int64_t (v1::SharedDraftsUsage::*value)() const;
+  int64_t (Usage::*value)() const;
 };
-constexpr SharedDraftsSeries kSharedDraftsSeries[] = {
+constexpr UsageSeries<v1::SharedDraftsUsage> kSharedDraftsSeries[] = {
     {"octogate_worker_shared_drafts_publications_total",
      "Times that a worker told others what its drafters had learned anew",
      &v1::SharedDraftsUsage::publications},
@@ -112,6 +113,33 @@ constexpr SharedDraftsSeries kSharedDraftsSeries[] = {
     {"octogate_worker_shared_drafts_refused_total",
      "Values of other workers' drafters that were not what they should have been",
      &v1::SharedDraftsUsage::refused},
+};
+constexpr UsageSeries<v1::SharedPagesUsage> kSharedPagesSeries[] = {
+    {"octogate_worker_shared_pages_lookups_total",
+     "Requests for which the store of pages was asked", &v1::SharedPagesUsage::lookups},
+    {"octogate_worker_shared_pages_lookup_tokens_total", "Their tokens that it was asked for",
+     &v1::SharedPagesUsage::lookup_tokens},
+    {"octogate_worker_shared_pages_hit_tokens_total", "Of these, those that came from it",
+     &v1::SharedPagesUsage::hit_tokens},
+    {"octogate_worker_shared_pages_read_bytes_total", "Bytes read from it",
+     &v1::SharedPagesUsage::read_bytes},
+    {"octogate_worker_shared_pages_written_bytes_total", "Bytes written to it",
+     &v1::SharedPagesUsage::written_bytes},
+    {"octogate_worker_shared_pages_declined_total",
+     "Lookups that were not made, since computing was expected to be sooner",
+     &v1::SharedPagesUsage::declined},
+    {"octogate_worker_shared_pages_abandoned_total",
+     "Fetches that took longer than expected and were given up", &v1::SharedPagesUsage::abandoned},
+    {"octogate_worker_shared_pages_refused_total", "Pages that were not what they should have been",
+     &v1::SharedPagesUsage::refused_pages},
+    {"octogate_worker_shared_pages_dropped_total",
+     "Pages that were not written, as too many waited or the store did not take them",
+     &v1::SharedPagesUsage::dropped_pages},
+    {"octogate_worker_shared_pages_store_failures_total", "Calls that the store did not answer",
+     &v1::SharedPagesUsage::store_failures},
+    {"octogate_worker_shared_pages_store_losses_total",
+     "Times that a connection to the store was lost or could not be made",
+     &v1::SharedPagesUsage::store_losses},
 };
 // A peer may name as many as it likes.
 constexpr int kMaxDrafterLabels = 16;
@@ -188,20 +216,40 @@ void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
   }
 }
 
-// Families of counters, where any replica shares what its drafters learn.
-void AddSharedDrafts(const std::vector<Metrics::Replica>& replicas,
-                     std::vector<prometheus::MetricFamily>& families) {
-  for (const SharedDraftsSeries& series : kSharedDraftsSeries) {
+// Families of counters, where any replica tells them.
+template <typename Usage, size_t kSeries>
+void AddUsage(const std::vector<Metrics::Replica>& replicas,
+              const UsageSeries<Usage> (&all_series)[kSeries],
+              bool (v1::WorkerInfoResponse::*has)() const,
+              const Usage& (v1::WorkerInfoResponse::*usage)() const,
+              std::vector<prometheus::MetricFamily>& families) {
+  for (const UsageSeries<Usage>& series : all_series) {
     prometheus::MetricFamily family{series.name, series.help, prometheus::MetricType::Counter, {}};
     for (const Metrics::Replica& replica : replicas) {
-      if (!replica.info.has_shared_drafts()) continue;
+      if (!(replica.info.*has)()) continue;
       prometheus::ClientMetric& metric = family.metric.emplace_back();
       metric.label = {{"model", replica.model}, {"replica", replica.address}};
       metric.counter.value =
-          static_cast<double>(std::max<int64_t>((replica.info.shared_drafts().*series.value)(), 0));
+          static_cast<double>(std::max<int64_t>(((replica.info.*usage)().*series.value)(), 0));
     }
     if (!family.metric.empty()) families.push_back(std::move(family));
   }
+}
+
+// Where any replica shares pages.
+void AddStoreOfPages(const std::vector<Metrics::Replica>& replicas,
+                     std::vector<prometheus::MetricFamily>& families) {
+  prometheus::MetricFamily family{"octogate_worker_shared_pages_store_reachable",
+                                  "1 while the store of pages answers, all of it",
+                                  prometheus::MetricType::Gauge,
+                                  {}};
+  for (const Metrics::Replica& replica : replicas) {
+    if (!replica.info.has_shared_pages()) continue;
+    prometheus::ClientMetric& metric = family.metric.emplace_back();
+    metric.label = {{"model", replica.model}, {"replica", replica.address}};
+    metric.gauge.value = replica.info.shared_pages().store_reachable() ? 1 : 0;
+  }
+  if (!family.metric.empty()) families.push_back(std::move(family));
 }
 
 }  // namespace
@@ -222,7 +270,11 @@ void AddWorkerMetrics(const std::vector<Metrics::Replica>& replicas,
   }
   AddChoices(replicas, families);
   AddSpeculation(replicas, families);
-  AddSharedDrafts(replicas, families);
+  AddUsage(replicas, kSharedDraftsSeries, &v1::WorkerInfoResponse::has_shared_drafts,
+           &v1::WorkerInfoResponse::shared_drafts, families);
+  AddUsage(replicas, kSharedPagesSeries, &v1::WorkerInfoResponse::has_shared_pages,
+           &v1::WorkerInfoResponse::shared_pages, families);
+  AddStoreOfPages(replicas, families);
 }
 
 }  // namespace octogate::gateway

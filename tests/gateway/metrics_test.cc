@@ -133,6 +133,40 @@ TEST(MetricsTest, SaysWhatCameOfSharedDraftsWhereAWorkerSharesThem) {
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_shared_drafts")));
 }
 
+TEST(MetricsTest, SaysWhatCameOfSharedPagesWhereAWorkerSharesThem) {
+  Metrics metrics;
+  std::vector<Metrics::Replica> replicas = {{.model = "alone", .address = "h:1", .info = {}},
+                                            {.model = "m", .address = "h:2", .info = {}}};
+  v1::SharedPagesUsage& usage = *replicas[1].info.mutable_shared_pages();
+  usage.set_lookups(1);
+  usage.set_lookup_tokens(2);
+  usage.set_hit_tokens(3);
+  usage.set_read_bytes(4);
+  usage.set_written_bytes(5);
+  usage.set_declined(6);
+  usage.set_abandoned(7);
+  usage.set_refused_pages(8);
+  usage.set_dropped_pages(9);
+  usage.set_store_failures(10);
+  usage.set_store_losses(-11);
+  usage.set_store_reachable(true);
+  metrics.SetReplicas([&] { return replicas; });
+  const std::string text = metrics.Text();
+  const std::string prefix = "octogate_worker_shared_pages_";
+  const std::string labels = "{model=\"m\",replica=\"h:2\"} ";
+  int value = 0;
+  for (const char* name : {"lookups", "lookup_tokens", "hit_tokens", "read_bytes", "written_bytes",
+                           "declined", "abandoned", "refused", "dropped", "store_failures"}) {
+    EXPECT_THAT(text,
+                HasSubstr(prefix + name + "_total" + labels + std::to_string(++value) + "\n"));
+  }
+  EXPECT_THAT(text, HasSubstr(prefix + "store_losses_total" + labels + "0\n")) << "a peer's number";
+  EXPECT_THAT(text, HasSubstr(prefix + "store_reachable" + labels + "1\n"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("shared_pages_lookups_total{model=\"alone\"")));
+  replicas.pop_back();
+  EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr(prefix)));
+}
+
 TEST(MetricsTest, SaysHowTheStoreIs) {
   Metrics metrics;
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_store_")));

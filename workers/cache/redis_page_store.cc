@@ -148,8 +148,13 @@ class RedisPageStore final : public PageStore {
   }
 
   PageStoreStats stats() const override {
+    const RedisClient::Stats client = client_->stats();
     absl::MutexLock lock(&mutex_);
-    return stats_;
+    PageStoreStats stats = stats_;
+    stats.failures = client.failures;
+    stats.losses = client.losses;
+    stats.reachable = client.reachable;
+    return stats;
   }
 
  private:

@@ -144,8 +144,15 @@ absl::Status EngineLoop::Drain(absl::Time deadline) {
 }
 
 EngineStats EngineLoop::stats() const {
+  PageStoreStats store;
+  if (shared_pages_ != nullptr) store = shared_pages_->store_stats();
   absl::MutexLock lock(&mutex_);
   EngineStats stats = stats_;
+  // What the store's threads do, and whether it answers, does not wait for a step.
+  if (shared_pages_ != nullptr) {
+    if (!stats.sharing) stats.sharing.emplace();
+    stats.sharing->store = store;
+  }
   stats.waiting += static_cast<int>(incoming_.size());
   for (const auto& request : incoming_) stats.waiting_tokens += request->length();
   return stats;
@@ -244,8 +251,7 @@ void EngineLoop::Publish() {
                .lookup_tokens = counted.lookup_tokens,
                .declined = counted.declined,
                .abandoned = counted.abandoned,
-               .hit_tokens = core_.scheduler().counters().shared_tokens,
-               .store = shared_pages_->store_stats()};
+               .hit_tokens = core_.scheduler().counters().shared_tokens};
   }
   const StepCounters& counters = core_.counters();
   const Scheduler& scheduler = core_.scheduler();

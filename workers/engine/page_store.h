@@ -73,6 +73,9 @@ struct PageStoreStats {
   uint64_t written_bytes = 0;
   uint64_t refused_pages = 0;  // were not what they should have been
   uint64_t dropped_pages = 0;  // were not written
+  uint64_t failures = 0;       // calls that were not answered
+  uint64_t losses = 0;         // of connections
+  bool reachable = false;
 };
 
 // Thread safety: called by the engine's thread only, except for stats. No call waits.

@@ -28,7 +28,7 @@
 // request one promise, and only those that were waiting: what is under way for long makes the store
 // expect more of others. Where something has come, the rest of what was waited for is met instead.
 //
-// Not thread-safe; of the engine's thread.
+// Not thread-safe, but for store_stats; of the engine's thread.
 #ifndef OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
 #define OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
 

@@ -314,6 +314,9 @@ v1::WorkerInfoResponse ModelService::Info() const {
     shared.set_abandoned(static_cast<int64_t>(stats.sharing->abandoned));
     shared.set_refused_pages(static_cast<int64_t>(stats.sharing->store.refused_pages));
     shared.set_dropped_pages(static_cast<int64_t>(stats.sharing->store.dropped_pages));
+    shared.set_store_failures(static_cast<int64_t>(stats.sharing->store.failures));
+    shared.set_store_losses(static_cast<int64_t>(stats.sharing->store.losses));
+    shared.set_store_reachable(stats.sharing->store.reachable);
   }
   const auto drafts = model_->shared_drafts ? model_->shared_drafts() : std::nullopt;
   if (drafts) {

@@ -78,8 +78,11 @@ TEST_F(SharedFaultsTest, KilledAndRestartedEmpty) {
   const auto prompt = NewPrompt();
   ExpectRightAnswer(*first, prompt);
   AwaitStored(server, kPages);
+  EXPECT_TRUE(SharingOf(*second).store.reachable);
   server.Kill();
   EXPECT_EQ(ExpectRightAnswer(*second, prompt).shared_tokens, 0);
+  EXPECT_FALSE(SharingOf(*second).store.reachable);
+  EXPECT_GT(SharingOf(*second).store.losses, 0u);
   for (int i = 0; i < 5; ++i) ExpectRightAnswer(i % 2 == 0 ? *first : *second, NewPrompt());
   server.Start();
   EXPECT_EQ(StoredPages(server), 0);

@@ -21,6 +21,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <iostream>
@@ -28,12 +31,14 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/redis/redis_client.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -146,6 +151,57 @@ double RawThroughput(RedisClient& client, size_t value_bytes, size_t bytes) {
   for (const std::string& name : names) (void)client.Call({"DEL", name}, deadline);
   return best;
 }
+
+// Bytes per second of fetches of `bytes` of pages, without an engine and its cache.
+class Fetches {
+ public:
+  Fetches(const RedisOptions& redis, size_t page_bytes, size_t bytes) {
+    RedisOptions client = redis;
+    client.connections = 4;
+    store_ = workers::ShareThroughRedis(
+        RedisClient::Create(client),
+        {.write_from_use = 1, .max_fetch_bytes = bytes * 2, .max_write_bytes = bytes * 2})(
+        {.description = "fetches alone", .page_size = 1, .page_bytes = page_bytes});
+    const int pages = static_cast<int>(bytes / page_bytes);
+    tokens_.resize(static_cast<size_t>(pages), 7);
+    chain_ = {.context = "", .tokens = tokens_, .first = 0, .count = pages};
+    Wait([&] { return std::isfinite(store_->FetchSeconds(1)); });
+    store_->Write(chain_, [](std::span<const int>, std::span<const std::span<std::byte>> to) {
+      for (const auto& page : to) std::fill(page.begin(), page.end(), std::byte{1});
+    });
+    bytes_ = static_cast<size_t>(pages) * page_bytes;
+    Wait([&] { return store_->stats().written_bytes >= bytes_; });
+  }
+
+  double Measure() {
+    absl::Mutex mutex;
+    bool changed = false;
+    std::vector<workers::SharedPage> pages;
+    const auto begin = std::chrono::steady_clock::now();
+    const auto fetch = store_->Fetch(chain_, workers::PageOrder::kForward, [&] {
+      absl::MutexLock lock(&mutex);
+      changed = true;
+    });
+    while (fetch != nullptr && !fetch->Take(0, pages)) {
+      absl::MutexLock lock(&mutex);
+      mutex.Await(absl::Condition(&changed));
+      changed = false;
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    return pages.size() == tokens_.size() ? static_cast<double>(bytes_) / seconds.count() : 0;
+  }
+
+ private:
+  static void Wait(const std::function<bool()>& condition) {
+    const absl::Time give_up = absl::Now() + absl::Seconds(60);
+    while (!condition() && absl::Now() < give_up) absl::SleepFor(absl::Milliseconds(5));
+  }
+
+  std::unique_ptr<workers::PageStore> store_;
+  std::vector<int32_t> tokens_;
+  workers::PageChain chain_;
+  size_t bytes_ = 0;
+};
 
 // Of redis-benchmark; 0 where it cannot be run.
 double BenchmarkThroughput(const std::string& socket, size_t value_bytes) {
@@ -373,8 +429,10 @@ int Main(int argc, char** argv) {
     Print(*choosing);
     if (name != "near") return;
     const double bytes = kBytesPerToken * bench.lengths().back();
-    std::vector<double> whole, raw, others_raw;
+    Fetches fetches(near, kPageBytes, size_t{64} << 20);
+    std::vector<double> whole, fetched, raw, others_raw;
     for (int i = 0; i < 5; ++i) {
+      fetched.push_back(fetches.Measure());
       raw.push_back(RawThroughput(*client, kPageBytes, size_t{64} << 20));
       others_raw.push_back(BenchmarkThroughput(server.Socket(), kPageBytes));
       whole.push_back(bytes / medians.back()[1]);
@@ -391,6 +449,7 @@ int Main(int argc, char** argv) {
                   .aim = AtLeast(0.8, Aim::kRatio)});
     };
     add("MGET by the client, one at a time", raw);
+    add("near, throughput of a fetch without the KV cache", fetched);
     add("near, throughput of a fetch into the KV cache", whole);
   };
 

@@ -2,7 +2,10 @@
 #ifndef OCTOGATE_TESTS_WORKERS_ENGINE_RUN_REQUESTS_H_
 #define OCTOGATE_TESTS_WORKERS_ENGINE_RUN_REQUESTS_H_
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,11 +29,14 @@ struct Outcome {
   int cached_tokens = 0;
   int shared_tokens = 0;
   int last_events = 0;
+  int64_t drafted = 0;   // tokens that were verified
+  int64_t accepted = 0;  // of these
 };
 
 // Runs all requests, one after another or `together`: then all are there before any begins.
+// `cancel_after`: tokens after which each of them is cancelled; empty: none is.
 inline std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateRequest>& requests,
-                                   bool together) {
+                                   bool together, const std::vector<size_t>& cancel_after = {}) {
   std::vector<Outcome> outcomes(requests.size());
   absl::Mutex mutex;
   size_t ended = 0;
@@ -47,10 +53,12 @@ inline std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateReq
                     .ok());
   }
   for (size_t i = 0; i < requests.size(); ++i) {
-    const auto generation = engine.Submit(requests[i], [&, i](const GenerateEvent& event) {
+    const auto handle = std::make_shared<Generation>();
+    const auto take = [&, i, handle](const GenerateEvent& event) {
       absl::MutexLock lock(&mutex);
       Outcome& outcome = outcomes[i];
       outcome.ids.insert(outcome.ids.end(), event.ids.begin(), event.ids.end());
+      if (!cancel_after.empty() && outcome.ids.size() >= cancel_after[i]) handle->Cancel();
       outcome.text += event.text;
       for (const TokenLogprobs& token : event.logprobs) {
         outcome.logprobs.push_back(token.logprob);
@@ -61,9 +69,14 @@ inline std::vector<Outcome> RunAll(Engine& engine, const std::vector<GenerateReq
       outcome.preemptions = event.timings.preemptions;
       outcome.cached_tokens = event.usage.cached_tokens;
       outcome.shared_tokens = event.usage.shared_tokens;
+      if (event.speculation) {
+        outcome.drafted = event.speculation->tokens.drafted;
+        outcome.accepted = event.speculation->tokens.accepted;
+      }
       ++outcome.last_events;
       ++ended;
-    });
+    };
+    const auto generation = engine.Submit(requests[i], take, handle);
     EXPECT_TRUE(generation.ok()) << generation.status();
     const size_t wanted = together ? requests.size() : i + 1;
     if (together && i + 1 == requests.size()) all_submitted.Notify();
@@ -87,6 +100,27 @@ inline void ExpectSameAnswers(const std::vector<Outcome>& got,
     EXPECT_EQ(got[i].finish, expected[i].finish);
     EXPECT_EQ(got[i].last_events, 1);
     ASSERT_EQ(got[i].logprobs.size(), expected[i].logprobs.size());
+    if (got[i].logprobs.empty()) continue;
+    EXPECT_EQ(std::memcmp(got[i].logprobs.data(), expected[i].logprobs.data(),
+                          got[i].logprobs.size() * sizeof(float)),
+              0);
+  }
+}
+
+// Bit for bit, as far as those that were cancelled came.
+inline void ExpectBeginnings(const std::vector<Outcome>& got,
+                             const std::vector<Outcome>& expected) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(got[i].last_events, 1);
+    if (got[i].finish != FinishReason::kCancelled) {
+      ExpectSameAnswers({got[i]}, {expected[i]});
+      continue;
+    }
+    ASSERT_LE(got[i].ids.size(), expected[i].ids.size());
+    EXPECT_TRUE(std::equal(got[i].ids.begin(), got[i].ids.end(), expected[i].ids.begin()));
+    ASSERT_LE(got[i].logprobs.size(), expected[i].logprobs.size());
     if (got[i].logprobs.empty()) continue;
     EXPECT_EQ(std::memcmp(got[i].logprobs.data(), expected[i].logprobs.data(),
                           got[i].logprobs.size() * sizeof(float)),

@@ -4,13 +4,12 @@
 
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/workers/engine/fresh_seed.h"
+#include "tests/workers/engine/random_requests.h"
 #include "tests/workers/engine/run_requests.h"
 #include "tests/workers/engine/test_drafters.h"
 #include "tests/workers/engine/test_models.h"
@@ -41,16 +40,6 @@ inline std::shared_ptr<const KnownSequences> Known(const std::vector<GenerateReq
   }
   return known;
 }
-
-class RandomChoices {
- protected:
-  int Below(int n) { return static_cast<int>(random_() % static_cast<uint32_t>(n)); }
-  bool Chance(int percent) { return Below(100) < percent; }
-
-  const uint32_t seed_ = FreshSeed();
-  const ::testing::ScopedTrace trace_{__FILE__, __LINE__, DescribeSeed(seed_)};
-  std::mt19937 random_{seed_};
-};
 
 // Beside an engine that decodes plainly.
 class SpeculatingEngineTest : public ::testing::Test, protected RandomChoices {

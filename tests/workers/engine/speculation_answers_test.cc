@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
+#include "tests/workers/engine/random_requests.h"
 #include "tests/workers/engine/speculating_engines.h"
 #include "workers/engine/engine.h"
 #include "workers/model/rope.h"
@@ -16,46 +16,6 @@
 
 namespace octogate::workers {
 namespace {
-
-// Allows a third of the tokens after each one, and the end from some length on. Fails after
-// `limit` tokens.
-class PickyConstraint : public TokenConstraint {
- public:
-  PickyConstraint(int vocab_size, std::vector<int32_t> eos, int shortest, int limit)
-      : vocab_size_(vocab_size), eos_(std::move(eos)), shortest_(shortest), limit_(limit) {}
-
-  std::unique_ptr<TokenConstraint> Fork() const override {
-    return std::make_unique<PickyConstraint>(*this);
-  }
-  size_t mask_words() const override { return static_cast<size_t>(vocab_size_ + 63) / 64; }
-  absl::Status FillMask(std::span<uint64_t> words) const override {
-    if (length_ >= limit_) return absl::ResourceExhaustedError("the answer is too long for it");
-    std::fill(words.begin(), words.end(), 0);
-    for (int32_t id = 0; id < vocab_size_; ++id) {
-      if (Allows(id)) words[static_cast<size_t>(id) / 64] |= uint64_t{1} << (id % 64);
-    }
-    return absl::OkStatus();
-  }
-  absl::Status Accept(int32_t id) override {
-    if (!Allows(id)) return absl::InvalidArgumentError("not allowed");
-    last_ = id;
-    ++length_;
-    return absl::OkStatus();
-  }
-
- private:
-  bool Allows(int32_t id) const {
-    if (std::find(eos_.begin(), eos_.end(), id) != eos_.end()) return length_ >= shortest_;
-    return (id + 7 * last_ + length_) % 3 == 0;
-  }
-
-  int vocab_size_;
-  std::vector<int32_t> eos_;
-  int shortest_;
-  int limit_;
-  int32_t last_ = 0;
-  int length_ = 0;
-};
 
 std::vector<std::string> Fixtures() {
   std::vector<std::string> names;
@@ -68,70 +28,7 @@ std::vector<std::string> Fixtures() {
   return names;
 }
 
-class SpeculationTest : public ::testing::TestWithParam<std::string>, protected RandomChoices {
- protected:
-  GenerateRequest RandomRequest(const ModelConfig& config, int context);
-  // Lets some of the requests stop within what they were answered with.
-  void AddStops(const std::vector<Outcome>& outcomes, std::vector<GenerateRequest>& requests);
-};
-
-GenerateRequest SpeculationTest::RandomRequest(const ModelConfig& config, int context) {
-  GenerateRequest request;
-  int prompt = 1 + Below(12);
-  if (Chance(25)) prompt = 1 + Below(context - 1);
-  // Where other rotary frequencies come into force.
-  const int border = config.rope_scaling.original_max_position_embeddings;
-  if (RopeRangeForLength(config, context) == RopeRange::kLong && Chance(60)) {
-    prompt = std::max(1, border - Below(20));
-  }
-  request.prompt = RandomIds(random_, prompt, config.vocab_size);
-  request.max_tokens = Chance(30) ? context : 1 + Below(40);
-  request.ignore_eos = Chance(70);
-  request.terms.tenant = Chance(50) ? "a" : "b";
-  SamplingParameters& sampling = request.sampling;
-  if (Chance(50)) sampling.logprobs = Below(3);
-  if (Chance(60)) {
-    sampling.temperature = Chance(50) ? 1.0f : 0.3f;
-    sampling.seed = random_();
-    if (Chance(30)) sampling.top_k = 1 + Below(9);
-    if (Chance(30)) sampling.top_p = 0.8f;
-    if (Chance(20)) sampling.min_p = 0.05f;
-  }
-  if (Chance(30)) sampling.repetition_penalty = 1.2f;
-  if (Chance(30)) sampling.frequency_penalty = 0.7f;
-  if (Chance(20)) sampling.presence_penalty = 0.4f;
-  if (Chance(30)) {
-    for (const int32_t id : RandomIds(random_, 5, config.vocab_size)) {
-      sampling.logit_bias.push_back({id, static_cast<float>(Below(9) - 4)});
-    }
-  }
-  if (Chance(25)) {
-    request.ignore_eos = false;
-    request.constraint = std::make_shared<PickyConstraint>(
-        config.vocab_size, config.eos_token_ids, Below(20), Chance(30) ? 1 + Below(20) : 1000);
-  }
-  return request;
-}
-
-void SpeculationTest::AddStops(const std::vector<Outcome>& outcomes,
-                               std::vector<GenerateRequest>& requests) {
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const Outcome& outcome = outcomes[i];
-    if (outcome.ids.size() > 3 && Chance(25)) {
-      requests[i].stop_token_ids = {outcome.ids[outcome.ids.size() / 2]};
-    } else if (outcome.text.size() > 12 && Chance(30)) {
-      // Text of the middle of the answer, cut between characters.
-      const auto starts = [&](size_t place) {
-        return place >= outcome.text.size() || (outcome.text[place] & 0xc0) != 0x80;
-      };
-      size_t begin = outcome.text.size() / 2;
-      while (!starts(begin)) --begin;
-      size_t end = begin + 1 + random_() % 4;
-      while (!starts(end)) ++end;
-      requests[i].stop = {outcome.text.substr(begin, end - begin)};
-    }
-  }
-}
+class SpeculationTest : public ::testing::TestWithParam<std::string>, protected RandomRequests {};
 
 TEST_P(SpeculationTest, AnOracleSavesStepsAndChangesNothing) {
   const auto plain = MakeEngine(FixturePath(GetParam()), {.max_sequences = 1});
@@ -258,67 +155,94 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, SpeculationTest, ::testing::ValuesIn(Fixtures
 
 TEST_F(SpeculatingEngineTest, WhatIsCancelledHasBeenRightUntilThen) {
   auto requests = GreedyRequests(6, 200);
+  for (GenerateRequest& request : requests) request.sampling.logprobs = 1;
   const auto expected = RunAll(*plain_, requests, false);
   const auto engine = Speculate(Make(Drafting::kMixed, Known(requests, expected)),
                                 {.max_sequences = 4, .kv_tokens = 400});
-  absl::Mutex mutex;
-  size_t ended = 0;
-  std::vector<std::vector<int32_t>> ids(requests.size());
-  std::vector<std::shared_ptr<Generation>> generations;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    generations.push_back(std::make_shared<Generation>());
-    const size_t enough = static_cast<size_t>(Below(100));
-    ASSERT_TRUE(engine
-                    ->Submit(
-                        requests[i],
-                        [&, i, enough, handle = generations[i]](const GenerateEvent& event) {
-                          absl::MutexLock lock(&mutex);
-                          ids[i].insert(ids[i].end(), event.ids.begin(), event.ids.end());
-                          if (ids[i].size() >= enough) handle->Cancel();
-                          if (event.finish != FinishReason::kNone) ++ended;
-                        },
-                        generations[i])
-                    .ok());
-  }
-  {
-    absl::MutexLock lock(&mutex);
-    const auto all_ended = [&] { return ended == requests.size(); };
-    ASSERT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&all_ended), kLong));
-    for (size_t i = 0; i < requests.size(); ++i) {
-      ASSERT_LE(ids[i].size(), expected[i].ids.size());
-      EXPECT_TRUE(std::equal(ids[i].begin(), ids[i].end(), expected[i].ids.begin()));
-    }
-  }
+  std::vector<size_t> enough;
+  for (size_t i = 0; i < requests.size(); ++i) enough.push_back(static_cast<size_t>(Below(100)));
+  const std::vector<Outcome> outcomes = RunAll(*engine, requests, true, enough);
+  ExpectBeginnings(outcomes, expected);
+  for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.finish, FinishReason::kCancelled);
   EXPECT_TRUE(engine->Drain(absl::Now() + kLong).ok());
   EXPECT_EQ(engine->stats().pages_used, 0);
 }
 
-// A first step for the prompt, and one whose tree holds all that plain decoding would go on with.
+// Pages are taken away between steps that verify drafts, and computed again or copied back.
+TEST_F(SpeculatingEngineTest, WhatIsPreemptedGoesOnAsInPlainDecoding) {
+  auto requests = GreedyRequests(8, 60);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].sampling.logprobs = 1;
+    if (i % 2 == 0) continue;
+    requests[i].sampling.temperature = 1;
+    requests[i].sampling.seed = random_();
+    requests[i].sampling.repetition_penalty = 1.2f;
+  }
+  const auto expected = RunAll(*plain_, requests, false);
+  for (const uint64_t swap_bytes : {uint64_t{0}, uint64_t{16} << 20}) {
+    SCOPED_TRACE(swap_bytes);
+    const auto engine =
+        Speculate(Make(Drafting::kFull, Known(requests, expected)), {.max_sequences = 8,
+                                                                     .page_size = 4,
+                                                                     .kv_tokens = 140,
+                                                                     .share_prefixes = false,
+                                                                     .swap_bytes = swap_bytes});
+    const std::vector<Outcome> outcomes = RunAll(*engine, requests, true);
+    ExpectSameAnswers(outcomes, expected);
+    int preempted = 0;  // and had drafts that were right
+    for (const Outcome& outcome : outcomes) {
+      preempted += outcome.preemptions > 0 && outcome.accepted > 0 ? 1 : 0;
+    }
+    EXPECT_GT(preempted, 0);
+    ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+    const EngineStats stats = engine->stats();
+    EXPECT_GT(swap_bytes > 0 ? stats.restored_tokens : stats.recomputed_tokens, 0u);
+    EXPECT_EQ(stats.pages_used, 0);
+  }
+}
+
+// A first step for the prompt, and one whose tree holds all that plain decoding would go on with,
+// and what would follow if nothing ended it.
 TEST_F(SpeculatingEngineTest, WhatEndsAnAnswerEndsItWithinATree) {
-  const int context = 40;
-  const auto plain = MakeEngine(FixturePath("llama"), {.max_sequences = 1, .max_context = context});
+  constexpr int kContext = 40;
+  const auto plain =
+      MakeEngine(FixturePath("llama"), {.max_sequences = 1, .max_context = kContext});
+  const auto longer =
+      MakeEngine(FixturePath("llama"), {.max_sequences = 1, .max_context = kContext + 16});
   ASSERT_NE(plain, nullptr);
+  ASSERT_NE(longer, nullptr);
   GenerateRequest endless;
-  endless.prompt = RandomIds(random_, context - 16, config().vocab_size);
-  endless.max_tokens = 1000;
-  endless.ignore_eos = true;
-  endless.sampling.temperature = 1;  // hardly ever the same token again and again
-  endless.sampling.seed = random_();
-  endless.sampling.logprobs = 1;
-  const std::vector<Outcome> whole = RunAll(*plain, {endless}, false);
-  ASSERT_EQ(whole[0].ids.size(), 16u);
+  std::vector<Outcome> beyond;
+  std::string stop;
+  // Until the answer has a token, and four bytes of text, in its middle that are nowhere before.
+  for (int attempt = 0; attempt < 100 && stop.empty(); ++attempt) {
+    endless.prompt = RandomIds(random_, kContext - 16, config().vocab_size);
+    endless.max_tokens = 1000;
+    endless.ignore_eos = true;
+    endless.sampling.temperature = 1;  // hardly ever the same token again and again
+    endless.sampling.seed = random_();
+    endless.sampling.logprobs = 1;
+    beyond = RunAll(*longer, {endless}, false);
+    const std::string& text = beyond[0].text;
+    const auto starts = [&](size_t place) { return (text[place] & 0xc0) != 0x80; };
+    size_t begin = text.size() / 4;
+    while (begin > 0 && !starts(begin)) --begin;
+    size_t end = std::min(begin + 4, text.size());
+    while (end < text.size() && !starts(end)) ++end;
+    const std::string found = text.substr(begin, end - begin);
+    const auto ninth = beyond[0].ids.begin() + 8;
+    const bool is_new = std::find(beyond[0].ids.begin(), ninth, *ninth) == ninth;
+    if (is_new && found.size() >= 4 && text.find(found) == begin) stop = found;
+  }
+  ASSERT_FALSE(stop.empty());
+  ASSERT_EQ(beyond[0].ids.size(), 32u);
 
   GenerateRequest at_token = endless;
-  at_token.stop_token_ids = {whole[0].ids[8]};
+  at_token.stop_token_ids = {beyond[0].ids[8]};
   GenerateRequest at_length = endless;
   at_length.max_tokens = 9;
   GenerateRequest at_text = endless;
-  const auto starts = [&](size_t place) { return (whole[0].text[place] & 0xc0) != 0x80; };
-  size_t middle = whole[0].text.size() / 2;
-  while (!starts(middle)) --middle;
-  size_t behind = middle + 1;
-  while (behind < whole[0].text.size() && !starts(behind)) ++behind;
-  at_text.stop = {whole[0].text.substr(middle, behind - middle)};
+  at_text.stop = {stop};
   GenerateRequest at_error = endless;
   at_error.ignore_eos = false;
   at_error.constraint =
@@ -333,12 +257,18 @@ TEST_F(SpeculatingEngineTest, WhatEndsAnAnswerEndsItWithinATree) {
     SCOPED_TRACE(FinishReasonName(finish));
     const std::vector<Outcome> expected = RunAll(*plain, {request}, false);
     ASSERT_EQ(expected[0].finish, finish);
-    const auto engine = Speculate(Make(Drafting::kOracle, Known({request}, expected)),
-                                  {.max_sequences = 1, .max_context = context});
-    ExpectSameAnswers(RunAll(*engine, {request}, false), expected);
+    // A constraint makes it another answer, whose end nothing follows.
+    auto known = Known({request}, finish == FinishReason::kError ? expected : beyond);
+    const auto engine =
+        Speculate(Make(Drafting::kOracle, known), {.max_sequences = 1, .max_context = kContext});
+    const std::vector<Outcome> outcomes = RunAll(*engine, {request}, false);
+    ExpectSameAnswers(outcomes, expected);
     ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
-    EXPECT_LE(engine->stats().speculation->steps, 2);
     EXPECT_EQ(engine->stats().pages_used, 0);
+    ASSERT_GE(expected[0].ids.size(), 3u);
+    EXPECT_EQ(engine->stats().speculation->steps, 2);
+    // But the first, which is the prompt's, and the last, where it was not drafted.
+    EXPECT_GE(outcomes[0].accepted, static_cast<int64_t>(expected[0].ids.size()) - 2);
   }
 }
 

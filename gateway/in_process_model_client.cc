@@ -49,6 +49,14 @@ workers::SpeculationOptions TakeSpeculation(const v1::Speculation& speculation,
     options.datastores.push_back(model_root / path);
   }
   options.near_matches = speculation.near_matches();
+  if (speculation.recycling_candidates() != 0) {
+    options.recycling_candidates = speculation.recycling_candidates();
+  }
+  if (!speculation.recycling_tree().empty()) options.recycling_tree = speculation.recycling_tree();
+  options.prune_retrieved_below = static_cast<float>(speculation.prune_retrieved_below());
+  if (speculation.draft_memory_mib() != 0) {
+    options.memory_bytes = static_cast<uint64_t>(speculation.draft_memory_mib()) << 20;
+  }
   options.open_near_matches = retrieval::OpenNearMatches;
   if (!speculation.draft_model().empty()) {
     options.draft_model = model_root / speculation.draft_model();

@@ -38,6 +38,9 @@ constexpr WorkerSeries kWorkerSeries[] = {
      &v1::WorkerInfoResponse::swap_bytes},
     {"octogate_worker_swap_used_bytes", "Of the swap space, in use", prometheus::MetricType::Gauge,
      &v1::WorkerInfoResponse::swap_bytes_used},
+    {"octogate_worker_draft_bytes",
+     "Memory that drafters hold: what they have learned, draft models, datastores, running answers",
+     prometheus::MetricType::Gauge, &v1::WorkerInfoResponse::draft_bytes},
 };
 
 // A number that workers which speculate tell of it.

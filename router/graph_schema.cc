@@ -77,6 +77,10 @@ constexpr std::array kRules = {
     FieldRule{.field = "Speculation.datastores", .min_bytes = 1, .max_items = 16},
     FieldRule{.field = "Speculation.draft_model", .min_bytes = 1},
     FieldRule{.field = "Speculation.state", .min_bytes = 1},
+    FieldRule{.field = "Speculation.recycling_candidates", .min = 1, .max = 32},
+    FieldRule{.field = "Speculation.recycling_tree", .form = TextForm::kRecyclingTree},
+    FieldRule{.field = "Speculation.prune_retrieved_below", .min = 0, .max = 0.99},
+    FieldRule{.field = "Speculation.draft_memory_mib", .min = 1, .max = 1048576},
     FieldRule{.field = "Node.name", .required = true, .form = TextForm::kNodeName},
     FieldRule{.field = "Node.examples", .min_bytes = 1, .max_bytes = 16384, .max_items = 100'000},
     FieldRule{
@@ -191,6 +195,7 @@ constexpr std::string_view kWeightFormats[] = {"stored",     "bf16",       "int8
                                                "int8-group", "int4-group", "fp8"};
 constexpr std::string_view kKvDtypes[] = {"f32", "f16", "bf16", "fp8", "int8"};
 constexpr std::string_view kActivations[] = {"f32", "bf16", "bf16-pairs"};
+constexpr std::string_view kRecyclingTrees[] = {"best-first", "fixed", "planned"};
 constexpr std::string_view kDrafters[] = {"recycling", "suffix", "lookahead", "retrieval", "model"};
 
 std::string CheckChoice(std::string_view value, TextForm form, std::string_view what) {
@@ -251,6 +256,7 @@ std::span<const std::string_view> ChoicesOf(TextForm form) {
   if (form == TextForm::kKvDtype) return kKvDtypes;
   if (form == TextForm::kActivations) return kActivations;
   if (form == TextForm::kDrafter) return kDrafters;
+  if (form == TextForm::kRecyclingTree) return kRecyclingTrees;
   return {};
 }
 
@@ -288,6 +294,8 @@ std::string CheckText(const FieldRule& rule, std::string_view value) {
       return CheckChoice(value, rule.form, "types of activations");
     case TextForm::kDrafter:
       return CheckChoice(value, rule.form, "drafters");
+    case TextForm::kRecyclingTree:
+      return CheckChoice(value, rule.form, "trees of recycling");
     case TextForm::kAny:
       break;
   }

@@ -27,6 +27,7 @@ enum class TextForm {
   kKvDtype,
   kActivations,
   kDrafter,
+  kRecyclingTree,
 };
 
 struct FieldRule {

@@ -190,6 +190,7 @@ TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
   replica.info.set_preemptions_saved(4);
   replica.info.set_preemptions_without_room(-2);
   replica.info.set_swap_bytes(4096);
+  replica.info.set_draft_bytes(12345);
   metrics.SetReplicas([&] { return std::vector<Metrics::Replica>{replica}; });
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("# TYPE octogate_worker_preemptions_total counter\n"));
@@ -202,6 +203,7 @@ TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
       HasSubstr("octogate_worker_preemptions_without_room_total{model=\"m\",replica=\"h:1\"} 0\n"))
       << "counters do not fall";
   EXPECT_THAT(text, HasSubstr("octogate_worker_swap_bytes{model=\"m\",replica=\"h:1\"} 4096\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_worker_draft_bytes{model=\"m\",replica=\"h:1\"} 12345\n"));
   replica.choices[static_cast<size_t>(ReplicaChoiceReason::kPrefix)] = 12;
   EXPECT_THAT(metrics.Text(), HasSubstr("octogate_replica_choices_total{model=\"m\",replica="
                                         "\"h:1\",reason=\"prefix\"} 12\n"));

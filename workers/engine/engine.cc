@@ -197,6 +197,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
   stats.kv_bytes = demand.page_bytes * static_cast<uint64_t>(*pages);
   stats.activation_bytes = demand.activation_bytes;
   if (parts.swap != nullptr) stats.swap_bytes = parts.swap->total_bytes();
+  stats.draft_bytes = drafter_bytes;
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<EngineLoop>(std::move(parts), options, stats)));
 }

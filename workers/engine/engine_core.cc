@@ -32,7 +32,8 @@ EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
     : parts_(parts),
       config_(parts.transformer->config()),
       scheduler_(options, parts.cache->shape().pages),
-      speculator_(parts.drafters, parts.share_drafts, parts.planner, config_.vocab_size) {}
+      speculator_(parts.drafters, parts.share_drafts, parts.prune_retrieved_below, parts.planner,
+                  config_.vocab_size) {}
 
 std::string EngineCore::PrefixContext(const ActiveRequest& request) const {
   const bool long_range = RopeRangeForLength(config_, request.length()) == RopeRange::kLong;
@@ -65,6 +66,14 @@ int64_t EngineCore::waiting_tokens() const {
     if (request->uncomputed() > 1) tokens += request->uncomputed();
   }
   return tokens;
+}
+
+uint64_t EngineCore::draft_bytes() const {
+  uint64_t bytes = speculator_.drafter_bytes();
+  for (const auto& request : active_) {
+    if (request->speculation != nullptr) bytes += Speculator::BytesOf(*request->speculation);
+  }
+  return bytes;
 }
 
 void EngineCore::End(ActiveRequest& request, GenerateEvent event) {

@@ -73,6 +73,7 @@ class EngineCore {
     const Tokenizer* tokenizer = nullptr;  // may be null
     std::vector<Drafter*> drafters;
     bool share_drafts = false;
+    float prune_retrieved_below = 0;
     DraftPlanner::Options planner;
     kernels::Backend* backend = nullptr;  // needed with shared_pages
     SharedPages* shared_pages = nullptr;  // null: pages are not shared with other engines
@@ -101,6 +102,8 @@ class EngineCore {
   const Scheduler& scheduler() const { return scheduler_; }
   const StepCounters& counters() const { return counters_; }
   const Speculator& speculator() const { return speculator_; }
+  // That drafters hold, for the requests that there are, too. Takes some microseconds.
+  uint64_t draft_bytes() const;
   // How long the model took in the last step that computed anything.
   std::chrono::nanoseconds last_step_time() const { return last_step_time_; }
 

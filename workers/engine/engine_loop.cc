@@ -22,6 +22,7 @@ constexpr absl::Duration kLongestRetry = absl::Seconds(30);
 // How long a thread without anything to compute leaves cancellation, deadlines and pages that are
 // late unnoticed.
 constexpr absl::Duration kStalledPoll = absl::Milliseconds(2);
+constexpr std::chrono::milliseconds kDraftBytesInterval{100};
 
 // `cost` must outlive the function.
 std::function<int(const StepShape&, int64_t)> MakeRowBudget(const StepCost& cost,
@@ -86,6 +87,7 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
              .tokenizer = parts_.tokenizer.get(),
              .drafters = DraftersOf(parts_),
              .share_drafts = options.share_drafts,
+             .prune_retrieved_below = options.prune_retrieved_below,
              .planner = PlannerOptions(parts_.step_cost, options),
              .backend = parts_.backend.get(),
              .shared_pages = shared_pages_.get(),
@@ -257,6 +259,7 @@ void EngineLoop::Publish() {
   const Scheduler& scheduler = core_.scheduler();
   const int unstarted = core_.unstarted();
   const int64_t waiting_tokens = core_.waiting_tokens();
+  const uint64_t draft_bytes = DraftBytes();
   absl::MutexLock lock(&mutex_);
   const bool computed = counters.steps > stats_.steps;
   if (computed) {
@@ -294,6 +297,17 @@ void EngineLoop::Publish() {
     stats_.speculation = core_.speculator().usage();
     stats_.malformed_drafts = core_.speculator().malformed();
   }
+  stats_.draft_bytes = draft_bytes;
+}
+
+uint64_t EngineLoop::DraftBytes() {
+  if (!core_.speculator().enabled()) return 0;
+  // Steps of small models take less time than to ask every drafter.
+  const auto now = std::chrono::steady_clock::now();
+  if (core_.active() > 0 && now < count_draft_bytes_) return draft_bytes_;
+  draft_bytes_ = core_.draft_bytes();
+  count_draft_bytes_ = now + kDraftBytesInterval;
+  return draft_bytes_;
 }
 
 }  // namespace octogate::workers

@@ -6,6 +6,7 @@
 #ifndef OCTOGATE_WORKERS_ENGINE_ENGINE_LOOP_H_
 #define OCTOGATE_WORKERS_ENGINE_ENGINE_LOOP_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -85,6 +86,8 @@ class EngineLoop {
   absl::Status QueueFull() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
   void Publish();
+  // EngineStats::draft_bytes, a little old while requests run.
+  uint64_t DraftBytes();
 
   Parts parts_;
   const EngineOptions options_;
@@ -96,6 +99,8 @@ class EngineLoop {
   std::unique_ptr<SharedPages> shared_pages_;  // may be null
   EngineCore core_;                            // of the engine's thread, as the one before
   const int context_;
+  uint64_t draft_bytes_ = 0;  // of the engine's thread, as the next
+  std::chrono::steady_clock::time_point count_draft_bytes_;
 
   std::vector<std::unique_ptr<ActiveRequest>> incoming_ ABSL_GUARDED_BY(mutex_);
   uint64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;

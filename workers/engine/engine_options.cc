@@ -51,6 +51,11 @@ absl::Status ValidateEngineOptions(const EngineOptions& options) {
         ", page_size ", EngineOptions::kMaxPageSize, ", kv_tokens ", EngineOptions::kMaxKvTokens,
         ", ageing_steps ", EngineOptions::kMaxAgeingSteps));
   }
+  if (!(options.prune_retrieved_below >= 0 && options.prune_retrieved_below < 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("engine option prune_retrieved_below is ",
+                                                   options.prune_retrieved_below,
+                                                   "; it is a probability from 0 on and below 1"));
+  }
   if (options.max_draft_nodes > kMaxDraftNodes) {
     return absl::InvalidArgumentError(absl::StrCat("engine option max_draft_nodes is ",
                                                    options.max_draft_nodes, "; it is at most ",

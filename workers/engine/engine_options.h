@@ -73,6 +73,9 @@ struct EngineOptions {
   // What drafters learn is used for all requests; otherwise for those of the same tenant and
   // cache_salt alone. It changes no answer, but the time that it takes.
   bool share_drafts = false;
+  // What drafters have retrieved is dropped where another one, which knows a distribution, expects
+  // less of it than this (PruneByDraft); from 0 on, which drops nothing, and below 1.
+  float prune_retrieved_below = 0;
   // Where pages are shared with other engines; empty: nowhere. What share_prefixes does not
   // keep is not offered.
   MakePageStore make_page_store;

@@ -70,6 +70,10 @@ struct EngineStats {
   std::array<uint64_t, kStepTimeBuckets> step_time_histogram{};
   std::optional<SpeculationUsage> speculation;  // of all requests; where there are drafters
   uint64_t malformed_drafts = 0;                // proposals of drafters that were dropped
+  // That drafters hold: what they have learned, weights and cache of a draft model, files of
+  // datastores, which are mapped, and what they know of running sequences. What is kept in a folder
+  // or shared has a copy, which is not counted, of what was learned.
+  uint64_t draft_bytes = 0;
 };
 
 }  // namespace octogate::workers

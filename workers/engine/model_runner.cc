@@ -54,6 +54,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
     drafters = *std::move(made);
     engine_options.max_draft_nodes = options.speculation->max_draft_nodes;
     engine_options.share_drafts = options.speculation->share_drafts;
+    engine_options.prune_retrieved_below = options.speculation->prune_retrieved_below;
     model->shared_drafts = options.speculation->shared_drafts;
   }
   absl::StatusOr<std::unique_ptr<Engine>> engine =

@@ -32,8 +32,9 @@ struct DraftedModel {
 };
 
 struct SpeculationSetup {
-  int max_draft_nodes = 0;    // EngineOptions::max_draft_nodes
-  bool share_drafts = false;  // EngineOptions::share_drafts
+  int max_draft_nodes = 0;          // EngineOptions::max_draft_nodes
+  bool share_drafts = false;        // EngineOptions::share_drafts
+  float prune_retrieved_below = 0;  // EngineOptions::prune_retrieved_below
   std::function<absl::StatusOr<std::vector<std::unique_ptr<Drafter>>>(const DraftedModel& model)>
       make_drafters;
   // Where replicas tell each other what drafters learn; may be null. Called by any thread.

@@ -63,10 +63,11 @@ void FillMasks(const DraftTree& tree, std::vector<kernels::AncestorMask>& masks)
 
 }  // namespace
 
-Speculator::Speculator(std::vector<Drafter*> drafters, bool shared,
+Speculator::Speculator(std::vector<Drafter*> drafters, bool shared, float prune_below,
                        const DraftPlanner::Options& options, int vocab_size)
     : drafters_(std::move(drafters)),
       shared_(shared),
+      prune_below_(prune_below),
       max_nodes_(options.max_nodes),
       vocab_size_(vocab_size),
       ignore_cost_(options.ignore_cost),
@@ -77,6 +78,24 @@ Speculator::Speculator(std::vector<Drafter*> drafters, bool shared,
     usage_.drafters.push_back({.drafter = std::string(drafter->name()), .tokens = {}});
   }
   candidates_ = std::min(candidates_, vocab_size);
+  for (size_t d = 0; prune_below_ > 0 && d < drafters_.size(); ++d) {
+    if (drafters_[d]->has_distribution()) judges_.push_back(d);
+    if (drafters_[d]->is_retrieved()) retrieved_.push_back(d);
+  }
+}
+
+uint64_t Speculator::drafter_bytes() const {
+  uint64_t bytes = 0;
+  for (const Drafter* drafter : drafters_) bytes += drafter->bytes();
+  return bytes;
+}
+
+uint64_t Speculator::BytesOf(const RequestSpeculation& request) {
+  uint64_t bytes = sizeof(request);
+  for (const auto& drafter : request.drafters) {
+    if (drafter != nullptr) bytes += drafter->bytes();
+  }
+  return bytes;
 }
 
 std::unique_ptr<RequestSpeculation> Speculator::Begin(const ServiceTerms& terms,
@@ -166,8 +185,14 @@ void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
       continue;
     }
     for (DraftNode& node : proposal.nodes) node.drafters = static_cast<uint8_t>(1u << d);
-    calibrated_[d] = proposal;
-    acceptance_.Calibrate(static_cast<int>(d), request.acceptance, calibrated_[d]);
+    Calibrate(d, request);
+  }
+  for (const size_t d : retrieved_) {
+    const int nodes = request.proposals[d].size();
+    for (const size_t judge : judges_) {
+      PruneByDraft(calibrated_[judge], prune_below_, request.proposals[d]);
+    }
+    if (request.proposals[d].size() < nodes) Calibrate(d, request);
   }
   combination_.Combine(calibrated_, request.combined);
   request.tree = request.combined.tree;
@@ -182,6 +207,11 @@ void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
                       .free_slots = limits.free_slots,
                       .most_slots = limits.most_slots,
                       .spends = request.pace.spends});
+}
+
+void Speculator::Calibrate(size_t drafter, RequestSpeculation& request) {
+  calibrated_[drafter] = request.proposals[drafter];
+  acceptance_.Calibrate(static_cast<int>(drafter), request.acceptance, calibrated_[drafter]);
 }
 
 bool Speculator::PlanStep(const DraftRoom& room) {

@@ -61,9 +61,10 @@ struct DraftLimits {
 class Speculator {
  public:
   // `drafters` must outlive the speculator; at most kMaxDrafters.
-  // `shared`: all requests share what drafters learn.
-  Speculator(std::vector<Drafter*> drafters, bool shared, const DraftPlanner::Options& options,
-             int vocab_size);
+  // `shared`: all requests share what drafters learn. `prune_below`: what others have retrieved is
+  // dropped where one with a distribution expects less of it (PruneByDraft); 0: nothing is.
+  Speculator(std::vector<Drafter*> drafters, bool shared, float prune_below,
+             const DraftPlanner::Options& options, int vocab_size);
 
   bool enabled() const { return !drafters_.empty(); }
   // Candidates of each row that drafters learn from; 0: they do not.
@@ -104,15 +105,23 @@ class Speculator {
   const SpeculationUsage& usage() const { return usage_; }
   // Proposals that were malformed, and dropped.
   uint64_t malformed() const { return malformed_; }
+  // That drafters hold for themselves and for a request.
+  uint64_t drafter_bytes() const;
+  static uint64_t BytesOf(const RequestSpeculation& request);
 
  private:
   // Makes drafters for a request that has none.
   void Wake(std::span<const int32_t> tokens, RequestSpeculation& request);
+  // Replaces what a drafter of this number says by what is expected of it.
+  void Calibrate(size_t drafter, RequestSpeculation& request);
   // Tells the account what the step was to a request of which so many nodes were right.
   void CountStep(int accepted, RequestSpeculation& request);
 
   const std::vector<Drafter*> drafters_;
   const bool shared_;
+  const float prune_below_;
+  std::vector<size_t> judges_;     // drafters with distributions
+  std::vector<size_t> retrieved_;  // those that they judge; empty: none
   const int max_nodes_;
   const int vocab_size_;
   int candidates_ = 0;

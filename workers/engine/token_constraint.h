@@ -1,7 +1,8 @@
 // What an answer may be limited to, token by token, such as the texts of a grammar.
 //
-// The engine asks for a mask before it samples each token, and tells which one it took. A draft
-// tree is limited node by node in the same way.
+// The engine asks for a mask before it samples each token, and tells which one it took. Of a draft
+// tree it verifies the nodes that forks accept, so that no row is for what may not be there; on the
+// path that it then chooses, every token is masked as without drafts.
 #ifndef OCTOGATE_WORKERS_ENGINE_TOKEN_CONSTRAINT_H_
 #define OCTOGATE_WORKERS_ENGINE_TOKEN_CONSTRAINT_H_
 
@@ -9,7 +10,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "absl/status/status.h"
 
@@ -39,23 +39,6 @@ inline bool IsAllowed(std::span<const uint64_t> words, int32_t id) {
 
 // Forbids every logit that the mask does not hold. FAILED_PRECONDITION where none is left.
 absl::Status ApplyMask(std::span<const uint64_t> words, std::span<float> logits);
-
-// What may come after each node of a draft tree.
-struct DraftTreeMasks {
-  std::vector<uint64_t> words;  // [1 + nodes][mask_words]; the first are for before the tree
-  // By node: whether it is worth being verified. Those that may not stand where they are, and those
-  // below them, are not; nor are those for which the constraint failed, such as at a limit: what a
-  // draft needs that is never sampled is no error of the answer. The masks of others are empty. A
-  // verifier goes on with allowed nodes only; where it samples another one's token, the answer has
-  // that token, and the pass ends there.
-  std::vector<bool> allowed;
-};
-
-// Node i holds tokens[i] and follows node parents[i], which is before it, or, where that is -1, the
-// answer so far. INVALID_ARGUMENT for a malformed tree; fails as FillMask does where the mask
-// before the tree cannot be had.
-absl::Status FillDraftTreeMasks(const TokenConstraint& constraint, std::span<const int32_t> parents,
-                                std::span<const int32_t> tokens, DraftTreeMasks& masks);
 
 }  // namespace octogate::workers
 

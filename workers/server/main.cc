@@ -39,6 +39,7 @@ struct Flags {
   double memory_limit_gib = 0;
   double swap_gib = 0;
   double step_cost_seconds = 1;
+  double draft_memory_gib = 0.5;
   bool speculate = false;
   SpeculationOptions speculation;
   WorkerStoreFlags store;
@@ -154,6 +155,34 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--draft-model", flags.speculation.draft_model,
                  "Hugging Face folder of a small model with the same tokenizer")
       ->needs(speculate);
+  app.add_option("--draft-head", flags.speculation.draft_head,
+                 "folder of a head that drafts from the model's hidden states; it is checked, and "
+                 "this release cannot draft with it")
+      ->needs(speculate);
+  app.add_option("--recycling-candidates", flags.speculation.recycling_candidates,
+                 "candidates of a token that recycling keeps; each takes 4 bytes for every token "
+                 "of the vocabulary")
+      ->check(CLI::Range(1, kMaxRecyclingRow))
+      ->needs(speculate)
+      ->capture_default_str();
+  app.add_option("--recycling-tree", flags.speculation.recycling_tree,
+                 "shape of recycling's trees: best-first, fixed (80 nodes) or planned (learned "
+                 "from what was right)")
+      ->check(CLI::IsMember({"best-first", "fixed", "planned"}).description(""))
+      ->needs(speculate)
+      ->capture_default_str();
+  app.add_option("--prune-retrieved-below", flags.speculation.prune_retrieved_below,
+                 "drop what retrieval drafts where the draft model finds it less probable; 0: "
+                 "nothing")
+      ->check(CLI::Range(0.0, 0.99))
+      ->needs(speculate)
+      ->capture_default_str();
+  app.add_option("--draft-memory", flags.draft_memory_gib,
+                 "GiB that what each drafter has learned may take; beyond it tenants are "
+                 "forgotten, those first that have asked nothing for longest")
+      ->check(CLI::Range(0.0, 1e6))
+      ->needs(speculate)
+      ->capture_default_str();
   app.add_option(
          "--draft-state", flags.speculation.state,
          "folder that keeps what drafters have learned; --store shares it with other workers")
@@ -187,6 +216,8 @@ int Serve(Flags flags) {
   std::filesystem::path folder(flags.model);
   if (!folder.has_filename()) folder = folder.parent_path();
   if (flags.name.empty()) flags.name = folder.filename().string();
+  flags.speculation.memory_bytes =
+      static_cast<uint64_t>(flags.draft_memory_gib * (uint64_t{1} << 30));
   flags.load.engine.memory_limit_bytes =
       static_cast<uint64_t>(flags.memory_limit_gib * (uint64_t{1} << 30));
   flags.load.engine.kv_dtype = ParseKvDtype(flags.kv_dtype);

@@ -329,6 +329,7 @@ v1::WorkerInfoResponse ModelService::Info() const {
     shared.set_refused(static_cast<int64_t>(drafts->refused));
   }
   if (stats.speculation) *info.mutable_speculation() = ToProto(*stats.speculation);
+  info.set_draft_bytes(static_cast<int64_t>(stats.draft_bytes));
   return info;
 }
 
@@ -339,7 +340,8 @@ std::optional<v1::PrefixSummary> ModelService::Prefixes() const {
 
 uint64_t ModelService::memory_bytes() const {
   const EngineStats stats = model_->engine->stats();
-  return stats.weight_bytes + stats.kv_bytes + stats.activation_bytes + stats.swap_bytes;
+  return stats.weight_bytes + stats.kv_bytes + stats.activation_bytes + stats.swap_bytes +
+         stats.draft_bytes;
 }
 
 absl::Status ModelService::CheckOpen() const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -81,25 +82,6 @@ absl::Status CheckDraftTree(const DraftTree& tree, int vocab_size) {
   return absl::OkStatus();
 }
 
-void MergeDraftTree(const DraftTree& from, DraftTree& to) {
-  std::vector<int> places;
-  places.reserve(from.nodes.size());
-  for (const DraftNode& node : from.nodes) {
-    const int parent = node.parent < 0 ? -1 : places[static_cast<size_t>(node.parent)];
-    const int count = to.size();
-    const int place = to.Add(parent, node.token, node.probability, node.drafters);
-    DraftNode& merged = to.nodes[static_cast<size_t>(place)];
-    if (place < count) {
-      merged.probability = std::max(merged.probability, node.probability);
-      merged.drafters |= node.drafters;
-      merged.rank = std::min(merged.rank, node.rank);
-    } else {
-      merged.rank = node.rank;
-    }
-    places.push_back(place);
-  }
-}
-
 void PruneDraftTree(int count, DraftTree& tree) {
   if (count >= tree.size()) return;
   struct Path {
@@ -131,6 +113,41 @@ void PruneDraftTree(int count, DraftTree& tree) {
     tree.nodes[kept++] = node;
   }
   tree.nodes.resize(keep);
+}
+
+void PruneByDraft(const DraftTree& draft, float epsilon, DraftTree& retrieved) {
+  // What the children of the root and of each node leave of 1; nothing where there are none.
+  std::vector<std::optional<double>> left(draft.nodes.size() + 1);
+  for (const DraftNode& node : draft.nodes) {
+    std::optional<double>& of = left[static_cast<size_t>(node.parent + 1)];
+    of = of.value_or(1.0) - double{node.probability};
+  }
+  constexpr int kNowhere = -2;  // beside the draft's paths
+  std::vector<int> places;      // in `draft`, of each retrieved node
+  std::vector<int32_t> kept;    // its new index, or -1
+  std::vector<DraftNode> nodes;
+  for (const DraftNode& node : retrieved.nodes) {
+    const auto parent = static_cast<size_t>(node.parent);
+    const bool orphan = node.parent >= 0 && kept[parent] < 0;
+    const int from = node.parent < 0 ? -1 : places[parent];
+    int place = kNowhere;
+    bool keep = !orphan;
+    if (keep && from != kNowhere && left[static_cast<size_t>(from + 1)].has_value()) {
+      const int child = draft.Child(from, node.token);
+      if (child >= 0) {
+        place = child;
+        keep = draft.nodes[static_cast<size_t>(child)].probability >= epsilon;
+      } else {
+        keep = *left[static_cast<size_t>(from + 1)] >= double{epsilon};
+      }
+    }
+    places.push_back(place);
+    kept.push_back(keep ? static_cast<int32_t>(nodes.size()) : -1);
+    if (!keep) continue;
+    nodes.push_back(node);
+    if (node.parent >= 0) nodes.back().parent = kept[parent];
+  }
+  retrieved.nodes = std::move(nodes);
 }
 
 }  // namespace octogate::workers

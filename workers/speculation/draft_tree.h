@@ -68,13 +68,16 @@ class DraftTreeBuilder {
 // [0, vocab_size).
 absl::Status CheckDraftTree(const DraftTree& tree, int vocab_size);
 
-// Adds `from` to `to`: paths that they share become one, of which a node has the larger probability
-// and all drafters (RASD's fusion by the longest common prefix, arXiv:2503.03434).
-void MergeDraftTree(const DraftTree& from, DraftTree& to);
-
 // Leaves the `count` nodes with the largest probability of their whole path, and of equals the
 // first. That is a tree: no node is more probable than its parent.
 void PruneDraftTree(int count, DraftTree& tree);
+
+// Drops from `retrieved` what `draft` finds improbable, with all that follows it, as RASD does
+// (Quan et al. 2025, arXiv:2503.03434). `draft` has a distribution wherever it has children: a
+// child's probability is known, that of any other token is at most what the children leave of 1. A
+// retrieved node goes where that is below `epsilon`. Below the draft's leaves, and beside its
+// paths, there is no distribution, and all is kept.
+void PruneByDraft(const DraftTree& draft, float epsilon, DraftTree& retrieved);
 
 }  // namespace octogate::workers
 

@@ -4,13 +4,12 @@
 // empty, but what it proposes has to be well-formed (CheckDraftTree).
 //
 // Drafters that draft from features of the model (EAGLE, Li et al. 2024, arXiv:2401.15077; FSPAD,
-// arXiv:2408.15562) find them in ComputedRow::hidden. There is no such drafter yet, and so none by
-// the name "hidden" in the factory. What it would add: a head's weights, loaded beside the model
-// as the drafter "model" loads its own (their format is each project's own); the embedding and the
-// output matrix, which are the model's; and a window of attention that begins at the prompt's last
-// row, since of prompts no other row is handed over. Drafts from prompt tokens (PPD, Chen et al.
-// 2024, arXiv:2405.18628) would need more: rows of the pass with trained embeddings in place of
-// tokens, which StepInput has not.
+// arXiv:2408.15562) find them in ComputedRow::hidden. Of such a drafter, "hidden", there is what
+// loads and checks a head (draft_head.h); what drafts with it is not part of this release, and the
+// factory says so. It would add the embedding and the output matrix, which are the model's, and a
+// window of attention that begins at the prompt's last row, since of prompts no other row is handed
+// over. Drafts from prompt tokens (PPD, Chen et al. 2024, arXiv:2405.18628) would need more: rows
+// of the pass with trained embeddings in place of tokens, which StepInput has not.
 //
 // A drafter serves one model (one fingerprint of weights and tokenizer) and outlives its sequences.
 // Thread safety: driven by the engine's thread.
@@ -54,6 +53,8 @@ class SequenceDrafter {
   // Adds to `tree`, which is empty, what may follow the sequence: at most `max_nodes` nodes, none
   // deeper than `max_depth`. Nodes have bit 0 as their drafter.
   virtual void Propose(int max_nodes, int max_depth, DraftTree& tree) = 0;
+  // Bytes that it holds beside the drafter's.
+  virtual uint64_t bytes() const { return 0; }
 };
 
 class Drafter {
@@ -66,6 +67,11 @@ class Drafter {
   virtual int candidates() const { return 0; }
   // Whether its sequences learn from hidden states.
   virtual bool wants_hidden() const { return false; }
+  // Whether its probabilities are a distribution: of a node that has children, what they leave of 1
+  // is all that other tokens have. It may judge what others have retrieved (PruneByDraft).
+  virtual bool has_distribution() const { return false; }
+  // Whether its drafts are what stands in texts of others, which nobody has judged for this one.
+  virtual bool is_retrieved() const { return false; }
   // What was learned under one scope (a tenant, or all of them) is used under that one alone.
   virtual std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) = 0;
   // Bytes that it holds, those of sequences not included.

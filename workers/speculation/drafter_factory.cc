@@ -12,6 +12,7 @@
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer_fingerprint.h"
 #include "workers/speculation/draft_folder.h"
+#include "workers/speculation/draft_head.h"
 #include "workers/speculation/kept_drafter.h"
 #include "workers/speculation/lookahead.h"
 #include "workers/speculation/model_drafter.h"
@@ -32,8 +33,41 @@ std::unique_ptr<Drafter> Keep(std::unique_ptr<LearningDrafter> drafter, const Ke
   return KeepDrafter(std::move(drafter), keeper);
 }
 
-DrafterOr MakeLookahead(const SpeculationOptions&, const DraftedModel&, const Keeper&) {
-  return std::make_unique<LookaheadDrafter>(LookaheadOptions{});
+struct TreeShape {
+  std::string_view name;
+  RecyclingOptions::Shape shape;
+};
+constexpr TreeShape kTreeShapes[] = {{"best-first", RecyclingOptions::Shape::kBestFirst},
+                                     {"fixed", RecyclingOptions::Shape::kFixed},
+                                     {"planned", RecyclingOptions::Shape::kPlanned}};
+
+const TreeShape* FindShape(std::string_view name) {
+  const auto* const found =
+      std::find_if(std::begin(kTreeShapes), std::end(kTreeShapes),
+                   [&](const TreeShape& known) { return known.name == name; });
+  return found == std::end(kTreeShapes) ? nullptr : found;
+}
+
+std::string Join(const std::vector<std::string_view>& names) {
+  return absl::StrJoin(names, ", ", [](std::string* out, std::string_view s) { out->append(s); });
+}
+
+DrafterOr MakeHidden(const SpeculationOptions& options, const DraftedModel& model, const Keeper&) {
+  if (options.draft_head.empty()) {
+    return absl::InvalidArgumentError(
+        "the drafter \"hidden\" needs a draft head: the folder of one that was trained for the "
+        "model");
+  }
+  OCTOGATE_RETURN_IF_ERROR(
+      DraftHead::Open(options.draft_head, model.checkpoint->config()).status());
+  return absl::UnimplementedError(
+      absl::StrCat("the draft head in ", options.draft_head.string(),
+                   " fits the model, but drafting from hidden states is not part of this release; "
+                   "leave it out, or draft with a small model (\"model\")"));
+}
+
+DrafterOr MakeLookahead(const SpeculationOptions& options, const DraftedModel&, const Keeper&) {
+  return std::make_unique<LookaheadDrafter>(LookaheadOptions{.max_bytes = options.memory_bytes});
 }
 
 DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model, const Keeper&) {
@@ -54,10 +88,13 @@ DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model
   return *std::move(drafter);
 }
 
-DrafterOr MakeRecycling(const SpeculationOptions&, const DraftedModel& model,
+DrafterOr MakeRecycling(const SpeculationOptions& options, const DraftedModel& model,
                         const Keeper& keeper) {
   return Keep(std::make_unique<RecyclingDrafter>(
-                  RecyclingOptions{.table = {.vocab_size = model.checkpoint->config().vocab_size}}),
+                  RecyclingOptions{.table = {.vocab_size = model.checkpoint->config().vocab_size,
+                                             .row_size = options.recycling_candidates},
+                                   .shape = FindShape(options.recycling_tree)->shape,
+                                   .max_bytes = options.memory_bytes}),
               keeper);
 }
 
@@ -86,10 +123,12 @@ DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& m
                                    .vocab_size = model.tokenizer->vocab_size()});
 }
 
-DrafterOr MakeSuffix(const SpeculationOptions&, const DraftedModel& model, const Keeper& keeper) {
-  return Keep(std::make_unique<SuffixDrafter>(
-                  SuffixOptions{.vocab_size = model.checkpoint->config().vocab_size}),
-              keeper);
+DrafterOr MakeSuffix(const SpeculationOptions& options, const DraftedModel& model,
+                     const Keeper& keeper) {
+  return Keep(
+      std::make_unique<SuffixDrafter>(SuffixOptions{
+          .vocab_size = model.checkpoint->config().vocab_size, .max_bytes = options.memory_bytes}),
+      keeper);
 }
 
 absl::StatusOr<Keeper> MakeKeeper(const SpeculationOptions& options, const DraftedModel& model) {
@@ -110,17 +149,16 @@ struct Maker {
   std::string_view name;
   DrafterOr (*make)(const SpeculationOptions&, const DraftedModel&, const Keeper&);
 };
-constexpr Maker kMakers[] = {{"lookahead", MakeLookahead},
-                             {"model", MakeModel},
-                             {"recycling", MakeRecycling},
-                             {"retrieval", MakeRetrieval},
-                             {"suffix", MakeSuffix}};
+constexpr Maker kMakers[] = {{"hidden", MakeHidden},       {"lookahead", MakeLookahead},
+                             {"model", MakeModel},         {"recycling", MakeRecycling},
+                             {"retrieval", MakeRetrieval}, {"suffix", MakeSuffix}};
 
 std::vector<std::string> NamesOf(const SpeculationOptions& options) {
   if (!options.drafters.empty()) return options.drafters;
   std::vector<std::string> names = {"recycling", "suffix"};
   if (!options.datastores.empty()) names.push_back("retrieval");
   if (!options.draft_model.empty()) names.push_back("model");
+  if (!options.draft_head.empty()) names.push_back("hidden");
   return names;
 }
 
@@ -149,6 +187,35 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
     return absl::InvalidArgumentError("near matches are those of a datastore; name one, too");
   }
   if (!options.draft_model.empty() && !has("model")) return useless("a draft model", "model");
+  if (!options.draft_head.empty() && !has("hidden")) return useless("a draft head", "hidden");
+  const SpeculationOptions defaults;
+  if (options.recycling_candidates != defaults.recycling_candidates && !has("recycling")) {
+    return useless("a number of candidates of recycling", "recycling");
+  }
+  if (options.recycling_tree != defaults.recycling_tree && !has("recycling")) {
+    return useless("a tree of recycling", "recycling");
+  }
+  if (options.recycling_candidates < 1 || options.recycling_candidates > kMaxRecyclingRow) {
+    return absl::InvalidArgumentError(absl::StrCat("recycling keeps 1 to ", kMaxRecyclingRow,
+                                                   " candidates of a token; these are ",
+                                                   options.recycling_candidates));
+  }
+  if (FindShape(options.recycling_tree) == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("there is no tree of recycling \"",
+                                                   options.recycling_tree,
+                                                   "\"; there are: ", Join(RecyclingTreeNames())));
+  }
+  if (!(options.prune_retrieved_below >= 0 && options.prune_retrieved_below < 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("what retrieved drafts are pruned below is a probability from 0 on and below "
+                     "1; this is ",
+                     options.prune_retrieved_below));
+  }
+  if (options.prune_retrieved_below > 0 &&
+      (options.datastores.empty() || options.draft_model.empty())) {
+    return absl::InvalidArgumentError(
+        "retrieved drafts are pruned by a draft model; name datastores and a draft model, too");
+  }
   if (!options.state.empty() && !has("recycling") && !has("suffix")) {
     return useless("a state", "recycling");
   }
@@ -171,6 +238,12 @@ std::vector<std::string_view> DrafterNames() {
   return names;
 }
 
+std::vector<std::string_view> RecyclingTreeNames() {
+  std::vector<std::string_view> names;
+  for (const TreeShape& shape : kTreeShapes) names.push_back(shape.name);
+  return names;
+}
+
 absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
     const SpeculationOptions& options, const DraftedModel& model) {
   if (absl::Status status = ValidateSpeculation(options); !status.ok()) return status;
@@ -180,10 +253,8 @@ absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
     const auto* const maker = std::find_if(std::begin(kMakers), std::end(kMakers),
                                            [&](const Maker& known) { return known.name == name; });
     if (maker == std::end(kMakers)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "there is no drafter \"", name, "\"; there are: ",
-          absl::StrJoin(DrafterNames(), ", ",
-                        [](std::string* out, std::string_view s) { out->append(s); })));
+      return absl::InvalidArgumentError(
+          absl::StrCat("there is no drafter \"", name, "\"; there are: ", Join(DrafterNames())));
     }
     OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<Drafter> drafter,
                               maker->make(options, model, keeper));
@@ -195,6 +266,7 @@ absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
 SpeculationSetup SetUpSpeculation(SpeculationOptions options) {
   SpeculationSetup setup{.max_draft_nodes = options.max_draft_nodes,
                          .share_drafts = options.share_between_tenants,
+                         .prune_retrieved_below = options.prune_retrieved_below,
                          .make_drafters = nullptr,
                          .shared_drafts = nullptr};
   if (options.shared != nullptr) {

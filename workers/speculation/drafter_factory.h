@@ -2,6 +2,7 @@
 #ifndef OCTOGATE_WORKERS_SPECULATION_DRAFTER_FACTORY_H_
 #define OCTOGATE_WORKERS_SPECULATION_DRAFTER_FACTORY_H_
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "workers/engine/model_runner.h"
 #include "workers/speculation/draft_keeper.h"
 #include "workers/speculation/drafter.h"
+#include "workers/speculation/recycling_table.h"
 
 namespace octogate::workers {
 
@@ -26,7 +28,7 @@ using NearMatchesOpener = std::function<absl::StatusOr<std::unique_ptr<retrieval
 // What people ask for; octogate.v1.Speculation says the same in a graph.
 struct SpeculationOptions {
   // By name, each at most once. None: "recycling" and "suffix", with "retrieval" where there are
-  // datastores and "model" where there is a draft model.
+  // datastores, "model" where there is a draft model and "hidden" where there is a draft head.
   std::vector<std::string> drafters;
   int max_draft_nodes = 64;  // of one sequence in one pass; 1 to kMaxDraftNodes
   bool share_between_tenants = false;
@@ -36,6 +38,18 @@ struct SpeculationOptions {
   // Null in a program without FAISS: near matches are UNIMPLEMENTED.
   NearMatchesOpener open_near_matches;
   std::filesystem::path draft_model;  // of "model"
+  std::filesystem::path draft_head;   // of "hidden" (draft_head.h)
+  // Of "recycling": candidates of a token, which its table keeps; 1 to kMaxRecyclingRow. A table
+  // takes 4 bytes for each of them and token of the vocabulary.
+  int recycling_candidates = RecyclingTableOptions().row_size;
+  // The shape of its trees, one of RecyclingTreeNames().
+  std::string recycling_tree = "best-first";
+  // What "retrieval" proposes is dropped where "model" expects less of it than this, from 0 on,
+  // which drops nothing, and below 1 (PruneByDraft).
+  float prune_retrieved_below = 0;
+  // That what each of "recycling", "suffix" and "lookahead" has learned may take. Beyond it tenants
+  // are forgotten, those first that have asked nothing for longest.
+  uint64_t memory_bytes = uint64_t{512} << 20;
   // A folder for what "recycling" and "suffix" learn; empty: it is forgotten.
   std::filesystem::path state;
   // Where replicas of the model tell each other the same; may be null.
@@ -48,9 +62,15 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options);
 // Names that MakeDrafters knows, in order.
 std::vector<std::string_view> DrafterNames();
 
+// "best-first": the most probable paths of the candidates at hand. "fixed": the tree of 80 nodes
+// that Token Recycling was measured with. "planned": a tree by ranks, learned from how often each
+// rank was right at each depth. The first is the best by far where little is known.
+std::vector<std::string_view> RecyclingTreeNames();
+
 // INVALID_ARGUMENT for options that are not valid or a name that is not known; errors of
 // DraftStore::Open, the opener of near matches, RetrievalDrafter::Create, Checkpoint::Open,
-// Tokenizer::Load and ModelDrafter::Create.
+// Tokenizer::Load, ModelDrafter::Create and DraftHead::Open. UNIMPLEMENTED for "hidden", once its
+// head has been found to fit the model.
 absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> MakeDrafters(
     const SpeculationOptions& options, const DraftedModel& model);
 

@@ -52,6 +52,7 @@ class KeptSequence : public SequenceDrafter {
   void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
     sequence_->Propose(max_nodes, max_depth, tree);
   }
+  uint64_t bytes() const override { return sequence_->bytes(); }
 
  private:
   std::unique_ptr<SequenceDrafter> sequence_;
@@ -73,6 +74,8 @@ class KeptDrafter : public Drafter {
   std::string_view name() const override { return drafter_->name(); }
   int candidates() const override { return drafter_->candidates(); }
   bool wants_hidden() const override { return drafter_->wants_hidden(); }
+  bool has_distribution() const override { return drafter_->has_distribution(); }
+  bool is_retrieved() const override { return drafter_->is_retrieved(); }
   uint64_t bytes() const override { return drafter_->bytes(); }
 
   std::unique_ptr<SequenceDrafter> Begin(std::string_view name) override {

@@ -158,6 +158,11 @@ class LookaheadSequence : public SequenceDrafter {
     }
   }
 
+  uint64_t bytes() const override {
+    return sizeof(*this) + prompt_.bytes() + tail_.capacity() * sizeof(int32_t) +
+           2 * sizeof(float) * rates_.kinds();
+  }
+
  private:
   // Of each end of a text, shorter than a whole branch.
   static void PutEnds(std::span<const int32_t> text, BranchTrie& trie) {
@@ -226,7 +231,7 @@ class LookaheadSequence : public SequenceDrafter {
 }  // namespace
 
 LookaheadDrafter::LookaheadDrafter(const LookaheadOptions& options)
-    : options_(options), scopes_(options.max_scopes) {
+    : options_(options), scopes_(options.max_scopes, options.max_bytes) {
   options_.branch = std::clamp(options_.branch, 1, kMaxDraftNodes);
 }
 

@@ -31,6 +31,7 @@ struct LookaheadOptions {
   size_t prompt_nodes = size_t{1} << 16;
   size_t scope_nodes = size_t{1} << 18;
   int max_scopes = 16;
+  uint64_t max_bytes = uint64_t{512} << 20;  // of all scopes, but for those in use
 };
 
 class LookaheadScope;

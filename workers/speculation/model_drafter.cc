@@ -138,6 +138,12 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     rows_.resize(ranked);
   }
 
+  // Its pages are the drafter's.
+  uint64_t bytes() const override {
+    return sizeof(*this) + (tokens_.capacity() + pages_.capacity()) * sizeof(int32_t) +
+           rows_.capacity() * sizeof(Row);
+  }
+
  private:
   using Queue = std::priority_queue<Candidate>;
 

@@ -58,6 +58,7 @@ class ModelDrafter : public Drafter {
       const ModelDrafterOptions& options);
 
   std::string_view name() const override { return "model"; }
+  bool has_distribution() const override { return true; }
   // Learns nothing: the scope does not matter. Propose first reads what was appended since it was
   // last called.
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;

@@ -161,6 +161,8 @@ class RecyclingSequence : public SequenceDrafter {
     }
   }
 
+  uint64_t bytes() const override { return sizeof(*this) + 2 * sizeof(float) * rates_.kinds(); }
+
  private:
   float Probability(const Candidate& candidate, int streak) const {
     const size_t kind = Kind(candidate, streak);
@@ -297,7 +299,7 @@ class RecyclingSequence : public SequenceDrafter {
 }  // namespace
 
 RecyclingDrafter::RecyclingDrafter(const RecyclingOptions& options)
-    : options_(options), scopes_(options.max_scopes) {
+    : options_(options), scopes_(options.max_scopes, options.max_bytes) {
   options_.table.row_size = std::clamp(options_.table.row_size, 1, kMaxRecyclingRow);
 }
 

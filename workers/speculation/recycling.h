@@ -42,6 +42,7 @@ struct RecyclingOptions {
   Shape shape = Shape::kBestFirst;
   RankTree tree = PaperRankTree();  // parents before their children
   int max_scopes = 16;
+  uint64_t max_bytes = uint64_t{512} << 20;  // of all scopes, but for those in use
 };
 
 class RecyclingScope;

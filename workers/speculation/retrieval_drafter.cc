@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -52,6 +51,11 @@ class RetrievalSequence : public SequenceDrafter {
       builder.Add(node.parent, node.token,
                   static_cast<float>(node.count) / (static_cast<float>(of) + unseen), 1);
     }
+  }
+
+  uint64_t bytes() const override {
+    return sizeof(*this) + end_.capacity() * sizeof(int32_t) +
+           found_.nodes.capacity() * sizeof(found_.nodes[0]);
   }
 
  private:
@@ -116,41 +120,6 @@ uint64_t RetrievalDrafter::bytes() const {
     bytes += corpus.store->bytes() + (corpus.near == nullptr ? 0 : corpus.near->bytes());
   }
   return bytes;
-}
-
-void PruneByDraft(const DraftTree& draft, float epsilon, DraftTree& retrieved) {
-  // What the children of the root and of each node leave of 1; nothing where there are none.
-  std::vector<std::optional<double>> left(draft.nodes.size() + 1);
-  for (const DraftNode& node : draft.nodes) {
-    std::optional<double>& of = left[static_cast<size_t>(node.parent + 1)];
-    of = of.value_or(1.0) - double{node.probability};
-  }
-  constexpr int kNowhere = -2;  // beside the draft's paths
-  std::vector<int> places;      // in `draft`, of each retrieved node
-  std::vector<int32_t> kept;    // its new index, or -1
-  std::vector<DraftNode> nodes;
-  for (const DraftNode& node : retrieved.nodes) {
-    const auto parent = static_cast<size_t>(node.parent);
-    const bool orphan = node.parent >= 0 && kept[parent] < 0;
-    const int from = node.parent < 0 ? -1 : places[parent];
-    int place = kNowhere;
-    bool keep = !orphan;
-    if (keep && from != kNowhere && left[static_cast<size_t>(from + 1)].has_value()) {
-      const int child = draft.Child(from, node.token);
-      if (child >= 0) {
-        place = child;
-        keep = draft.nodes[static_cast<size_t>(child)].probability >= epsilon;
-      } else {
-        keep = *left[static_cast<size_t>(from + 1)] >= double{epsilon};
-      }
-    }
-    places.push_back(place);
-    kept.push_back(keep ? static_cast<int32_t>(nodes.size()) : -1);
-    if (!keep) continue;
-    nodes.push_back(node);
-    if (node.parent >= 0) nodes.back().parent = kept[parent];
-  }
-  retrieved.nodes = std::move(nodes);
 }
 
 }  // namespace octogate::workers

@@ -1,5 +1,5 @@
-// The drafter `retrieval`: what followed the same tokens in a corpus (REST, arXiv:2311.08252), and
-// how RASD (Quan et al. 2025, arXiv:2503.03434) lets another drafter judge it.
+// The drafter `retrieval`: what followed the same tokens in a corpus (REST, arXiv:2311.08252). How
+// another drafter may judge it is PruneByDraft's affair (draft_tree.h).
 #ifndef OCTOGATE_WORKERS_SPECULATION_RETRIEVAL_DRAFTER_H_
 #define OCTOGATE_WORKERS_SPECULATION_RETRIEVAL_DRAFTER_H_
 
@@ -46,6 +46,7 @@ class RetrievalDrafter : public Drafter {
       std::vector<RetrievalCorpus> corpora, const RetrievalDrafterOptions& options);
 
   std::string_view name() const override { return "retrieval"; }
+  bool is_retrieved() const override { return true; }
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
   uint64_t bytes() const override;  // of the files, which are mapped, and of near matches
 
@@ -56,16 +57,6 @@ class RetrievalDrafter : public Drafter {
   const std::vector<RetrievalCorpus> corpora_;
   const RetrievalDrafterOptions options_;
 };
-
-// Drops from `retrieved` what `draft` finds improbable, with all that follows it. `draft` has a
-// distribution wherever it has children: a child's probability is known, that of any other token is
-// at most what the children leave of 1. A retrieved node goes where that is below `epsilon`. Below
-// the draft's leaves, and beside its paths, there is no distribution, and all is kept.
-//
-// MergeDraftTree then joins what is left with the draft. Greedy answers and those of
-// AcceptTargetOnly do not depend on any of this; the other rules of acceptance.h take no retrieved
-// nodes, as those are not drawn from a distribution.
-void PruneByDraft(const DraftTree& draft, float epsilon, DraftTree& retrieved);
 
 }  // namespace octogate::workers
 

@@ -1,7 +1,8 @@
 // What a drafter has learned, kept apart by scope.
 //
-// Of the scopes that no running sequence uses, only the most recently begun are kept, so that all
-// together are at most `max_scopes` and those in use. Thread safety: as the drafter's.
+// Of the scopes that no running sequence uses, only the most recently begun are kept: when one
+// begins, all together are at most `max_scopes`, and take `max_bytes` at most, those in use not
+// counted upon. Thread safety: as the drafter's.
 #ifndef OCTOGATE_WORKERS_SPECULATION_SCOPE_STATES_H_
 #define OCTOGATE_WORKERS_SPECULATION_SCOPE_STATES_H_
 
@@ -24,8 +25,8 @@ namespace octogate::workers {
 template <typename State>
 class ScopeStates {
  public:
-  explicit ScopeStates(int max_scopes)
-      : max_scopes_(static_cast<size_t>(std::max(max_scopes, 1))) {}
+  ScopeStates(int max_scopes, uint64_t max_bytes)
+      : max_scopes_(static_cast<size_t>(std::max(max_scopes, 1))), max_bytes_(max_bytes) {}
 
   // The state of a scope, made with `make` (a unique_ptr or shared_ptr) where there is none. It is
   // in use, and kept, as long as a copy of the result lives.
@@ -54,25 +55,32 @@ class ScopeStates {
 
   uint64_t bytes() const {
     uint64_t bytes = 0;
-    for (const auto& [scope, state] : scopes_) bytes += 2 * scope.capacity() + state->bytes();
+    for (const auto& scope : scopes_) bytes += BytesOf(scope);
     return bytes;
   }
 
  private:
   using Scopes = std::list<std::pair<std::string, std::shared_ptr<State>>>;
 
+  static uint64_t BytesOf(const typename Scopes::value_type& scope) {
+    return 2 * scope.first.capacity() + scope.second->bytes();
+  }
   static absl::string_view Key(std::string_view scope) { return {scope.data(), scope.size()}; }
 
   void Trim() {
-    for (auto scope = scopes_.end(); scopes_.size() > max_scopes_ && scope != scopes_.begin();) {
+    uint64_t bytes = this->bytes();
+    for (auto scope = scopes_.end();
+         (scopes_.size() > max_scopes_ || bytes > max_bytes_) && scope != scopes_.begin();) {
       --scope;
       if (scope->second.use_count() > 1) continue;
+      bytes -= BytesOf(*scope);
       places_.erase(scope->first);
       scope = scopes_.erase(scope);
     }
   }
 
   size_t max_scopes_;
+  uint64_t max_bytes_;
   Scopes scopes_;  // the most recently begun first
   absl::flat_hash_map<std::string, typename Scopes::iterator> places_;
 };

@@ -303,6 +303,11 @@ class SuffixSequence : public SequenceDrafter {
     }
   }
 
+  uint64_t bytes() const override {
+    return sizeof(*this) + request_.bytes() + text_.capacity() * sizeof(int32_t) +
+           2 * sizeof(float) * rates_.kinds();
+  }
+
  private:
   Automata automata() const {
     return {&request_.young(), &request_.old(), &scope_->history.young(), &scope_->history.old()};
@@ -405,7 +410,7 @@ class SuffixSequence : public SequenceDrafter {
 }  // namespace
 
 SuffixDrafter::SuffixDrafter(const SuffixOptions& options)
-    : options_(options), scopes_(options.max_scopes) {}
+    : options_(options), scopes_(options.max_scopes, options.max_bytes) {}
 
 std::shared_ptr<SuffixScope> SuffixDrafter::Use(std::string_view scope) {
   return scopes_.Use(scope, [this] { return std::make_shared<SuffixScope>(options_); });

@@ -39,6 +39,7 @@ struct SuffixOptions {
   float depth_per_length = 4;
   int min_depth = 2;
   int max_scopes = 16;
+  uint64_t max_bytes = uint64_t{512} << 20;  // of all scopes, but for those in use
 };
 
 class SuffixScope;

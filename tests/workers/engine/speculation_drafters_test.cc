@@ -3,7 +3,10 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <numeric>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,6 +47,72 @@ TEST_F(SpeculatingEngineTest, DraftersSeeTheModelsCandidatesOfEveryRow) {
   EXPECT_EQ(record->kept_rows, usage.steps + usage.tokens.accepted);
   // Greedy answers are the best candidates, one after the other.
   EXPECT_EQ(record->first_candidates, 4 * 30);
+}
+
+// Drafts the same tokens each time, as one with a distribution or as what it has retrieved.
+class SameDrafter : public Drafter {
+ public:
+  SameDrafter(std::string name, bool is_judge, std::vector<int32_t> tokens, float probability)
+      : name_(std::move(name)),
+        is_judge_(is_judge),
+        tokens_(std::move(tokens)),
+        probability_(probability) {}
+  std::string_view name() const override { return name_; }
+  bool has_distribution() const override { return is_judge_; }
+  bool is_retrieved() const override { return !is_judge_; }
+  uint64_t bytes() const override { return 0; }
+  std::unique_ptr<SequenceDrafter> Begin(std::string_view /*scope*/) override {
+    return std::make_unique<Sequence>(this);
+  }
+
+ private:
+  class Sequence : public SequenceDrafter {
+   public:
+    explicit Sequence(const SameDrafter* drafter) : drafter_(*drafter) {}
+    void Append(std::span<const int32_t> /*tokens*/) override {}
+    void Propose(int max_nodes, int /*max_depth*/, DraftTree& tree) override {
+      for (const int32_t token : drafter_.tokens_) {
+        if (tree.size() < max_nodes) tree.Add(-1, token, drafter_.probability_, 1);
+      }
+    }
+
+   private:
+    const SameDrafter& drafter_;
+  };
+
+  const std::string name_;
+  const bool is_judge_;
+  const std::vector<int32_t> tokens_;
+  const float probability_;
+};
+
+TEST_F(SpeculatingEngineTest, WhatADistributionFindsImprobableIsNotVerified) {
+  // One step that may draft, before anything is learned, and that by one token.
+  const auto requests = GreedyRequests(1, 3);
+  const auto expected = RunAll(*plain_, requests, false);
+  // Four tokens that are all but sure; what is left for others is 0.04.
+  std::vector<int32_t> sure(4);
+  std::iota(sure.begin(), sure.end(), Below(config().vocab_size / 2));
+  std::vector<int32_t> found(8);
+  std::iota(found.begin(), found.end(), sure.front());
+  const auto drafted = [&](float prune_below, bool judge) {
+    Drafters drafters;
+    drafters.push_back(std::make_unique<SameDrafter>("found", false, found, 0.5f));
+    drafters.push_back(std::make_unique<SameDrafter>("other", judge, sure, 0.24f));
+    const auto engine = MakeSpeculator(
+        "llama",
+        {.max_draft_nodes = 20, .prune_retrieved_below = prune_below, .verify_all_drafts = true},
+        std::move(drafters));
+    if (engine == nullptr) return int64_t{-1};
+    ExpectSameAnswers(RunAll(*engine, requests, false), expected);
+    EXPECT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+    return engine->stats().speculation->drafters[0].tokens.drafted;
+  };
+  EXPECT_EQ(drafted(0, true), std::ssize(found));
+  EXPECT_EQ(drafted(0.03f, true), std::ssize(found)) << "there is that much left";
+  EXPECT_EQ(drafted(0.1f, true), std::ssize(sure)) << "those that both have drafted";
+  EXPECT_EQ(drafted(0.3f, true), 0);
+  EXPECT_EQ(drafted(0.3f, false), std::ssize(found)) << "nobody judges";
 }
 
 // Drafts what it knows, and writes down the hidden states of the sequences' rows.

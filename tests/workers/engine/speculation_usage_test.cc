@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/workers/engine/speculating_engines.h"
 #include "workers/engine/engine.h"
+#include "workers/speculation/drafter_factory.h"
 
 namespace octogate::workers {
 namespace {
@@ -66,6 +67,24 @@ TEST_F(SpeculatingEngineTest, EveryAnswerTellsWhatSpeculationDidForIt) {
   EXPECT_GT(usage->draft, absl::ZeroDuration());
   EXPECT_GT(usage->verify, absl::ZeroDuration());
   EXPECT_GT(usage->plain, absl::ZeroDuration()) << "of the prompt";
+}
+
+TEST_F(SpeculatingEngineTest, WhatDraftersHoldIsCounted) {
+  SpeculationOptions options{.drafters = {"lookahead", "recycling", "suffix"}};
+  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
+  ASSERT_NE(checkpoint, nullptr);
+  auto drafters = MakeDrafters(options, {.checkpoint = checkpoint.get()});
+  ASSERT_TRUE(drafters.ok()) << drafters.status();
+  const auto engine = MakeSpeculator("llama", {.max_draft_nodes = 8, .verify_all_drafts = true},
+                                     *std::move(drafters));
+  ASSERT_NE(engine, nullptr);
+  const uint64_t before = engine->stats().draft_bytes;
+  RunAll(*engine, GreedyRequests(2, 20), true);
+  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  // A table of 8 candidates for every token, and more.
+  const auto table = static_cast<uint64_t>(config().vocab_size) * 8 * sizeof(int32_t);
+  EXPECT_GE(engine->stats().draft_bytes, before + table);
+  EXPECT_EQ(plain_->stats().draft_bytes, 0u);
 }
 
 TEST_F(SpeculatingEngineTest, DraftsThatNeverPayAreMadeRarely) {

@@ -103,7 +103,7 @@ TEST_F(GrammarDraftsTest, AnyDraftsGiveTheAnswersOfPlainDecoding) {
   const Compiled grammars[] = {
       Compile(JsonGrammar()),
       Compile(ParseGrammar("root ::= (\"[\" root \"]\" | [a-z]){20,}")),
-      Compile(ParseGrammar("root ::= (\"ab\" | \"cd\" | [0-9] \" \"){3,60}")),
+      Compile(ParseGrammar("root ::= (\"ab\" | \"cd\" | [0-9] \" \"){30,60}")),
   };
   std::vector<GenerateRequest> requests;
   for (int i = 0; i < 15; ++i) requests.push_back(Request(grammars[i % 3]));
@@ -172,9 +172,11 @@ class WideDrafter : public Drafter {
     int64_t below = 0;  // of these, at the second depth
   };
 
-  WideDrafter(Compiled grammar, int vocab_size, uint32_t seed, std::shared_ptr<Record> record)
+  // `vocabulary`: tokens that do not end an answer.
+  WideDrafter(Compiled grammar, std::vector<int32_t> vocabulary, uint32_t seed,
+              std::shared_ptr<Record> record)
       : grammar_(std::move(grammar)),
-        vocab_size_(vocab_size),
+        vocabulary_(std::move(vocabulary)),
         random_(seed),
         record_(std::move(record)) {}
   std::string_view name() const override { return "wide"; }
@@ -199,31 +201,39 @@ class WideDrafter : public Drafter {
       last_ = last_now_;
       last_now_ = tokens.back();
     }
-    // Before the answer there is nothing to judge rows by but the prompt's, which has none.
+    // All that the grammar allows of what was drafted has a row, and nothing else.
     void Observe(std::span<const ComputedRow> rows) override {
+      EXPECT_EQ(rows.size(), 1 + allowed_);
+      allowed_ = 0;
       for (const ComputedRow& row : rows.subspan(1)) {
         ++drafter_.record_->rows;
-        const bool is_child = row.previous == last_ && Allowed({row.token});
-        const bool is_below = !is_child && Allowed({row.previous, row.token});
+        const bool is_child = row.previous == last_ && Allowed(before_, {row.token});
+        const bool is_below = !is_child && Allowed(before_, {row.previous, row.token});
         drafter_.record_->below += is_below ? 1 : 0;
         EXPECT_TRUE(is_child || is_below) << row.previous << " " << row.token;
       }
     }
     void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
       const auto any = [this] {
-        return static_cast<int32_t>(drafter_.random_() %
-                                    static_cast<uint32_t>(drafter_.vocab_size_));
+        return drafter_.vocabulary_[drafter_.random_() % drafter_.vocabulary_.size()];
       };
       for (int i = 0; i < max_nodes / 3; ++i) tree.Add(-1, any(), 0.5f, 1);
       const int wide = tree.size();
       for (int i = 0; max_depth > 1 && tree.size() < max_nodes && i < max_nodes; ++i) {
         tree.Add(i % wide, any(), 0.5f, 1);
       }
+      for (const DraftNode& node : tree.nodes) {
+        const bool is_allowed =
+            node.parent < 0
+                ? Allowed(now_, {node.token})
+                : Allowed(now_, {tree.nodes[static_cast<size_t>(node.parent)].token, node.token});
+        allowed_ += is_allowed ? 1 : 0;
+      }
     }
 
    private:
-    bool Allowed(std::initializer_list<int32_t> tokens) const {
-      GrammarMatcher matcher = before_.Fork();
+    static bool Allowed(const GrammarMatcher& from, std::initializer_list<int32_t> tokens) {
+      GrammarMatcher matcher = from.Fork();
       return std::all_of(tokens.begin(), tokens.end(),
                          [&](int32_t token) { return matcher.AcceptToken(token).ok(); });
     }
@@ -232,26 +242,32 @@ class WideDrafter : public Drafter {
     GrammarMatcher before_;  // the last step
     GrammarMatcher now_;
     bool is_begun_ = false;  // the prompt is there
+    size_t allowed_ = 0;     // of the last draft
     int32_t last_ = -1;      // token before the last step
     int32_t last_now_ = -1;
   };
 
   const Compiled grammar_;
-  const int vocab_size_;
+  const std::vector<int32_t> vocabulary_;
   std::mt19937 random_;
   const std::shared_ptr<Record> record_;
 };
 
-TEST_F(GrammarDraftsTest, NoRowIsForWhatTheGrammarForbids) {
+TEST_F(GrammarDraftsTest, RowsAreForWhatTheGrammarAllows) {
   const Compiled grammar = Compile(ParseGrammar("root ::= ([a-z] [0-9 ] | [A-Z]+ \".\"){10,}"));
   std::vector<GenerateRequest> requests;
   for (int i = 0; i < 6; ++i) requests.push_back(Request(grammar));
   const std::vector<Outcome> expected = RunAll(*plain_, requests, false);
   const auto record = std::make_shared<WideDrafter::Record>();
+  std::vector<int32_t> vocabulary;
+  const std::vector<int32_t>& ends = plain_->config().eos_token_ids;
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    if (std::find(ends.begin(), ends.end(), id) == ends.end()) vocabulary.push_back(id);
+  }
   Drafters drafters;
-  drafters.push_back(std::make_unique<WideDrafter>(grammar, vocab_size(), random_(), record));
+  drafters.push_back(std::make_unique<WideDrafter>(grammar, vocabulary, random_(), record));
   const auto engine = MakeSpeculator(
-      "llama3", {.max_sequences = 3, .max_draft_nodes = kMaxDraftNodes, .verify_all_drafts = true},
+      "llama3", {.max_sequences = 1, .max_draft_nodes = kMaxDraftNodes, .verify_all_drafts = true},
       std::move(drafters));
   ASSERT_NE(engine, nullptr);
   const int refused = verdicts_->refused;
@@ -291,14 +307,21 @@ class ChainDrafter : public Drafter {
 // What a draft needs that is never chosen is no error of the answer.
 TEST_F(GrammarDraftsTest, DraftsThatComeToALimitEndThere) {
   const int32_t open = *plain_->tokenizer()->TokenId("(");
-  const Compiled nested = Compile(ParseGrammar("root ::= (\"(\" root \")\" | [a-z]){0,200}"),
-                                  {.max_state_bytes = 20'000});
+  const Compiled nested = Compile(
+      ParseGrammar("root ::= (\"(\" inner \")\" | [a-z]){20,}\ninner ::= \"(\" inner \")\" | \"\""),
+      {.max_state_bytes = 16'000});
+  // The answer itself never goes there.
+  std::vector<std::pair<int32_t, float>> bias;
+  const auto bytes = plain_->tokenizer()->TokenBytes();
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  for (size_t id = 0; id < bytes->size(); ++id) {
+    if ((*bytes)[id].find('(') != std::string::npos) bias.emplace_back(id, -100.0f);
+  }
   std::vector<GenerateRequest> requests;
   for (int i = 0; i < 4; ++i) {
     requests.push_back(Request(nested));
     requests.back().max_tokens = 60 + kMaxDraftNodes;
-    // The answer itself never goes there.
-    requests.back().sampling.logit_bias = {{open, -100}};
+    for (const auto& [id, value] : bias) requests.back().sampling.logit_bias.push_back({id, value});
   }
   const std::vector<Outcome> expected = RunAll(*plain_, requests, false);
   for (const Outcome& outcome : expected) ASSERT_NE(outcome.finish, FinishReason::kError);

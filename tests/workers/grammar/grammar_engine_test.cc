@@ -1,8 +1,6 @@
 // An engine whose answers keep to a grammar.
 #include <algorithm>
 #include <memory>
-#include <numeric>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -235,71 +233,6 @@ TEST_F(GrammarEngine, WhatNoTokenSpellsIsAnError) {
   ASSERT_TRUE(generation.ok()) << generation.status();
   ASSERT_TRUE(ended.WaitForNotificationWithTimeout(kLong));
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
-}
-
-TEST_F(GrammarEngine, DraftTreesAreMaskedNodeByNode) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937 random(seed);
-  const auto grammar = Compile(*engine_, JsonGrammar());
-  const GrammarConstraint constraint{GrammarMatcher(grammar)};
-  const int vocab_size = grammar->trie().vocab_size();
-  int allowed = 0;
-  for (int round = 0; round < 20; ++round) {
-    // A random tree; half of its tokens continue their parents.
-    std::vector<int32_t> parents;
-    std::vector<int32_t> tokens;
-    std::vector<std::vector<int32_t>> paths;
-    for (int32_t node = 0; node < 20; ++node) {
-      parents.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(node + 1)) - 1);
-      std::vector<int32_t> path;
-      if (parents.back() >= 0) path = paths[static_cast<size_t>(parents.back())];
-      GrammarMatcher matcher(grammar);
-      bool alive = true;
-      for (const int32_t id : path) alive = alive && matcher.AcceptToken(id).ok();
-      std::vector<uint64_t> mask(grammar->mask_words());
-      ASSERT_TRUE(matcher.FillMask(mask).ok());
-      auto token = static_cast<int32_t>(random() % static_cast<uint32_t>(vocab_size));
-      const int tries = random() % 2 == 0 ? vocab_size : 0;
-      for (int i = 0; i < tries && !IsAllowed(mask, token); ++i) token = (token + 1) % vocab_size;
-      tokens.push_back(token);
-      path.push_back(token);
-      paths.push_back(std::move(path));
-    }
-    DraftTreeMasks masks;
-    ASSERT_TRUE(FillDraftTreeMasks(constraint, parents, tokens, masks).ok());
-    const size_t size = grammar->mask_words();
-    for (size_t node = 0; node < tokens.size(); ++node) {
-      GrammarMatcher matcher(grammar);
-      bool alive = true;
-      for (const int32_t id : paths[node]) alive = alive && matcher.AcceptToken(id).ok();
-      ASSERT_EQ(masks.allowed[node], alive);
-      std::vector<uint64_t> expected(size);
-      if (alive) {
-        ASSERT_TRUE(matcher.FillMask(expected).ok());
-      }
-      ASSERT_TRUE(std::equal(expected.begin(), expected.end(),
-                             masks.words.begin() + static_cast<ptrdiff_t>((node + 1) * size)));
-      allowed += alive ? 1 : 0;
-    }
-  }
-  EXPECT_GT(allowed, 20);
-  DraftTreeMasks masks;
-  // A draft that comes to a limit is not verified, and no error.
-  const auto nested = CompiledGrammar::Compile(*ParseGrammar("root ::= \"(\" root \")\" | \"\""),
-                                               grammar->shared_trie(), {.max_state_bytes = 20'000});
-  ASSERT_TRUE(nested.ok()) << nested.status();
-  const int32_t open = *engine_->tokenizer()->TokenId("(");
-  const std::vector<int32_t> deep(2000, open);
-  std::vector<int32_t> chain(deep.size());
-  std::iota(chain.begin(), chain.end(), -1);
-  ASSERT_TRUE(
-      FillDraftTreeMasks(GrammarConstraint(GrammarMatcher(*nested)), chain, deep, masks).ok());
-  EXPECT_TRUE(masks.allowed.front());
-  EXPECT_FALSE(masks.allowed.back());
-  const std::vector<int32_t> itself = {0};
-  EXPECT_EQ(FillDraftTreeMasks(constraint, itself, itself, masks).code(),
-            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -101,6 +101,27 @@ TEST_F(DraftCombinationTest, IsTheUnionOfPathsWithTheLargestProbabilityThatSibli
 }
 
 // The second one is right half of the time, as it says, but never where the first is sure.
+// RASD: what a drafter with a distribution has pruned is fused with its own tree.
+TEST_F(DraftCombinationTest, OfWhatWasPrunedOnlyTheRestIsInTheTree) {
+  std::vector<DraftTree> proposals(2);
+  DraftTree& draft = proposals[1];
+  draft.Add(-1, 1, 0.9F, 2);
+  draft.Add(-1, 2, 0.07F, 2);
+  draft.Add(0, 3, 0.5F, 2);
+  DraftTree& retrieved = proposals[0];
+  retrieved.Add(-1, 1, 0.5F, 1);
+  retrieved.Add(0, 4, 0.5F, 1);   // 0.5 is left for it
+  retrieved.Add(1, 5, 0.5F, 1);   // not judged
+  retrieved.Add(-1, 6, 0.5F, 1);  // 0.03 is left for it
+  retrieved.Add(3, 7, 0.5F, 1);   // follows it
+  PruneByDraft(draft, 0.05F, retrieved);
+  CombinedDraft combined;
+  combination_.Combine(proposals, combined);
+  std::vector<Path> paths;
+  for (const auto& [path, node] : ByPath(combined.tree)) paths.push_back(path);
+  EXPECT_EQ(paths, (std::vector<Path>{{1}, {1, 3}, {1, 4}, {1, 4, 5}, {2}}));
+}
+
 TEST_F(DraftCombinationTest, AGuessBesideASureOneCountsForWhatItIsWorth) {
   CombinedDraft draft;
   const int32_t first = 1;

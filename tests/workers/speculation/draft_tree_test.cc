@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <random>
-#include <set>
 #include <vector>
 
 #include "tests/workers/engine/fresh_seed.h"
@@ -92,32 +92,6 @@ TEST(DraftTreeTest, ABuilderMakesTheTreeThatAddMakes) {
   }
 }
 
-TEST(DraftTreeTest, MergeHoldsThePathsOfBoth) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937_64 random(seed);
-  for (int round = 0; round < 200; ++round) {
-    const DraftTree from = RandomTree(random, 50, 2);
-    DraftTree to = RandomTree(random, 50, 1);
-    const std::map<Path, DraftNode> a = Paths(from);
-    const std::map<Path, DraftNode> b = Paths(to);
-    MergeDraftTree(from, to);
-    ASSERT_TRUE(CheckDraftTree(to, kVocabulary).ok());
-    std::set<Path> expected;
-    for (const auto& [path, node] : a) expected.insert(path);
-    for (const auto& [path, node] : b) expected.insert(path);
-    const std::map<Path, DraftNode> merged = Paths(to);
-    ASSERT_EQ(merged.size(), expected.size());
-    for (const auto& [path, node] : merged) {
-      const auto in_a = a.find(path);
-      const auto in_b = b.find(path);
-      EXPECT_EQ(node.drafters, (in_a != a.end() ? 2 : 0) | (in_b != b.end() ? 1 : 0));
-      EXPECT_EQ(node.probability, std::max(in_a != a.end() ? in_a->second.probability : 0,
-                                           in_b != b.end() ? in_b->second.probability : 0));
-    }
-  }
-}
-
 TEST(DraftTreeTest, PruneKeepsTheMostProbablePaths) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));
@@ -142,6 +116,55 @@ TEST(DraftTreeTest, PruneKeepsTheMostProbablePaths) {
     }
     EXPECT_GE(least_kept, most_dropped);
   }
+}
+
+// The definition, in terms of paths.
+bool Improbable(const std::map<Path, DraftNode>& draft, const Path& path, float epsilon) {
+  const Path prefix(path.begin(), path.end() - 1);
+  if (!prefix.empty() && !draft.contains(prefix)) return false;
+  std::optional<double> left;
+  for (const auto& [other, node] : draft) {
+    if (other.size() == path.size() && std::equal(prefix.begin(), prefix.end(), other.begin())) {
+      left = left.value_or(1) - double{node.probability};
+    }
+  }
+  if (!left.has_value()) return false;
+  const auto found = draft.find(path);
+  return found != draft.end() ? found->second.probability < epsilon : *left < double{epsilon};
+}
+
+TEST(DraftTreeTest, WhatADraftFindsImprobableIsDroppedAndWhatItCannotJudgeKept) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937_64 random(seed);
+  int dropped = 0;
+  for (int round = 0; round < 500; ++round) {
+    DraftTree draft = RandomTree(random, static_cast<int>(random() % 20), 2);
+    for (DraftNode& node : draft.nodes) node.probability /= kVocabulary;
+    const DraftTree all = RandomTree(random, 30, 1);
+    const float epsilon = static_cast<float>(random() % 8) / 32;
+    DraftTree pruned = all;
+    PruneByDraft(draft, epsilon, pruned);
+    ASSERT_TRUE(CheckDraftTree(pruned, kVocabulary).ok());
+    const std::map<Path, DraftNode> judged = Paths(draft);
+    std::map<Path, float> expected;
+    for (const auto& [path, node] : Paths(all)) {
+      bool keep = true;
+      for (size_t length = 1; length <= path.size(); ++length) {
+        keep &= !Improbable(judged, Path(path.begin(), path.begin() + static_cast<int>(length)),
+                            epsilon);
+      }
+      if (keep) expected[path] = node.probability;
+    }
+    std::map<Path, float> left;
+    for (const auto& [path, node] : Paths(pruned)) left[path] = node.probability;
+    ASSERT_EQ(left, expected);
+    dropped += all.size() - pruned.size();
+    if (draft.empty() || epsilon == 0) {
+      EXPECT_EQ(pruned.size(), all.size());
+    }
+  }
+  EXPECT_GT(dropped, 500);
 }
 
 TEST(DraftTreeTest, ChecksWhatDraftersPropose) {

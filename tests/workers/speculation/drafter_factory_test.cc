@@ -48,7 +48,8 @@ TEST(DrafterFactoryTest, OptionsAreCheckedAndUnknownNamesAreRefused) {
   const absl::Status unknown = Load({.drafters = {"oracle"}}).status();
   EXPECT_TRUE(absl::IsInvalidArgument(unknown)) << unknown;
   EXPECT_NE(unknown.message().find("oracle"), std::string::npos);
-  EXPECT_NE(unknown.message().find("lookahead, model, recycling"), std::string::npos) << unknown;
+  EXPECT_NE(unknown.message().find("hidden, lookahead, model, recycling"), std::string::npos)
+      << unknown;
 }
 
 TEST(DrafterFactoryTest, WhatNeedsFilesSaysSo) {
@@ -78,6 +79,72 @@ TEST(DrafterFactoryTest, AnswersAreThoseWithoutDrafters) {
   ASSERT_EQ(usage->drafters.size(), 4U);
   EXPECT_EQ(usage->drafters[1].drafter, "model");
   EXPECT_GT(usage->drafters[1].tokens.accepted, 0);
+}
+
+TEST(DrafterFactoryTest, RecyclingHasTheTreesAndCandidatesThatAreAskedFor) {
+  auto plain = LoadModel(Fixture("llama3"), {.engine = {.kv_tokens = 1024}});
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  const std::vector<int32_t> expected = Answer(**plain);
+  uint64_t bytes = 0;
+  for (const int candidates : {1, 8, 32}) {
+    for (const std::string_view tree : RecyclingTreeNames()) {
+      SpeculationOptions options{.drafters = {"recycling"}};
+      options.recycling_candidates = candidates;
+      options.recycling_tree = tree;
+      auto model = Load(options);
+      ASSERT_TRUE(model.ok()) << model.status();
+      for (int i = 0; i < 3; ++i) EXPECT_EQ(Answer(**model), expected) << tree;
+      ASSERT_TRUE((*model)->engine->Drain(absl::Now() + absl::Minutes(5)).ok());
+      const EngineStats stats = (*model)->engine->stats();
+      EXPECT_GT(stats.speculation->draft, absl::ZeroDuration());
+      if (tree != RecyclingTreeNames().front()) continue;
+      EXPECT_GT(stats.draft_bytes, bytes) << candidates;
+      bytes = stats.draft_bytes;
+    }
+  }
+}
+
+TEST(DrafterFactoryTest, WhatIsWrongWithOptionsOfDraftersIsSaid) {
+  const auto message = [](const SpeculationOptions& options) {
+    const absl::Status status = ValidateSpeculation(options);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    return std::string(status.message());
+  };
+  SpeculationOptions options;
+  options.recycling_candidates = 33;
+  EXPECT_NE(message(options).find("1 to 32"), std::string::npos);
+  options.recycling_candidates = 4;
+  EXPECT_TRUE(ValidateSpeculation(options).ok());
+  options.drafters = {"suffix"};
+  EXPECT_NE(message(options).find("\"recycling\""), std::string::npos);
+  options = {};
+  options.recycling_tree = "square";
+  EXPECT_NE(message(options).find("best-first, fixed, planned"), std::string::npos);
+  options.recycling_tree = "planned";
+  EXPECT_TRUE(ValidateSpeculation(options).ok());
+  options = {};
+  options.prune_retrieved_below = 0.1F;
+  EXPECT_NE(message(options).find("draft model"), std::string::npos);
+  options.datastores = {"store"};
+  options.draft_model = "model";
+  EXPECT_TRUE(ValidateSpeculation(options).ok());
+  options.prune_retrieved_below = 1;
+  EXPECT_NE(message(options).find("below 1"), std::string::npos);
+  options = {.drafters = {"suffix"}};
+  options.draft_head = "head";
+  EXPECT_NE(message(options).find("\"hidden\""), std::string::npos);
+}
+
+TEST(DrafterFactoryTest, AHeadIsOpenedBeforeItIsSaidThatNothingDraftsWithIt) {
+  const absl::Status none = Load({.drafters = {"hidden"}}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(none)) << none;
+  SpeculationOptions options;
+  options.draft_head = "/none";
+  EXPECT_TRUE(absl::IsNotFound(Load(options).status()));
+  // A whole model is no head of another one.
+  options.draft_head = Fixture("llama");
+  const absl::Status model = Load(options).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(model)) << model;
 }
 
 TEST(DrafterFactoryTest, AnotherTokenizersDraftModelIsRefused) {

@@ -1,5 +1,4 @@
-// What is retrieved becomes a tree of drafts, for those who may see it, and another drafter's
-// distribution prunes it.
+// What is retrieved becomes a tree of drafts, for those who may see it.
 #include "workers/speculation/retrieval_drafter.h"
 
 #include <gtest/gtest.h>
@@ -8,7 +7,6 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <optional>
 #include <random>
 #include <vector>
 
@@ -241,79 +239,6 @@ TEST(RetrievalDrafterTest, RefusesAnotherTokenizersStore) {
   }
   EXPECT_EQ(RetrievalDrafter::Create({{nullptr, ""}}, kOptions).status().code(),
             absl::StatusCode::kInvalidArgument);
-}
-
-DraftTree RandomTree(std::mt19937_64& random, int nodes) {
-  DraftTree tree;
-  for (int i = 0; i < nodes; ++i) {
-    const int parent = static_cast<int>(random() % static_cast<uint64_t>(tree.size() + 1)) - 1;
-    tree.Add(parent, static_cast<int32_t>(random() % 4), static_cast<float>(random() % 5) / 16, 1);
-  }
-  return tree;
-}
-
-// The definition, in terms of paths.
-bool Improbable(const std::map<Path, float>& draft, const Path& path, float epsilon) {
-  const Path prefix(path.begin(), path.end() - 1);
-  if (!prefix.empty() && !draft.contains(prefix)) return false;
-  std::optional<double> left;
-  for (const auto& [other, probability] : draft) {
-    if (other.size() == path.size() && std::equal(prefix.begin(), prefix.end(), other.begin())) {
-      left = left.value_or(1) - double{probability};
-    }
-  }
-  if (!left.has_value()) return false;
-  const auto found = draft.find(path);
-  return found != draft.end() ? found->second < epsilon : *left < double{epsilon};
-}
-
-TEST(PruneByDraftTest, KeepsWhatTheDraftFindsProbableAndWhatItCannotJudge) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937_64 random(seed);
-  int dropped = 0;
-  for (int round = 0; round < 500; ++round) {
-    const DraftTree draft = RandomTree(random, static_cast<int>(random() % 20));
-    const DraftTree all = RandomTree(random, 30);
-    const float epsilon = static_cast<float>(random() % 8) / 16;
-    DraftTree pruned = all;
-    PruneByDraft(draft, epsilon, pruned);
-    ASSERT_TRUE(CheckDraftTree(pruned, 4).ok());
-    const std::map<Path, float> judged = Paths(draft);
-    std::map<Path, float> expected;
-    for (const auto& [path, probability] : Paths(all)) {
-      bool keep = true;
-      for (size_t length = 1; length <= path.size(); ++length) {
-        keep &= !Improbable(judged, Path(path.begin(), path.begin() + static_cast<int>(length)),
-                            epsilon);
-      }
-      if (keep) expected[path] = probability;
-    }
-    ASSERT_EQ(Paths(pruned), expected);
-    dropped += all.size() - pruned.size();
-    if (draft.empty() || epsilon == 0) {
-      EXPECT_EQ(pruned.size(), all.size());
-    }
-  }
-  EXPECT_GT(dropped, 500);
-}
-
-TEST(PruneByDraftTest, ThenFusionKeepsOnlyWhatIsLeft) {
-  DraftTree draft;
-  draft.Add(-1, 1, 0.9F, 2);
-  draft.Add(-1, 2, 0.07F, 2);
-  draft.Add(0, 3, 0.5F, 2);
-  DraftTree retrieved;
-  retrieved.Add(-1, 1, 0.5F, 1);
-  retrieved.Add(0, 4, 0.5F, 1);   // 0.5 is left for it
-  retrieved.Add(1, 5, 0.5F, 1);   // not judged
-  retrieved.Add(-1, 6, 0.5F, 1);  // 0.03 is left for it
-  retrieved.Add(3, 7, 0.5F, 1);   // follows it
-  PruneByDraft(draft, 0.05F, retrieved);
-  MergeDraftTree(retrieved, draft);
-  EXPECT_EQ(Paths(draft),
-            (std::map<Path, float>{
-                {{1}, 0.9F}, {{2}, 0.07F}, {{1, 3}, 0.5F}, {{1, 4}, 0.5F}, {{1, 4, 5}, 0.5F}}));
 }
 
 }  // namespace

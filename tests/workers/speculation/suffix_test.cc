@@ -123,6 +123,38 @@ TEST(SuffixTest, ForgetsTheOldestTextAndTheOldestScopes) {
   EXPECT_FALSE(knows("a", 3050));
 }
 
+TEST(SuffixTest, ForgetsTheOldestScopesBeyondItsMemory) {
+  SuffixOptions options;
+  options.scope_tokens = 1000;
+  const auto teach = [](SuffixDrafter& drafter, const std::string& scope) {
+    const auto sequence = drafter.Begin(scope);
+    for (int32_t token = 0; token < 900; ++token) sequence->Append(Tokens{token});
+  };
+  uint64_t whole = 0;  // of two scopes that know as much
+  {
+    SuffixDrafter drafter(options);
+    for (const char* scope : {"a", "b"}) teach(drafter, scope);
+    drafter.Begin("a");  // takes what waits
+    drafter.Begin("b");
+    whole = drafter.bytes();
+  }
+  options.max_bytes = whole * 3 / 4;
+  SuffixDrafter drafter(options);
+  for (const char* scope : {"a", "b", "c"}) teach(drafter, scope);
+  EXPECT_FALSE(drafter.Has("a"));
+  EXPECT_TRUE(drafter.Has("c"));
+  drafter.Begin("c");
+  EXPECT_LE(drafter.bytes(), options.max_bytes);
+  // What a running sequence uses stays, whatever it takes.
+  options.max_bytes = 1;
+  SuffixDrafter none(options);
+  const auto running = none.Begin("a");
+  teach(none, "b");
+  EXPECT_TRUE(none.Has("a"));
+  none.Begin("c");
+  EXPECT_FALSE(none.Has("b"));
+}
+
 TEST(SuffixTest, LongRandomStreamsGiveGoodTreesInBoundedMemory) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));

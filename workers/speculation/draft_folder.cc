@@ -1,9 +1,11 @@
 #include "workers/speculation/draft_folder.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "common/hash128.h"
 #include "common/strings.h"
 
@@ -36,6 +39,7 @@ constexpr uintmax_t kMaxFileBytes = uintmax_t{64} << 20;
 // While it is written, a file has a name that ends so. Of a process that has died, it stays.
 constexpr std::string_view kUnfinished = ".new";
 constexpr std::chrono::hours kUnfinishedFor{1};
+constexpr absl::Duration kLockPoll = absl::Milliseconds(5);
 
 std::string Digest(std::string_view bytes) {
   const Hash128 hash = HashBytes(std::as_bytes(std::span(bytes.data(), bytes.size())), 0);
@@ -47,10 +51,34 @@ std::string HeaderOf(const DraftOwner& owner) {
                       "\n", owner.scope);
 }
 
-// Whether it may be a file of this folder's: a digest, a dot, and more.
-bool IsOurs(const std::string& name) {
+// Whether a name may be that of a file of this folder's: a digest, a dot and a drafter, and where
+// it is not whole yet, a dot, a random number and kUnfinished.
+enum class Named { kForeign, kWhole, kUnfinished };
+Named NamedAs(std::string_view name) {
+  constexpr std::string_view kHex = "0123456789abcdef";
   const size_t dot = Digest("").size();
-  return name.find_first_not_of("0123456789abcdef") == dot && name[dot] == '.';
+  if (name.find_first_not_of(kHex) != dot || name[dot] != '.') return Named::kForeign;
+  name.remove_prefix(dot + 1);
+  const size_t end = std::min(name.find('.'), name.size());
+  const std::string_view drafter = name.substr(0, end);
+  if (drafter.empty() ||
+      drafter.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") != std::string_view::npos) {
+    return Named::kForeign;
+  }
+  name.remove_prefix(end);
+  if (name.empty()) return Named::kWhole;
+  if (!name.ends_with(kUnfinished) || name.size() <= kUnfinished.size() + 1) return Named::kForeign;
+  name.remove_prefix(1);
+  name.remove_suffix(kUnfinished.size());
+  const bool is_number = name.find_first_not_of(kHex) == std::string_view::npos;
+  return is_number ? Named::kUnfinished : Named::kForeign;
+}
+
+// Others may give their files such names, too.
+bool HasOurMark(const std::filesystem::path& path) {
+  std::string mark(kMark.size(), '\0');
+  std::ifstream file(path, std::ios::binary);
+  return file.read(mark.data(), static_cast<std::streamsize>(mark.size())) && mark == kMark;
 }
 
 // Removes leftovers, and those files that were written longest ago until there are `count` at most.
@@ -64,18 +92,47 @@ void Tidy(const std::filesystem::path& folder, size_t count) {
     const std::string name = entry->path().filename();
     std::error_code gone;
     const Time time = std::filesystem::last_write_time(entry->path(), gone);
-    if (gone || !IsOurs(name)) continue;
-    if (!name.ends_with(kUnfinished)) {
-      files.emplace_back(time, entry->path());
-    } else if (time < now - kUnfinishedFor) {
+    if (gone) continue;
+    const Named named = NamedAs(name);
+    if (named == Named::kWhole) files.emplace_back(time, entry->path());
+    if (named == Named::kUnfinished && time < now - kUnfinishedFor) {
       std::filesystem::remove(entry->path(), gone);
     }
   }
+  if (files.size() <= count) return;
+  std::erase_if(files, [](const auto& file) { return !HasOurMark(file.second); });
   if (files.size() <= count) return;
   std::sort(files.begin(), files.end());
   files.resize(files.size() - count);
   for (const auto& [_, path] : files) std::filesystem::remove(path, error);
 }
+
+// A lock of a folder, which other processes ask for, too.
+class FolderLock {
+ public:
+  // Waits at most so long. Where locks cannot be had at all, it is as if it were held.
+  FolderLock(const std::filesystem::path& folder, absl::Duration wait)
+      : file_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    const Steady::time_point until = Steady::now() + absl::ToChronoNanoseconds(wait);
+    while (file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) return;
+      is_held_ = Steady::now() < until;
+      if (!is_held_) return;
+      absl::SleepFor(kLockPoll);
+    }
+  }
+  ~FolderLock() {
+    if (file_ >= 0) ::close(file_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+  bool is_held() const { return is_held_; }
+
+ private:
+  const int file_;
+  bool is_held_ = true;
+};
 
 class DraftFolder : public DraftPlace {
  public:
@@ -112,6 +169,13 @@ class DraftFolder : public DraftPlace {
           Steady::now() < file.time + absl::ToChronoNanoseconds(options_.interval)) {
         return absl::OkStatus();
       }
+    }
+    const FolderLock folder_lock(folder_, options_.lock_wait);
+    if (!folder_lock.is_held() && !last) {
+      return absl::UnavailableError(
+          absl::StrCat("another process has held the lock of ", folder_.string(),
+                       ", where drafters are kept, for ", absl::FormatDuration(options_.lock_wait),
+                       "; what was learned is written later"));
     }
     Read(path, header, state);  // what others have written meanwhile
     const uint64_t changes = state.changes();

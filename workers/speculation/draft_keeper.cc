@@ -18,31 +18,26 @@ DraftKeeper::~DraftKeeper() {
 
 std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::string_view scope,
                                              std::unique_ptr<LearnedState> state) {
-  const auto key = std::pair(std::string(drafter), std::string(scope));
+  auto opened = std::make_shared<KeptScope>(DraftOwner{
+      .model = options_.model, .drafter = std::string(drafter), .scope = std::string(scope)});
+  opened->state_ = std::move(state);
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = scopes_.find(key);
-    if (found != scopes_.end()) {
+    const auto [found, is_new] =
+        scopes_.try_emplace(std::pair(opened->owner_.drafter, opened->owner_.scope), opened);
+    if (!is_new) {
       found->second->forgotten_ = true;
       wake_.Set();
       return found->second;
     }
-    if (scopes_.size() + opening_ >= options_.max_scopes) return nullptr;
-    ++opening_;
+    if (scopes_.size() > options_.max_scopes) {
+      scopes_.erase(found);
+      return nullptr;
+    }
   }
-  auto opened = std::make_shared<KeptScope>(
-      DraftOwner{.model = options_.model, .drafter = key.first, .scope = key.second});
-  for (const auto& place : options_.places) place->Load(opened->owner_, *state);
-  std::vector<std::string> heard;
-  for (std::string part; !(part = state->TakeForDrafter(options_.heard_bytes)).empty();) {
-    heard.push_back(std::move(part));
-  }
-  if (!heard.empty()) opened->heard_.Put(std::move(heard));
-  opened->state_ = std::move(state);
-  absl::MutexLock lock(&mutex_);
-  --opening_;
   wake_.Set();
-  return scopes_.emplace(key, std::move(opened)).first->second;
+  opened->loaded_.WaitForNotificationWithTimeout(options_.load_wait);
+  return opened;
 }
 
 DraftKeeper::Stats DraftKeeper::stats() const {
@@ -63,6 +58,21 @@ bool DraftKeeper::Stopping() const {
   return stop_;
 }
 
+void DraftKeeper::LoadNew() {
+  std::vector<std::shared_ptr<KeptScope>> scopes;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [_, scope] : scopes_) {
+      if (!scope->loaded_.HasBeenNotified()) scopes.push_back(scope);
+    }
+  }
+  for (const auto& scope : scopes) {
+    for (const auto& place : options_.places) place->Load(scope->owner_, *scope->state_);
+    TellDrafter(*scope);
+    scope->loaded_.Notify();
+  }
+}
+
 void DraftKeeper::Turn() {
   std::vector<std::shared_ptr<KeptScope>> open;
   std::vector<std::shared_ptr<KeptScope>> closed;
@@ -73,13 +83,17 @@ void DraftKeeper::Turn() {
       (scope.use_count() == 1 ? closed : open).push_back(scope);
     }
   }
+  // Whoever has opened one waits for it.
+  LoadNew();
   for (const auto& scope : open) {
     if (Stopping()) return;
     Sync(*scope, /*last=*/false);
+    LoadNew();
   }
   for (const auto& scope : closed) {
     if (Stopping()) return;
     Sync(*scope, /*last=*/true);
+    LoadNew();
     absl::MutexLock lock(&mutex_);
     // Opened again meanwhile, it goes on: what it knows is in no place that Open would have read.
     if (scope.use_count() == 2) {
@@ -126,8 +140,12 @@ void DraftKeeper::SyncAt(DraftPlace& place, KeptScope& scope, bool last) {
 void DraftKeeper::Sync(KeptScope& scope, bool last) {
   TakeLearned(scope);
   for (const auto& place : options_.places) SyncAt(*place, scope, last);
+  if (!last) TellDrafter(scope);
+}
+
+void DraftKeeper::TellDrafter(KeptScope& scope) const {
   // What is not taken yet stays; more of it waits in the state, whose size is bounded.
-  if (last || !scope.heard_.empty()) return;
+  if (!scope.heard_.empty()) return;
   std::vector<std::string> heard;
   LearnedState& state = *scope.state_;
   for (std::string part; !(part = state.TakeForDrafter(options_.heard_bytes)).empty();) {

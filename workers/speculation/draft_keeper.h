@@ -1,10 +1,10 @@
 // Keeps what the drafters of a model learn in places that outlive the process or that other
 // processes read, too, and brings what these have learned.
 //
-// The engine's thread never waits for it: a drafter and the keeper's thread pass exports through
-// slots that hold one thing each. The keeper's thread has a copy of what every scope has learned
-// and brings it to its places every `interval`. Places may be slow, full, gone or full of lies;
-// drafting goes on with what is known here.
+// The engine's thread waits for it where a scope begins, and then for some milliseconds at most: a
+// drafter and the keeper's thread pass exports through slots that hold one thing each. The keeper's
+// thread has a copy of what every scope has learned and brings it to its places every `interval`.
+// Places may be slow, full, gone or full of lies; drafting goes on with what is known here.
 #ifndef OCTOGATE_WORKERS_SPECULATION_DRAFT_KEEPER_H_
 #define OCTOGATE_WORKERS_SPECULATION_DRAFT_KEEPER_H_
 
@@ -23,6 +23,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "common/steady_event.h"
 #include "workers/speculation/learned_state.h"
@@ -42,8 +43,8 @@ class DraftPlace {
  public:
   virtual ~DraftPlace() = default;
 
-  // Fills the state of a scope that begins with what is at hand without waiting for others. Called
-  // by the engine's thread, for some milliseconds at most.
+  // Fills the state of a scope that begins with what is at hand without waiting for others; should
+  // take some milliseconds at most. Called by the keeper's thread, before the first Sync.
   virtual void Load(const DraftOwner& owner, LearnedState& state) = 0;
   // Writes what is new and reads what others have written. `last`: there will be no further call
   // for this owner, unless it is opened again, for which Load need not come. Called by the keeper's
@@ -90,12 +91,15 @@ class KeptScope {
   Slot<std::vector<std::string>> heard_;
   std::atomic<bool> forgotten_{false};   // by the drafter, since it was opened
   std::unique_ptr<LearnedState> state_;  // the keeper's thread's once the scope is open
+  absl::Notification loaded_;            // places have been asked for what they have at hand
 };
 
 struct DraftKeeperOptions {
   std::string model;  // DraftOwner::model
   absl::Duration interval = absl::Milliseconds(300);
   size_t heard_bytes = size_t{8} << 10;  // of an export for drafters
+  // How long Open waits for what places have at hand; what comes later is heard later.
+  absl::Duration load_wait = absl::Milliseconds(5);
   // Kept at a time, those that wait for their places included.
   size_t max_scopes = 64;
   // After which the destructor asks no place any more.
@@ -114,9 +118,9 @@ class DraftKeeper {
   DraftKeeper& operator=(const DraftKeeper&) = delete;
 
   // The drafter's scope, which is kept as long as the result lives; what places have at hand is in
-  // `heard` already. The state is empty, and dropped where an earlier life of the scope is still
-  // kept, of which everything will be in `heard`. Null where there is no room for another scope: it
-  // may be asked for again later.
+  // `heard` already, where they told it within load_wait. The state is empty, and dropped where an
+  // earlier life of the scope is still kept, of which everything will be in `heard`. Null where
+  // there is no room for another scope: it may be asked for again later.
   std::shared_ptr<KeptScope> Open(std::string_view drafter, std::string_view scope,
                                   std::unique_ptr<LearnedState> state);
 
@@ -132,9 +136,11 @@ class DraftKeeper {
  private:
   void Run();
   void Turn();  // of every scope
+  void LoadNew();
   void LastTurn();
   void Sync(KeptScope& scope, bool last);
   static void TakeLearned(KeptScope& scope);
+  void TellDrafter(KeptScope& scope) const;
   void SyncAt(DraftPlace& place, KeptScope& scope, bool last);
   bool Stopping() const;
 
@@ -142,7 +148,6 @@ class DraftKeeper {
   mutable absl::Mutex mutex_;  // never held where a place is asked
   std::map<std::pair<std::string, std::string>, std::shared_ptr<KeptScope>> scopes_
       ABSL_GUARDED_BY(mutex_);
-  size_t opening_ ABSL_GUARDED_BY(mutex_) = 0;  // that will be in scopes_
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   SteadyEvent wake_;  // a scope was opened, or stop_
   Stats stats_ ABSL_GUARDED_BY(mutex_);

@@ -11,8 +11,8 @@ namespace octogate::workers {
 // `drafter`, whose scopes the keeper keeps. What it learns is offered every interval and when the
 // last of its sequences ends; what was heard is taught between steps, for a fraction of a
 // millisecond each, and for some milliseconds where a sequence begins. The first sequence of a
-// scope may wait for a small file to be read. Scopes that the keeper has no room for learn from
-// their own sequences alone until it has.
+// scope may wait some milliseconds for what is kept of it. Scopes that the keeper has no room for
+// learn from their own sequences alone until it has.
 std::unique_ptr<Drafter> KeepDrafter(std::unique_ptr<LearningDrafter> drafter,
                                      std::shared_ptr<DraftKeeper> keeper);
 

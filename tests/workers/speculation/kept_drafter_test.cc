@@ -1,8 +1,11 @@
 // What drafters have learned outlives the process, and hostile files do nothing.
 #include "workers/speculation/kept_drafter.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -10,8 +13,10 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "workers/speculation/draft_folder.h"
@@ -39,6 +44,7 @@ class KeptDrafterTest : public ::testing::Test {
     EXPECT_TRUE(folder.ok()) << folder.status();
     return std::make_shared<DraftKeeper>(DraftKeeperOptions{.model = model,
                                                             .interval = absl::Milliseconds(10),
+                                                            .load_wait = absl::Minutes(2),
                                                             .max_scopes = max_scopes,
                                                             .places = {*folder}});
   }
@@ -272,6 +278,143 @@ TEST_F(KeptDrafterTest, AScopeWithoutRoomIsKeptWhenThereIs) {
     absl::SleepFor(absl::Milliseconds(10));
   }
   EXPECT_TRUE(Loads("other tenant"));
+}
+
+// Neither by what their names are like, nor by their age.
+TEST_F(KeptDrafterTest, FilesOfOthersAreLeftAlone) {
+  const auto folder = OpenDraftFolder(folder_, {.max_files = 1});
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  const std::string digest(32, 'a');
+  std::vector<fs::path> foreign;
+  for (const std::string& name :
+       {digest, digest + ".recycling", digest + ".txt", digest + ".new",
+        digest + ".recycling.notes.new", digest + ".recycling..new", digest + ".Recycling",
+        digest + "a.recycling", "b" + digest.substr(1) + ".recycling.bak", std::string("x.new")}) {
+    foreign.push_back(folder_ / name);
+    std::ofstream(foreign.back()) << "octogate drafts of somebody else\n";
+    fs::last_write_time(foreign.back(), fs::file_time_type::clock::now() - std::chrono::hours(9));
+  }
+  for (int i = 0; i < 3; ++i) {
+    const auto state = Learned();
+    EXPECT_TRUE((*folder)->Sync(Owner(std::to_string(i)), /*last=*/true, *state).ok());
+  }
+  for (const fs::path& path : foreign) EXPECT_TRUE(fs::exists(path)) << path;
+  EXPECT_TRUE(Loads("2"));
+  EXPECT_FALSE(Loads("0"));
+}
+
+// A state that knows one pair of tokens.
+std::unique_ptr<LearnedState> LearnedPair(int32_t token) {
+  RecyclingDrafter drafter({.table = {.vocab_size = 100}});
+  drafter.Begin("")->Append(std::vector<int32_t>{token, token + 1});
+  auto state = drafter.MakeState();
+  EXPECT_TRUE(state->Learned(drafter.TakeLearned("", size_t{1} << 16)).ok());
+  return state;
+}
+
+// Two that share a folder read, merge and replace the same file at the same time.
+TEST_F(KeptDrafterTest, NothingThatTwoProcessesWriteAtOnceIsLost) {
+  constexpr int32_t kPairs = 20;
+  const auto write = [&](int32_t first) {
+    const auto folder = OpenDraftFolder(folder_, {.lock_wait = absl::Minutes(2)});
+    ASSERT_TRUE(folder.ok()) << folder.status();
+    for (int32_t i = 0; i < kPairs; ++i) {
+      const auto state = LearnedPair(first + 2 * i);
+      EXPECT_TRUE((*folder)->Sync(Owner("tenant"), /*last=*/true, *state).ok());
+    }
+  };
+  std::thread other([&] { write(50); });
+  write(1);
+  other.join();
+  const auto drafter = Open();
+  for (const int32_t first : {1, 50}) {
+    for (int32_t i = 0; i < kPairs; ++i) {
+      const int32_t token = first + 2 * i;
+      const auto sequence = drafter->Begin("tenant");
+      sequence->Append(std::vector<int32_t>{0, token});
+      DraftTree tree;
+      sequence->Propose(8, 1, tree);
+      EXPECT_GE(tree.Child(-1, token + 1), 0) << token;
+    }
+  }
+}
+
+// As of a process that was stopped in the middle.
+TEST_F(KeptDrafterTest, ALockThatIsNotGivenBackHoldsNobodyUpForLong) {
+  const auto folder = OpenDraftFolder(
+      folder_, {.interval = absl::ZeroDuration(), .lock_wait = absl::Milliseconds(10)});
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  const auto state = Learned();
+  {
+    const int held = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY);
+    ASSERT_EQ(::flock(held, LOCK_EX), 0);
+    const absl::Status status = (*folder)->Sync(Owner("tenant"), /*last=*/false, *state);
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_NE(status.message().find("lock"), std::string::npos) << status;
+    EXPECT_TRUE(Files().empty());
+    // What would be lost otherwise is written all the same.
+    const auto other = Learned();
+    EXPECT_TRUE((*folder)->Sync(Owner("other tenant"), /*last=*/true, *other).ok());
+    EXPECT_TRUE(Loads("other tenant"));
+    ::close(held);
+  }
+  EXPECT_TRUE((*folder)->Sync(Owner("tenant"), /*last=*/false, *state).ok());
+  EXPECT_TRUE(Loads("tenant"));
+}
+
+// A place whose disk does not answer until it is told to.
+class StuckPlace : public DraftPlace {
+ public:
+  void Load(const DraftOwner& /*owner*/, LearnedState& state) override {
+    answers.WaitForNotification();
+    RecyclingDrafter drafter({.table = {.vocab_size = 100}});
+    drafter.Begin("")->Append(std::vector<int32_t>{5, 6});
+    EXPECT_TRUE(state.Heard(drafter.TakeLearned("", size_t{1} << 16)).ok());
+    thread = std::this_thread::get_id();
+  }
+  absl::Status Sync(const DraftOwner& /*owner*/, bool /*last*/, LearnedState& /*state*/) override {
+    return absl::OkStatus();
+  }
+
+  absl::Notification answers;
+  std::thread::id thread;
+};
+
+TEST_F(KeptDrafterTest, APlaceThatDoesNotAnswerHoldsNoSequenceUp) {
+  const auto place = std::make_shared<StuckPlace>();
+  const auto keeper = std::make_shared<DraftKeeper>(
+      DraftKeeperOptions{.model = "model", .interval = absl::Milliseconds(10), .places = {place}});
+  const auto drafter = KeepDrafter(
+      std::make_unique<RecyclingDrafter>(RecyclingOptions{.table = {.vocab_size = 100}}), keeper);
+  EXPECT_FALSE(Knows(*drafter, "tenant"));
+  place->answers.Notify();
+  // What comes late is heard late.
+  const absl::Time give_up = absl::Now() + absl::Minutes(2);
+  bool known = false;
+  while (!known && absl::Now() < give_up) {
+    known = Knows(*drafter, "tenant");
+    if (!known) absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_TRUE(known);
+  EXPECT_NE(place->thread, std::this_thread::get_id());
+}
+
+// Of a drafter whose sequences want hidden states, which a keeper must not hide.
+TEST_F(KeptDrafterTest, WhatADrafterWantsIsKnownThroughTheKeeper) {
+  class Wanting : public RecyclingDrafter {
+   public:
+    Wanting() : RecyclingDrafter({.table = {.vocab_size = 100}}) {}
+    bool wants_hidden() const override { return true; }
+    bool has_distribution() const override { return true; }
+    bool is_retrieved() const override { return true; }
+  };
+  const auto drafter = KeepDrafter(std::make_unique<Wanting>(), Keeper("model"));
+  EXPECT_TRUE(drafter->wants_hidden());
+  EXPECT_TRUE(drafter->has_distribution());
+  EXPECT_TRUE(drafter->is_retrieved());
+  EXPECT_EQ(drafter->candidates(), Wanting().candidates());
+  const auto sequence = drafter->Begin("tenant");
+  EXPECT_GT(sequence->bytes(), 0U);
 }
 
 TEST_F(KeptDrafterTest, AFolderThatCannotBeMadeIsAnError) {

@@ -117,6 +117,7 @@ void Report::PrintTable() const {
   }
   std::printf("%s at %s on %s, %s\n", bench_.c_str(), Commit().c_str(), Machine().c_str(),
               Date().c_str());
+  if (!kind_.empty()) std::printf("All figures: %s.\n", kind_.c_str());
   std::printf("%-*s  %10s %-11s %*s  %-*s  %-14s %s\n", static_cast<int>(name_width), "FIGURE",
               "VALUE", "UNIT", static_cast<int>(ratio_width), "RATIO",
               static_cast<int>(beside_width), "BESIDE", "AIM", "MET");
@@ -135,6 +136,7 @@ std::string Report::Json() const {
   using Object = nlohmann::ordered_json;
   Object object;
   object["bench"] = bench_;
+  if (!kind_.empty()) object["kind"] = kind_;
   object["commit"] = Commit();
   object["machine"] = Machine();
   object["date"] = Date();

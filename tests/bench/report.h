@@ -1,10 +1,10 @@
 // What a benchmark prints: a table for people, or with --json one object
-//   {"bench", "commit", "machine", "date", "figures": [
+//   {"bench", "kind", "commit", "machine", "date", "figures": [
 //     {"name", "value", "unit", "beside", "ratio", "ratio_between", "aim", "met"}]}
-// on stdout and nothing else there; --json-to=PATH writes that object to a file
-// beside the table. Progress belongs on stderr. The environment names what the
-// program cannot know: OCTOGATE_COMMIT, and OCTOGATE_DEVICE for what else than the
-// processor was measured.
+// on stdout and nothing else there ("kind" where all figures are of one that has to be told);
+// --json-to=PATH writes that object to a file beside the table. Progress belongs on stderr. The
+// environment names what the program cannot know: OCTOGATE_COMMIT, and OCTOGATE_DEVICE for what
+// else than the processor was measured.
 //
 //   Report report("decode", argc, argv);
 //   report.Add({.name = "batch 1, 2 threads", .value = 41.2, .unit = "tokens/s",
@@ -51,6 +51,8 @@ class Report {
   Report(std::string bench, int argc, char** argv);
 
   void Add(Figure figure);
+  // What kind of figures these are, e.g. that they are of a replay; empty: measured as they stand.
+  void SetKind(std::string kind) { kind_ = std::move(kind); }
   bool json() const { return json_; }
 
   // Writes everything to stdout; returns the exit status of the benchmark: 0, also
@@ -63,6 +65,7 @@ class Report {
   std::string Json() const;
 
   std::string bench_;
+  std::string kind_;
   bool json_ = false;
   std::string json_path_;
   std::vector<Figure> figures_;

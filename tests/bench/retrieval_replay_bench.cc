@@ -12,6 +12,12 @@
 //                                            of one are compared, without places that are taken to
 //                                            be unseen, and
 //     --unseen=4                             with so many of these
+//     --prune=0                              percent: what recycling finds less probable of what
+//     was
+//                                            retrieved is dropped; a list, in place of lookups of
+//                                            one token and of --unseen
+//     --alone                                recycling, suffix and retrieval each alone, and all
+//                                            together, in place of all these
 //     --believed-for=1                       requests in succession that know how often drafters
 //                                            were right in the ones before
 //     --tokens=0                             of an answer, at most; 0: all
@@ -37,6 +43,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -92,6 +99,8 @@ struct Arguments {
   std::vector<int> near_below;
   std::vector<int> near;
   std::vector<int> unseen;
+  std::vector<int> prune;
+  bool alone = false;
 };
 
 Arguments Parse(int argc, char** argv) {
@@ -107,7 +116,9 @@ Arguments Parse(int argc, char** argv) {
       .tokens = NumberOption<size_t>(argc, argv, "--tokens=", "0"),
       .near_below = IntegersOption(argc, argv, "--near-below=", "6"),
       .near = IntegersOption(argc, argv, "--near=", "16"),
-      .unseen = IntegersOption(argc, argv, "--unseen=", "4")};
+      .unseen = IntegersOption(argc, argv, "--unseen=", "4"),
+      .prune = IntegersOption(argc, argv, "--prune=", "0"),
+      .alone = std::find(argv, argv + argc, std::string_view("--alone")) != argv + argc};
   arguments.index.max_contexts =
       uint64_t{1024} * NumberOption<uint64_t>(argc, argv, "--contexts=", "64");
   arguments.index.embedding.window = NumberOption<int32_t>(argc, argv, "--window=", "8");
@@ -194,6 +205,8 @@ struct Way {
   bool near = false;
   bool others = false;  // recycling and suffix beside it
   bool retrieval = true;
+  std::string alone = "";  // of the others
+  float prune_below = 0;
   DraftLookupOptions lookup;
   std::optional<float> unseen_places = std::nullopt;
 };
@@ -214,7 +227,28 @@ std::vector<Way> PricedWays(const Arguments& arguments) {
   return ways;
 }
 
+// What each drafter is worth, and what all together.
+std::vector<Way> AloneWays() {
+  return {{.name = "recycling", .retrieval = false, .alone = "recycling"},
+          {.name = "suffix", .retrieval = false, .alone = "suffix"},
+          {.name = "retrieval"},
+          {.name = "recycling+suffix", .others = true, .retrieval = false},
+          {.name = "recycling+suffix+retrieval", .others = true}};
+}
+
+std::vector<Way> PrunedWays(const Arguments& arguments) {
+  std::vector<Way> ways;
+  for (const int percent : arguments.prune) {
+    ways.push_back({.name = absl::StrFormat("recycling+suffix+retrieval, below %d %%", percent),
+                    .others = true,
+                    .prune_below = static_cast<float>(percent) / 100});
+  }
+  return ways;
+}
+
 std::vector<Way> Ways(const Arguments& arguments) {
+  if (arguments.alone) return AloneWays();
+  if (arguments.prune.size() > 1) return PrunedWays(arguments);
   if (arguments.row_price > 0) return PricedWays(arguments);
   std::vector<Way> ways;
   for (const bool others : {false, true}) {
@@ -245,10 +279,12 @@ std::vector<Way> Ways(const Arguments& arguments) {
 
 std::vector<std::unique_ptr<Drafter>> Drafters(const Way& way, const Opened& opened) {
   std::vector<std::unique_ptr<Drafter>> drafters;
-  if (way.others) {
+  if (way.others || way.alone == "recycling") {
     workers::RecyclingOptions recycling;
     recycling.table.vocab_size = kVocabulary;
     drafters.push_back(std::make_unique<workers::RecyclingDrafter>(recycling));
+  }
+  if (way.others || way.alone == "suffix") {
     drafters.push_back(std::make_unique<workers::SuffixDrafter>(workers::SuffixOptions()));
   }
   if (way.retrieval) {
@@ -276,6 +312,7 @@ void ReportEstimates(const std::string& name, const ReplayTested& tested, Report
 int Main(int argc, char** argv) {
   const Arguments arguments = Parse(argc, argv);
   Report report("retrieval_replay", argc, argv);
+  report.SetKind(kReplayKind);
   const std::vector<Document> texts = ReadTexts(arguments.corpus);
   std::map<std::string, std::vector<RecordedRequest>> tasks;
   for (RecordedRequest& request : ReadRequests(arguments.requests)) {
@@ -331,7 +368,8 @@ int Main(int argc, char** argv) {
       for (const auto& [_, one] : Replay(replayed, [&] { return Drafters(way, opened); },
                                          {.max_nodes = arguments.nodes,
                                          .believed_for = arguments.believed_for,
-                                         .row_price = arguments.row_price})) {
+                                         .row_price = arguments.row_price,
+                                         .prune_below = way.prune_below})) {
         counts.Add(one);
       }
       all[way.name].Add(counts);
@@ -339,6 +377,15 @@ int Main(int argc, char** argv) {
           .name = task + ", " + way.name, .value = counts.mat(), .unit = "tokens/step"};
       measured[way.name] = counts.mat();
       const std::string without = way.name.substr(0, way.name.find(", near"));
+      double best = 0;  // of one alone
+      for (const char* const one : {"recycling", "suffix", "retrieval"}) {
+        if (arguments.alone && way.others && way.retrieval) best = std::max(best, measured[one]);
+      }
+      if (best > 0) {
+        figure.beside = "the best alone";
+        figure.ratio = counts.mat() / best;
+        figure.aim = AtLeast(1, Aim::kRatio);
+      }
       if (way.near) {
         figure.beside = "without near matches";
         figure.ratio = counts.mat() / measured[without];
@@ -368,7 +415,7 @@ int Main(int argc, char** argv) {
     if (arguments.row_price <= 0) continue;
     report.Add(
         {.name = "all, " + way.name + ", speed", .value = counts.speedup(), .unit = "x plain"});
-    if (way.retrieval) {
+    if (way.retrieval && way.others) {
       ReportEstimates("all, " + way.name + ", of retrieval", counts.proposed[2], report);
     }
     ReportEstimates("all, " + way.name, counts.combined, report);

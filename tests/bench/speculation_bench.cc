@@ -108,6 +108,7 @@ Arguments Parse(int argc, char** argv) {
 int Main(int argc, char** argv) {
   const Arguments arguments = Parse(argc, argv);
   Report report("speculation", argc, argv);
+  report.SetKind(kReplayKind);
   std::map<std::string, std::vector<RecordedRequest>> tasks;
   for (RecordedRequest& request : ReadRequests(arguments.requests)) {
     if (!request.task.starts_with(arguments.task)) continue;

@@ -17,6 +17,11 @@
 //     --repetitions=5
 //   speculation_live_bench --stories=FOLDER  a trained model's own choices instead: FOLDER has its
 //                                            hf/ and golden_greedy.json
+//   speculation_live_bench --model=FOLDER --requests=FILE
+//                                            the same of any model, FILE being of
+//                                            tests/bench/speculation_prompts.py: what it answers
+//                                            is its own, to its end; the answers of the file are
+//                                            in the store of the drafter retrieval alone
 //
 // The model is a random Llama of about 430 MB in BF16, on two threads, whose every choice is forced
 // to be the recorded token. So acceptance is a real model's (or a person's, where solutions are),
@@ -33,7 +38,8 @@
 //
 // The drafter retrieval has a store of half the requests of all tasks; then only the other half is
 // asked. "retrieval:2" looks for two tokens at least, "retrieval:2:0" besides takes no places to be
-// unseen (RetrievalDrafterOptions).
+// unseen (RetrievalDrafterOptions). Behind the drafters of an engine, "prune:0.05" drops what
+// was retrieved where the drafter model finds it less probable.
 //
 // "Drafting" is what drafters take of a step beside its pass: what would be gained at most, were it
 // done while a pass runs, on cores that nothing else needs.
@@ -97,6 +103,7 @@ using DrafterNames = std::vector<std::string>;
 struct Settings {
   std::string requests;  // a file, of recorded answers
   std::string stories;   // or a folder
+  std::string model;     // a folder, whose own answers are measured
   std::string task;
   std::vector<size_t> batches;
   std::vector<DrafterNames> drafters;  // of each engine
@@ -175,10 +182,11 @@ bool Retrieves(const Settings& settings) {
 
 using StorePtr = std::shared_ptr<const retrieval::DraftStore>;
 
-StorePtr MakeStore(const std::vector<RecordedRequest>& requests, const std::string& path) {
+StorePtr MakeStore(const std::vector<RecordedRequest>& requests, int vocab_size,
+                   const std::string& path) {
 #ifdef OCTOGATE_MAKES_DRAFT_STORES
   const auto writer = OrExit(retrieval::DraftStoreWriter::Create(
-      path, {.tokenizer = kTokenizer, .vocab_size = kVocabulary}));
+      path, {.tokenizer = kTokenizer, .vocab_size = vocab_size}));
   absl::Status status;
   for (const RecordedRequest& request : requests) {
     std::vector<int32_t> document = request.prompt;
@@ -190,6 +198,7 @@ StorePtr MakeStore(const std::vector<RecordedRequest>& requests, const std::stri
   return OrExit(retrieval::DraftStore::Open(path));
 #else
   static_cast<void>(requests);
+  static_cast<void>(vocab_size);
   static_cast<void>(path);
   std::cerr << "draft stores cannot be made here: libdivsufsort-dev is not installed\n";
   std::exit(2);
@@ -199,7 +208,7 @@ StorePtr MakeStore(const std::vector<RecordedRequest>& requests, const std::stri
 std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab_size,
                                               const Settings& settings, const StorePtr& store,
                                               kernels::Backend* backend) {
-  const bool with_candidates = !settings.stories.empty();
+  const bool with_candidates = !settings.stories.empty() || !settings.model.empty();
   if (name == "recycling") {
     auto recycling = std::make_unique<workers::RecyclingDrafter>(
         workers::RecyclingOptions{.table = {.vocab_size = vocab_size}});
@@ -234,7 +243,13 @@ std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>&
   auto backend = kernels::MakeCpuBackend(
       {.threads = 2, .activations = settings.activations, .pin_threads = true});
   std::vector<std::unique_ptr<workers::Drafter>> drafters;
+  float prune_below = 0;
   for (const std::string& name : names) {
+    if (name.starts_with("prune:")) {
+      if (absl::SimpleAtof(name.substr(6), &prune_below)) continue;
+      std::cerr << "'" << name << "' has no number\n";
+      std::exit(2);
+    }
     drafters.push_back(
         MakeDrafter(name, checkpoint->config().vocab_size, settings, store, backend.get()));
   }
@@ -246,6 +261,7 @@ std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>&
                                 .step_cost_time = absl::Seconds(3),
                                 .kv_dtype = kernels::DType::kF16,
                                 .max_draft_nodes = names.empty() ? 0 : kDraftNodes,
+                                .prune_retrieved_below = prune_below,
                                 .verify_all_drafts = settings.verify_all},
                                std::move(drafters)));
 }
@@ -284,7 +300,9 @@ Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests,
     // The same in plain decoding and beside it: the tenant is.
     request.sampling.seed = std::hash<std::string>()(tenant) + requests.size() +
                             static_cast<size_t>(&recorded - requests.data());
-    if (recorded.output.empty()) {
+    if (!settings.model.empty()) {
+      request.ignore_eos = false;
+    } else if (recorded.output.empty()) {
       request.ignore_eos = true;
     } else {
       request.constraint = std::make_shared<Forced>(&recorded.output, 0);
@@ -335,12 +353,15 @@ struct StepTimes {
     const workers::EngineStats stats = engine.stats();
     steps = static_cast<double>(stats.steps);
     pass = absl::ToDoubleMicroseconds(stats.step_time);
-    if (stats.speculation) drafting = absl::ToDoubleMicroseconds(stats.speculation->draft);
+    if (!stats.speculation) return;
+    drafting = absl::ToDoubleMicroseconds(stats.speculation->draft);
+    drafted = static_cast<double>(stats.speculation->tokens.drafted);
   }
 
   double steps = 0;
   double pass = 0;      // microseconds
   double drafting = 0;  // likewise, beside passes
+  double drafted = 0;   // tokens that were verified
 };
 
 Decoding Median(std::vector<Decoding> all) {
@@ -358,11 +379,12 @@ Tasks Choose(std::vector<RecordedRequest> requests, const Settings& settings) {
   for (RecordedRequest& request : requests) {
     const std::string task = request.task.substr(0, request.task.find(' '));
     std::vector<RecordedRequest>& chosen = tasks[task];
+    const bool is_own = !settings.model.empty();
     if (!task.starts_with(settings.task) || chosen.size() == kMostSequences ||
-        request.output.size() < settings.tokens) {
+        (!is_own && request.output.size() < settings.tokens)) {
       continue;
     }
-    request.output.resize(settings.tokens);
+    request.output.resize(is_own ? 0 : settings.tokens);
     if (request.prompt.size() > settings.prompt) {
       request.prompt.erase(request.prompt.begin(),
                            request.prompt.end() - static_cast<std::ptrdiff_t>(settings.prompt));
@@ -404,6 +426,7 @@ Settings Parse(int argc, char** argv) {
   Settings settings{
       .requests = Option(argc, argv, "--requests=", ""),
       .stories = Option(argc, argv, "--stories=", ""),
+      .model = Option(argc, argv, "--model=", ""),
       .task = Option(argc, argv, "--task=", ""),
       .batches = {},
       .drafters = {},
@@ -443,27 +466,32 @@ Settings Parse(int argc, char** argv) {
 int Main(int argc, char** argv) {
   Report report("speculation_live", argc, argv);
   const Settings settings = Parse(argc, argv);
+  if (settings.stories.empty() && settings.model.empty()) {
+    report.SetKind("replay of recorded choices, forced upon a random model; kernels are real");
+  }
   const TemporaryFolder folder;
   std::filesystem::path path = folder.path();
   if (!settings.stories.empty()) {
     path = settings.stories + "/hf";
+  } else if (!settings.model.empty()) {
+    path = settings.model;
   } else if (absl::Status status = WriteRandomCheckpoint(
                  {.num_layers = settings.layers, .vocab_size = kVocabulary}, path);
              !status.ok()) {
     OrExit<int>(status);
   }
+  const auto checkpoint =
+      std::make_shared<const workers::Checkpoint>(OrExit(workers::Checkpoint::Open(path)));
   std::vector<RecordedRequest> requests_of_file;
   if (settings.stories.empty()) requests_of_file = ReadRequests(settings.requests);
   StorePtr store;
   if (Retrieves(settings)) {
     auto [stored, asked] = Halve(std::move(requests_of_file));
-    store = MakeStore(stored, (folder.path() / "drafts").string());
+    store = MakeStore(stored, checkpoint->config().vocab_size, (folder.path() / "drafts").string());
     requests_of_file = std::move(asked);
   }
   const Tasks tasks = settings.stories.empty() ? Choose(std::move(requests_of_file), settings)
                                                : ReadStories(settings.stories);
-  const auto checkpoint =
-      std::make_shared<const workers::Checkpoint>(OrExit(workers::Checkpoint::Open(path)));
   // The first has no drafters.
   std::vector<std::unique_ptr<Engine>> engines;
   engines.push_back(Create(checkpoint, settings, store, {}));
@@ -509,9 +537,9 @@ int Main(int argc, char** argv) {
           absl::StrAppend(&name, ", ", absl::StrJoin(settings.drafters[e - 1], "+"));
         }
         const std::string beside = absl::StrFormat(
-            "plain %.0f; MAT %.3f; a step %.1f us drafting, %.1f us pass",
-            without.tokens_per_second(), with.mat(), (after.drafting - before[e].drafting) / steps,
-            (after.pass - before[e].pass) / steps);
+            "plain %.0f; MAT %.3f; a step %.2f rows drafted, %.1f us drafting, %.1f us pass",
+            without.tokens_per_second(), with.mat(), (after.drafted - before[e].drafted) / steps,
+            (after.drafting - before[e].drafting) / steps, (after.pass - before[e].pass) / steps);
         report.Add({.name = name,
                     .value = with.tokens_per_second(),
                     .unit = "tokens/s",

@@ -90,12 +90,20 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
     if (sequences.size() == 1) {
       tree = std::move(proposals[0]);
     } else {
-      calibrated = proposals;
+      calibrated.resize(proposals.size());
+      const auto calibrate = [&](size_t d) {
+        calibrated[d] = proposals[d];
+        believed.acceptance.Calibrate(static_cast<int>(d), acceptance, calibrated[d]);
+      };
       for (size_t d = 0; d < sequences.size(); ++d) {
-        for (workers::DraftNode& node : calibrated[d].nodes) {
+        for (workers::DraftNode& node : proposals[d].nodes) {
           node.drafters = static_cast<uint8_t>(1U << d);
         }
-        believed.acceptance.Calibrate(static_cast<int>(d), acceptance, calibrated[d]);
+        calibrate(d);
+      }
+      if (options.prune_below > 0 && options.judge + 1 < sequences.size()) {
+        PruneByDraft(calibrated[options.judge], options.prune_below, proposals.back());
+        calibrate(sequences.size() - 1);
       }
       believed.combination.Combine(calibrated, combined);
       tree = combined.tree;

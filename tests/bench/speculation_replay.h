@@ -45,7 +45,14 @@ struct ReplayOptions {
   // Of a row beside the first, in passes of one row. What is drafted is then what the engine's
   // planner finds worth it; 0: max_nodes, whatever they cost.
   double row_price = 0;
+  // Where the drafter `judge` finds what the last one proposes less probable than this, it is
+  // dropped (PruneByDraft).
+  float prune_below = 0;
+  size_t judge = 0;
 };
+
+// For Report::SetKind.
+inline constexpr char kReplayKind[] = "replay of recorded choices, no model runs";
 
 // Drafted nodes whose parents were right: what was expected of them, and came of it.
 struct ReplayTested {

@@ -117,8 +117,11 @@ Arguments Parse(int argc, char** argv) {
       .near_below = IntegersOption(argc, argv, "--near-below=", "6"),
       .near = IntegersOption(argc, argv, "--near=", "16"),
       .unseen = IntegersOption(argc, argv, "--unseen=", "4"),
-      .prune = IntegersOption(argc, argv, "--prune=", "0"),
+      .prune = {},
       .alone = std::find(argv, argv + argc, std::string_view("--alone")) != argv + argc};
+  if (!Option(argc, argv, "--prune=", "").empty()) {
+    arguments.prune = IntegersOption(argc, argv, "--prune=", "");
+  }
   arguments.index.max_contexts =
       uint64_t{1024} * NumberOption<uint64_t>(argc, argv, "--contexts=", "64");
   arguments.index.embedding.window = NumberOption<int32_t>(argc, argv, "--window=", "8");
@@ -237,7 +240,7 @@ std::vector<Way> AloneWays() {
 }
 
 std::vector<Way> PrunedWays(const Arguments& arguments) {
-  std::vector<Way> ways;
+  std::vector<Way> ways = {{.name = "recycling+suffix+retrieval", .others = true}};
   for (const int percent : arguments.prune) {
     ways.push_back({.name = absl::StrFormat("recycling+suffix+retrieval, below %d %%", percent),
                     .others = true,
@@ -248,7 +251,7 @@ std::vector<Way> PrunedWays(const Arguments& arguments) {
 
 std::vector<Way> Ways(const Arguments& arguments) {
   if (arguments.alone) return AloneWays();
-  if (arguments.prune.size() > 1) return PrunedWays(arguments);
+  if (!arguments.prune.empty()) return PrunedWays(arguments);
   if (arguments.row_price > 0) return PricedWays(arguments);
   std::vector<Way> ways;
   for (const bool others : {false, true}) {

@@ -12,10 +12,9 @@
 //                                            of one are compared, without places that are taken to
 //                                            be unseen, and
 //     --unseen=4                             with so many of these
-//     --prune=0                              percent: what recycling finds less probable of what
-//     was
-//                                            retrieved is dropped; a list, in place of lookups of
-//                                            one token and of --unseen
+//     --prune=2,5                            percent: retrieved drafts that recycling finds less
+//                                            probable are dropped, beside none of them; in place
+//                                            of lookups of one token and of --unseen
 //     --alone                                recycling, suffix and retrieval each alone, and all
 //                                            together, in place of all these
 //     --believed-for=1                       requests in succession that know how often drafters

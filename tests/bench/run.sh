@@ -35,9 +35,20 @@ export OCTOGATE_COMMIT
       fi ;;
     retrieval_replay|shared_drafts|speculation|speculation_live)
       [ -n "${OCTOGATE_PYTHON:-}" ] || tests/python-environment.sh
-      "${OCTOGATE_PYTHON:-build/python/bin/python}" tests/bench/speculation_requests.py \
-        "${OCTOGATE_TEST_DATA:?names no folder with specdec}" build/speculation_requests.jsonl
-      set -- --requests=build/speculation_requests.jsonl "$@" ;;
+      python=${OCTOGATE_PYTHON:-build/python/bin/python}
+      model=
+      for argument in "$@"; do
+        case "$argument" in --model=*) model=${argument#--model=} ;; esac
+      done
+      if [ -n "$model" ]; then
+        "$python" tests/bench/speculation_prompts.py "$model" \
+          "${OCTOGATE_TEST_DATA:?names no folder with text}" build/speculation_prompts.jsonl
+        set -- --requests=build/speculation_prompts.jsonl "$@"
+      else
+        "$python" tests/bench/speculation_requests.py \
+          "${OCTOGATE_TEST_DATA:?names no folder with specdec}" build/speculation_requests.jsonl
+        set -- --requests=build/speculation_requests.jsonl "$@"
+      fi ;;
   esac
   cmake --preset dev >/dev/null
   cmake --build build/dev --target "${name}_bench"

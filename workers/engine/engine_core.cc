@@ -33,7 +33,8 @@ EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
       config_(parts.transformer->config()),
       scheduler_(options, parts.cache->shape().pages),
       speculator_(parts.drafters, parts.share_drafts, parts.prune_retrieved_below, parts.planner,
-                  config_.vocab_size) {}
+                  config_.vocab_size),
+      is_on_host_(parts.backend != nullptr && !parts.backend->FreeBytes().has_value()) {}
 
 std::string EngineCore::PrefixContext(const ActiveRequest& request) const {
   const bool long_range = RopeRangeForLength(config_, request.length()) == RopeRange::kLong;
@@ -194,7 +195,8 @@ void EngineCore::BuildStep() {
   hidden_rows_.clear();
   edits_.clear();
   edited_rows_.clear();
-  ranked_count_ = speculator_.candidates();
+  ranked_count_ = 0;
+  learners_ = 0;
   needs_sums_ = false;
   size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
@@ -218,6 +220,7 @@ void EngineCore::BuildStep() {
       for (int i = 0; i <= nodes; ++i) logit_rows_.push_back(first_row + rows.row_count - 1 + i);
       const int count = request.answer ? request.answer->RankedCount() : 0;
       ranked_count_ = std::max(ranked_count_, count);
+      if (request.speculation != nullptr && speculator_.Observes(*request.speculation)) ++learners_;
       needs_sums_ = needs_sums_ || !request.answer || request.answer->NeedsSums();
       edited_rows_.resize(logit_rows_.size(), false);
       if (count == 0) {
@@ -248,11 +251,32 @@ void EngineCore::BuildStep() {
     edits_.clear();
     edited_rows_.assign(logit_rows_.size(), false);
   }
+  ranked_alone_ = ranked_count_;
+  // While all sleep nobody learns from them.
+  if (learners_ > 0) ranked_count_ = std::max(ranked_count_, speculator_.candidates());
   ranked_count_ = std::min(ranked_count_, config_.vocab_size);
   const size_t rows_here = logits_stay_ ? 1 : logit_rows_.size();
   // Making it smaller and larger again would fill it with zeros each time.
   logits_.resize(std::max(logits_.size(), rows_here * static_cast<size_t>(config_.vocab_size)));
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
+}
+
+void EngineCore::RankLogits() {
+  const SteadyTime begin = std::chrono::steady_clock::now();
+  parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
+  // On a device it also waits for the pass.
+  if (!is_on_host_ || !speculator_.enabled()) return;
+  const double seconds = absl::ToDoubleSeconds(TimeSince(begin));
+  const auto rows = static_cast<double>(logit_rows_.size());
+  const bool ranks_alone = ranked_alone_ > 0 || needs_sums_;
+  if (ranked_count_ == ranked_alone_) {
+    constexpr double kWeight = 1.0 / 16;
+    double& average = rank_seconds_;
+    average += (average > 0 ? kWeight : 1.0) * (seconds / rows - average);
+  } else if (!ranks_alone || rank_seconds_ > 0) {
+    const double alone = ranks_alone ? rank_seconds_ * rows : 0;
+    speculator_.Ranked(absl::Seconds(std::max(0.0, seconds - alone)), learners_);
+  }
 }
 
 void EngineCore::MeasurePace() const {
@@ -522,7 +546,7 @@ void EngineCore::ComputeStep() {
        .logit_rows = logit_rows_,
        .hidden_rows = hidden_rows_},
       *parts_.cache, logits_stay_ ? std::span<float>() : std::span(logits_).first(logits), hidden_);
-  if (ranked()) parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
+  if (ranked()) RankLogits();
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
   MeasurePace();

@@ -137,6 +137,8 @@ class EngineCore {
                         std::span<const int> accepted);
   // Whether the step's logits are ranked and summed; and the sum of a row, or 0.
   bool ranked() const { return !logit_rows_.empty() && (ranked_count_ > 0 || needs_sums_); }
+  // Does so, and tells the speculator what of it drafters cost.
+  void RankLogits();
   float LogSumExp(int logit_row) const;
   // All logits of a row of the step, which may be written over.
   std::span<float> Logits(int logit_row);
@@ -152,6 +154,7 @@ class EngineCore {
   const ModelConfig& config_;
   Scheduler scheduler_;
   Speculator speculator_;
+  const bool is_on_host_;  // the backend computes where this runs
   std::vector<std::unique_ptr<ActiveRequest>> active_;
   StepCounters counters_;
   std::chrono::nanoseconds last_step_time_{0};
@@ -167,6 +170,9 @@ class EngineCore {
   std::vector<int32_t> hidden_rows_;
   bool logits_stay_ = false;   // with the backend; what is needed whole is copied row by row
   int ranked_count_ = 0;       // logits of each row that are ranked there
+  int ranked_alone_ = 0;       // of these, were there no drafters
+  int learners_ = 0;           // requests whose drafters learn from what is ranked
+  double rank_seconds_ = 0;    // that ranking takes for a row without drafters, lately
   bool needs_sums_ = false;    // of the exponentials of each row, whether or not any are ranked
   std::vector<float> logits_;  // of all rows, or of one where they stay; more than it needs
   std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked

@@ -158,6 +158,7 @@ void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
   requests_.clear();
   planned_.clear();
   drafts_ = false;
+  ranking_ = absl::ZeroDuration();
   draft_time_ = absl::ZeroDuration();
   accepted_ = 0;
 }
@@ -234,6 +235,10 @@ bool Speculator::PlanStep(const DraftRoom& room) {
   return drafts_;
 }
 
+void Speculator::Ranked(absl::Duration time, int requests) {
+  ranking_ = time / std::max(requests, 1);
+}
+
 void Speculator::KeptPath(RequestSpeculation& request, absl::Duration time) {
   request.usage.draft += time;
   draft_time_ += time;
@@ -262,8 +267,9 @@ void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> ch
   for (SpeculationUsage* usage : {&usage_, &request.usage}) {
     CountDraftTree(request.tree, accepted, *usage);
   }
+  // What ranking takes is part of the pass.
   const absl::Duration time = stopwatch.elapsed();
-  request.usage.draft += time;
+  request.usage.draft += time + ranking_;
   draft_time_ += time;
   CountStep(static_cast<int>(accepted.size()), request);
   request.proposals.clear();

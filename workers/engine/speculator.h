@@ -94,6 +94,9 @@ class Speculator {
   // After the pass, for each sequence that it chose tokens for: the time that it took to keep the
   // accepted path.
   void KeptPath(RequestSpeculation& request, absl::Duration time);
+  // After the pass, before the first Chosen: the time that it took to rank candidates for so many
+  // requests that it Observes, beyond what answers need.
+  void Ranked(absl::Duration time, int requests);
   // What was chosen, the nodes of its tree among that, and where it Observes the request, the rows
   // that SequenceDrafter::Observe speaks of.
   void Chosen(RequestSpeculation& request, std::span<const int32_t> chosen,
@@ -143,6 +146,7 @@ class Speculator {
   double plain_share_ = 0;
   bool prompts_ = false;  // it computes some, too
   bool drafts_ = false;
+  absl::Duration ranking_;     // for each request that is observed
   absl::Duration draft_time_;  // of all that drafts take beside the pass
   int accepted_ = 0;
   std::vector<DraftTree> calibrated_;  // scratch

@@ -94,7 +94,6 @@ void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
     event.timings.decode = absl::FromChrono(request.last_token - request.first_token);
   }
   if (request.speculation != nullptr) {
-    speculator_.End(*request.speculation);
     event.speculation = request.speculation->usage;
   }
   std::vector<float> embedding;
@@ -116,6 +115,7 @@ void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
   active_.pop_back();
   ++counters_.requests_finished;
   owner->sink(event, embedding);
+  if (owner->speculation != nullptr) speculator_.End(*owner->speculation);
   if (!pages.empty()) OfferPages(*owner, pages);
 }
 

@@ -127,7 +127,14 @@ void Speculator::Wake(std::span<const int32_t> tokens, RequestSpeculation& reque
 }
 
 void Speculator::End(RequestSpeculation& request) {
-  if (!ignore_cost_) account_.End(request.account);
+  // What drafters have of a sequence takes as long to free as a step of a small model.
+  const Stopwatch stopwatch;
+  request.drafters.clear();
+  const absl::Duration time = stopwatch.elapsed();
+  usage_.draft += time;
+  if (ignore_cost_) return;
+  request.account.learning += absl::ToDoubleSeconds(time);
+  account_.End(request.account);
 }
 
 void Speculator::CountStep(int accepted, RequestSpeculation& request) {

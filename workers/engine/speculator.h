@@ -79,7 +79,7 @@ class Speculator {
   // A sequence begins; `tokens` is all that there is of it.
   std::unique_ptr<RequestSpeculation> Begin(const ServiceTerms& terms,
                                             std::span<const int32_t> tokens);
-  // Before the request goes.
+  // Before the request goes. What it takes is in usage() and in no request's.
   void End(RequestSpeculation& request);
 
   // A step, of which `decoding` is what decodes: then each sequence that may draft, then what of

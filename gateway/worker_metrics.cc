@@ -38,9 +38,6 @@ constexpr WorkerSeries kWorkerSeries[] = {
      &v1::WorkerInfoResponse::swap_bytes},
     {"octogate_worker_swap_used_bytes", "Of the swap space, in use", prometheus::MetricType::Gauge,
      &v1::WorkerInfoResponse::swap_bytes_used},
-    {"octogate_worker_draft_bytes",
-     "Memory that drafters hold: what they have learned, draft models, datastores, running answers",
-     prometheus::MetricType::Gauge, &v1::WorkerInfoResponse::draft_bytes},
 };
 
 // A number that workers which speculate tell of it.
@@ -167,7 +164,7 @@ void AddChoices(const std::vector<Metrics::Replica>& replicas,
   }
 }
 
-// Families of counters, where any replica speculates.
+// Families of counters, and of what drafters hold, where any replica speculates.
 void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
                     std::vector<prometheus::MetricFamily>& families) {
   std::vector<const Metrics::Replica*> speculating;
@@ -188,6 +185,17 @@ void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
     for (const Metrics::Replica* replica : speculating) {
       add(*replica, (replica->info.speculation().*series.value)(), series.scale, family);
     }
+  }
+  prometheus::MetricFamily& bytes = families.emplace_back(
+      prometheus::MetricFamily{"octogate_worker_draft_bytes",
+                               "Memory that drafters hold: what they have learned, draft models, "
+                               "datastores, running answers",
+                               prometheus::MetricType::Gauge,
+                               {}});
+  for (const Metrics::Replica* replica : speculating) {
+    prometheus::ClientMetric& metric = bytes.metric.emplace_back();
+    metric.label = {{"model", replica->model}, {"replica", replica->address}};
+    metric.gauge.value = static_cast<double>(std::max<int64_t>(replica->info.draft_bytes(), 0));
   }
   for (const DrafterSeries& series : kDrafterSeries) {
     prometheus::MetricFamily& family = families.emplace_back(

@@ -75,6 +75,7 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
   v1::DrafterUsage& drafter = *usage.add_drafters();
   drafter.set_drafter("suffix");
   drafter.set_accepted_tokens(9);
+  replicas[1].info.set_draft_bytes(12345);
   for (int depth = 1; depth <= 20; ++depth) {
     v1::DepthUsage& of_depth = *usage.add_depths();
     of_depth.set_drafted_tokens(10);
@@ -82,6 +83,7 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
   }
   metrics.SetReplicas([&] { return replicas; });
   const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("octogate_worker_draft_bytes{model=\"m\",replica=\"h:2\"} 12345\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE octogate_worker_drafted_tokens_total counter\n"));
   EXPECT_THAT(text,
               HasSubstr("octogate_worker_drafted_tokens_total{model=\"m\",replica=\"h:2\"} 40\n"));
@@ -190,7 +192,6 @@ TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
   replica.info.set_preemptions_saved(4);
   replica.info.set_preemptions_without_room(-2);
   replica.info.set_swap_bytes(4096);
-  replica.info.set_draft_bytes(12345);
   metrics.SetReplicas([&] { return std::vector<Metrics::Replica>{replica}; });
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("# TYPE octogate_worker_preemptions_total counter\n"));
@@ -203,7 +204,6 @@ TEST(MetricsTest, SaysWhatWorkersTellByModelAndReplica) {
       HasSubstr("octogate_worker_preemptions_without_room_total{model=\"m\",replica=\"h:1\"} 0\n"))
       << "counters do not fall";
   EXPECT_THAT(text, HasSubstr("octogate_worker_swap_bytes{model=\"m\",replica=\"h:1\"} 4096\n"));
-  EXPECT_THAT(text, HasSubstr("octogate_worker_draft_bytes{model=\"m\",replica=\"h:1\"} 12345\n"));
   replica.choices[static_cast<size_t>(ReplicaChoiceReason::kPrefix)] = 12;
   EXPECT_THAT(metrics.Text(), HasSubstr("octogate_replica_choices_total{model=\"m\",replica="
                                         "\"h:1\",reason=\"prefix\"} 12\n"));

@@ -141,7 +141,8 @@ void Speculator::CountStep(int accepted, RequestSpeculation& request) {
   if (ignore_cost_ || plain_share_ <= 0) return;
   const double spent = absl::ToDoubleSeconds(request.usage.draft - request.settled_time);
   request.settled_time = request.usage.draft;
-  double gain = accepted * plain_share_ - spent;
+  // What ranking takes is part of the pass, and of none that plain decoding has.
+  double gain = accepted * plain_share_ - spent - absl::ToDoubleSeconds(ranking_);
   if (const int nodes = request.tree.size(); nodes > 0) {
     // What they cost by what is known of steps. What this one took tells more of what else the
     // machine did, and that steps with drafts take longer than expected is the planner's affair.
@@ -274,9 +275,8 @@ void Speculator::Chosen(RequestSpeculation& request, std::span<const int32_t> ch
   for (SpeculationUsage* usage : {&usage_, &request.usage}) {
     CountDraftTree(request.tree, accepted, *usage);
   }
-  // What ranking takes is part of the pass.
   const absl::Duration time = stopwatch.elapsed();
-  request.usage.draft += time + ranking_;
+  request.usage.draft += time;
   draft_time_ += time;
   CountStep(static_cast<int>(accepted.size()), request);
   request.proposals.clear();

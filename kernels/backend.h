@@ -35,6 +35,7 @@
 #include <span>
 #include <string>
 
+#include "kernels/draw.h"
 #include "kernels/dtype.h"
 #include "kernels/logit_edit.h"
 #include "kernels/weight_format.h"
@@ -295,6 +296,13 @@ class Backend {
   // [0, columns]. The results are there when the call returns.
   virtual void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
                     std::span<float> values, std::span<float> log_sum_exp) = 0;
+
+  // Draws an index from a row of logits [*, columns] for each of `draws`, as kernels/draw.h
+  // defines it, into ids, and its logit into values. -1, and no logit that means anything, from
+  // a row with a NaN or +infinity and from one without a number above -infinity. The results
+  // are there when the call returns.
+  virtual void Draw(const float* logits, int columns, std::span<const LogitDraw> draws,
+                    std::span<int32_t> ids, std::span<float> values) = 0;
 };
 
 }  // namespace octogate::kernels

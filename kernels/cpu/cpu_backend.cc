@@ -8,9 +8,11 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/draw.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/matmul_amx.h"
 #include "kernels/cpu/matmul_avx512bf16.h"
@@ -315,6 +317,11 @@ class CpuBackend final : public Backend {
     CpuTopK(kernels_, pool_, logits, rows, columns, k, ids, values, log_sum_exp);
   }
 
+  void Draw(const float* logits, int columns, std::span<const LogitDraw> draws,
+            std::span<int32_t> ids, std::span<float> values) override {
+    CpuDraw(kernels_, pool_, logits, columns, draws, draw_sums_, ids, values);
+  }
+
  private:
   // f(row) for all rows, in tasks of at least kMinTask floats.
   template <typename F>
@@ -420,6 +427,7 @@ class CpuBackend final : public Backend {
   HostArray<float> rotary_;
   HostArray<float> rotary_frequencies_;  // what rotary_ was made from
   HostArray<int32_t> rotary_positions_;
+  std::vector<float> draw_sums_;
   size_t rotary_rows_ = 0;
   size_t rotary_count_ = 0;
   float rotary_factor_ = 0;

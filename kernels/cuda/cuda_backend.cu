@@ -10,6 +10,7 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/device_weight.h"
+#include "kernels/cuda/draw.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/matmul.h"
@@ -403,6 +404,33 @@ class CudaBackend final : public Backend {
       Download(logits + static_cast<size_t>(r) * row.size(), row);
       const size_t at = static_cast<size_t>(r) * static_cast<size_t>(k);
       RankOnHost(row, k, ids.data() + at, values.data() + at);
+    }
+  }
+
+  void Draw(const float* logits, int columns, std::span<const LogitDraw> draws,
+            std::span<int32_t> ids, std::span<float> values) override {
+    assert(ids.size() >= draws.size() && values.size() >= draws.size());
+    UseDevice(device_);
+    StartStep();
+    const Stream now = stream_.handle;  // inside a step too
+    constexpr size_t kDrawBytes = sizeof(int32_t) + sizeof(float);
+    const size_t at_once =
+        std::min(kResultBytes / kDrawBytes, kWorkspaceBytes / DrawWorkspaceBytes(columns));
+    assert(at_once > 0);
+    for (size_t first = 0; first < draws.size(); first += at_once) {
+      const auto part = draws.subspan(first, std::min(at_once, draws.size() - first));
+      const size_t count = part.size();
+      staging_->Begin(1, part.size_bytes());
+      const LogitDraw* device_draws = staging_->Put(part);
+      auto* device_ids = static_cast<int32_t*>(results_memory_.get());
+      LaunchDraw(now, logits, columns, device_draws, static_cast<int>(count), workspace_,
+                 device_ids, reinterpret_cast<float*>(device_ids + count));
+      CopyToHost(now, results_memory_.get(), count * kDrawBytes, host_results_.get());
+      cuda::Synchronize(now);
+      const auto* host_ids = static_cast<const int32_t*>(host_results_.get());
+      const auto* host_values = reinterpret_cast<const float*>(host_ids + count);
+      std::copy_n(host_ids, count, ids.begin() + static_cast<std::ptrdiff_t>(first));
+      std::copy_n(host_values, count, values.begin() + static_cast<std::ptrdiff_t>(first));
     }
   }
 

@@ -38,6 +38,21 @@ OCTOGATE_DEVICE uint64_t BlockMaximum(uint64_t rank, uint64_t* scratch) {
   return rank;
 }
 
+// The largest of all threads' values, NaNs left aside, in the first thread. `scratch` holds a value
+// for each warp and must not be in use.
+OCTOGATE_DEVICE float BlockMaximumOf(float value, float* scratch) {
+  for (int mask = kWarpThreads / 2; mask > 0; mask /= 2) {
+    value = Maximum(ShuffleXor(value, mask), value);
+  }
+  if (Lane() == 0) scratch[Warp()] = value;
+  Barrier();
+  if (ThreadIndex() == 0) {
+    for (int w = 0; w < BlockThreads() / kWarpThreads; ++w) value = Maximum(scratch[w], value);
+  }
+  Barrier();
+  return value;
+}
+
 // Of one piece (x) of a row (y): the ranks of its k largest, 0 where it has
 // fewer values, and its maximum (NaNs left aside). ranks is [row][piece][k], max
 // is [row][piece].
@@ -58,20 +73,8 @@ OCTOGATE_KERNEL void RankPieceKernel(const float* logits, int columns, int k, ui
       own_max = Maximum(value, own_max);
     }
   }
-  for (int mask = kWarpThreads / 2; mask > 0; mask /= 2) {
-    own_max = Maximum(ShuffleXor(own_max, mask), own_max);
-  }
-  float* warp_max = reinterpret_cast<float*>(scratch);
-  if (Lane() == 0) warp_max[Warp()] = own_max;
-  Barrier();
-  if (ThreadIndex() == 0) {
-    float piece_max = warp_max[0];
-    for (int w = 1; w < kTopKThreads / kWarpThreads; ++w) {
-      piece_max = Maximum(warp_max[w], piece_max);
-    }
-    max[row * GridX() + BlockX()] = piece_max;
-  }
-  Barrier();
+  const float piece_max = BlockMaximumOf(own_max, reinterpret_cast<float*>(scratch));
+  if (ThreadIndex() == 0) max[row * GridX() + BlockX()] = piece_max;
   uint64_t last = ~uint64_t{0};
   for (int n = 0; n < k; ++n) {
     uint64_t best = 0;

@@ -10,6 +10,7 @@
 #include <new>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "kernels/elementary.h"
 #include "kernels/float16.h"
@@ -329,6 +330,36 @@ class ReferenceBackend final : public Backend {
                    std::min(columns - begin, kLogSumExpBlock));
       }
       log_sum_exp[static_cast<size_t>(r)] = LogSumExp(max, sum);
+    }
+  }
+
+  void Draw(const float* logits, int columns, std::span<const LogitDraw> draws,
+            std::span<int32_t> ids, std::span<float> values) override {
+    for (size_t d = 0; d < draws.size(); ++d) {
+      const float* row = logits + Offset(draws[d].row, columns);
+      int best = 0;
+      for (int c = 1; c < columns; ++c) {
+        if (RanksBefore(row, c, best)) best = c;
+      }
+      std::vector<float> weights;
+      for (int c = 0; c < columns; ++c) {
+        weights.push_back(Exp((row[c] - row[best]) * draws[d].scale));
+      }
+      const auto count_of = [&](int b) { return std::min(kDrawBlock, columns - b * kDrawBlock); };
+      std::vector<float> sums;
+      for (int b = 0; b * kDrawBlock < columns; ++b) {
+        const float* block = weights.data() + b * kDrawBlock;
+        sums.push_back(Sum([&](int i) { return block[i]; }, count_of(b)));
+      }
+      const DrawnBlock drawn =
+          DrawBlock(sums.data(), static_cast<int>(sums.size()), draws[d].uniform);
+      ids[d] = -1;
+      values[d] = 0;
+      if (drawn.block < 0) continue;
+      const int first = drawn.block * kDrawBlock;
+      const int i = DrawInBlock(weights.data() + first, count_of(drawn.block), drawn.left);
+      ids[d] = i < 0 ? best : first + i;
+      values[d] = row[ids[d]];
     }
   }
 

@@ -15,6 +15,7 @@ using kernels::HostBlock;
 using kernels::HostMatrix;
 using kernels::KvCache;
 using kernels::KvCacheShape;
+using kernels::LogitDraw;
 using kernels::LogitEdit;
 using kernels::RopeShape;
 using kernels::SequenceRows;
@@ -102,6 +103,10 @@ class SlowCopies final : public Backend {
   void TopK(const float* logits, int rows, int columns, int k, std::span<int32_t> ids,
             std::span<float> values, std::span<float> log_sum_exp) override {
     backend_->TopK(logits, rows, columns, k, ids, values, log_sum_exp);
+  }
+  void Draw(const float* logits, int columns, std::span<const LogitDraw> draws,
+            std::span<int32_t> ids, std::span<float> values) override {
+    backend_->Draw(logits, columns, draws, ids, values);
   }
 
  private:

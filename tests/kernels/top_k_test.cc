@@ -13,9 +13,6 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/sum_exp.h"
-#include "kernels/elementary.h"
-#include "kernels/reduction_order.h"
 #include "kernels/reference/reference_backend.h"
 #include "tests/kernels/random_data.h"
 
@@ -127,21 +124,6 @@ TEST_P(TopKTest, LogSumExpHasDefinedEnds) {
   EXPECT_EQ(of({1, kInfinity, -kInfinity}), kInfinity);
   EXPECT_EQ(of({-kInfinity, 2.5f}), 2.5f);
   EXPECT_TRUE(std::isnan(of({1, NAN, 3})));
-}
-
-TEST(SumExpTest, HasTheBitsOfTheSpecification) {
-  RandomData random(Seed());
-  for (const int count : {0, 1, 15, 16, 17, 250, 4096}) {
-    for (const float scale : {1.0f, 0.3f, 25.0f}) {
-      std::vector<float> x = random.Floats(static_cast<size_t>(count), 5);
-      for (size_t i = 0; i < x.size(); i += 7) x[i] = -kInfinity;
-      const float expected =
-          Sum([&](int i) { return Exp((x[static_cast<size_t>(i)] - 4) * scale); }, count);
-      const float sum = SumExp(x, 4, scale);
-      ASSERT_TRUE(SameBits(std::vector<float>{sum}, std::vector<float>{expected}))
-          << count << " values, seed " << Seed();
-    }
-  }
 }
 
 }  // namespace

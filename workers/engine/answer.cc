@@ -88,15 +88,26 @@ absl::Status Answer::Constrain(std::span<float> logits) {
   return ApplyMask(mask_, logits);
 }
 
-int Answer::RankedCount() const {
+Answer::Needs Answer::needs() const {
   // The largest logits need not be allowed ones.
-  if (constraint_ != nullptr) return 0;
+  if (constraint_ != nullptr) return {.row = true};
   // Log-probabilities are those of the logits as the model gave them.
   const int logprobs = request_->sampling.logprobs;
-  if (logprobs >= 0 && has_edits()) return 0;
-  if (logprobs > RankedLogits::kMaxCount || ScoresNext()) return 0;
+  if (logprobs >= 0 && has_edits()) return {.row = true};
+  if (logprobs > RankedLogits::kMaxCount || ScoresNext()) return {.row = true};
+  if (sampler_.Draws()) return {.draw = true, .largest = std::max(logprobs, 0)};
   const int count = sampler_.RankedCount();
-  return count > 0 ? std::max(count, logprobs) : 0;
+  if (count == 0) return {.row = true};
+  return {.largest = std::max(count, logprobs)};
+}
+
+bool Answer::AdvanceDrawn(int32_t id, float logit, const RankedLogits& ranked,
+                          GenerateEvent& event) {
+  if (id < 0) return false;
+  const int logprobs = request_->sampling.logprobs;
+  if (logprobs >= 0) event.logprobs.push_back(ComputeLogprobsOf(logit, ranked, logprobs));
+  Accept(id, event);
+  return true;
 }
 
 bool Answer::AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch,

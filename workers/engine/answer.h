@@ -40,14 +40,23 @@ class Answer {
   // Whether it gives log-probabilities or scores with the next token.
   bool NeedsSums() const { return request_->sampling.logprobs >= 0 || ScoresNext(); }
 
-  // The same from the largest logits alone, after the edits that AppendEdits asks for: with how
-  // many it may be possible, 0 where all are needed as they are; and whether it was. Where it was
-  // not, nothing has happened: where it has_edits, AdvanceEdited chooses from all the edited ones,
-  // and Advance otherwise.
-  int RankedCount() const;
+  // The same from less than a row, after the edits that AppendEdits asks for: what that takes.
+  struct Needs {
+    bool row = false;   // all logits as they are, and nothing else
+    bool draw = false;  // what a draw gives, made as NextDraw says
+    int largest = 0;    // logits, by rank
+  };
+  Needs needs() const;
   void AppendEdits(int32_t row, std::vector<kernels::LogitEdit>& edits) const {
     sampler_.AppendEdits(row, edits);
   }
+  // Of the token after `ahead` more, from row `row` of a step.
+  kernels::LogitDraw NextDraw(int32_t row, int ahead) const {
+    return sampler_.NextDraw(row, ahead);
+  }
+  // With a draw and without; and whether it was possible. Where it was not, nothing has happened:
+  // where it has_edits, AdvanceEdited chooses from all the edited logits, and Advance otherwise.
+  bool AdvanceDrawn(int32_t id, float logit, const RankedLogits& ranked, GenerateEvent& event);
   bool AdvanceRanked(const RankedLogits& ranked, SamplerScratch& scratch, GenerateEvent& event);
   absl::Status AdvanceEdited(std::span<float> logits, SamplerScratch& scratch,
                              GenerateEvent& event);

@@ -195,6 +195,8 @@ void EngineCore::BuildStep() {
   hidden_rows_.clear();
   edits_.clear();
   edited_rows_.clear();
+  draws_.clear();
+  draw_of_row_.clear();
   ranked_count_ = 0;
   learners_ = 0;
   needs_sums_ = false;
@@ -218,20 +220,27 @@ void EngineCore::BuildStep() {
     } else if (rows.completes()) {
       const auto logit_row = static_cast<int32_t>(logit_rows_.size());
       for (int i = 0; i <= nodes; ++i) logit_rows_.push_back(first_row + rows.row_count - 1 + i);
-      const int count = request.answer ? request.answer->RankedCount() : 0;
-      ranked_count_ = std::max(ranked_count_, count);
+      const Answer::Needs needs =
+          request.answer ? request.answer->needs() : Answer::Needs{.row = true};
+      ranked_count_ = std::max(ranked_count_, needs.largest);
       if (request.speculation != nullptr && speculator_.Observes(*request.speculation)) ++learners_;
       needs_sums_ = needs_sums_ || !request.answer || request.answer->NeedsSums();
       edited_rows_.resize(logit_rows_.size(), false);
-      if (count == 0) {
-        ++rows_needing_all;
-      } else if (TakesUneditedLogits(request)) {
-        // Only those that its path goes through are copied.
-        if (request.answer->has_edits()) ++rows_needing_all;
-      } else if (edits_.size() <= kMaxEdits) {
-        const size_t edits = edits_.size();
-        request.answer->AppendEdits(logit_row, edits_);
-        edited_rows_.back() = edits_.size() > edits;
+      draw_of_row_.resize(logit_rows_.size(), -1);
+      if (needs.row || (TakesUneditedLogits(request) && request.answer->has_edits())) {
+        ++rows_needing_all;  // of a tree only those that its path goes through
+      } else {
+        if (!TakesUneditedLogits(request) && edits_.size() <= kMaxEdits) {
+          const size_t edits = edits_.size();
+          request.answer->AppendEdits(logit_row, edits_);
+          edited_rows_.back() = edits_.size() > edits;
+        }
+        for (int i = 0; needs.draw && i <= nodes; ++i) {
+          const int ahead =
+              i == 0 ? 0 : request.speculation->tree.nodes[static_cast<size_t>(i) - 1].depth;
+          draw_of_row_[static_cast<size_t>(logit_row + i)] = static_cast<int>(draws_.size());
+          draws_.push_back(request.answer->NextDraw(logit_row + i, ahead));
+        }
       }
     }
 
@@ -250,6 +259,8 @@ void EngineCore::BuildStep() {
   if (!logits_stay_) {
     edits_.clear();
     edited_rows_.assign(logit_rows_.size(), false);
+    draws_.clear();
+    draw_of_row_.assign(logit_rows_.size(), -1);
   }
   ranked_alone_ = ranked_count_;
   // While all sleep nobody learns from them.
@@ -263,7 +274,7 @@ void EngineCore::BuildStep() {
 
 void EngineCore::RankLogits() {
   const SteadyTime begin = std::chrono::steady_clock::now();
-  parts_.transformer->RankLogits(edits_, ranked_count_, largest_);
+  parts_.transformer->RankLogits(ranked_count_, largest_);
   // On a device it also waits for the pass.
   if (!is_on_host_ || !speculator_.enabled()) return;
   const double seconds = absl::ToDoubleSeconds(TimeSince(begin));
@@ -324,13 +335,23 @@ absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, Generate
   const float log_sum_exp = LogSumExp(logit_row);
   const bool edits_wait =
       request.answer->has_edits() && (TakesUneditedLogits(request) || !logits_stay_);
-  if (!edits_wait && request.answer->RankedCount() > 0) {
+  const Answer::Needs needs = request.answer->needs();
+  if (!edits_wait && !needs.row) {
     const auto count = static_cast<size_t>(ranked_count_);
     const size_t first = static_cast<size_t>(logit_row) * count;
     const RankedLogits ranked{std::span(largest_.ids).subspan(first, count),
                               std::span(largest_.logits).subspan(first, count), log_sum_exp,
                               config_.vocab_size};
-    if (request.answer->AdvanceRanked(ranked, sampler_scratch_, event)) return absl::OkStatus();
+    if (needs.draw) {
+      const int draw = draw_of_row_[static_cast<size_t>(logit_row)];
+      if (draw >= 0 &&
+          request.answer->AdvanceDrawn(drawn_.ids[static_cast<size_t>(draw)],
+                                       drawn_.logits[static_cast<size_t>(draw)], ranked, event)) {
+        return absl::OkStatus();
+      }
+    } else if (request.answer->AdvanceRanked(ranked, sampler_scratch_, event)) {
+      return absl::OkStatus();
+    }
     if (request.answer->has_edits()) {
       return request.answer->AdvanceEdited(Logits(logit_row), sampler_scratch_, event);
     }
@@ -546,7 +567,9 @@ void EngineCore::ComputeStep() {
        .logit_rows = logit_rows_,
        .hidden_rows = hidden_rows_},
       *parts_.cache, logits_stay_ ? std::span<float>() : std::span(logits_).first(logits), hidden_);
+  if (!edits_.empty()) parts_.transformer->EditLogits(edits_);
   if (ranked()) RankLogits();
+  if (!draws_.empty()) parts_.transformer->DrawLogits(draws_, drawn_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
   MeasurePace();

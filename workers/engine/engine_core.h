@@ -142,7 +142,7 @@ class EngineCore {
   float LogSumExp(int logit_row) const;
   // All logits of a row of the step, which may be written over.
   std::span<float> Logits(int logit_row);
-  // Chooses the next token, from the largest logits where they are there and suffice.
+  // Chooses the next token, from a draw or the largest logits where they are there and suffice.
   absl::Status Advance(ActiveRequest& request, int logit_row, GenerateEvent& event);
   // Whether its logits are not edited where they are ranked.
   static bool TakesUneditedLogits(const ActiveRequest& request);
@@ -175,9 +175,12 @@ class EngineCore {
   double rank_seconds_ = 0;    // that ranking takes for a row without drafters, lately
   bool needs_sums_ = false;    // of the exponentials of each row, whether or not any are ranked
   std::vector<float> logits_;  // of all rows, or of one where they stay; more than it needs
-  std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked
+  std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked or drawn from
   std::vector<bool> edited_rows_;          // by logit row
   Transformer::LargestLogits largest_;
+  std::vector<kernels::LogitDraw> draws_;
+  std::vector<int> draw_of_row_;  // by logit row: index of its draw, or -1
+  Transformer::DrawnLogits drawn_;
   std::vector<float> hidden_;
   SamplerScratch sampler_scratch_;
   std::vector<float> kept_hidden_;  // of rows that are part of the sequence

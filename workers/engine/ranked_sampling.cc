@@ -82,12 +82,21 @@ Bounds TotalWeight(const RankedLogits& ranked, std::span<const Candidate> scaled
 
 }  // namespace
 
+bool Sampler::NeedsRow() const {
+  if (biases_repeat_) return true;  // their sum depends on the order
+  return length_ == 0 && !parameters_.allowed_first_tokens.empty();
+}
+
+bool Sampler::Draws() const {
+  return parameters_.temperature > 0 && KeepsAll() && !NeedsRow() &&
+         std::isfinite(1 / parameters_.temperature);
+}
+
 int Sampler::RankedCount() const {
   // Room for tokens that tie with the last one kept; and what most nuclei fit in.
   constexpr int kTies = 8;
   constexpr int kNucleus = 64;
-  if (biases_repeat_) return 0;  // their sum depends on the order
-  if (length_ == 0 && !parameters_.allowed_first_tokens.empty()) return 0;
+  if (NeedsRow()) return 0;
   if (parameters_.temperature == 0) return 1;
   if (parameters_.top_k > RankedLogits::kMaxCount - kTies) return 0;
   if (parameters_.top_k > 0) return parameters_.top_k + kTies;

@@ -6,8 +6,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu/sum_exp.h"
-#include "kernels/elementary.h"
+#include "kernels/cpu/draw.h"
 #include "workers/engine/candidates.h"
 #include "workers/engine/philox.h"
 
@@ -45,9 +44,13 @@ TokenLogprobs ComputeLogprobs(std::span<const float> logits, float log_sum_exp, 
 }
 
 TokenLogprobs ComputeLogprobs(const RankedLogits& ranked, int32_t id, int top) {
-  TokenLogprobs result;
   const auto place = std::find(ranked.ids.begin(), ranked.ids.end(), id) - ranked.ids.begin();
-  result.logprob = ranked.logits[static_cast<size_t>(place)] - ranked.log_sum_exp;
+  return ComputeLogprobsOf(ranked.logits[static_cast<size_t>(place)], ranked, top);
+}
+
+TokenLogprobs ComputeLogprobsOf(float logit, const RankedLogits& ranked, int top) {
+  TokenLogprobs result;
+  result.logprob = logit - ranked.log_sum_exp;
   for (size_t i = 0; i < std::min(static_cast<size_t>(top), ranked.ids.size()); ++i) {
     if (!(ranked.logits[i] > kForbidden)) break;
     result.top.push_back({ranked.ids[i], ranked.logits[i] - ranked.log_sum_exp});
@@ -173,8 +176,10 @@ absl::StatusOr<int32_t> Sampler::SampleEdited(std::span<float> logits,
         "logit_bias, penalties and allowed_first_tokens leave no token to choose from");
   }
   if (parameters_.temperature == 0) return best;
-  if (parameters_.top_k == 0 && parameters_.top_p == 1 && parameters_.min_p == 0) {
-    return DrawFromAll(logits, best, scratch);
+  if (KeepsAll()) {
+    const kernels::LogitDraw draw = NextDraw(0, 0);
+    if (!std::isfinite(draw.scale)) return best;
+    return kernels::DrawFromRow(logits, draw, scratch.sums);
   }
 
   // Scaling divides the distance from the best, which cannot overflow upwards.
@@ -186,33 +191,14 @@ absl::StatusOr<int32_t> Sampler::SampleEdited(std::span<float> logits,
   return Draw(scratch, best);
 }
 
-int32_t Sampler::DrawFromAll(std::span<const float> logits, int32_t best,
-                             SamplerScratch& scratch) const {
-  constexpr size_t kBlock = 256;
-  const float best_logit = logits[static_cast<size_t>(best)];
-  const float scale = 1 / parameters_.temperature;
-  if (!std::isfinite(scale)) return best;
-  std::vector<double>& sums = scratch.weights;
-  sums.clear();
-  double total = 0;
-  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    const size_t count = std::min(kBlock, logits.size() - begin);
-    sums.push_back(double{kernels::SumExp(logits.subspan(begin, count), best_logit, scale)});
-    total += sums.back();
-  }
-  double left = UniformDouble(parameters_.seed, length_) * total;
-  size_t block = 0;
-  while (block + 1 < sums.size() && left >= sums[block]) left -= sums[block++];
-  int32_t chosen = best;  // where rounding leaves a remainder in a block without any weight
-  const size_t begin = block * kBlock;
-  for (size_t id = begin; id < std::min(begin + kBlock, logits.size()); ++id) {
-    const float weight = kernels::Exp((logits[id] - best_logit) * scale);
-    if (weight == 0) continue;
-    chosen = static_cast<int32_t>(id);
-    left -= double{weight};
-    if (left < 0) break;
-  }
-  return chosen;
+bool Sampler::KeepsAll() const {
+  return parameters_.top_k == 0 && parameters_.top_p == 1 && parameters_.min_p == 0;
+}
+
+kernels::LogitDraw Sampler::NextDraw(int32_t row, int ahead) const {
+  return {.uniform = UniformDouble(parameters_.seed, length_ + static_cast<uint64_t>(ahead)),
+          .scale = 1 / parameters_.temperature,
+          .row = row};
 }
 
 int32_t Sampler::Draw(SamplerScratch& scratch, int32_t best) const {

@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kernels/draw.h"
 #include "kernels/logit_edit.h"
 #include "workers/engine/request.h"
 #include "workers/engine/sampling_parameters.h"
@@ -45,6 +46,8 @@ struct RankedLogits {
 TokenLogprobs ComputeLogprobs(std::span<const float> logits, float log_sum_exp, int32_t id,
                               int top);
 TokenLogprobs ComputeLogprobs(const RankedLogits& ranked, int32_t id, int top);
+// The same of a token with this logit, which need not be one of the largest.
+TokenLogprobs ComputeLogprobsOf(float logit, const RankedLogits& ranked, int top);
 
 // Memory that samplers share as long as they run one after another.
 struct SamplerScratch {
@@ -54,6 +57,7 @@ struct SamplerScratch {
   };
   std::vector<Candidate> candidates;
   std::vector<double> weights;
+  std::vector<float> sums;
 };
 
 // Not thread-safe: one per answer.
@@ -68,12 +72,17 @@ class Sampler {
   absl::StatusOr<int32_t> Sample(std::span<float> logits, SamplerScratch& scratch) const;
 
   // What biases and penalties make of the logits of row `row` of a step, to be done where they are
-  // before they are ranked. Only where RankedCount() is not 0.
+  // before they are ranked or drawn from. Only where RankedCount() is not 0, or Draws().
   void AppendEdits(int32_t row, std::vector<kernels::LogitEdit>& edits) const;
   // Whether it may ask for any.
   bool has_edits() const { return counts_needed_ || !parameters_.logit_bias.empty(); }
   // Sample from logits that have been edited so and have passed CheckEditedLogits.
   absl::StatusOr<int32_t> SampleEdited(std::span<float> logits, SamplerScratch& scratch) const;
+
+  // Whether the next token is drawn from all edited logits with no token cut, as Backend::Draw
+  // does it where they are; and how, from row `row` of a step, for the token after `ahead` more.
+  bool Draws() const;
+  kernels::LogitDraw NextDraw(int32_t row, int ahead) const;
 
   // With how many of the largest edited logits SampleRanked may be able to choose the next token;
   // 0: it needs all logits, as they are. At most RankedLogits::kMaxCount.
@@ -87,9 +96,10 @@ class Sampler {
 
  private:
   void AdjustLogits(std::span<float> logits) const;
-  // Draws where no token is cut: a block of tokens by its weight, then a token of it. Weights are
-  // in float.
-  int32_t DrawFromAll(std::span<const float> logits, int32_t best, SamplerScratch& scratch) const;
+  // Whether no token is cut for its rank or weight.
+  bool KeepsAll() const;
+  // Whether the next token can only be chosen from all logits as they are.
+  bool NeedsRow() const;
   // Draws from the candidates in their order, after min_p.
   int32_t Draw(SamplerScratch& scratch, int32_t best) const;
 

@@ -46,7 +46,7 @@ StepCost MeasureTransformer(Transformer& transformer, kernels::KvCache& cache,
     const auto begin = std::chrono::steady_clock::now();
     transformer.Forward({.ids = ids, .sequences = sequences, .logit_rows = logit_rows}, cache, {},
                         {});
-    transformer.RankLogits({}, ranked, largest);
+    transformer.RankLogits(ranked, largest);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
   return MeasureStepCost(limits, absl::ToDoubleSeconds(time), transformer.warm_steps(), run);

@@ -13,7 +13,7 @@ namespace octogate::workers {
 // sequence for max_context. See MeasureStepCost for `time`.
 //
 // What becomes of logits is part of a step: the `ranked` largest of each row are asked for. Steps
-// that copy whole rows besides, as for temperatures without a cut, take longer.
+// that copy whole rows besides, as for a grammar, take longer.
 StepCost MeasureTransformer(Transformer& transformer, kernels::KvCache& cache,
                             StepProbeLimits limits, int ranked, absl::Duration time);
 

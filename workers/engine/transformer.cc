@@ -360,13 +360,21 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
   backend_->Synchronize();
 }
 
-void Transformer::RankLogits(std::span<const kernels::LogitEdit> edits, int count,
-                             LargestLogits& largest) {
+void Transformer::EditLogits(std::span<const kernels::LogitEdit> edits) {
+  backend_->EditLogits(edits, config().vocab_size, logits_->data());
+}
+
+void Transformer::DrawLogits(std::span<const kernels::LogitDraw> draws, DrawnLogits& drawn) {
+  drawn.ids.resize(draws.size());
+  drawn.logits.resize(draws.size());
+  backend_->Draw(logits_->data(), config().vocab_size, draws, drawn.ids, drawn.logits);
+}
+
+void Transformer::RankLogits(int count, LargestLogits& largest) {
   const auto rows = static_cast<size_t>(logit_rows_);
   largest.ids.resize(rows * static_cast<size_t>(count));
   largest.logits.resize(rows * static_cast<size_t>(count));
   largest.log_sum_exp.resize(rows);
-  backend_->EditLogits(edits, config().vocab_size, logits_->data());
   backend_->TopK(logits_->data(), logit_rows_, config().vocab_size, count, largest.ids,
                  largest.logits, largest.log_sum_exp);
 }

@@ -82,7 +82,7 @@ class Transformer {
 
   // Computes a step: writes keys and values of all rows, and to host memory
   //   logits: [logit_rows.size(), vocab_size], or nothing: then they stay in the backend's memory
-  //           for RankLogits and CopyLogits
+  //           for RankLogits, DrawLogits and CopyLogits
   //   hidden: [hidden_rows.size(), hidden_size], after the final norm
   void Forward(const StepInput& step, kernels::KvCache& cache, std::span<float> logits,
                std::span<float> hidden);
@@ -96,8 +96,15 @@ class Transformer {
     std::vector<float> logits;
     std::vector<float> log_sum_exp;  // [logit rows]
   };
-  // They are edited first, and stay so.
-  void RankLogits(std::span<const kernels::LogitEdit> edits, int count, LargestLogits& largest);
+  void RankLogits(int count, LargestLogits& largest);
+  // What Backend::Draw draws from them; rows are given as by CopyLogits.
+  struct DrawnLogits {
+    std::vector<int32_t> ids;  // [draws]
+    std::vector<float> logits;
+  };
+  void DrawLogits(std::span<const kernels::LogitDraw> draws, DrawnLogits& drawn);
+  // Backend::EditLogits: what is done later finds them edited.
+  void EditLogits(std::span<const kernels::LogitEdit> edits);
   void CopyLogits(int index, std::span<float> logits);
   // The hidden state, after the final norm, that such a row's logits were made of: hidden_size
   // values.

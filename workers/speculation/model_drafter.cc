@@ -212,7 +212,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     drafter_.transformer_->Forward(
         {.ids = ids, .sequences = {&sequence, 1}, .logit_rows = logit_rows}, *drafter_.cache_, {},
         {});
-    drafter_.transformer_->RankLogits({}, drafter_.options_.children, largest_);
+    drafter_.transformer_->RankLogits(drafter_.options_.children, largest_);
   }
 
   // What may follow `row`, whose logits are the `index`-th of the pass.

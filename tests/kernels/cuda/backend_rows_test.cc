@@ -13,6 +13,7 @@
 #include "kernels/backend.h"
 #include "tests/kernels/cuda/backend_fixture.h"
 #include "tests/kernels/random_data.h"
+#include "tests/kernels/random_draws.h"
 
 namespace octogate::kernels {
 namespace {
@@ -131,6 +132,33 @@ TEST_F(CudaBackendTest, EditedLogits) {
   }
   const float logit = -0.0f;
   EXPECT_TRUE(SameBits(Floats{Edited(logit, {})}, Floats{logit}));
+}
+
+TEST_F(CudaBackendTest, Draw) {
+  for (int trial = 0; trial < 60; ++trial) {
+    const testing::RandomDraws random(random_);
+    ASSERT_TRUE(Same([&](Backend& backend) {
+      DeviceFloats in(backend, random.logits);
+      std::vector<int32_t> ids(random.draws.size(), -7);
+      Floats values(random.draws.size(), kPoison);
+      backend.Draw(in.data(), random.columns, random.draws, ids, values);
+      for (size_t d = 0; d < ids.size(); ++d) values[d] = ids[d] < 0 ? 0 : values[d];
+      Floats result(ids.begin(), ids.end());
+      result.insert(result.end(), values.begin(), values.end());
+      return result;
+    })) << random.draws.size()
+        << " draws from " << random.columns << " columns (seed " << testing::Seed() << ")";
+  }
+  // A remainder in a block without any weight.
+  Floats logits(2 * kDrawBlock, -INFINITY);
+  logits[40] = logits[41] = 2;
+  const std::vector<LogitDraw> beyond = {{.uniform = 1.5}};
+  DeviceFloats in(*backend_, logits);
+  std::vector<int32_t> ids = {-7};
+  Floats values = {kPoison};
+  backend_->Draw(in.data(), 2 * kDrawBlock, beyond, ids, values);
+  EXPECT_EQ(ids[0], 40);
+  EXPECT_EQ(values[0], 2);
 }
 
 TEST_F(CudaBackendTest, TopK) {

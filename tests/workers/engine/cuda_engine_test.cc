@@ -1,4 +1,4 @@
-// Whole answers on the CUDA backend, which ranks logits on the device and hands over whole rows
+// Whole answers on the CUDA backend, which ranks and draws on the device and hands over whole rows
 // only where a sampler needs them: with F32 weights and keys the tokens that the CPU chooses, for
 // all kinds of sampling at once. Emulated, or on the GPU where one answers.
 #include <cmath>
@@ -25,7 +25,7 @@ namespace {
 
 std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int vocab_size) {
   std::vector<GenerateRequest> requests;
-  for (int i = 0; i < 9; ++i) {
+  for (int i = 0; i < 11; ++i) {
     GenerateRequest request;
     request.prompt = RandomIds(random, 1 + static_cast<int>(random() % 12), vocab_size);
     request.max_tokens = 6;
@@ -38,14 +38,16 @@ std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int vocab_size
     if (i == 4) sampling.min_p = 0.3f;
     if (i == 5) sampling.logprobs = 2;
     if (i == 6 || i == 7) sampling.repetition_penalty = 1.3f;
-    if (i == 7 || i == 8) {
-      sampling.top_k = 9;
+    if (i == 7 || i == 8) sampling.top_k = 9;
+    if (i == 7 || i == 8 || i == 10) {
+      sampling.temperature = 0.8f;
       sampling.presence_penalty = 0.5f;
       sampling.frequency_penalty = 0.3f;
       sampling.logit_bias = {{request.prompt[0], 1.5f}, {0, -INFINITY}};
     }
     requests.push_back(std::move(request));
   }
+  requests[9].sampling.temperature = 1.5f;  // drawn from all, as 5 with logprobs and 10 with edits
   return requests;
 }
 
@@ -135,7 +137,8 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
   const int vocab_size = checkpoint->config().vocab_size;
   auto requests = RandomRequests(random, vocab_size);
   // The emulation of a step with drafts takes long where sanitizers look on.
-  requests = {requests[1], requests[5], requests[8]};  // ranked, with logprobs, with edits
+  // Ranked, drawn with logprobs, ranked with edits.
+  requests = {requests[1], requests[5], requests[8]};
   for (GenerateRequest& request : requests) request.max_tokens = 8;
   const auto answers = RunAll(*expected, requests, false);
   auto known = std::make_shared<KnownSequences>();
@@ -201,6 +204,31 @@ TEST(CudaEngineTest, StepsAreMeasuredWithTheirLogitsOnTheDevice) {
   EXPECT_GE(steps, 4u);
   constexpr size_t kRowBytes = kRanked * (sizeof(int32_t) + sizeof(float)) + 2 * sizeof(float);
   EXPECT_EQ(kernels::cuda::emulation::BytesToHost() - bytes_before, steps * kRowBytes);
+}
+
+// Of a token that is drawn from all logits, what comes to the host is the token and its logit.
+TEST(CudaEngineTest, RowsThatAreDrawnFromStayOnTheDevice) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::string problem;
+  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
+  ASSERT_NE(backend, nullptr);
+  const auto folder = FixturePath("llama");
+  const auto checkpoint = OpenCheckpoint(folder);
+  auto requests = RandomRequests(random, checkpoint->config().vocab_size);
+  requests = {requests[9], requests[9], requests[10]};
+  requests[1].sampling.seed = random();
+  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend),
+                               {.max_sequences = 4, .page_size = 4, .kv_tokens = 160});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  const uint64_t bytes_before = kernels::cuda::emulation::BytesToHost();
+  const auto answers = RunAll(**engine, requests, false);
+  uint64_t tokens = 0;
+  for (const auto& answer : answers) tokens += answer.ids.size();
+  EXPECT_EQ(tokens, 18u);
+  EXPECT_EQ(kernels::cuda::emulation::BytesToHost() - bytes_before,
+            tokens * (sizeof(int32_t) + sizeof(float)));
 }
 
 TEST(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {

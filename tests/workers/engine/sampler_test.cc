@@ -346,6 +346,70 @@ TEST(RankedSamplingTest, LeavesBrokenRowsToSample) {
   EXPECT_EQ(sampler.SampleRanked(forbidden.ranked(2), scratch), std::nullopt);
 }
 
+// A backend draws from edited logits what Sample chooses from all: now, and for tokens to come.
+TEST(DrawnSamplingTest, BackendsDrawWhatSampleChooses) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, 3);
+  const auto backend = kernels::MakeReferenceBackend();
+  for (int trial = 0; trial < 300; ++trial) {
+    std::vector<float> logits(1 + random() % 2000);
+    for (float& logit : logits) logit = random() % 7 == 0 ? -kInfinity : normal(random);
+    logits[random() % logits.size()] = 2;
+    const auto any_id = [&] { return static_cast<int32_t>(random() % logits.size()); };
+    SamplingParameters parameters{.temperature = 0.1f + static_cast<float>(random() % 20) / 10,
+                                  .seed = random()};
+    std::vector<int32_t> prompt;
+    const bool edits = trial % 2 == 0;
+    if (edits) {
+      parameters.repetition_penalty = 1.3f;
+      parameters.presence_penalty = 0.4f;
+      parameters.logit_bias = {{any_id(), 1.5f}};
+      for (int i = 0; i < 10; ++i) prompt.push_back(any_id());
+    }
+    Sampler sampler(parameters, prompt);
+    ASSERT_TRUE(sampler.Draws());
+    ASSERT_EQ(sampler.RankedCount(), 0);
+    // With edits the logits of later tokens would be others.
+    const int ahead = edits ? 0 : static_cast<int>(random() % 4);
+    const kernels::LogitDraw draw = sampler.NextDraw(0, ahead);
+    std::vector<kernels::LogitEdit> changes;
+    sampler.AppendEdits(0, changes);
+    std::vector<float> edited = logits;
+    const auto columns = static_cast<int>(logits.size());
+    backend->EditLogits(changes, columns, edited.data());
+    int32_t drawn = -7;
+    float value = 0;
+    backend->Draw(edited.data(), columns, {&draw, 1}, {&drawn, 1}, {&value, 1});
+    ASSERT_GE(drawn, 0);
+    EXPECT_EQ(value, edited[static_cast<size_t>(drawn)]);
+    for (int i = 0; i < ahead; ++i) sampler.Append(any_id());
+    SamplerScratch scratch;
+    const auto expected = sampler.Sample(logits, scratch);
+    ASSERT_TRUE(expected.ok());
+    ASSERT_EQ(drawn, *expected) << columns << " logits";
+  }
+}
+
+TEST(DrawnSamplingTest, IsForPlainTemperaturesAlone) {
+  EXPECT_TRUE(Sampler({.temperature = 1}, {}).Draws());
+  EXPECT_FALSE(Sampler({}, {}).Draws());
+  EXPECT_FALSE(Sampler({.temperature = 1e-45f}, {}).Draws()) << "its inverse is infinite";
+  EXPECT_FALSE(Sampler({.temperature = 1, .top_k = 5}, {}).Draws());
+  EXPECT_FALSE(Sampler({.temperature = 1, .top_p = 0.9f}, {}).Draws());
+  EXPECT_FALSE(Sampler({.temperature = 1, .min_p = 0.1f}, {}).Draws());
+  SamplingParameters repeated{.temperature = 1};
+  repeated.logit_bias = {{1, 2}, {1, 2}};
+  EXPECT_FALSE(Sampler(repeated, {}).Draws()) << "the sum of biases depends on their order";
+  SamplingParameters first{.temperature = 1};
+  first.allowed_first_tokens = {1};
+  Sampler begins(first, {});
+  EXPECT_FALSE(begins.Draws());
+  begins.Append(1);
+  EXPECT_TRUE(begins.Draws());
+}
+
 TEST(LogprobsTest, AreThoseOfTheModel) {
   const std::vector<float> logits = {0, 2, 1, 2};
   const double normalizer = std::log(1 + 2 * std::exp(2.0) + std::exp(1.0));

@@ -218,10 +218,13 @@ class Backend {
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, float* out) = 0;
 
   // out[r] = x[r] / sqrt(mean(x[r]^2) + epsilon) * weight; x, out are
-  // [rows, columns] and may be the same memory. Also used per head, with
-  // rows = rows * heads and columns = head_dim.
+  // [rows, columns] and may be the same memory.
   virtual void RmsNorm(const float* x, const float* weight, int rows, int columns, float epsilon,
                        float* out) = 0;
+  // The same in place for each of the heads of x [rows, stride]; head h of row r starts at
+  // x + r * stride + h * head_dim. Such a head gets the bits of a row of head_dim columns.
+  virtual void RmsNormHeads(const float* weight, int rows, int heads, int head_dim, int stride,
+                            float epsilon, float* x) = 0;
 
   // out[r] = weight * x[r] (+ bias) (+ out[r] where accumulate); x is
   // [rows, weight.cols], out is [rows, weight.rows] with `out_stride` floats

@@ -204,6 +204,16 @@ class CpuBackend final : public Backend {
     });
   }
 
+  void RmsNormHeads(const float* weight, int rows, int heads, int head_dim, int stride,
+                    float epsilon, float* x) override {
+    ForRows(rows, Offset(heads, head_dim), [&](int r) {
+      for (int h = 0; h < heads; ++h) {
+        float* head = x + Offset(r, stride) + Offset(h, head_dim);
+        kernels_.rms_norm(head, weight, head_dim, epsilon, head);
+      }
+    });
+  }
+
   void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
                  float epsilon, float* out) override {
     ForRows(rows, static_cast<size_t>(columns), [&](int r) {

@@ -230,6 +230,12 @@ class CudaBackend final : public Backend {
     LaunchRmsNorm(stream_, x, weight, rows, columns, epsilon, out);
   }
 
+  void RmsNormHeads(const float* weight, int rows, int heads, int head_dim, int stride,
+                    float epsilon, float* x) override {
+    UseDevice(device_);
+    LaunchRmsNormHeads(stream_, weight, rows, heads, head_dim, stride, epsilon, x);
+  }
+
   void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
                  float epsilon, float* out) override {
     UseDevice(device_);

@@ -31,11 +31,13 @@ OCTOGATE_DEVICE float SumRow(const float* row, int columns, float mean) {
   return SumOfLanes(lane);
 }
 
+// Each block takes one of the `parts` that lie side by side in a row of `stride` floats.
 template <bool kCentred, bool kStaged>
-OCTOGATE_KERNEL void NormKernel(const float* x, const float* weight, const float* bias, int columns,
-                                float epsilon, float* out) {
+OCTOGATE_KERNEL void NormKernel(const float* x, const float* weight, const float* bias, int parts,
+                                int stride, int columns, float epsilon, float* out) {
   float* header = SharedMemory<float>();
-  const int64_t offset = static_cast<int64_t>(BlockX()) * columns;
+  const int64_t offset =
+      static_cast<int64_t>(BlockX() / parts) * stride + BlockX() % parts * columns;
   const float* row = x + offset;
   if constexpr (kStaged) {
     float* staged = header + kNormHeader;

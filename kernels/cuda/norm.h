@@ -12,6 +12,10 @@ namespace octogate::kernels::cuda {
 void LaunchRmsNorm(Stream stream, const float* x, const float* weight, int rows, int columns,
                    float epsilon, float* out);
 
+// In place, of `heads` heads side by side in rows `stride` floats apart.
+void LaunchRmsNormHeads(Stream stream, const float* weight, int rows, int heads, int head_dim,
+                        int stride, float epsilon, float* x);
+
 // bias may be null.
 void LaunchLayerNorm(Stream stream, const float* x, const float* weight, const float* bias,
                      int rows, int columns, float epsilon, float* out);

@@ -190,6 +190,14 @@ class ReferenceBackend final : public Backend {
     }
   }
 
+  void RmsNormHeads(const float* weight, int rows, int heads, int head_dim, int stride,
+                    float epsilon, float* x) override {
+    for (int r = 0; r < rows; ++r) {
+      float* row = x + Offset(r, stride);
+      RmsNorm(row, weight, heads, head_dim, epsilon, row);
+    }
+  }
+
   void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
                  float epsilon, float* out) override {
     for (int r = 0; r < rows; ++r) {

@@ -63,6 +63,10 @@ class SlowCopies final : public Backend {
               float* out, int out_stride) override {
     backend_->MatMul(weight, bias, x, rows, accumulate, out, out_stride);
   }
+  void RmsNormHeads(const float* weight, int rows, int heads, int head_dim, int stride,
+                    float epsilon, float* x) override {
+    backend_->RmsNormHeads(weight, rows, heads, head_dim, stride, epsilon, x);
+  }
   void LayerNorm(const float* x, const float* weight, const float* bias, int rows, int columns,
                  float epsilon, float* out) override {
     backend_->LayerNorm(x, weight, bias, rows, columns, epsilon, out);

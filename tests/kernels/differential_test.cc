@@ -136,6 +136,28 @@ TEST_P(DifferentialTest, RowWiseOperations) {
   }
 }
 
+TEST_P(DifferentialTest, NormedHeadsAreNormedRows) {
+  for (const int head_dim : {1, 15, 16, 64, 100, 128}) {
+    for (const int rows : {1, 3, 40}) {
+      const int heads = random_.Int(1, 20);
+      const int stride = heads * head_dim + random_.Int(0, 9);
+      SCOPED_TRACE("head_dim " + std::to_string(head_dim) + " heads " + std::to_string(heads));
+      const auto x = random_.Floats(static_cast<size_t>(rows * stride), 3);
+      const auto weight = random_.Floats(static_cast<size_t>(head_dim));
+      auto expected = x;
+      for (int r = 0; r < rows; ++r) {
+        float* row = expected.data() + r * stride;
+        reference_->RmsNorm(row, weight.data(), heads, head_dim, 1e-6f, row);
+      }
+      for (Backend* backend : {reference_.get(), backend_.get()}) {
+        auto normed = x;
+        backend->RmsNormHeads(weight.data(), rows, heads, head_dim, stride, 1e-6f, normed.data());
+        ASSERT_TRUE(SameBits(expected, normed)) << backend->Describe() << ", seed " << testing::Seed();
+      }
+    }
+  }
+}
+
 TEST_P(DifferentialTest, Rope) {
   for (const int half : {1, 8, 32, 64}) {
     const int head_dim = 2 * half + 2 * random_.Int(0, 3);

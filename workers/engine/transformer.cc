@@ -130,7 +130,7 @@ absl::Status Transformer::LoadWeights() {
     vector(from.k_norm, to.k_norm);
     const WeightView qkv[] = {from.q_proj, from.k_proj, from.v_proj};
     const WeightView qkv_bias[] = {from.q_bias, from.k_bias, from.v_bias};
-    if (!config.qk_norm && SameType(qkv)) {
+    if (SameType(qkv)) {
       joined("qkv_proj", qkv, to.qkv);
       loader.JoinedVector(qkv_bias, to.qkv_bias);
     } else {
@@ -182,16 +182,9 @@ absl::Status Transformer::AllocateActivations() {
   if (!status.ok()) return status;
 
   q_ = qkv_->data();
-  if (config.qk_norm) {
-    k_ = q_ + rows * static_cast<uint64_t>(config.q_dim());
-    v_ = k_ + rows * static_cast<uint64_t>(config.kv_dim());
-    q_stride_ = config.q_dim();
-    kv_stride_ = config.kv_dim();
-  } else {
-    k_ = q_ + config.q_dim();
-    v_ = k_ + config.kv_dim();
-    q_stride_ = kv_stride_ = static_cast<int>(QkvWidth(config));
-  }
+  k_ = q_ + config.q_dim();
+  v_ = k_ + config.kv_dim();
+  qkv_stride_ = static_cast<int>(QkvWidth(config));
   positions_.reserve(rows);
   selected_rows_.reserve(rows);
   sequence_rows_.reserve(rows);
@@ -224,23 +217,17 @@ void Transformer::Rotate(std::span<const StepSequence> sequences) {
       rows += static_cast<size_t>(sequences[end].row_count);
       ++end;
     }
-    kernels::RopeShape shape{.heads = config.num_heads,
-                             .head_dim = config.head_dim,
-                             .inverse_frequencies = sequences[begin].rope_range == RopeRange::kLong
-                                                        ? inverse_frequencies_long_
-                                                        : inverse_frequencies_short_,
-                             .attention_factor = config.rope_scaling.attention_scaling};
+    // Keys stand right behind the queries of their row.
+    const kernels::RopeShape shape{
+        .heads = config.num_heads + config.num_kv_heads,
+        .head_dim = config.head_dim,
+        .inverse_frequencies = sequences[begin].rope_range == RopeRange::kLong
+                                   ? inverse_frequencies_long_
+                                   : inverse_frequencies_short_,
+        .attention_factor = config.rope_scaling.attention_scaling};
     const auto positions = std::span<const int32_t>(positions_).subspan(first_row, rows);
-    float* q = q_ + first_row * static_cast<size_t>(q_stride_);
-    if (config.qk_norm) {
-      backend_->Rope(shape, positions, q_stride_, q);
-      shape.heads = config.num_kv_heads;
-      backend_->Rope(shape, positions, kv_stride_,
-                     k_ + first_row * static_cast<size_t>(kv_stride_));
-    } else {
-      shape.heads += config.num_kv_heads;  // keys stand right behind the queries of their row
-      backend_->Rope(shape, positions, q_stride_, q);
-    }
+    backend_->Rope(shape, positions, qkv_stride_,
+                   q_ + first_row * static_cast<size_t>(qkv_stride_));
     first_row += rows;
     begin = end;
   }
@@ -251,17 +238,17 @@ void Transformer::ProjectQkv(const Layer& layer, int rows,
   const ModelConfig& config = checkpoint_->config();
   const float* in = normed_->data();
   if (layer.qkv) {
-    backend_->MatMul(*layer.qkv, DataOrNull(layer.qkv_bias), in, rows, false, q_, q_stride_);
+    backend_->MatMul(*layer.qkv, DataOrNull(layer.qkv_bias), in, rows, false, q_, qkv_stride_);
   } else {
-    backend_->MatMul(*layer.q, DataOrNull(layer.q_bias), in, rows, false, q_, q_stride_);
-    backend_->MatMul(*layer.k, DataOrNull(layer.k_bias), in, rows, false, k_, kv_stride_);
-    backend_->MatMul(*layer.v, DataOrNull(layer.v_bias), in, rows, false, v_, kv_stride_);
+    backend_->MatMul(*layer.q, DataOrNull(layer.q_bias), in, rows, false, q_, qkv_stride_);
+    backend_->MatMul(*layer.k, DataOrNull(layer.k_bias), in, rows, false, k_, qkv_stride_);
+    backend_->MatMul(*layer.v, DataOrNull(layer.v_bias), in, rows, false, v_, qkv_stride_);
   }
   if (config.qk_norm) {
-    backend_->RmsNorm(q_, layer.q_norm->data(), rows * config.num_heads, config.head_dim,
-                      config.rms_norm_eps, q_);
-    backend_->RmsNorm(k_, layer.k_norm->data(), rows * config.num_kv_heads, config.head_dim,
-                      config.rms_norm_eps, k_);
+    backend_->RmsNormHeads(layer.q_norm->data(), rows, config.num_heads, config.head_dim,
+                           qkv_stride_, config.rms_norm_eps, q_);
+    backend_->RmsNormHeads(layer.k_norm->data(), rows, config.num_kv_heads, config.head_dim,
+                           qkv_stride_, config.rms_norm_eps, k_);
   }
   Rotate(sequences);
 }
@@ -325,14 +312,14 @@ void Transformer::Forward(const StepInput& step, kernels::KvCache& cache, std::s
     backend_->RmsNorm(x_->data(), layer.input_norm->data(), rows, config.hidden_size,
                       config.rms_norm_eps, normed_->data());
     ProjectQkv(layer, rows, step.sequences);
-    backend_->WriteKv(cache, i, sequence_rows_, k_, v_, kv_stride_);
+    backend_->WriteKv(cache, i, sequence_rows_, k_, v_, qkv_stride_);
     if (last && selected == 0) break;
     backend_->Attention({.heads = config.num_heads,
                          .kv_heads = config.num_kv_heads,
                          .head_dim = config.head_dim,
                          .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
                          .sliding_window = config.layer_sliding_window[static_cast<size_t>(i)]},
-                        cache, i, sequence_rows_, q_, q_stride_, attention_->data());
+                        cache, i, sequence_rows_, q_, qkv_stride_, attention_->data());
     if (last) {
       // qkv_ is free again and has room for the rows of attention_.
       backend_->GatherRows(x_->data(), selected_rows_, config.hidden_size, selected_->data());

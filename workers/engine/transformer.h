@@ -126,8 +126,8 @@ class Transformer {
   struct Layer {
     BufferPtr input_norm, post_attention_norm;
     BufferPtr q_norm, k_norm;  // null without
-    // Projections of the same input as one matrix, [q + 2 kv, h], or null and each by itself: where
-    // heads are normed, and where the checkpoint has them in different types.
+    // Projections of the same input as one matrix, [q + 2 kv, h], or null and each by itself where
+    // the checkpoint has them in different types.
     WeightPtr qkv;
     BufferPtr qkv_bias;
     WeightPtr q, k, v;
@@ -167,8 +167,7 @@ class Transformer {
   std::vector<float> inverse_frequencies_short_;
   std::vector<float> inverse_frequencies_long_;
 
-  // Activations, all [max_rows, …]. Queries, keys and values lie side by side in the rows of qkv_,
-  // except where heads are normed, for which they are dense one behind the other.
+  // Activations, all [max_rows, …]. Queries, keys and values lie side by side in the rows of qkv_.
   BufferPtr x_;          // hidden_size: the residual stream
   BufferPtr normed_;     // hidden_size
   BufferPtr qkv_;        // q_dim + 2 kv_dim
@@ -180,8 +179,7 @@ class Transformer {
   float* q_ = nullptr;
   float* k_ = nullptr;
   float* v_ = nullptr;
-  int q_stride_ = 0;
-  int kv_stride_ = 0;
+  int qkv_stride_ = 0;
 
   int logit_rows_ = 0;  // of the last step
 

@@ -84,6 +84,24 @@ TEST_F(CudaBackendTest, RowWiseOperations) {
   }
 }
 
+TEST_F(CudaBackendTest, RmsNormHeads) {
+  for (const int head_dim : {1, 33, 64, 128}) {
+    for (const int rows : {1, 3, 20}) {
+      const int heads = random_.Int(1, 20);
+      const int stride = heads * head_dim + random_.Int(0, 9);
+      const Floats x = Random(int64_t{rows} * stride, 3);
+      const Floats weight = Random(head_dim);
+      ASSERT_TRUE(Same([&](Backend& backend) {
+        DeviceFloats scale(backend, weight);
+        DeviceFloats normed(backend, x);
+        backend.RmsNormHeads(scale.data(), rows, heads, head_dim, stride, 1e-6f, normed.data());
+        return normed.Get();
+      })) << "head_dim "
+          << head_dim << " heads " << heads << " rows " << rows;
+    }
+  }
+}
+
 TEST_F(CudaBackendTest, Rope) {
   for (const int half : {1, 8, 40, 100}) {
     const int head_dim = 2 * half + 2 * random_.Int(0, 3);

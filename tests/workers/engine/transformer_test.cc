@@ -181,6 +181,73 @@ TEST_P(FamilyTest, LogitsDoNotDependOnChunksPagesThreadsOrBackend) {
   }
 }
 
+// A copy of a checkpoint of F32 weights in which the key and up projections have values of BF16:
+// written as such where `narrow`, so that they are other than the matrices that they go with.
+void WriteCopy(const std::filesystem::path& from, bool narrow, const std::filesystem::path& to) {
+  std::filesystem::create_directories(to);
+  std::filesystem::copy_file(from / "config.json", to / "config.json",
+                             std::filesystem::copy_options::overwrite_existing);
+  std::ifstream file(from / "model.safetensors", std::ios::binary);
+  uint64_t length = 0;
+  file.read(reinterpret_cast<char*>(&length), sizeof length);
+  std::string text(length, ' ');
+  file.read(text.data(), static_cast<std::streamsize>(length));
+  const std::string data(std::istreambuf_iterator<char>(file), {});
+  Json header = Json::parse(text);
+  std::string written;
+  for (auto& [name, tensor] : header.items()) {
+    if (name == "__metadata__") continue;
+    ASSERT_EQ(tensor["dtype"], "F32");
+    const auto begin = tensor["data_offsets"][0].get<size_t>();
+    std::string bytes = data.substr(begin, tensor["data_offsets"][1].get<size_t>() - begin);
+    if (name.find("k_proj") != name.npos || name.find("up_proj") != name.npos) {
+      std::string cut;  // the upper halves, with zeros or without
+      for (size_t i = 0; i < bytes.size(); i += 4) {
+        if (!narrow) cut.append(2, '\0');
+        cut.append(bytes, i + 2, 2);
+      }
+      bytes = cut;
+      if (narrow) tensor["dtype"] = "BF16";
+    }
+    tensor["data_offsets"] = {written.size(), written.size() + bytes.size()};
+    written += bytes;
+  }
+  text = header.dump();
+  length = text.size();
+  std::ofstream out(to / "model.safetensors", std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&length), sizeof length);
+  out << text << written;
+}
+
+// Projections of the same input are one product, or several where their types differ; with norms of
+// heads and without.
+TEST(JoinedProjectionsTest, ChangeNoBit) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  for (const std::string name : {"llama", "qwen3"}) {
+    SCOPED_TRACE(name);
+    const std::filesystem::path folder =
+        std::filesystem::path(testing::TempDir()) / ("projections_" + name);
+    std::vector<int32_t> ids;
+    std::vector<std::vector<float>> logits;
+    for (const bool narrow : {false, true}) {
+      WriteCopy(FixturePath(name), narrow, folder);
+      if (testing::Test::HasFatalFailure()) return;
+      const auto checkpoint = OpenCheckpoint(folder);
+      ASSERT_NE(checkpoint, nullptr);
+      const LayerWeights& layer = checkpoint->weights().layers[0];
+      EXPECT_EQ(layer.k_proj.dtype == layer.q_proj.dtype, !narrow);
+      EXPECT_EQ(layer.up_proj.dtype == layer.gate_proj.dtype, !narrow);
+      if (ids.empty()) ids = RandomIds(random, 40, checkpoint->config().vocab_size);
+      const auto backend = kernels::MakeCpuBackend({.threads = 2});
+      logits.push_back(ComputeLogits(checkpoint, backend.get(), ids, {.chunks = {7}}));
+    }
+    ExpectSameBits(logits[0], logits[1]);
+    std::filesystem::remove_all(folder);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Fixtures, FamilyTest, ::testing::ValuesIn(Fixtures()),
                          [](const auto& info) { return info.param; });
 

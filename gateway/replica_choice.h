@@ -31,7 +31,8 @@ struct ReplicaChoiceOptions {
   // By how much more than the mean a replica may be loaded by calls that come for its prefix.
   double epsilon = 0.25;
   // What a call under way costs the others of its replica, in bytes of prompts: an answer of some
-  // 256 tokens of four bytes, each of which takes at least as long as one of a prompt.
+  // 256 tokens of four bytes, each of which takes about as long as one of a prompt. Where replicas
+  // say what their steps cost, the set takes what that comes to (gateway/call_cost.h).
   double bytes_per_call = 1024;
 };
 

@@ -1,12 +1,14 @@
 #include "gateway/replica_set.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <random>
 #include <utility>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
+#include "gateway/call_cost.h"
 #include "gateway/replica_prefixes.h"
 #include "gateway/replica_set_internal.h"
 
@@ -96,6 +98,17 @@ ReplicaSet::Candidates ReplicaSet::FindCandidates(uint64_t tried,
     view.room = std::clamp(kShareWithRoom * sequences, kLeastRoom, kMostRoom);
   }
   EstimateLoads({observed.data(), observed.size()}, {result.views.data(), result.views.size()});
+  result.options = options_.choice;
+  absl::InlinedVector<double, 16> measured;
+  for (const Replica* replica : result.replicas) {
+    if (replica->bytes_per_call.has_value()) measured.push_back(*replica->bytes_per_call);
+  }
+  if (!measured.empty()) {
+    // Replicas of a model are meant to be equal, and one of them may lie or have been disturbed.
+    const auto middle = measured.begin() + static_cast<std::ptrdiff_t>(measured.size() / 2);
+    std::nth_element(measured.begin(), middle, measured.end());
+    result.options.bytes_per_call = *middle;
+  }
   return result;
 }
 
@@ -114,7 +127,7 @@ ReplicaSet::Grant ReplicaSet::Acquire(uint64_t tried, bool is_retry, const Promp
   auto reason = count == 1 ? ReplicaChoiceReason::kOnly : ReplicaChoiceReason::kLoad;
   if (!candidates.views.empty()) {
     const ReplicaChoice choice =
-        ChooseReplica(candidates.view_span(), prompt.bytes, random_(), options_.choice);
+        ChooseReplica(candidates.view_span(), prompt.bytes, random_(), candidates.options);
     reason = choice.reason;
     grant.replica = candidates.replicas[choice.index];
     const int64_t matched = candidates.views[choice.index].matched_bytes;
@@ -229,6 +242,7 @@ void ReplicaSet::OnInfo(Replica* replica, bool is_probe, const ReportedLoad& ask
     replica->reported_load.unread_bytes =
         static_cast<double>(info->waiting_tokens()) * kBytesPerToken;
     replica->reported_at = options_.clock();
+    replica->bytes_per_call = MeasuredBytesPerCall(*info);
     replica->info = *std::move(info);
     replica->last_error = replica->draining ? "draining" : "";
     // Harms nobody: the replica takes calls by its load.

@@ -47,6 +47,7 @@ struct ReplicaSet::Replica {
   int64_t unread_bytes = 0;    // of calls under way that have not been answered yet
   ReportedLoad reported_load;  // its age excepted
   absl::Time reported_at;
+  std::optional<double> bytes_per_call;  // as measured there
   ReplicaChoiceCounts choice_counts{};
 };
 
@@ -55,6 +56,7 @@ struct ReplicaSet::Candidates {
   // Where any of them says what it holds.
   bool by_prefix = false;
   absl::InlinedVector<ReplicaView, 16> views;
+  ReplicaChoiceOptions options;
 
   std::span<const ReplicaView> view_span() const { return {views.data(), views.size()}; }
 };

@@ -69,6 +69,15 @@ std::string StepCosts(const v1::WorkerInfoResponse& info) {
   return text;
 }
 
+std::string StepTerms(const google::protobuf::RepeatedPtrField<v1::WorkerStepTerm>& terms) {
+  std::string text;
+  for (const v1::WorkerStepTerm& term : terms) {
+    text +=
+        (text.empty() ? "" : ", ") + std::to_string(term.count()) + ": +" + Seconds(term.seconds());
+  }
+  return text.empty() ? "not measured" : text;
+}
+
 void Line(const std::string& key, const std::string& value) {
   constexpr size_t kWidth = 16;
   std::cout << key << ":" << std::string(key.size() < kWidth ? kWidth - key.size() : 1, ' ')
@@ -105,6 +114,8 @@ void PrintInfo(const v1::WorkerInfoResponse& info) {
         (costs.empty() ? "" : ", ") + std::to_string(cost.rows()) + ": " + Seconds(cost.seconds());
   }
   Line("  Step by rows", costs.empty() ? "not measured" : costs);
+  Line("  By positions", StepTerms(info.step_context_costs()));
+  Line("  By sequences", StepTerms(info.step_sequence_costs()));
 }
 
 grpc::Status DescribeModels(Connection& connection, const std::string& name,

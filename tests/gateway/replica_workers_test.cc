@@ -236,6 +236,40 @@ TEST_F(ReplicaWorkersTest, AnOverloadedHolderIsLeftAlone) {
   for (const auto& outcome : outcomes) outcome->done.WaitForNotification();
 }
 
+// The middle one of what workers have measured, where any has.
+TEST_F(ReplicaWorkersTest, CallsCostWhatStepsWereMeasuredToCost) {
+  MakeStubs(3);
+  const auto costs = [&](const std::vector<double>& row_seconds) {
+    for (size_t i = 0; i < stubs_.size(); ++i) {
+      v1::WorkerInfoResponse info = Holding("");
+      info.set_running(4);
+      if (i < row_seconds.size()) {
+        // A row of a prompt takes 1 ms, one more sequence of up to 8 what is given.
+        for (const auto& [rows, seconds] : std::map<int, double>{
+                 {1, 0.01}, {8, 0.01 + 7 * row_seconds[i]}, {32, 1}, {64, 1.032}}) {
+          v1::WorkerStepCost& cost = *info.add_step_costs();
+          cost.set_rows(rows);
+          cost.set_seconds(seconds);
+        }
+        info.add_step_sequence_costs()->set_count(8);
+      }
+      stubs_[i]->SetInfo(info);
+    }
+    const auto set = Connect();
+    const auto all_loaded = [](const std::vector<ReplicaExplanation>& replicas) {
+      return std::all_of(replicas.begin(), replicas.end(), [](const ReplicaExplanation& replica) {
+        return replica.load > 3.9 && replica.reason.rfind("holds ", 0) == 0;
+      });
+    };
+    TickUntil(*set, Prompt(""), all_loaded);
+    return set->Explain(Prompt(""), "")[0].reason;
+  };
+  // Four calls, and two bytes of the prompt itself.
+  EXPECT_THAT(costs({}), HasSubstr("has 4 calls and 0 bytes to read: costs 4098 bytes"));
+  EXPECT_THAT(costs({0.0005}), HasSubstr("costs 2050 bytes"));
+  EXPECT_THAT(costs({0.002, 0.0005, 1}), HasSubstr("costs 8194 bytes"));
+}
+
 TEST_F(ReplicaWorkersTest, AHolderThatRefusesIsFollowedByAnother) {
   MakeStubs(2);
   const std::string query = RandomWords(8000);

@@ -22,6 +22,10 @@ struct EngineOptions {
   static constexpr int kMaxPageSize = 1 << 16;
   static constexpr int64_t kMaxAgeingSteps = int64_t{1} << 40;
   static constexpr int64_t kMaxKvTokens = int64_t{1} << 40;
+  // What servers limit max_step_slowdown to where they are told nothing else: prompts take a fifth
+  // to a third longer than without a limit, and those that decode wait a third to a seventh as long
+  // between tokens (tests/bench/reports/engine.md).
+  static constexpr double kUsualStepSlowdown = 4;
 
   // Sequences that run at the same time.
   int max_sequences = 16;

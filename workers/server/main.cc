@@ -43,7 +43,7 @@ struct Flags {
   bool speculate = false;
   SpeculationOptions speculation;
   WorkerStoreFlags store;
-  LoadOptions load;
+  LoadOptions load{.engine = {.max_step_slowdown = EngineOptions::kUsualStepSlowdown}};
 };
 
 constexpr char kExamples[] =
@@ -125,7 +125,7 @@ void Define(CLI::App& app, Flags& flags) {
       ->capture_default_str();
   app.add_option("--max-step-slowdown", flags.load.engine.max_step_slowdown,
                  "a step with prompts takes at most so many times what the sequences that decode "
-                 "would take alone; 0: no limit; needs --step-cost-time")
+                 "would take alone, by what steps were measured to cost; 0: no limit")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   CLI::Option* const speculate =
@@ -223,6 +223,7 @@ int Serve(Flags flags) {
   flags.load.engine.kv_dtype = ParseKvDtype(flags.kv_dtype);
   flags.load.engine.swap_bytes = static_cast<uint64_t>(flags.swap_gib * (uint64_t{1} << 30));
   flags.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
+  if (flags.step_cost_seconds == 0) flags.load.engine.max_step_slowdown = 0;
   // Every running sequence has a row.
   flags.load.engine.max_rows_per_step =
       std::max(flags.load.engine.max_rows_per_step, flags.load.engine.max_sequences);

@@ -115,6 +115,15 @@ std::shared_ptr<ServedPrefixes> MakePrefixes(const Engine& engine) {
   return std::make_shared<ServedPrefixes>(std::move(stamps), engine.stats().page_size);
 }
 
+void AddTerms(const CostCurve& curve,
+              google::protobuf::RepeatedPtrField<v1::WorkerStepTerm>& terms) {
+  for (const CostCurve::Point& point : curve.points()) {
+    v1::WorkerStepTerm& term = *terms.Add();
+    term.set_count(static_cast<int64_t>(point.x));
+    term.set_seconds(point.seconds);
+  }
+}
+
 }  // namespace
 
 ModelService::ModelService(std::string name, std::unique_ptr<LoadedModel> model)
@@ -298,11 +307,14 @@ v1::WorkerInfoResponse ModelService::Info() const {
   info.set_recomputed_tokens(static_cast<int64_t>(stats.recomputed_tokens));
   info.set_swap_bytes(static_cast<int64_t>(stats.swap_bytes));
   info.set_swap_bytes_used(static_cast<int64_t>(stats.swap_bytes_used));
-  for (const CostCurve::Point& point : model_->engine->step_cost().rows.points()) {
+  const StepCost& step_cost = model_->engine->step_cost();
+  for (const CostCurve::Point& point : step_cost.rows.points()) {
     v1::WorkerStepCost& cost = *info.add_step_costs();
     cost.set_rows(static_cast<int32_t>(point.x));
     cost.set_seconds(point.seconds);
   }
+  AddTerms(step_cost.context, *info.mutable_step_context_costs());
+  AddTerms(step_cost.sequences, *info.mutable_step_sequence_costs());
   if (stats.sharing) {
     v1::SharedPagesUsage& shared = *info.mutable_shared_pages();
     shared.set_lookups(static_cast<int64_t>(stats.sharing->lookups));

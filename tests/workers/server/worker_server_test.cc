@@ -292,7 +292,10 @@ TEST_F(WorkerServerTest, TermsOutOfRangeAreRefusedByEveryCall) {
 }
 
 TEST_F(WorkerServerTest, InfoHasNoStepCostsWhereNoneWereMeasured) {
-  EXPECT_EQ(server_->model().Info().step_costs_size(), 0);
+  const v1::WorkerInfoResponse info = server_->model().Info();
+  EXPECT_EQ(info.step_costs_size(), 0);
+  EXPECT_EQ(info.step_context_costs_size(), 0);
+  EXPECT_EQ(info.step_sequence_costs_size(), 0);
 }
 
 TEST(ModelServiceTest, InfoSaysWhatStepsCost) {
@@ -311,6 +314,15 @@ TEST(ModelServiceTest, InfoSaysWhatStepsCost) {
     EXPECT_GE(cost.seconds(), seconds);
     rows = cost.rows();
     seconds = cost.seconds();
+  }
+  for (const auto* terms : {&info.step_context_costs(), &info.step_sequence_costs()}) {
+    ASSERT_GT(terms->size(), 1);
+    EXPECT_EQ(terms->at(0).count(), 1);
+    EXPECT_EQ(terms->at(0).seconds(), 0) << "the first row has it";
+    for (int i = 1; i < terms->size(); ++i) {
+      EXPECT_GT(terms->at(i).count(), terms->at(i - 1).count());
+      EXPECT_GE(terms->at(i).seconds(), terms->at(i - 1).seconds());
+    }
   }
 }
 

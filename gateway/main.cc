@@ -10,9 +10,11 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/file_store.h"
@@ -42,7 +44,7 @@ struct Flags {
   int64_t kv_tokens = 0;
   double swap_gib = 0;
   double step_cost_seconds = 0.25;
-  double max_step_slowdown = workers::EngineOptions::kUsualStepSlowdown;
+  std::optional<double> max_step_slowdown;
   int max_sequences = 16;
   double max_wait_seconds = 2;
   double store_poll_seconds = 1;
@@ -122,9 +124,9 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--max-step-slowdown", flags.max_step_slowdown,
                  "a step of an in-process model with prompts takes at most so many times what the "
                  "sequences that decode would take alone, by what steps were measured to cost; 0: "
-                 "no limit")
+                 "no limit, as without --step-cost-time")
       ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
+      ->default_str(absl::StrCat(workers::EngineOptions::kUsualStepSlowdown));
   app.add_option("--max-concurrent", server.admission.max_concurrent,
                  "queries that run at the same time")
       ->check(CLI::Range(1, 1 << 20))
@@ -232,8 +234,8 @@ int Serve(Flags flags) {
   worker_options.load.engine.swap_bytes =
       static_cast<uint64_t>(flags.swap_gib * static_cast<double>(uint64_t{1} << 30));
   worker_options.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
-  worker_options.load.engine.max_step_slowdown =
-      flags.step_cost_seconds > 0 ? flags.max_step_slowdown : 0;
+  worker_options.load.engine.max_step_slowdown = flags.max_step_slowdown.value_or(
+      flags.step_cost_seconds > 0 ? workers::EngineOptions::kUsualStepSlowdown : 0);
   InProcessWorker worker(worker_options);
 
   std::unique_ptr<RedisClient> redis;  // Before the store, which uses it.

@@ -152,7 +152,8 @@ TEST_P(DifferentialTest, NormedHeadsAreNormedRows) {
       for (Backend* backend : {reference_.get(), backend_.get()}) {
         auto normed = x;
         backend->RmsNormHeads(weight.data(), rows, heads, head_dim, stride, 1e-6f, normed.data());
-        ASSERT_TRUE(SameBits(expected, normed)) << backend->Describe() << ", seed " << testing::Seed();
+        ASSERT_TRUE(SameBits(expected, normed))
+            << backend->Describe() << ", seed " << testing::Seed();
       }
     }
   }

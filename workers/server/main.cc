@@ -10,8 +10,10 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status_macros.h"
 #include "kernels/dtype.h"
@@ -43,7 +45,8 @@ struct Flags {
   bool speculate = false;
   SpeculationOptions speculation;
   WorkerStoreFlags store;
-  LoadOptions load{.engine = {.max_step_slowdown = EngineOptions::kUsualStepSlowdown}};
+  std::optional<double> max_step_slowdown;
+  LoadOptions load;
 };
 
 constexpr char kExamples[] =
@@ -123,11 +126,12 @@ void Define(CLI::App& app, Flags& flags) {
                  "seconds to measure at start what steps cost; 0: do not")
       ->check(CLI::Range(0.0, 60.0))
       ->capture_default_str();
-  app.add_option("--max-step-slowdown", flags.load.engine.max_step_slowdown,
+  app.add_option("--max-step-slowdown", flags.max_step_slowdown,
                  "a step with prompts takes at most so many times what the sequences that decode "
-                 "would take alone, by what steps were measured to cost; 0: no limit")
+                 "would take alone, by what steps were measured to cost; 0: no limit, as without "
+                 "--step-cost-time")
       ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
+      ->default_str(absl::StrCat(EngineOptions::kUsualStepSlowdown));
   CLI::Option* const speculate =
       app.add_flag("--speculate", flags.speculate,
                    "verify drafts of answers, many tokens in a pass; answers do not change");
@@ -223,7 +227,8 @@ int Serve(Flags flags) {
   flags.load.engine.kv_dtype = ParseKvDtype(flags.kv_dtype);
   flags.load.engine.swap_bytes = static_cast<uint64_t>(flags.swap_gib * (uint64_t{1} << 30));
   flags.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
-  if (flags.step_cost_seconds == 0) flags.load.engine.max_step_slowdown = 0;
+  flags.load.engine.max_step_slowdown = flags.max_step_slowdown.value_or(
+      flags.step_cost_seconds > 0 ? EngineOptions::kUsualStepSlowdown : 0);
   // Every running sequence has a row.
   flags.load.engine.max_rows_per_step =
       std::max(flags.load.engine.max_rows_per_step, flags.load.engine.max_sequences);

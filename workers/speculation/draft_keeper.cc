@@ -36,7 +36,7 @@ std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::stri
     }
   }
   wake_.Set();
-  opened->loaded_.WaitForNotificationWithTimeout(options_.load_wait);
+  opened->loaded_.WaitFor(options_.load_wait);
   return opened;
 }
 
@@ -63,13 +63,14 @@ void DraftKeeper::LoadNew() {
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [_, scope] : scopes_) {
-      if (!scope->loaded_.HasBeenNotified()) scopes.push_back(scope);
+      if (!scope->is_loaded_) scopes.push_back(scope);
     }
   }
   for (const auto& scope : scopes) {
     for (const auto& place : options_.places) place->Load(scope->owner_, *scope->state_);
     TellDrafter(*scope);
-    scope->loaded_.Notify();
+    scope->is_loaded_ = true;
+    scope->loaded_.Set();
   }
 }
 

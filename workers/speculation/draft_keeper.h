@@ -23,7 +23,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "common/steady_event.h"
 #include "workers/speculation/learned_state.h"
@@ -91,7 +90,8 @@ class KeptScope {
   Slot<std::vector<std::string>> heard_;
   std::atomic<bool> forgotten_{false};   // by the drafter, since it was opened
   std::unique_ptr<LearnedState> state_;  // the keeper's thread's once the scope is open
-  absl::Notification loaded_;            // places have been asked for what they have at hand
+  bool is_loaded_ = false;               // the keeper's thread's
+  SteadyEvent loaded_;                   // places have been asked for what they have at hand
 };
 
 struct DraftKeeperOptions {

@@ -96,16 +96,12 @@ int Main(int argc, char** argv) {
   Report report("batch", argc, argv);
   const std::string only = OnlyOf(argc, argv);
   const TemporaryFolder folder;
-  if (const absl::Status status = WriteRandomCheckpoint(kShape, folder.path()); !status.ok()) {
-    std::cerr << status << '\n';
-    return 1;
-  }
-  auto opened = workers::Checkpoint::Open(folder.path());
+  const auto opened = OpenRandomCheckpoint(kShape, folder.path());
   if (!opened.ok()) {
     std::cerr << opened.status() << '\n';
     return 1;
   }
-  const auto checkpoint = std::make_shared<const workers::Checkpoint>(*std::move(opened));
+  const auto& checkpoint = *opened;
   for (const int threads : {1, 2}) {
     const double bandwidth = MeasureReadBandwidth(threads);
     for (const Format& format : kFormats) {

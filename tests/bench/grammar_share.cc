@@ -79,11 +79,7 @@ double SecondsToApply(const CompiledGrammar& grammar) {
 void MeasureModel(const std::string& name, const RandomCheckpoint& shape,
                   const std::shared_ptr<const CompiledGrammar>& grammar, Report& report) {
   const TemporaryFolder folder;
-  if (absl::Status status = WriteRandomCheckpoint(shape, folder.path()); !status.ok()) {
-    OrExit<int>(status);
-  }
-  const auto checkpoint =
-      std::make_shared<const Checkpoint>(OrExit(Checkpoint::Open(folder.path())));
+  const auto checkpoint = OrExit(OpenRandomCheckpoint(shape, folder.path()));
   const auto engine = OrExit(Engine::Create(checkpoint, nullptr, kernels::MakeCpuBackend({}),
                                             {.max_sequences = 1, .kv_tokens = 1024}));
   Clock::duration constrained{};

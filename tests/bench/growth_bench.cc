@@ -127,13 +127,10 @@ class Model {
         backend_(kernels::MakeCpuBackend(
             {.threads = threads, .activations = format.activations, .pin_threads = true})) {
     const TemporaryFolder folder;  // the checkpoint stays open without it
-    if (const absl::Status status = WriteRandomCheckpoint(shape_, folder.path()); !status.ok()) {
-      Fail(status);
-    }
-    auto opened = Checkpoint::Open(folder.path());
-    if (!opened.ok()) Fail(opened.status());
+    const auto checkpoint = OpenRandomCheckpoint(shape_, folder.path());
+    if (!checkpoint.ok()) Fail(checkpoint.status());
     auto loaded =
-        Transformer::Load(std::make_shared<const Checkpoint>(*std::move(opened)), backend_.get(),
+        Transformer::Load(*checkpoint, backend_.get(),
                           {.max_rows = kMaxRows, .max_logit_rows = kMaxRows}, format.format);
     if (!loaded.ok()) Fail(loaded.status());
     transformer_ = *std::move(loaded);

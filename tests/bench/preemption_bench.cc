@@ -184,16 +184,12 @@ int Main(int argc, char** argv) {
   Report report("preemption", argc, argv);
   const std::string only = OnlyOf(argc, argv);
   const TemporaryFolder folder;
-  if (const absl::Status status = WriteRandomCheckpoint(kShape, folder.path()); !status.ok()) {
-    std::cerr << status << '\n';
-    return 1;
-  }
-  auto opened = Checkpoint::Open(folder.path());
+  const auto opened = OpenRandomCheckpoint(kShape, folder.path());
   if (!opened.ok()) {
     std::cerr << opened.status() << '\n';
     return 1;
   }
-  const auto checkpoint = std::make_shared<const Checkpoint>(*std::move(opened));
+  const auto& checkpoint = *opened;
   for (const Cell& cell : kCells) {
     if (NameOf(cell).find(only) == std::string::npos) continue;
     std::cerr << NameOf(cell) << '\n';

@@ -50,16 +50,12 @@ int Main(int argc, char** argv) {
   const std::string only = OnlyOf(argc, argv);
   const TemporaryFolder folder;
   const TemporaryFolder work;
-  if (const absl::Status status = WriteRandomCheckpoint({}, folder.path()); !status.ok()) {
-    std::cerr << status << '\n';
-    return 1;
-  }
-  auto opened = workers::Checkpoint::Open(folder.path());
+  const auto opened = OpenRandomCheckpoint({}, folder.path());
   if (!opened.ok()) {
     std::cerr << opened.status() << '\n';
     return 1;
   }
-  const auto checkpoint = std::make_shared<const workers::Checkpoint>(*std::move(opened));
+  const auto& checkpoint = *opened;
   const auto llama_cpp = LlamaCpp::Start(folder.path(), work.path());
   for (const int threads : {1, 2}) {
     for (const Format& format : kFormats) {

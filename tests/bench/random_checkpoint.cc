@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
 #include "nlohmann/json.hpp"
 
 namespace octogate::bench {
@@ -43,6 +45,13 @@ std::vector<Tensor> Tensors(const RandomCheckpoint& shape) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::shared_ptr<const workers::Checkpoint>> OpenRandomCheckpoint(
+    const RandomCheckpoint& shape, const std::filesystem::path& folder) {
+  OCTOGATE_RETURN_IF_ERROR(WriteRandomCheckpoint(shape, folder));
+  OCTOGATE_ASSIGN_OR_RETURN(workers::Checkpoint checkpoint, workers::Checkpoint::Open(folder));
+  return std::make_shared<const workers::Checkpoint>(std::move(checkpoint));
+}
 
 uint64_t BytesPerToken(const RandomCheckpoint& shape) {
   uint64_t bytes = 0;

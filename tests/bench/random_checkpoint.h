@@ -5,8 +5,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "workers/model/checkpoint.h"
 
 namespace octogate::bench {
 
@@ -24,6 +27,10 @@ struct RandomCheckpoint {
 // Writes config.json and model.safetensors into `folder`, which exists.
 absl::Status WriteRandomCheckpoint(const RandomCheckpoint& shape,
                                    const std::filesystem::path& folder);
+
+// Writes one there and opens it.
+absl::StatusOr<std::shared_ptr<const workers::Checkpoint>> OpenRandomCheckpoint(
+    const RandomCheckpoint& shape, const std::filesystem::path& folder);
 
 // Bytes of weights that every token reads: all but the embedding.
 uint64_t BytesPerToken(const RandomCheckpoint& shape);

@@ -373,17 +373,12 @@ int Main(int argc, char** argv) {
     return name.find(only) != std::string_view::npos;
   };
   const TemporaryFolder folder;
-  if (const absl::Status status = WriteRandomCheckpoint(kShape, folder.path()); !status.ok()) {
-    std::cerr << status << '\n';
+  const auto checkpoint = OpenRandomCheckpoint(kShape, folder.path());
+  if (!checkpoint.ok()) {
+    std::cerr << checkpoint.status() << '\n';
     return 1;
   }
-  auto opened = workers::Checkpoint::Open(folder.path());
-  if (!opened.ok()) {
-    std::cerr << opened.status() << '\n';
-    return 1;
-  }
-  Bench bench(std::make_shared<const workers::Checkpoint>(*std::move(opened)),
-              IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
+  Bench bench(*checkpoint, IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
               std::max(NumberOption<int>(argc, argv, "--rounds=", "7"), 1), &report);
 
   RedisServer server({"--save", "", "--appendonly", "no"});

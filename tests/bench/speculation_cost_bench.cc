@@ -114,16 +114,12 @@ int Main(int argc, char** argv) {
   Report report("speculation_cost", argc, argv);
   const TemporaryFolder folder;
   const RandomCheckpoint shape;
-  if (absl::Status status = WriteRandomCheckpoint(shape, folder.path()); !status.ok()) {
-    std::cerr << status << '\n';
-    return 1;
-  }
-  auto opened = workers::Checkpoint::Open(folder.path());
+  const auto opened = OpenRandomCheckpoint(shape, folder.path());
   if (!opened.ok()) {
     std::cerr << opened.status() << '\n';
     return 1;
   }
-  const auto checkpoint = std::make_shared<const workers::Checkpoint>(*std::move(opened));
+  const auto& checkpoint = *opened;
   Sequences sequences;
   {
     const auto listener =

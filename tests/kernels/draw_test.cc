@@ -16,7 +16,7 @@
 #include "kernels/cpu/draw.h"
 #include "kernels/elementary.h"
 #include "kernels/reduction_order.h"
-#include "kernels/reference/reference_backend.h"
+#include "tests/kernels/isa_test.h"
 #include "tests/kernels/random_draws.h"
 
 namespace octogate::kernels {
@@ -41,22 +41,11 @@ Drawn Draw(Backend& backend, const std::vector<float>& logits, int columns,
   return drawn;
 }
 
-class DrawTest : public ::testing::TestWithParam<Isa> {
- protected:
-  void SetUp() override {
-    if (!IsSupported(GetParam())) GTEST_SKIP() << "this CPU has no " << Name(GetParam());
-    backend_ = MakeCpuBackend({.threads = random_.Int(1, 3), .isa = GetParam()});
-    ASSERT_NE(backend_, nullptr);
-  }
-
-  std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
-  RandomData random_;
-};
+using DrawTest = testing::IsaTest;
 
 INSTANTIATE_TEST_SUITE_P(Isa, DrawTest,
                          ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAmx),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         testing::IsaName);
 
 TEST_P(DrawTest, IsTheReferences) {
   for (int trial = 0; trial < 200; ++trial) {

@@ -13,12 +13,12 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "tests/kernels/isa_test.h"
 #include "tests/kernels/random_data.h"
 
 namespace octogate::kernels {
 namespace {
 
-using testing::RandomData;
 using testing::SameBits;
 using testing::StoredMatrix;
 
@@ -27,28 +27,19 @@ std::vector<float> Slice(const std::vector<float>& values, int row, int rows, in
   return {begin, begin + static_cast<std::ptrdiff_t>(rows) * width};
 }
 
-class InvarianceTest : public ::testing::TestWithParam<Isa> {
+class InvarianceTest : public testing::IsaTest {
  protected:
-  void SetUp() override {
-    if (!IsSupported(GetParam())) GTEST_SKIP() << "this CPU has no " << Name(GetParam());
-    backend_ = MakeCpuBackend({.threads = 2, .isa = GetParam()});
-    ASSERT_NE(backend_, nullptr);
-  }
-
   std::vector<float> MatMul(const HostMatrix& matrix, const std::vector<float>& x, int rows) {
     std::vector<float> out(static_cast<size_t>(rows * matrix.rows));
     backend_->MatMul(*backend_->LoadWeight(matrix, WeightFormat::kStored), nullptr, x.data(), rows,
                      false, out.data(), matrix.rows);
     return out;
   }
-
-  std::unique_ptr<Backend> backend_;
-  RandomData random_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Isa, InvarianceTest,
                          ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAmx),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         testing::IsaName);
 
 TEST_P(InvarianceTest, ARowOfAProductDoesNotDependOnTheBatch) {
   for (const int cols : {17, 172, 700}) {

@@ -13,13 +13,12 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/quantize.h"
-#include "kernels/reference/reference_backend.h"
+#include "tests/kernels/isa_test.h"
 #include "tests/kernels/random_data.h"
 
 namespace octogate::kernels {
 namespace {
 
-using testing::RandomData;
 using testing::SameBits;
 using testing::Seed;
 using testing::StoredMatrix;
@@ -44,19 +43,8 @@ class Misaligned {
   std::vector<float> storage_;
 };
 
-class QuantizedMatMulTest : public ::testing::TestWithParam<Isa> {
+class QuantizedMatMulTest : public testing::IsaTest {
  protected:
-  void SetUp() override {
-    if (!IsSupported(GetParam())) GTEST_SKIP() << "this CPU has no " << Name(GetParam());
-    Use(2);
-    reference_ = MakeReferenceBackend();
-  }
-
-  void Use(int threads) {
-    backend_ = MakeCpuBackend({.threads = threads, .isa = GetParam()});
-    ASSERT_NE(backend_, nullptr);
-  }
-
   static std::vector<float> Run(Backend& backend, const Weight& weight, const float* bias,
                                 const std::vector<float>& x, int rows, bool accumulate, int stride,
                                 const std::vector<float>& initial) {
@@ -71,16 +59,12 @@ class QuantizedMatMulTest : public ::testing::TestWithParam<Isa> {
     return Run(backend, weight, nullptr, x, rows, false, weight.rows,
                std::vector<float>(static_cast<size_t>(rows * weight.rows), kPoison));
   }
-
-  std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Backend> reference_;
-  RandomData random_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Isa, QuantizedMatMulTest,
                          ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni,
                                            Isa::kAvx512Vbmi, Isa::kAmx),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         testing::IsaName);
 
 TEST_P(QuantizedMatMulTest, GivesTheBitsOfTheReference) {
   for (const WeightFormat format : kWeightFormats) {

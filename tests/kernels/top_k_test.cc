@@ -13,13 +13,12 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/reference/reference_backend.h"
+#include "tests/kernels/isa_test.h"
 #include "tests/kernels/random_data.h"
 
 namespace octogate::kernels {
 namespace {
 
-using testing::RandomData;
 using testing::SameBits;
 using testing::Seed;
 
@@ -40,22 +39,11 @@ Answer TopK(Backend& backend, const std::vector<float>& logits, int rows, int k)
   return answer;
 }
 
-class TopKTest : public ::testing::TestWithParam<Isa> {
- protected:
-  void SetUp() override {
-    if (!IsSupported(GetParam())) GTEST_SKIP() << "this CPU has no " << Name(GetParam());
-    backend_ = MakeCpuBackend({.threads = random_.Int(1, 3), .isa = GetParam()});
-    ASSERT_NE(backend_, nullptr);
-  }
-
-  std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
-  RandomData random_;
-};
+using TopKTest = testing::IsaTest;
 
 INSTANTIATE_TEST_SUITE_P(Isa, TopKTest,
                          ::testing::Values(Isa::kPlain, Isa::kAvx2, Isa::kAvx512, Isa::kAmx),
-                         [](const auto& info) { return std::string(Name(info.param)); });
+                         testing::IsaName);
 
 TEST_P(TopKTest, IsTheSortedRow) {
   for (int trial = 0; trial < 60; ++trial) {

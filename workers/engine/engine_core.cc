@@ -14,13 +14,12 @@ ActiveRequest& RequestOf(const ScheduledRows& rows) {
   return *static_cast<ActiveRequest*>(rows.sequence);
 }
 
-// Of a step's rows, on a device. More would not fit into what is staged for it, and cost as much as
-// copying the rows.
-constexpr size_t kMaxEdits = size_t{1} << 17;
-
-int DraftNodes(const ActiveRequest& request) {
-  return request.speculation != nullptr ? request.speculation->tree.size() : 0;
+std::span<const DraftNode> NodesOf(const ActiveRequest& request) {
+  if (request.speculation == nullptr) return {};
+  return request.speculation->tree.nodes;
 }
+
+int DraftNodes(const ActiveRequest& request) { return static_cast<int>(NodesOf(request).size()); }
 
 absl::Duration TimeSince(SteadyTime begin) {
   return absl::FromChrono(std::chrono::steady_clock::now() - begin);
@@ -34,7 +33,8 @@ EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
       scheduler_(options, parts.cache->shape().pages),
       speculator_(parts.drafters, parts.share_drafts, parts.prune_retrieved_below, parts.planner,
                   config_.vocab_size),
-      is_on_host_(parts.backend != nullptr && !parts.backend->FreeBytes().has_value()) {}
+      is_on_host_(parts.backend != nullptr && !parts.backend->FreeBytes().has_value()),
+      logits_(parts.transformer) {}
 
 std::string EngineCore::PrefixContext(const ActiveRequest& request) const {
   const bool long_range = RopeRangeForLength(config_, request.length()) == RopeRange::kLong;
@@ -191,16 +191,9 @@ void EngineCore::StartRequests() {
 void EngineCore::BuildStep() {
   ids_.clear();
   step_sequences_.clear();
-  logit_rows_.clear();
   hidden_rows_.clear();
-  edits_.clear();
-  edited_rows_.clear();
-  draws_.clear();
-  draw_of_row_.clear();
-  ranked_count_ = 0;
+  logits_.Clear();
   learners_ = 0;
-  needs_sums_ = false;
-  size_t rows_needing_all = 0;
   for (const ScheduledRows& rows : scheduled_) {
     ActiveRequest& request = RequestOf(rows);
     const int nodes = DraftNodes(request);
@@ -218,30 +211,9 @@ void EngineCore::BuildStep() {
     if (request.kind == ActiveRequest::Kind::kEmbed) {
       for (int i = 0; i < rows.row_count; ++i) hidden_rows_.push_back(first_row + i);
     } else if (rows.completes()) {
-      const auto logit_row = static_cast<int32_t>(logit_rows_.size());
-      for (int i = 0; i <= nodes; ++i) logit_rows_.push_back(first_row + rows.row_count - 1 + i);
-      const Answer::Needs needs =
-          request.answer ? request.answer->needs() : Answer::Needs{.row = true};
-      ranked_count_ = std::max(ranked_count_, needs.largest);
+      logits_.Add(request.answer ? &*request.answer : nullptr, NodesOf(request),
+                  first_row + rows.row_count - 1);
       if (request.speculation != nullptr && speculator_.Observes(*request.speculation)) ++learners_;
-      needs_sums_ = needs_sums_ || !request.answer || request.answer->NeedsSums();
-      edited_rows_.resize(logit_rows_.size(), false);
-      draw_of_row_.resize(logit_rows_.size(), -1);
-      if (needs.row || (TakesUneditedLogits(request) && request.answer->has_edits())) {
-        ++rows_needing_all;  // of a tree only those that its path goes through
-      } else {
-        if (!TakesUneditedLogits(request) && edits_.size() <= kMaxEdits) {
-          const size_t edits = edits_.size();
-          request.answer->AppendEdits(logit_row, edits_);
-          edited_rows_.back() = edits_.size() > edits;
-        }
-        for (int i = 0; needs.draw && i <= nodes; ++i) {
-          const int ahead =
-              i == 0 ? 0 : request.speculation->tree.nodes[static_cast<size_t>(i) - 1].depth;
-          draw_of_row_[static_cast<size_t>(logit_row + i)] = static_cast<int>(draws_.size());
-          draws_.push_back(request.answer->NextDraw(logit_row + i, ahead));
-        }
-      }
     }
 
     const int repeated = std::clamp(request.most_computed - rows.first_position, 0, rows.row_count);
@@ -252,47 +224,14 @@ void EngineCore::BuildStep() {
     counters_.prompt_tokens +=
         static_cast<uint64_t>(std::clamp(prompt_length - first_fresh, 0, fresh));
   }
-  // Of a sequence that needs all logits, only rows on its path are copied, one by one. Where that
-  // is most of the rows, they are better copied together.
-  logits_stay_ = !logit_rows_.empty() && 2 * rows_needing_all <= logit_rows_.size() &&
-                 edits_.size() <= kMaxEdits;
-  if (!logits_stay_) {
-    edits_.clear();
-    edited_rows_.assign(logit_rows_.size(), false);
-    draws_.clear();
-    draw_of_row_.assign(logit_rows_.size(), -1);
-  }
-  ranked_alone_ = ranked_count_;
-  // While all sleep nobody learns from them.
-  if (learners_ > 0) ranked_count_ = std::max(ranked_count_, speculator_.candidates());
-  ranked_count_ = std::min(ranked_count_, config_.vocab_size);
-  const size_t rows_here = logits_stay_ ? 1 : logit_rows_.size();
-  // Making it smaller and larger again would fill it with zeros each time.
-  logits_.resize(std::max(logits_.size(), rows_here * static_cast<size_t>(config_.vocab_size)));
+  // While all sleep nobody learns from candidates.
+  logits_.Plan(learners_ > 0 ? speculator_.candidates() : 0);
   hidden_.resize(hidden_rows_.size() * static_cast<size_t>(config_.hidden_size));
-}
-
-void EngineCore::RankLogits() {
-  const SteadyTime begin = std::chrono::steady_clock::now();
-  parts_.transformer->RankLogits(ranked_count_, largest_);
-  // On a device it also waits for the pass.
-  if (!is_on_host_ || !speculator_.enabled()) return;
-  const double seconds = absl::ToDoubleSeconds(TimeSince(begin));
-  const auto rows = static_cast<double>(logit_rows_.size());
-  const bool ranks_alone = ranked_alone_ > 0 || needs_sums_;
-  if (ranked_count_ == ranked_alone_) {
-    constexpr double kWeight = 1.0 / 16;
-    double& average = rank_seconds_;
-    average += (average > 0 ? kWeight : 1.0) * (seconds / rows - average);
-  } else if (!ranks_alone || rank_seconds_ > 0) {
-    const double alone = ranks_alone ? rank_seconds_ * rows : 0;
-    speculator_.Ranked(absl::Seconds(std::max(0.0, seconds - alone)), learners_);
-  }
 }
 
 void EngineCore::MeasurePace() const {
   constexpr int kLeastRows = 16;
-  StepShape shape{.rows = 0, .sequences = static_cast<int>(logit_rows_.size())};
+  StepShape shape{.rows = 0, .sequences = static_cast<int>(logits_.rows().size())};
   int decoding = 0;
   for (const ScheduledRows& rows : scheduled_) {
     shape.rows += rows.row_count;
@@ -314,53 +253,6 @@ void EngineCore::AddHiddenStates(ActiveRequest& request, const ScheduledRows& ro
       request.embedding_sum[i] += double{hidden[row * size + i]};
     }
   }
-}
-
-std::span<float> EngineCore::Logits(int logit_row) {
-  const auto size = static_cast<size_t>(config_.vocab_size);
-  if (!logits_stay_) {
-    return std::span(logits_).subspan(static_cast<size_t>(logit_row) * size, size);
-  }
-  const std::span<float> row = std::span(logits_).first(size);
-  parts_.transformer->CopyLogits(logit_row, row);
-  return row;
-}
-
-bool EngineCore::TakesUneditedLogits(const ActiveRequest& request) {
-  // Penalties are others at each node.
-  return DraftNodes(request) > 0;
-}
-
-absl::Status EngineCore::Advance(ActiveRequest& request, int logit_row, GenerateEvent& event) {
-  const float log_sum_exp = LogSumExp(logit_row);
-  const bool edits_wait =
-      request.answer->has_edits() && (TakesUneditedLogits(request) || !logits_stay_);
-  const Answer::Needs needs = request.answer->needs();
-  if (!edits_wait && !needs.row) {
-    const auto count = static_cast<size_t>(ranked_count_);
-    const size_t first = static_cast<size_t>(logit_row) * count;
-    const RankedLogits ranked{std::span(largest_.ids).subspan(first, count),
-                              std::span(largest_.logits).subspan(first, count), log_sum_exp,
-                              config_.vocab_size};
-    if (needs.draw) {
-      const int draw = draw_of_row_[static_cast<size_t>(logit_row)];
-      if (draw >= 0 &&
-          request.answer->AdvanceDrawn(drawn_.ids[static_cast<size_t>(draw)],
-                                       drawn_.logits[static_cast<size_t>(draw)], ranked, event)) {
-        return absl::OkStatus();
-      }
-    } else if (request.answer->AdvanceRanked(ranked, sampler_scratch_, event)) {
-      return absl::OkStatus();
-    }
-    if (request.answer->has_edits()) {
-      return request.answer->AdvanceEdited(Logits(logit_row), sampler_scratch_, event);
-    }
-  }
-  return request.answer->Advance(Logits(logit_row), log_sum_exp, sampler_scratch_, event);
-}
-
-float EngineCore::LogSumExp(int logit_row) const {
-  return ranked() ? largest_.log_sum_exp[static_cast<size_t>(logit_row)] : 0;
 }
 
 void EngineCore::FillComputedRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
@@ -391,11 +283,8 @@ void EngineCore::FillComputedRows(ActiveRequest& request, const ScheduledRows& r
     }
   }
   for (size_t i = 0; i < computed_rows_.size(); ++i) {
-    const size_t row = static_cast<size_t>(logit_row) + i;
-    if (edited_rows_[row]) continue;
-    computed_rows_[i].candidates = std::span(largest_.ids)
-                                       .subspan(row * static_cast<size_t>(ranked_count_),
-                                                static_cast<size_t>(speculator_.candidates()));
+    computed_rows_[i].candidates =
+        logits_.Candidates(logit_row + static_cast<int>(i), speculator_.candidates());
   }
 }
 
@@ -410,12 +299,12 @@ void EngineCore::Complete(ActiveRequest& request, const ScheduledRows& rows, int
       event.finish = FinishReason::kLength;
       break;
     case ActiveRequest::Kind::kNextToken: {
-      const std::span<float> logits = Logits(logit_row);
+      const std::span<float> logits = logits_.All(logit_row);
       event.status = CheckLogits(logits);
       event.finish = event.status.ok() ? FinishReason::kLength : FinishReason::kError;
       if (event.status.ok()) {
         event.first_scores =
-            ComputeScores(logits, LogSumExp(logit_row), request.request.score_first_tokens);
+            ComputeScores(logits, logits_.LogSumExp(logit_row), request.request.score_first_tokens);
       }
       break;
     }
@@ -448,7 +337,7 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
   std::vector<int> accepted;        // nodes that are tokens of the answer
   absl::Status status;
   for (int node = -1;;) {
-    status = Advance(request, logit_row + node + 1, event);
+    status = logits_.Advance(logit_row + node + 1, nodes > 0, *request.answer, event);
     if (!status.ok()) break;
     ++counters_.generated_tokens;
     const int32_t id = event.ids.back();
@@ -560,16 +449,14 @@ void EngineCore::PlanStep() {
 
 void EngineCore::ComputeStep() {
   if (scheduled_.empty()) return;
-  const size_t logits = logit_rows_.size() * static_cast<size_t>(config_.vocab_size);
-  parts_.transformer->Forward(
-      {.ids = ids_,
-       .sequences = step_sequences_,
-       .logit_rows = logit_rows_,
-       .hidden_rows = hidden_rows_},
-      *parts_.cache, logits_stay_ ? std::span<float>() : std::span(logits_).first(logits), hidden_);
-  if (!edits_.empty()) parts_.transformer->EditLogits(edits_);
-  if (ranked()) RankLogits();
-  if (!draws_.empty()) parts_.transformer->DrawLogits(draws_, drawn_);
+  parts_.transformer->Forward({.ids = ids_,
+                               .sequences = step_sequences_,
+                               .logit_rows = logits_.rows(),
+                               .hidden_rows = hidden_rows_},
+                              *parts_.cache, logits_.copies(), hidden_);
+  logits_.Compute();
+  // On a device ranking also waits for the pass.
+  if (is_on_host_) speculator_.Ranked(logits_.ranking_for_drafters(), learners_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
   MeasurePace();

@@ -21,6 +21,7 @@
 #include "workers/engine/sequence.h"
 #include "workers/engine/shared_pages.h"
 #include "workers/engine/speculator.h"
+#include "workers/engine/step_logits.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/tokenizer.h"
 
@@ -126,8 +127,8 @@ class EngineCore {
   void MeasurePace() const;
   void AddHiddenStates(ActiveRequest& request, const ScheduledRows& rows,
                        std::span<const float> hidden);
-  // The rows of a sequence reached its last token. `logit_row` is the index of its first row among
-  // logit_rows_, negative where it asked for none.
+  // The rows of a sequence reached its last token. `logit_row` is the index of its first row in
+  // logits_, negative where it asked for none.
   void Complete(ActiveRequest& request, const ScheduledRows& rows, int logit_row, SteadyTime now);
   // Chooses tokens: one, and one more for each draft that was right.
   void Generate(ActiveRequest& request, const ScheduledRows& rows, int logit_row, SteadyTime now);
@@ -135,17 +136,6 @@ class EngineCore {
   // of it.
   void FillComputedRows(ActiveRequest& request, const ScheduledRows& rows, int logit_row,
                         std::span<const int> accepted);
-  // Whether the step's logits are ranked and summed; and the sum of a row, or 0.
-  bool ranked() const { return !logit_rows_.empty() && (ranked_count_ > 0 || needs_sums_); }
-  // Does so, and tells the speculator what of it drafters cost.
-  void RankLogits();
-  float LogSumExp(int logit_row) const;
-  // All logits of a row of the step, which may be written over.
-  std::span<float> Logits(int logit_row);
-  // Chooses the next token, from a draw or the largest logits where they are there and suffice.
-  absl::Status Advance(ActiveRequest& request, int logit_row, GenerateEvent& event);
-  // Whether its logits are not edited where they are ranked.
-  static bool TakesUneditedLogits(const ActiveRequest& request);
   // Forgets the request, then reports `event` with what a last event holds.
   void End(ActiveRequest& request, GenerateEvent event);
   void End(ActiveRequest& request, FinishReason reason, absl::Status status);
@@ -166,23 +156,10 @@ class EngineCore {
   // Its description and results.
   std::vector<int32_t> ids_;
   std::vector<StepSequence> step_sequences_;
-  std::vector<int32_t> logit_rows_;
+  StepLogits logits_;
+  int learners_ = 0;  // requests whose drafters learn from what is ranked
   std::vector<int32_t> hidden_rows_;
-  bool logits_stay_ = false;   // with the backend; what is needed whole is copied row by row
-  int ranked_count_ = 0;       // logits of each row that are ranked there
-  int ranked_alone_ = 0;       // of these, were there no drafters
-  int learners_ = 0;           // requests whose drafters learn from what is ranked
-  double rank_seconds_ = 0;    // that ranking takes for a row without drafters, lately
-  bool needs_sums_ = false;    // of the exponentials of each row, whether or not any are ranked
-  std::vector<float> logits_;  // of all rows, or of one where they stay; more than it needs
-  std::vector<kernels::LogitEdit> edits_;  // of logits that are ranked or drawn from
-  std::vector<bool> edited_rows_;          // by logit row
-  Transformer::LargestLogits largest_;
-  std::vector<kernels::LogitDraw> draws_;
-  std::vector<int> draw_of_row_;  // by logit row: index of its draw, or -1
-  Transformer::DrawnLogits drawn_;
   std::vector<float> hidden_;
-  SamplerScratch sampler_scratch_;
   std::vector<float> kept_hidden_;  // of rows that are part of the sequence
   std::vector<ComputedRow> computed_rows_;
 };

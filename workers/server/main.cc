@@ -172,7 +172,6 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--recycling-tree", flags.speculation.recycling_tree,
                  "shape of recycling's trees: best-first, fixed (80 nodes) or planned (learned "
                  "from what was right)")
-      ->check(CLI::IsMember({"best-first", "fixed", "planned"}).description(""))
       ->needs(speculate)
       ->capture_default_str();
   app.add_option("--prune-retrieved-below", flags.speculation.prune_retrieved_below,

@@ -2,6 +2,7 @@
 // only where a sampler needs them: with F32 weights and keys the tokens that the CPU chooses, for
 // all kinds of sampling at once. Emulated, or on the GPU where one answers.
 #include <cmath>
+#include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
@@ -51,50 +52,66 @@ std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int vocab_size
   return requests;
 }
 
-// Null where no GPU answers, except in the emulation.
-std::unique_ptr<kernels::Backend> MakeDevice(std::string* problem) {
-  std::unique_ptr<kernels::Backend> backend = kernels::cuda::MakeBackend({}, problem);
+class CudaEngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string problem;
+    backend_ = kernels::cuda::MakeBackend({}, &problem);
 #ifdef OCTOGATE_CUDA_EMULATED
-  EXPECT_NE(backend, nullptr) << *problem;
+    ASSERT_NE(backend_, nullptr) << problem;
+#else
+    if (backend_ == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
 #endif
-  return backend;
-}
+  }
 
-TEST(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937 random(seed);
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
-  const auto folder = FixturePath("llama");
+  int vocab_size() const { return checkpoint_->config().vocab_size; }
+  // On the device, once.
+  std::unique_ptr<Engine> MakeDeviceEngine(const EngineOptions& options,
+                                           std::vector<std::unique_ptr<Drafter>> drafters = {}) {
+    auto engine = Engine::Create(checkpoint_, OpenTokenizer(folder_), std::move(backend_), options,
+                                 std::move(drafters));
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return engine.ok() ? *std::move(engine) : nullptr;
+  }
+  // What MeasureTransformer says of a model on the device.
+  StepCost Measure(const StepProbeLimits& limits, int ranked) {
+    auto transformer =
+        Transformer::Load(checkpoint_, backend_.get(),
+                          {.max_rows = limits.max_rows, .max_logit_rows = limits.max_sequences});
+    EXPECT_TRUE(transformer.ok()) << transformer.status();
+    auto cache = (*transformer)->CreateKvCache(4, 4, kernels::DType::kF32);
+    EXPECT_TRUE(cache.ok()) << cache.status();
+    return MeasureTransformer(**transformer, **cache, limits, ranked, absl::Hours(1));
+  }
+
+  const uint32_t seed_ = FreshSeed();
+  const ::testing::ScopedTrace trace_{__FILE__, __LINE__, DescribeSeed(seed_)};
+  std::mt19937 random_{seed_};
+  const std::filesystem::path folder_ = FixturePath("llama");
+  const std::shared_ptr<const Checkpoint> checkpoint_ = OpenCheckpoint(folder_);
+  std::unique_ptr<kernels::Backend> backend_;
+};
+
+TEST_F(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   EngineOptions options;
   options.max_sequences = 4;
   options.max_rows_per_step = 16;
   options.page_size = 4;
   options.kv_tokens = 160;
   options.kv_dtype = kernels::DType::kF32;
-  const auto expected = MakeEngine(folder, options);
+  const auto expected = MakeEngine(folder_, options);
   ASSERT_NE(expected, nullptr);
-  const auto checkpoint = OpenCheckpoint(folder);
-  const auto requests = RandomRequests(random, checkpoint->config().vocab_size);
-  const kernels::Backend& counted = *backend;
-  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend), options);
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  const auto answers = RunAll(**engine, requests, true);
+  const auto requests = RandomRequests(random_, vocab_size());
+  const kernels::Backend& counted = *backend_;
+  const auto engine = MakeDeviceEngine(options);
+  ASSERT_NE(engine, nullptr);
+  const auto answers = RunAll(*engine, requests, true);
   ExpectSameAnswers(answers, RunAll(*expected, requests, false));
   EXPECT_GT(kernels::cuda::StepCountersOf(counted).replayed, 0u);
 }
 
 // Pages that leave the device while its kernels go on, and come back before they are read.
-TEST(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937 random(seed);
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
-  const auto folder = FixturePath("llama");
+TEST_F(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
   EngineOptions options;
   options.max_sequences = 4;
   options.max_rows_per_step = 16;
@@ -102,40 +119,30 @@ TEST(CudaEngineTest, SequencesThatWereSwappedOutAnswerAsOnTheCpu) {
   options.kv_tokens = 48;
   options.share_prefixes = false;
   options.kv_dtype = kernels::DType::kF32;
-  const auto checkpoint = OpenCheckpoint(folder);
-  auto requests = RandomRequests(random, checkpoint->config().vocab_size);
+  auto requests = RandomRequests(random_, vocab_size());
   for (GenerateRequest& request : requests) request.max_tokens = 20;
-  const auto expected = MakeEngine(folder, options);
+  const auto expected = MakeEngine(folder_, options);
   ASSERT_NE(expected, nullptr);
   options.swap_bytes = uint64_t{1} << 20;
-  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend), options);
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  ExpectSameAnswers(RunAll(**engine, requests, true), RunAll(*expected, requests, false));
-  EXPECT_GT((*engine)->stats().preemptions_saved, 0u);
-  EXPECT_GT((*engine)->stats().restored_tokens, 0u);
+  const auto engine = MakeDeviceEngine(options);
+  ASSERT_NE(engine, nullptr);
+  ExpectSameAnswers(RunAll(*engine, requests, true), RunAll(*expected, requests, false));
+  EXPECT_GT(engine->stats().preemptions_saved, 0u);
+  EXPECT_GT(engine->stats().restored_tokens, 0u);
 }
 
 // Ranked on the device where the sampler needs no edits, copied row by row along the accepted path
 // where it does.
-TEST(CudaEngineTest, DraftsChangeNoAnswer) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937 random(seed);
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
-  const auto folder = FixturePath("llama");
+TEST_F(CudaEngineTest, DraftsChangeNoAnswer) {
   EngineOptions options;
   options.max_sequences = 4;
   options.max_rows_per_step = 32;
   options.page_size = 4;
   options.kv_tokens = 160;
   options.kv_dtype = kernels::DType::kF32;
-  const auto expected = MakeEngine(folder, options);
+  const auto expected = MakeEngine(folder_, options);
   ASSERT_NE(expected, nullptr);
-  const auto checkpoint = OpenCheckpoint(folder);
-  const int vocab_size = checkpoint->config().vocab_size;
-  auto requests = RandomRequests(random, vocab_size);
+  auto requests = RandomRequests(random_, vocab_size());
   // The emulation of a step with drafts takes long where sanitizers look on.
   // Ranked, drawn with logprobs, ranked with edits.
   requests = {requests[1], requests[5], requests[8]};
@@ -148,35 +155,23 @@ TEST(CudaEngineTest, DraftsChangeNoAnswer) {
   }
   std::vector<std::unique_ptr<Drafter>> drafters;
   drafters.push_back(
-      std::make_unique<TestDrafter>("full", Drafting::kFull, vocab_size, random(), known));
+      std::make_unique<TestDrafter>("full", Drafting::kFull, vocab_size(), random_(), known));
   options.max_draft_nodes = 12;
   options.verify_all_drafts = true;
-  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend), options,
-                               std::move(drafters));
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  ExpectSameAnswers(RunAll(**engine, requests, true), answers);
-  ASSERT_TRUE((*engine)->Drain(absl::Now() + kLong).ok());
-  EXPECT_GT((*engine)->stats().speculation->tokens.accepted, 0);
+  const auto engine = MakeDeviceEngine(options, std::move(drafters));
+  ASSERT_NE(engine, nullptr);
+  ExpectSameAnswers(RunAll(*engine, requests, true), answers);
+  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+  EXPECT_GT(engine->stats().speculation->tokens.accepted, 0);
 }
 
 // Of each shape the runs that count are the graph's alone.
-TEST(CudaEngineTest, StepsAreMeasuredAsTheyRunInService) {
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
-  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
-  auto transformer =
-      Transformer::Load(checkpoint, backend.get(), {.max_rows = 4, .max_logit_rows = 2});
-  ASSERT_TRUE(transformer.ok()) << transformer.status();
-  auto cache = (*transformer)->CreateKvCache(4, 4, kernels::DType::kF32);
-  ASSERT_TRUE(cache.ok()) << cache.status();
-  const StepCost cost =
-      MeasureTransformer(**transformer, **cache,
-                         {.max_rows = 4, .max_sequences = 2, .max_context = 8}, 1, absl::Hours(1));
+TEST_F(CudaEngineTest, StepsAreMeasuredAsTheyRunInService) {
+  const StepCost cost = Measure({.max_rows = 4, .max_sequences = 2, .max_context = 8}, 1);
   ASSERT_EQ(cost.rows.points().size(), 3u);
   ASSERT_EQ(cost.sequences.points().size(), 2u);
   constexpr uint64_t kShapes = 4;
-  const kernels::cuda::StepCounters& counters = kernels::cuda::StepCountersOf(*backend);
+  const kernels::cuda::StepCounters& counters = kernels::cuda::StepCountersOf(*backend_);
   EXPECT_EQ(counters.launched, kShapes);
   EXPECT_EQ(counters.captured, kShapes);
   EXPECT_GE(counters.replayed, 2 * kShapes);
@@ -185,21 +180,11 @@ TEST(CudaEngineTest, StepsAreMeasuredAsTheyRunInService) {
 #ifdef OCTOGATE_CUDA_EMULATED
 // Steps are measured as most of them run: of each row the largest logits come to the host, not the
 // row.
-TEST(CudaEngineTest, StepsAreMeasuredWithTheirLogitsOnTheDevice) {
+TEST_F(CudaEngineTest, StepsAreMeasuredWithTheirLogitsOnTheDevice) {
   constexpr int kRanked = 3;
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  ASSERT_NE(backend, nullptr);
-  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
-  auto transformer =
-      Transformer::Load(checkpoint, backend.get(), {.max_rows = 2, .max_logit_rows = 1});
-  ASSERT_TRUE(transformer.ok()) << transformer.status();
-  auto cache = (*transformer)->CreateKvCache(4, 4, kernels::DType::kF32);
-  ASSERT_TRUE(cache.ok()) << cache.status();
   const uint64_t bytes_before = kernels::cuda::emulation::BytesToHost();
-  MeasureTransformer(**transformer, **cache, {.max_rows = 2, .max_context = 4}, kRanked,
-                     absl::Hours(1));
-  const kernels::cuda::StepCounters& counters = kernels::cuda::StepCountersOf(*backend);
+  Measure({.max_rows = 2, .max_context = 4}, kRanked);
+  const kernels::cuda::StepCounters& counters = kernels::cuda::StepCountersOf(*backend_);
   const uint64_t steps = counters.launched + counters.captured + counters.replayed;
   EXPECT_GE(steps, 4u);
   constexpr size_t kRowBytes = kRanked * (sizeof(int32_t) + sizeof(float)) + 2 * sizeof(float);
@@ -207,23 +192,14 @@ TEST(CudaEngineTest, StepsAreMeasuredWithTheirLogitsOnTheDevice) {
 }
 
 // Of a token that is drawn from all logits, what comes to the host is the token and its logit.
-TEST(CudaEngineTest, RowsThatAreDrawnFromStayOnTheDevice) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937 random(seed);
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  ASSERT_NE(backend, nullptr);
-  const auto folder = FixturePath("llama");
-  const auto checkpoint = OpenCheckpoint(folder);
-  auto requests = RandomRequests(random, checkpoint->config().vocab_size);
+TEST_F(CudaEngineTest, RowsThatAreDrawnFromStayOnTheDevice) {
+  auto requests = RandomRequests(random_, vocab_size());
   requests = {requests[9], requests[9], requests[10]};
-  requests[1].sampling.seed = random();
-  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend),
-                               {.max_sequences = 4, .page_size = 4, .kv_tokens = 160});
-  ASSERT_TRUE(engine.ok()) << engine.status();
+  requests[1].sampling.seed = random_();
+  const auto engine = MakeDeviceEngine({.max_sequences = 4, .page_size = 4, .kv_tokens = 160});
+  ASSERT_NE(engine, nullptr);
   const uint64_t bytes_before = kernels::cuda::emulation::BytesToHost();
-  const auto answers = RunAll(**engine, requests, false);
+  const auto answers = RunAll(*engine, requests, false);
   uint64_t tokens = 0;
   for (const auto& answer : answers) tokens += answer.ids.size();
   EXPECT_EQ(tokens, 18u);
@@ -231,40 +207,27 @@ TEST(CudaEngineTest, RowsThatAreDrawnFromStayOnTheDevice) {
             tokens * (sizeof(int32_t) + sizeof(float)));
 }
 
-TEST(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {
-  const uint32_t seed = FreshSeed();
-  SCOPED_TRACE(DescribeSeed(seed));
-  std::mt19937 random(seed);
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  ASSERT_NE(backend, nullptr);
-  const auto folder = FixturePath("llama");
-  const auto checkpoint = OpenCheckpoint(folder);
-  const auto requests = RandomRequests(random, checkpoint->config().vocab_size);
-  auto engine = Engine::Create(checkpoint, OpenTokenizer(folder), std::move(backend),
-                               {.max_sequences = 4,
-                                .max_rows_per_step = 16,
-                                .page_size = 4,
-                                .kv_tokens = 48,
-                                .swap_bytes = uint64_t{1} << 20});
-  ASSERT_TRUE(engine.ok()) << engine.status();
+TEST_F(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {
+  const auto requests = RandomRequests(random_, vocab_size());
+  const auto engine = MakeDeviceEngine({.max_sequences = 4,
+                                        .max_rows_per_step = 16,
+                                        .page_size = 4,
+                                        .kv_tokens = 48,
+                                        .swap_bytes = uint64_t{1} << 20});
+  ASSERT_NE(engine, nullptr);
   const uint64_t before = kernels::cuda::emulation::Allocations();
   EXPECT_GT(before, 0u);
-  RunAll(**engine, requests, true);
+  RunAll(*engine, requests, true);
   EXPECT_EQ(kernels::cuda::emulation::Allocations(), before);
 }
 #endif
 
-TEST(CudaEngineTest, KeysAndValuesAreInBf16WhereNothingElseIsAskedFor) {
-  std::string problem;
-  std::unique_ptr<kernels::Backend> backend = MakeDevice(&problem);
-  if (backend == nullptr) GTEST_SKIP() << "NOT RUN: " << problem;
-  const auto checkpoint = OpenCheckpoint(FixturePath("llama"));
+TEST_F(CudaEngineTest, KeysAndValuesAreInBf16WhereNothingElseIsAskedFor) {
   const EngineOptions options{.kv_tokens = 64};
-  const auto device = Engine::Create(checkpoint, nullptr, std::move(backend), options);
+  const auto device = Engine::Create(checkpoint_, nullptr, std::move(backend_), options);
   ASSERT_TRUE(device.ok()) << device.status();
   EXPECT_EQ((*device)->stats().kv_dtype, kernels::DType::kBF16);
-  const auto cpu = Engine::Create(checkpoint, nullptr, kernels::MakeCpuBackend(), options);
+  const auto cpu = Engine::Create(checkpoint_, nullptr, kernels::MakeCpuBackend(), options);
   ASSERT_TRUE(cpu.ok()) << cpu.status();
   EXPECT_EQ((*cpu)->stats().kv_dtype, kernels::DType::kF32);
   EXPECT_EQ((*device)->stats().kv_bytes * 2, (*cpu)->stats().kv_bytes);

@@ -51,7 +51,7 @@ std::vector<ReplicaExplanation> ReplicaSet::Explain(const v1::WorkerPrompt& prom
     return result;
   }
   const std::vector<ReplicaAppraisal> appraisals =
-      AppraiseReplicas(candidates.view_span(), blocks.bytes, candidates.options);
+      AppraiseReplicas(candidates.view_span(), blocks.bytes, choice_);
   double largest = 0;
   for (const ReplicaAppraisal& appraisal : appraisals) {
     largest = std::max(largest, appraisal.probability);

@@ -53,6 +53,7 @@ ReplicaSet::ReplicaSet(std::string model, std::vector<std::unique_ptr<ModelClien
         return replicas;
       }()),
       retry_budget_(options.retry_burst),
+      choice_(options.choice),
       random_(
           options.seed.value_or(uint64_t{std::random_device()()} << 32 | std::random_device()())) {}
 
@@ -98,18 +99,18 @@ ReplicaSet::Candidates ReplicaSet::FindCandidates(uint64_t tried,
     view.room = std::clamp(kShareWithRoom * sequences, kLeastRoom, kMostRoom);
   }
   EstimateLoads({observed.data(), observed.size()}, {result.views.data(), result.views.size()});
-  result.options = options_.choice;
+  return result;
+}
+
+void ReplicaSet::MeasureCalls() {
   absl::InlinedVector<double, 16> measured;
-  for (const Replica* replica : result.replicas) {
+  for (const auto& replica : replicas_) {
     if (replica->bytes_per_call.has_value()) measured.push_back(*replica->bytes_per_call);
   }
-  if (!measured.empty()) {
-    // Replicas of a model are meant to be equal, and one of them may lie or have been disturbed.
-    const auto middle = measured.begin() + static_cast<std::ptrdiff_t>(measured.size() / 2);
-    std::nth_element(measured.begin(), middle, measured.end());
-    result.options.bytes_per_call = *middle;
-  }
-  return result;
+  if (measured.empty()) return;
+  const auto middle = measured.begin() + static_cast<std::ptrdiff_t>(measured.size() / 2);
+  std::nth_element(measured.begin(), middle, measured.end());
+  choice_.bytes_per_call = *middle;
 }
 
 ReplicaSet::Grant ReplicaSet::Acquire(uint64_t tried, bool is_retry, const PromptBlocks& prompt) {
@@ -127,7 +128,7 @@ ReplicaSet::Grant ReplicaSet::Acquire(uint64_t tried, bool is_retry, const Promp
   auto reason = count == 1 ? ReplicaChoiceReason::kOnly : ReplicaChoiceReason::kLoad;
   if (!candidates.views.empty()) {
     const ReplicaChoice choice =
-        ChooseReplica(candidates.view_span(), prompt.bytes, random_(), candidates.options);
+        ChooseReplica(candidates.view_span(), prompt.bytes, random_(), choice_);
     reason = choice.reason;
     grant.replica = candidates.replicas[choice.index];
     const int64_t matched = candidates.views[choice.index].matched_bytes;
@@ -243,6 +244,7 @@ void ReplicaSet::OnInfo(Replica* replica, bool is_probe, const ReportedLoad& ask
         static_cast<double>(info->waiting_tokens()) * kBytesPerToken;
     replica->reported_at = options_.clock();
     replica->bytes_per_call = MeasuredBytesPerCall(*info);
+    MeasureCalls();
     replica->info = *std::move(info);
     replica->last_error = replica->draining ? "draining" : "";
     // Harms nobody: the replica takes calls by its load.

@@ -143,6 +143,9 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   struct Candidates;
   Candidates FindCandidates(uint64_t tried, const workers::PromptBlocks& prompt) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes into choice_ what a call costs by what replicas have measured: the median, as they are
+  // meant to be equal, and one of them may lie or have been disturbed.
+  void MeasureCalls() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status NoReplica() const;
   // `asked` is what this gateway had there when it asked.
   void OnInfo(Replica* replica, bool is_probe, const ReportedLoad& asked,
@@ -153,6 +156,7 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   const std::vector<std::unique_ptr<Replica>> replicas_;
   mutable absl::Mutex mutex_;  // also guards what changes in a Replica
   double retry_budget_ ABSL_GUARDED_BY(mutex_);
+  ReplicaChoiceOptions choice_ ABSL_GUARDED_BY(mutex_);
   size_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
 };

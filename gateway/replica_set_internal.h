@@ -56,7 +56,6 @@ struct ReplicaSet::Candidates {
   // Where any of them says what it holds.
   bool by_prefix = false;
   absl::InlinedVector<ReplicaView, 16> views;
-  ReplicaChoiceOptions options;
 
   std::span<const ReplicaView> view_span() const { return {views.data(), views.size()}; }
 };

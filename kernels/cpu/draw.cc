@@ -30,7 +30,8 @@ int32_t DrawFrom(const KernelTable& kernels, const float* row, int columns, cons
   };
   const int blocks = DrawBlocks(columns);
   for (int b = 0; b < blocks; ++b) {
-    sums[b] = kernels.sum_exp(row + b * kDrawBlock, count_of(b), max, draw.scale);
+    const float* block = row + static_cast<std::ptrdiff_t>(b) * kDrawBlock;
+    sums[b] = kernels.sum_exp(block, count_of(b), max, draw.scale);
   }
   const DrawnBlock drawn = DrawBlock(sums, blocks, draw.uniform);
   if (drawn.block < 0) return -1;

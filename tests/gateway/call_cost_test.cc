@@ -46,7 +46,9 @@ TEST(MeasuredBytesPerCallTest, IsWhatRowsOfAnswersCostInRowsOfPrompts) {
 }
 
 TEST(MeasuredBytesPerCallTest, DoesNotDependOnHowFastTheMachineWas) {
-  std::mt19937 random(std::random_device{}());
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
   std::uniform_real_distribution<double> uniform(0.1, 1);
   for (int i = 0; i < 100; ++i) {
     Points rows = {{1, uniform(random)}};

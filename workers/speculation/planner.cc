@@ -100,6 +100,10 @@ double DraftPlanner::MeasuredSeconds(const StepLoad& step) const {
   return (plain_ratio_ > 0 ? plain_ratio_ : 1) * Seconds(step);
 }
 
+double DraftPlanner::AddedSeconds(const StepLoad& step, const StepLoad& undrafted) const {
+  return DraftFactor() * MeasuredSeconds(step) - MeasuredSeconds(undrafted);
+}
+
 double DraftPlanner::GainFactor() const {
   return std::min(1.0, (accepted_ + kGainPrior) / (promised_ + kGainPrior));
 }

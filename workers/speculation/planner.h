@@ -97,6 +97,8 @@ class DraftPlanner {
   // By how long plain decoding takes beside what is expected, as far as that was measured; 0 where
   // neither is in seconds.
   double MeasuredSeconds(const StepLoad& step) const;
+  // By how much longer a step with drafts takes, by all that was measured, than the same without.
+  double AddedSeconds(const StepLoad& step, const StepLoad& undrafted) const;
 
  private:
   double DraftFactor() const;

@@ -81,6 +81,18 @@ TEST(MeasureStepCostTest, LeavesOutTheRunsThatAStepIsWarmedWith) {
   }
 }
 
+TEST(MeasureStepCostTest, ShortStepsAreMeasuredOftenEnoughForWhatDisturbsThem) {
+  constexpr StepProbeLimits kLimits{.max_rows = 64, .max_sequences = 8, .max_context = 500};
+  std::map<std::tuple<int, int, int>, int> runs;
+  const StepCost cost = MeasureStepCost(kLimits, 10, 0, [&](const StepProbe& probe) {
+    const int before = runs[{probe.sequences, probe.rows, probe.context}]++;
+    return TimeOf(probe) * (before < 6 ? 1.5 : 1.0);
+  });
+  const StepCost expected = MeasureStepCost(kLimits, 10, 0, TimeOf);
+  for (int rows : {1, 2, 4, 16, 64}) EXPECT_EQ(cost.rows.At(rows), expected.rows.At(rows)) << rows;
+  for (const auto& [probe, count] : runs) EXPECT_LE(count, 20) << std::get<1>(probe);
+}
+
 TEST(MeasureStepCostTest, KeepsTheBudgetButForWhatItCannotKnow) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));

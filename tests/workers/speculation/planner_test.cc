@@ -196,8 +196,10 @@ TEST_F(PlannerTest, StepsThatTakeLongerThanExpectedMakeDraftsDearer) {
   for (int i = 0; i < 10; ++i) planner.Measured(without, false, 3.0);
   for (int i = 0; i < 10; ++i) planner.Measured(with_drafts, true, 3.0);
   EXPECT_EQ(plan(), 1) << "all steps are slower alike";
+  EXPECT_NEAR(planner.AddedSeconds(with_drafts, without), 0, 1e-9);
   for (int i = 0; i < 100; ++i) planner.Measured(with_drafts, true, 6.0);
   EXPECT_EQ(plan(), 0);
+  EXPECT_NEAR(planner.AddedSeconds(with_drafts, without), 3, 0.05);
   for (int i = 0; i < 1000; ++i) planner.Measured(without, false, 3.0);
   EXPECT_EQ(plan(), 1) << "it is tried again some time";
 }

@@ -106,8 +106,10 @@ std::unique_ptr<RequestSpeculation> Speculator::Begin(const ServiceTerms& terms,
       shared_ ? "" : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
   request->usage.drafters = usage_.drafters;
   for (DrafterUsage& drafter : request->usage.drafters) drafter.tokens = {};
-  if (!ignore_cost_) account_.Begin(request->account);
-  if (!request->account.asleep) Wake(tokens, *request);
+  if (ignore_cost_) {
+    request->account.asleep = false;
+    Wake(tokens, *request);
+  }
   return request;
 }
 
@@ -144,9 +146,9 @@ void Speculator::CountStep(int accepted, RequestSpeculation& request) {
   // What ranking takes is part of the pass, and of none that plain decoding has.
   double gain = accepted * plain_share_ - spent - absl::ToDoubleSeconds(ranking_);
   if (const int nodes = request.tree.size(); nodes > 0) {
-    // What they cost by what is known of steps. What this one took tells more of what else the
-    // machine did, and that steps with drafts take longer than expected is the planner's affair.
-    const double added = planner_.MeasuredSeconds(step_) - planner_.MeasuredSeconds(undrafted_);
+    // What they cost by what is known of steps: what this one took tells more of what else the
+    // machine did.
+    const double added = planner_.AddedSeconds(step_, undrafted_);
     gain -= added * nodes / (step_.rows - undrafted_.rows);
   }
   if (!account_.Step(plain_share_, gain, decoding_.rows, request.account)) return;

@@ -1,6 +1,8 @@
 #include "workers/speculation/speculation_account.h"
 
 #include <algorithm>
+#include <bit>
+#include <tuple>
 
 namespace octogate::workers {
 namespace {
@@ -12,23 +14,37 @@ bool Loses(double plain, double gain) { return gain < -SpeculationAccount::kBear
 
 }  // namespace
 
-bool SpeculationAccount::Losing() const { return Loses(plain_, gain_ + kPatience * step_); }
+size_t SpeculationAccount::LoadOf(int sequences) {
+  const int bits = std::bit_width(static_cast<unsigned>(std::max(sequences, 1)));
+  return std::min(static_cast<size_t>(bits) / 2, std::tuple_size_v<decltype(loads_)> - 1);
+}
 
-bool SpeculationAccount::Admits(RequestAccount& account) {
-  if (!Losing()) return true;
-  if (trying_ || owed_ > 0) return false;
-  trying_ = true;
+bool SpeculationAccount::LoadAccount::Losing() const {
+  return Loses(plain, gain + kPatience * step);
+}
+
+bool SpeculationAccount::Admits(LoadAccount& load, RequestAccount& account) {
+  if (!load.Losing()) return true;
+  if (load.trying || load.owed > 0) return false;
+  load.trying = true;
   account.tries = true;
   return true;
 }
 
-void SpeculationAccount::Begin(RequestAccount& account) {
-  account = {};
-  account.asleep = !Admits(account);
+bool SpeculationAccount::Wakes(double plain, int sequences, RequestAccount& account) {
+  const size_t load = LoadOf(sequences);
+  loads_[load].owed -= plain;
+  account.owed -= plain;
+  const bool load_fell = load < account.load;
+  if ((!load_fell && account.owed > 0) || !Admits(loads_[load], account)) return false;
+  account.asleep = false;
+  account.load = load;
+  return true;
 }
 
 bool SpeculationAccount::Step(double plain, double gain, int sequences, RequestAccount& account) {
-  owed_ -= plain;
+  const size_t load = LoadOf(sequences);
+  loads_[load].owed -= plain;
   account.plain += plain;
   account.gain += gain;
   ++account.steps;
@@ -37,48 +53,39 @@ bool SpeculationAccount::Step(double plain, double gain, int sequences, RequestA
                                    : account.gain < -kMostLost * (account.plain / account.steps);
   if (falls_asleep) {
     Settle(account);
-    account.asleep = true;
-    account.sequences = sequences;
+    account.load = load;
   } else if (enough && account.tries) {
     Settle(account);  // others need not wait until it ends
+    account.asleep = false;
+    account.load = load;
   }
   return falls_asleep;
 }
 
-bool SpeculationAccount::Wakes(double plain, int sequences, RequestAccount& account) {
-  owed_ -= plain;
-  account.owed -= plain;
-  // One that began asleep learns only now how many there are.
-  account.sequences = std::max(account.sequences, sequences);
-  const bool load_fell = 4 * sequences <= account.sequences;
-  if (!load_fell && (account.owed > 0 || !Admits(account))) return false;
-  account.asleep = false;
-  return true;
-}
-
 void SpeculationAccount::End(RequestAccount& account) {
   if (account.steps > 0) Settle(account);
-  if (account.tries) trying_ = false;
+  if (account.tries) loads_[account.load].trying = false;
 }
 
 void SpeculationAccount::Settle(RequestAccount& account) {
+  LoadAccount& load = loads_[account.load];
   const double gain = account.gain - account.learning;
-  plain_ = kKept * plain_ + account.plain;
-  gain_ = kKept * gain_ + gain;
+  load.plain = kKept * load.plain + account.plain;
+  load.gain = kKept * load.gain + gain;
+  load.step = account.plain / account.steps;
   const bool lost = Loses(account.plain, gain);
   const double owed = lost ? -gain / kBearableLoss : 0;
-  step_ = account.plain / account.steps;
-  if (lost && Losing()) {
-    owed_ = std::max(owed_, 0.0) + owed * (1 << lost_tries_);
-    owed_ = std::min(owed_, kLongestWait * step_);
-    lost_tries_ = std::min(lost_tries_ + 1, kMostDoublings);
+  if (lost && load.Losing()) {
+    load.owed = std::max(load.owed, 0.0) + owed * (1 << load.lost_tries);
+    load.owed = std::min(load.owed, kLongestWait * load.step);
+    load.lost_tries = std::min(load.lost_tries + 1, kMostDoublings);
   } else {
-    owed_ = 0;
-    lost_tries_ = 0;
+    load.owed = 0;
+    load.lost_tries = 0;
   }
-  if (account.tries) trying_ = false;
+  if (account.tries) load.trying = false;
   account = {};
-  account.owed = std::min(owed, kLongestSleep * step_);
+  account.owed = std::min(owed, kLongestSleep * load.step);
 }
 
 }  // namespace octogate::workers

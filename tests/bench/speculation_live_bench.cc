@@ -15,6 +15,9 @@
 //     --tokens=64 --prompt=512               of an answer, and the last of its prompt
 //     --sequences=4                          of a task, or a batch of more, at most 64
 //     --repetitions=5
+//     --placements=1                         as often all engines are made anew, each time another
+//                                            one first, and measured in as many repetitions: where
+//                                            its memory lies decides 1 to 4 % of an engine's speed
 //   speculation_live_bench --stories=FOLDER  a trained model's own choices instead: FOLDER has its
 //                                            hf/ and golden_greedy.json
 //   speculation_live_bench --model=FOLDER --requests=FILE
@@ -116,6 +119,7 @@ struct Settings {
   size_t prompt = 0;
   size_t sequences = 0;
   int repetitions = 0;
+  int placements = 0;
 };
 
 template <typename T>
@@ -437,7 +441,8 @@ Settings Parse(int argc, char** argv) {
       .tokens = std::max<size_t>(2, NumberOption<size_t>(argc, argv, "--tokens=", "64")),
       .prompt = std::max<size_t>(1, NumberOption<size_t>(argc, argv, "--prompt=", "512")),
       .sequences = NumberOption<size_t>(argc, argv, "--sequences=", "4"),
-      .repetitions = std::max(1, NumberOption<int>(argc, argv, "--repetitions=", "5"))};
+      .repetitions = std::max(1, NumberOption<int>(argc, argv, "--repetitions=", "5")),
+      .placements = std::max(1, NumberOption<int>(argc, argv, "--placements=", "1"))};
   if (settings.requests.empty() && settings.stories.empty()) {
     std::cerr << "--requests=FILE or --stories=FOLDER is missing\n";
     std::exit(2);
@@ -461,6 +466,91 @@ Settings Parse(int argc, char** argv) {
     settings.batches.push_back(batch);
   }
   return settings;
+}
+
+// An engine's runs of one task and batch.
+struct Way {
+  std::vector<Decoding> runs;
+  std::vector<double> speeds;
+  double steps = 0;
+  double pass = 0;
+  double drafting = 0;
+  double drafted = 0;
+};
+
+struct Cell {
+  size_t batch = 0;
+  std::string task;
+  std::span<const RecordedRequest> requests;
+  std::vector<Way> ways;  // the first has no drafters
+};
+
+// An engine of each way, made from this one on.
+std::vector<std::unique_ptr<Engine>> CreateAll(
+    const std::shared_ptr<const workers::Checkpoint>& checkpoint, const Settings& settings,
+    const StorePtr& store, size_t first) {
+  std::vector<std::unique_ptr<Engine>> engines(1 + settings.drafters.size());
+  for (size_t i = 0; i < engines.size(); ++i) {
+    const size_t way = (first + i) % engines.size();
+    engines[way] =
+        Create(checkpoint, settings, store, way == 0 ? DrafterNames{} : settings.drafters[way - 1]);
+  }
+  return engines;
+}
+
+void MeasureCell(std::span<const std::unique_ptr<Engine>> engines, const Settings& settings,
+                 int tenants, Cell& cell) {
+  // Prompts are computed, and weights read.
+  Settings once = settings;
+  once.tokens = 2;
+  for (const auto& engine : engines) Measure(*engine, cell.requests, cell.batch, once, "first");
+  std::vector<StepTimes> before;
+  for (const auto& engine : engines) before.emplace_back(*engine);
+  std::vector<std::function<double(int)>> turns;
+  for (size_t e = 0; e < engines.size(); ++e) {
+    turns.emplace_back([&, e](int repetition) {
+      const std::string tenant = absl::StrCat("tenant ", tenants + repetition);
+      cell.ways[e].runs.push_back(
+          Measure(*engines[e], cell.requests, cell.batch, settings, tenant));
+      return cell.ways[e].runs.back().tokens_per_second();
+    });
+  }
+  const std::vector<std::vector<double>> speeds = InTurns(turns, settings.repetitions);
+  for (size_t e = 0; e < engines.size(); ++e) {
+    Way& way = cell.ways[e];
+    way.speeds.insert(way.speeds.end(), speeds[e].begin(), speeds[e].end());
+    const StepTimes after(*engines[e]);
+    way.steps += after.steps - before[e].steps;
+    way.pass += after.pass - before[e].pass;
+    way.drafting += after.drafting - before[e].drafting;
+    way.drafted += after.drafted - before[e].drafted;
+  }
+}
+
+void AddTo(Report& report, const Settings& settings, const Cell& cell) {
+  const Way& plain = cell.ways[0];
+  for (size_t e = 1; e < cell.ways.size(); ++e) {
+    const Way& way = cell.ways[e];
+    const Spread ratio = RatioOf(way.speeds, plain.speeds);
+    const double steps = std::max(1.0, way.steps);
+    const Decoding with = Median(way.runs);
+    std::string name = absl::StrCat("batch ", cell.batch, ", ", cell.task);
+    if (settings.temperature > 0) absl::StrAppend(&name, ", temperature ", settings.temperature);
+    if (cell.ways.size() > 2) {
+      absl::StrAppend(&name, ", ", absl::StrJoin(settings.drafters[e - 1], "+"));
+    }
+    report.Add(
+        {.name = name,
+         .value = with.tokens_per_second(),
+         .unit = "tokens/s",
+         .beside = absl::StrFormat(
+             "plain %.0f; MAT %.3f; a step %.2f rows drafted, %.1f us drafting, %.1f us pass",
+             Median(plain.runs).tokens_per_second(), with.mat(), way.drafted / steps,
+             way.drafting / steps, way.pass / steps),
+         .ratio = ratio.median,
+         .ratio_between = std::pair(ratio.low, ratio.high),
+         .aim = AtLeast(0.98, Aim::kRatio)});
+  }
 }
 
 int Main(int argc, char** argv) {
@@ -492,66 +582,31 @@ int Main(int argc, char** argv) {
   }
   const Tasks tasks = settings.stories.empty() ? Choose(std::move(requests_of_file), settings)
                                                : ReadStories(settings.stories);
-  // The first has no drafters.
-  std::vector<std::unique_ptr<Engine>> engines;
-  engines.push_back(Create(checkpoint, settings, store, {}));
-  for (const DrafterNames& names : settings.drafters) {
-    engines.push_back(Create(checkpoint, settings, store, names));
-  }
-  int tenants = 0;
+  std::vector<Cell> cells;
   for (const size_t batch : settings.batches) {
     for (const auto& [task, requests] : tasks) {
       const size_t count =
           std::min(requests.size() / batch, std::max<size_t>(1, settings.sequences / batch)) *
           batch;
       if (count == 0) continue;
-      const auto some = std::span(requests).first(count);
-      // Prompts are computed, and weights read.
-      Settings once = settings;
-      once.tokens = 2;
-      for (const auto& engine : engines) Measure(*engine, some, batch, once, "first");
-      std::vector<StepTimes> before;
-      for (const auto& engine : engines) before.emplace_back(*engine);
-      std::vector<std::vector<Decoding>> all(engines.size());
-      std::vector<std::function<double(int)>> turns;
-      for (size_t e = 0; e < engines.size(); ++e) {
-        turns.emplace_back([&, e](int repetition) {
-          const std::string tenant = absl::StrCat("tenant ", tenants + repetition);
-          all[e].push_back(Measure(*engines[e], some, batch, settings, tenant));
-          return all[e].back().tokens_per_second();
-        });
-      }
-      const std::vector<std::vector<double>> speeds = InTurns(turns, settings.repetitions);
-      tenants += settings.repetitions;
-      const Decoding without = Median(all[0]);
-      for (size_t e = 1; e < engines.size(); ++e) {
-        const Spread ratio = RatioOf(speeds[e], speeds[0]);
-        const StepTimes after(*engines[e]);
-        const double steps = std::max(1.0, after.steps - before[e].steps);
-        const Decoding with = Median(all[e]);
-        std::string name = absl::StrCat("batch ", batch, ", ", task);
-        if (settings.temperature > 0) {
-          absl::StrAppend(&name, ", temperature ", settings.temperature);
-        }
-        if (engines.size() > 2) {
-          absl::StrAppend(&name, ", ", absl::StrJoin(settings.drafters[e - 1], "+"));
-        }
-        const std::string beside = absl::StrFormat(
-            "plain %.0f; MAT %.3f; a step %.2f rows drafted, %.1f us drafting, %.1f us pass",
-            without.tokens_per_second(), with.mat(), (after.drafted - before[e].drafted) / steps,
-            (after.drafting - before[e].drafting) / steps, (after.pass - before[e].pass) / steps);
-        report.Add({.name = name,
-                    .value = with.tokens_per_second(),
-                    .unit = "tokens/s",
-                    .beside = beside,
-                    .ratio = ratio.median,
-                    .ratio_between = std::pair(ratio.low, ratio.high),
-                    .aim = AtLeast(0.98, Aim::kRatio)});
-        std::cerr << absl::StrFormat("%s: %.1f tokens/s, ratio %.4f; %s\n", name,
-                                     with.tokens_per_second(), ratio.median, beside);
-      }
+      cells.push_back({.batch = batch,
+                       .task = task,
+                       .requests = std::span(requests).first(count),
+                       .ways = std::vector<Way>(1 + settings.drafters.size())});
     }
   }
+  for (int placement = 0; placement < settings.placements; ++placement) {
+    const std::vector<std::unique_ptr<Engine>> engines =
+        CreateAll(checkpoint, settings, store, static_cast<size_t>(placement));
+    int tenants = 0;
+    for (Cell& cell : cells) {
+      std::cerr << absl::StrFormat("placement %d of %d: batch %d, %s\n", placement + 1,
+                                   settings.placements, cell.batch, cell.task);
+      MeasureCell(engines, settings, tenants, cell);
+      tenants += settings.repetitions;
+    }
+  }
+  for (const Cell& cell : cells) AddTo(report, settings, cell);
   return report.Print();
 }
 

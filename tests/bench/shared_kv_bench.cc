@@ -7,6 +7,8 @@
 //     --only=TEXT                of the servers only those whose name holds TEXT
 //     --lengths=256,1024,4096    of prompts
 //     --rounds=7                 of 4,096 tokens and more; of shorter prompts three times as many
+//     --fetches                  nothing but ways that always fetch: many rounds in little time, of
+//                                few prompts, which engines have forgotten when they come again
 //
 // The ways to the first token of one kind of prompt are measured in turns (turns.h), each with an
 // engine of its own that has not seen the prompt. The first two rounds of a length, of those above
@@ -72,6 +74,9 @@ constexpr double kBytesPerToken = 2.0 * 8 * 4 * 64 * sizeof(float);
 constexpr size_t kPageBytes = static_cast<size_t>(kBytesPerToken) * kPageSize;
 // Between two turns, so that what one has left under way is no other's.
 constexpr absl::Duration kPause = absl::Milliseconds(60);
+
+// Several times what an engine has room for.
+constexpr int kFewPrompts = 5;
 
 // Tokens of a prompt that does nothing but take memory.
 constexpr int kFillPrompt = 1024;
@@ -244,10 +249,11 @@ struct Way {
 class Bench {
  public:
   Bench(std::shared_ptr<const workers::Checkpoint> checkpoint, std::vector<int> lengths, int rounds,
-        Report* report)
+        bool few_prompts, Report* report)
       : checkpoint_(std::move(checkpoint)),
         lengths_(std::move(lengths)),
         rounds_(rounds),
+        few_prompts_(few_prompts),
         report_(*report) {}
 
   const std::vector<int>& lengths() const { return lengths_; }
@@ -296,7 +302,8 @@ class Bench {
     const auto writer = Make(&redis, true, 1);
     for (const int length : lengths_) {
       std::vector<Prompt>& prompts = shared_[length];
-      for (int round = 0; round < Uncounted(length) + RoundsOf(length); ++round) {
+      const int rounds = Uncounted(length) + RoundsOf(length);
+      for (int round = 0; round < (few_prompts_ ? kFewPrompts : rounds); ++round) {
         FirstToken(*writer, prompts.emplace_back(Fresh(length)));
       }
     }
@@ -305,7 +312,8 @@ class Bench {
     if (written.dropped_pages > 0) std::cerr << written.dropped_pages << " pages were dropped\n";
   }
   const Prompt& Shared(int length, int round) const {
-    return shared_.at(length).at(static_cast<size_t>(round));
+    const std::vector<Prompt>& prompts = shared_.at(length);
+    return prompts[static_cast<size_t>(round) % prompts.size()];
   }
 
   // Measures the ways to what `server` has, of each length in turns. Returns their medians,
@@ -355,6 +363,7 @@ class Bench {
   const std::shared_ptr<const workers::Checkpoint> checkpoint_;
   const std::vector<int> lengths_;
   const int rounds_;
+  const bool few_prompts_;
   Report& report_;
   std::mt19937 random_{7};
   std::map<int, std::vector<Prompt>> shared_;  // by length
@@ -369,6 +378,8 @@ void Print(const workers::Engine& engine) {
 int Main(int argc, char** argv) {
   Report report("shared_kv", argc, argv);
   const std::string only = Option(argc, argv, "--only=", OnlyOf(argc, argv));
+  const bool fetches_only = std::any_of(
+      argv + 1, argv + argc, [](std::string_view argument) { return argument == "--fetches"; });
   const auto wanted = [&only](std::string_view name) {
     return name.find(only) != std::string_view::npos;
   };
@@ -379,12 +390,55 @@ int Main(int argc, char** argv) {
     return 1;
   }
   Bench bench(*checkpoint, IntegersOption(argc, argv, "--lengths=", "256,1024,4096"),
-              std::max(NumberOption<int>(argc, argv, "--rounds=", "7"), 1), &report);
+              std::max(NumberOption<int>(argc, argv, "--rounds=", "7"), 1), fetches_only, &report);
 
   RedisServer server({"--save", "", "--appendonly", "no"});
   RedisOptions near = server.options();
   near.timeouts = Patient(absl::Milliseconds(500));
   const auto client = RedisClient::Create(near);
+
+  // Of the longest prompts, whose fetch takes so many seconds with all that belongs to it.
+  const auto add_throughput = [&](double whole_fetch) {
+    const double bytes = kBytesPerToken * bench.lengths().back();
+    Fetches fetches(near, kPageBytes, size_t{64} << 20);
+    std::vector<double> whole, fetched, raw, others_raw;
+    for (int i = 0; i < 5; ++i) {
+      fetched.push_back(fetches.Measure());
+      raw.push_back(RawThroughput(*client, kPageBytes, size_t{64} << 20));
+      others_raw.push_back(BenchmarkThroughput(server.Socket(), kPageBytes));
+      whole.push_back(bytes / whole_fetch);
+    }
+    if (others_raw.front() <= 0) return;
+    const auto add = [&](std::string figure, const std::vector<double>& rates) {
+      const Spread ratio = RatioOf(rates, others_raw);
+      report.Add({.name = std::move(figure),
+                  .value = Median(rates) / 1e6,
+                  .unit = "MB/s",
+                  .beside = "redis-benchmark GET, 4 connections",
+                  .ratio = ratio.median,
+                  .ratio_between = std::pair(ratio.low, ratio.high),
+                  .aim = AtLeast(0.8, Aim::kRatio)});
+    };
+    add("MGET by the client, one at a time", raw);
+    add("near, throughput of a fetch without the KV cache", fetched);
+    add("near, throughput of a fetch into the KV cache", whole);
+  };
+
+  if (fetches_only) {
+    bench.WriteShared(near, *client);
+    const auto first = bench.Make(&near, false);
+    const auto second = bench.Make(&near, false);
+    const auto by = [&bench](workers::Engine& engine) {
+      return [&bench, &engine](int length, int round) {
+        return FirstToken(engine, bench.Shared(length, round));
+      };
+    };
+    const auto medians = bench.Measure(
+        "near", {{.name = "always fetched", .seconds = by(*first)},
+                 {.name = "always fetched, by another engine", .seconds = by(*second)}});
+    add_throughput(medians.back()[0]);
+    return report.Print();
+  }
 
   const auto alone = bench.Make(nullptr, true);
   Prompt last;  // that it has computed
@@ -422,30 +476,7 @@ int Main(int argc, char** argv) {
     }
     const auto medians = bench.Measure(name, ways);
     Print(*choosing);
-    if (name != "near") return;
-    const double bytes = kBytesPerToken * bench.lengths().back();
-    Fetches fetches(near, kPageBytes, size_t{64} << 20);
-    std::vector<double> whole, fetched, raw, others_raw;
-    for (int i = 0; i < 5; ++i) {
-      fetched.push_back(fetches.Measure());
-      raw.push_back(RawThroughput(*client, kPageBytes, size_t{64} << 20));
-      others_raw.push_back(BenchmarkThroughput(server.Socket(), kPageBytes));
-      whole.push_back(bytes / medians.back()[1]);
-    }
-    if (others_raw.front() <= 0) return;
-    const auto add = [&](std::string figure, const std::vector<double>& rates) {
-      const Spread ratio = RatioOf(rates, others_raw);
-      report.Add({.name = std::move(figure),
-                  .value = Median(rates) / 1e6,
-                  .unit = "MB/s",
-                  .beside = "redis-benchmark GET, 4 connections",
-                  .ratio = ratio.median,
-                  .ratio_between = std::pair(ratio.low, ratio.high),
-                  .aim = AtLeast(0.8, Aim::kRatio)});
-    };
-    add("MGET by the client, one at a time", raw);
-    add("near, throughput of a fetch without the KV cache", fetched);
-    add("near, throughput of a fetch into the KV cache", whole);
+    if (name == "near") add_throughput(medians.back()[1]);
   };
 
   if (wanted("near") || wanted("contended") || wanted("10 ms each way") || wanted("25 MB/s")) {

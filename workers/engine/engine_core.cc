@@ -135,7 +135,12 @@ void EngineCore::SharePages() {
   if (parts_.shared_pages == nullptr) return;
   const SteadyTime now = std::chrono::steady_clock::now();
   for (const auto& request : active_) {
+    const int came = request->arriving != nullptr ? request->arriving->came : 0;
     parts_.shared_pages->Poll(*request, now);
+    // What is copied now need not be copied when the last has come.
+    if (request->held && request->arriving->came > came) {
+      scheduler_.KeepArrivedPages(request.get());
+    }
     // Its first token has been sent: nobody waits for this but the next step.
     if (request->offered || !request->answer || request->answer->generated() == 0) continue;
     request->offered = true;

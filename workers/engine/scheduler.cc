@@ -62,6 +62,7 @@ void Scheduler::Add(Sequence* sequence) {
 void Scheduler::Remove(Sequence* sequence) {
   Erase(sequence->running ? running_ : waiting_, sequence);
   ReleasePages(sequence);
+  ForgetKept(sequence);
   sequence->saved = nullptr;
   sequence->running = false;
   sequence->account = nullptr;
@@ -190,33 +191,75 @@ void Scheduler::CountHits(Sequence* sequence, int tokens) {
   CountReused(sequence);
 }
 
-void Scheduler::UseArrivedPages(Sequence* sequence) {
-  if (sequence->arriving == nullptr) return;
+void Scheduler::CountShared(Sequence* sequence, int tokens) {
+  sequence->shared += tokens;
+  counters_.shared_tokens += static_cast<uint64_t>(tokens);
+}
+
+int Scheduler::KeptPages(const Sequence& sequence) const {
+  return (sequence.kept_to - sequence.kept_from) / options_.page_size;
+}
+
+void Scheduler::ForgetKept(Sequence* sequence) {
+  kept_pages_ -= KeptPages(*sequence);
+  sequence->kept_from = sequence->kept_to = 0;
+}
+
+int Scheduler::ArrivedNext(const Sequence& sequence, int page_size) {
+  if (sequence.computed % page_size != 0) return 0;
+  const int first = sequence.computed / page_size;
+  const int end = (sequence.length() - 1) / page_size;
+  int count = 0;
+  for (auto next = sequence.arriving->pages.find(first);
+       next != sequence.arriving->pages.end() && next->first == first + count && next->first < end;
+       ++next) {
+    ++count;
+  }
+  return count;
+}
+
+void Scheduler::CopyArrivedPages(Sequence* sequence) {
   std::map<int, SharedPage>& arrived = sequence->arriving->pages;
-  const int page_size = options_.page_size;
-  if (sequence->computed % page_size == 0) {
-    const int first = sequence->computed / page_size;
-    const int end = (sequence->length() - 1) / page_size;
+  const int count = ArrivedNext(*sequence, options_.page_size);
+  if (count > 0) {
+    const int first = sequence->computed / options_.page_size;
     std::vector<std::span<const std::byte>> from;
-    for (auto next = arrived.find(first);
-         next != arrived.end() && next->first == first + static_cast<int>(from.size()) &&
-         next->first < end;
-         ++next) {
-      from.push_back(next->second.bytes());
-    }
-    if (!from.empty()) {
-      options_.upload(from, std::span<const int32_t>(sequence->pages)
-                                .subspan(static_cast<size_t>(first), from.size()));
-      sequence->computed += static_cast<int>(from.size()) * page_size;
-      const int used = CountReused(sequence);
-      sequence->shared += used;
-      counters_.shared_tokens += static_cast<uint64_t>(used);
-      EnterPages(sequence);
-    }
+    for (int i = 0; i < count; ++i) from.push_back(arrived.at(first + i).bytes());
+    options_.upload(
+        from,
+        std::span<const int32_t>(sequence->pages).subspan(static_cast<size_t>(first), from.size()));
+    sequence->computed += count * options_.page_size;
+    EnterPages(sequence);
   }
   // Behind what is computed, nothing is of use any more.
   arrived.erase(arrived.begin(), arrived.lower_bound(PagesFor(sequence->computed)));
-  if (arrived.empty() && sequence->arriving->fetch == nullptr) sequence->arriving = nullptr;
+}
+
+void Scheduler::UseArrivedPages(Sequence* sequence) {
+  if (sequence->arriving == nullptr) return;
+  CopyArrivedPages(sequence);
+  CountShared(sequence, CountReused(sequence));
+  if (sequence->arriving->pages.empty() && sequence->arriving->fetch == nullptr) {
+    sequence->arriving = nullptr;
+  }
+}
+
+void Scheduler::KeepArrivedPages(Sequence* sequence) {
+  assert(!sequence->running);
+  if (!options_.share_prefixes || sequence->arriving == nullptr) return;
+  // It owns them as long as this takes, so that they become idle in their order.
+  UseCachedPages(sequence);
+  const int before = sequence->computed;
+  const int count = ArrivedNext(*sequence, options_.page_size);
+  const int kept_for_others = kept_pages_ - KeptPages(*sequence);
+  if (count > 0 && PagesToAdmit(*sequence) + kept_for_others <= allocator_.available() &&
+      AllocatePages(sequence, count)) {
+    CopyArrivedPages(sequence);
+    if (sequence->kept_to == 0) sequence->kept_from = before;
+    sequence->kept_to = sequence->computed;
+    kept_pages_ = kept_for_others + KeptPages(*sequence);
+  }
+  ReleasePages(sequence);
 }
 
 void Scheduler::Computed(const ScheduledRows& rows) {
@@ -298,6 +341,13 @@ bool Scheduler::MakeRoom(const Sequence& sequence, int pages_needed) {
   return true;
 }
 
+int Scheduler::PagesToAdmit(const Sequence& sequence) const {
+  const int pages = PagesFor(sequence.length());
+  // One page for each running sequence is left to them, lest they push it out again soon.
+  const int reserve = std::min(running(), allocator_.total() - pages);
+  return pages - static_cast<int>(sequence.pages.size()) + reserve;
+}
+
 bool Scheduler::TryAdmit(Sequence* sequence) {
   // Prompts before it in the order may need all rows of the step.
   int rows_before = 0;
@@ -309,22 +359,21 @@ bool Scheduler::TryAdmit(Sequence* sequence) {
   if (running() == options_.max_sequences && !MayPushOut(*sequence, *running_.back())) return false;
 
   const int hits = UseCachedPages(sequence);
-  const int pages = PagesFor(sequence->length());
-  const int missing = pages - static_cast<int>(sequence->pages.size());
-  // One page for each running sequence is left to them, lest they push it out again soon.
-  const int reserve = std::min(running(), allocator_.total() - pages);
-  if (!MakeRoom(*sequence, missing + reserve)) {
+  if (!MakeRoom(*sequence, PagesToAdmit(*sequence))) {
     ReleasePages(sequence);
     return false;
   }
   Erase(waiting_, sequence);
-  AllocatePages(sequence, missing);
+  AllocatePages(sequence, PagesFor(sequence->length()) - static_cast<int>(sequence->pages.size()));
   sequence->running = true;
   InsertInOrder(running_, sequence);
   if (options_.share_prefixes && sequence->use_cached_prefix) {
     counters_.prefix_query_tokens += static_cast<uint64_t>(sequence->length());
   }
-  CountHits(sequence, hits);
+  const int kept = std::max(std::min(hits, sequence->kept_to) - sequence->kept_from, 0);
+  CountShared(sequence, kept);
+  CountHits(sequence, hits - kept);
+  ForgetKept(sequence);
   RestorePages(sequence);
   UseArrivedPages(sequence);
   Charge(sequence);

@@ -28,7 +28,9 @@
 //
 // A sequence that is held waits for pages from elsewhere, within a bounded time: the order of
 // service begins behind it as if it were not there. Pages that have arrived are copied in when it
-// is admitted, or when it has come to them, and are in the prefix cache from then on.
+// is admitted, or when it has come to them, and are in the prefix cache from then on. Those at its
+// beginning may be there before: nobody owns them, and where they are given to others, which takes
+// all that was used longer ago first, they are computed like any.
 //
 // Every sequence finishes. Only sequences that arrive within a bounded time can have a lower rank,
 // so that sooner or later a sequence has the lowest there is and is of the highest level, together
@@ -140,6 +142,10 @@ class Scheduler {
   // What a running sequence has computed is of no use any more: it begins anew in `prefix_context`.
   void Restart(Sequence* sequence, std::string prefix_context);
 
+  // Leaves what has arrived for a sequence that waits in the prefix cache, as far as it continues
+  // what that has, and there is room for it and for what is kept for others.
+  void KeepArrivedPages(Sequence* sequence);
+
   // Full pages at the beginning of a sequence that the prefix cache has now, all but that of the
   // last token.
   int CachedPages(const Sequence& sequence) const;
@@ -162,17 +168,26 @@ class Scheduler {
   // Pushes out sequences until `pages_needed` are available and a slot is; returns whether that is
   // so. Pushes out none where it would not help.
   bool MakeRoom(const Sequence& sequence, int pages_needed);
+  // Pages that have to be available for it to be admitted beside those that it has.
+  int PagesToAdmit(const Sequence& sequence) const;
   // Lets every running sequence have pages for all its tokens, and preempts where there are none.
   void GivePages();
   // Takes what the prefix cache has of the tokens that come next; returns how many those are.
   int UseCachedPages(Sequence* sequence);
-  // Copies pages that have arrived into the sequence's, where it has come to them.
+  // Pages that have arrived and come next in a sequence.
+  static int ArrivedNext(const Sequence& sequence, int page_size);
+  // Copies them into the sequence's pages and enters them.
+  void CopyArrivedPages(Sequence* sequence);
   void UseArrivedPages(Sequence* sequence);
   // Rows of a prompt up to the first page that has arrived, or all that are left.
   int RowsToArrived(const Sequence& sequence) const;
   // Enters what is computed into the prefix cache.
   void EnterPages(Sequence* sequence);
   void CountHits(Sequence* sequence, int tokens);
+  void CountShared(Sequence* sequence, int tokens);
+  int KeptPages(const Sequence& sequence) const;
+  // Nothing waits for a sequence in the prefix cache any more.
+  void ForgetKept(Sequence* sequence);
   // Positions below `computed` that were not computed: returns how many are new.
   int CountReused(Sequence* sequence);
   bool AllocatePages(Sequence* sequence, int count);
@@ -194,6 +209,7 @@ class Scheduler {
   std::vector<Sequence*> waiting_;
   int64_t step_ = 0;
   int spare_rows_ = 0;
+  int kept_pages_ = 0;  // that have arrived for sequences that wait, and are idle
   Counters counters_;
 };
 

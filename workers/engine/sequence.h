@@ -19,6 +19,7 @@ namespace octogate::workers {
 struct ArrivingPages {
   std::unique_ptr<PageFetch> fetch;  // null: no more will come
   std::map<int, SharedPage> pages;   // that have come and are not used yet, by their index
+  int first = 0;                     // the index of the first that was asked for
   int expected = 0;                  // pages, if the store has all of them
   int came = 0;                      // pages
   int came_before = 0;               // when the promise was last extended
@@ -50,6 +51,9 @@ struct Sequence {
   bool held = false;
   // May be null; the scheduler uses what has arrived.
   std::unique_ptr<ArrivingPages> arriving;
+  // Positions that have arrived and wait in the prefix cache for it to be admitted.
+  int kept_from = 0;
+  int kept_to = 0;
 
   // Kept by the scheduler. The keys and values of positions [0, computed) are in `pages`.
   int computed = 0;

@@ -73,6 +73,7 @@ void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
     const double promise =
         options_.recompute_seconds ? std::min(2 * fetch + kGrace, recompute / 2) : kLongestHold;
     shared->begun = now;
+    shared->first = cached_pages;
     shared->hold_until = After(now, promise);
     shared->expected = chain.count;
     shared->recompute = recompute;
@@ -191,7 +192,7 @@ void SharedPages::Poll(Sequence& sequence, Time now) {
   if (done) return;
   ++counters_.abandoned;
   if (arriving->came == 0) return;
-  int first = arriving->pages.begin()->first;
+  int first = std::max(arriving->first, sequence.kept_to / options_.page_size);
   while (arriving->pages.contains(first)) ++first;
   const int pages = (sequence.length() - 1) / options_.page_size;
   BeginMeeting(sequence, first, pages);

@@ -41,7 +41,7 @@ class Simulation {
             sizeof(size_t), static_cast<uint64_t>(swap_pages) * sizeof(size_t),
             {.out = [this](int32_t page, std::span<std::byte> to) { CopyOut(page, to); },
              .in = [this](std::span<const std::byte> from, int32_t page) { CopyIn(from, page); }})),
-        scheduler_(WithSwap(options), pages) {}
+        scheduler_(WithCopies(options), pages) {}
 
   int Pick(int from, int to) { return std::uniform_int_distribution<int>(from, to)(random_); }
 
@@ -59,8 +59,28 @@ class Simulation {
     sequence->use_cached_prefix = Pick(0, 5) > 0;
     added_[sequence.get()] = step_;
     end_[sequence.get()] = Pick(length, longest);
+    if (options_.share_prefixes && sequence->use_cached_prefix && Pick(0, 2) == 0) {
+      sequence->arriving = std::make_unique<ArrivingPages>();
+      sequence->held = true;
+    }
     scheduler_.Add(sequence.get());
     live_.push_back(std::move(sequence));
+  }
+
+  // Pages come for sequences that are held, most of them in their order, until they are let go.
+  void PagesCome() {
+    for (const auto& sequence : live_) {
+      if (!sequence->held) continue;
+      const int pages = (sequence->length() - 1) / options_.page_size;
+      for (int count = Pick(0, 3); count > 0 && next_page_[sequence.get()] < pages; --count) {
+        int& next = next_page_[sequence.get()];
+        if (Pick(0, 9) > 0) sequence->arriving->pages[next] = PageOf(*sequence, next);
+        ++next;
+      }
+      scheduler_.KeepArrivedPages(sequence.get());
+      CheckPages();
+      if (Pick(0, 3) == 0) sequence->held = false;
+    }
   }
 
   void Step() {
@@ -70,8 +90,10 @@ class Simulation {
     }
     ++step_;
     const std::vector<ScheduledRows> step = scheduler_.Schedule();
-    ASSERT_EQ(step.empty(), live_.empty());
-    if (live_.empty()) return;
+    const bool all_held = std::all_of(live_.begin(), live_.end(),
+                                      [](const auto& sequence) { return sequence->held; });
+    ASSERT_EQ(step.empty(), all_held);
+    if (step.empty()) return;
     CheckRows(step);
     CheckPages();
     CheckOrder(ran, step);
@@ -88,8 +110,13 @@ class Simulation {
   const SwapSpace& swap() const { return *swap_; }
 
  private:
-  SchedulerOptions WithSwap(SchedulerOptions options) {
+  SchedulerOptions WithCopies(SchedulerOptions options) {
     options.swap = swap_.get();
+    options.upload = [this](std::span<const std::span<const std::byte>> from,
+                            std::span<const int32_t> pages) {
+      ASSERT_EQ(from.size(), pages.size());
+      for (size_t i = 0; i < from.size(); ++i) CopyIn(from[i], pages[i]);
+    };
     // Any choice is right, if not good.
     options.recompute_seconds = [this](int positions) {
       EXPECT_GT(positions, 0);
@@ -115,8 +142,20 @@ class Simulation {
               cache_.begin() + static_cast<ptrdiff_t>(page) * options_.page_size);
   }
 
+  // The name of a copy of what a page of a sequence holds once it is computed.
+  SharedPage PageOf(const Sequence& sequence, int index) {
+    const size_t name = copies_.size();
+    std::vector<KeyValue>& copy = copies_.emplace_back();
+    for (int i = 0; i < options_.page_size; ++i) {
+      copy.push_back(KeyValueAt(sequence, index * options_.page_size + i));
+    }
+    return {.index = index,
+            .value = std::string(reinterpret_cast<const char*>(&name), sizeof(name))};
+  }
+
   void Leave(size_t index) {
     scheduler_.Remove(live_[index].get());
+    next_page_.erase(live_[index].get());
     added_.erase(live_[index].get());
     end_.erase(live_[index].get());
     live_.erase(live_.begin() + static_cast<ptrdiff_t>(index));
@@ -203,7 +242,7 @@ class Simulation {
     for (const auto& admitted : live_) {
       if (!admitted->running || ran.contains(admitted.get())) continue;
       for (const auto& waiting : live_) {
-        if (!waiting->running) {
+        if (!waiting->running && !waiting->held) {
           EXPECT_LE(LevelOf(*waiting), LevelOf(*admitted));
         }
       }
@@ -261,6 +300,7 @@ class Simulation {
   std::vector<std::unique_ptr<Sequence>> live_;
   std::map<const Sequence*, int> end_;  // the length at which it finishes
   std::map<const Sequence*, int> added_;
+  std::map<const Sequence*, int> next_page_;  // that may come
   uint64_t arrivals_ = 0;
   int step_ = 0;
 };
@@ -273,6 +313,7 @@ TEST(SchedulerPropertyTest, KeepsItsPromisesUnderRandomLoad) {
   uint64_t restored = 0;
   uint64_t without_room = 0;
   uint64_t hits = 0;
+  uint64_t shared = 0;
   for (int trial = 0; trial < 60 && !::testing::Test::HasFailure(); ++trial) {
     const auto pick = [&](int from, int to) {
       return std::uniform_int_distribution<int>(from, to)(random);
@@ -299,13 +340,15 @@ TEST(SchedulerPropertyTest, KeepsItsPromisesUnderRandomLoad) {
         --to_come;
         simulation.Arrive();
       }
+      simulation.PagesCome();
       simulation.Step();
       ASSERT_LT(++steps, 100000) << "does not finish";
     }
     const Scheduler& scheduler = simulation.scheduler();
     EXPECT_EQ(scheduler.pages().used(), 0);
     EXPECT_EQ(scheduler.running() + scheduler.waiting(), 0);
-    EXPECT_LE(scheduler.counters().prefix_hit_tokens, scheduler.counters().prefix_query_tokens);
+    EXPECT_LE(scheduler.counters().prefix_hit_tokens + scheduler.counters().shared_tokens,
+              scheduler.counters().prefix_query_tokens);
     EXPECT_EQ(simulation.swap().used_bytes(), 0u);
     EXPECT_LE(
         scheduler.counters().preemptions_saved + scheduler.counters().preemptions_without_room,
@@ -314,11 +357,13 @@ TEST(SchedulerPropertyTest, KeepsItsPromisesUnderRandomLoad) {
     restored += scheduler.counters().restored_tokens;
     without_room += scheduler.counters().preemptions_without_room;
     hits += scheduler.counters().prefix_hit_tokens;
+    shared += scheduler.counters().shared_tokens;
   }
   EXPECT_GT(preemptions, 0u);
   EXPECT_GT(restored, 0u);
   EXPECT_GT(without_room, 0u);
   EXPECT_GT(hits, 0u);
+  EXPECT_GT(shared, 0u);
 }
 
 // Tenants that always have something waiting, with requests of very different sizes and numbers.

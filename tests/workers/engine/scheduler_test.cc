@@ -385,5 +385,90 @@ TEST(SchedulerTest, PromptsComeBeforeDrafts) {
   for (Sequence* sequence : {decoding.get(), prompt.get()}) scheduler.Remove(sequence);
 }
 
+class ArrivedPagesTest : public ::testing::Test {
+ protected:
+  static constexpr int kPageSize = 4;
+
+  Scheduler MakeScheduler(int pages) {
+    return Scheduler(
+        {.max_sequences = 4,
+         .max_rows = 64,
+         .page_size = kPageSize,
+         .upload = [this](std::span<const std::span<const std::byte>> from,
+                          std::span<const int32_t>) { uploads_.push_back(from.size()); }},
+        pages);
+  }
+  static std::unique_ptr<Sequence> Held(int pages, uint64_t arrival) {
+    auto sequence = MakeSequence(pages * kPageSize + 1, arrival);
+    sequence->held = true;
+    sequence->arriving = std::make_unique<ArrivingPages>();
+    return sequence;
+  }
+  static void Arrive(Sequence& sequence, int from, int to) {
+    for (int i = from; i < to; ++i) sequence.arriving->pages[i] = {.index = i, .value = "page"};
+  }
+
+  std::vector<size_t> uploads_;
+};
+
+TEST_F(ArrivedPagesTest, AreCopiedAsTheyComeAndFoundWhenTheSequenceIsAdmitted) {
+  Scheduler scheduler = MakeScheduler(20);
+  const auto a = Held(10, 0);
+  scheduler.Add(a.get());
+  Arrive(*a, 0, 3);
+  Arrive(*a, 4, 5);
+  scheduler.KeepArrivedPages(a.get());
+  EXPECT_EQ(a->arriving->pages.size(), 1u) << "the fourth has not come";
+  EXPECT_EQ(scheduler.pages().idle(), 3);
+  Arrive(*a, 3, 4);
+  scheduler.KeepArrivedPages(a.get());
+  Arrive(*a, 5, 7);
+  a->held = false;
+  const auto step = scheduler.Schedule();
+  EXPECT_EQ(uploads_, (std::vector<size_t>{3, 2, 2}));
+  ASSERT_EQ(step.size(), 1u);
+  EXPECT_EQ(step[0].first_position, 7 * kPageSize);
+  EXPECT_EQ(a->shared, 7 * kPageSize);
+  EXPECT_EQ(scheduler.counters().shared_tokens, 7u * kPageSize);
+  EXPECT_EQ(scheduler.counters().prefix_hit_tokens, 0u);
+  scheduler.Remove(a.get());
+}
+
+TEST_F(ArrivedPagesTest, TakeNoRoomFromThoseOfOthersThatWait) {
+  Scheduler scheduler = MakeScheduler(20);
+  const auto a = Held(10, 0);
+  const auto b = Held(10, 1);
+  scheduler.Add(a.get());
+  scheduler.Add(b.get());
+  Arrive(*a, 0, 10);
+  scheduler.KeepArrivedPages(a.get());
+  Arrive(*b, 0, 10);
+  scheduler.KeepArrivedPages(b.get());
+  EXPECT_EQ(scheduler.pages().idle(), 10) << "of 20, a needs 11 and b as many";
+  EXPECT_EQ(b->arriving->pages.size(), 10u);
+  scheduler.Remove(a.get());
+  scheduler.KeepArrivedPages(b.get());
+  EXPECT_TRUE(b->arriving->pages.empty());
+  scheduler.Remove(b.get());
+}
+
+TEST_F(ArrivedPagesTest, ThatWereGivenToOthersMeanwhileAreComputed) {
+  Scheduler scheduler = MakeScheduler(20);
+  const auto a = Held(10, 0);
+  scheduler.Add(a.get());
+  Arrive(*a, 0, 10);
+  scheduler.KeepArrivedPages(a.get());
+  const auto b = MakeSequence(15 * kPageSize, 1);
+  scheduler.Add(b.get());
+  Compute(scheduler, scheduler.Schedule());
+  scheduler.Remove(b.get());
+  a->held = false;
+  const auto step = scheduler.Schedule();
+  ASSERT_EQ(step.size(), 1u);
+  EXPECT_EQ(step[0].first_position, 5 * kPageSize) << "the last ones went first";
+  EXPECT_EQ(a->shared, 5 * kPageSize);
+  scheduler.Remove(a.get());
+}
+
 }  // namespace
 }  // namespace octogate::workers

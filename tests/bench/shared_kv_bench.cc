@@ -75,9 +75,6 @@ constexpr size_t kPageBytes = static_cast<size_t>(kBytesPerToken) * kPageSize;
 // Between two turns, so that what one has left under way is no other's.
 constexpr absl::Duration kPause = absl::Milliseconds(60);
 
-// Several times what an engine has room for.
-constexpr int kFewPrompts = 5;
-
 // Tokens of a prompt that does nothing but take memory.
 constexpr int kFillPrompt = 1024;
 
@@ -260,24 +257,25 @@ class Bench {
   // Of a length, and those before them that are not counted.
   int RoundsOf(int length) const { return length < 4096 ? 3 * rounds_ : rounds_; }
   static int Uncounted(int length) { return length <= 4096 ? 2 : 1; }
+  int KvTokens() const {
+    const int longest = *std::max_element(lengths_.begin(), lengths_.end());
+    return longest + longest / 4 + kFillPrompt;
+  }
   Prompt Fresh(int length) { return RandomPrompt(random_, length); }
 
   // `redis` null: shares nothing. Without `chooses`, the engine knows no cost and fetches whatever
   // there is.
   std::unique_ptr<workers::Engine> Make(const RedisOptions* redis, bool chooses,
                                         int write_from_use = 2) {
-    const int longest = *std::max_element(lengths_.begin(), lengths_.end());
-    workers::EngineOptions options{.max_sequences = 1,
-                                   .page_size = kPageSize,
-                                   .kv_tokens = longest + longest / 4 + kFillPrompt};
+    workers::EngineOptions options{
+        .max_sequences = 1, .page_size = kPageSize, .kv_tokens = KvTokens()};
     if (chooses) options.step_cost_time = absl::Seconds(2);
     if (redis != nullptr) {
       RedisOptions client = *redis;
       client.connections = 4;
-      options.make_page_store = workers::ShareThroughRedis(RedisClient::Create(client),
-                                                           {.write_from_use = write_from_use,
-                                                            .max_fetch_bytes = size_t{1} << 30,
-                                                            .max_write_bytes = size_t{1} << 30});
+      options.make_page_store = workers::ShareThroughRedis(
+          RedisClient::Create(client),
+          {.write_from_use = write_from_use, .max_write_bytes = size_t{1} << 30});
     }
     auto engine = workers::Engine::Create(checkpoint_, nullptr,
                                           kernels::MakeCpuBackend({.threads = kThreads}), options);
@@ -302,8 +300,10 @@ class Bench {
     const auto writer = Make(&redis, true, 1);
     for (const int length : lengths_) {
       std::vector<Prompt>& prompts = shared_[length];
-      const int rounds = Uncounted(length) + RoundsOf(length);
-      for (int round = 0; round < (few_prompts_ ? kFewPrompts : rounds); ++round) {
+      // Few are twice what an engine has room for.
+      const int count =
+          few_prompts_ ? 2 * KvTokens() / length + 1 : Uncounted(length) + RoundsOf(length);
+      for (int i = 0; i < count; ++i) {
         FirstToken(*writer, prompts.emplace_back(Fresh(length)));
       }
     }

@@ -20,7 +20,8 @@ namespace octogate::workers {
 struct FetchState {
   std::vector<PageCodec::Page> pages;
   int first = 0;                // the index of the first of them
-  std::shared_ptr<void> lease;  // of the memory
+  // Of the memory for each page that has not come; each is the affair of who reads that page.
+  std::vector<std::shared_ptr<void>> leases;
   std::function<void()> on_change;
   absl::Time begun;
   double bytes_before = 0;  // under way when it began

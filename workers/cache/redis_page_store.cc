@@ -68,9 +68,10 @@ class RedisPageStore final : public PageStore {
       chain.count = static_cast<int>(
           std::min<size_t>(static_cast<size_t>(chain.count), room / codec_.value_bytes()));
       if (chain.count == 0) return nullptr;
-      const size_t bytes = static_cast<size_t>(chain.count) * codec_.value_bytes();
-      budget_->bytes += bytes;
-      state->lease = std::shared_ptr<void>(nullptr, [budget = budget_, bytes](void*) {
+      budget_->bytes += static_cast<size_t>(chain.count) * codec_.value_bytes();
+    }
+    for (int i = 0; i < chain.count; ++i) {
+      state->leases.emplace_back(nullptr, [budget = budget_, bytes = codec_.value_bytes()](void*) {
         absl::MutexLock lock(&budget->mutex);
         budget->bytes -= bytes;
       });
@@ -177,6 +178,8 @@ class RedisPageStore final : public PageStore {
     Handle(RedisPageStore* store, std::shared_ptr<FetchState> state)
         : store_(store), state_(std::move(state)) {}
     ~Handle() override { store_->GiveUp(*state_); }
+
+    int pages() const override { return static_cast<int>(state_->pages.size()); }
 
     bool Take(int first_needed, std::vector<SharedPage>& pages) override {
       absl::MutexLock lock(&state_->mutex);
@@ -405,7 +408,7 @@ class RedisPageStore final : public PageStore {
           arrived.push_back({.index = page.index,
                              .value = std::move(element.text),
                              .offset = codec_.value_offset(),
-                             .lease = fetch.lease});
+                             .lease = std::move(fetch.leases[first + i])});
           continue;
         }
         ++refused;

@@ -62,6 +62,9 @@ struct SharedPage {
 class PageFetch {
  public:
   virtual ~PageFetch() = default;
+  // That come at most, from the first of the chain on. Fewer than were asked for where there was no
+  // memory for more.
+  virtual int pages() const = 0;
   // Appends the pages that have come since the last call, in any order; those before the index
   // `first_needed` need not come any more. Returns whether no more will: the store has given all
   // that it has, or has failed.

@@ -21,6 +21,7 @@ struct ArrivingPages {
   std::map<int, SharedPage> pages;   // that have come and are not used yet, by their index
   int first = 0;                     // the index of the first that was asked for
   int expected = 0;                  // pages, if the store has all of them
+  int asked = 0;                     // of them, so far; the others as memory for them comes free
   int came = 0;                      // pages
   int came_before = 0;               // when the promise was last extended
   double recompute = 0;              // seconds that all of them would take

@@ -70,16 +70,35 @@ void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
   if (hold) {
     ++counters_.lookups;
     counters_.lookup_tokens += static_cast<uint64_t>(chain.count * options_.page_size);
-    const double promise =
-        options_.recompute_seconds ? std::min(2 * fetch + kGrace, recompute / 2) : kLongestHold;
     shared->begun = now;
     shared->first = cached_pages;
-    shared->hold_until = After(now, promise);
+    shared->asked = shared->fetch->pages();
+    shared->hold_until = After(now, PromiseFor(fetch, recompute));
     shared->expected = chain.count;
     shared->recompute = recompute;
     sequence.held = true;
   }
   sequence.arriving = std::move(shared);
+}
+
+double SharedPages::PromiseFor(double fetch, double recompute) const {
+  return options_.recompute_seconds ? std::min(2 * fetch + kGrace, recompute / 2) : kLongestHold;
+}
+
+bool SharedPages::Continue(Sequence& sequence, Time now) {
+  ArrivingPages& arriving = *sequence.arriving;
+  const int next = arriving.first + arriving.asked;
+  const int end = arriving.first + arriving.expected;
+  const double recompute = RecomputeSeconds(next * options_.page_size, end * options_.page_size);
+  const double fetch = store_->FetchSeconds(end - next);
+  if (fetch >= kMostHeld * recompute) return false;
+  auto more = store_->Fetch(ChainOf(sequence, next, end), PageOrder::kForward, options_.wake);
+  if (more == nullptr) return false;
+  arriving.asked += more->pages();
+  arriving.fetch = std::move(more);
+  arriving.came_before = arriving.came;
+  arriving.hold_until = After(now, PromiseFor(fetch, recompute));
+  return true;
 }
 
 double SharedPages::PagesToMeeting(const ArrivingPages& arriving, int gap, double seconds) const {
@@ -182,10 +201,19 @@ void SharedPages::Poll(Sequence& sequence, Time now) {
     PollMeeting(sequence, now);
     return;
   }
+  const int before = arriving->came;
   const bool done = TakeArrived(*arriving, 0);
   const bool overdue =
       sequence.held && now >= arriving->hold_until && (done || !Extend(*arriving, now));
   if (!done && !overdue) return;
+  if (done && sequence.held && arriving->came == arriving->asked &&
+      arriving->asked < arriving->expected) {
+    if (Continue(sequence, now)) return;
+    if (arriving->came > before) {
+      options_.wake();  // once that is copied, there is memory again
+      return;
+    }
+  }
   Learn(arriving->came > 0);
   sequence.held = false;
   arriving->fetch = nullptr;

@@ -87,6 +87,10 @@ class SharedPages {
   // Returns whether no more will come.
   bool TakeArrived(ArrivingPages& arriving, int first_needed);
   void PollMeeting(Sequence& sequence, Time now);
+  // Asks for what there was no memory for, if it is still worth waiting for. Returns whether it did.
+  bool Continue(Sequence& sequence, Time now);
+  // What a sequence waits at most for what takes so many seconds to fetch, or to compute.
+  double PromiseFor(double fetch, double recompute) const;
   // Whether a sequence that has waited for as long as was promised waits on.
   bool Extend(ArrivingPages& arriving, Time now) const;
   void Learn(bool hit);

@@ -318,7 +318,8 @@ TEST_F(SharedFaultsTest, LittleRoomForFetchesAndWrites) {
   const auto little = NewEngine(
       server.options(),
       {.chunk_bytes = 2 * bytes, .max_fetch_bytes = 5 * bytes, .max_write_bytes = 2 * bytes});
-  EXPECT_EQ(ExpectRightAnswer(*little, prompt).shared_tokens, 5 * kPageSize);
+  // The others come in the room of those that are in the engine's cache by then.
+  EXPECT_EQ(ExpectRightAnswer(*little, prompt).shared_tokens, kPages * kPageSize);
   const absl::Time give_up = absl::Now() + kLong;
   while (SharingOf(*little).store.dropped_pages == 0 && absl::Now() < give_up) {
     ExpectRightAnswer(*little, NewPrompt());

@@ -38,12 +38,17 @@ class ScriptedFetch final : public PageFetch {
  public:
   ScriptedFetch(const Store& store, const PageChain& chain, PageOrder order,
                 std::function<void()> wake)
-      : store_(store), order_(order), wake_(std::move(wake)), random_(store.seed) {
+      : store_(store),
+        pages_(chain.count),
+        order_(order),
+        wake_(std::move(wake)),
+        random_(store.seed) {
     for (int i = chain.first; i < chain.first + chain.count && store_.there.contains(i); ++i) {
       left_.push_back(i);
     }
   }
 
+  int pages() const override { return pages_; }
   bool Take(int first_needed, std::vector<SharedPage>& pages) override {
     for (auto count = 1 + random_() % 3; count > 0 && !left_.empty(); --count) {
       const bool backward = order_ == PageOrder::kBackward;
@@ -58,6 +63,7 @@ class ScriptedFetch final : public PageFetch {
 
  private:
   const Store& store_;
+  const int pages_;
   const PageOrder order_;
   const std::function<void()> wake_;
   std::mt19937 random_;

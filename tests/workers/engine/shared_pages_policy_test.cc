@@ -29,7 +29,9 @@ struct Script {
   std::vector<SharedPage> come;  // with the next Take
   bool done = false;
   int fetches = 0;
+  int first_asked = 0;
   int pages_asked = 0;
+  int room = 1000;  // for pages
   int given_up = 0;
   PageOrder order = PageOrder::kForward;
   int first_needed = 0;
@@ -43,8 +45,10 @@ class ScriptedStore final : public PageStore {
                                    std::function<void()>) override {
     ++script_->fetches;
     script_->order = order;
+    script_->first_asked = chain.first;
     script_->pages_asked = chain.count;
-    return std::make_unique<ScriptedFetch>(script_);
+    if (script_->room == 0) return nullptr;
+    return std::make_unique<ScriptedFetch>(script_, std::min(chain.count, script_->room));
   }
   double FetchSeconds(int pages) const override {
     return script_->fetch + pages * script_->fetch_page;
@@ -56,8 +60,9 @@ class ScriptedStore final : public PageStore {
  private:
   class ScriptedFetch final : public PageFetch {
    public:
-    explicit ScriptedFetch(Script* script) : script_(script) {}
+    ScriptedFetch(Script* script, int pages) : script_(script), pages_(pages) {}
     ~ScriptedFetch() override { script_->given_up += script_->done ? 0 : 1; }
+    int pages() const override { return pages_; }
     bool Take(int first_needed, std::vector<SharedPage>& pages) override {
       script_->first_needed = first_needed;
       for (SharedPage& page : script_->come) pages.push_back(std::move(page));
@@ -67,6 +72,7 @@ class ScriptedStore final : public PageStore {
 
    private:
     Script* const script_;
+    const int pages_;
   };
   Script* const script_;
 };
@@ -107,6 +113,33 @@ TEST_F(SharedPagesPolicyTest, WaitsForWhatComesSoonerThanItIsComputed) {
   EXPECT_EQ(pages.counters().lookups, 1u);
   EXPECT_EQ(pages.counters().lookup_tokens, 40u);
   EXPECT_EQ(pages.counters().abandoned, 0u);
+}
+
+TEST_F(SharedPagesPolicyTest, AsksForTheRestWhereThereWasMemoryForSome) {
+  SharedPages pages = Make(0.1);
+  Sequence sequence = Prompt(10);
+  script_.room = 2;
+  pages.Begin(sequence, 0, At(0));
+  script_.come = {{.index = 0, .value = "a"}, {.index = 1, .value = "b"}};
+  script_.done = true;
+  pages.Poll(sequence, At(0.05));
+  EXPECT_TRUE(sequence.held);
+  EXPECT_EQ(script_.first_asked, 2);
+  EXPECT_EQ(script_.pages_asked, 8);
+  script_.come = {{.index = 2, .value = "c"}};
+  pages.Poll(sequence, At(0.1));
+  EXPECT_FALSE(sequence.held) << "the store does not have the fourth";
+  EXPECT_EQ(script_.fetches, 2);
+  EXPECT_EQ(pages.counters().lookups, 1u);
+
+  sequence = Prompt(10);
+  pages.Begin(sequence, 0, At(1));
+  script_.come = {{.index = 0, .value = "a"}, {.index = 1, .value = "b"}};
+  script_.room = 0;
+  pages.Poll(sequence, At(1.05));
+  EXPECT_TRUE(sequence.held) << "what has come may be copied, and its memory be freed";
+  pages.Poll(sequence, At(1.06));
+  EXPECT_FALSE(sequence.held) << "nothing has been freed";
 }
 
 TEST_F(SharedPagesPolicyTest, AsksForNothingThatItHas) {

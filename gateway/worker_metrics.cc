@@ -113,6 +113,11 @@ constexpr UsageSeries<v1::SharedDraftsUsage> kSharedDraftsSeries[] = {
     {"octogate_worker_shared_drafts_refused_total",
      "Values of other workers' drafters that were not what they should have been",
      &v1::SharedDraftsUsage::refused},
+    {"octogate_worker_shared_drafts_store_failures_total",
+     "Calls that the store of drafts did not answer", &v1::SharedDraftsUsage::store_failures},
+    {"octogate_worker_shared_drafts_store_losses_total",
+     "Times that a connection to the store of drafts was lost or could not be made",
+     &v1::SharedDraftsUsage::store_losses},
 };
 constexpr UsageSeries<v1::SharedPagesUsage> kSharedPagesSeries[] = {
     {"octogate_worker_shared_pages_lookups_total",
@@ -247,18 +252,18 @@ void AddUsage(const std::vector<Metrics::Replica>& replicas,
   }
 }
 
-// Where any replica shares pages.
-void AddStoreOfPages(const std::vector<Metrics::Replica>& replicas,
-                     std::vector<prometheus::MetricFamily>& families) {
-  prometheus::MetricFamily family{"octogate_worker_shared_pages_store_reachable",
-                                  "1 while the store of pages answers, all of it",
-                                  prometheus::MetricType::Gauge,
-                                  {}};
+// Whether a store answers, where any replica has one.
+template <typename Usage>
+void AddReachable(const std::vector<Metrics::Replica>& replicas, const char* name, const char* help,
+                  bool (v1::WorkerInfoResponse::*has)() const,
+                  const Usage& (v1::WorkerInfoResponse::*usage)() const,
+                  std::vector<prometheus::MetricFamily>& families) {
+  prometheus::MetricFamily family{name, help, prometheus::MetricType::Gauge, {}};
   for (const Metrics::Replica& replica : replicas) {
-    if (!replica.info.has_shared_pages()) continue;
+    if (!(replica.info.*has)()) continue;
     prometheus::ClientMetric& metric = family.metric.emplace_back();
     metric.label = {{"model", replica.model}, {"replica", replica.address}};
-    metric.gauge.value = replica.info.shared_pages().store_reachable() ? 1 : 0;
+    metric.gauge.value = (replica.info.*usage)().store_reachable() ? 1 : 0;
   }
   if (!family.metric.empty()) families.push_back(std::move(family));
 }
@@ -283,9 +288,16 @@ void AddWorkerMetrics(const std::vector<Metrics::Replica>& replicas,
   AddSpeculation(replicas, families);
   AddUsage(replicas, kSharedDraftsSeries, &v1::WorkerInfoResponse::has_shared_drafts,
            &v1::WorkerInfoResponse::shared_drafts, families);
+  AddReachable(replicas, "octogate_worker_shared_drafts_store_reachable",
+               "1 while the store of drafts answers, all of it",
+               &v1::WorkerInfoResponse::has_shared_drafts, &v1::WorkerInfoResponse::shared_drafts,
+               families);
   AddUsage(replicas, kSharedPagesSeries, &v1::WorkerInfoResponse::has_shared_pages,
            &v1::WorkerInfoResponse::shared_pages, families);
-  AddStoreOfPages(replicas, families);
+  AddReachable(replicas, "octogate_worker_shared_pages_store_reachable",
+               "1 while the store of pages answers, all of it",
+               &v1::WorkerInfoResponse::has_shared_pages, &v1::WorkerInfoResponse::shared_pages,
+               families);
 }
 
 }  // namespace octogate::gateway

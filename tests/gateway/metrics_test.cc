@@ -117,6 +117,8 @@ TEST(MetricsTest, SaysWhatCameOfSharedDraftsWhereAWorkerSharesThem) {
   usage.set_merged(4);
   usage.set_read_bytes(5);
   usage.set_refused(-6);
+  usage.set_store_failures(7);
+  usage.set_store_losses(8);
   metrics.SetReplicas([&] { return replicas; });
   const std::string text = metrics.Text();
   const auto is_there = [&text](const std::string& name, int value) {
@@ -130,6 +132,14 @@ TEST(MetricsTest, SaysWhatCameOfSharedDraftsWhereAWorkerSharesThem) {
   EXPECT_TRUE(is_there("merged", 4)) << text;
   EXPECT_TRUE(is_there("read_bytes", 5)) << text;
   EXPECT_TRUE(is_there("refused", 0)) << "a peer's number\n" << text;
+  EXPECT_TRUE(is_there("store_failures", 7)) << text;
+  EXPECT_TRUE(is_there("store_losses", 8)) << text;
+  const std::string reachable =
+      "octogate_worker_shared_drafts_store_reachable{model=\"m\",replica=\"h:2\"} ";
+  EXPECT_THAT(text, HasSubstr(reachable + "0\n"));
+  usage.set_store_reachable(true);
+  EXPECT_THAT(metrics.Text(), HasSubstr(reachable + "1\n"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("shared_drafts_store_reachable{model=\"alone\"")));
   EXPECT_THAT(text, testing::Not(HasSubstr("shared_drafts_merged_total{model=\"alone\"")));
   replicas.pop_back();
   EXPECT_THAT(metrics.Text(), testing::Not(HasSubstr("octogate_worker_shared_drafts")));

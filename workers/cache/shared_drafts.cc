@@ -111,8 +111,13 @@ class StoredDrafts : public SharedDrafts {
   }
 
   Stats stats() const override {
-    absl::MutexLock lock(&mutex_);
-    return stats_;
+    Stats stats;
+    {
+      absl::MutexLock lock(&mutex_);
+      stats = stats_;
+    }
+    if (options_.tell_store) options_.tell_store(stats);
+    return stats;
   }
 
  private:

@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,8 @@ struct SharedDraftsOptions {
   size_t read_bytes = size_t{16} << 20;            // for each Sync
   absl::Duration max_pause = absl::Seconds(4);     // between looks at what others have learned
   absl::Duration call_timeout = absl::Seconds(2);  // a Sync may take three times as long
+  // Fills in what is known of the store; may be empty. Called by any thread.
+  std::function<void(SharedDraftsStats&)> tell_store;
 };
 
 // Load does nothing. Stats may be asked by any thread.

@@ -339,6 +339,9 @@ v1::WorkerInfoResponse ModelService::Info() const {
     shared.set_merged(static_cast<int64_t>(drafts->merged));
     shared.set_read_bytes(static_cast<int64_t>(drafts->read_bytes));
     shared.set_refused(static_cast<int64_t>(drafts->refused));
+    shared.set_store_failures(static_cast<int64_t>(drafts->store_failures));
+    shared.set_store_losses(static_cast<int64_t>(drafts->store_losses));
+    shared.set_store_reachable(drafts->store_reachable);
   }
   if (stats.speculation) *info.mutable_speculation() = ToProto(*stats.speculation);
   info.set_draft_bytes(static_cast<int64_t>(stats.draft_bytes));

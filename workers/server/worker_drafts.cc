@@ -26,7 +26,14 @@ absl::StatusOr<std::shared_ptr<DraftPlace>> OpenWorkerDrafts(const WorkerStoreFl
   auto drafts = std::make_shared<WorkerDrafts>();
   drafts->client = RedisClient::Create(std::move(options));
   drafts->store = MakeRedisStore(drafts->client.get());
-  drafts->place = ShareDrafts(drafts->store.get(), {.secret = std::move(secret)});
+  const auto tell_store = [client = drafts->client.get()](SharedDraftsStats& stats) {
+    const RedisClient::Stats now = client->stats();
+    stats.store_failures = now.failures;
+    stats.store_losses = now.losses;
+    stats.store_reachable = now.reachable;
+  };
+  drafts->place =
+      ShareDrafts(drafts->store.get(), {.secret = std::move(secret), .tell_store = tell_store});
   return std::shared_ptr<DraftPlace>(drafts, drafts->place.get());
 }
 

@@ -13,6 +13,10 @@ struct SharedDraftsStats {
   uint64_t read_bytes = 0;
   uint64_t merged = 0;   // publications and snapshots of others that were taken in
   uint64_t refused = 0;  // values that were not what they should be
+  // Of the store, where it is asked over a network.
+  uint64_t store_failures = 0;  // calls that were not answered
+  uint64_t store_losses = 0;    // of connections
+  bool store_reachable = true;
 };
 
 }  // namespace octogate::workers

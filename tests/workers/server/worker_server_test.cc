@@ -362,7 +362,10 @@ TEST(ModelServiceTest, InfoSaysWhatCameOfSharedDraftsWhereThereAreSome) {
            .snapshots = 3,
            .read_bytes = 4,
            .merged = 5,
-           .refused = 6};
+           .refused = 6,
+           .store_failures = 7,
+           .store_losses = 8,
+           .store_reachable = false};
   const v1::SharedDraftsUsage usage = service.Info().shared_drafts();
   EXPECT_EQ(usage.published_bytes(), 1);
   EXPECT_EQ(usage.publications(), 2);
@@ -370,6 +373,11 @@ TEST(ModelServiceTest, InfoSaysWhatCameOfSharedDraftsWhereThereAreSome) {
   EXPECT_EQ(usage.read_bytes(), 4);
   EXPECT_EQ(usage.merged(), 5);
   EXPECT_EQ(usage.refused(), 6);
+  EXPECT_EQ(usage.store_failures(), 7);
+  EXPECT_EQ(usage.store_losses(), 8);
+  EXPECT_FALSE(usage.store_reachable());
+  stats->store_reachable = true;
+  EXPECT_TRUE(service.Info().shared_drafts().store_reachable());
 }
 
 TEST_F(WorkerServerTest, ADrainedWorkerIsNotHealthyAndTakesNoMore) {

@@ -167,7 +167,10 @@ class Fetches {
     const int pages = static_cast<int>(bytes / page_bytes);
     tokens_.resize(static_cast<size_t>(pages), 7);
     chain_ = {.context = "", .tokens = tokens_, .first = 0, .count = pages};
-    Wait([&] { return std::isfinite(store_->FetchSeconds(1)); });
+    Wait([&] {
+      store_->TakeFlushed();
+      return std::isfinite(store_->FetchSeconds(1));
+    });
     store_->Write(chain_, [](std::span<const int>, std::span<const std::span<std::byte>> to) {
       for (const auto& page : to) std::fill(page.begin(), page.end(), std::byte{1});
     });

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/digest.h"
 #include "common/hash128.h"
+#include "common/strings.h"
 
 namespace octogate::workers {
 namespace {
@@ -74,13 +75,14 @@ PageCodec::PageCodec(PageFormat format, std::string prefix, std::string secret)
                      .substr(0, kIdBytes)),
       value_offset_(kTagBytes + HeaderBytes(format_.page_size)) {}
 
-std::vector<PageCodec::Page> PageCodec::Describe(const PageChain& chain) const {
+std::string PageCodec::FormatName() const { return absl::BytesToHexString(format_id_); }
+
+std::vector<PageCodec::Page> PageCodec::Describe(const PageChain& chain,
+                                                 std::string_view epoch) const {
   const auto page_size = static_cast<size_t>(format_.page_size);
-  std::string parent =
-      HmacSha256(secret_,
-                 absl::StrCat("context ", format_id_,
-                              absl::string_view(chain.context.data(), chain.context.size())))
-          .substr(0, kIdBytes);
+  std::string parent = HmacSha256(secret_, absl::StrCat("context ", format_id_, epoch.size(), " ",
+                                                        ToAbsl(epoch), ToAbsl(chain.context)))
+                           .substr(0, kIdBytes);
   std::string slot;  // of a cluster, by what begins the chain
   std::vector<Page> pages;
   pages.reserve(static_cast<size_t>(chain.count));

@@ -1,9 +1,10 @@
 // What a page of keys and values is in a store: its name, and its bytes.
 //
 // Names are chained: the name of a page is the first half of SHA-256 over the name of the page
-// before it and the page's token ids. The chain begins with an HMAC over the format of pages and
-// the context of the sequence (see PrefixCache), so that nothing of another model, format, version
-// or tenant's salt is ever looked at. With a secret, names cannot be computed without it.
+// before it and the page's token ids. The chain begins with an HMAC over the format of pages, the
+// context of the sequence (see PrefixCache) and what was flushed (see EpochOf), so that nothing of
+// another model, format, version or tenant's salt, and nothing from before a flush, is ever looked
+// at. With a secret, names cannot be computed without it.
 //
 // A value has a tag, a header and the page. The header spells what the name was made of, the token
 // ids themselves included, and is compared byte by byte: a value under a wrong name, be it by a
@@ -28,7 +29,7 @@ namespace octogate::workers {
 
 class PageCodec {
  public:
-  static constexpr uint32_t kVersion = 2;
+  static constexpr uint32_t kVersion = 3;
   static constexpr size_t kIdBytes = 16;
 
   // One page of a chain.
@@ -40,7 +41,7 @@ class PageCodec {
 
   PageCodec(PageFormat format, std::string prefix, std::string secret);
 
-  std::vector<Page> Describe(const PageChain& chain) const;
+  std::vector<Page> Describe(const PageChain& chain, std::string_view epoch) const;
 
   // A value with the page's bytes undefined; they are at value_offset(). Seal has to follow.
   std::string NewValue(const Page& page) const;
@@ -49,6 +50,8 @@ class PageCodec {
   bool Holds(const Page& page, std::string_view value) const;
 
   const PageFormat& format() const { return format_; }
+  // Names the format, its version and the secret, in hexadecimal digits.
+  std::string FormatName() const;
   size_t value_offset() const { return value_offset_; }
   size_t value_bytes() const { return value_offset_ + format_.page_bytes; }
 

@@ -8,6 +8,10 @@
 // that cannot be reached for as long as the client finds it so. Names that are known to be there
 // are remembered, and forgotten when the connection is made anew, since the server may have lost
 // them.
+//
+// Flushes (flush_marks.h) are looked for every `flush_interval`, and before anything is fetched or
+// written over a connection that is new, for which an engine waits at its start, for a second at
+// most. What stands where nobody looks any more goes when it expires, or is evicted.
 #ifndef OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_
 #define OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_
 
@@ -40,6 +44,8 @@ struct RedisPageStoreOptions {
   size_t max_write_bytes = size_t{64} << 20;
   // A command that has no answer by then has failed.
   absl::Duration timeout = absl::Seconds(2);
+  // After which it is asked whether others have flushed.
+  absl::Duration flush_interval = absl::Seconds(1);
 };
 
 // Larger values are slow to read and to write (the server's allocator changes its ways at 8 MiB):

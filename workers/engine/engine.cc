@@ -253,6 +253,9 @@ absl::StatusOr<std::vector<float>> Engine::Embed(std::vector<int32_t> prompt, ab
 }
 
 absl::Status Engine::Drain(absl::Time deadline) { return loop_->Drain(deadline); }
+absl::StatusOr<FlushedPages> Engine::FlushPages(const PageFlush& flush, absl::Time deadline) {
+  return loop_->FlushPages(flush, deadline);
+}
 EngineStats Engine::stats() const { return loop_->stats(); }
 std::shared_ptr<const PageStamps> Engine::page_stamps() const { return loop_->page_stamps(); }
 const ModelConfig& Engine::config() const { return loop_->parts().checkpoint->config(); }

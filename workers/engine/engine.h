@@ -26,6 +26,7 @@
 #include "kernels/backend.h"
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
+#include "workers/engine/page_flush.h"
 #include "workers/engine/request.h"
 #include "workers/engine/step_cost.h"
 #include "workers/model/checkpoint.h"
@@ -89,6 +90,16 @@ class Engine {
   // Refuses new requests with UNAVAILABLE from now on, and waits until those under way have
   // finished. DEADLINE_EXCEEDED with their number if some have not by `deadline`: they go on.
   absl::Status Drain(absl::Time deadline);
+
+  // Forgets the keys and values that requests have left, here and in the store that engines share,
+  // and returns what that was. Requests that are accepted after it has returned find nothing of
+  // before; those under way keep what they have and leave nothing of it behind. So nothing that is
+  // written meanwhile brings anything back, whatever becomes of what is in the store: it is of no
+  // use to anybody, and expires there. Waits for the store and for the end of a step, at most until
+  // `deadline`; must not be called from a callback. Where the store has not taken it, an error of
+  // PageStore::Flush once what is here is forgotten; DEADLINE_EXCEEDED for a step that is not done,
+  // at the end of which it is. In both cases it is to be repeated.
+  absl::StatusOr<FlushedPages> FlushPages(const PageFlush& flush, absl::Time deadline);
 
   EngineStats stats() const;
   // Says how long what GenerateEvent::prompt_pages names stays in the prefix cache. Null where

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "workers/engine/prefix_context.h"
 
 namespace octogate::workers {
 namespace {
@@ -37,8 +38,19 @@ EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
       logits_(parts.transformer) {}
 
 std::string EngineCore::PrefixContext(const ActiveRequest& request) const {
-  const bool long_range = RopeRangeForLength(config_, request.length()) == RopeRange::kLong;
-  return absl::StrCat(long_range ? "l" : "s", request.request.terms.cache_salt);
+  return PrefixContextOf(RopeRangeForLength(config_, request.length()),
+                         request.request.terms.cache_salt);
+}
+
+void EngineCore::Flush(const ContextFilter& includes) {
+  const FlushedPages flushed = scheduler_.Flush(includes);
+  counters_.flushed_pages += static_cast<uint64_t>(flushed.free);
+  counters_.flushed_in_use += static_cast<uint64_t>(flushed.in_use);
+}
+
+void EngineCore::FlushAsOthers() {
+  if (parts_.shared_pages == nullptr) return;
+  if (const ContextFilter includes = parts_.shared_pages->TakeFlushed()) Flush(includes);
 }
 
 void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {

@@ -63,6 +63,8 @@ struct StepCounters {
   uint64_t recomputed_tokens = 0;
   uint64_t steps = 0;
   uint64_t step_rows = 0;
+  uint64_t flushed_pages = 0;
+  uint64_t flushed_in_use = 0;
 };
 
 class EngineCore {
@@ -89,6 +91,10 @@ class EngineCore {
   // to compute; the second computes it, if there is anything, and hands out the events.
   void PlanStep();
   void ComputeStep();
+  // Forgets the pages of the contexts, also as engines that share pages have done it since the last
+  // call; see Scheduler::Flush.
+  void Flush(const ContextFilter& includes);
+  void FlushAsOthers();
   // Ends every request with kCancelled and `status`.
   void CancelAll(const absl::Status& status);
 

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
+#include "workers/engine/prefix_context.h"
 #include "workers/engine/request_check.h"
 
 namespace octogate::workers {
@@ -23,6 +24,7 @@ constexpr absl::Duration kLongestRetry = absl::Seconds(30);
 // late unnoticed.
 constexpr absl::Duration kStalledPoll = absl::Milliseconds(2);
 constexpr std::chrono::milliseconds kDraftBytesInterval{100};
+constexpr size_t kMaxFlushes = 64;  // that wait
 
 // `cost` must outlive the function.
 std::function<int(const StepShape&, int64_t)> MakeRowBudget(const StepCost& cost,
@@ -145,6 +147,44 @@ absl::Status EngineLoop::Drain(absl::Time deadline) {
                    " requests are still under way at the end of the time to drain"));
 }
 
+absl::StatusOr<FlushedPages> EngineLoop::FlushPages(const PageFlush& flush, absl::Time deadline) {
+  const EngineStats before = stats();
+  // First: what it has taken, the thread takes over with what it forgets itself.
+  absl::Status shared;
+  if (shared_pages_ != nullptr) {
+    const absl::Time now = absl::Now();
+    shared = shared_pages_->Flush(flush, now + (deadline - now) / 2);
+  }
+  absl::MutexLock lock(&mutex_);
+  if (flushes_.size() >= kMaxFlushes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(flushes_.size(), " flushes wait for a step to end; try again then"));
+  }
+  if (flush.cache_salt) {
+    flushes_.push_back(
+        [salt = *flush.cache_salt](std::string_view context) { return SaltOf(context) == salt; });
+  } else {
+    flushes_.push_back([](std::string_view) { return true; });
+  }
+  const uint64_t number = ++flushes_asked_;
+  woken_.Set();
+  const auto is_done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return flushes_done_ >= number;
+  };
+  if (!mutex_.AwaitWithDeadline(absl::Condition(&is_done), deadline)) {
+    return absl::DeadlineExceededError(
+        "the step that is running has not ended in time; what is in memory is forgotten when it "
+        "has");
+  }
+  const FlushedPages flushed{
+      .free = static_cast<int>(stats_.flushed_pages - before.flushed_pages),
+      .in_use = static_cast<int>(stats_.flushed_in_use - before.flushed_in_use)};
+  if (shared.ok()) return flushed;
+  return Annotate(shared, absl::StrCat(flushed.free + flushed.in_use,
+                                       " pages in memory are forgotten, but the store has not "
+                                       "taken the flush; flush again when it answers"));
+}
+
 EngineStats EngineLoop::stats() const {
   PageStoreStats store;
   if (shared_pages_ != nullptr) store = shared_pages_->store_stats();
@@ -222,16 +262,21 @@ absl::Status EngineLoop::QueueFull() const {
 void EngineLoop::Run() {
   while (true) {
     std::vector<std::unique_ptr<ActiveRequest>> arrived;
+    std::vector<ContextFilter> flushes;
     bool stop = false;
     if (core_.stalled()) woken_.WaitFor(kStalledPoll);
     {
       absl::MutexLock lock(&mutex_);
       if (active_ == 0) mutex_.Await(absl::Condition(this, &EngineLoop::HasWork));
       arrived.swap(incoming_);
+      flushes.swap(flushes_);
+      flushes_taken_ = flushes_asked_;
       active_ += static_cast<int>(arrived.size());
       unstarted_ += static_cast<int>(arrived.size());
       stop = stopping_;
     }
+    core_.FlushAsOthers();
+    for (const ContextFilter& includes : flushes) core_.Flush(includes);
     for (auto& request : arrived) core_.Add(std::move(request));
     if (stop) {
       core_.CancelAll(absl::CancelledError("the engine was shut down"));
@@ -286,6 +331,9 @@ void EngineLoop::Publish() {
   }
   stats_.prefix_query_tokens = scheduler.counters().prefix_query_tokens;
   stats_.prefix_hit_tokens = scheduler.counters().prefix_hit_tokens;
+  stats_.flushed_pages = counters.flushed_pages;
+  stats_.flushed_in_use = counters.flushed_in_use;
+  flushes_done_ = flushes_taken_;
   stats_.sharing = sharing;
   stats_.requests_finished = counters.requests_finished;
   stats_.prompt_tokens = counters.prompt_tokens;

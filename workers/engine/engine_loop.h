@@ -23,6 +23,7 @@
 #include "workers/engine/engine_core.h"
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
+#include "workers/engine/page_flush.h"
 #include "workers/engine/request.h"
 #include "workers/engine/shared_pages.h"
 #include "workers/engine/step_cost.h"
@@ -61,6 +62,8 @@ class EngineLoop {
       std::shared_ptr<Generation> generation = nullptr);
   // See Engine::Drain.
   absl::Status Drain(absl::Time deadline);
+  // See Engine::FlushPages.
+  absl::StatusOr<FlushedPages> FlushPages(const PageFlush& flush, absl::Time deadline);
 
   EngineStats stats() const;
   const Parts& parts() const { return parts_; }
@@ -76,7 +79,7 @@ class EngineLoop {
     return incoming_.empty() && active_ == 0;
   }
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !incoming_.empty();
+    return stopping_ || !incoming_.empty() || !flushes_.empty();
   }
 
   absl::StatusOr<std::shared_ptr<Generation>> Accept(GenerateRequest request,
@@ -99,11 +102,16 @@ class EngineLoop {
   std::unique_ptr<SharedPages> shared_pages_;  // may be null
   EngineCore core_;                            // of the engine's thread, as the one before
   const int context_;
-  uint64_t draft_bytes_ = 0;  // of the engine's thread, as the next
+  uint64_t flushes_taken_ = 0;  // of the engine's thread, as the next two
+  uint64_t draft_bytes_ = 0;
   std::chrono::steady_clock::time_point count_draft_bytes_;
 
   std::vector<std::unique_ptr<ActiveRequest>> incoming_ ABSL_GUARDED_BY(mutex_);
   uint64_t arrivals_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Numbered in their order: those up to flushes_done_ are done, flushes_ are the last ones.
+  std::vector<ContextFilter> flushes_ ABSL_GUARDED_BY(mutex_);
+  uint64_t flushes_asked_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t flushes_done_ ABSL_GUARDED_BY(mutex_) = 0;
   int active_ ABSL_GUARDED_BY(mutex_) = 0;     // requests that the core has or is about to have
   int unstarted_ ABSL_GUARDED_BY(mutex_) = 0;  // of those, the ones that have not begun
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -53,6 +53,9 @@ struct EngineStats {
   // found there. A sequence that was preempted counts again.
   uint64_t prefix_query_tokens = 0;
   uint64_t prefix_hit_tokens = 0;
+  // Pages that were flushed: free ones, and those that sequences ran on.
+  uint64_t flushed_pages = 0;
+  uint64_t flushed_in_use = 0;
   // Where pages are shared with other engines: what SharedPages counts, the tokens that were used,
   // and what the store counts.
   struct Sharing {

@@ -1,6 +1,7 @@
 #include "workers/engine/page_allocator.h"
 
 #include <cassert>
+#include <utility>
 
 namespace octogate::workers {
 
@@ -69,6 +70,13 @@ void PageAllocator::Release(std::span<const int32_t> pages) {
 void PageAllocator::Keep(int32_t page) {
   assert(owners(page) > 0);
   pages_[static_cast<size_t>(page)].kept = true;
+}
+
+void PageAllocator::Discard(int32_t page) {
+  Page& discarded = pages_[static_cast<size_t>(page)];
+  if (!std::exchange(discarded.kept, false) || discarded.owners > 0) return;
+  RemoveFromIdle(page);
+  free_.push_back(page);
 }
 
 }  // namespace octogate::workers

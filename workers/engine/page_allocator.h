@@ -28,6 +28,8 @@ class PageAllocator {
   void Release(std::span<const int32_t> pages);
   // The contents of a page that has an owner outlive its owners.
   void Keep(int32_t page);
+  // They do not any more: it is free, or will be when it has no owner.
+  void Discard(int32_t page);
 
   int owners(int32_t page) const { return pages_[static_cast<size_t>(page)].owners; }
   bool kept(int32_t page) const { return pages_[static_cast<size_t>(page)].kept; }

@@ -21,6 +21,10 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "workers/engine/page_flush.h"
+
 namespace octogate::workers {
 
 // Pages can be exchanged between engines whose formats are equal, and no others.
@@ -81,7 +85,8 @@ struct PageStoreStats {
   bool reachable = false;
 };
 
-// Thread safety: called by the engine's thread only, except for stats. No call waits.
+// Thread safety: called by the engine's thread only, except for Flush and stats. No call but Flush
+// waits.
 class PageStore {
  public:
   // Copies pages of the sequence, given by their indices, to `to`, and returns when that is done.
@@ -103,6 +108,15 @@ class PageStore {
   // Writes those pages of a chain that the store is not known to have and that are worth it, as far
   // as there is room for them in the queue.
   virtual void Write(const PageChain& chain, const ReadPages& read) = 0;
+
+  // Has all engines that share the store forget what they have written and hold: those that are
+  // told of the same flush with TakeFlushed after this, others within seconds. Waits for the store
+  // until `deadline`; with any error it is to be repeated.
+  virtual absl::Status Flush(const PageFlush& flush, absl::Time deadline) = 0;
+  // What has been flushed since the last call, here or elsewhere, or may have been while it could
+  // not be known; empty: nothing. From then on nothing of before is fetched, and what is written
+  // must be of after: the caller forgets its own pages of these contexts at the same time.
+  virtual ContextFilter TakeFlushed() = 0;
 
   virtual PageStoreStats stats() const = 0;
 };

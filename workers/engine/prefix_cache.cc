@@ -72,8 +72,40 @@ void PrefixCache::Forget(int32_t page) {
   Entry& entry = entries_[static_cast<size_t>(page)];
   if (!entry.entered) return;
   assert(entry.children == 0);
-  stamps_->Change(page);
   if (entry.parent != kNone) --entries_[static_cast<size_t>(entry.parent)].children;
+  Remove(page);
+}
+
+std::vector<int32_t> PrefixCache::ForgetContexts(const ContextFilter& includes) {
+  enum class Found : uint8_t { kUnknown, kIncluded, kNot };
+  std::vector<Found> found(entries_.size(), Found::kUnknown);
+  std::vector<int32_t> pages;
+  std::vector<size_t> path;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (!entries_[i].entered) continue;
+    // Up to the first page of the chain, or one that it is known of.
+    path.clear();
+    size_t at = i;
+    while (found[at] == Found::kUnknown && entries_[at].parent != kNone) {
+      path.push_back(at);
+      at = static_cast<size_t>(entries_[at].parent);
+    }
+    if (found[at] == Found::kUnknown) {
+      found[at] = includes(entries_[at].context) ? Found::kIncluded : Found::kNot;
+    }
+    for (const size_t page : path) found[page] = found[at];
+    if (found[i] == Found::kIncluded) pages.push_back(static_cast<int32_t>(i));
+  }
+  for (const int32_t page : pages) {
+    entries_[static_cast<size_t>(page)].children = 0;
+    Remove(page);
+  }
+  return pages;
+}
+
+void PrefixCache::Remove(int32_t page) {
+  Entry& entry = entries_[static_cast<size_t>(page)];
+  stamps_->Change(page);
   pages_by_hash_.erase(entry.hash);
   entry.entered = false;
   entry.parent = kNone;

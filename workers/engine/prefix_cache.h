@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "workers/engine/page_flush.h"
 #include "workers/engine/page_stamps.h"
 
 namespace octogate::workers {
@@ -53,6 +54,8 @@ class PrefixCache {
 
   // Removes the entry of a page, if it has one. No entry has it for a parent.
   void Forget(int32_t page);
+  // Removes all entries of the contexts, and returns their pages.
+  std::vector<int32_t> ForgetContexts(const ContextFilter& includes);
 
   bool contains(int32_t page) const { return entries_[static_cast<size_t>(page)].entered; }
   int size() const { return static_cast<int>(pages_by_hash_.size()); }
@@ -69,6 +72,7 @@ class PrefixCache {
     std::vector<int32_t> tokens;
   };
 
+  void Remove(int32_t page);
   uint64_t HashOf(std::string_view context, int32_t parent, std::span<const int32_t> tokens) const;
   bool Matches(const Entry& entry, std::string_view context, int32_t parent,
                std::span<const int32_t> tokens) const;

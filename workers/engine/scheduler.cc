@@ -94,7 +94,27 @@ void Scheduler::ReleasePages(Sequence* sequence) {
   sequence->pages.clear();
   sequence->computed = 0;
   sequence->entered_pages = 0;
-  sequence->can_enter_pages = true;
+  sequence->can_enter_pages = !sequence->flushed;
+}
+
+FlushedPages Scheduler::Flush(const ContextFilter& includes) {
+  FlushedPages flushed;
+  for (const int32_t page : prefix_cache_.ForgetContexts(includes)) {
+    allocator_.Discard(page);
+    ++(allocator_.owners(page) > 0 ? flushed.in_use : flushed.free);
+  }
+  for (const std::vector<Sequence*>* list : {&running_, &waiting_}) {
+    for (Sequence* const sequence : *list) {
+      // One that has nothing yet begins after the flush.
+      const bool has_nothing =
+          sequence->pages.empty() && sequence->saved == nullptr && sequence->arriving == nullptr;
+      if (has_nothing || !includes(sequence->prefix_context)) continue;
+      sequence->flushed = true;
+      sequence->can_enter_pages = false;
+      sequence->entered_pages = 0;
+    }
+  }
+  return flushed;
 }
 
 void Scheduler::SavePages(Sequence* sequence) {

@@ -55,6 +55,7 @@
 
 #include "workers/engine/fair_share.h"
 #include "workers/engine/page_allocator.h"
+#include "workers/engine/page_flush.h"
 #include "workers/engine/prefix_cache.h"
 #include "workers/engine/sequence.h"
 #include "workers/engine/step_cost.h"
@@ -145,6 +146,9 @@ class Scheduler {
   // Leaves what has arrived for a sequence that waits in the prefix cache, as far as it continues
   // what that has, and there is room for it and for what is kept for others.
   void KeepArrivedPages(Sequence* sequence);
+  // Forgets the pages of the contexts: no sequence finds them any more, those that run keep theirs
+  // until they end, and enter none into the prefix cache.
+  FlushedPages Flush(const ContextFilter& includes);
 
   // Full pages at the beginning of a sequence that the prefix cache has now, all but that of the
   // last token.

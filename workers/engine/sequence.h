@@ -61,6 +61,7 @@ struct Sequence {
   std::vector<int32_t> pages;
   int entered_pages = 0;        // pages at the beginning that are in the prefix cache
   bool can_enter_pages = true;  // until the prefix cache refuses one
+  bool flushed = false;         // what it has is not to be found by others: it enters no pages
   int most_computed = 0;        // of all times: rows below it are computed again
   int reused = 0;               // positions below that which were found, not computed
   int shared = 0;               // of `reused`, those that a store had

@@ -28,7 +28,7 @@
 // request one promise, and only those that were waiting: what is under way for long makes the store
 // expect more of others. Where something has come, the rest of what was waited for is met instead.
 //
-// Not thread-safe, but for store_stats; of the engine's thread.
+// Not thread-safe, but for Flush and store_stats; of the engine's thread.
 #ifndef OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
 #define OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
 
@@ -38,6 +38,9 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "workers/engine/page_flush.h"
 #include "workers/engine/page_store.h"
 #include "workers/engine/sequence.h"
 
@@ -72,6 +75,12 @@ class SharedPages {
   void Poll(Sequence& sequence, Time now);
   // Offers the store the first `pages` of a sequence.
   void Offer(const Sequence& sequence, int pages, const PageStore::ReadPages& read);
+
+  // See PageStore. The first may be called by any thread.
+  absl::Status Flush(const PageFlush& flush, absl::Time deadline) {
+    return store_->Flush(flush, deadline);
+  }
+  ContextFilter TakeFlushed() { return store_->TakeFlushed(); }
 
   const Counters& counters() const { return counters_; }
   PageStoreStats store_stats() const { return store_->stats(); }

@@ -21,9 +21,10 @@ PageChain Chain(const std::vector<int32_t>& tokens, std::string_view context = "
           .count = static_cast<int>(tokens.size()) / kFormat.page_size};
 }
 
-std::vector<std::string> Names(const PageCodec& codec, const PageChain& chain) {
+std::vector<std::string> Names(const PageCodec& codec, const PageChain& chain,
+                               std::string_view epoch = "1 a") {
   std::vector<std::string> names;
-  for (const PageCodec::Page& page : codec.Describe(chain)) names.push_back(page.name);
+  for (const PageCodec::Page& page : codec.Describe(chain, epoch)) names.push_back(page.name);
   return names;
 }
 
@@ -56,6 +57,9 @@ TEST(PageCodecTest, NamesDependOnAllThatComesBefore) {
   changed[4] = -5;
   differ(codec, Chain(changed), 1);
   differ(codec, Chain(tokens, "salt"), 0);
+  for (const std::string& name : Names(codec, Chain(tokens), "2 a")) {
+    EXPECT_TRUE(all.insert(name).second) << "from before a flush";
+  }
   differ(PageCodec(kFormat, "p:", "secret"), Chain(tokens), 0);
   differ(PageCodec({"another model", 3, 50}, "p:", ""), Chain(tokens), 0);
   differ(PageCodec({"a model", 3, 51}, "p:", ""), Chain(tokens), 0);
@@ -68,17 +72,18 @@ TEST(PageCodecTest, BelievesNothingButWhatWasSealedForThatPage) {
   for (const char* secret : {"", "a secret"}) {
     const PageCodec codec(kFormat, "p:", secret);
     const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6};
-    const auto pages = codec.Describe(Chain(tokens));
+    const auto pages = codec.Describe(Chain(tokens), "1 a");
     const std::string value = Sealed(codec, pages[0], 'x');
     EXPECT_EQ(value.size(), codec.value_bytes());
     EXPECT_TRUE(codec.Holds(pages[0], value));
     // Valid, but of another place, tenant or model.
     EXPECT_FALSE(codec.Holds(pages[1], value));
-    EXPECT_FALSE(codec.Holds(codec.Describe(Chain(tokens, "salt"))[0], value));
+    EXPECT_FALSE(codec.Holds(codec.Describe(Chain(tokens, "salt"), "1 a")[0], value));
     EXPECT_FALSE(
         PageCodec({"another model", 3, 50}, "p:", secret)
-            .Holds(PageCodec({"another model", 3, 50}, "p:", secret).Describe(Chain(tokens))[0],
-                   value));
+            .Holds(
+                PageCodec({"another model", 3, 50}, "p:", secret).Describe(Chain(tokens), "1 a")[0],
+                value));
     for (size_t i = 0; i < value.size(); ++i) {
       std::string wrong = value;
       wrong[i] = static_cast<char>(wrong[i] ^ (1 << random() % 8));
@@ -94,7 +99,7 @@ TEST(PageCodecTest, OfAnotherSecretOrVersionIsNotBelieved) {
   const std::vector<int32_t> tokens = {1, 2, 3};
   const PageCodec ours(kFormat, "p:", "our secret");
   const PageCodec open(kFormat, "p:", "");
-  const auto page = ours.Describe(Chain(tokens))[0];
+  const auto page = ours.Describe(Chain(tokens), "1 a")[0];
   // A forger who knows the name and the header, but not the secret.
   EXPECT_FALSE(ours.Holds(page, Sealed(open, page, 'x')));
   PageCodec::Page future = page;
@@ -110,7 +115,7 @@ TEST(PageCodecTest, FindsAccidents) {
   std::mt19937 random(seed);
   const PageCodec codec({.description = "a model", .page_size = 3, .page_bytes = 1003}, "p:", "");
   const std::vector<int32_t> tokens = {1, 2, 3};
-  const PageCodec::Page page = codec.Describe(Chain(tokens))[0];
+  const PageCodec::Page page = codec.Describe(Chain(tokens), "1 a")[0];
   std::string value = codec.NewValue(page);
   for (size_t i = codec.value_offset(); i < value.size(); ++i) {
     value[i] = static_cast<char>(random());

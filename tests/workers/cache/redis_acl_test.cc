@@ -173,6 +173,10 @@ void UsePages(const RedisOptions& options) {
   EXPECT_TRUE(client->Call({"PING"}, Soon()).ok());  // it is reached
   const auto store =
       ShareThroughRedis(client)({.description = "pages", .page_size = 1, .page_bytes = 64});
+  RedisCluster::AwaitTrue([&] {
+    store->TakeFlushed();
+    return store->FetchSeconds(1) < 1e9;
+  });
   const std::vector<int32_t> tokens = {1, 2, 3};
   const auto chain = [&](uint64_t sequence) {
     return PageChain{.context = "", .tokens = tokens, .first = 0, .count = 3, .sequence = sequence};

@@ -183,7 +183,7 @@ TEST_F(SharedFaultsTest, ValuesThatAreNotWhatWasWritten) {
   AwaitStored(server, kPages);
   std::vector<std::string> names;
   std::vector<std::string> values;
-  for (const RedisReply& name : call({"KEYS", "*"}).elements) {
+  for (const RedisReply& name : call({"KEYS", "octogate:kv:{*"}).elements) {
     names.push_back(name.text);
     values.push_back(call({"GET", name.text}).text);
   }
@@ -232,7 +232,7 @@ TEST_F(SharedFaultsTest, PagesThatWereRefusedAreWrittenAgain) {
   const auto first = NewEngine(server.options());
   ExpectRightAnswer(*first, prompt);
   AwaitStored(server, kPages);
-  const auto names = client->Call({"KEYS", "*"}, absl::Now() + absl::Seconds(60));
+  const auto names = client->Call({"KEYS", "octogate:kv:{*"}, absl::Now() + absl::Seconds(60));
   ASSERT_TRUE(names.ok());
   for (const RedisReply& name : names->elements) {
     ASSERT_TRUE(client->Call({"SET", name.text, "x"}, absl::Now() + absl::Seconds(60)).ok());
@@ -310,9 +310,10 @@ TEST_F(SharedFaultsTest, LittleRoomForFetchesAndWrites) {
   AwaitStored(server, kPages);
   // Room for some of the pages.
   const auto client = RedisClient::Create(server.options());
-  const auto any = client->Call({"RANDOMKEY"}, absl::Now() + absl::Seconds(60));
+  const auto any = client->Call({"KEYS", "octogate:kv:{*"}, absl::Now() + absl::Seconds(60));
   ASSERT_TRUE(any.ok());
-  const auto length = client->Call({"STRLEN", any->text}, absl::Now() + absl::Seconds(60));
+  const auto length =
+      client->Call({"STRLEN", any->elements[0].text}, absl::Now() + absl::Seconds(60));
   ASSERT_TRUE(length.ok());
   const auto bytes = static_cast<size_t>(length->integer);
   const auto little = NewEngine(

@@ -42,6 +42,28 @@ TEST(PageAllocatorTest, SharedPageIsFreeWhenItsLastOwnerReleasesIt) {
   EXPECT_EQ(allocator.available(), 1);
 }
 
+TEST(PageAllocatorTest, ADiscardedPageIsFreeOnceItHasNoOwner) {
+  PageAllocator allocator(3);
+  std::vector<int32_t> pages;
+  ASSERT_TRUE(allocator.Allocate(3, pages));
+  for (const int32_t page : pages) allocator.Keep(page);
+  allocator.Release(std::vector<int32_t>{pages[0], pages[1]});
+  EXPECT_EQ(allocator.idle(), 2);
+  allocator.Discard(pages[0]);
+  allocator.Discard(pages[2]);  // has an owner
+  EXPECT_EQ(allocator.idle(), 1);
+  EXPECT_EQ(allocator.available(), 2);
+  EXPECT_FALSE(allocator.kept(pages[2]));
+  allocator.Release(std::vector<int32_t>{pages[2]});
+  EXPECT_EQ(allocator.idle(), 1);
+  EXPECT_EQ(allocator.available(), 3);
+  allocator.Discard(pages[0]);  // is free already
+  std::vector<int32_t> all;
+  ASSERT_TRUE(allocator.Allocate(3, all));
+  EXPECT_THAT(all, UnorderedElementsAre(0, 1, 2));
+  EXPECT_EQ(all[2], pages[1]) << "an idle page is given out after the free ones";
+}
+
 TEST(PageAllocatorTest, AKeptPageIsIdleUntilItIsSharedOrGivenOut) {
   PageAllocator allocator(2);
   std::vector<int32_t> pages;

@@ -58,6 +58,30 @@ TEST(PrefixCacheTest, AForgottenPageIsNotFound) {
   EXPECT_EQ(cache.Find("", 0, Tokens{7}), 1);
 }
 
+TEST(PrefixCacheTest, ContextsAreForgottenWhole) {
+  PrefixCache cache(5);
+  cache.Insert("a", kNone, Tokens{1}, 4);
+  cache.Insert("a", 4, Tokens{2}, 0);
+  cache.Insert("a", 0, Tokens{3}, 2);
+  cache.Insert("b", kNone, Tokens{1}, 1);
+  const uint32_t stamp = cache.stamps()->Get(2);
+  const uint32_t other = cache.stamps()->Get(1);
+  EXPECT_EQ(cache.ForgetContexts([](std::string_view) { return false; }), std::vector<int32_t>());
+  EXPECT_EQ(cache.ForgetContexts([](std::string_view context) { return context == "a"; }),
+            (std::vector<int32_t>{0, 2, 4}));
+  EXPECT_EQ(cache.size(), 1);
+  EXPECT_EQ(cache.Find("a", kNone, Tokens{1}), kNone);
+  EXPECT_EQ(cache.Find("b", kNone, Tokens{1}), 1);
+  EXPECT_NE(cache.stamps()->Get(2), stamp);
+  EXPECT_EQ(cache.stamps()->Get(1), other);
+  // Its pages can be entered again, alone and as the parents of others.
+  EXPECT_EQ(cache.Insert("a", kNone, Tokens{1}, 0), 0);
+  EXPECT_EQ(cache.Insert("a", 0, Tokens{2}, 4), 4);
+  cache.Forget(4);
+  cache.Forget(0);
+  EXPECT_EQ(cache.size(), 1);
+}
+
 TEST(PrefixCacheTest, HashesDependOnEveryTokenAndOnTheOrder) {
   EXPECT_NE(ChainHash(0, Tokens{1, 2}), ChainHash(0, Tokens{2, 1}));
   EXPECT_NE(ChainHash(0, Tokens{1, 2}), ChainHash(1, Tokens{1, 2}));
@@ -95,7 +119,21 @@ TEST(PrefixCacheTest, AHitHoldsExactlyWhatWasAskedForWhateverTheHash) {
       const int32_t found = cache.Find(chain.first, parent, tokens);
       ASSERT_EQ(found, expected == pages.end() ? kNone : expected->second);
       const int32_t page = pick(kPages);
-      if (pick(2) == 0) {
+      if (pick(100) == 0) {
+        const std::string context = pick(2) == 0 ? "a" : "b";
+        std::vector<int32_t> forgotten =
+            cache.ForgetContexts([&](std::string_view other) { return other == context; });
+        std::sort(forgotten.begin(), forgotten.end());
+        std::vector<int32_t> of_context;
+        for (const auto& [its_page, its_chain] : chains) {
+          if (its_chain.first == context) of_context.push_back(its_page);
+        }
+        ASSERT_EQ(forgotten, of_context);
+        for (const int32_t its_page : of_context) {
+          pages.erase(chains[its_page]);
+          chains.erase(its_page);
+        }
+      } else if (pick(2) == 0) {
         if (chains.contains(page)) continue;
         const int32_t entered = cache.Insert(chain.first, parent, tokens, page);
         if (expected != pages.end()) {

@@ -55,6 +55,8 @@ class ScriptedStore final : public PageStore {
   }
   double MissSeconds() const override { return script_->miss; }
   void Write(const PageChain&, const ReadPages&) override {}
+  absl::Status Flush(const PageFlush&, absl::Time) override { return absl::OkStatus(); }
+  ContextFilter TakeFlushed() override { return nullptr; }
   PageStoreStats stats() const override { return {}; }
 
  private:

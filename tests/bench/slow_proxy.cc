@@ -25,7 +25,7 @@ constexpr size_t kPiece = 64 << 10;
 constexpr size_t kMaxWaiting = 64 << 20;  // bytes on the way, one way
 
 struct Piece {
-  Clock::time_point due;
+  Clock::time_point left;
   std::vector<char> bytes;
   size_t sent = 0;
 };
@@ -64,7 +64,7 @@ int ConnectTo(const std::string& unix_socket) {
 }  // namespace
 
 SlowProxy::SlowProxy(std::string unix_socket, const SlowLink& link)
-    : unix_socket_(std::move(unix_socket)), link_(link) {
+    : unix_socket_(std::move(unix_socket)), link_(link), delay_seconds_(link.delay_seconds) {
   listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -99,11 +99,11 @@ void SlowProxy::Run() {
       left = link_free;
     }
     way.waiting += static_cast<size_t>(count);
-    way.pieces.push_back(
-        {left + Seconds(link_.delay_seconds), {buffer.data(), buffer.data() + count}});
+    way.pieces.push_back({left, {buffer.data(), buffer.data() + count}});
   };
-  const auto deliver = [](Connection& connection, Way& way) {
-    while (!way.pieces.empty() && way.pieces.front().due <= Clock::now()) {
+  const auto due = [this](const Piece& piece) { return piece.left + Seconds(delay_seconds_); };
+  const auto deliver = [&due](Connection& connection, Way& way) {
+    while (!way.pieces.empty() && due(way.pieces.front()) <= Clock::now()) {
       Piece& piece = way.pieces.front();
       const ssize_t count = ::send(way.to, piece.bytes.data() + piece.sent,
                                    piece.bytes.size() - piece.sent, MSG_NOSIGNAL);
@@ -125,8 +125,8 @@ void SlowProxy::Run() {
         polled.push_back({.fd = room ? way->from : -1, .events = POLLIN, .revents = 0});
         if (way->pieces.empty()) continue;
         // A peer that takes nothing is tried again soon.
-        next = std::min(
-            next, std::max(way->pieces.front().due, Clock::now() + std::chrono::microseconds(100)));
+        next = std::min(next, std::max(due(way->pieces.front()),
+                                       Clock::now() + std::chrono::microseconds(100)));
       }
     }
     const auto wait = std::max(next - Clock::now(), Clock::duration::zero());

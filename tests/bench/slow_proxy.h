@@ -23,12 +23,15 @@ class SlowProxy {
   SlowProxy& operator=(const SlowProxy&) = delete;
 
   int port() const { return port_; }  // 0 where it cannot listen
+  // Of what is on its way, too.
+  void SetDelay(double seconds) { delay_seconds_ = seconds; }
 
  private:
   void Run();
 
   const std::string unix_socket_;
   const SlowLink link_;
+  std::atomic<double> delay_seconds_;
   int listener_ = -1;
   int port_ = 0;
   std::atomic<bool> stopping_{false};

@@ -13,6 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "tests/bench/slow_proxy.h"
 #include "tests/gateway/shared_answers_fixture.h"
 
 namespace octogate::gateway {
@@ -166,6 +167,58 @@ TEST_F(SharedAnswersFaultsTest, AFrozenRedisIsWaitedForNoLongerThanItMay) {
   EXPECT_FALSE(Flush(*second_, "a").ok());
   redis_.Thaw();
   EXPECT_TRUE(Eventually([&] { return IsKept(Say(*Another(), Ask(kQuery))); }));
+}
+
+// A Redis that answers, but late: by less than it takes to be taken for frozen, and by more than
+// any query is waited for here, so that none that is answered has waited for it.
+TEST_F(SharedAnswersFaultsTest, ASlowRedisIsWaitedForNoLongerThanItMay) {
+  Start();
+  for (const double delay : {0.3, 300.0}) {
+    SCOPED_TRACE(delay);
+    bench::SlowProxy proxy(redis_.Socket(), {});
+    RedisOptions redis = redis_.options();
+    redis.unix_socket.clear();
+    redis.port = proxy.port();
+    ServerOptions options = Options();
+    options.shared_wait = absl::Milliseconds(100);
+    RedisGateway far(redis, options);
+    AwaitGraph(far, 1);
+    int n = 0;
+    const auto shares = [&] {
+      const v1::GenerateRequest request = Ask(absl::StrCat(kQuery, " ", delay, " ", n++));
+      const Answer answer = SayAndShare(*first_, request);
+      const Answer found = Say(far, request);
+      if (!IsKept(found)) return false;
+      EXPECT_EQ(found.text(), answer.text());
+      return true;
+    };
+    ASSERT_TRUE(Eventually(shares));
+    std::vector<v1::GenerateRequest> requests;
+    for (int i = 0; i < 20; ++i) {
+      requests.push_back(Ask(absl::StrCat(kQuery, " ", delay, " late ", i)));
+      SayAndShare(*first_, requests.back());
+    }
+    proxy.SetDelay(delay);
+    const double failed = far.Metric(kFailed);
+    for (const v1::GenerateRequest& request : requests) {
+      const Answer answer = Say(far, request);
+      EXPECT_FALSE(IsKept(answer));
+      // What it has said itself it says again.
+      EXPECT_EQ(Say(far, request).text(), answer.text());
+    }
+    EXPECT_GE(far.Metric(kFailed), failed + 20);
+    if (delay > 10) {
+      const grpc::Status flushed = Flush(far, "a");
+      EXPECT_FALSE(flushed.ok());
+      EXPECT_THAT(flushed.error_message(), HasSubstr("flush again"));
+    }
+    // It is as fast as before; what comes late of before is nobody's answer.
+    proxy.SetDelay(0);
+    EXPECT_TRUE(Eventually(shares));
+    EXPECT_TRUE(Eventually([&] { return Flush(far, "").ok(); }));
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(Eventually(shares));
+    EXPECT_EQ(far.Metric(kDamaged), 0);
+  }
 }
 
 TEST_F(SharedAnswersFaultsTest, WhoCancelsWhileOthersAreAskedDoesNotRun) {

@@ -236,6 +236,17 @@ class InProcessWorker::Client final : public ModelClient {
     return std::make_shared<NoCall>();
   }
 
+  std::shared_ptr<ModelCall> FlushCache(
+      const v1::WorkerFlushCacheRequest& request, absl::Time deadline,
+      ResponseCallback<v1::WorkerFlushCacheResponse> on_done) override {
+    if (!pool_->Submit([loaded = loaded_, request, deadline, on_done] {
+          on_done(loaded->service->FlushCache(request, deadline));
+        })) {
+      on_done(PoolFull());
+    }
+    return std::make_shared<NoCall>();
+  }
+
   const std::string& address() const override { return address_; }
 
  private:

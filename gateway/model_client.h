@@ -71,6 +71,11 @@ class ModelClient {
   virtual std::shared_ptr<ModelCall> Info(absl::Time deadline,
                                           ResponseCallback<v1::WorkerInfoResponse> on_done) = 0;
 
+  // Has it forget pages.
+  virtual std::shared_ptr<ModelCall> FlushCache(
+      const v1::WorkerFlushCacheRequest& request, absl::Time deadline,
+      ResponseCallback<v1::WorkerFlushCacheResponse> on_done) = 0;
+
   // "host:port", or "in-process".
   virtual const std::string& address() const = 0;
 };

@@ -140,6 +140,12 @@ class RemoteModelClient final : public ModelClient {
                       &Stub::PrepareAsyncInfo);
   }
 
+  std::shared_ptr<ModelCall> FlushCache(
+      const v1::WorkerFlushCacheRequest& request, absl::Time deadline,
+      ResponseCallback<v1::WorkerFlushCacheResponse> on_done) override {
+    return StartUnary(request, deadline, std::move(on_done), &Stub::PrepareAsyncFlushCache);
+  }
+
   const std::string& address() const override { return address_; }
 
  private:

@@ -92,6 +92,12 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
                                    absl::Time deadline,
                                    ModelClient::ResponseCallback<v1::WorkerEmbedResponse> on_done);
 
+  // Has all replicas forget pages at the same time, those that take no calls included, and says
+  // what became of it at each, in the order given to Create. Waits for them until `deadline`: one
+  // that has said nothing by then may do it later.
+  std::vector<v1::ReplicaFlush> FlushCache(const v1::WorkerFlushCacheRequest& request,
+                                           absl::Time deadline);
+
   // Starts the probes that are due. To be called every 100 ms or so.
   void Tick();
 

@@ -406,6 +406,12 @@ absl::Status ValidateRequest(const v1::FlushCacheRequest& request) {
       return Invalid(absl::StrCat("kinds[", i, "]"), R"(must be "decisions" or "answers")");
     }
   }
+  if (!request.model().empty() && request.kinds_size() > 0) {
+    return Invalid("kinds",
+                   "decisions and answers do not tell the models that they come from: flush them "
+                   "without a model, or the pages of a model without kinds");
+  }
+  OCTOGATE_RETURN_IF_ERROR(CheckLength("model", request.model(), Limits::kMaxNameBytes));
   return CheckTenant(request.tenant());
 }
 

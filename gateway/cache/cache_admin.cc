@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/digest.h"
@@ -28,6 +30,9 @@ constexpr char kAnswers[] = "answers";
 constexpr char kSharedAnswers[] = "shared-answers";
 // For the store.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
+// For replicas, and of the caller's time.
+constexpr absl::Duration kPagesFlushTime = absl::Seconds(10);
+constexpr double kPagesFlushShare = 0.9;
 
 void Fill(const char* kind, const std::string& tenant, const CacheCounts& counts,
           size_t max_entries, v1::CacheStats* stats) {
@@ -83,6 +88,30 @@ absl::Status NoGraph() {
 bool Wants(const v1::FlushCacheRequest& request, const char* kind) {
   return request.kinds().empty() ||
          std::find(request.kinds().begin(), request.kinds().end(), kind) != request.kinds().end();
+}
+
+// Pages of one model, at all of its replicas.
+absl::StatusOr<v1::FlushCacheResponse> FlushPages(const v1::FlushCacheRequest& request,
+                                                  absl::Time deadline, const GraphState& state) {
+  const auto model = state.models.find(request.model());
+  if (model == state.models.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("model: the graph has no model ", Quoted(request.model())));
+  }
+  std::random_device random;
+  v1::WorkerFlushCacheRequest flush;
+  flush.set_id(absl::StrFormat("%08x%08x%08x", random(), random(), random()));
+  if (!request.tenant().empty()) {
+    flush.set_cache_salt(ServiceTermsOf(request.tenant()).cache_salt());
+  }
+  // The answer has to come while it is waited for: it says who has done it where some have not.
+  const absl::Time now = absl::Now();
+  const absl::Duration left = std::min(kPagesFlushShare * (deadline - now), kPagesFlushTime);
+  v1::FlushCacheResponse response;
+  for (v1::ReplicaFlush& replica : model->second->FlushCache(flush, now + left)) {
+    *response.add_replicas() = std::move(replica);
+  }
+  return response;
 }
 
 // Of a model node: what its replicas hold of the prompt that it would be given.
@@ -224,6 +253,7 @@ absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& r
                                                   absl::Time deadline, GraphManager& graphs) {
   const std::shared_ptr<const GraphState> state = graphs.state();
   if (state == nullptr) return NoGraph();
+  if (!request.model().empty()) return FlushPages(request, deadline, *state);
   v1::FlushCacheResponse response;
   const auto add = [&](const char* kind, const CacheCounts& flushed) {
     v1::CacheStats& stats = *response.add_flushed();

@@ -22,6 +22,10 @@ v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
 // store, until `deadline` at most. UNAVAILABLE or DEADLINE_EXCEEDED where the store has not taken
 // it: the other gateways may give what they gave before, until it is repeated. FAILED_PRECONDITION
 // before the first graph.
+//
+// With a model, its replicas forget pages instead (Engine::FlushPages), and the response says what
+// each of them has said: blocks for them, until nearly `deadline` at most. NOT_FOUND where the
+// graph has no such model.
 absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& request,
                                                   absl::Time deadline, GraphManager& graphs);
 

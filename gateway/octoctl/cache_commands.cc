@@ -47,6 +47,38 @@ std::string Entries(const v1::CacheStats& stats, const std::string& tenant) {
   return tenant.empty() ? entries + "/" + std::to_string(stats.max_entries()) : entries;
 }
 
+// What became of a flush of pages at each replica: "-" where it is not known.
+void PrintReplicas(const v1::FlushCacheResponse& response, Format format) {
+  if (format == Format::kName) {
+    for (const v1::ReplicaFlush& replica : response.replicas()) {
+      if (replica.code() == 0) std::cout << OneLine(replica.replica(), 128) << "\n";
+    }
+    return;
+  }
+  Table table({"REPLICA", "PAGES", "IN USE", "SHARED", "RESULT"});
+  for (const v1::ReplicaFlush& replica : response.replicas()) {
+    const bool ok = replica.code() == 0;
+    table.Add({OneLine(replica.replica(), 128), ok ? std::to_string(replica.pages()) : "-",
+               ok ? std::to_string(replica.pages_in_use()) : "-",
+               !ok ? "-" : (replica.shared() ? "yes" : "no"),
+               ok ? "flushed" : OneLine(replica.error(), 200)});
+  }
+  table.Print(std::cout);
+}
+
+// What a script is to know: as if the first replica that has failed had been the only one.
+ExitStatus ReportReplicas(const Connection& connection, const v1::FlushCacheResponse& response) {
+  const auto is_ok = [](const v1::ReplicaFlush& replica) { return replica.code() == 0; };
+  const auto& replicas = response.replicas();
+  const auto failed = std::find_if_not(replicas.begin(), replicas.end(), is_ok);
+  if (failed == replicas.end()) return kOk;
+  const auto done = std::count_if(replicas.begin(), replicas.end(), is_ok);
+  return connection.Report(grpc::Status(
+      static_cast<grpc::StatusCode>(failed->code()),
+      std::to_string(done) + " of " + std::to_string(replicas.size()) +
+          " replicas have flushed; repeat it when the others can: " + failed->error()));
+}
+
 }  // namespace
 
 ExitStatus CacheStats(Connection& connection, const CacheOptions& options, Format format) {
@@ -92,11 +124,20 @@ ExitStatus FlushCache(Connection& connection, const CacheOptions& options, Forma
   v1::FlushCacheRequest request;
   for (const std::string& kind : options.kinds) request.add_kinds(kind);
   request.set_tenant(options.tenant);
+  request.set_model(options.model);
   v1::FlushCacheResponse response;
-  const grpc::Status status =
-      connection.admin().FlushCache(connection.Context().get(), request, &response);
+  grpc::Status status;
+  {
+    const Progress progress("flushing");
+    status = connection.admin().FlushCache(connection.Context().get(), request, &response);
+  }
   if (!status.ok()) return connection.Report(status);
-  if (PrintStructured(response, format)) return kOk;
+  const bool printed = PrintStructured(response, format);
+  if (!options.model.empty()) {
+    if (!printed) PrintReplicas(response, format);
+    return ReportReplicas(connection, response);
+  }
+  if (printed) return kOk;
   for (const v1::CacheStats& stats : response.flushed()) {
     if (format == Format::kName) {
       std::cout << OneLine(stats.kind(), 63) << "\n";

@@ -152,7 +152,7 @@ ExitStatus LinkQuestion(Connection& connection, const CatalogOptions& options, F
 // cache_commands.cc
 struct CacheOptions {
   std::string tenant;
-  std::string model;                  // stats
+  std::string model;                  // stats, flush
   std::vector<std::string> kinds;     // flush; none: all
   std::string query;                  // explain; "-" is standard input
   std::string node;                   // explain

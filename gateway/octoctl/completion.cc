@@ -21,6 +21,7 @@ _octoctl() {
   local words=''
   case $prev in
     -f|--filename|--out|--tokenizer|--examples|--set|--suite|--graph|--traces|--json-schema|--grammar) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    --model) words=$(octoctl --timeout 1 get models -o name 2>/dev/null) ;;
     --router) words=$(octoctl --timeout 1 get nodes -o name 2>/dev/null) ;;
     -o|--output) words='table wide json yaml name text dot svg' ;;
     *)
@@ -65,7 +66,7 @@ _octoctl() {
           case $second in
             '') words='stats flush explain' ;;
             stats) words='--tenant --model -o' ;;
-            flush) words='--kind --tenant -o' ;;
+            flush) words='--kind --model --tenant -o' ;;
             explain) words='--node --max-tokens --temperature --seed --tenant -o' ;;
           esac ;;
         rollback) words=$(octoctl --timeout 1 get versions -o name 2>/dev/null) ;;

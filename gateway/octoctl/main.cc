@@ -51,7 +51,17 @@ constexpr char kCacheFooter[] =
     "  octoctl cache stats --tenant acme -o json\n"
     "  octoctl cache flush --tenant acme\n"
     "  octoctl cache flush --kind answers\n"
+    "  octoctl cache flush --model llama --tenant acme\n"
     "  octoctl cache explain \"what is 12% of 250\"";
+
+constexpr char kFlushFooter[] =
+    "With --model, decisions and answers stay: they do not tell the models that they come from.\n"
+    "Flush them without it, all or by --tenant. Of pages, queries under way keep what they use "
+    "and\n"
+    "leave nothing of it; those that are shared are found no more, and go as they expire, within\n"
+    "an hour. What drafters have learned stays. A replica that does not answer is named, the "
+    "others\n"
+    "have flushed, and the exit status is not 0: repeat it then.";
 
 constexpr char kDraftsFooter[] =
     "Examples:\n"
@@ -504,11 +514,20 @@ class CommandLine {
                           [&f](Connection& c) { return CacheStats(c, f.cache, f.format); });
     stats->add_option("--model", f.cache.model, "only the pages of this model");
     CLI::App* flush =
-        Add(*cache, "flush", "forget decisions and answers, and the answers that gateways share",
+        Add(*cache, "flush",
+            "forget decisions and answers, and the answers that gateways share; or the pages of a "
+            "model",
             [&f](Connection& c) { return FlushCache(c, f.cache, f.format); });
-    flush->add_option("--kind", f.cache.kinds, "decisions or answers; repeat it; default: both")
-        ->allow_extra_args(false)
-        ->check(CLI::IsMember({"decisions", "answers"}).description(""));
+    CLI::Option* const kind =
+        flush->add_option("--kind", f.cache.kinds, "decisions or answers; repeat it; default: both")
+            ->allow_extra_args(false)
+            ->check(CLI::IsMember({"decisions", "answers"}).description(""));
+    flush
+        ->add_option("--model", f.cache.model,
+                     "the pages of this model at all of its replicas, and "
+                     "those that they share through a store")
+        ->excludes(kind);
+    flush->footer(kFlushFooter);
     CLI::App* explain =
         Add(*cache, "explain", "say what the caches would do for a query, without running it",
             [&f](Connection& c) { return ExplainCache(c, f.cache, f.format); });

@@ -212,6 +212,13 @@ class ReplayClient final : public ModelClient {
     return std::make_shared<NoCall>();
   }
 
+  std::shared_ptr<ModelCall> FlushCache(
+      const v1::WorkerFlushCacheRequest&, absl::Time,
+      ResponseCallback<v1::WorkerFlushCacheResponse> on_done) override {
+    on_done(v1::WorkerFlushCacheResponse());
+    return std::make_shared<NoCall>();
+  }
+
   const std::string& address() const override { return address_; }
 
  private:

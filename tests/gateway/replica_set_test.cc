@@ -38,6 +38,38 @@ struct Outcome {
   absl::Notification done;
 };
 
+// A replica of which an answer to a flush comes when nobody waits for it any more.
+class LateClient final : public ModelClient {
+ public:
+  using FlushCallback = ResponseCallback<v1::WorkerFlushCacheResponse>;
+  explicit LateClient(FlushCallback* late) : late_(late) {}
+  std::shared_ptr<ModelCall> Generate(const v1::WorkerGenerateRequest&, absl::Time, MessageCallback,
+                                      DoneCallback) override {
+    return nullptr;
+  }
+  std::shared_ptr<ModelCall> Score(const v1::WorkerScoreRequest&, absl::Time,
+                                   ResponseCallback<v1::WorkerScoreResponse>) override {
+    return nullptr;
+  }
+  std::shared_ptr<ModelCall> Embed(const v1::WorkerEmbedRequest&, absl::Time,
+                                   ResponseCallback<v1::WorkerEmbedResponse>) override {
+    return nullptr;
+  }
+  std::shared_ptr<ModelCall> Info(absl::Time, ResponseCallback<v1::WorkerInfoResponse>) override {
+    return nullptr;
+  }
+  std::shared_ptr<ModelCall> FlushCache(const v1::WorkerFlushCacheRequest&, absl::Time,
+                                        FlushCallback on_done) override {
+    *late_ = std::move(on_done);
+    return nullptr;
+  }
+  const std::string& address() const override { return address_; }
+
+ private:
+  FlushCallback* const late_;
+  const std::string address_ = "late";
+};
+
 // A replica that refuses every call before the call returns, as a full queue in the same process
 // does.
 class RefusingClient final : public ModelClient {
@@ -59,6 +91,12 @@ class RefusingClient final : public ModelClient {
   }
   std::shared_ptr<ModelCall> Info(absl::Time,
                                   ResponseCallback<v1::WorkerInfoResponse> on_done) override {
+    on_done(refusal_);
+    return std::make_shared<EndedCall>();
+  }
+  std::shared_ptr<ModelCall> FlushCache(
+      const v1::WorkerFlushCacheRequest&, absl::Time,
+      ResponseCallback<v1::WorkerFlushCacheResponse> on_done) override {
     on_done(refusal_);
     return std::make_shared<EndedCall>();
   }
@@ -326,6 +364,36 @@ TEST_F(ReplicaSetTest, EmbedsAndScores) {
     scored.Notify();
   });
   scored.WaitForNotification();
+}
+
+TEST_F(ReplicaSetTest, AFlushWaitsForNobodyLongerThanItMay) {
+  StubWorker worker;
+  v1::WorkerFlushCacheResponse flushed;
+  flushed.set_pages(7);
+  flushed.set_pages_in_use(-1);
+  worker.SetFlushed(flushed);
+  LateClient::FlushCallback late;
+  std::vector<std::unique_ptr<ModelClient>> clients;
+  clients.push_back(std::make_unique<LateClient>(&late));
+  clients.push_back(NewRemoteModelClient(worker.address(), loops_.get()));
+  clients.push_back(std::make_unique<RefusingClient>());
+  auto set = ReplicaSet::Create("m", std::move(clients));
+  v1::WorkerFlushCacheRequest request;
+  request.set_id("a");
+  request.set_cache_salt("acme");
+  const auto result = set->FlushCache(request, absl::Now() + absl::Seconds(2));
+  ASSERT_EQ(result.size(), 3u);
+  EXPECT_EQ(result[0].replica(), "late");
+  EXPECT_EQ(result[0].code(), static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(result[0].error(), HasSubstr("in time"));
+  EXPECT_EQ(result[1].replica(), worker.address());
+  EXPECT_EQ(result[1].code(), 0) << result[1].error();
+  EXPECT_EQ(result[1].pages(), 7);
+  EXPECT_EQ(result[1].pages_in_use(), 0) << "a peer's number";
+  EXPECT_EQ(worker.last_flush().cache_salt(), "acme");
+  EXPECT_EQ(result[2].code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+  set = nullptr;
+  late(flushed);
 }
 
 }  // namespace

@@ -339,4 +339,21 @@ grpc::ServerUnaryReactor* StubWorker::Info(grpc::CallbackServerContext* context,
   return reactor;
 }
 
+grpc::ServerUnaryReactor* StubWorker::FlushCache(grpc::CallbackServerContext* context,
+                                                 const v1::WorkerFlushCacheRequest* request,
+                                                 v1::WorkerFlushCacheResponse* response) {
+  grpc::Status status(grpc::StatusCode::UNIMPLEMENTED, "");
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    last_flush_ = *request;
+    if (flushed_) {
+      *response = *flushed_;
+      status = grpc::Status::OK;
+    }
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
 }  // namespace octogate::gateway

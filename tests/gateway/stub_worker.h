@@ -21,6 +21,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "octogate/v1/worker.grpc.pb.h"
@@ -68,6 +69,17 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
     info_ = info;
   }
 
+  // What a flush is answered with from now on. Until then: UNIMPLEMENTED, as by a worker that knows
+  // none.
+  void SetFlushed(const v1::WorkerFlushCacheResponse& flushed) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    flushed_ = flushed;
+  }
+  v1::WorkerFlushCacheRequest last_flush() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return last_flush_;
+  }
+
   // Of the last generation: the messages of its conversation, and whose it was.
   v1::WorkerGenerateRequest last_request() const {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -97,6 +109,9 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
   grpc::ServerUnaryReactor* Info(grpc::CallbackServerContext* context,
                                  const v1::WorkerInfoRequest* request,
                                  v1::WorkerInfoResponse* response) override;
+  grpc::ServerUnaryReactor* FlushCache(grpc::CallbackServerContext* context,
+                                       const v1::WorkerFlushCacheRequest* request,
+                                       v1::WorkerFlushCacheResponse* response) override;
 
  private:
   class Answer;
@@ -112,9 +127,11 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
 
   const StubWorkerOptions options_;
   mutable std::mutex mutex_;
-  StubScript defaults_;                     // guarded by mutex_
-  v1::WorkerGenerateRequest last_request_;  // guarded by mutex_
-  v1::WorkerInfoResponse info_;             // guarded by mutex_
+  StubScript defaults_;                                  // guarded by mutex_
+  v1::WorkerGenerateRequest last_request_;               // guarded by mutex_
+  v1::WorkerInfoResponse info_;                          // guarded by mutex_
+  v1::WorkerFlushCacheRequest last_flush_;               // guarded by mutex_
+  std::optional<v1::WorkerFlushCacheResponse> flushed_;  // guarded by mutex_
   std::atomic<bool> draining_{false};
   std::atomic<int> sessions_{0};
   std::atomic<int> started_{0};

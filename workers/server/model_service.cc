@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
+#include "common/status_macros.h"
 #include "workers/engine/format_names.h"
 #include "workers/engine/request.h"
 #include "workers/grammar/grammar_constraint.h"
@@ -357,6 +358,17 @@ uint64_t ModelService::memory_bytes() const {
   const EngineStats stats = model_->engine->stats();
   return stats.weight_bytes + stats.kv_bytes + stats.activation_bytes + stats.swap_bytes +
          stats.draft_bytes;
+}
+
+absl::StatusOr<v1::WorkerFlushCacheResponse> ModelService::Flush(const PageFlush& flush,
+                                                                 absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(const FlushedPages flushed,
+                            model_->engine->FlushPages(flush, deadline));
+  v1::WorkerFlushCacheResponse response;
+  response.set_pages(flushed.free);
+  response.set_pages_in_use(flushed.in_use);
+  response.set_shared(model_->engine->stats().sharing.has_value());
+  return response;
 }
 
 absl::Status ModelService::CheckOpen() const {

@@ -53,6 +53,8 @@ class ModelService final : public ServedModel {
   const GrammarCache& grammars() const { return grammars_; }
 
  private:
+  absl::StatusOr<v1::WorkerFlushCacheResponse> Flush(const PageFlush& flush,
+                                                     absl::Time deadline) override;
   // UNAVAILABLE while draining.
   absl::Status CheckOpen() const;
   // Has what the engine says of the prompt's pages remembered, where anybody asks for it. Empty

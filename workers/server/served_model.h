@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "common/cancellation.h"
 #include "octogate/v1/worker.pb.h"
+#include "workers/engine/page_flush.h"
 #include "workers/engine/request.h"
 #include "workers/engine/weight_loader.h"
 
@@ -31,6 +32,8 @@ class ServedModel {
   // Longest time that a request without a deadline may take.
   static constexpr absl::Duration kMaxRequestTime = absl::Hours(1);
   static constexpr int kMaxEmbedInputs = 256;
+  // Longest time that FlushCache waits.
+  static constexpr absl::Duration kMaxFlushTime = absl::Seconds(10);
 
   using OnMessage = std::function<void(v1::WorkerGenerateResponse)>;
   using OnDone = std::function<void(const absl::Status&)>;
@@ -65,6 +68,11 @@ class ServedModel {
   // keeps no account of it.
   virtual std::optional<v1::PrefixSummary> Prefixes() const { return std::nullopt; }
 
+  // See Worker.FlushCache; a model that keeps nothing has nothing to forget. Waits; run it on a
+  // thread of your own. INVALID_ARGUMENT for what is no flush; else as Engine::FlushPages.
+  absl::StatusOr<v1::WorkerFlushCacheResponse> FlushCache(
+      const v1::WorkerFlushCacheRequest& request, absl::Time deadline);
+
   // Refuses new work with UNAVAILABLE and waits for what is under way.
   virtual absl::Status Drain(absl::Time deadline) = 0;
 
@@ -75,6 +83,11 @@ class ServedModel {
   virtual uint64_t memory_bytes() const = 0;
 
  protected:
+  virtual absl::StatusOr<v1::WorkerFlushCacheResponse> Flush(const PageFlush& flush,
+                                                             absl::Time deadline) {
+    static_cast<void>(flush), static_cast<void>(deadline);
+    return v1::WorkerFlushCacheResponse();
+  }
   static absl::Time Bounded(absl::Time deadline) {
     return std::min(deadline, absl::Now() + kMaxRequestTime);
   }

@@ -18,6 +18,8 @@ namespace {
 
 constexpr int kBlockingThreads = 4;
 constexpr size_t kMaxBlockingCalls = 64;
+constexpr int kFlushThreads = 1;
+constexpr size_t kMaxFlushes = 16;
 constexpr int kLongPromptThreads = 2;
 constexpr size_t kMaxLongPrompts = 256;
 constexpr absl::Duration kEmbedRetryAfter = absl::Milliseconds(100);
@@ -198,6 +200,7 @@ WorkerGrpcService::WorkerGrpcService(ServedModel* model, std::function<void()> o
       on_drain_(std::move(on_drain)),
       sessions_(model),
       blocking_(kBlockingThreads, kMaxBlockingCalls),
+      flushes_(kFlushThreads, kMaxFlushes),
       long_prompts_(kLongPromptThreads, kMaxLongPrompts) {}
 
 grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* WorkerGrpcService::Generate(
@@ -266,6 +269,20 @@ grpc::ServerUnaryReactor* WorkerGrpcService::Drain(grpc::CallbackServerContext* 
   response->set_running(info.running() + info.waiting());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* WorkerGrpcService::FlushCache(grpc::CallbackServerContext* context,
+                                                        const v1::WorkerFlushCacheRequest* request,
+                                                        v1::WorkerFlushCacheResponse* response) {
+  auto* reactor = new UnaryReactor<v1::WorkerFlushCacheResponse>(context, response);
+  const bool accepted = flushes_.Submit([this, reactor, request, deadline = DeadlineOf(*context)] {
+    reactor->Answer(model_->FlushCache(*request, deadline));
+  });
+  if (!accepted) {
+    reactor->Answer(absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", kMaxFlushes, " flushes wait already")));
+  }
   return reactor;
 }
 

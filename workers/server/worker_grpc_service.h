@@ -54,12 +54,16 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context,
                                   const v1::WorkerDrainRequest* request,
                                   v1::WorkerDrainResponse* response) override;
+  grpc::ServerUnaryReactor* FlushCache(grpc::CallbackServerContext* context,
+                                       const v1::WorkerFlushCacheRequest* request,
+                                       v1::WorkerFlushCacheResponse* response) override;
 
  private:
   ServedModel* const model_;
   const std::function<void()> on_drain_;
   ModelSessionBackend sessions_;
   BlockingPool blocking_;      // Embed waits for the engine
+  BlockingPool flushes_;       // so does FlushCache, which embeddings do not hold up
   BlockingPool long_prompts_;  // of sessions
 };
 

@@ -36,5 +36,6 @@ expect "--evidence" catalog link --ev
 expect "--graph --graph-version" replay --g
 expect "build append compact describe" drafts ""
 expect "--tokenizer" drafts build --to
+expect "--model" cache flush --m
 zsh=$(octoctl completion zsh)
 [ "${zsh%%$'\n'*}" = '#compdef octoctl' ] || { echo "zsh: '${zsh%%$'\n'*}'"; exit 1; }

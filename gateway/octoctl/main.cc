@@ -56,12 +56,10 @@ constexpr char kCacheFooter[] =
 
 constexpr char kFlushFooter[] =
     "With --model, decisions and answers stay: they do not tell the models that they come from.\n"
-    "Flush them without it, all or by --tenant. Of pages, queries under way keep what they use "
-    "and\n"
-    "leave nothing of it; those that are shared are found no more, and go as they expire, within\n"
-    "an hour. What drafters have learned stays. A replica that does not answer is named, the "
-    "others\n"
-    "have flushed, and the exit status is not 0: repeat it then.";
+    "Flush them without it, all or by --tenant. Of pages, queries under way keep what they use\n"
+    "and leave nothing of it; those that are shared are found no more, and go as they expire,\n"
+    "within an hour. What drafters have learned stays. A replica that does not answer is named,\n"
+    "the others have flushed, and the exit status is not 0: repeat it then.";
 
 constexpr char kDraftsFooter[] =
     "Examples:\n"
@@ -524,8 +522,8 @@ class CommandLine {
             ->check(CLI::IsMember({"decisions", "answers"}).description(""));
     flush
         ->add_option("--model", f.cache.model,
-                     "the pages of this model at all of its replicas, and "
-                     "those that they share through a store")
+                     "the pages of this model at all of its replicas, and those that they share "
+                     "through a store")
         ->excludes(kind);
     flush->footer(kFlushFooter);
     CLI::App* explain =

@@ -105,10 +105,12 @@ FlushedPages Scheduler::Flush(const ContextFilter& includes) {
   }
   for (const std::vector<Sequence*>* list : {&running_, &waiting_}) {
     for (Sequence* const sequence : *list) {
+      if (!includes(sequence->prefix_context)) continue;
+      ForgetKept(sequence);
       // One that has nothing yet begins after the flush.
-      const bool has_nothing =
-          sequence->pages.empty() && sequence->saved == nullptr && sequence->arriving == nullptr;
-      if (has_nothing || !includes(sequence->prefix_context)) continue;
+      if (sequence->pages.empty() && sequence->saved == nullptr && sequence->arriving == nullptr) {
+        continue;
+      }
       sequence->flushed = true;
       sequence->can_enter_pages = false;
       sequence->entered_pages = 0;
@@ -266,7 +268,7 @@ void Scheduler::UseArrivedPages(Sequence* sequence) {
 
 void Scheduler::KeepArrivedPages(Sequence* sequence) {
   assert(!sequence->running);
-  if (!options_.share_prefixes || sequence->arriving == nullptr) return;
+  if (!options_.share_prefixes || sequence->arriving == nullptr || sequence->flushed) return;
   // It owns them as long as this takes, so that they become idle in their order.
   UseCachedPages(sequence);
   const int before = sequence->computed;

@@ -3,22 +3,32 @@
 
 namespace octogate::kernels::OCTOGATE_ISA {
 
-// So many rows wait for memory, which is fastest in order.
-inline constexpr int kPairStreamedRows = DenseTilePairs(1) >= kBf16PairLanes ? kStreamedRows : 0;
-// So many take one panel at a time, more as many as have registers.
-inline constexpr int kPairOnePanelRows = kStreamedRows;
-inline constexpr int kPairPanels = Bf16TilePanels(kDenseTileRows);
-// Rows of a tile at most, and lanes that have registers beside them.
-inline constexpr int kPairTileRows = kDenseTileRows;
-constexpr int PairTileLanes(int rows, int panels) {
-  const int pairs = panels > 1 ? 1 : DenseTilePairs(rows);
-  return pairs < kBf16PairLanes ? pairs : kBf16PairLanes;
-}
+// The shape of tiles for weights of a type.
+template <DType T>
+struct PairTiles {
+  // So many rows wait for memory, which is fastest in order.
+  static constexpr int kStreamedRows =
+      DenseTilePairs(1) >= kBf16PairLanes ? OCTOGATE_ISA::kStreamedRows : 0;
+  // So many take one panel at a time, more as many as have registers.
+  static constexpr int kOnePanelRows = OCTOGATE_ISA::kStreamedRows;
+  static constexpr int kPanels = Bf16TilePanels(kDenseTileRows);
+  // Rows of a tile at most, and lanes that have registers beside them.
+  static constexpr int kRows = kDenseTileRows;
+  static constexpr int Lanes(int rows, int panels) {
+    const int pairs = panels > 1 ? 1 : DenseTilePairs(rows);
+    return pairs < kBf16PairLanes ? pairs : kBf16PairLanes;
+  }
+  // Pairs of columns that are loaded at once.
+  static constexpr int kPairs = 1;
+};
 
 using Bf16Pairs = Pair;
 
-// The weights of a pair of columns.
-inline Bf16Pairs LoadPairs(const uint8_t* from) { return LoadPair<DType::kBF16>(from); }
+// The weights of so many pairs of columns.
+template <DType T>
+inline void LoadPairs(const uint8_t* from, Bf16Pairs (&to)[PairTiles<T>::kPairs]) {
+  to[0] = LoadPair<T>(from);
+}
 
 // One pair, for all outputs.
 inline Bf16Pairs BroadcastPair(const uint8_t* from) {

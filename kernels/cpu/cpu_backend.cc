@@ -232,8 +232,7 @@ class CpuBackend final : public Backend {
                                 x, rows, accumulate, out, out_stride);
     }
     const auto& w = static_cast<const PanelWeight&>(weight);
-    if (activations_ != Activations::kF32 && w.dtype() == DType::kBF16 &&
-        w.cols <= kMaxBf16Columns) {
+    if (RoundsInputs(w)) {
       return MatMulBf16(w, bias, x, rows, accumulate, out, out_stride);
     }
     const MatMulArgs args{.panels = w.data(),
@@ -351,6 +350,13 @@ class CpuBackend final : public Backend {
     });
   }
 
+  // Whether what the weight is multiplied with is rounded to BF16.
+  bool RoundsInputs(const PanelWeight& w) const {
+    if (activations_ == Activations::kF32 || w.cols > kMaxBf16Columns) return false;
+    return w.dtype() == DType::kBF16 ||
+           (w.dtype() == DType::kF8E4M3 && activations_ == Activations::kBF16Pairs);
+  }
+
   void MatMulBf16(const PanelWeight& w, const float* bias, const float* x, int rows,
                   bool accumulate, float* out, int out_stride) {
     const Bf16Products& products =
@@ -367,6 +373,8 @@ class CpuBackend final : public Backend {
       });
       const Bf16MatMulArgs args{.panels = w.data(),
                                 .panel_bytes = w.panel_bytes(),
+                                .dtype = w.dtype(),
+                                .row_scales = w.row_scales(),
                                 .outputs = w.rows,
                                 .blocks = w.blocks(),
                                 .bias = bias,

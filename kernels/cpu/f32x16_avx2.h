@@ -180,12 +180,12 @@ class SubnormalsFlushed {
   unsigned saved_;
 };
 
-// The bits of E4M3 in the place of F16's; no code is a NaN.
-inline F32x16 WidenFloat8Code(const uint8_t* from) {
-  const __m256i bytes =
-      _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-  const __m256i twice = _mm256_srai_epi16(_mm256_slli_epi16(bytes, 8), 1);  // the sign twice
-  const __m256i bits = _mm256_and_si256(twice, _mm256_set1_epi16(static_cast<short>(0xBFFF)));
+// Codes of E4M3 in the upper bytes; no code is a NaN. Their bits go to the place of F16's; the
+// sign's copy, which then stands where F16 has one more bit of exponent, is cleared, and so is what
+// was in the lower bytes.
+inline F32x16 WidenFloat8Codes(__m256i upper) {
+  const __m256i bits = _mm256_and_si256(_mm256_srai_epi16(upper, 1),
+                                        _mm256_set1_epi16(static_cast<short>(0xBF80)));
   return {_mm256_cvtph_ps(_mm256_castsi256_si128(bits)),
           _mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1))};
 }
@@ -202,7 +202,8 @@ inline Pair LoadPair(const uint8_t* from) {
             {_mm256_castsi256_ps(_mm256_and_si256(low, upper)),
              _mm256_castsi256_ps(_mm256_and_si256(high, upper))}};
   } else if constexpr (T == DType::kF8E4M3) {
-    return {WidenFloat8Code(from), WidenFloat8Code(from + kLanes)};
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return {WidenFloat8Codes(_mm256_slli_epi16(both, 8)), WidenFloat8Codes(both)};
   } else {
     return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
   }

@@ -167,15 +167,12 @@ class SubnormalsFlushed {
   unsigned saved_;
 };
 
-// The bits of E4M3 in the place of F16's; no code is a NaN. The sign's copy, which stands where
-// F16 has one more bit of exponent, is cleared.
-inline Pair WidenFloat8Codes(const uint8_t* from) {
-  const __m512i words =
-      _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-  const __m512i halves =
-      _mm512_and_si512(_mm512_slli_epi16(words, 7), _mm512_set1_epi16(static_cast<short>(0xBFFF)));
-  return {{_mm512_cvtph_ps(_mm512_castsi512_si256(halves))},
-          {_mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1))}};
+// Codes of E4M3 in the upper bytes; no code is a NaN. Their bits go to the place of F16's; the
+// sign's copy, which then stands where F16 has one more bit of exponent, is cleared, and so is what
+// was in the lower bytes.
+inline F32x16 WidenFloat8Codes(__m256i upper) {
+  return {_mm512_cvtph_ps(_mm256_and_si256(_mm256_srai_epi16(upper, 1),
+                                           _mm256_set1_epi16(static_cast<short>(0xBF80))))};
 }
 
 template <DType T>
@@ -186,7 +183,8 @@ inline Pair LoadPair(const uint8_t* from) {
     return {{_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))},
             {_mm512_castsi512_ps(_mm512_and_si512(both, upper))}};
   } else if constexpr (T == DType::kF8E4M3) {
-    return WidenFloat8Codes(from);
+    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return {WidenFloat8Codes(_mm256_slli_epi16(both, 8)), WidenFloat8Codes(both)};
   } else {
     return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
   }

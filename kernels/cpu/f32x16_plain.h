@@ -149,8 +149,8 @@ inline Pair LoadPair(const uint8_t* from) {
     return {ForLanes([&](int l) { return BFloat16ToFloat(both[2 * l]); }),
             ForLanes([&](int l) { return BFloat16ToFloat(both[2 * l + 1]); })};
   } else if constexpr (T == DType::kF8E4M3) {
-    return {ForLanes([&](int l) { return Float8ToFloat(from[l]) / 256; }),
-            ForLanes([&](int l) { return Float8ToFloat(from[kLanes + l]) / 256; })};
+    return {ForLanes([&](int l) { return Float8ToFloat(from[2 * l]) / 256; }),
+            ForLanes([&](int l) { return Float8ToFloat(from[2 * l + 1]) / 256; })};
   } else {
     return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
   }

@@ -24,8 +24,8 @@ inline constexpr int kBlockColumns = 32;
 // A product with floating-point weights. They are cut into panels of
 // kPanelOutputs rows, the last filled with zeros, and the columns into pairs,
 // filled with zeros up to whole blocks of kBlockColumns:
-//   kBF16: [panel][pair][16 outputs][2 columns];
-//   kF32, kF16, kF8E4M3: [panel][pair][2 columns][16 outputs].
+//   kBF16, kF8E4M3: [panel][pair][16 outputs][2 columns];
+//   kF32, kF16: [panel][pair][2 columns][16 outputs].
 struct MatMulArgs {
   const uint8_t* panels;
   size_t panel_bytes;
@@ -41,10 +41,12 @@ struct MatMulArgs {
   int out_stride;
 };
 
-// The same with weights in BF16 and x rounded to it by Bf16Products::round_inputs.
+// The same with x rounded to BF16 by Bf16Products::round_inputs.
 struct Bf16MatMulArgs {
   const uint8_t* panels;
   size_t panel_bytes;
+  DType dtype;              // kBF16; with KernelTable::bf16_pairs kF8E4M3, too
+  const float* row_scales;  // kF8E4M3: [outputs]; otherwise null
   int outputs;
   int blocks;  // of columns
   const float* bias;

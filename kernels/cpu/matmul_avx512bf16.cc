@@ -4,26 +4,68 @@
 
 #include "kernels/bf16_dot.h"
 #include "kernels/cpu/f32x16_avx512.h"
+#include "kernels/cpu/float8_codes_avx512vbmi.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/quantized_dot.h"
 #include "kernels/reduction_order.h"
 
 namespace octogate::kernels::avx512bf16 {
 
-inline constexpr int kPairStreamedRows = 4;
-inline constexpr int kPairOnePanelRows = 12;
-inline constexpr int kPairPanels = 2;
-inline constexpr int kPairTileRows = 12;
-constexpr int PairTileLanes(int rows, int panels) {
-  return panels == 1 && rows <= kPairStreamedRows ? kBf16PairLanes : 1;
-}
-
 struct Bf16Pairs {
   __m512bh v;
 };
 
-inline Bf16Pairs LoadPairs(const uint8_t* from) {
-  return {reinterpret_cast<__m512bh>(_mm512_loadu_si512(from))};
+template <DType T>
+struct PairTiles;
+template <>
+struct PairTiles<DType::kBF16> {
+  static constexpr int kStreamedRows = 4;
+  static constexpr int kOnePanelRows = 12;
+  static constexpr int kPanels = 2;
+  static constexpr int kRows = 12;
+  static constexpr int Lanes(int rows, int panels) {
+    return panels == 1 && rows <= kStreamedRows ? kBf16PairLanes : 1;
+  }
+  static constexpr int kPairs = 1;
+};
+// Codes are widened two pairs at a time, beside multiplications that leave room for it.
+template <>
+struct PairTiles<DType::kF8E4M3> {
+  static constexpr int kStreamedRows = 4;
+  static constexpr int kOnePanelRows = kStreamedRows;
+  static constexpr int kPanels = 1;
+  static constexpr int kRows = 10;
+  static constexpr int Lanes(int rows, int /*panels*/) {
+    return rows <= kStreamedRows ? kBf16PairLanes : 2;
+  }
+  static constexpr int kPairs = 2;
+};
+
+// By vector of sixteen pairs, which of 64 low bytes, followed by 64 high bytes, stands where.
+struct BytePlaces {
+  alignas(64) uint8_t from[2][64];
+};
+constexpr BytePlaces PlaceBytes() {
+  BytePlaces places{};
+  for (int i = 0; i < 64; ++i) {
+    places.from[i / 32][i % 32 * 2] = static_cast<uint8_t>(i);
+    places.from[i / 32][i % 32 * 2 + 1] = static_cast<uint8_t>(64 + i);
+  }
+  return places;
+}
+constexpr BytePlaces kPlaces = PlaceBytes();
+
+template <DType T>
+inline void LoadPairs(const uint8_t* from, Bf16Pairs (&to)[PairTiles<T>::kPairs]) {
+  if constexpr (T == DType::kBF16) {
+    to[0] = {reinterpret_cast<__m512bh>(_mm512_loadu_si512(from))};
+  } else {
+    const CodeBytes bytes = LookUpCodes(from);
+    for (int i = 0; i < 2; ++i) {
+      to[i] = {reinterpret_cast<__m512bh>(_mm512_permutex2var_epi8(
+          bytes.low, _mm512_load_si512(kPlaces.from[i]), bytes.high))};
+    }
+  }
 }
 inline Bf16Pairs BroadcastPair(const uint8_t* from) {
   int pair;

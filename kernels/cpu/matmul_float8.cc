@@ -3,6 +3,7 @@
 #include "kernels/cpu/matmul_float8.h"
 
 #include "kernels/cpu/f32x16_avx512.h"
+#include "kernels/cpu/float8_codes_avx512vbmi.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/quantized_dot.h"
 #include "kernels/reduction_order.h"
@@ -14,36 +15,17 @@ namespace octogate::kernels {
 namespace avx512vbmi {
 namespace {
 
-// Of the floats that are codes times 2^-8, by code without its sign, the upper two bytes; the lower
-// two are zero.
-struct WidenedCodes {
-  alignas(64) uint8_t third[128];
-  alignas(64) uint8_t fourth[128];
-};
-constexpr WidenedCodes WidenCodes() {
-  WidenedCodes widened{};
-  for (int code = 0; code < 128; ++code) {
-    const int exponent = code >> 3;
-    const int mantissa = exponent == 0 ? code & 7 : 8 | (code & 7);
-    float value = static_cast<float>(mantissa) * 0x1p-17f;
-    for (int e = 1; e < exponent; ++e) value *= 2;
-    const auto bits = __builtin_bit_cast(uint32_t, value);
-    widened.third[code] = static_cast<uint8_t>(bits >> 16);
-    widened.fourth[code] = static_cast<uint8_t>(bits >> 24);
-  }
-  return widened;
-}
-constexpr WidenedCodes kWidened = WidenCodes();
-
-// By vector of sixteen floats, which of 64 third bytes, followed by 64 fourth bytes, stands where.
+// By vector of sixteen floats, one column of a pair, which of 64 low bytes, followed by 64 high
+// bytes, stands where.
 struct BytePlaces {
   alignas(64) uint8_t from[4][64];
 };
 constexpr BytePlaces PlaceBytes() {
   BytePlaces places{};
   for (int i = 0; i < 64; ++i) {
-    places.from[i / 16][i % 16 * 4 + 2] = static_cast<uint8_t>(i);
-    places.from[i / 16][i % 16 * 4 + 3] = static_cast<uint8_t>(64 + i);
+    uint8_t* const vector = places.from[i / 32 * 2 + i % 2];
+    vector[i % 32 / 2 * 4 + 2] = static_cast<uint8_t>(i);
+    vector[i % 32 / 2 * 4 + 3] = static_cast<uint8_t>(64 + i);
   }
   return places;
 }
@@ -51,19 +33,12 @@ constexpr BytePlaces kPlaces = PlaceBytes();
 
 // Two pairs of columns, each for sixteen outputs.
 inline void WidenPairs(const uint8_t* from, Pair (&to)[2]) {
-  const __m512i codes = _mm512_loadu_si512(from);
-  const auto look_up = [&](const uint8_t* table) {
-    return _mm512_permutex2var_epi8(_mm512_load_si512(table), codes, _mm512_load_si512(table + 64));
-  };
-  const __m512i third = look_up(kWidened.third);
-  constexpr int kAOrBAndC = 0xF8;
-  const __m512i fourth =
-      _mm512_ternarylogic_epi32(look_up(kWidened.fourth), codes, _mm512_set1_epi8(-128), kAOrBAndC);
+  const CodeBytes bytes = LookUpCodes(from);
   const auto place = [&](int vector) -> F32x16 {
     constexpr __mmask64 kUpperBytes = 0xCCCCCCCCCCCCCCCCu;
     const __m512i places = _mm512_load_si512(kPlaces.from[vector]);
-    return {
-        _mm512_castsi512_ps(_mm512_maskz_permutex2var_epi8(kUpperBytes, third, places, fourth))};
+    return {_mm512_castsi512_ps(
+        _mm512_maskz_permutex2var_epi8(kUpperBytes, bytes.low, places, bytes.high))};
   };
   to[0] = {place(0), place(1)};
   to[1] = {place(2), place(3)};

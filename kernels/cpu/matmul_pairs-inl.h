@@ -1,5 +1,5 @@
-// Products of BF16 weights and activations rounded to BF16, pairs of columns at a
-// time, in the order of DotBf16Pairs (kernels/bf16_dot.h). Included once per
+// Products of BF16 weights, or codes of FP8, and activations rounded to BF16, pairs of
+// columns at a time, in the order of DotBf16Pairs (kernels/bf16_dot.h). Included once per
 // instruction set, after Bf16Pairs and the shape of tiles (bf16_pairs_fma-inl.h); no
 // include guard.
 //
@@ -12,9 +12,9 @@ namespace octogate::kernels::OCTOGATE_ISA {
 // Columns are taken in slices, of groups of one pair for each lane.
 inline constexpr int kPairSliceColumns = 512;
 inline constexpr int kPairSliceGroups = kPairSliceColumns / (2 * kBf16PairLanes);
-// Of a panel: a pair of columns, and a group.
-inline constexpr size_t kPairPanelBytes = size_t{2} * kPanelOutputs * sizeof(uint16_t);
-inline constexpr size_t kPairGroupBytes = kBf16PairLanes * kPairPanelBytes;
+// Of a panel: a group of columns.
+template <DType T>
+inline constexpr size_t kPairGroupBytes = kBf16PairLanes* kPairBytes<T>;
 inline constexpr int kPairBlockRows = 24;
 inline constexpr size_t kPairLaneBytes = size_t{kPairSliceGroups} * sizeof(uint32_t);
 // Of a slice, with a line of nothing at the end: rows at powers of two would share places in the
@@ -58,11 +58,12 @@ inline void RoundPairs(const float* x, int cols, int row, void* inputs) {
 // panels, [X][W][lane][16 outputs]; L lanes at a time are in registers. A function of
 // its own, since it may run with subnormals flushed to zero and must not share
 // arithmetic with what does not.
-template <int X, int W, int L>
+template <DType T, int X, int W, int L>
 __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t panel_bytes,
                                                const uint8_t* x, int groups, bool first,
                                                const uint8_t* ahead, float* sums) {
-  static_assert(kBf16PairLanes % L == 0, "passes are of equal width");
+  constexpr int kPairs = PairTiles<T>::kPairs;
+  static_assert(kBf16PairLanes % L == 0 && L % kPairs == 0, "passes are of equal width");
   // What all lanes read comes next; more passes come back to it in the second cache.
   constexpr int kLocality = L == kBf16PairLanes ? 3 : 2;
   for (int lane = 0; lane < kBf16PairLanes; lane += L) {
@@ -81,7 +82,7 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
       }
     };
     for_sums([first](F32x16& dot, const float* from) { dot = first ? Zero() : Load(from); });
-    const size_t at = static_cast<size_t>(lane) * kPairPanelBytes;
+    const size_t at = static_cast<size_t>(lane) * kPairBytes<T>;
     const uint8_t* weights = panels + at;
     const uint8_t* asked = ahead == nullptr ? nullptr : ahead + at;
     const uint8_t* inputs = x + static_cast<size_t>(lane) * kPairLaneBytes;
@@ -90,30 +91,34 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
         OCTOGATE_UNROLL
         for (int w = 0; w < W; ++w) {
           OCTOGATE_UNROLL
-          for (int l = 0; l < L; ++l) {
-            __builtin_prefetch(asked + static_cast<size_t>(w) * panel_bytes + l * kPairPanelBytes,
-                               0, kLocality);
+          for (size_t line = 0; line < L * kPairBytes<T>; line += 64) {
+            __builtin_prefetch(asked + static_cast<size_t>(w) * panel_bytes + line, 0, kLocality);
           }
         }
-        asked += kPairGroupBytes;
+        asked += kPairGroupBytes<T>;
       }
       OCTOGATE_UNROLL
-      for (int l = 0; l < L; ++l) {
-        Bf16Pairs values[W];
+      for (int l = 0; l < L; l += kPairs) {
+        Bf16Pairs values[W][kPairs];
         OCTOGATE_UNROLL
         for (int w = 0; w < W; ++w) {
-          values[w] =
-              LoadPairs(weights + static_cast<size_t>(w) * panel_bytes + l * kPairPanelBytes);
+          LoadPairs<T>(weights + static_cast<size_t>(w) * panel_bytes + l * kPairBytes<T>,
+                       values[w]);
         }
         OCTOGATE_UNROLL
         for (int i = 0; i < X; ++i) {
-          const Bf16Pairs input =
-              BroadcastPair(inputs + static_cast<size_t>(i) * kPairRowBytes + l * kPairLaneBytes);
           OCTOGATE_UNROLL
-          for (int w = 0; w < W; ++w) dots[i][w][l] = AddPairs(input, values[w], dots[i][w][l]);
+          for (int p = 0; p < kPairs; ++p) {
+            const Bf16Pairs input = BroadcastPair(
+                inputs + static_cast<size_t>(i) * kPairRowBytes + (l + p) * kPairLaneBytes);
+            OCTOGATE_UNROLL
+            for (int w = 0; w < W; ++w) {
+              dots[i][w][l + p] = AddPairs(input, values[w][p], dots[i][w][l + p]);
+            }
+          }
         }
       }
-      weights += kPairGroupBytes;
+      weights += kPairGroupBytes<T>;
       inputs += sizeof(uint32_t);
     }
     for_sums([](F32x16 dot, float* to) { Store(dot, to); });
@@ -121,15 +126,17 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
 }
 
 // A slice for rows that are one tile.
-template <int W, int X = kPairTileRows>
+template <DType T, int W, int X = PairTiles<T>::kRows>
 inline void AccumulatePairRows(int rows, const uint8_t* panels, size_t panel_bytes,
                                const uint8_t* x, int groups, bool first, const uint8_t* ahead,
                                float* sums) {
   if constexpr (X > 0) {
     if (rows != X) {
-      return AccumulatePairRows<W, X - 1>(rows, panels, panel_bytes, x, groups, first, ahead, sums);
+      return AccumulatePairRows<T, W, X - 1>(rows, panels, panel_bytes, x, groups, first, ahead,
+                                             sums);
     }
-    AccumulatePairs<X, W, PairTileLanes(X, W)>(panels, panel_bytes, x, groups, first, ahead, sums);
+    AccumulatePairs<T, X, W, PairTiles<T>::Lanes(X, W)>(panels, panel_bytes, x, groups, first,
+                                                        ahead, sums);
   }
 }
 
@@ -141,15 +148,18 @@ __attribute__((noinline)) inline void FinishPairs(const Bf16MatMulArgs& args, in
     for (int l = 0; l < half; ++l) lanes[l] = lanes[l] + lanes[l + half];
   }
   const int n = panel * kPanelOutputs;
-  FinishOutputs(lanes[0], args.bias, n,
-                args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs,
-                args.accumulate,
+  const int count = args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs;
+  F32x16 dots = lanes[0];
+  if (args.row_scales != nullptr) {
+    dots = dots * (LoadPartial(args.row_scales + n, count) * Broadcast(kFloat8Shift));
+  }
+  FinishOutputs(dots, args.bias, n, count, args.accumulate,
                 args.out + static_cast<size_t>(row) * static_cast<size_t>(args.out_stride) + n);
 }
 
 // The outputs of a block of rows, in tiles of about the same height, and of W
 // panels. `last`: no panels follow.
-template <int W>
+template <DType T, int W>
 inline void PairBlock(const Bf16MatMulArgs& args, int row, int rows, int panel, bool last) {
   alignas(64) float sums[size_t{kPairBlockRows} * W * kPairSums];
   const int slices = (args.blocks * kBlockColumns + kPairSliceColumns - 1) / kPairSliceColumns;
@@ -162,23 +172,24 @@ inline void PairBlock(const Bf16MatMulArgs& args, int row, int rows, int panel, 
     for (int slice = 0; slice < slices; ++slice, x += kPairBlockBytes) {
       const int g = slice * kPairSliceGroups;
       const int groups = all_groups - g < kPairSliceGroups ? all_groups - g : kPairSliceGroups;
-      const uint8_t* const weights = panels + static_cast<size_t>(g) * kPairGroupBytes;
+      const uint8_t* const weights = panels + static_cast<size_t>(g) * kPairGroupBytes<T>;
       // What comes from memory next; later rows find the panels in the cache.
       const uint8_t* ahead = nullptr;
-      if (args.rows <= kPairStreamedRows) {
+      if (args.rows <= PairTiles<T>::kStreamedRows) {
         ahead = weights + kPairStreamAhead;
       } else if (slice + 1 < slices) {
-        if (row == 0) ahead = weights + kPairSliceGroups * kPairGroupBytes;
+        if (row == 0) ahead = weights + kPairSliceGroups * kPairGroupBytes<T>;
       } else if (row + rows == args.rows && !last) {
         ahead = panels + W * args.panel_bytes;
       }
       int tile_row = 0;
-      for (int tile = (rows + kPairTileRows - 1) / kPairTileRows; tile > 0; --tile) {
+      constexpr int kRows = PairTiles<T>::kRows;
+      for (int tile = (rows + kRows - 1) / kRows; tile > 0; --tile) {
         const int count = (rows - tile_row + tile - 1) / tile;
-        AccumulatePairRows<W>(count, weights, args.panel_bytes,
-                              x + static_cast<size_t>(tile_row) * kPairRowBytes, groups, slice == 0,
-                              tile == 1 ? ahead : nullptr,
-                              sums + static_cast<size_t>(tile_row * W) * kPairSums);
+        AccumulatePairRows<T, W>(count, weights, args.panel_bytes,
+                                 x + static_cast<size_t>(tile_row) * kPairRowBytes, groups,
+                                 slice == 0, tile == 1 ? ahead : nullptr,
+                                 sums + static_cast<size_t>(tile_row * W) * kPairSums);
         tile_row += count;
       }
     }
@@ -190,26 +201,33 @@ inline void PairBlock(const Bf16MatMulArgs& args, int row, int rows, int panel, 
   }
 }
 
-template <int W>
+template <DType T, int W>
 inline void PairPanels(const Bf16MatMulArgs& args, int panel, bool last) {
   for (int row = 0; row < args.rows; row += kPairBlockRows) {
     const int left = args.rows - row;
-    PairBlock<W>(args, row, left < kPairBlockRows ? left : kPairBlockRows, panel, last);
+    PairBlock<T, W>(args, row, left < kPairBlockRows ? left : kPairBlockRows, panel, last);
   }
 }
 
-inline void MatMulPairs(const Bf16MatMulArgs& args, int begin, int end) {
-  const int at_once = args.rows <= kPairOnePanelRows ? 1 : kPairPanels;
+template <DType T>
+inline void MatMulPairsOf(const Bf16MatMulArgs& args, int begin, int end) {
+  constexpr int kPanels = PairTiles<T>::kPanels;
+  const int at_once = args.rows <= PairTiles<T>::kOnePanelRows ? 1 : kPanels;
   int panel = begin;
   for (; panel + at_once <= end; panel += at_once) {
     const bool last = panel + 2 * at_once > end;
     if (at_once == 1) {
-      PairPanels<1>(args, panel, last);
+      PairPanels<T, 1>(args, panel, last);
     } else {
-      PairPanels<kPairPanels>(args, panel, last);
+      PairPanels<T, kPanels>(args, panel, last);
     }
   }
-  for (; panel < end; ++panel) PairPanels<1>(args, panel, true);
+  for (; panel < end; ++panel) PairPanels<T, 1>(args, panel, true);
+}
+
+inline void MatMulPairs(const Bf16MatMulArgs& args, int begin, int end) {
+  if (args.dtype == DType::kF8E4M3) return MatMulPairsOf<DType::kF8E4M3>(args, begin, end);
+  MatMulPairsOf<DType::kBF16>(args, begin, end);
 }
 
 }  // namespace octogate::kernels::OCTOGATE_ISA

@@ -29,11 +29,23 @@ float WidenElement(DType dtype, const uint8_t* from) {
   return dtype == DType::kF16 ? Float16ToFloat(bits) : BFloat16ToFloat(bits);
 }
 
+// Whether the two columns of a pair stand beside each other, output by output.
+bool KeepsPairs(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF8E4M3; }
+
 // Spreads `count` elements of `Bytes` bytes, kPanelOutputs places apart.
 template <size_t Bytes>
 void Spread(const uint8_t* from, size_t count, uint8_t* to) {
   for (size_t i = 0; i < count; ++i) {
     std::memcpy(to + i * kPanelOutputs * Bytes, from + i * Bytes, Bytes);
+  }
+}
+
+// The same with pairs of elements, the last of which may be half of one.
+template <size_t Bytes>
+void SpreadPairs(const uint8_t* from, size_t count, uint8_t* to) {
+  Spread<2 * Bytes>(from, count / 2, to);
+  if (count % 2 != 0) {
+    std::memcpy(to + count / 2 * kPanelOutputs * 2 * Bytes, from + (count - 1) * Bytes, Bytes);
   }
 }
 
@@ -109,21 +121,14 @@ void PanelWeight::PackRow(int row, const uint8_t* from) {
   const auto lane = static_cast<size_t>(row % kPanelOutputs);
   uint8_t* panel = data_.get() + static_cast<size_t>(row / kPanelOutputs) * panel_bytes_;
   switch (dtype_) {
-    case DType::kBF16: {
-      // Pairs of columns stay together.
-      uint8_t* to = panel + lane * 4;
-      Spread<4>(from, count / 2, to);
-      if (count % 2 != 0) {
-        std::memcpy(to + count / 2 * kPanelOutputs * 4, from + (count - 1) * 2, 2);
-      }
-      return;
-    }
+    case DType::kBF16:
+      return SpreadPairs<2>(from, count, panel + lane * 4);
+    case DType::kF8E4M3:
+      return SpreadPairs<1>(from, count, panel + lane * 2);
     case DType::kF32:
       return Spread<4>(from, count, panel + lane * 4);
-    case DType::kF16:
-      return Spread<2>(from, count, panel + lane * 2);
     default:
-      return Spread<1>(from, count, panel + lane);
+      return Spread<2>(from, count, panel + lane * 2);
   }
 }
 
@@ -132,8 +137,8 @@ void PanelWeight::Dequantize(int row, float* out) const {
   const size_t element = SizeOf(dtype_);
   const uint8_t* panel = data_.get() + static_cast<size_t>(row / kPanelOutputs) * panel_bytes_;
   for (size_t c = 0; c < static_cast<size_t>(cols); ++c) {
-    const size_t place = dtype_ == DType::kBF16 ? (c / 2 * kPanelOutputs + lane) * 2 + c % 2
-                                                : c * kPanelOutputs + lane;
+    const size_t place = KeepsPairs(dtype_) ? (c / 2 * kPanelOutputs + lane) * 2 + c % 2
+                                            : c * kPanelOutputs + lane;
     const float value = WidenElement(dtype_, panel + place * element);
     out[c] = row_scales_ == nullptr ? value : row_scales_[static_cast<size_t>(row)] * value;
   }

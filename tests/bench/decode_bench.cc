@@ -52,6 +52,7 @@ constexpr Format kFormats[] = {
     {WeightFormat::kStored, "BF16 x BF16", 16, "bf16", Activations::kBF16},
     {WeightFormat::kStored, "BF16 x BF16 pairs", 16, "bf16", Activations::kBF16Pairs},
     {WeightFormat::kFp8, "FP8", 8, nullptr},
+    {WeightFormat::kFp8, "FP8 x BF16 pairs", 8, nullptr, Activations::kBF16Pairs},
     {WeightFormat::kInt8Group, "INT8", 8.5, "q8_0"},
     {WeightFormat::kInt4Group, "INT4", 4.5, "q4_0"},
 };

@@ -127,11 +127,14 @@ void EmptyRun(const Options& options, Report& report, int threads) {
   report.Add({.name = name, .value = best * 1e6, .unit = "us"});
 }
 
+const char* Rounded(kernels::Activations activations) {
+  return activations == kernels::Activations::kF32    ? " "
+         : activations == kernels::Activations::kBF16 ? " x BF16 "
+                                                      : " x BF16 pairs ";
+}
+
 std::string Name(Isa isa, int threads, Inputs inputs, int rows) {
-  const char* const rounded = inputs.activations == kernels::Activations::kF32 ? " "
-                              : inputs.activations == kernels::Activations::kBF16
-                                  ? " x BF16 "
-                                  : " x BF16 pairs ";
+  const char* const rounded = Rounded(inputs.activations);
   return "matmul " + std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
          kernels::Name(inputs.dtype) + rounded + kernels::Name(isa) + " x" +
          std::to_string(threads);
@@ -219,19 +222,20 @@ void Prefill(const Options& options, Report& report, Isa isa, int threads, Input
 // Products with weights of a format, made from BF16, beyond the caches. Reading
 // the bytes is the bound for few rows; for many, arithmetic is.
 void Formats(const Options& options, Report& report, Isa isa, int threads,
-             kernels::WeightFormat format) {
+             kernels::WeightFormat format, kernels::Activations activations) {
   constexpr int kSize = 4096;
   constexpr int kRowCounts[] = {1, 4, 8, 16, 32, 256};
   const auto name = [&](int rows) {
     return std::string("matmul ") + std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
-           kernels::Name(format) + " format " + kernels::Name(isa) + " x" + std::to_string(threads);
+           kernels::Name(format) + " format" + Rounded(activations) + kernels::Name(isa) + " x" + std::to_string(threads);
   };
   if (std::none_of(std::begin(kRowCounts), std::end(kRowCounts),
                    [&](int rows) { return name(rows).find(options.only) != std::string::npos; })) {
     return;
   }
   const auto bytes = MakeWeights(DType::kBF16);
-  const auto backend = kernels::MakeCpuBackend({.threads = threads, .isa = isa});
+  const auto backend =
+      kernels::MakeCpuBackend({.threads = threads, .isa = isa, .activations = activations});
   kernels::ThreadPool pool(threads);
   std::vector<std::unique_ptr<kernels::Weight>> layers;
   size_t layer_bytes = 0;
@@ -304,8 +308,10 @@ int Main(int argc, char** argv) {
     if (!kernels::IsSupported(isa)) continue;
     for (const int threads : {1, 2}) {
       for (const kernels::WeightFormat format : kernels::kWeightFormats) {
-        if (format != kernels::WeightFormat::kStored) {
-          Formats(options, report, isa, threads, format);
+        if (format == kernels::WeightFormat::kStored) continue;
+        Formats(options, report, isa, threads, format, kernels::Activations::kF32);
+        if (format == kernels::WeightFormat::kFp8) {
+          Formats(options, report, isa, threads, format, kernels::Activations::kBF16Pairs);
         }
       }
     }

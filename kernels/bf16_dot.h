@@ -1,6 +1,6 @@
 // Dot products of BF16 values, in plain scalar form, in two orders. Used where
 // activations are rounded to BF16 (CpuBackendOptions); every instruction set gives
-// these bits.
+// these bits. Codes of FP8 are BF16 values, too (kernels/quantized_dot.h).
 //
 // DotBf16 is what the instruction TDPBF16PS of Intel's AMX computes, at sixteen
 // times the rate of multiply-adds of floats (Intel 64 and IA-32 Architectures

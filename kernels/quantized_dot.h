@@ -17,7 +17,9 @@
 //   scales by row:    sum = fma(d[g], x[g], sum);           y = sum * w
 // and FinishDot follows. kFp8 keeps x in float and takes the sixteen lanes of
 // Dot over the codes times 2^-8 (which is what the bits of an E4M3 number mean
-// as those of an F16); then y = dot * (scale * 2^8).
+// as those of an F16); then y = dot * (scale * 2^8). Where activations are rounded to
+// BF16 in pairs (CpuBackendOptions), DotBf16Pairs (kernels/bf16_dot.h) of the same takes
+// the place of Dot.
 
 #ifndef OCTOGATE_KERNELS_QUANTIZED_DOT_H_
 #define OCTOGATE_KERNELS_QUANTIZED_DOT_H_

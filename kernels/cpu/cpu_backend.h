@@ -20,8 +20,8 @@ enum class Activations : uint8_t {
   // price of 8 bits of precision. Other instruction sets give the same bits at
   // about the speed of kF32.
   kBF16,
-  // The same, added in another order, which AVX512_BF16 computes at twice the rate of
-  // kF32; with AMX it is slower than kBF16.
+  // The same with weights in BF16 and in FP8, added in another order, which AVX512_BF16
+  // computes at twice the rate of kF32; with AMX it is slower than kBF16.
   kBF16Pairs,
 };
 

@@ -1,5 +1,5 @@
 // Products of BF16 pairs with the instruction VDPBF16PS of AVX512_BF16, which multiplies
-// and adds twice as many values as those of floats.
+// and adds twice as many values as those of floats; codes of FP8 are looked up beside it.
 
 #ifndef OCTOGATE_KERNELS_CPU_MATMUL_AVX512BF16_H_
 #define OCTOGATE_KERNELS_CPU_MATMUL_AVX512BF16_H_

@@ -99,7 +99,7 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--activations", flags.load.activations,
                  "what BF16 weights are multiplied with where the CPU serves: f32, or, which costs "
                  "precision, bf16 (reads prompts many times faster with AMX) or bf16-pairs (twice "
-                 "as fast with AVX512_BF16)")
+                 "as fast with AVX512_BF16; of fp8 weights, too)")
       ->transform(
           CLI::CheckedTransformer(ByName(kernels::kActivations), CLI::ignore_case).description(""))
       ->default_str("f32");

@@ -103,7 +103,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_P(Bf16Test, FollowsTheSpecificationForAnyNumberOfRows) {
   for (const int cols : {1, 2, 31, 32, 33, 60, 172, 1000}) {
-    for (const int rows : {1, 2, 3, 4, 5, 9, 16, 21, 32, 45}) {
+    for (const int rows : {1, 2, 3, 4, 5, 9, 16, 21, 32, 45, random_.Int(6, 60)}) {
       const int outputs = random_.Int(1, 60);
       const StoredMatrix weight(random_.Floats(static_cast<size_t>(outputs * cols)), DType::kBF16,
                                 outputs, cols);

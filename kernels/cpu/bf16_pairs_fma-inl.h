@@ -11,7 +11,7 @@ struct PairTiles {
       DenseTilePairs(1) >= kBf16PairLanes ? OCTOGATE_ISA::kStreamedRows : 0;
   // So many take one panel at a time, more as many as have registers.
   static constexpr int kOnePanelRows = OCTOGATE_ISA::kStreamedRows;
-  static constexpr int kPanels = Bf16TilePanels(kDenseTileRows);
+  static constexpr int kPanels = kPairsTogether<T> > 1 ? 1 : Bf16TilePanels(kDenseTileRows);
   // Rows of a tile at most, and lanes that have registers beside them.
   static constexpr int kRows = kDenseTileRows;
   static constexpr int Lanes(int rows, int panels) {
@@ -19,16 +19,10 @@ struct PairTiles {
     return pairs < kBf16PairLanes ? pairs : kBf16PairLanes;
   }
   // Pairs of columns that are loaded at once.
-  static constexpr int kPairs = 1;
+  static constexpr int kPairs = kPairsTogether<T>;
 };
 
 using Bf16Pairs = Pair;
-
-// The weights of so many pairs of columns.
-template <DType T>
-inline void LoadPairs(const uint8_t* from, Bf16Pairs (&to)[PairTiles<T>::kPairs]) {
-  to[0] = LoadPair<T>(from);
-}
 
 // One pair, for all outputs.
 inline Bf16Pairs BroadcastPair(const uint8_t* from) {

@@ -183,11 +183,23 @@ class SubnormalsFlushed {
 // Codes of E4M3 in the upper bytes; no code is a NaN. Their bits go to the place of F16's; the
 // sign's copy, which then stands where F16 has one more bit of exponent, is cleared, and so is what
 // was in the lower bytes.
-inline F32x16 WidenFloat8Codes(__m256i upper) {
-  const __m256i bits = _mm256_and_si256(_mm256_srai_epi16(upper, 1),
-                                        _mm256_set1_epi16(static_cast<short>(0xBF80)));
-  return {_mm256_cvtph_ps(_mm256_castsi256_si128(bits)),
-          _mm256_cvtph_ps(_mm256_extracti128_si256(bits, 1))};
+inline __m256 WidenFloat8Codes(__m128i upper) {
+  return _mm256_cvtph_ps(
+      _mm_and_si128(_mm_srai_epi16(upper, 1), _mm_set1_epi16(static_cast<short>(0xBF80))));
+}
+// One of two pairs of columns, four outputs of which stand beside four of the other's.
+inline Pair WidenFloat8Pair(const uint8_t* from) {
+  const auto eight_outputs = [&](int at) {
+    long long first;
+    long long second;
+    __builtin_memcpy(&first, from + at, sizeof(first));
+    __builtin_memcpy(&second, from + at + 16, sizeof(second));
+    return _mm_set_epi64x(second, first);
+  };
+  const __m128i low = eight_outputs(0);
+  const __m128i high = eight_outputs(32);
+  return {{WidenFloat8Codes(_mm_slli_epi16(low, 8)), WidenFloat8Codes(_mm_slli_epi16(high, 8))},
+          {WidenFloat8Codes(low), WidenFloat8Codes(high)}};
 }
 
 template <DType T>
@@ -202,11 +214,17 @@ inline Pair LoadPair(const uint8_t* from) {
             {_mm256_castsi256_ps(_mm256_and_si256(low, upper)),
              _mm256_castsi256_ps(_mm256_and_si256(high, upper))}};
   } else if constexpr (T == DType::kF8E4M3) {
-    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-    return {WidenFloat8Codes(_mm256_slli_epi16(both, 8)), WidenFloat8Codes(both)};
+    return WidenFloat8Pair(from);
   } else {
     return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
   }
+}
+
+template <DType T>
+inline constexpr int kPairsTogether = 1;
+template <DType T>
+inline void LoadPairs(const uint8_t* from, Pair (&to)[kPairsTogether<T>]) {
+  to[0] = LoadPair<T>(from);
 }
 
 inline F32x16 FmaFlushed(F32x16 a, F32x16 b, F32x16 c) { return Fma(a, b, c); }

@@ -182,11 +182,25 @@ inline Pair LoadPair(const uint8_t* from) {
     const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xFFFF0000u));
     return {{_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))},
             {_mm512_castsi512_ps(_mm512_and_si512(both, upper))}};
-  } else if constexpr (T == DType::kF8E4M3) {
-    const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-    return {WidenFloat8Codes(_mm256_slli_epi16(both, 8)), WidenFloat8Codes(both)};
   } else {
     return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
+  }
+}
+
+template <DType T>
+inline constexpr int kPairsTogether = T == DType::kF8E4M3 ? 2 : 1;
+template <DType T>
+inline void LoadPairs(const uint8_t* from, Pair (&to)[kPairsTogether<T>]) {
+  if constexpr (T == DType::kF8E4M3) {
+    // The outputs of one pair, and then those of the other.
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m512i codes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(from));
+    const __m256i pairs[2] = {_mm512_castsi512_si256(codes), _mm512_extracti64x4_epi64(codes, 1)};
+    for (int i = 0; i < 2; ++i) {
+      to[i] = {WidenFloat8Codes(_mm256_slli_epi16(pairs[i], 8)), WidenFloat8Codes(pairs[i])};
+    }
+  } else {
+    to[0] = LoadPair<T>(from);
   }
 }
 

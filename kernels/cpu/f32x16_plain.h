@@ -11,7 +11,8 @@
 //   SumLanes16  the tree for sixteen vectors at once: lane i of the result is
 //               the sum of vector i.
 //   Pair        two adjacent columns of a panel of weights (kernel_table.h), for
-//               sixteen outputs: LoadPair<T>; of FP8 the codes times 2^-8.
+//               sixteen outputs: LoadPairs<T>, kPairsTogether<T> of them; of FP8 the
+//               codes times 2^-8.
 //   FmaFlushed, AddFlushed
 //               the steps of kernels/bf16_dot.h while a SubnormalsFlushed is alive.
 //   kDenseTileRows, DenseTilePairs(tile_rows), Bf16TilePanels(tile_rows)
@@ -149,11 +150,19 @@ inline Pair LoadPair(const uint8_t* from) {
     return {ForLanes([&](int l) { return BFloat16ToFloat(both[2 * l]); }),
             ForLanes([&](int l) { return BFloat16ToFloat(both[2 * l + 1]); })};
   } else if constexpr (T == DType::kF8E4M3) {
-    return {ForLanes([&](int l) { return Float8ToFloat(from[2 * l]) / 256; }),
-            ForLanes([&](int l) { return Float8ToFloat(from[2 * l + 1]) / 256; })};
+    const auto place = [](int l) { return l / 4 * 16 + l % 4 * 2; };
+    return {ForLanes([&](int l) { return Float8ToFloat(from[place(l)]) / 256; }),
+            ForLanes([&](int l) { return Float8ToFloat(from[place(l) + 1]) / 256; })};
   } else {
     return {Widen<T>(from), Widen<T>(from + kLanes * SizeOf(T))};
   }
+}
+
+template <DType T>
+inline constexpr int kPairsTogether = 1;
+template <DType T>
+inline void LoadPairs(const uint8_t* from, Pair (&to)[kPairsTogether<T>]) {
+  to[0] = LoadPair<T>(from);
 }
 
 struct SubnormalsFlushed {

@@ -1,5 +1,5 @@
-// Codes of E4M3 (kernels/float8.h), looked up as bytes with AVX512_VBMI. Only for files compiled for
-// that. OCTOGATE_ISA names the namespace.
+// Codes of E4M3 (kernels/float8.h), looked up as bytes with AVX512_VBMI. Only for files compiled
+// for that. OCTOGATE_ISA names the namespace.
 
 #ifndef OCTOGATE_KERNELS_CPU_FLOAT8_CODES_AVX512VBMI_H_
 #define OCTOGATE_KERNELS_CPU_FLOAT8_CODES_AVX512VBMI_H_

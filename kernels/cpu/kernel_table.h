@@ -24,8 +24,10 @@ inline constexpr int kBlockColumns = 32;
 // A product with floating-point weights. They are cut into panels of
 // kPanelOutputs rows, the last filled with zeros, and the columns into pairs,
 // filled with zeros up to whole blocks of kBlockColumns:
-//   kBF16, kF8E4M3: [panel][pair][16 outputs][2 columns];
-//   kF32, kF16: [panel][pair][2 columns][16 outputs].
+//   kF32, kF16: [panel][pair][2 columns][16 outputs];
+//   kBF16: [panel][pair][16 outputs][2 columns];
+//   kF8E4M3: [panel][two pairs][four times 4 outputs][pair][4 outputs][2 columns], whose bytes,
+//     widened to two, are in the order of kBF16 after one unpacking of 128-bit lanes.
 struct MatMulArgs {
   const uint8_t* panels;
   size_t panel_bytes;

@@ -22,6 +22,13 @@ inline constexpr size_t kTileSums = size_t{kLanes} * kPanelOutputs;  // of a row
 template <DType T>
 inline constexpr size_t kPairBytes = 2 * kPanelOutputs* SizeOf(T);
 
+// Where a pair of columns begins in a panel. Behind an even pair, or alone, offsets add up.
+template <DType T>
+constexpr size_t PairOffset(int pair) {
+  const auto p = static_cast<size_t>(pair);
+  return T == DType::kF8E4M3 ? p / 2 * 2 * kPairBytes<T> + p % 2 * 8 : p * kPairBytes<T>;
+}
+
 // Weights to ask for while others are multiplied: those of groups first, first +
 // every, … of a slice at `from`, in the layout of the slice at hand.
 struct Ahead {
@@ -35,7 +42,7 @@ struct Ahead {
 template <DType T, int X, int P>
 inline void AccumulateTile(const uint8_t* panel, const float* x, size_t x_stride, int groups,
                            bool first, const Ahead& ahead, float* sums) {
-  static_assert(kGroupPairs % P == 0, "passes are of equal width");
+  static_assert(kGroupPairs % P == 0 && P % kPairsTogether<T> == 0, "passes are of equal width");
   // What one row reads comes next; more rows come back to it in the second cache.
   constexpr int kLocality = X == 1 && P == kGroupPairs ? 3 : 2;
   for (int pair = 0; pair < kGroupPairs; pair += P) {
@@ -51,7 +58,7 @@ inline void AccumulateTile(const uint8_t* panel, const float* x, size_t x_stride
         odd[i][p] = first ? Zero() : Load(from + kPanelOutputs);
       }
     }
-    const uint8_t* weights = panel + static_cast<size_t>(pair) * kPairBytes<T>;
+    const uint8_t* weights = panel + PairOffset<T>(pair);
     const float* inputs = x + 2 * pair;
     int asking = ahead.from != nullptr ? ahead.first : groups;
     for (int g = 0; g < groups; ++g) {
@@ -65,15 +72,17 @@ inline void AccumulateTile(const uint8_t* panel, const float* x, size_t x_stride
         }
       }
       OCTOGATE_UNROLL
-      for (int p = 0; p < P; ++p) {
-        const Pair values = LoadPair<T>(weights + static_cast<size_t>(p) * kPairBytes<T>);
+      for (int p = 0; p < P; p += kPairsTogether<T>) {
+        Pair values[kPairsTogether<T>];
+        LoadPairs<T>(weights + PairOffset<T>(p), values);
         OCTOGATE_UNROLL
-        for (int i = 0; i < X; ++i) {
-          const float* from = inputs + static_cast<size_t>(i) * x_stride + 2 * p;
-          const F32x16 even_x = Broadcast(from[0]);
-          const F32x16 odd_x = Broadcast(from[1]);
-          even[i][p] = Fma(even_x, values.even, even[i][p]);
-          odd[i][p] = Fma(odd_x, values.odd, odd[i][p]);
+        for (int t = 0; t < kPairsTogether<T>; ++t) {
+          OCTOGATE_UNROLL
+          for (int i = 0; i < X; ++i) {
+            const float* from = inputs + static_cast<size_t>(i) * x_stride + 2 * (p + t);
+            even[i][p + t] = Fma(Broadcast(from[0]), values[t].even, even[i][p + t]);
+            odd[i][p + t] = Fma(Broadcast(from[1]), values[t].odd, odd[i][p + t]);
+          }
         }
       }
       weights += kGroupPairs * kPairBytes<T>;

@@ -34,26 +34,12 @@ struct PairTiles<DType::kF8E4M3> {
   static constexpr int kStreamedRows = 4;
   static constexpr int kOnePanelRows = kStreamedRows;
   static constexpr int kPanels = 1;
-  static constexpr int kRows = 10;
+  static constexpr int kRows = 12;
   static constexpr int Lanes(int rows, int /*panels*/) {
     return rows <= kStreamedRows ? kBf16PairLanes : 2;
   }
   static constexpr int kPairs = 2;
 };
-
-// By vector of sixteen pairs, which of 64 low bytes, followed by 64 high bytes, stands where.
-struct BytePlaces {
-  alignas(64) uint8_t from[2][64];
-};
-constexpr BytePlaces PlaceBytes() {
-  BytePlaces places{};
-  for (int i = 0; i < 64; ++i) {
-    places.from[i / 32][i % 32 * 2] = static_cast<uint8_t>(i);
-    places.from[i / 32][i % 32 * 2 + 1] = static_cast<uint8_t>(64 + i);
-  }
-  return places;
-}
-constexpr BytePlaces kPlaces = PlaceBytes();
 
 template <DType T>
 inline void LoadPairs(const uint8_t* from, Bf16Pairs (&to)[PairTiles<T>::kPairs]) {
@@ -61,10 +47,8 @@ inline void LoadPairs(const uint8_t* from, Bf16Pairs (&to)[PairTiles<T>::kPairs]
     to[0] = {reinterpret_cast<__m512bh>(_mm512_loadu_si512(from))};
   } else {
     const CodeBytes bytes = LookUpCodes(from);
-    for (int i = 0; i < 2; ++i) {
-      to[i] = {reinterpret_cast<__m512bh>(_mm512_permutex2var_epi8(
-          bytes.low, _mm512_load_si512(kPlaces.from[i]), bytes.high))};
-    }
+    to[0] = {reinterpret_cast<__m512bh>(_mm512_unpacklo_epi8(bytes.low, bytes.high))};
+    to[1] = {reinterpret_cast<__m512bh>(_mm512_unpackhi_epi8(bytes.low, bytes.high))};
   }
 }
 inline Bf16Pairs BroadcastPair(const uint8_t* from) {

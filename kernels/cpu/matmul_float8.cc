@@ -23,9 +23,10 @@ struct BytePlaces {
 constexpr BytePlaces PlaceBytes() {
   BytePlaces places{};
   for (int i = 0; i < 64; ++i) {
-    uint8_t* const vector = places.from[i / 32 * 2 + i % 2];
-    vector[i % 32 / 2 * 4 + 2] = static_cast<uint8_t>(i);
-    vector[i % 32 / 2 * 4 + 3] = static_cast<uint8_t>(64 + i);
+    const int pair = i / 8 % 2;
+    const int output = i / 16 * 4 + i % 8 / 2;
+    places.from[2 * pair + i % 2][4 * output + 2] = static_cast<uint8_t>(i);
+    places.from[2 * pair + i % 2][4 * output + 3] = static_cast<uint8_t>(64 + i);
   }
   return places;
 }

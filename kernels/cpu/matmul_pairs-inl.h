@@ -83,7 +83,7 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
     };
     for_sums([first](F32x16& dot, const float* from) { dot = first ? Zero() : Load(from); });
     const size_t at = static_cast<size_t>(lane) * kPairBytes<T>;
-    const uint8_t* weights = panels + at;
+    const uint8_t* weights = panels + PairOffset<T>(lane);
     const uint8_t* asked = ahead == nullptr ? nullptr : ahead + at;
     const uint8_t* inputs = x + static_cast<size_t>(lane) * kPairLaneBytes;
     for (int g = 0; g < groups; ++g) {
@@ -102,15 +102,15 @@ __attribute__((noinline)) void AccumulatePairs(const uint8_t* panels, size_t pan
         Bf16Pairs values[W][kPairs];
         OCTOGATE_UNROLL
         for (int w = 0; w < W; ++w) {
-          LoadPairs<T>(weights + static_cast<size_t>(w) * panel_bytes + l * kPairBytes<T>,
+          LoadPairs<T>(weights + static_cast<size_t>(w) * panel_bytes + PairOffset<T>(l),
                        values[w]);
         }
         OCTOGATE_UNROLL
         for (int i = 0; i < X; ++i) {
           OCTOGATE_UNROLL
           for (int p = 0; p < kPairs; ++p) {
-            const Bf16Pairs input = BroadcastPair(
-                inputs + static_cast<size_t>(i) * kPairRowBytes + (l + p) * kPairLaneBytes);
+            const Bf16Pairs input = BroadcastPair(inputs + static_cast<size_t>(i) * kPairRowBytes +
+                                                  (l + p) * kPairLaneBytes);
             OCTOGATE_UNROLL
             for (int w = 0; w < W; ++w) {
               dots[i][w][l + p] = AddPairs(input, values[w][p], dots[i][w][l + p]);

@@ -29,23 +29,24 @@ float WidenElement(DType dtype, const uint8_t* from) {
   return dtype == DType::kF16 ? Float16ToFloat(bits) : BFloat16ToFloat(bits);
 }
 
-// Whether the two columns of a pair stand beside each other, output by output.
-bool KeepsPairs(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF8E4M3; }
-
-// Spreads `count` elements of `Bytes` bytes, kPanelOutputs places apart.
-template <size_t Bytes>
-void Spread(const uint8_t* from, size_t count, uint8_t* to) {
-  for (size_t i = 0; i < count; ++i) {
-    std::memcpy(to + i * kPanelOutputs * Bytes, from + i * Bytes, Bytes);
+// Where in a panel the element of output `lane` and column c stands, counted in elements.
+size_t PlaceOf(DType dtype, size_t lane, size_t c) {
+  switch (dtype) {
+    case DType::kBF16:
+      return (c / 2 * kPanelOutputs + lane) * 2 + c % 2;
+    case DType::kF8E4M3:
+      return c / 4 * 4 * kPanelOutputs + lane / 4 * 16 + c / 2 % 2 * 8 + lane % 4 * 2 + c % 2;
+    default:
+      return c * kPanelOutputs + lane;
   }
 }
 
-// The same with pairs of elements, the last of which may be half of one.
-template <size_t Bytes>
-void SpreadPairs(const uint8_t* from, size_t count, uint8_t* to) {
-  Spread<2 * Bytes>(from, count / 2, to);
-  if (count % 2 != 0) {
-    std::memcpy(to + count / 2 * kPanelOutputs * 2 * Bytes, from + (count - 1) * Bytes, Bytes);
+// Puts the elements of a row into their places.
+template <DType T>
+void Spread(const uint8_t* from, size_t count, size_t lane, uint8_t* panel) {
+  constexpr size_t kBytes = SizeOf(T);
+  for (size_t c = 0; c < count; ++c) {
+    std::memcpy(panel + PlaceOf(T, lane, c) * kBytes, from + c * kBytes, kBytes);
   }
 }
 
@@ -121,14 +122,14 @@ void PanelWeight::PackRow(int row, const uint8_t* from) {
   const auto lane = static_cast<size_t>(row % kPanelOutputs);
   uint8_t* panel = data_.get() + static_cast<size_t>(row / kPanelOutputs) * panel_bytes_;
   switch (dtype_) {
-    case DType::kBF16:
-      return SpreadPairs<2>(from, count, panel + lane * 4);
-    case DType::kF8E4M3:
-      return SpreadPairs<1>(from, count, panel + lane * 2);
     case DType::kF32:
-      return Spread<4>(from, count, panel + lane * 4);
+      return Spread<DType::kF32>(from, count, lane, panel);
+    case DType::kF16:
+      return Spread<DType::kF16>(from, count, lane, panel);
+    case DType::kBF16:
+      return Spread<DType::kBF16>(from, count, lane, panel);
     default:
-      return Spread<2>(from, count, panel + lane * 2);
+      return Spread<DType::kF8E4M3>(from, count, lane, panel);
   }
 }
 
@@ -137,9 +138,7 @@ void PanelWeight::Dequantize(int row, float* out) const {
   const size_t element = SizeOf(dtype_);
   const uint8_t* panel = data_.get() + static_cast<size_t>(row / kPanelOutputs) * panel_bytes_;
   for (size_t c = 0; c < static_cast<size_t>(cols); ++c) {
-    const size_t place = KeepsPairs(dtype_) ? (c / 2 * kPanelOutputs + lane) * 2 + c % 2
-                                            : c * kPanelOutputs + lane;
-    const float value = WidenElement(dtype_, panel + place * element);
+    const float value = WidenElement(dtype_, panel + PlaceOf(dtype_, lane, c) * element);
     out[c] = row_scales_ == nullptr ? value : row_scales_[static_cast<size_t>(row)] * value;
   }
 }

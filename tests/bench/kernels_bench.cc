@@ -227,7 +227,8 @@ void Formats(const Options& options, Report& report, Isa isa, int threads,
   constexpr int kRowCounts[] = {1, 4, 8, 16, 32, 256};
   const auto name = [&](int rows) {
     return std::string("matmul ") + std::to_string(rows) + (rows == 1 ? " row " : " rows ") +
-           kernels::Name(format) + " format" + Rounded(activations) + kernels::Name(isa) + " x" + std::to_string(threads);
+           kernels::Name(format) + " format" + Rounded(activations) + kernels::Name(isa) + " x" +
+           std::to_string(threads);
   };
   if (std::none_of(std::begin(kRowCounts), std::end(kRowCounts),
                    [&](int rows) { return name(rows).find(options.only) != std::string::npos; })) {

@@ -42,8 +42,12 @@ constexpr size_t kTaskPanels = 4;
 // step ask for the same positions.
 constexpr size_t kRotaryFloats = size_t{1} << 16;
 
-// Bytes of activations rounded to BF16 at a time: some rows of kMaxBf16Columns.
-constexpr size_t kRoundedInputs = size_t{1} << 23;
+// Bytes of activations that are packed at a time: some rows of kMaxPackedColumns.
+constexpr size_t kPackedInputs = size_t{1} << 24;
+// Wider weights are multiplied with activations as they are.
+constexpr int kMaxPackedColumns = kMaxBf16Columns;
+// From so many rows on packing them pays where nothing is rounded.
+constexpr int kManyRows = 25;
 
 #if defined(__x86_64__)
 // Those of AVX-512 but for products of FP8.
@@ -136,16 +140,15 @@ class CpuBackend final : public Backend {
         pool_(threads, pin),
         matmul_scratch_(AllocateHost<float>(static_cast<size_t>(pool_.threads()) * kMatMulScratch)),
         activations_(activations),
-        rounded_inputs_(activations == Activations::kF32 ? nullptr
-                                                         : AllocateHost<uint8_t>(kRoundedInputs)),
+        packed_inputs_(AllocateHost<uint8_t>(kPackedInputs)),
         rotary_(AllocateHost<float>(kRotaryFloats)),
         rotary_frequencies_(AllocateHost<float>(kRotaryFloats)),
         rotary_positions_(AllocateHost<int32_t>(kRotaryFloats)) {}
 
   bool HasMemory() const {
     return matmul_scratch_ != nullptr && quantized_inputs_.HasMemory() &&
-           (rounded_inputs_ != nullptr || activations_ == Activations::kF32) &&
-           rotary_ != nullptr && rotary_frequencies_ != nullptr && rotary_positions_ != nullptr;
+           packed_inputs_ != nullptr && rotary_ != nullptr && rotary_frequencies_ != nullptr &&
+           rotary_positions_ != nullptr;
   }
 
   std::string Describe() const override {
@@ -232,8 +235,8 @@ class CpuBackend final : public Backend {
                                 x, rows, accumulate, out, out_stride);
     }
     const auto& w = static_cast<const PanelWeight&>(weight);
-    if (RoundsInputs(w)) {
-      return MatMulBf16(w, bias, x, rows, accumulate, out, out_stride);
+    if (const PackedProducts* products = Packed(w, rows); products != nullptr) {
+      return MatMulPacked(*products, w, bias, x, rows, accumulate, out, out_stride);
     }
     const MatMulArgs args{.panels = w.data(),
                           .panel_bytes = w.panel_bytes(),
@@ -350,39 +353,48 @@ class CpuBackend final : public Backend {
     });
   }
 
-  // Whether what the weight is multiplied with is rounded to BF16.
-  bool RoundsInputs(const PanelWeight& w) const {
-    if (activations_ == Activations::kF32 || w.cols > kMaxBf16Columns) return false;
-    return w.dtype() == DType::kBF16 ||
-           (w.dtype() == DType::kF8E4M3 && activations_ == Activations::kBF16Pairs);
+  // The products that take rows of x packed; null where `matmul` takes them as they are.
+  const PackedProducts* Packed(const PanelWeight& w, int rows) const {
+    if (w.cols > kMaxPackedColumns) return nullptr;
+    const bool pairs = activations_ == Activations::kBF16Pairs;
+    switch (w.dtype()) {
+      case DType::kF32:
+        return rows >= kManyRows ? &kernels_.many_rows : nullptr;
+      case DType::kBF16:
+        return pairs ? &kernels_.bf16_pairs
+                     : (activations_ == Activations::kBF16 ? &kernels_.bf16 : nullptr);
+      case DType::kF8E4M3:
+        return pairs ? &kernels_.bf16_pairs : nullptr;
+      default:
+        return nullptr;
+    }
   }
 
-  void MatMulBf16(const PanelWeight& w, const float* bias, const float* x, int rows,
-                  bool accumulate, float* out, int out_stride) {
-    const Bf16Products& products =
-        activations_ == Activations::kBF16 ? kernels_.bf16 : kernels_.bf16_pairs;
+  void MatMulPacked(const PackedProducts& products, const PanelWeight& w, const float* bias,
+                    const float* x, int rows, bool accumulate, float* out, int out_stride) {
     const size_t together_bytes =
         static_cast<size_t>(products.rows_together) * products.row_bytes(std::max(1, w.cols));
     const int rows_at_once =
-        static_cast<int>(kRoundedInputs / together_bytes) * products.rows_together;
+        static_cast<int>(kPackedInputs / together_bytes) * products.rows_together;
     assert(rows_at_once > 0);
     for (int first = 0; first < rows; first += rows_at_once) {
       const int count = std::min(rows_at_once, rows - first);
       ForRows(count, static_cast<size_t>(w.cols), [&](int r) {
-        products.round_inputs(x + Offset(first + r, w.cols), w.cols, r, rounded_inputs_.get());
+        products.pack_inputs(x + Offset(first + r, w.cols), w.cols, r, packed_inputs_.get());
       });
-      const Bf16MatMulArgs args{.panels = w.data(),
-                                .panel_bytes = w.panel_bytes(),
-                                .dtype = w.dtype(),
-                                .row_scales = w.row_scales(),
-                                .outputs = w.rows,
-                                .blocks = w.blocks(),
-                                .bias = bias,
-                                .x = rounded_inputs_.get(),
-                                .rows = count,
-                                .accumulate = accumulate,
-                                .out = out + Offset(first, out_stride),
-                                .out_stride = out_stride};
+      const PackedMatMulArgs args{.panels = w.data(),
+                                  .panel_bytes = w.panel_bytes(),
+                                  .dtype = w.dtype(),
+                                  .row_scales = w.row_scales(),
+                                  .outputs = w.rows,
+                                  .cols = w.cols,
+                                  .blocks = w.blocks(),
+                                  .bias = bias,
+                                  .x = packed_inputs_.get(),
+                                  .rows = count,
+                                  .accumulate = accumulate,
+                                  .out = out + Offset(first, out_stride),
+                                  .out_stride = out_stride};
       ForPanels(w, count,
                 [&](int begin, int end, int /*thread*/) { products.matmul(args, begin, end); });
     }
@@ -438,7 +450,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   HostArray<float> matmul_scratch_;  // kMatMulScratch for each thread
   Activations activations_;
-  HostArray<uint8_t> rounded_inputs_;  // where activations are BF16
+  HostArray<uint8_t> packed_inputs_;  // kPackedInputs bytes
   QuantizedInputs quantized_inputs_;
   AttentionScratch attention_scratch_;
 

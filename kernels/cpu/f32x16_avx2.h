@@ -15,6 +15,8 @@ namespace octogate::kernels::avx2 {
 
 inline constexpr int kDenseTileRows = 2;
 constexpr int DenseTilePairs(int rows) { return rows == 1 ? 2 : 1; }
+inline constexpr int kManyRowsTile = 6;
+inline constexpr int kManyRowsPanels = 1;
 inline constexpr int kStreamedRows = 1;
 constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 

@@ -15,6 +15,8 @@ namespace octogate::kernels::OCTOGATE_ISA {
 
 inline constexpr int kDenseTileRows = 4;
 constexpr int DenseTilePairs(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
+inline constexpr int kManyRowsTile = 12;
+inline constexpr int kManyRowsPanels = 2;
 inline constexpr int kStreamedRows = 2;
 constexpr int Bf16TilePanels(int rows) { return rows == 1 ? 4 : rows <= 4 ? 2 : 1; }
 
@@ -193,9 +195,11 @@ template <DType T>
 inline void LoadPairs(const uint8_t* from, Pair (&to)[kPairsTogether<T>]) {
   if constexpr (T == DType::kF8E4M3) {
     // The outputs of one pair, and then those of the other.
-    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    const __m512i codes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(from));
-    const __m256i pairs[2] = {_mm512_castsi512_si256(codes), _mm512_extracti64x4_epi64(codes, 1)};
+    const auto* halves = reinterpret_cast<const __m256i_u*>(from);
+    const __m256i low = _mm256_loadu_si256(halves);
+    const __m256i high = _mm256_loadu_si256(halves + 1);
+    const __m256i pairs[2] = {_mm256_permutex2var_epi64(low, _mm256_setr_epi64x(0, 2, 4, 6), high),
+                              _mm256_permutex2var_epi64(low, _mm256_setr_epi64x(1, 3, 5, 7), high)};
     for (int i = 0; i < 2; ++i) {
       to[i] = {WidenFloat8Codes(_mm256_slli_epi16(pairs[i], 8)), WidenFloat8Codes(pairs[i])};
     }

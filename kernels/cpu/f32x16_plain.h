@@ -18,6 +18,8 @@
 //   kDenseTileRows, DenseTilePairs(tile_rows), Bf16TilePanels(tile_rows)
 //               what a tile of a product keeps in registers: rows of x at most, and
 //               pairs of each group, or panels, beside so many.
+//   kManyRowsTile, kManyRowsPanels
+//               the same of products of many rows: rows of x and panels.
 //   kStreamedRows
 //               so many wait for memory, which is fastest in order, even if some
 //               sums of all the pairs then have no register.
@@ -41,6 +43,8 @@ namespace octogate::kernels::plain {
 
 inline constexpr int kDenseTileRows = 4;
 constexpr int DenseTilePairs(int /*rows*/) { return 1; }
+inline constexpr int kManyRowsTile = 4;
+inline constexpr int kManyRowsPanels = 1;
 inline constexpr int kStreamedRows = 1;
 constexpr int Bf16TilePanels(int /*rows*/) { return 1; }
 

@@ -43,13 +43,14 @@ struct MatMulArgs {
   int out_stride;
 };
 
-// The same with x rounded to BF16 by Bf16Products::round_inputs.
-struct Bf16MatMulArgs {
+// The same with x in the form that PackedProducts::pack_inputs gives it.
+struct PackedMatMulArgs {
   const uint8_t* panels;
   size_t panel_bytes;
-  DType dtype;              // kBF16; with KernelTable::bf16_pairs kF8E4M3, too
+  DType dtype;              // as KernelTable says
   const float* row_scales;  // kF8E4M3: [outputs]; otherwise null
   int outputs;
+  int cols;
   int blocks;  // of columns
   const float* bias;
   const void* x;
@@ -59,16 +60,16 @@ struct Bf16MatMulArgs {
   int out_stride;
 };
 
-// Products in one of the orders of kernels/bf16_dot.h.
-struct Bf16Products {
+// Products with rows of x that are put into an order of their own first.
+struct PackedProducts {
   // Rows of x that are kept together, and bytes of each.
   int rows_together;
   size_t (*row_bytes)(int cols);
-  // Row `row` of x, rounded to BF16, into its place in `inputs`, which has room for a
-  // multiple of rows_together.
-  void (*round_inputs)(const float* x, int cols, int row, void* inputs);
+  // Row `row` of x into its place in `inputs`, which has room for a multiple of
+  // rows_together.
+  void (*pack_inputs)(const float* x, int cols, int row, void* inputs);
   // Panels [begin, end) of the weight, for all rows of x.
-  void (*matmul)(const Bf16MatMulArgs& args, int begin, int end);
+  void (*matmul)(const PackedMatMulArgs& args, int begin, int end);
 };
 
 // Blocking of products: a panel is taken for a block of rows of x, whose sums
@@ -106,8 +107,12 @@ struct KernelTable {
   // to the thread.
   void (*matmul)(const MatMulArgs& args, int begin, int end, float* scratch);
 
-  Bf16Products bf16;        // DotBf16
-  Bf16Products bf16_pairs;  // DotBf16Pairs
+  // The same of kF32, faster for many rows.
+  PackedProducts many_rows;
+  // x rounded to BF16, in the orders of kernels/bf16_dot.h: weights in kBF16 in that of DotBf16,
+  // and in kBF16 and kF8E4M3 in that of DotBf16Pairs.
+  PackedProducts bf16;
+  PackedProducts bf16_pairs;
 
   void (*rms_norm)(const float* x, const float* weight, int columns, float epsilon, float* out);
   // bias may be null.

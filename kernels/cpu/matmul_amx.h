@@ -12,7 +12,7 @@ namespace octogate::kernels::amx {
 
 // KernelTable::bf16. Rounded rows of x are
 // kept as [row / 16][block][row % 16][32 columns] in BF16.
-Bf16Products Products();
+PackedProducts Products();
 
 }  // namespace octogate::kernels::amx
 

@@ -16,9 +16,9 @@ struct Bf16Pairs {
 };
 
 template <DType T>
-struct PairTiles;
+struct PackedTiles;
 template <>
-struct PairTiles<DType::kBF16> {
+struct PackedTiles<DType::kBF16> {
   static constexpr int kStreamedRows = 4;
   static constexpr int kOnePanelRows = 12;
   static constexpr int kPanels = 2;
@@ -26,11 +26,12 @@ struct PairTiles<DType::kBF16> {
   static constexpr int Lanes(int rows, int panels) {
     return panels == 1 && rows <= kStreamedRows ? kBf16PairLanes : 1;
   }
-  static constexpr int kPairs = 1;
+  using Unit = Bf16Pairs;
+  static constexpr int kUnits = 1;
 };
 // Codes are widened two pairs at a time, beside multiplications that leave room for it.
 template <>
-struct PairTiles<DType::kF8E4M3> {
+struct PackedTiles<DType::kF8E4M3> {
   static constexpr int kStreamedRows = 4;
   static constexpr int kOnePanelRows = kStreamedRows;
   static constexpr int kPanels = 1;
@@ -38,11 +39,12 @@ struct PairTiles<DType::kF8E4M3> {
   static constexpr int Lanes(int rows, int /*panels*/) {
     return rows <= kStreamedRows ? kBf16PairLanes : 2;
   }
-  static constexpr int kPairs = 2;
+  using Unit = Bf16Pairs;
+  static constexpr int kUnits = 2;
 };
 
 template <DType T>
-inline void LoadPairs(const uint8_t* from, Bf16Pairs (&to)[PairTiles<T>::kPairs]) {
+inline void LoadUnits(const uint8_t* from, Bf16Pairs (&to)[PackedTiles<T>::kUnits]) {
   if constexpr (T == DType::kBF16) {
     to[0] = {reinterpret_cast<__m512bh>(_mm512_loadu_si512(from))};
   } else {
@@ -51,12 +53,13 @@ inline void LoadPairs(const uint8_t* from, Bf16Pairs (&to)[PairTiles<T>::kPairs]
     to[1] = {reinterpret_cast<__m512bh>(_mm512_unpackhi_epi8(bytes.low, bytes.high))};
   }
 }
-inline Bf16Pairs BroadcastPair(const uint8_t* from) {
+template <DType T>
+inline Bf16Pairs BroadcastUnit(const uint8_t* from) {
   int pair;
   __builtin_memcpy(&pair, from, sizeof(pair));
   return {reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair))};
 }
-inline F32x16 AddPairs(Bf16Pairs a, Bf16Pairs b, F32x16 sum) {
+inline F32x16 AddProduct(Bf16Pairs a, Bf16Pairs b, F32x16 sum) {
   return {_mm512_dpbf16_ps(sum.v, a.v, b.v)};
 }
 
@@ -66,15 +69,15 @@ inline F32x16 AddPairs(Bf16Pairs a, Bf16Pairs b, F32x16 sum) {
 // clang-format off
 #include "kernels/cpu/matmul-inl.h"
 #include "kernels/cpu/matmul_bf16-inl.h"
-#include "kernels/cpu/matmul_pairs-inl.h"
+#include "kernels/cpu/matmul_packed-inl.h"
 // clang-format on
 
 namespace octogate::kernels {
 
-Bf16Products Avx512Bf16Pairs() {
-  return {.rows_together = avx512bf16::kPairBlockRows,
-          .row_bytes = avx512bf16::RoundedPairsBytes,
-          .round_inputs = avx512bf16::RoundPairs,
+PackedProducts Avx512Bf16Pairs() {
+  return {.rows_together = avx512bf16::kPackedRows,
+          .row_bytes = avx512bf16::PackedRowBytes<DType::kBF16>,
+          .pack_inputs = avx512bf16::PackInputs<DType::kBF16>,
           .matmul = avx512bf16::MatMulPairs};
 }
 

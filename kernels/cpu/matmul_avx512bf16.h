@@ -9,7 +9,7 @@
 namespace octogate::kernels {
 
 // KernelTable::bf16_pairs for Isa::kAvx512Bf16.
-Bf16Products Avx512Bf16Pairs();
+PackedProducts Avx512Bf16Pairs();
 
 }  // namespace octogate::kernels
 

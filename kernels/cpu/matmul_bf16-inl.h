@@ -33,7 +33,7 @@ inline void RoundInputs(const float* x, int cols, int row, void* inputs) {
 // function of its own, since it may run with subnormals flushed to zero and must
 // not share arithmetic with what does not.
 template <int X, int W>
-__attribute__((noinline)) void DotBlocks(const Bf16MatMulArgs& args, int row, int panel,
+__attribute__((noinline)) void DotBlocks(const PackedMatMulArgs& args, int row, int panel,
                                          float* dots) {
   const size_t stride = static_cast<size_t>(args.blocks) * kBlockColumns;
   const float* x = static_cast<const float*>(args.x) + static_cast<size_t>(row) * stride;
@@ -83,7 +83,7 @@ __attribute__((noinline)) void DotBlocks(const Bf16MatMulArgs& args, int row, in
 }
 
 template <int X, int W>
-inline void DotTile(const Bf16MatMulArgs& args, int row, int panel) {
+inline void DotTile(const PackedMatMulArgs& args, int row, int panel) {
   alignas(64) float dots[X * W * kPanelOutputs];
   {
     const SubnormalsFlushed scope;
@@ -101,7 +101,7 @@ inline void DotTile(const Bf16MatMulArgs& args, int row, int panel) {
 }
 
 template <int X = kBf16TileRows>
-inline void DotRows(const Bf16MatMulArgs& args, int row, int count, int begin, int end) {
+inline void DotRows(const PackedMatMulArgs& args, int row, int count, int begin, int end) {
   if constexpr (X > 0) {
     if (count != X) return DotRows<X - 1>(args, row, count, begin, end);
     constexpr int kAtOnce = Bf16TilePanels(X);
@@ -111,7 +111,7 @@ inline void DotRows(const Bf16MatMulArgs& args, int row, int count, int begin, i
   }
 }
 
-inline void MatMulBf16(const Bf16MatMulArgs& args, int begin, int end) {
+inline void MatMulBf16(const PackedMatMulArgs& args, int begin, int end) {
   // A few panels at a time, so that later rows of x find them in the cache.
   constexpr int kCachedPanels = 4;
   for (int panel = begin; panel < end; panel += kCachedPanels) {

@@ -5,8 +5,8 @@
 #include "kernels/cpu/elementwise-inl.h"
 #include "kernels/cpu/matmul-inl.h"
 #include "kernels/cpu/matmul_bf16-inl.h"
-#include "kernels/cpu/bf16_pairs_fma-inl.h"
-#include "kernels/cpu/matmul_pairs-inl.h"
+#include "kernels/cpu/packed_fma-inl.h"
+#include "kernels/cpu/matmul_packed-inl.h"
 #include "kernels/cpu/attention-inl.h"
 // clang-format on
 
@@ -15,13 +15,17 @@ namespace octogate::kernels::OCTOGATE_ISA {
 inline constexpr KernelTable kTable = {
     .name = OCTOGATE_ISA_NAME,
     .matmul = MatMul,
+    .many_rows = {.rows_together = kPackedRows,
+                  .row_bytes = PackedRowBytes<DType::kF32>,
+                  .pack_inputs = PackInputs<DType::kF32>,
+                  .matmul = MatMulPacked<DType::kF32>},
     .bf16 = {.rows_together = 1,
              .row_bytes = RoundedRowBytes,
-             .round_inputs = RoundInputs,
+             .pack_inputs = RoundInputs,
              .matmul = MatMulBf16},
-    .bf16_pairs = {.rows_together = kPairBlockRows,
-                   .row_bytes = RoundedPairsBytes,
-                   .round_inputs = RoundPairs,
+    .bf16_pairs = {.rows_together = kPackedRows,
+                   .row_bytes = PackedRowBytes<DType::kBF16>,
+                   .pack_inputs = PackInputs<DType::kBF16>,
                    .matmul = MatMulPairs},
     .rms_norm = RmsNorm,
     .layer_norm = LayerNorm,

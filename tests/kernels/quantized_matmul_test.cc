@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <string>
@@ -94,6 +95,49 @@ TEST_P(QuantizedMatMulTest, GivesTheBitsOfTheReference) {
             Run(*backend_, *weight, maybe_bias, x, rows, accumulate, stride, initial)))
             << Name(format) << " of " << Name(dtype) << ", rows " << rows << " cols " << cols
             << " outputs " << outputs;
+      }
+    }
+  }
+}
+
+// More rows and columns than are taken at a time, also than are packed.
+TEST_P(QuantizedMatMulTest, CutsManyRowsOfManyColumns) {
+  struct Shape {
+    int rows;
+    int cols;
+    int most_outputs;
+  };
+  for (const auto [rows, cols, most_outputs] :
+       {Shape{25, 1023, 70}, Shape{random_.Int(26, 60), 1040, 70},
+        Shape{random_.Int(26, 60), random_.Int(1025, 2200), 70}, Shape{130, 33000, 3},
+        Shape{26, (1 << 16) + 5, 2}}) {
+    for (const WeightFormat format :
+         {WeightFormat::kStored, WeightFormat::kBf16, WeightFormat::kFp8}) {
+      Use(random_.Int(1, 3));
+      const int outputs = random_.Int(1, most_outputs);
+      const StoredMatrix stored(random_.Floats(static_cast<size_t>(outputs * cols)), DType::kF32,
+                                outputs, cols);
+      const auto x = random_.Floats(static_cast<size_t>(rows * cols));
+      ASSERT_TRUE(
+          SameBits(Run(*reference_, *reference_->LoadWeight(stored.matrix(), format), x, rows),
+                   Run(*backend_, *backend_->LoadWeight(stored.matrix(), format), x, rows)))
+          << Name(format) << ", rows " << rows << " cols " << cols << " outputs " << outputs;
+    }
+  }
+}
+
+// A sum that is -0 stays so, whatever the columns are filled up to.
+TEST_P(QuantizedMatMulTest, KeepsTheSignOfZero) {
+  for (const int cols : {16, 32, 48}) {
+    const StoredMatrix stored(std::vector<float>(static_cast<size_t>(3 * cols), 1e-30f),
+                              DType::kF32, 3, cols);
+    for (const int rows : {1, 4, 30}) {
+      const std::vector<float> x(static_cast<size_t>(rows * cols), -1e-30f);
+      const auto out =
+          Run(*backend_, *backend_->LoadWeight(stored.matrix(), WeightFormat::kStored), x, rows);
+      for (int i = 0; i < 3 * rows; ++i) {
+        ASSERT_EQ(out[static_cast<size_t>(i)], 0);
+        ASSERT_TRUE(std::signbit(out[static_cast<size_t>(i)])) << cols << " columns, row " << i / 3;
       }
     }
   }

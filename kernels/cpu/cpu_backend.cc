@@ -47,7 +47,7 @@ constexpr size_t kPackedInputs = size_t{1} << 24;
 // Wider weights are multiplied with activations as they are.
 constexpr int kMaxPackedColumns = kMaxBf16Columns;
 // From so many rows on packing them pays where nothing is rounded.
-constexpr int kManyRows = 25;
+constexpr int kManyRows = 13;
 
 #if defined(__x86_64__)
 // Those of AVX-512 but for products of FP8.

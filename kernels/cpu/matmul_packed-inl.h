@@ -18,9 +18,10 @@ inline constexpr int kUnitColumns = T == DType::kF32 ? 1 : 2;
 inline constexpr int kUnitBytes = 4;  // of x
 
 // Columns are taken in slices.
-inline constexpr int kPackedGroups = 64;
 template <DType T>
-inline constexpr int kPackedColumns = kPackedGroups* kDotLanes<T>* kUnitColumns<T>;
+inline constexpr int kPackedGroups = T == DType::kF32 ? 128 : 64;
+template <DType T>
+inline constexpr int kPackedColumns = kPackedGroups<T>* kDotLanes<T>* kUnitColumns<T>;
 // Of a panel.
 template <DType T>
 inline constexpr size_t kUnitPanelBytes = size_t{kUnitColumns<T>} * kPanelOutputs* SizeOf(T);
@@ -33,11 +34,12 @@ constexpr size_t UnitOffset(int unit) {
 }
 // Of x.
 inline constexpr int kPackedRows = 24;
-inline constexpr size_t kLaneBytes = size_t{kPackedGroups} * kUnitBytes;
+template <DType T>
+inline constexpr size_t kLaneBytes = size_t{kPackedGroups<T>} * kUnitBytes;
 // Of a slice, with a line of nothing at the end: rows at powers of two would share places in the
 // first cache.
 template <DType T>
-inline constexpr size_t kPackedRowBytes = kDotLanes<T>* kLaneBytes + 64;
+inline constexpr size_t kPackedRowBytes = kDotLanes<T>* kLaneBytes<T> + 64;
 template <DType T>
 inline constexpr size_t kPackedBlockBytes = kPackedRows* kPackedRowBytes<T>;
 inline constexpr size_t kPackedStreamAhead = 4096;  // bytes
@@ -72,10 +74,10 @@ void PackInputs(const float* x, int cols, int row, void* inputs) {
     }
     for (int c = count; c < kPackedColumns<T>; ++c) bits[c] = 0;
     for (int lane = 0; lane < kDotLanes<T>; ++lane) {
-      for (int g = 0; g < kPackedGroups; ++g) {
+      for (int g = 0; g < kPackedGroups<T>; ++g) {
         const uint32_t* const columns = bits + kUnitColumns<T> * (g * kDotLanes<T> + lane);
         const uint32_t unit = kRounded ? columns[1] | columns[0] >> 16 : columns[0];
-        __builtin_memcpy(to + static_cast<size_t>(lane) * kLaneBytes + g * kUnitBytes, &unit,
+        __builtin_memcpy(to + static_cast<size_t>(lane) * kLaneBytes<T> + g * kUnitBytes, &unit,
                          sizeof(unit));
       }
     }
@@ -113,7 +115,7 @@ __attribute__((noinline)) void AccumulatePacked(const uint8_t* panels, size_t pa
     const uint8_t* weights = panels + UnitOffset<T>(lane);
     const uint8_t* asked =
         ahead == nullptr ? nullptr : ahead + static_cast<size_t>(lane) * kUnitPanelBytes<T>;
-    const uint8_t* inputs = x + static_cast<size_t>(lane) * kLaneBytes;
+    const uint8_t* inputs = x + static_cast<size_t>(lane) * kLaneBytes<T>;
     for (int g = 0; g < groups; ++g) {
       if (asked != nullptr) {
         OCTOGATE_UNROLL
@@ -138,7 +140,7 @@ __attribute__((noinline)) void AccumulatePacked(const uint8_t* panels, size_t pa
           OCTOGATE_UNROLL
           for (int u = 0; u < kUnits; ++u) {
             const auto input = BroadcastUnit<T>(
-                inputs + static_cast<size_t>(i) * kPackedRowBytes<T> + (l + u) * kLaneBytes);
+                inputs + static_cast<size_t>(i) * kPackedRowBytes<T> + (l + u) * kLaneBytes<T>);
             OCTOGATE_UNROLL
             for (int w = 0; w < W; ++w) {
               dots[i][w][l + u] = AddProduct(input, values[w][u], dots[i][w][l + u]);
@@ -211,15 +213,15 @@ inline void PackedBlock(const PackedMatMulArgs& args, int row, int rows, int pan
   {
     const ModeOf<T> scope;
     for (int slice = 0; slice < slices; ++slice, x += kPackedBlockBytes<T>) {
-      const int g = slice * kPackedGroups;
-      const int groups = all_groups - g < kPackedGroups ? all_groups - g : kPackedGroups;
+      const int g = slice * kPackedGroups<T>;
+      const int groups = all_groups - g < kPackedGroups<T> ? all_groups - g : kPackedGroups<T>;
       const uint8_t* const weights = panels + static_cast<size_t>(g) * kGroupPanelBytes<T>;
       // What comes from memory next; later rows find the panels in the cache.
       const uint8_t* ahead = nullptr;
       if (args.rows <= PackedTiles<T>::kStreamedRows) {
         ahead = weights + kPackedStreamAhead;
       } else if (slice + 1 < slices) {
-        if (row == 0) ahead = weights + kPackedGroups * kGroupPanelBytes<T>;
+        if (row == 0) ahead = weights + kPackedGroups<T> * kGroupPanelBytes<T>;
       } else if (row + rows == args.rows && !last) {
         ahead = panels + W * args.panel_bytes;
       }

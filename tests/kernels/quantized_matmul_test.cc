@@ -108,8 +108,8 @@ TEST_P(QuantizedMatMulTest, CutsManyRowsOfManyColumns) {
     int most_outputs;
   };
   for (const auto [rows, cols, most_outputs] :
-       {Shape{25, 1023, 70}, Shape{random_.Int(26, 60), 1040, 70},
-        Shape{random_.Int(26, 60), random_.Int(1025, 2200), 70}, Shape{130, 33000, 3},
+       {Shape{25, 2047, 70}, Shape{random_.Int(13, 60), 2064, 70},
+        Shape{random_.Int(13, 60), random_.Int(2049, 4400), 70}, Shape{130, 33000, 3},
         Shape{26, (1 << 16) + 5, 2}}) {
     for (const WeightFormat format :
          {WeightFormat::kStored, WeightFormat::kBf16, WeightFormat::kFp8}) {

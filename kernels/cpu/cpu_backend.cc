@@ -47,7 +47,7 @@ constexpr size_t kPackedInputs = size_t{1} << 24;
 // Wider weights are multiplied with activations as they are.
 constexpr int kMaxPackedColumns = kMaxBf16Columns;
 // From so many rows on packing them pays where nothing is rounded.
-constexpr int kManyRows = 13;
+constexpr int kManyRows = 25;
 
 #if defined(__x86_64__)
 // Those of AVX-512 but for products of FP8.
@@ -251,8 +251,7 @@ class CpuBackend final : public Backend {
                           .out = out,
                           .out_stride = out_stride};
     ForPanels(w, rows, [&](int begin, int end, int thread) {
-      kernels_.matmul(args, begin, end,
-                      matmul_scratch_.get() + static_cast<size_t>(thread) * kMatMulScratch);
+      kernels_.matmul(args, begin, end, Scratch(thread));
     });
   }
 
@@ -353,6 +352,10 @@ class CpuBackend final : public Backend {
     });
   }
 
+  float* Scratch(int thread) {
+    return matmul_scratch_.get() + static_cast<size_t>(thread) * kMatMulScratch;
+  }
+
   // The products that take rows of x packed; null where `matmul` takes them as they are.
   const PackedProducts* Packed(const PanelWeight& w, int rows) const {
     if (w.cols > kMaxPackedColumns) return nullptr;
@@ -395,8 +398,9 @@ class CpuBackend final : public Backend {
                                   .accumulate = accumulate,
                                   .out = out + Offset(first, out_stride),
                                   .out_stride = out_stride};
-      ForPanels(w, count,
-                [&](int begin, int end, int /*thread*/) { products.matmul(args, begin, end); });
+      ForPanels(w, count, [&](int begin, int end, int thread) {
+        products.matmul(args, begin, end, Scratch(thread));
+      });
     }
   }
 

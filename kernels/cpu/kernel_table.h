@@ -68,16 +68,17 @@ struct PackedProducts {
   // Row `row` of x into its place in `inputs`, which has room for a multiple of
   // rows_together.
   void (*pack_inputs)(const float* x, int cols, int row, void* inputs);
-  // Panels [begin, end) of the weight, for all rows of x.
-  void (*matmul)(const PackedMatMulArgs& args, int begin, int end);
+  // Panels [begin, end) of the weight, for all rows of x. `scratch` is private to the
+  // thread.
+  void (*matmul)(const PackedMatMulArgs& args, int begin, int end, float* scratch);
 };
 
-// Blocking of products: a panel is taken for a block of rows of x, whose sums
+// Blocking of products: a panel, or two, is taken for a block of rows of x, whose sums
 // wait in their 16 lanes between slices of the columns.
 inline constexpr int kBlockRows = 24;     // rows of x
 inline constexpr int kSliceGroups = 32;   // of sixteen columns
 inline constexpr size_t kMatMulScratch =  // floats for each thread
-    size_t{kBlockRows} * 16 * kPanelOutputs + size_t{kBlockRows} * 16;
+    size_t{kBlockRows} * 16 * kPanelOutputs * 2;
 
 // Up to four queries that share a kv head, against one block of positions.
 inline constexpr int kTileQueries = 4;

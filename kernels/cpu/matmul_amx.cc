@@ -158,7 +158,7 @@ void RoundInputs(const float* x, int cols, int row, void* inputs) {
   }
 }
 
-void MatMulBf16(const PackedMatMulArgs& args, int begin, int end) {
+void MatMulBf16(const PackedMatMulArgs& args, int begin, int end, float* /*scratch*/) {
   // As many rows of x at a time as stay in the second-level cache, so that each
   // panel is read once for all of them.
   constexpr size_t kCacheBytes = size_t{1} << 20;

@@ -111,7 +111,7 @@ inline void DotRows(const PackedMatMulArgs& args, int row, int count, int begin,
   }
 }
 
-inline void MatMulBf16(const PackedMatMulArgs& args, int begin, int end) {
+inline void MatMulBf16(const PackedMatMulArgs& args, int begin, int end, float* /*scratch*/) {
   // A few panels at a time, so that later rows of x find them in the cache.
   constexpr int kCachedPanels = 4;
   for (int panel = begin; panel < end; panel += kCachedPanels) {

@@ -33,7 +33,7 @@ constexpr size_t UnitOffset(int unit) {
                               : static_cast<size_t>(unit) * kUnitPanelBytes<T>;
 }
 // Of x.
-inline constexpr int kPackedRows = 24;
+inline constexpr int kPackedRows = kBlockRows;
 template <DType T>
 inline constexpr size_t kLaneBytes = size_t{kPackedGroups<T>} * kUnitBytes;
 // Of a slice, with a line of nothing at the end: rows at powers of two would share places in the
@@ -201,8 +201,9 @@ struct ModeOf<DType::kF32> {
 // The outputs of a block of rows, in tiles of about the same height, and of W
 // panels. `last`: no panels follow.
 template <DType T, int W>
-inline void PackedBlock(const PackedMatMulArgs& args, int row, int rows, int panel, bool last) {
-  alignas(64) float sums[size_t{kPackedRows} * W * kPackedSums<T>];
+inline void PackedBlock(const PackedMatMulArgs& args, int row, int rows, int panel, bool last,
+                        float* sums) {
+  static_assert(size_t{kPackedRows} * W * kPackedSums<T> <= kMatMulScratch);
   const int slices = PackedSlices<T>(args.cols);
   // In F32 none is of zeros alone: adding one would make a sum of -0 one of +0.
   const int all_groups = T == DType::kF32 ? (args.cols + kLanes - 1) / kLanes
@@ -246,33 +247,33 @@ inline void PackedBlock(const PackedMatMulArgs& args, int row, int rows, int pan
 }
 
 template <DType T, int W>
-inline void PackedPanels(const PackedMatMulArgs& args, int panel, bool last) {
+inline void PackedPanels(const PackedMatMulArgs& args, int panel, bool last, float* scratch) {
   for (int row = 0; row < args.rows; row += kPackedRows) {
     const int left = args.rows - row;
-    PackedBlock<T, W>(args, row, left < kPackedRows ? left : kPackedRows, panel, last);
+    PackedBlock<T, W>(args, row, left < kPackedRows ? left : kPackedRows, panel, last, scratch);
   }
 }
 
 template <DType T>
-inline void MatMulPacked(const PackedMatMulArgs& args, int begin, int end) {
+inline void MatMulPacked(const PackedMatMulArgs& args, int begin, int end, float* scratch) {
   constexpr int kPanels = PackedTiles<T>::kPanels;
   const int at_once = args.rows <= PackedTiles<T>::kOnePanelRows ? 1 : kPanels;
   int panel = begin;
   for (; panel + at_once <= end; panel += at_once) {
     const bool last = panel + 2 * at_once > end;
     if (at_once == 1) {
-      PackedPanels<T, 1>(args, panel, last);
+      PackedPanels<T, 1>(args, panel, last, scratch);
     } else {
-      PackedPanels<T, kPanels>(args, panel, last);
+      PackedPanels<T, kPanels>(args, panel, last, scratch);
     }
   }
-  for (; panel < end; ++panel) PackedPanels<T, 1>(args, panel, true);
+  for (; panel < end; ++panel) PackedPanels<T, 1>(args, panel, true, scratch);
 }
 
 // With weights in BF16 or FP8.
-inline void MatMulPairs(const PackedMatMulArgs& args, int begin, int end) {
-  if (args.dtype == DType::kF8E4M3) return MatMulPacked<DType::kF8E4M3>(args, begin, end);
-  MatMulPacked<DType::kBF16>(args, begin, end);
+inline void MatMulPairs(const PackedMatMulArgs& args, int begin, int end, float* scratch) {
+  if (args.dtype == DType::kF8E4M3) return MatMulPacked<DType::kF8E4M3>(args, begin, end, scratch);
+  MatMulPacked<DType::kBF16>(args, begin, end, scratch);
 }
 
 }  // namespace octogate::kernels::OCTOGATE_ISA

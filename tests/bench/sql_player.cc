@@ -53,6 +53,12 @@ class PlayerClient final : public gateway::ModelClient {
     on_done(std::move(info));
     return std::make_shared<NoCall>();
   }
+  std::shared_ptr<gateway::ModelCall> FlushCache(
+      const v1::WorkerFlushCacheRequest&, absl::Time,
+      ResponseCallback<v1::WorkerFlushCacheResponse> on_done) override {
+    on_done(v1::WorkerFlushCacheResponse());
+    return std::make_shared<NoCall>();
+  }
   const std::string& address() const override { return address_; }
 
  private:

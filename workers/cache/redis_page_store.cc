@@ -36,8 +36,6 @@ constexpr absl::Duration kWriteBackoff = absl::Seconds(1);
 constexpr double kLeastChunk = 0.004;
 // Of which one command asks whether they are there.
 constexpr size_t kCounted = 4;
-// That an engine waits for a server at its start.
-constexpr absl::Duration kLongestStart = absl::Seconds(1);
 // Attempts to replace marks while others do.
 constexpr int kMaxMarkAttempts = 8;
 // Of marks after they were written, which is done again long before: more than pages are kept.
@@ -72,7 +70,7 @@ class RedisPageStore final : public PageStore {
     for (int i = 0; i < options_.writers; ++i) threads_.emplace_back([this] { WriteQueued(); });
     threads_.emplace_back([this] { WatchMarks(); });
     // So that the first sequence can share already.
-    marks_asked_.WaitFor(kLongestStart);
+    marks_asked_.WaitFor(options_.timeout);
   }
 
   ~RedisPageStore() override {

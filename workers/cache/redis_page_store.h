@@ -10,7 +10,7 @@
 // them.
 //
 // Flushes (flush_marks.h) are looked for every `flush_interval`, and before anything is fetched or
-// written over a connection that is new, for which an engine waits at its start, for a second at
+// written over a connection that is new, for which an engine waits at its start, for `timeout` at
 // most. What stands where nobody looks any more goes when it expires, or is evicted.
 #ifndef OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_
 #define OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_

@@ -19,7 +19,7 @@ namespace octogate::workers {
 // store's, and before that of on_change.
 struct FetchState {
   std::vector<PageCodec::Page> pages;
-  int first = 0;                // the index of the first of them
+  int first = 0;  // the index of the first of them
   // Of the memory for each page that has not come; each is the affair of who reads that page.
   std::vector<std::shared_ptr<void>> leases;
   std::function<void()> on_change;

@@ -96,7 +96,8 @@ class SharedPages {
   // Returns whether no more will come.
   bool TakeArrived(ArrivingPages& arriving, int first_needed);
   void PollMeeting(Sequence& sequence, Time now);
-  // Asks for what there was no memory for, if it is still worth waiting for. Returns whether it did.
+  // Asks for what there was no memory for, if that is still worth waiting for, and returns whether
+  // it did.
   bool Continue(Sequence& sequence, Time now);
   // What a sequence waits at most for what takes so many seconds to fetch, or to compute.
   double PromiseFor(double fetch, double recompute) const;

@@ -235,21 +235,22 @@ class CpuBackend final : public Backend {
                                 x, rows, accumulate, out, out_stride);
     }
     const auto& w = static_cast<const PanelWeight&>(weight);
-    if (const PackedProducts* products = Packed(w, rows); products != nullptr) {
-      return MatMulPacked(*products, w, bias, x, rows, accumulate, out, out_stride);
-    }
     const MatMulArgs args{.panels = w.data(),
                           .panel_bytes = w.panel_bytes(),
                           .dtype = w.dtype(),
                           .row_scales = w.row_scales(),
                           .outputs = w.rows,
                           .cols = w.cols,
+                          .blocks = w.blocks(),
                           .bias = bias,
                           .x = x,
                           .rows = rows,
                           .accumulate = accumulate,
                           .out = out,
                           .out_stride = out_stride};
+    if (const PackedProducts* products = Packed(w, rows); products != nullptr) {
+      return MatMulPacked(*products, w, x, args);
+    }
     ForPanels(w, rows, [&](int begin, int end, int thread) {
       kernels_.matmul(args, begin, end, Scratch(thread));
     });
@@ -373,31 +374,22 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void MatMulPacked(const PackedProducts& products, const PanelWeight& w, const float* bias,
-                    const float* x, int rows, bool accumulate, float* out, int out_stride) {
+  void MatMulPacked(const PackedProducts& products, const PanelWeight& w, const float* x,
+                    const MatMulArgs& all) {
     const size_t together_bytes =
         static_cast<size_t>(products.rows_together) * products.row_bytes(std::max(1, w.cols));
     const int rows_at_once =
         static_cast<int>(kPackedInputs / together_bytes) * products.rows_together;
     assert(rows_at_once > 0);
-    for (int first = 0; first < rows; first += rows_at_once) {
-      const int count = std::min(rows_at_once, rows - first);
+    MatMulArgs args = all;
+    args.x = packed_inputs_.get();
+    for (int first = 0; first < all.rows; first += rows_at_once) {
+      const int count = std::min(rows_at_once, all.rows - first);
       ForRows(count, static_cast<size_t>(w.cols), [&](int r) {
         products.pack_inputs(x + Offset(first + r, w.cols), w.cols, r, packed_inputs_.get());
       });
-      const PackedMatMulArgs args{.panels = w.data(),
-                                  .panel_bytes = w.panel_bytes(),
-                                  .dtype = w.dtype(),
-                                  .row_scales = w.row_scales(),
-                                  .outputs = w.rows,
-                                  .cols = w.cols,
-                                  .blocks = w.blocks(),
-                                  .bias = bias,
-                                  .x = packed_inputs_.get(),
-                                  .rows = count,
-                                  .accumulate = accumulate,
-                                  .out = out + Offset(first, out_stride),
-                                  .out_stride = out_stride};
+      args.rows = count;
+      args.out = all.out + Offset(first, all.out_stride);
       ForPanels(w, count, [&](int begin, int end, int thread) {
         products.matmul(args, begin, end, Scratch(thread));
       });

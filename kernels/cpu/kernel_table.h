@@ -35,25 +35,9 @@ struct MatMulArgs {
   const float* row_scales;  // kF8E4M3: [outputs]; otherwise null
   int outputs;
   int cols;
-  const float* bias;
-  const float* x;  // [rows, cols]
-  int rows;
-  bool accumulate;
-  float* out;
-  int out_stride;
-};
-
-// The same with x in the form that PackedProducts::pack_inputs gives it.
-struct PackedMatMulArgs {
-  const uint8_t* panels;
-  size_t panel_bytes;
-  DType dtype;              // as KernelTable says
-  const float* row_scales;  // kF8E4M3: [outputs]; otherwise null
-  int outputs;
-  int cols;
   int blocks;  // of columns
   const float* bias;
-  const void* x;
+  const void* x;  // floats, [rows, cols], or as PackedProducts::pack_inputs puts them
   int rows;
   bool accumulate;
   float* out;
@@ -70,7 +54,7 @@ struct PackedProducts {
   void (*pack_inputs)(const float* x, int cols, int row, void* inputs);
   // Panels [begin, end) of the weight, for all rows of x. `scratch` is private to the
   // thread.
-  void (*matmul)(const PackedMatMulArgs& args, int begin, int end, float* scratch);
+  void (*matmul)(const MatMulArgs& args, int begin, int end, float* scratch);
 };
 
 // Blocking of products: a panel, or two, is taken for a block of rows of x, whose sums

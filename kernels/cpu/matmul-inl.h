@@ -136,10 +136,14 @@ inline void AccumulateBlock(int rows, bool streamed, const uint8_t* panel, const
   }
 }
 
-inline void FinishPanel(const MatMulArgs& args, int row, int panel, const float* sums) {
-  F32x16 lanes[kLanes];
-  for (int l = 0; l < kLanes; ++l) lanes[l] = Load(sums + l * kPanelOutputs);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
+// The outputs of a row and a panel from the sums of `Lanes` lanes. A function of its own: those
+// sums may have been made with subnormals flushed to zero.
+template <int Lanes>
+__attribute__((noinline)) void FinishPanel(const MatMulArgs& args, int row, int panel,
+                                           const float* sums) {
+  F32x16 lanes[Lanes];
+  for (int l = 0; l < Lanes; ++l) lanes[l] = Load(sums + l * kPanelOutputs);
+  for (int half = Lanes / 2; half > 0; half /= 2) {
     for (int l = 0; l < half; ++l) lanes[l] = lanes[l] + lanes[l + half];
   }
   const int n = panel * kPanelOutputs;
@@ -169,7 +173,7 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
     const uint8_t* const panel = args.panels + static_cast<size_t>(n) * args.panel_bytes;
     for (int row = 0; row < args.rows; row += kBlockRows) {
       const int rows = args.rows - row < kBlockRows ? args.rows - row : kBlockRows;
-      const float* const x = args.x + static_cast<size_t>(row) * cols;
+      const float* const x = static_cast<const float*>(args.x) + static_cast<size_t>(row) * cols;
       const auto slice = [&](int group) {
         return panel + static_cast<size_t>(group) * kGroupPairs * kPairBytes<T>;
       };
@@ -197,7 +201,7 @@ void MatMulAs(const MatMulArgs& args, int begin, int end, float* scratch) {
                            whole_groups == 0, nullptr, sums);
       }
       for (int i = 0; i < rows; ++i) {
-        FinishPanel(args, row + i, n, sums + static_cast<size_t>(i) * kTileSums);
+        FinishPanel<kLanes>(args, row + i, n, sums + static_cast<size_t>(i) * kTileSums);
       }
     }
   }

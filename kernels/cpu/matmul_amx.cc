@@ -74,7 +74,7 @@ void DotTiles(const uint8_t* x, size_t x_tile_bytes, const uint8_t* panel, size_
   if constexpr (X == 2 && W == 2) _tile_stored(3, dots + 768, kTileStride);
 }
 
-void Finish(const PackedMatMulArgs& args, int row, int rows, int panel, const float* dots) {
+void Finish(const MatMulArgs& args, int row, int rows, int panel, const float* dots) {
   const int n = panel * kPanelOutputs;
   const int count = args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs;
   const auto mask = static_cast<__mmask16>((1u << count) - 1u);
@@ -90,7 +90,7 @@ void Finish(const PackedMatMulArgs& args, int row, int rows, int panel, const fl
 }
 
 // Outputs of `rows` rows of x, at most kRowsAtOnce, and one or two panels.
-void BlockOutputs(const PackedMatMulArgs& args, int row, int rows, int panel, int panels) {
+void BlockOutputs(const MatMulArgs& args, int row, int rows, int panel, int panels) {
   alignas(64) float dots[kRowsAtOnce / kTileRows * 2 * 256];
   const size_t x_tile_bytes = static_cast<size_t>(args.blocks) * kTileBytes;
   const uint8_t* x =
@@ -158,7 +158,7 @@ void RoundInputs(const float* x, int cols, int row, void* inputs) {
   }
 }
 
-void MatMulBf16(const PackedMatMulArgs& args, int begin, int end, float* /*scratch*/) {
+void MatMulBf16(const MatMulArgs& args, int begin, int end, float* /*scratch*/) {
   // As many rows of x at a time as stay in the second-level cache, so that each
   // panel is read once for all of them.
   constexpr size_t kCacheBytes = size_t{1} << 20;

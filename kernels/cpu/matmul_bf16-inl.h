@@ -33,8 +33,7 @@ inline void RoundInputs(const float* x, int cols, int row, void* inputs) {
 // function of its own, since it may run with subnormals flushed to zero and must
 // not share arithmetic with what does not.
 template <int X, int W>
-__attribute__((noinline)) void DotBlocks(const PackedMatMulArgs& args, int row, int panel,
-                                         float* dots) {
+__attribute__((noinline)) void DotBlocks(const MatMulArgs& args, int row, int panel, float* dots) {
   const size_t stride = static_cast<size_t>(args.blocks) * kBlockColumns;
   const float* x = static_cast<const float*>(args.x) + static_cast<size_t>(row) * stride;
   const uint8_t* weights = args.panels + static_cast<size_t>(panel) * args.panel_bytes;
@@ -83,7 +82,7 @@ __attribute__((noinline)) void DotBlocks(const PackedMatMulArgs& args, int row, 
 }
 
 template <int X, int W>
-inline void DotTile(const PackedMatMulArgs& args, int row, int panel) {
+inline void DotTile(const MatMulArgs& args, int row, int panel) {
   alignas(64) float dots[X * W * kPanelOutputs];
   {
     const SubnormalsFlushed scope;
@@ -101,7 +100,7 @@ inline void DotTile(const PackedMatMulArgs& args, int row, int panel) {
 }
 
 template <int X = kBf16TileRows>
-inline void DotRows(const PackedMatMulArgs& args, int row, int count, int begin, int end) {
+inline void DotRows(const MatMulArgs& args, int row, int count, int begin, int end) {
   if constexpr (X > 0) {
     if (count != X) return DotRows<X - 1>(args, row, count, begin, end);
     constexpr int kAtOnce = Bf16TilePanels(X);
@@ -111,7 +110,7 @@ inline void DotRows(const PackedMatMulArgs& args, int row, int count, int begin,
   }
 }
 
-inline void MatMulBf16(const PackedMatMulArgs& args, int begin, int end, float* /*scratch*/) {
+inline void MatMulBf16(const MatMulArgs& args, int begin, int end, float* /*scratch*/) {
   // A few panels at a time, so that later rows of x find them in the cache.
   constexpr int kCachedPanels = 4;
   for (int panel = begin; panel < end; panel += kCachedPanels) {

@@ -46,10 +46,11 @@ inline void WidenPairs(const uint8_t* from, Pair (&to)[2]) {
 }
 
 void MatMulRow(const MatMulArgs& args, int begin, int end, float* sums) {
+  const auto* const inputs = static_cast<const float*>(args.x);
   const int whole_groups = args.cols / kLanes;
   const int left = args.cols % kLanes;
   float last_inputs[kLanes];
-  if (left > 0) Store(LoadPartial(args.x + args.cols - left, left), last_inputs);
+  if (left > 0) Store(LoadPartial(inputs + args.cols - left, left), last_inputs);
   for (int n = begin; n < end; ++n) {
     const uint8_t* codes = args.panels + static_cast<size_t>(n) * args.panel_bytes;
     F32x16 lanes[kLanes];
@@ -57,7 +58,7 @@ void MatMulRow(const MatMulArgs& args, int begin, int end, float* sums) {
     for (int l = 0; l < kLanes; ++l) lanes[l] = Zero();
     for (int g = 0; g < whole_groups + (left > 0 ? 1 : 0); ++g) {
       const float* const x =
-          g < whole_groups ? args.x + static_cast<size_t>(g) * kLanes : last_inputs;
+          g < whole_groups ? inputs + static_cast<size_t>(g) * kLanes : last_inputs;
       OCTOGATE_UNROLL
       for (int l = 0; l < kLanes; l += 4, codes += 64) {
         __builtin_prefetch(codes + StreamAhead(1));
@@ -71,7 +72,7 @@ void MatMulRow(const MatMulArgs& args, int begin, int end, float* sums) {
     }
     OCTOGATE_UNROLL
     for (int l = 0; l < kLanes; ++l) Store(lanes[l], sums + l * kPanelOutputs);
-    FinishPanel(args, 0, n, sums);
+    FinishPanel<kLanes>(args, 0, n, sums);
   }
 }
 

@@ -170,24 +170,6 @@ inline void AccumulatePackedRows(int rows, const uint8_t* panels, size_t panel_b
   }
 }
 
-template <DType T>
-__attribute__((noinline)) inline void FinishPacked(const PackedMatMulArgs& args, int row, int panel,
-                                                   const float* sums) {
-  F32x16 lanes[kDotLanes<T>];
-  for (int l = 0; l < kDotLanes<T>; ++l) lanes[l] = Load(sums + l * kPanelOutputs);
-  for (int half = kDotLanes<T> / 2; half > 0; half /= 2) {
-    for (int l = 0; l < half; ++l) lanes[l] = lanes[l] + lanes[l + half];
-  }
-  const int n = panel * kPanelOutputs;
-  const int count = args.outputs - n < kPanelOutputs ? args.outputs - n : kPanelOutputs;
-  F32x16 dots = lanes[0];
-  if (args.row_scales != nullptr) {
-    dots = dots * (LoadPartial(args.row_scales + n, count) * Broadcast(kFloat8Shift));
-  }
-  FinishOutputs(dots, args.bias, n, count, args.accumulate,
-                args.out + static_cast<size_t>(row) * static_cast<size_t>(args.out_stride) + n);
-}
-
 // The floating-point mode of the order that weights of a type are multiplied in.
 template <DType T>
 struct ModeOf {
@@ -201,7 +183,7 @@ struct ModeOf<DType::kF32> {
 // The outputs of a block of rows, in tiles of about the same height, and of W
 // panels. `last`: no panels follow.
 template <DType T, int W>
-inline void PackedBlock(const PackedMatMulArgs& args, int row, int rows, int panel, bool last,
+inline void PackedBlock(const MatMulArgs& args, int row, int rows, int panel, bool last,
                         float* sums) {
   static_assert(size_t{kPackedRows} * W * kPackedSums<T> <= kMatMulScratch);
   const int slices = PackedSlices<T>(args.cols);
@@ -240,14 +222,14 @@ inline void PackedBlock(const PackedMatMulArgs& args, int row, int rows, int pan
   }
   for (int i = 0; i < rows; ++i) {
     for (int w = 0; w < W; ++w) {
-      FinishPacked<T>(args, row + i, panel + w,
-                      sums + static_cast<size_t>(i * W + w) * kPackedSums<T>);
+      FinishPanel<kDotLanes<T>>(args, row + i, panel + w,
+                                sums + static_cast<size_t>(i * W + w) * kPackedSums<T>);
     }
   }
 }
 
 template <DType T, int W>
-inline void PackedPanels(const PackedMatMulArgs& args, int panel, bool last, float* scratch) {
+inline void PackedPanels(const MatMulArgs& args, int panel, bool last, float* scratch) {
   for (int row = 0; row < args.rows; row += kPackedRows) {
     const int left = args.rows - row;
     PackedBlock<T, W>(args, row, left < kPackedRows ? left : kPackedRows, panel, last, scratch);
@@ -255,7 +237,7 @@ inline void PackedPanels(const PackedMatMulArgs& args, int panel, bool last, flo
 }
 
 template <DType T>
-inline void MatMulPacked(const PackedMatMulArgs& args, int begin, int end, float* scratch) {
+inline void MatMulPacked(const MatMulArgs& args, int begin, int end, float* scratch) {
   constexpr int kPanels = PackedTiles<T>::kPanels;
   const int at_once = args.rows <= PackedTiles<T>::kOnePanelRows ? 1 : kPanels;
   int panel = begin;
@@ -271,7 +253,7 @@ inline void MatMulPacked(const PackedMatMulArgs& args, int begin, int end, float
 }
 
 // With weights in BF16 or FP8.
-inline void MatMulPairs(const PackedMatMulArgs& args, int begin, int end, float* scratch) {
+inline void MatMulPairs(const MatMulArgs& args, int begin, int end, float* scratch) {
   if (args.dtype == DType::kF8E4M3) return MatMulPacked<DType::kF8E4M3>(args, begin, end, scratch);
   MatMulPacked<DType::kBF16>(args, begin, end, scratch);
 }

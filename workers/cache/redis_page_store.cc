@@ -1,12 +1,9 @@
 #include "workers/cache/redis_page_store.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <deque>
 #include <limits>
-#include <optional>
-#include <random>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -14,16 +11,13 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/clock.h"
-#include "common/status_macros.h"
-#include "common/steady_event.h"
-#include "workers/cache/flush_marks.h"
 #include "workers/cache/page_codec.h"
 #include "workers/cache/page_fetch_state.h"
 #include "workers/cache/page_store_pace.h"
+#include "workers/cache/shared_flush_marks.h"
 
 namespace octogate::workers {
 namespace {
@@ -36,20 +30,6 @@ constexpr absl::Duration kWriteBackoff = absl::Seconds(1);
 constexpr double kLeastChunk = 0.004;
 // Of which one command asks whether they are there.
 constexpr size_t kCounted = 4;
-// Attempts to replace marks while others do.
-constexpr int kMaxMarkAttempts = 8;
-// Of marks after they were written, which is done again long before: more than pages are kept.
-constexpr absl::Duration kMarksKeptFor = absl::Hours(24 * 31);
-constexpr absl::Duration kMarksRewritten = absl::Hours(24);
-// KEYS: the marks. ARGV: new ones, milliseconds until they expire, and, where some are expected,
-// those. What is no text counts as none. Returns whether the present ones were those expected.
-constexpr std::string_view kReplaceMarks = R"(
-local present = redis.pcall('GET', KEYS[1])
-if type(present) ~= 'string' then present = nil end
-if present ~= ARGV[3] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-)";
 // A command that has been under way for so long says something of those to come.
 constexpr double kLate = 0.02;
 
@@ -60,7 +40,11 @@ class RedisPageStore final : public PageStore {
       : client_(std::move(client)),
         options_(std::move(options)),
         codec_(format, options_.prefix, options_.secret),
-        marks_name_(absl::StrCat(options_.prefix, "flushes:{", codec_.FormatName(), "}")),
+        flush_marks_(client_,
+                     {.name = absl::StrCat(options_.prefix, "flushes:{", codec_.FormatName(), "}"),
+                      .secret = options_.secret,
+                      .interval = options_.flush_interval,
+                      .timeout = options_.timeout}),
         chunk_pages_(std::max<size_t>(options_.chunk_bytes / codec_.value_bytes(), 1)),
         budget_(std::make_shared<Budget>()),
         calls_since_(static_cast<size_t>(options_.readers), absl::InfiniteFuture()) {
@@ -68,9 +52,6 @@ class RedisPageStore final : public PageStore {
       threads_.emplace_back([this, i] { Read(static_cast<size_t>(i)); });
     }
     for (int i = 0; i < options_.writers; ++i) threads_.emplace_back([this] { WriteQueued(); });
-    threads_.emplace_back([this] { WatchMarks(); });
-    // So that the first sequence can share already.
-    marks_asked_.WaitFor(options_.timeout);
   }
 
   ~RedisPageStore() override {
@@ -79,7 +60,7 @@ class RedisPageStore final : public PageStore {
       stopping_ = true;
       fetches_changed_.SignalAll();
     }
-    marks_due_.Set();
+    flush_marks_.Stop();
     for (std::thread& thread : threads_) thread.join();
   }
 
@@ -102,7 +83,7 @@ class RedisPageStore final : public PageStore {
         budget->bytes -= bytes;
       });
     }
-    state->pages = codec_.Describe(chain, EpochOfTaken(chain));
+    state->pages = codec_.Describe(chain, flush_marks_.EpochOfTaken(chain.context));
     state->first = chain.first;
     state->on_change = std::move(on_change);
     state->begun = SteadyNow();
@@ -139,7 +120,8 @@ class RedisPageStore final : public PageStore {
   }
 
   void Write(const PageChain& chain, const ReadPages& read) override {
-    std::vector<PageCodec::Page> pages = codec_.Describe(chain, EpochOfTaken(chain));
+    std::vector<PageCodec::Page> pages =
+        codec_.Describe(chain, flush_marks_.EpochOfTaken(chain.context));
     const bool usable = Usable();
     std::vector<Queued> queued;
     {
@@ -175,17 +157,10 @@ class RedisPageStore final : public PageStore {
   }
 
   absl::Status Flush(const PageFlush& flush, absl::Time deadline) override {
-    return SyncMarks(&flush, deadline);
+    return flush_marks_.Flush(flush, deadline);
   }
 
-  ContextFilter TakeFlushed() override {
-    if (!marks_changed_.load(std::memory_order_acquire)) return nullptr;
-    absl::MutexLock lock(&mutex_);
-    marks_changed_ = false;
-    ContextFilter flushed = FlushedBetween(taken_marks_, *marks_, options_.secret);
-    taken_marks_ = marks_;
-    return flushed;
-  }
+  ContextFilter TakeFlushed() override { return flush_marks_.Take(); }
 
   PageStoreStats stats() const override {
     const RedisClient::Stats client = client_->stats();
@@ -267,83 +242,7 @@ class RedisPageStore final : public PageStore {
   bool Usable() const {
     const RedisClient::Stats client = client_->stats();
     if (codec_.value_bytes() > kMaxSharedPageBytes || !client.reachable) return false;
-    absl::MutexLock lock(&mutex_);
-    if (marks_losses_ != client.losses) {
-      marks_due_.Set();
-      return false;
-    }
-    return taken_marks_.has_value();
-  }
-
-  std::string EpochOfTaken(const PageChain& chain) const {
-    absl::MutexLock lock(&mutex_);
-    return taken_marks_ ? EpochOf(*taken_marks_, chain.context, options_.secret) : "";
-  }
-
-  // Takes over the marks that are stored, adds a flush where there is one, and stores what is new.
-  absl::Status SyncMarks(const PageFlush* flush, absl::Time deadline) {
-    const RedisTerms terms(deadline, RedisCallKind::kBulk);
-    for (int attempt = 0; attempt < kMaxMarkAttempts; ++attempt) {
-      const uint64_t losses = client_->stats().losses;
-      absl::StatusOr<RedisReply> reply = client_->Call({"GET", marks_name_}, terms);
-      // Something else than a text stands there.
-      if (absl::IsInternal(reply.status())) reply = RedisReply();
-      OCTOGATE_RETURN_IF_ERROR(reply.status());
-      const bool is_text = reply->kind == RedisReply::Kind::kText;
-      const absl::StatusOr<FlushMarks> stored =
-          OpenMarks(is_text ? reply->text : "", marks_name_, options_.secret);
-      FlushMarks marks;
-      bool is_due = false;
-      {
-        absl::MutexLock lock(&mutex_);
-        marks = marks_.value_or(FlushMarks());
-        is_due = SteadyNow() - marks_written_ > kMarksRewritten;
-      }
-      if (stored.ok()) marks = MergeMarks(marks, *stored);
-      // Never those of before once more, which may have been lost.
-      if (marks.all.number == 0) marks.all = {.number = 1, .id = FreshId()};
-      if (flush != nullptr) {
-        OCTOGATE_RETURN_IF_ERROR(AddMark(*flush, options_.secret, marks));
-      }
-      const bool is_new = !stored.ok() || marks != *stored;
-      bool is_written = false;
-      if (is_new || is_due) {
-        const std::string sealed = SealMarks(marks, marks_name_, options_.secret);
-        const std::string kept_for = absl::StrCat(absl::ToInt64Milliseconds(kMarksKeptFor));
-        std::vector<std::string_view> replace = {"EVAL",      kReplaceMarks, "1",
-                                                 marks_name_, sealed,        kept_for};
-        if (is_text) replace.push_back(reply->text);
-        const absl::StatusOr<RedisReply> replaced = client_->Call(replace, terms);
-        is_written = replaced.ok() && replaced->integer == 1;
-        if (is_new && !replaced.ok()) return replaced.status();
-        if (is_new && !is_written) continue;
-      }
-      absl::MutexLock lock(&mutex_);
-      if (is_written) marks_written_ = SteadyNow();
-      marks_ = marks_ ? MergeMarks(*marks_, marks) : marks;
-      marks_losses_ = losses;
-      if (marks_ != taken_marks_) marks_changed_ = true;
-      return absl::OkStatus();
-    }
-    return absl::AbortedError("others flush all the time");
-  }
-
-  void WatchMarks() {
-    const auto is_stopping = [&] {
-      absl::MutexLock lock(&mutex_);
-      return stopping_;
-    };
-    while (!is_stopping()) {
-      // What fails is tried again then.
-      SyncMarks(nullptr, absl::Now() + options_.timeout).IgnoreError();
-      marks_asked_.Set();
-      marks_due_.WaitFor(options_.flush_interval);
-    }
-  }
-
-  static std::string FreshId() {
-    std::random_device random;
-    return absl::StrFormat("%08x%08x%08x", random(), random(), random());
+    return flush_marks_.IsCurrent(client.losses);
   }
 
   void GiveUp(FetchState& state) {
@@ -604,7 +503,7 @@ class RedisPageStore final : public PageStore {
   const std::shared_ptr<RedisClient> client_;
   const RedisPageStoreOptions options_;
   const PageCodec codec_;
-  const std::string marks_name_;
+  SharedFlushMarks flush_marks_;
   const size_t chunk_pages_;
   const std::shared_ptr<Budget> budget_;  // pages outlive the store
 
@@ -622,14 +521,6 @@ class RedisPageStore final : public PageStore {
   absl::flat_hash_map<std::string, Seen> seen_ ABSL_GUARDED_BY(mutex_);  // that are not there
   uint64_t losses_ ABSL_GUARDED_BY(mutex_) = 0;
   PageStoreStats stats_ ABSL_GUARDED_BY(mutex_);
-  // As they are known, and as TakeFlushed has told them.
-  std::optional<FlushMarks> marks_ ABSL_GUARDED_BY(mutex_);
-  std::optional<FlushMarks> taken_marks_ ABSL_GUARDED_BY(mutex_);
-  std::optional<uint64_t> marks_losses_ ABSL_GUARDED_BY(mutex_);  // when they were last read
-  absl::Time marks_written_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  std::atomic<bool> marks_changed_{false};
-  mutable SteadyEvent marks_due_;
-  SteadyEvent marks_asked_;
   std::vector<std::thread> threads_;
 };
 

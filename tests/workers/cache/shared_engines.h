@@ -56,13 +56,7 @@ inline void AwaitStored(const RedisServer& server, int64_t pages) {
 
 inline GenerateRequest SharedRequest(std::vector<int32_t> prompt, int max_tokens,
                                      std::string salt = "") {
-  GenerateRequest request;
-  request.prompt = std::move(prompt);
-  request.max_tokens = max_tokens;
-  request.ignore_eos = true;
-  request.sampling.logprobs = 2;
-  request.terms.cache_salt = std::move(salt);
-  return request;
+  return RequestFor(std::move(prompt), max_tokens, std::move(salt), /*logprobs=*/2);
 }
 
 }  // namespace octogate::workers

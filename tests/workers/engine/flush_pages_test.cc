@@ -21,16 +21,6 @@ namespace {
 
 absl::Time Soon() { return absl::Now() + kLong; }
 
-GenerateRequest Request(std::vector<int32_t> prompt, int max_tokens, std::string salt = "") {
-  GenerateRequest request;
-  request.prompt = std::move(prompt);
-  request.max_tokens = max_tokens;
-  request.ignore_eos = true;
-  request.sampling.logprobs = 0;
-  request.terms.cache_salt = std::move(salt);
-  return request;
-}
-
 int CachedTokens(Engine& engine, const GenerateRequest& request) {
   const auto answer = Generate(engine, request);
   EXPECT_TRUE(answer.ok()) << answer.status();
@@ -45,7 +35,7 @@ FlushedPages Flush(Engine& engine, const PageFlush& flush) {
 
 TEST(FlushPagesTest, NothingOfBeforeIsFound) {
   const auto engine = MakeEngine(FixturePath("llama"), {.page_size = 4});
-  const GenerateRequest request = Request(std::vector<int32_t>(21, 9), 3);
+  const GenerateRequest request = RequestFor(std::vector<int32_t>(21, 9), 3);
   EXPECT_EQ(CachedTokens(*engine, request), 0);
   EXPECT_EQ(CachedTokens(*engine, request), 20);
   const FlushedPages flushed = Flush(*engine, {.id = "a"});
@@ -62,7 +52,7 @@ TEST(FlushPagesTest, NothingOfBeforeIsFound) {
 TEST(FlushPagesTest, OfOneSaltTheOthersKeepTheirs) {
   const auto engine = MakeEngine(FixturePath("llama"), {.page_size = 4});
   const auto cached = [&](const std::string& salt) {
-    return CachedTokens(*engine, Request(std::vector<int32_t>(21, 9), 3, salt));
+    return CachedTokens(*engine, RequestFor(std::vector<int32_t>(21, 9), 3, salt));
   };
   const std::vector<std::string> salts = {"", "a", "ab", "s"};
   for (const std::string& salt : salts) EXPECT_EQ(cached(salt), 0);
@@ -75,7 +65,7 @@ TEST(FlushPagesTest, OfOneSaltTheOthersKeepTheirs) {
 TEST(FlushPagesTest, WhatIsUnderWayKeepsItsPagesAndLeavesNothing) {
   const auto engine = MakeEngine(FixturePath("llama"), {.page_size = 4});
   const auto alone = MakeEngine(FixturePath("llama"), {.share_prefixes = false});
-  const GenerateRequest request = Request(std::vector<int32_t>(21, 9), 60);
+  const GenerateRequest request = RequestFor(std::vector<int32_t>(21, 9), 60);
   const std::vector<Outcome> expected = RunAll(*alone, {request}, false);
   EXPECT_EQ(CachedTokens(*engine, request), 0);
   // The engine's thread is held in the midst of an answer while the flush is asked for.
@@ -128,7 +118,7 @@ TEST(FlushPagesTest, AnswersAreThoseWithoutFlushes) {
     std::vector<GenerateRequest> requests;
     for (int i = 0; i < 40; ++i) {
       std::vector<int32_t> prompt(text.begin(), text.begin() + pick(1, longest));
-      requests.push_back(Request(std::move(prompt), pick(1, 40), pick(0, 1) == 0 ? "s" : ""));
+      requests.push_back(RequestFor(std::move(prompt), pick(1, 40), pick(0, 1) == 0 ? "s" : ""));
       requests.back().terms.priority = pick(0, 2);
     }
     const std::vector<Outcome> expected = RunAll(*alone, requests, false);
@@ -159,7 +149,7 @@ TEST(FlushPagesTest, AnswersAreThoseWithoutFlushes) {
       EXPECT_EQ(engine->stats().pages_used, 0);
       EXPECT_EQ(engine->stats().pages_idle, 0);
       for (const char* salt : {"s", ""}) {
-        EXPECT_EQ(CachedTokens(*engine, Request(text, 1, salt)), 0);
+        EXPECT_EQ(CachedTokens(*engine, RequestFor(text, 1, salt)), 0);
       }
       ExpectSameAnswers(RunAll(*engine, requests, true), expected);
       EXPECT_GT(engine->stats().prefix_hit_tokens, 0u);

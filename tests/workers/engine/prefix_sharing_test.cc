@@ -17,15 +17,6 @@
 namespace octogate::workers {
 namespace {
 
-GenerateRequest Request(std::vector<int32_t> prompt, int max_tokens) {
-  GenerateRequest request;
-  request.prompt = std::move(prompt);
-  request.max_tokens = max_tokens;
-  request.ignore_eos = true;
-  request.sampling.logprobs = 0;
-  return request;
-}
-
 // Prompts that begin with a random part of one of a few texts, or of one another.
 std::vector<GenerateRequest> RequestsWithSharedPrefixes(std::mt19937& random, int count,
                                                         int vocab_size, int longest) {
@@ -44,7 +35,7 @@ std::vector<GenerateRequest> RequestsWithSharedPrefixes(std::mt19937& random, in
         RandomIds(random, pick(0, longest - static_cast<int>(prompt.size())), vocab_size);
     prompt.insert(prompt.end(), own.begin(), own.end());
     if (pick(0, 3) == 0) texts.push_back(prompt);
-    requests.push_back(Request(std::move(prompt), pick(1, 40)));
+    requests.push_back(RequestFor(std::move(prompt), pick(1, 40)));
     GenerateRequest& request = requests.back();
     request.terms.priority = pick(0, 2);
     request.terms.tenant = pick(0, 1) == 0 ? "one" : "two";
@@ -113,12 +104,12 @@ TEST(PrefixSharingEngineTest, ScoresOfARepeatedPromptHaveTheSameBits) {
 TEST(PrefixSharingEngineTest, AConversationGoesOnWhereItsLastAnswerEnded) {
   const auto engine = MakeEngine(FixturePath("llama"), {.page_size = 4});
   std::vector<int32_t> prompt = {1, 20, 30, 40, 50};
-  const auto answer = Generate(*engine, Request(prompt, 20));
+  const auto answer = Generate(*engine, RequestFor(prompt, 20));
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->usage.cached_tokens, 0);
   prompt.insert(prompt.end(), answer->ids.begin(), answer->ids.end());
   prompt.insert(prompt.end(), {7, 8, 9});
-  const auto next = Generate(*engine, Request(prompt, 5));
+  const auto next = Generate(*engine, RequestFor(prompt, 5));
   ASSERT_TRUE(next.ok()) << next.status();
   EXPECT_EQ(next->usage.prompt_tokens, 28);
   EXPECT_EQ(next->usage.cached_tokens, 24);  // the last token of the answer was never computed
@@ -126,7 +117,7 @@ TEST(PrefixSharingEngineTest, AConversationGoesOnWhereItsLastAnswerEnded) {
 
 TEST(PrefixSharingEngineTest, SaltsKeepTenantsApart) {
   const auto engine = MakeEngine(FixturePath("llama"), {.page_size = 4});
-  GenerateRequest request = Request(std::vector<int32_t>(21, 9), 3);
+  GenerateRequest request = RequestFor(std::vector<int32_t>(21, 9), 3);
   const auto cached_tokens = [&](const std::string& salt) {
     request.terms.cache_salt = salt;
     const auto answer = Generate(*engine, request);
@@ -185,7 +176,7 @@ TEST(PrefixSharingEngineTest, CancellationLeavesNothingWrongBehind) {
 TEST(PrefixSharingEngineTest, RefusesTermsOutOfRange) {
   const auto engine = MakeEngine(FixturePath("llama"), {});
   const auto refuse = [&](const ServiceTerms& terms, const std::string& words) {
-    GenerateRequest request = Request({1}, 1);
+    GenerateRequest request = RequestFor({1}, 1);
     request.terms = terms;
     const auto status = engine->Submit(request, [](const GenerateEvent&) {}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

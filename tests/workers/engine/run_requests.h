@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -32,6 +33,18 @@ struct Outcome {
   int64_t drafted = 0;   // tokens that were verified
   int64_t accepted = 0;  // of these
 };
+
+// That goes on to its last token, with log-probabilities of the chosen ones and of so many beside.
+inline GenerateRequest RequestFor(std::vector<int32_t> prompt, int max_tokens,
+                                  std::string salt = "", int logprobs = 0) {
+  GenerateRequest request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  request.ignore_eos = true;
+  request.sampling.logprobs = logprobs;
+  request.terms.cache_salt = std::move(salt);
+  return request;
+}
 
 // Runs all requests, one after another or `together`: then all are there before any begins.
 // `cancel_after`: tokens after which each of them is cancelled; empty: none is.

@@ -48,7 +48,6 @@
 // done while a pass runs, on cores that nothing else needs.
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -70,7 +69,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/synchronization/mutex.h"
 #include "kernels/cpu/cpu_backend.h"
 #ifdef OCTOGATE_MAKES_DRAFT_STORES
 #include "retrieval/drafts/draft_store_writer.h"
@@ -78,6 +76,7 @@
 #include "tests/bench/engine_speed.h"
 #include "tests/bench/options.h"
 #include "tests/bench/random_checkpoint.h"
+#include "tests/bench/recorded_decoding.h"
 #include "tests/bench/report.h"
 #include "tests/bench/speculation_replay.h"
 #include "tests/bench/turns.h"
@@ -94,7 +93,6 @@ namespace octogate::bench {
 namespace {
 
 using workers::Engine;
-using Clock = std::chrono::steady_clock;
 
 constexpr int kVocabulary = 32000;
 constexpr int kMostSequences = 64;
@@ -128,37 +126,6 @@ T OrExit(absl::StatusOr<T> value) {
   std::cerr << value.status() << "\n";
   std::exit(1);
 }
-
-// An answer has to be the recorded one. What forks from an answer's constraint, to look at drafts,
-// is told nothing of that.
-class Forced : public workers::TokenConstraint {
- public:
-  Forced(const std::vector<int32_t>* output, int generation)
-      : output_(output), generation_(generation) {}
-
-  std::unique_ptr<TokenConstraint> Fork() const override {
-    auto fork = std::make_unique<Forced>(output_, generation_ + 1);
-    fork->next_ = next_;
-    return fork;
-  }
-  size_t mask_words() const override { return (kVocabulary + 63) / 64; }
-  absl::Status FillMask(std::span<uint64_t> words) const override {
-    std::fill(words.begin(), words.end(), generation_ > 1 ? ~uint64_t{0} : 0);
-    if (generation_ > 1) return absl::OkStatus();
-    const int32_t id = (*output_)[std::min(next_, output_->size() - 1)];
-    words[static_cast<size_t>(id) / 64] |= uint64_t{1} << id % 64;
-    return absl::OkStatus();
-  }
-  absl::Status Accept(int32_t /*id*/) override {
-    ++next_;
-    return absl::OkStatus();
-  }
-
- private:
-  const std::vector<int32_t>* const output_;
-  const int generation_;  // 0: the request's, 1: the answer's
-  size_t next_ = 0;
-};
 
 // A drafter that is not told what the model holds probable.
 class WithoutCandidates : public workers::Drafter {
@@ -270,87 +237,6 @@ std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>&
                                std::move(drafters)));
 }
 
-struct Decoding {
-  double tokens = 0;  // after the last of the first tokens
-  double seconds = 0;
-  int64_t chosen = 0;  // by steps
-  int64_t steps = 0;   // of a sequence; 0: it does not speculate
-
-  double tokens_per_second() const { return tokens / seconds; }
-  double mat() const {
-    return steps == 0 ? 1 : static_cast<double>(chosen) / static_cast<double>(steps);
-  }
-};
-
-// All requests at once.
-Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests,
-                 const Settings& settings, const std::string& tenant) {
-  struct Shared {
-    absl::Mutex mutex;
-    size_t begun = 0;
-    size_t ended = 0;
-    int tokens = 0;  // after all have begun
-    Clock::time_point all_begun;
-    Clock::time_point last;
-    int generated = 0;  // but the first of each
-    int64_t steps = 0;
-  } shared;
-  for (const RecordedRequest& recorded : requests) {
-    workers::GenerateRequest request;
-    request.prompt = recorded.prompt;
-    request.max_tokens = static_cast<int>(settings.tokens);
-    request.terms.tenant = tenant;
-    request.sampling.temperature = static_cast<float>(settings.temperature);
-    // The same in plain decoding and beside it: the tenant is.
-    request.sampling.seed = std::hash<std::string>()(tenant) + requests.size() +
-                            static_cast<size_t>(&recorded - requests.data());
-    if (!settings.model.empty()) {
-      request.ignore_eos = false;
-    } else if (recorded.output.empty()) {
-      request.ignore_eos = true;
-    } else {
-      request.constraint = std::make_shared<Forced>(&recorded.output, 0);
-    }
-    auto first = std::make_shared<bool>(true);
-    const auto submitted = engine.Submit(std::move(request), [&, first](const auto& event) {
-      const Clock::time_point now = Clock::now();
-      absl::MutexLock lock(&shared.mutex);
-      if (shared.begun == requests.size()) {
-        shared.tokens += static_cast<int>(event.ids.size());
-        shared.last = now;
-      }
-      if (*first && ++shared.begun == requests.size()) shared.all_begun = now;
-      *first = false;
-      if (event.finish == workers::FinishReason::kNone) return;
-      ++shared.ended;
-      shared.generated += event.usage.generated_tokens - 1;
-      if (event.speculation) shared.steps += event.speculation->steps - 1;
-    });
-    if (!submitted.ok()) OrExit<int>(submitted.status());
-  }
-  absl::MutexLock lock(&shared.mutex);
-  const auto done = [&] { return shared.ended == requests.size(); };
-  shared.mutex.Await(absl::Condition(&done));
-  return {.tokens = static_cast<double>(shared.tokens),
-          .seconds = std::chrono::duration<double>(shared.last - shared.all_begun).count(),
-          .chosen = shared.generated,
-          .steps = shared.steps};
-}
-
-// So many at once, one after the other.
-Decoding Measure(Engine& engine, std::span<const RecordedRequest> requests, size_t batch,
-                 const Settings& settings, const std::string& tenant) {
-  Decoding sum;
-  for (; requests.size() >= batch; requests = requests.subspan(batch)) {
-    const Decoding part = Measure(engine, requests.first(batch), settings, tenant);
-    sum.tokens += part.tokens;
-    sum.seconds += part.seconds;
-    sum.chosen += part.chosen;
-    sum.steps += part.steps;
-  }
-  return sum;
-}
-
 // Of an engine since it began.
 struct StepTimes {
   explicit StepTimes(const Engine& engine) {
@@ -367,13 +253,6 @@ struct StepTimes {
   double drafting = 0;  // likewise, beside passes
   double drafted = 0;   // tokens that were verified
 };
-
-Decoding Median(std::vector<Decoding> all) {
-  std::sort(all.begin(), all.end(), [](const Decoding& a, const Decoding& b) {
-    return a.tokens_per_second() < b.tokens_per_second();
-  });
-  return all[all.size() / 2];
-}
 
 using Tasks = std::map<std::string, std::vector<RecordedRequest>>;
 
@@ -500,18 +379,21 @@ std::vector<std::unique_ptr<Engine>> CreateAll(
 
 void MeasureCell(std::span<const std::unique_ptr<Engine>> engines, const Settings& settings,
                  int tenants, Cell& cell) {
+  DecodingTerms terms{.tokens = 2,
+                      .temperature = settings.temperature,
+                      .to_own_end = !settings.model.empty(),
+                      .vocab_size = kVocabulary,
+                      .tenant = "first"};
   // Prompts are computed, and weights read.
-  Settings once = settings;
-  once.tokens = 2;
-  for (const auto& engine : engines) Measure(*engine, cell.requests, cell.batch, once, "first");
+  for (const auto& engine : engines) Decode(*engine, cell.requests, cell.batch, terms);
+  terms.tokens = settings.tokens;
   std::vector<StepTimes> before;
   for (const auto& engine : engines) before.emplace_back(*engine);
   std::vector<std::function<double(int)>> turns;
   for (size_t e = 0; e < engines.size(); ++e) {
     turns.emplace_back([&, e](int repetition) {
-      const std::string tenant = absl::StrCat("tenant ", tenants + repetition);
-      cell.ways[e].runs.push_back(
-          Measure(*engines[e], cell.requests, cell.batch, settings, tenant));
+      terms.tenant = absl::StrCat("tenant ", tenants + repetition);
+      cell.ways[e].runs.push_back(Decode(*engines[e], cell.requests, cell.batch, terms));
       return cell.ways[e].runs.back().tokens_per_second();
     });
   }

@@ -13,7 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
-#include "tests/bench/slow_proxy.h"
+#include "tests/common/redis/slow_proxy.h"
 #include "tests/gateway/shared_answers_fixture.h"
 
 namespace octogate::gateway {
@@ -175,7 +175,7 @@ TEST_F(SharedAnswersFaultsTest, ASlowRedisIsWaitedForNoLongerThanItMay) {
   Start();
   for (const double delay : {0.3, 300.0}) {
     SCOPED_TRACE(delay);
-    bench::SlowProxy proxy(redis_.Socket(), {});
+    SlowProxy proxy(redis_.Socket(), {});
     RedisOptions redis = redis_.options();
     redis.unix_socket.clear();
     redis.port = proxy.port();

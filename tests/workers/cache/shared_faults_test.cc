@@ -6,8 +6,8 @@
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "tests/bench/slow_proxy.h"
 #include "tests/common/redis/redis_cluster.h"
+#include "tests/common/redis/slow_proxy.h"
 #include "tests/workers/cache/shared_engines.h"
 #include "tests/workers/engine/fresh_seed.h"
 
@@ -126,10 +126,9 @@ TEST_F(SharedFaultsTest, SlowAndDistant) {
     ExpectRightAnswer(*writer, prompts.back());
   }
   AwaitStored(server, int64_t{6} * kPages);
-  for (const bench::SlowLink link :
-       {bench::SlowLink{.bytes_per_second = 1e6}, bench::SlowLink{.bytes_per_second = 1e7},
-        bench::SlowLink{.delay_seconds = 0.003}}) {
-    const bench::SlowProxy proxy(server.Socket(), link);
+  for (const SlowLink link : {SlowLink{.bytes_per_second = 1e6}, SlowLink{.bytes_per_second = 1e7},
+                              SlowLink{.delay_seconds = 0.003}}) {
+    const SlowProxy proxy(server.Socket(), link);
     RedisOptions options = server.options();
     options.unix_socket.clear();
     options.port = proxy.port();

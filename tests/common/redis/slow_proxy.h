@@ -1,13 +1,13 @@
 // A TCP proxy in front of a Unix socket that delivers bytes later than they came, and no faster
 // than a link of a given speed: a distant or slow server, for benchmarks and tests.
-#ifndef OCTOGATE_TESTS_BENCH_SLOW_PROXY_H_
-#define OCTOGATE_TESTS_BENCH_SLOW_PROXY_H_
+#ifndef OCTOGATE_TESTS_COMMON_REDIS_SLOW_PROXY_H_
+#define OCTOGATE_TESTS_COMMON_REDIS_SLOW_PROXY_H_
 
 #include <atomic>
 #include <string>
 #include <thread>
 
-namespace octogate::bench {
+namespace octogate {
 
 struct SlowLink {
   double delay_seconds = 0;     // each way
@@ -38,6 +38,6 @@ class SlowProxy {
   std::thread thread_;
 };
 
-}  // namespace octogate::bench
+}  // namespace octogate
 
-#endif  // OCTOGATE_TESTS_BENCH_SLOW_PROXY_H_
+#endif  // OCTOGATE_TESTS_COMMON_REDIS_SLOW_PROXY_H_

@@ -1,4 +1,4 @@
-#include "tests/bench/slow_proxy.h"
+#include "tests/common/redis/slow_proxy.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace octogate::bench {
+namespace octogate {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -164,4 +164,4 @@ void SlowProxy::Run() {
   }
 }
 
-}  // namespace octogate::bench
+}  // namespace octogate

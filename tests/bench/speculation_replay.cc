@@ -39,11 +39,11 @@ struct Believed {
 
 std::unique_ptr<Believed> MakeBelieved(const ReplayOptions& options) {
   auto believed = std::make_unique<Believed>();
-  if (options.row_price <= 0) return believed;
+  if (options.pass_cost == nullptr) return believed;
   believed->planner = std::make_unique<workers::DraftPlanner>(workers::DraftPlanner::Options{
       .max_nodes = options.max_nodes,
-      .seconds = [price = options.row_price](const workers::StepLoad& load) {
-        return 1 + price * (load.rows - 1);
+      .seconds = [cost = options.pass_cost](const workers::StepLoad& load) {
+        return cost(load.rows);
       }});
   return believed;
 }
@@ -150,7 +150,7 @@ ReplayCounts ReplayOne(const RecordedRequest& request,
       CountTested(calibrated[d], left.first(emitted), counts.proposed[d]);
     }
     CountTested(combined.tree, left.first(emitted), counts.combined);
-    counts.cost += 1 + options.row_price * tree.size();
+    counts.cost += options.pass_cost == nullptr ? 1 : options.pass_cost(1 + tree.size());
     counts.rows += static_cast<uint64_t>(tree.size());
     counts.tokens += emitted;
     ++counts.steps;

@@ -42,9 +42,9 @@ struct ReplayOptions {
   // Unless it is warm: requests in succession for which it is remembered how often drafters were
   // right.
   size_t believed_for = 1;
-  // Of a row beside the first, in passes of one row. What is drafted is then what the engine's
-  // planner finds worth it; 0: max_nodes, whatever they cost.
-  double row_price = 0;
+  // Of a pass of so many rows, in passes of one row. What is drafted is then what the engine's
+  // planner finds worth it; null: max_nodes, whatever they cost.
+  std::function<double(int rows)> pass_cost;
   // Where the drafter `judge` finds what the last one proposes less probable than this, it is
   // dropped (PruneByDraft).
   float prune_below = 0;

@@ -150,12 +150,24 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
                                         deadline, &state->choices, &by_node));
-  std::unique_ptr<SharedAnswers> shared;
-  if (options_.shared_answers.values != nullptr) {
-    shared = std::make_unique<SharedAnswers>(options_.shared_answers, &state->graph(), version,
-                                             state->manifest);
+  const v1::GraphSpec& spec = state->graph().spec();
+  SharedValues* const shared = options_.shared_answers.values;
+  std::unique_ptr<SharedAnswers> shared_answers;
+  std::unique_ptr<SharedDecisions> shared_decisions;
+  if (shared != nullptr) {
+    shared_answers = std::make_unique<SharedAnswers>(options_.shared_answers, &state->graph(),
+                                                     version, state->manifest);
   }
-  state->caches = std::make_shared<QueryCaches>(state->graph().spec(), std::move(shared));
+  if (spec.cache().decisions().shared() && shared != nullptr) {
+    shared_decisions = std::make_unique<SharedDecisions>(shared, options_.shared_answers.clock,
+                                                         &state->graph(), version, state->manifest);
+  } else if (spec.cache().decisions().shared()) {
+    warnings->push_back(
+        "spec.cache.decisions.shared: this gateway's store is not in Redis, so that it shares "
+        "nothing; start it with --store=redis://HOST:PORT");
+  }
+  state->caches =
+      std::make_shared<QueryCaches>(spec, std::move(shared_answers), std::move(shared_decisions));
   absl::flat_hash_set<std::string> named;
   for (const v1::Edge& edge : state->graph().spec().edges()) {
     for (std::string& name : router::NodesNamedIn(edge.input())) named.insert(std::move(name));

@@ -179,7 +179,7 @@ struct Metrics::Series {
     prometheus::Counter* hits = nullptr;
     prometheus::Counter* misses = nullptr;
   };
-  std::array<Lookups, 3> caches;  // By Cache.
+  std::array<Lookups, 4> caches;  // By Cache.
   prometheus::Counter* answers_shared = nullptr;
   prometheus::Histogram* first_token = nullptr;
   prometheus::Counter* prompt_tokens = nullptr;
@@ -253,7 +253,8 @@ Metrics::Metrics() : series_(std::make_unique<Series>()) {
                       .Name("octogate_cache_lookups_total")
                       .Help("Times that a cache of queries was asked, by cache and outcome")
                       .Register(registry);
-  constexpr std::array<const char*, 3> kCaches = {"decisions", "answers", "shared_answers"};
+  constexpr std::array<const char*, 4> kCaches = {"decisions", "answers", "shared_answers",
+                                                  "shared_decisions"};
   for (size_t cache = 0; cache < kCaches.size(); ++cache) {
     series_->caches[cache] = {
         .hits = &lookups.Add({{"cache", kCaches[cache]}, {"outcome", "hit"}}),

@@ -40,8 +40,8 @@ class Metrics {
   enum class Judging { kChoice, kVote, kVerification };
   void OnJudged(Judging kind, const absl::Status& status);
   // A cache was asked for a decision or an answer, and had it or not.
-  // kSharedAnswers: those of other gateways, where this one had none.
-  enum class Cache { kDecisions, kAnswers, kSharedAnswers };
+  // kSharedAnswers, kSharedDecisions: those of other gateways, where this one had none.
+  enum class Cache { kDecisions, kAnswers, kSharedAnswers, kSharedDecisions };
   void OnCacheLookup(Cache cache, bool hit);
   // A query has the answer of another one that was under way.
   void OnAnswerShared();

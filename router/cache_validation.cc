@@ -16,6 +16,12 @@ std::vector<GraphProblem> CheckCache(const v1::Graph& graph) {
                         "'threshold' goes with 'encoder' only: without one an answer is given to "
                         "the same words alone; remove it, or name a model of sentence vectors"});
   }
+  const v1::DecisionCache& decisions = graph.spec().cache().decisions();
+  if (decisions.shared() && MaxCachedDecisions(graph.spec()) == 0) {
+    problems.push_back({"spec.cache.decisions.shared",
+                        "'maxEntries: 0' keeps no decisions that could be shared; leave it out, or "
+                        "remove 'shared'"});
+  }
   return problems;
 }
 

@@ -93,7 +93,8 @@ AnswerLookup::Found FindAnswer(const std::shared_ptr<const GraphState>& graph,
                                const DrainList::Names& drained, absl::Time deadline) {
   const AnswerCache& answers = graph->caches->answers;
   SharedAnswers::Found others;
-  if (graph->caches->shared != nullptr) others = FindShared(*graph->caches->shared, key);
+  if (graph->caches->shared_answers != nullptr)
+    others = FindShared(*graph->caches->shared_answers, key);
   if (!others.marks.empty()) key.marks = others.marks;
   if (auto answer = answers.Peek(key); answer != nullptr) {
     return {.answer = std::move(answer), .reason = "the same query has been answered before"};
@@ -166,7 +167,7 @@ AnswerLookup::AnswerLookup(std::shared_ptr<const GraphState> graph,
       key_(std::move(key)) {}
 
 void AnswerLookup::Start() {
-  const SharedAnswers* const shared = graph_->caches->shared.get();
+  const SharedAnswers* const shared = graph_->caches->shared_answers.get();
   if (shared != nullptr && !shared->Believes(key_)) {
     // What is kept, or under way, may be from before a flush.
     graph_->caches->answers.CountLookup();
@@ -237,7 +238,7 @@ void AnswerLookup::Lead(AnswerFlights::Lead lead, bool asked, bool at_once) {
   lead_ = std::move(lead);
   // An equal query may have ended between the look-up and the lead.
   if (FinishKept(at_once)) return;
-  if (asked || graph_->caches->shared == nullptr) {
+  if (asked || graph_->caches->shared_answers == nullptr) {
     FindAlike(at_once);
   } else {
     AskOthers();
@@ -245,9 +246,10 @@ void AnswerLookup::Lead(AnswerFlights::Lead lead, bool asked, bool at_once) {
 }
 
 void AnswerLookup::AskOthers() {
-  graph_->caches->shared->Get(key_, [self = shared_from_this()](SharedAnswers::Found found) {
-    self->OnShared(std::move(found));
-  });
+  graph_->caches->shared_answers->Get(key_,
+                                      [self = shared_from_this()](SharedAnswers::Found found) {
+                                        self->OnShared(std::move(found));
+                                      });
 }
 
 bool AnswerLookup::FinishKept(bool at_once) {

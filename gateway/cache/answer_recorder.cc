@@ -25,7 +25,8 @@ std::optional<AnswerKey> AnswerKeyOf(const GraphState& graph, const v1::Generate
   if (graph.caches == nullptr || !graph.caches->answers.enabled()) return std::nullopt;
   if (request.bypass_cache() || !request.session().empty()) return std::nullopt;
   AnswerKey key{.tenant = request.tenant(), .rest = {}, .query = {}};
-  if (graph.caches->shared != nullptr) key.marks = graph.caches->shared->Marks(key.tenant);
+  if (graph.caches->shared_answers != nullptr)
+    key.marks = graph.caches->shared_answers->Marks(key.tenant);
   const bool whole = request.events() == v1::EVENT_LEVEL_RESULT;
   key.rest =
       absl::StrCat(key.tenant.size(), ":", key.tenant, whole ? "w" : "t", drained.size(), ";");
@@ -99,8 +100,9 @@ void AnswerRecorder::OnDone(const absl::Status& status, const v1::GenerateRespon
   answer->finish_reason = finished.finished().finish_reason();
   answer->given_at = absl::Now();
   QueryCaches& caches = *graph_->caches;
-  if (caches.answers.Put(key_, answer, std::move(vector_), epoch_) && caches.shared != nullptr) {
-    caches.shared->Put(key_, *answer);
+  if (caches.answers.Put(key_, answer, std::move(vector_), epoch_) &&
+      caches.shared_answers != nullptr) {
+    caches.shared_answers->Put(key_, *answer);
   }
   lead_.Finish({std::move(answer), 1});
 }

@@ -28,6 +28,7 @@ namespace {
 constexpr char kDecisions[] = "decisions";
 constexpr char kAnswers[] = "answers";
 constexpr char kSharedAnswers[] = "shared-answers";
+constexpr char kSharedDecisions[] = "shared-decisions";
 // For the store.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 // For replicas, and of the caller's time.
@@ -134,6 +135,18 @@ void ExplainPrefixes(const GraphState& graph, const v1::GenerateRequest& request
   }
 }
 
+// Blocks, no longer than a read of shared values may take.
+std::optional<v1::Decision> FindShared(SharedDecisions& shared, SharedDecisions::Query query) {
+  absl::Notification asked;
+  std::optional<v1::Decision> decision;
+  shared.Get(std::move(query), [&](SharedDecisions::Found found) {
+    decision = std::move(found.decision);
+    asked.Notify();
+  });
+  asked.WaitForNotification();
+  return decision;
+}
+
 // The routers that the query passes as far as their decisions are kept, and the first whose is not;
 // where all are kept, the node that they lead to.
 void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& request,
@@ -167,7 +180,11 @@ void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& reques
       return;
     }
     explanation.set_key(Sha256Hex(key));
-    const std::optional<v1::Decision> kept = graph.caches->decisions.Peek(key);
+    std::optional<v1::Decision> kept = graph.caches->decisions.Peek(key);
+    const bool is_own = kept.has_value();
+    if (!is_own && graph.caches->shared_decisions != nullptr) {
+      kept = FindShared(*graph.caches->shared_decisions, {request.tenant(), name, key});
+    }
     if (!kept.has_value()) {
       explanation.set_reason(absl::StrCat(
           "no decision of router ", Quoted(name), " is kept for this query of tenant ",
@@ -175,8 +192,9 @@ void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& reques
       return;
     }
     explanation.set_hit(true);
-    explanation.set_reason(absl::StrCat("router ", Quoted(name), " has chosen ",
-                                        Quoted(kept->node()), " for the same query before"));
+    explanation.set_reason(absl::StrCat(
+        "router ", Quoted(name), is_own ? "" : " of another gateway, or of this one earlier,",
+        " has chosen ", Quoted(kept->node()), " for the same query before"));
     name = kept->node();
     argument = kept->argument();
   }
@@ -229,11 +247,17 @@ v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
     Fill(kAnswers, tenant, state->caches->answers.Counts(tenant),
          static_cast<size_t>(answers.max_entries()), response.add_caches());
     // They are not counted by tenant.
-    if (state->caches->shared != nullptr && state->caches->answers.enabled() && tenant.empty()) {
-      Fill(kSharedAnswers, tenant, state->caches->shared->Counts(), 0, response.add_caches());
+    if (state->caches->shared_answers != nullptr && state->caches->answers.enabled() &&
+        tenant.empty()) {
+      Fill(kSharedAnswers, tenant, state->caches->shared_answers->Counts(), 0,
+           response.add_caches());
     }
     Fill(kDecisions, tenant, state->caches->decisions.Counts(tenant),
          state->caches->decisions.max_entries(), response.add_caches());
+    if (state->caches->shared_decisions != nullptr && tenant.empty()) {
+      Fill(kSharedDecisions, tenant, state->caches->shared_decisions->Counts(), 0,
+           response.add_caches());
+    }
   }
   // Pages are not counted by tenant.
   if (!tenant.empty()) return response;
@@ -266,15 +290,18 @@ absl::StatusOr<v1::FlushCacheResponse> FlushCache(const v1::FlushCacheRequest& r
   absl::Status shared;
   if (Wants(request, kAnswers)) {
     // First: what is looked for after this gateway's own flush finds nothing from before.
-    if (state->caches->shared != nullptr) {
-      shared = state->caches->shared->Flush(request.tenant(), deadline);
+    if (state->caches->shared_answers != nullptr) {
+      shared = state->caches->shared_answers->Flush(request.tenant(), deadline);
     }
     add(kAnswers, state->caches->answers.Flush(request.tenant()));
   }
   if (Wants(request, kDecisions)) {
+    if (state->caches->shared_decisions != nullptr) {
+      shared.Update(state->caches->shared_decisions->Flush(request.tenant(), deadline));
+    }
     const absl::StatusOr<CacheCounts> flushed = graphs.FlushDecisions(request.tenant(), deadline);
     if (flushed.ok()) add(kDecisions, *flushed);
-    if (shared.ok()) shared = flushed.status();
+    shared.Update(flushed.status());
   }
   if (!shared.ok()) {
     return Annotate(

@@ -11,6 +11,7 @@
 #include "gateway/cache/decision_cache.h"
 #include "gateway/cache/flights.h"
 #include "gateway/cache/shared_answers.h"
+#include "gateway/cache/shared_decisions.h"
 #include "octogate/v1/graph.pb.h"
 #include "router/cache_validation.h"
 
@@ -22,15 +23,19 @@ struct QueryCaches {
   static constexpr int kMaxByMeaning = 64;
 
   explicit QueryCaches(const v1::GraphSpec& spec,
-                       std::unique_ptr<SharedAnswers> shared_with_others = nullptr)
+                       std::unique_ptr<SharedAnswers> answers_of_all = nullptr,
+                       std::unique_ptr<SharedDecisions> decisions_of_all = nullptr)
       : decisions(static_cast<size_t>(router::MaxCachedDecisions(spec))),
         answers(spec.cache().answers()),
-        shared(std::move(shared_with_others)) {}
+        shared_answers(std::move(answers_of_all)),
+        shared_decisions(std::move(decisions_of_all)) {}
 
   DecisionCache decisions;
   AnswerCache answers;
-  const std::unique_ptr<SharedAnswers> shared;  // null: this gateway's answers are its own
-  std::atomic<int> by_meaning{0};               // such look-ups under way
+  // Null: this gateway's are its own.
+  const std::unique_ptr<SharedAnswers> shared_answers;
+  const std::unique_ptr<SharedDecisions> shared_decisions;
+  std::atomic<int> by_meaning{0};  // such look-ups under way
   const std::shared_ptr<AnswerFlights> answer_flights = std::make_shared<AnswerFlights>();
   const std::shared_ptr<DecisionFlights> decision_flights = std::make_shared<DecisionFlights>();
 };

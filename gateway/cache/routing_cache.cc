@@ -16,7 +16,7 @@ namespace {
 class Routing : public std::enable_shared_from_this<Routing> {
  public:
   Routing(std::shared_ptr<const GraphState> graph, std::string router, std::string query,
-          router::RouteOptions options, std::string key, uint64_t epoch,
+          router::RouteOptions options, std::string key, uint64_t epoch, Metrics* metrics,
           router::RoutingSnapshot::Done done)
       : graph_(std::move(graph)),
         router_(std::move(router)),
@@ -24,6 +24,7 @@ class Routing : public std::enable_shared_from_this<Routing> {
         options_(std::move(options)),
         key_(std::move(key)),
         epoch_(epoch),
+        metrics_(metrics),
         flight_key_(absl::StrCat(epoch, ":", key_)),
         done_(std::move(done)) {}
 
@@ -57,14 +58,42 @@ class Routing : public std::enable_shared_from_this<Routing> {
 
  private:
   void Route(DecisionFlights::Lead lead) {
+    lead_ = std::move(lead);
     // An equal query may have ended between the look-up and the lead.
     std::optional<v1::Decision> kept = graph_->caches->decisions.Peek(key_);
     if (kept.has_value()) {
-      lead.Finish(kept);
-      done_(*std::move(kept));
+      Finish(*std::move(kept));
+    } else if (SharedDecisions* const shared = graph_->caches->shared_decisions.get()) {
+      shared->Get(Shared(), [self = shared_from_this()](SharedDecisions::Found found) {
+        self->OnShared(std::move(found));
+      });
+    } else {
+      AskRouter();
+    }
+  }
+
+  SharedDecisions::Query Shared() const { return {options_.context.tenant, router_, key_}; }
+
+  void OnShared(SharedDecisions::Found found) {
+    if (metrics_ != nullptr) {
+      metrics_->OnCacheLookup(Metrics::Cache::kSharedDecisions, found.decision.has_value());
+    }
+    marks_ = std::move(found.marks);
+    if (!found.decision.has_value()) {
+      AskRouter();
       return;
     }
-    lead_ = std::move(lead);
+    graph_->caches->decisions.Put(options_.context.tenant, key_, *found.decision, epoch_);
+    Finish(*std::move(found.decision));
+  }
+
+  // With a decision that was kept somewhere.
+  void Finish(v1::Decision decision) {
+    if (lead_) lead_.Finish(decision);
+    done_(std::move(decision));
+  }
+
+  void AskRouter() {
     graph_->routing->Route(router_, query_, options_,
                            [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
                              self->OnDecision(std::move(decision));
@@ -77,7 +106,11 @@ class Routing : public std::enable_shared_from_this<Routing> {
     } else if (!router::IsRepeatable(*decision)) {
       lead_.Release();
     } else {
-      graph_->caches->decisions.Put(options_.context.tenant, std::move(key_), *decision, epoch_);
+      QueryCaches& caches = *graph_->caches;
+      if (caches.shared_decisions != nullptr) {
+        caches.shared_decisions->Put(Shared(), marks_, *decision);
+      }
+      caches.decisions.Put(options_.context.tenant, std::move(key_), *decision, epoch_);
       if (lead_) lead_.Finish(DecisionCache::AsKept(*decision));
     }
     done_(std::move(decision));
@@ -89,8 +122,10 @@ class Routing : public std::enable_shared_from_this<Routing> {
   const router::RouteOptions options_;
   std::string key_;
   const uint64_t epoch_;
+  Metrics* const metrics_;
   const std::string flight_key_;
   const router::RoutingSnapshot::Done done_;
+  std::string marks_;  // of what gateways share
   DecisionFlights::Lead lead_;
   Cancellation::Registration left_;
 };
@@ -126,7 +161,7 @@ void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::stri
     return;
   }
   std::make_shared<Routing>(graph, router, query, std::move(options), std::move(key), epoch,
-                            std::move(done))
+                            metrics, std::move(done))
       ->Start();
 }
 

@@ -9,7 +9,6 @@
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/strings.h"
-#include "gateway/trace_store.h"
 #include "router/node_bounds.h"
 
 namespace octogate::gateway {
@@ -19,18 +18,10 @@ namespace {
 constexpr char kFormat[] = "1";
 // Of another gateway's clock.
 constexpr absl::Duration kMaxClockSkew = absl::Minutes(1);
-constexpr size_t kMarkBytes = 32;
 constexpr int kMaxTopLogprobs = 20;
-constexpr char kMarkOfAll[] = "answers/flush-all";
 
-// The server sees no names of tenants, and nothing of queries but in what stands under their names.
-std::string MarkOfTenant(const std::string& tenant) { return "answers/flush/" + Sha256Hex(tenant); }
+// The server sees nothing of queries but in what stands under their names.
 std::string NameOf(const std::string& common) { return "answers/" + Sha256Hex(common); }
-
-bool IsMark(std::string_view text) {
-  return text.size() == kMarkBytes &&
-         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
 
 // Only models and recordings write answers that are kept.
 bool WritesAnswers(const v1::Graph& graph, const std::string& name) {
@@ -120,28 +111,14 @@ SharedAnswers::SharedAnswers(const SharedAnswersOptions& options, const v1::Grap
       values_(*options.values),
       graph_(*graph),
       identity_(absl::StrCat(kFormat, " ", version, " ", Sha256Hex(manifest), " ")),
-      kept_for_(absl::Milliseconds(graph->spec().cache().answers().expires_after_ms())) {}
-
-std::string SharedAnswers::Marks(const std::string& tenant) const {
-  absl::MutexLock lock(&mutex_);
-  const auto known = known_.find(tenant);
-  return known == known_.end() ? std::string() : known->second.marks;
-}
-
-bool SharedAnswers::Believes(const AnswerKey& key) const {
-  const absl::Time now = options_.clock();
-  absl::MutexLock lock(&mutex_);
-  const auto known = known_.find(key.tenant);
-  if (known == known_.end() || known->second.marks != key.marks) return false;
-  // A clock that was set back makes nothing believed for longer.
-  return now >= known->second.asked && now < known->second.asked + options_.believed_for;
-}
+      kept_for_(absl::Milliseconds(graph->spec().cache().answers().expires_after_ms())),
+      flushes_("answers", options.values, options.believed_for, options.clock) {}
 
 void SharedAnswers::Get(const AnswerKey& key, std::function<void(Found found)> done) {
   const absl::Time asked = options_.clock();
   std::string common = identity_ + key.Common();
-  // The answer first: marks that are read after it are those in force.
-  std::vector<std::string> names = {NameOf(common), kMarkOfAll, MarkOfTenant(key.tenant)};
+  std::vector<std::string> names = flushes_.Names(key.tenant);
+  names.insert(names.begin(), NameOf(common));
   values_.Get(std::move(names),
               [this, tenant = key.tenant, query = key.query, common = std::move(common), asked,
                done = std::move(done)](SharedValues::Values values) {
@@ -149,26 +126,11 @@ void SharedAnswers::Get(const AnswerKey& key, std::function<void(Found found)> d
               });
 }
 
-std::string SharedAnswers::MarkOf(const std::string& name,
-                                  const absl::StatusOr<std::string>& value) {
-  if (value.ok() && IsMark(*value)) return *value;
-  const bool absent = absl::IsNotFound(value.status());
-  if (!value.ok() && !absent && !absl::IsDataLoss(value.status())) return "";
-  if (value.ok()) values_.CountRefused();
-  std::string mark = NewTraceId();
-  values_.Put(name, mark, kMarkKeptFor, /*if_absent=*/absent);
-  // In place of what is no mark it may come after that of a flush, and is of no use before it has
-  // been read.
-  return absent ? mark : "";
-}
-
 SharedAnswers::Found SharedAnswers::OnValues(const std::string& tenant, const std::string& query,
                                              const std::string& common, absl::Time asked,
                                              const SharedValues::Values& values) {
-  const std::string of_all = MarkOf(kMarkOfAll, values[1]);
-  const std::string of_tenant = MarkOf(MarkOfTenant(tenant), values[2]);
   Found found;
-  if (!of_all.empty() && !of_tenant.empty()) found.marks = of_all + of_tenant;
+  found.marks = flushes_.Take(tenant, asked, values[1], values[2]);
   absl::Status status = values[0].status();
   if (status.ok()) {
     auto answer = Read(found.marks, query, common, *values[0]);
@@ -182,13 +144,6 @@ SharedAnswers::Found SharedAnswers::OnValues(const std::string& tenant, const st
     ++counts_.hits;
   } else if (found.marks.empty() || !absl::IsNotFound(status)) {
     ++counts_.failures;
-  }
-  if (!known_.contains(tenant) && known_.size() >= kMaxTenants) known_.clear();
-  Known& known = known_[tenant];
-  // What was asked later knows better.
-  if (asked >= known.asked) {
-    known.asked = asked;
-    if (!found.marks.empty()) known.marks = found.marks;
   }
   return found;
 }
@@ -225,11 +180,6 @@ void SharedAnswers::Put(const AnswerKey& key, const KeptAnswer& answer) {
   values_.Put(NameOf(common), std::move(value), kept_for_);
   absl::MutexLock lock(&mutex_);
   ++counts_.writes;
-}
-
-absl::Status SharedAnswers::Flush(const std::string& tenant, absl::Time deadline) {
-  return values_.PutNow(tenant.empty() ? kMarkOfAll : MarkOfTenant(tenant), NewTraceId(),
-                        kMarkKeptFor, deadline);
 }
 
 CacheCounts SharedAnswers::Counts() const {

@@ -63,7 +63,7 @@ TEST(CacheValidationTest, NoDecisionsAreNotTheDefault) {
 
 TEST(CacheValidationTest, WhatIsReadIsWrittenBackEqual) {
   const auto manifest = Parse(
-      "  cache:\n    decisions: {maxEntries: 7}\n"
+      "  cache:\n    decisions: {maxEntries: 7, shared: true}\n"
       "    answers: {maxEntries: 8, expiresAfterMs: 2592000000, encoder: encoder, threshold: "
       "0.97}\n");
   ASSERT_TRUE(manifest.ok()) << manifest.status();
@@ -71,6 +71,7 @@ TEST(CacheValidationTest, WhatIsReadIsWrittenBackEqual) {
   EXPECT_THAT(manifest->warnings, IsEmpty());
   const v1::QueryCache& cache = manifest->graph.spec().cache();
   EXPECT_EQ(cache.decisions().max_entries(), 7);
+  EXPECT_TRUE(cache.decisions().shared());
   EXPECT_EQ(cache.answers().max_entries(), 8);
   EXPECT_EQ(cache.answers().expires_after_ms(), 2'592'000'000);
   EXPECT_EQ(cache.answers().threshold(), 0.97);
@@ -88,6 +89,8 @@ TEST(CacheValidationTest, EveryErrorHasItsPlaceAndSaysWhatWouldBeRight) {
   EXPECT_THAT(ErrorOf("  cache: {decisions: {maxEntries: -1}}\n"),
               HasSubstr("g:8:35: 'maxEntries' is -1; it must be 0 to 1048576"));
   EXPECT_THAT(ErrorOf("  cache: {decisions: {maxEntries: 1048577}}\n"), HasSubstr("g:8:35: "));
+  EXPECT_THAT(ErrorOf("  cache: {decisions: {maxEntries: 0, shared: true}}\n"),
+              HasSubstr("keeps no decisions that could be shared"));
   EXPECT_THAT(ErrorOf("  cache: {answers: {maxEntries: 0}}\n"), HasSubstr("must be 1 to 1048576"));
   EXPECT_THAT(ErrorOf("  cache: {answers: {expiresAfterMs: 0}}\n"),
               HasSubstr("must be 1 to 2592000000"));

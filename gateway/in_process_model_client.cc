@@ -66,7 +66,7 @@ workers::SpeculationOptions TakeSpeculation(const v1::Speculation& speculation,
 }
 
 // What the graph says of the model goes before the worker's own options.
-absl::Status TakeOptions(const v1::Model& model, const std::filesystem::path& model_root,
+absl::Status TakeOptions(const v1::Model& model, const InProcessWorkerOptions& options,
                          workers::LoadOptions* load) {
   workers::EngineOptions& engine = load->engine;
   if (!model.weight_format().empty()) {
@@ -94,7 +94,12 @@ absl::Status TakeOptions(const v1::Model& model, const std::filesystem::path& mo
     load->activations = *activations;
   }
   if (model.has_speculation()) {
-    load->speculation = workers::SetUpSpeculation(TakeSpeculation(model.speculation(), model_root));
+    workers::SpeculationOptions speculation =
+        TakeSpeculation(model.speculation(), options.model_root);
+    if (options.open_drafts) {
+      OCTOGATE_ASSIGN_OR_RETURN(speculation.shared, options.open_drafts());
+    }
+    load->speculation = workers::SetUpSpeculation(std::move(speculation));
   }
   if (model.threads() > 0) load->threads = model.threads();
   if (model.max_sequences() > 0) engine.max_sequences = model.max_sequences();
@@ -270,7 +275,7 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
                                                                    absl::Time deadline) {
   const std::filesystem::path folder = options_.model_root / model.path();
   workers::LoadOptions load = options_.load;
-  OCTOGATE_RETURN_IF_ERROR(TakeOptions(model, options_.model_root, &load));
+  OCTOGATE_RETURN_IF_ERROR(TakeOptions(model, options_, &load));
   if (options_.memory_limit_bytes != 0) {
     absl::MutexLock lock(&mutex_);
     if (bytes_ >= options_.memory_limit_bytes) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,6 +19,7 @@
 #include "workers/engine/model_runner.h"
 #include "workers/server/blocking_pool.h"
 #include "workers/server/served_model.h"
+#include "workers/speculation/draft_keeper.h"
 
 namespace octogate::gateway {
 
@@ -28,6 +30,9 @@ struct InProcessWorkerOptions {
   // included. 0: what the machine has.
   uint64_t memory_limit_bytes = 0;
   workers::LoadOptions load;  // of models for which the graph says nothing else
+  // Opens, for each model that speculates, where its replicas tell each other what their drafters
+  // have learned; null as empty: nowhere.
+  std::function<absl::StatusOr<std::shared_ptr<workers::DraftPlace>>()> open_drafts;
 };
 
 // Loads models and unloads each when its last client and call have gone, on a thread of its own:

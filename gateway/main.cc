@@ -29,6 +29,8 @@
 #include "router/graph_manifest.h"
 #include "workers/engine/device.h"
 #include "workers/server/termination.h"
+#include "workers/server/worker_drafts.h"
+#include "workers/server/worker_store.h"
 
 namespace octogate::gateway {
 namespace {
@@ -36,6 +38,7 @@ namespace {
 struct Flags {
   std::string data_dir = "octogate-data";
   std::string store;
+  workers::WorkerStoreFlags drafts;
   std::string model_root = ".";
   std::string graph;
   double memory_limit_gib = 0;
@@ -82,6 +85,13 @@ void Define(CLI::App& app, Flags& flags) {
       "gateways with the same one have one graph, and share sessions, traces and answers "
       "that are kept; its password is read from "
       "OCTOGATE_REDIS_PASSWORD");
+  CLI::Option* const drafts = app.add_option(
+      "--draft-store", flags.drafts.url,
+      "what octogate-worker has as --store, with the same password: in-process models that "
+      "speculate share through it what their drafters learn (default: nowhere)");
+  app.add_option("--draft-store-secret-file", flags.drafts.secret_file,
+                 "octogate-worker's --store-secret-file")
+      ->needs(drafts);
   app.add_option("--model-root", flags.model_root,
                  "folder where relative paths of models and recordings start")
       ->capture_default_str();
@@ -236,6 +246,10 @@ int Serve(Flags flags) {
   worker_options.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
   worker_options.load.engine.max_step_slowdown = flags.max_step_slowdown.value_or(
       flags.step_cost_seconds > 0 ? workers::EngineOptions::kUsualStepSlowdown : 0);
+  worker_options.open_drafts = [&flags] { return workers::OpenWorkerDrafts(flags.drafts); };
+  if (const absl::Status drafts = worker_options.open_drafts().status(); !drafts.ok()) {
+    return Fail(drafts);
+  }
   InProcessWorker worker(worker_options);
 
   std::unique_ptr<RedisClient> redis;  // Before the store, which uses it.

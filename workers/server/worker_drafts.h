@@ -1,4 +1,4 @@
-// What drafters of octogate-worker learn, shared with other workers as its flags say.
+// What drafters of a model learn, shared with its other replicas as flags say.
 #ifndef OCTOGATE_WORKERS_SERVER_WORKER_DRAFTS_H_
 #define OCTOGATE_WORKERS_SERVER_WORKER_DRAFTS_H_
 
@@ -10,8 +10,8 @@
 
 namespace octogate::workers {
 
-// Null where there is no store. Errors as WorkerStoreOptions and WorkerStoreSecret; that the store
-// cannot be reached is none.
+// For one model. Null where there is no store. Errors as WorkerStoreOptions and WorkerStoreSecret;
+// that the store cannot be reached is none.
 absl::StatusOr<std::shared_ptr<DraftPlace>> OpenWorkerDrafts(const WorkerStoreFlags& flags);
 
 }  // namespace octogate::workers

@@ -41,13 +41,13 @@ absl::StatusOr<std::string> WorkerStoreSecret(const WorkerStoreFlags& flags) {
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (file.bad() || (file.fail() && !file.eof())) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--store-secret-file: ", flags.secret_file, " cannot be read"));
+        absl::StrCat("the store's secret ", flags.secret_file, " cannot be read"));
   }
   secret.resize(static_cast<size_t>(file.gcount()));
   while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) secret.pop_back();
   if (secret.size() < kMinSecretBytes || secret.size() > kMaxSecretBytes) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "--store-secret-file: ", flags.secret_file, " has ", secret.size(), " bytes; it must have ",
+        "the store's secret ", flags.secret_file, " has ", secret.size(), " bytes; it must have ",
         kMinSecretBytes, " to ", kMaxSecretBytes, ", e.g. of `openssl rand -hex 32`"));
   }
   return secret;

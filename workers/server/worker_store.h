@@ -1,4 +1,4 @@
-// The store that octogate-worker shares with other workers, as its flags describe it.
+// The store that replicas of a model share, as flags of their processes describe it.
 #ifndef OCTOGATE_WORKERS_SERVER_WORKER_STORE_H_
 #define OCTOGATE_WORKERS_SERVER_WORKER_STORE_H_
 
@@ -15,6 +15,7 @@ struct WorkerStoreFlags {
   std::string secret_file;  // empty: whoever can write to the store is trusted
 };
 
+// octogate-worker's.
 void DefineWorkerStoreFlags(CLI::App& app, WorkerStoreFlags& flags);
 
 // How to reach the store; the password is in the environment's OCTOGATE_REDIS_PASSWORD, as for the

@@ -202,6 +202,14 @@ void AddSpeculation(const std::vector<Metrics::Replica>& replicas,
     metric.label = {{"model", replica->model}, {"replica", replica->address}};
     metric.gauge.value = static_cast<double>(std::max<int64_t>(replica->info.draft_bytes(), 0));
   }
+  prometheus::MetricFamily& malformed = families.emplace_back(prometheus::MetricFamily{
+      "octogate_worker_malformed_drafts_total",
+      "Proposals of drafters that were not what they should have been, and were dropped",
+      prometheus::MetricType::Counter,
+      {}});
+  for (const Metrics::Replica* replica : speculating) {
+    add(*replica, replica->info.malformed_drafts(), 1, malformed);
+  }
   for (const DrafterSeries& series : kDrafterSeries) {
     prometheus::MetricFamily& family = families.emplace_back(
         prometheus::MetricFamily{series.name, series.help, prometheus::MetricType::Counter, {}});

@@ -76,6 +76,7 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
   drafter.set_drafter("suffix");
   drafter.set_accepted_tokens(9);
   replicas[1].info.set_draft_bytes(12345);
+  replicas[1].info.set_malformed_drafts(3);
   for (int depth = 1; depth <= 20; ++depth) {
     v1::DepthUsage& of_depth = *usage.add_depths();
     of_depth.set_drafted_tokens(10);
@@ -84,6 +85,8 @@ TEST(MetricsTest, SaysWhatSpeculationDidWhereAWorkerSpeculates) {
   metrics.SetReplicas([&] { return replicas; });
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("octogate_worker_draft_bytes{model=\"m\",replica=\"h:2\"} 12345\n"));
+  EXPECT_THAT(text, HasSubstr("octogate_worker_malformed_drafts_total{model=\"m\",replica=\"h:2\"} "
+                              "3\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE octogate_worker_drafted_tokens_total counter\n"));
   EXPECT_THAT(text,
               HasSubstr("octogate_worker_drafted_tokens_total{model=\"m\",replica=\"h:2\"} 40\n"));

@@ -346,6 +346,7 @@ v1::WorkerInfoResponse ModelService::Info() const {
   }
   if (stats.speculation) *info.mutable_speculation() = ToProto(*stats.speculation);
   info.set_draft_bytes(static_cast<int64_t>(stats.draft_bytes));
+  info.set_malformed_drafts(static_cast<int64_t>(stats.malformed_drafts));
   return info;
 }
 

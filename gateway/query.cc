@@ -9,6 +9,7 @@
 #include "common/utf8.h"
 #include "gateway/judging/expected_accuracy.h"
 #include "gateway/query_step.h"
+#include "gateway/speculation_usage.h"
 #include "router/node_bounds.h"
 #include "router/usage.h"
 
@@ -319,6 +320,7 @@ void Query::EmitNodeLeft(const absl::Status& status) {
     counters.answers.Add(absl::Now() - step_->entered);
   }
   router::AddUsage(step_->usage, &usage_);
+  AddSpeculation(step_->speculation, &speculation_);
   finish_reason_ = step_->finish_reason;
   if (answer_ != nullptr) answer_->OnNodeLeft(status, step_->finish_reason);
   if (!AllEvents() && recorder_ == nullptr) return;
@@ -363,6 +365,7 @@ void Query::Finish(const absl::Status& status) {
     finished.set_finish_reason(finish_reason_);
     *finished.mutable_usage() = usage_;
     *finished.mutable_routing_usage() = routing_usage_;
+    if (speculation_) *finished.mutable_speculation() = *std::move(speculation_);
     finished.set_calls(budget_.calls());
     finished.set_cost(budget_.cost());
     finished.set_duration_us(absl::ToInt64Microseconds(duration));

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -198,6 +199,7 @@ class Query : public std::enable_shared_from_this<Query> {
   LinkedNames links_;
   v1::Usage usage_;                                                 // of the nodes left
   v1::Usage routing_usage_;                                         // of these, that of decisions
+  std::optional<v1::SpeculationUsage> speculation_;                 // of the nodes left
   v1::FinishReason finish_reason_ = v1::FINISH_REASON_UNSPECIFIED;  // of the last node
   int refused_ = 0;                                                 // edges, by the budget
   bool streamed_ = false;  // the client has tokens of the present step

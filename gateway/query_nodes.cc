@@ -250,6 +250,7 @@ void Query::RunJudging() {
 void Query::OnJudged(JudgedAnswer answer) {
   step_->call = nullptr;
   step_->usage = answer.usage;
+  step_->speculation = std::move(answer.speculation);
   step_->finish_reason = answer.finish_reason;
   step_->measures.Set(answer.confidence);
   for (const v1::Ballot& ballot : answer.event.ballots()) {

@@ -14,6 +14,7 @@
 #include "gateway/node_generation.h"
 #include "gateway/query.h"
 #include "gateway/query_step.h"
+#include "gateway/speculation_usage.h"
 #include "router/node_bounds.h"
 #include "router/usage.h"
 
@@ -99,6 +100,7 @@ void Query::OnTables(const std::shared_ptr<const QuestionLink>& question,
   const NodeRuntime& asked = *graph_->FindNode(step_->node->node->retriever().table_node());
   const std::string& name = asked.node->name();
   router::AddUsage(answer.usage, &step_->usage);
+  AddSpeculation(answer.speculation, &step_->speculation);
   budget_.Spend(1, router::CostOf(*asked.node, answer.usage.prompt_tokens(),
                                   answer.usage.completion_tokens()));
   std::vector<uint32_t> tables;

@@ -14,6 +14,7 @@
 #include "gateway/judging/member_call.h"
 #include "gateway/node_generation.h"
 #include "gateway/serializer.h"
+#include "gateway/speculation_usage.h"
 #include "router/logistic_fit.h"
 #include "router/node_bounds.h"
 #include "router/usage.h"
@@ -165,6 +166,7 @@ class ChoiceCall final : public ModelCall, public std::enable_shared_from_this<C
   void AddBallot(const Asked& asked, JudgedAnswer* result) const {
     const MemberAnswer& answer = asked.answer;
     router::AddUsage(answer.usage, &result->usage);
+    AddSpeculation(answer.speculation, &result->speculation);
     v1::Ballot& ballot = *result->event.add_ballots();
     ballot.set_node(Name(asked.member));
     ballot.set_code(static_cast<int>(answer.status.code()));

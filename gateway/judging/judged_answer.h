@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -23,8 +24,9 @@ inline constexpr size_t kMaxEventBytes = 256;
 struct JudgedAnswer {
   absl::Status status;
   std::string text;
-  double confidence = 0;  // In [0, 1].
-  v1::Usage usage;        // Of all calls, also of those that failed.
+  double confidence = 0;                            // In [0, 1].
+  v1::Usage usage;                                  // Of all calls, also of those that failed.
+  std::optional<v1::SpeculationUsage> speculation;  // Of all calls.
   v1::FinishReason finish_reason = v1::FINISH_REASON_STOP;
   v1::Judged event;  // How it came about; without the node.
 };

@@ -60,6 +60,7 @@ class MemberCall final : public ModelCall, public std::enable_shared_from_this<M
     answer_.text += message.text();
     if (message.has_end()) {
       answer_.usage = message.end().usage();
+      if (message.end().has_speculation()) answer_.speculation = message.end().speculation();
       answer_.finish_reason = message.end().finish_reason();
     }
     if (answer_.text.size() > kMaxMemberAnswerBytes) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -27,6 +28,7 @@ struct MemberAnswer {
   // Log-probability of the first token and its text, where the worker said them.
   double first_logprob = 0;
   v1::Usage usage;  // Of a failed one the tokens that had come.
+  std::optional<v1::SpeculationUsage> speculation;
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
   absl::Duration duration;
 };

@@ -18,6 +18,7 @@
 #include "gateway/judging/vote_call.h"
 #include "gateway/node_generation.h"
 #include "gateway/serializer.h"
+#include "gateway/speculation_usage.h"
 #include "router/node_bounds.h"
 #include "router/plan.h"
 #include "router/usage.h"
@@ -154,6 +155,7 @@ class VerifyCall final : public ModelCall, public std::enable_shared_from_this<V
 
   void AddBallot(const NodeRuntime& node, const MemberAnswer& answer) {
     router::AddUsage(answer.usage, &result_.usage);
+    AddSpeculation(answer.speculation, &result_.speculation);
     v1::Ballot& ballot = *result_.event.add_ballots();
     ballot = BallotOf(node, answer);
     ballot.set_counted(true);

@@ -16,6 +16,7 @@
 #include "gateway/judging/tally.h"
 #include "gateway/node_generation.h"
 #include "gateway/serializer.h"
+#include "gateway/speculation_usage.h"
 #include "router/usage.h"
 
 namespace octogate::gateway {
@@ -142,6 +143,7 @@ class VoteCall final : public ModelCall, public std::enable_shared_from_this<Vot
     for (size_t i = 0; i < started_; ++i) {
       const MemberAnswer& answer = ballots_[i].answer;
       router::AddUsage(answer.usage, &result.usage);
+      AddSpeculation(answer.speculation, &result.speculation);
       const bool counted = static_cast<int>(i) < tally_.counted;
       if (chosen < 0 && counted && answer.status.ok()) chosen = static_cast<int>(i);
       AddEvent(ballots_[i], counted, &result.event);

@@ -83,8 +83,11 @@ class AnswerPrinter {
       }
       if (!ended_line_) std::cout << "\n";
       std::cout << std::flush;
-      std::cerr << style_.dim << "— " << path_ << ", " << Duration(event.finished().duration_us())
-                << style_.reset << "\n";
+      std::cerr << style_.dim << "— " << path_ << ", " << Duration(event.finished().duration_us());
+      if (event.finished().speculation().drafted_tokens() > 0) {
+        std::cerr << ", " << TokensAStep(event.finished().speculation());
+      }
+      std::cerr << style_.reset << "\n";
     }
   }
 

@@ -116,17 +116,21 @@ void PrintLinked(const v1::Linked& linked, const Style& style, std::ostream& out
   out << style.reset << "\n";
 }
 
-// Of drafts that were verified.
+// Of drafts that were verified, or took time all the same.
 void PrintSpeculation(const v1::SpeculationUsage& usage, const Style& style, std::ostream& out) {
-  char tokens[32];
-  const double steps = static_cast<double>(std::max<int64_t>(usage.steps(), 1));
-  std::snprintf(tokens, sizeof(tokens), "%.2f",
-                1 + static_cast<double>(usage.accepted_tokens()) / steps);
-  out << "│    " << style.dim << tokens << " tokens a step: " << usage.accepted_tokens() << " of "
-      << usage.drafted_tokens() << " drafted right in " << usage.steps() << " steps; drafting "
-      << Duration(usage.draft_us()) << ", verifying " << Duration(usage.verify_us())
-      << ", without drafts " << Duration(usage.plain_us()) << style.reset << "\n│      "
-      << style.dim;
+  const bool verified = usage.drafted_tokens() > 0;
+  out << "│    " << style.dim;
+  if (verified) {
+    out << TokensAStep(usage) << ": " << usage.accepted_tokens() << " of " << usage.drafted_tokens()
+        << " drafted right in ";
+  } else {
+    out << "no drafts verified in ";
+  }
+  out << usage.steps() << " steps; drafting " << Duration(usage.draft_us()) << ", verifying "
+      << Duration(usage.verify_us()) << ", without drafts " << Duration(usage.plain_us())
+      << style.reset << "\n";
+  if (!verified) return;
+  out << "│      " << style.dim;
   for (int i = 0; i < std::min(kDraftersShown, usage.drafters_size()); ++i) {
     const v1::DrafterUsage& drafter = usage.drafters(i);
     out << OneLine(drafter.drafter(), 32) << " " << drafter.accepted_tokens() << "/"
@@ -154,6 +158,14 @@ void PrintDecision(const v1::Decision& decision, const Style& style, std::ostrea
   if (!decision.argument().empty()) {
     out << "│    argument  " << OneLine(decision.argument(), 200) << "\n";
   }
+}
+
+std::string TokensAStep(const v1::SpeculationUsage& usage) {
+  const double steps = static_cast<double>(std::max<int64_t>(usage.steps(), 1));
+  char text[48];
+  std::snprintf(text, sizeof(text), "%.2f tokens a step",
+                1 + static_cast<double>(usage.accepted_tokens()) / steps);
+  return text;
 }
 
 void TraceView::EndTokens() {
@@ -203,7 +215,7 @@ void TraceView::Add(const v1::GenerateResponse& event) {
              << " tokens, confidence " << Probability(left.confidence());
       }
       out_ << style_.reset << "\n";
-      if (left.speculation().drafted_tokens() > 0) {
+      if (left.speculation().drafted_tokens() > 0 || left.speculation().draft_us() > 0) {
         PrintSpeculation(left.speculation(), style_, out_);
       }
       break;
@@ -233,6 +245,9 @@ void TraceView::Add(const v1::GenerateResponse& event) {
     case v1::GenerateResponse::kFinished:
       out_ << "└─ answer from " << style_.cyan << OneLine(event.finished().node(), 63)
            << style_.reset << " after " << Duration(event.finished().duration_us());
+      if (event.finished().speculation().drafted_tokens() > 0) {
+        out_ << ", " << TokensAStep(event.finished().speculation());
+      }
       if (event.finished().has_cached()) {
         out_ << ", kept since " << Duration(event.finished().cached().age_ms() * 1000)
              << " for: " << OneLine(event.finished().cached().query(), 160);

@@ -17,6 +17,9 @@ namespace octogate::octoctl {
 // A decision with the scores of every head asked.
 void PrintDecision(const octogate::v1::Decision& decision, const Style& style, std::ostream& out);
 
+// "2.50 tokens a step": of a model's passes with those that verified drafts.
+std::string TokensAStep(const octogate::v1::SpeculationUsage& usage);
+
 class TraceView {
  public:
   TraceView(const Style& style, std::ostream& out) : style_(style), out_(out) {}

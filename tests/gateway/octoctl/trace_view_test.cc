@@ -57,6 +57,29 @@ TEST(TraceViewTest, SaysWhatDraftsDid) {
   EXPECT_THAT(drawn, Not(HasSubstr("\x1b[2J"))) << "a worker's words do not steer a terminal";
 }
 
+TEST(TraceViewTest, SaysWhatDraftingTookWhereNothingWasVerified) {
+  v1::GenerateResponse event = Left();
+  v1::SpeculationUsage& usage = *event.mutable_node_left()->mutable_speculation();
+  usage.set_steps(28);
+  usage.set_draft_us(1200);
+  usage.set_plain_us(40'000);
+  usage.add_drafters()->set_drafter("recycling");
+  EXPECT_THAT(Drawn(event), HasSubstr("no drafts verified in 28 steps; drafting 1.2"));
+  EXPECT_THAT(Drawn(event), Not(HasSubstr("recycling"))) << "which did nothing";
+  usage.set_draft_us(0);
+  EXPECT_THAT(Drawn(event), Not(HasSubstr("steps")));
+}
+
+TEST(TraceViewTest, SaysWhatDraftsDidForTheWholeAnswer) {
+  v1::GenerateResponse event;
+  v1::SpeculationUsage& usage = *event.mutable_finished()->mutable_speculation();
+  usage.set_steps(28);
+  EXPECT_THAT(Drawn(event), Not(HasSubstr("tokens a step")));
+  usage.set_drafted_tokens(120);
+  usage.set_accepted_tokens(42);
+  EXPECT_THAT(Drawn(event), HasSubstr(", 2.50 tokens a step\n"));
+}
+
 TEST(TraceViewTest, SaysNothingOfDraftsWithoutAny) {
   EXPECT_THAT(Drawn(Left()), Not(HasSubstr("tokens a step")));
 }

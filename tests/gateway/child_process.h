@@ -17,8 +17,8 @@ namespace octogate::gateway {
 // Dies with the test, and at the latest with this object.
 class ChildProcess {
  public:
-  // arguments[0] is the program's path.
-  explicit ChildProcess(const std::vector<std::string>& arguments) {
+  // arguments[0] is the program's path. `descriptor`: its output that is read.
+  explicit ChildProcess(const std::vector<std::string>& arguments, int descriptor = STDOUT_FILENO) {
     std::vector<char*> argv;
     for (const std::string& argument : arguments)
       argv.push_back(const_cast<char*>(argument.c_str()));
@@ -28,7 +28,7 @@ class ChildProcess {
     pid_ = fork();
     if (pid_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
-      dup2(ends[1], STDOUT_FILENO);
+      dup2(ends[1], descriptor);
       execv(argv[0], argv.data());
       _exit(127);
     }

@@ -246,10 +246,13 @@ class SpeculatingModel {
     return end.speculation();
   }
 
+  // Once the engine has said what came of the last answer.
   v1::WorkerInfoResponse Info() {
     v1::WorkerInfoResponse info;
-    client_->Info(absl::InfiniteFuture(),
-                  [&](absl::StatusOr<v1::WorkerInfoResponse> response) { info = *response; });
+    do {
+      client_->Info(absl::InfiniteFuture(),
+                    [&](absl::StatusOr<v1::WorkerInfoResponse> response) { info = *response; });
+    } while (info.running() > 0);
     return info;
   }
 

@@ -190,21 +190,25 @@ TEST_F(SpeculatingEngineTest, DraftersMayHaveTheHiddenStateOfEveryKeptRow) {
   }
 }
 
-TEST_F(SpeculatingEngineTest, DraftersLearnFromEachTenantAlone) {
+TEST_F(SpeculatingEngineTest, DraftersLearnFromEachTenantAloneUnlessTheyShare) {
   auto requests = GreedyRequests(4, 2);
   requests[0].terms.tenant = "a";
   requests[1].terms.tenant = "b";
   requests[2].terms = {.tenant = "a", .cache_salt = "salt"};
   requests[3].terms.tenant = "a";
-  const auto record = std::make_shared<TestDrafter::Record>();
-  auto engine = Speculate(Make(Drafting::kEmpty, nullptr, record));
-  RunAll(*engine, requests, false);
-  engine.reset();
-  const std::vector<std::string>& scopes = record->scopes;
-  ASSERT_EQ(scopes.size(), 4u);
-  EXPECT_NE(scopes[0], scopes[1]);
-  EXPECT_NE(scopes[0], scopes[2]);
-  EXPECT_EQ(scopes[0], scopes[3]);
+  const auto scopes = [&](bool share) {
+    const auto record = std::make_shared<TestDrafter::Record>();
+    auto engine = Speculate(Make(Drafting::kEmpty, nullptr, record), {.share_drafts = share});
+    RunAll(*engine, requests, false);
+    engine.reset();
+    return record->scopes;
+  };
+  const std::vector<std::string> alone = scopes(false);
+  ASSERT_EQ(alone.size(), 4u);
+  EXPECT_NE(alone[0], alone[1]);
+  EXPECT_NE(alone[0], alone[2]);
+  EXPECT_EQ(alone[0], alone[3]);
+  EXPECT_EQ(scopes(true), std::vector<std::string>(4, scopes(true)[0]));
 }
 
 TEST_F(SpeculatingEngineTest, DraftersAndTheirOptionsAreChecked) {

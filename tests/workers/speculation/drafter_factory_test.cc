@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "tests/workers/engine/run_requests.h"
 #include "workers/engine/generate.h"
 
 namespace octogate::workers {
@@ -79,6 +80,34 @@ TEST(DrafterFactoryTest, AnswersAreThoseWithoutDrafters) {
   ASSERT_EQ(usage->drafters.size(), 4U);
   EXPECT_EQ(usage->drafters[1].drafter, "model");
   EXPECT_GT(usage->drafters[1].tokens.accepted, 0);
+}
+
+// Tokens of drafts that the second of two tenants accepts who ask the same.
+int64_t AcceptedBySecond(const SpeculationOptions& options) {
+  LoadOptions load;
+  load.engine.kv_tokens = 1024;
+  load.engine.verify_all_drafts = true;
+  load.speculation = SetUpSpeculation(options);
+  auto model = LoadModel(Fixture("llama3"), load);
+  EXPECT_TRUE(model.ok()) << model.status();
+  if (!model.ok()) return -1;
+  GenerateRequest request = RequestFor({1, 2, 3, 4}, 40);
+  request.sampling.temperature = 1;  // no token again and again, which one answer would tell
+  request.sampling.seed = 5;
+  std::vector<GenerateRequest> requests(2, request);
+  requests[0].terms.tenant = "first";
+  requests[1].terms.tenant = "second";
+  return RunAll(*(*model)->engine, requests, false)[1].accepted;
+}
+
+TEST(DrafterFactoryTest, TenantsHaveWhatOthersTaughtOnlyWhereTheyShare) {
+  for (const char* drafter : {"lookahead", "recycling", "suffix"}) {
+    SpeculationOptions options{.drafters = {drafter}};
+    const int64_t alone = AcceptedBySecond(options);
+    options.share_between_tenants = true;
+    const int64_t shared = AcceptedBySecond(options);
+    EXPECT_GT(shared, alone + 10) << drafter;
+  }
 }
 
 TEST(DrafterFactoryTest, RecyclingHasTheTreesAndCandidatesThatAreAskedFor) {

@@ -229,6 +229,24 @@ TEST_F(PlannerTest, DraftsThatGiveLessThanTheyPromiseHaveToPromiseMore) {
   EXPECT_EQ(plan(0.4F), 1) << "it is tried again some time";
 }
 
+TEST_F(PlannerTest, WhoSpendsGoesOnForLessThanWhoBegins) {
+  const auto plan = [](float probability, bool spends) {
+    DraftPlanner planner(Bend(1, 0.2));
+    DraftTree tree;
+    tree.Add(-1, 1, probability, 1);
+    PlannedSequence sequence{.tree = &tree, .free_slots = 500, .most_slots = 500, .spends = spends};
+    const StepLoad step{.rows = 1, .logit_rows = 1, .attended = 0};
+    planner.Plan(step, step, {.rows = 500}, {&sequence, 1});
+    return tree.size();
+  };
+  // A row costs a fifth of a pass.
+  for (const bool spends : {false, true}) {
+    EXPECT_EQ(plan(0.19F, spends), 0);
+    EXPECT_EQ(plan(0.225F, spends), spends ? 1 : 0);
+    EXPECT_EQ(plan(0.26F, spends), 1);
+  }
+}
+
 TEST_F(PlannerTest, WhatIsNotTakenIsDraftedRarelyAndComesBackWhenTheLoadFalls) {
   DraftPace pace;
   int drafted = 0;

@@ -122,33 +122,48 @@ TEST_P(SpeculationTest, AnyDraftsOfAnyBatchGiveTheAnswersOfPlainDecoding) {
   }
 }
 
-// Those that people use, together, on answers that they learn from and answers that they know.
+// Those that people use, together, with every tree that recycling has, on answers that they learn
+// from and answers that they know.
 TEST_P(SpeculationTest, TheDraftersThatThereAreChangeNothing) {
   EngineOptions options{.max_sequences = 1, .max_context = 120};
   const auto plain = MakeEngine(FixturePath(GetParam()), options);
   ASSERT_NE(plain, nullptr);
   std::vector<GenerateRequest> requests;
-  for (int i = 0; i < 8; ++i) requests.push_back(RandomRequest(plain->config(), 120));
+  for (int i = 0; i < 7; ++i) requests.push_back(RandomRequest(plain->config(), 120));
+  requests.push_back(RequestFor(RandomIds(random_, 5, plain->config().vocab_size), 60, "", 2));
   const auto expected = RunAll(*plain, requests, false);
+  const auto checkpoint = OpenCheckpoint(FixturePath(GetParam()));
+  ASSERT_NE(checkpoint, nullptr);
   SpeculationOptions speculation;
   for (const std::string_view name : DrafterNames()) {
     if (name != "retrieval" && name != "model" && name != "hidden")
       speculation.drafters.emplace_back(name);
   }
-  const auto checkpoint = OpenCheckpoint(FixturePath(GetParam()));
-  ASSERT_NE(checkpoint, nullptr);
-  auto drafters = MakeDrafters(speculation, {.checkpoint = checkpoint.get()});
-  ASSERT_TRUE(drafters.ok()) << drafters.status();
   options.max_sequences = 4;
   options.kv_tokens = 300;
-  options.max_draft_nodes = 1 + Below(64);
-  options.verify_all_drafts = Chance(50);
-  const auto engine = MakeSpeculator(GetParam(), options, *std::move(drafters), 2);
-  ASSERT_NE(engine, nullptr);
-  ExpectSameAnswers(RunAll(*engine, requests, true), expected);
-  ExpectSameAnswers(RunAll(*engine, requests, true), expected);
-  ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
-  EXPECT_EQ(engine->stats().malformed_drafts, 0u);
+  for (const std::string_view tree : RecyclingTreeNames()) {
+    for (const bool forced : {true, false}) {
+      SCOPED_TRACE(::testing::Message() << tree << (forced ? ", all verified" : ""));
+      speculation.recycling_tree = tree;
+      auto drafters = MakeDrafters(speculation, {.checkpoint = checkpoint.get()});
+      ASSERT_TRUE(drafters.ok()) << drafters.status();
+      options.max_draft_nodes = forced ? 8 + Below(57) : 1 + Below(64);
+      options.verify_all_drafts = forced;
+      options.share_drafts = Chance(50);
+      const auto engine = MakeSpeculator(GetParam(), options, *std::move(drafters), 2);
+      ASSERT_NE(engine, nullptr);
+      ExpectSameAnswers(RunAll(*engine, requests, true), expected);
+      ExpectSameAnswers(RunAll(*engine, requests, true), expected);
+      ASSERT_TRUE(engine->Drain(absl::Now() + kLong).ok());
+      EXPECT_EQ(engine->stats().malformed_drafts, 0u);
+      if (!forced) continue;
+      const SpeculationUsage usage = *engine->stats().speculation;
+      for (const DrafterUsage& drafter : usage.drafters) {
+        EXPECT_GT(drafter.tokens.drafted, 0) << drafter.drafter;
+        EXPECT_GT(drafter.tokens.accepted, 0) << drafter.drafter;
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, SpeculationTest, ::testing::ValuesIn(Fixtures()),

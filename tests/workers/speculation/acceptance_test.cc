@@ -13,7 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "tests/workers/engine/fresh_seed.h"
+#include "tests/workers/engine/test_models.h"
+#include "workers/engine/engine.h"
 
 namespace octogate::workers {
 namespace {
@@ -447,28 +450,67 @@ double ChiSquareExcess(const std::vector<int>& counts, const Distribution& p, in
   return statistic - freedom * std::pow(1 - spread + 6.0 * std::sqrt(spread), 3);
 }
 
+// What a model has at a temperature after some tokens, over its whole vocabulary.
+Distribution ModelsDistribution(const std::string& fixture, double temperature) {
+  const auto engine = MakeEngine(FixturePath(fixture), {.max_sequences = 1});
+  if (engine == nullptr) return {};
+  GenerateRequest request;
+  request.prompt = {1, 17, 4, 96, 33};
+  request.max_tokens = 1;
+  request.score_first_tokens.resize(static_cast<size_t>(engine->config().vocab_size));
+  std::iota(request.score_first_tokens.begin(), request.score_first_tokens.end(), 0);
+  Distribution values;
+  absl::Notification ended;
+  const auto submitted = engine->Submit(request, [&](const GenerateEvent& event) {
+    for (const float logit : event.first_scores.logits) {
+      values.push_back(std::exp((double{logit} - event.first_scores.log_sum_exp) / temperature));
+    }
+    if (event.finish != FinishReason::kNone) ended.Notify();
+  });
+  EXPECT_TRUE(submitted.ok()) << submitted.status();
+  if (submitted.ok()) ended.WaitForNotification();
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  for (double& value : values) value /= sum;
+  return values;
+}
+
 TEST_F(AcceptanceTest, SamplesAreThoseOfTheTarget) {
-  constexpr int kSamples = 100'000;
   const auto uniform = [this] { return static_cast<double>(random_() >> 11) * 0x1p-53; };
   UniformChance chance(uniform);
-  const auto excess = [&](const Rule& rule, const Pair& pair, int count) {
+  const auto excess = [&](const Rule& rule, const Pair& pair, int count, int samples) {
     std::vector<int> counts(pair.p.size());
-    for (int i = 0; i < kSamples; ++i) {
+    for (int i = 0; i < samples; ++i) {
       const std::vector<int32_t> drafts = rule.draw(pair.q, count, chance);
       ++counts[static_cast<size_t>(rule.accept(pair.p, pair.q, drafts, chance).token)];
     }
-    return ChiSquareExcess(counts, pair.p, kSamples);
+    return ChiSquareExcess(counts, pair.p, samples);
   };
+  constexpr int kSamples = 100'000;
   for (int size : {6, 12}) {
     for (int count : {1, 3}) {
       const Pair pair = RandomPair(size);
-      for (const Rule& rule : kRules) EXPECT_LT(excess(rule, pair, count), 0) << rule.name;
+      for (const Rule& rule : kRules) {
+        EXPECT_LT(excess(rule, pair, count, kSamples), 0) << rule.name;
+      }
     }
   }
   // It can tell.
   const Rule wrong = {"wrong", TopTokens, AcceptWithoutReplacement};
   const Pair pair = {{0.4, 0.3, 0.2, 0.1}, {0.3, 0.4, 0.2, 0.1}};
-  EXPECT_GT(excess(wrong, pair, 2), 0);
+  EXPECT_GT(excess(wrong, pair, 2, kSamples), 0);
+
+  // Of models, too: drafts of the target itself at other temperatures, and of another model.
+  constexpr int kModelSamples = 10'000;
+  const Distribution target = ModelsDistribution("llama", 1);
+  for (const Distribution& draft :
+       {ModelsDistribution("llama", 0.5), ModelsDistribution("llama", 2),
+        ModelsDistribution("mistral", 4)}) {
+    ASSERT_EQ(draft.size(), target.size());
+    for (const Rule& rule : kRules) {
+      EXPECT_LT(excess(rule, {target, draft}, 3, kModelSamples), 0) << rule.name;
+    }
+    EXPECT_GT(excess(wrong, {target, draft}, 3, kModelSamples), 0);
+  }
 }
 
 }  // namespace

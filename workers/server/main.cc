@@ -181,8 +181,9 @@ void Define(CLI::App& app, Flags& flags) {
       ->needs(speculate)
       ->capture_default_str();
   app.add_option("--draft-memory", flags.draft_memory_gib,
-                 "GiB that what each drafter has learned may take; beyond it tenants are "
-                 "forgotten, those first that have asked nothing for longest")
+                 "GiB that what each drafter has learned may take; beyond it, and beyond 1024 "
+                 "tenants, those are forgotten first that have asked nothing for longest; the draft "
+                 "model's weights and its 256 MiB of keys and values are no part of it")
       ->check(CLI::Range(0.0, 1e6))
       ->needs(speculate)
       ->capture_default_str();

@@ -26,6 +26,7 @@
 #include "absl/time/time.h"
 #include "common/steady_event.h"
 #include "workers/speculation/learned_state.h"
+#include "workers/speculation/scope_states.h"
 #include "workers/speculation/shared_drafts_stats.h"
 
 namespace octogate::workers {
@@ -100,8 +101,9 @@ struct DraftKeeperOptions {
   size_t heard_bytes = size_t{8} << 10;  // of an export for drafters
   // How long Open waits for what places have at hand; what comes later is heard later.
   absl::Duration load_wait = absl::Milliseconds(5);
-  // Kept at a time, those that wait for their places included.
-  size_t max_scopes = 64;
+  // Kept at a time, those that wait for their places included: of a drafter no more than it has,
+  // and as a rule two drafters learn. Each has a copy of what its drafter knows.
+  size_t max_scopes = 2 * kMostScopes;
   // After which the destructor asks no place any more.
   absl::Duration last_turn = absl::Seconds(10);
   std::vector<std::shared_ptr<DraftPlace>> places;

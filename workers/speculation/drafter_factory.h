@@ -47,8 +47,9 @@ struct SpeculationOptions {
   // What "retrieval" proposes is dropped where "model" expects less of it than this, from 0 on,
   // which drops nothing, and below 1 (PruneByDraft).
   float prune_retrieved_below = 0;
-  // That what each of "recycling", "suffix" and "lookahead" has learned may take. Beyond it tenants
-  // are forgotten, those first that have asked nothing for longest.
+  // That what each of "recycling", "suffix" and "lookahead" has learned may take. Beyond it, and
+  // beyond kMostScopes (scope_states.h), tenants are forgotten, those first that have asked nothing
+  // for longest. The weights and the cache of "model" are no part of it.
   uint64_t memory_bytes = uint64_t{512} << 20;
   // A folder for what "recycling" and "suffix" learn; empty: it is forgotten.
   std::filesystem::path state;

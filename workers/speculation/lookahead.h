@@ -30,7 +30,7 @@ struct LookaheadOptions {
   // Of a trie; each takes at most some 80 bytes.
   size_t prompt_nodes = size_t{1} << 16;
   size_t scope_nodes = size_t{1} << 18;
-  int max_scopes = 16;
+  int max_scopes = kMostScopes;
   uint64_t max_bytes = uint64_t{512} << 20;  // of all scopes, but for those in use
 };
 

@@ -41,7 +41,7 @@ struct RecyclingOptions {
   RecyclingTableOptions table;
   Shape shape = Shape::kBestFirst;
   RankTree tree = PaperRankTree();  // parents before their children
-  int max_scopes = 16;
+  int max_scopes = kMostScopes;
   uint64_t max_bytes = uint64_t{512} << 20;  // of all scopes, but for those in use
 };
 

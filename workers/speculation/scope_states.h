@@ -2,7 +2,8 @@
 //
 // Of the scopes that no running sequence uses, only the most recently begun are kept: when one
 // begins, all together are at most `max_scopes`, and take `max_bytes` at most, those in use not
-// counted upon. Thread safety: as the drafter's.
+// counted upon. Bytes are what is to bound them; their number bounds the time that it takes to
+// begin one, which asks all of them for their bytes. Thread safety: as the drafter's.
 #ifndef OCTOGATE_WORKERS_SPECULATION_SCOPE_STATES_H_
 #define OCTOGATE_WORKERS_SPECULATION_SCOPE_STATES_H_
 
@@ -20,6 +21,8 @@
 #include "absl/strings/string_view.h"
 
 namespace octogate::workers {
+
+inline constexpr int kMostScopes = 1024;  // of a drafter, as a rule
 
 // A State has bytes().
 template <typename State>

@@ -38,7 +38,7 @@ struct SuffixOptions {
   // Nodes are at most this deep for each token of their context's match, and this deep in any case.
   float depth_per_length = 4;
   int min_depth = 2;
-  int max_scopes = 16;
+  int max_scopes = kMostScopes;
   uint64_t max_bytes = uint64_t{512} << 20;  // of all scopes, but for those in use
 };
 

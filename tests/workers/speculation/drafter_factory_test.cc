@@ -109,6 +109,48 @@ TEST(DrafterFactoryTest, TenantsHaveWhatOthersTaughtOnlyWhereTheyShare) {
   }
 }
 
+// Of 40 tenants that have asked something once, those of which the drafter knows anything.
+int Remembered(const std::string& drafter, uint64_t memory_bytes, uint64_t* bytes) {
+  auto checkpoint = Checkpoint::Open(Fixture("llama3"));
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  if (!checkpoint.ok()) return -1;
+  auto drafters = MakeDrafters({.drafters = {drafter}, .memory_bytes = memory_bytes},
+                               {.checkpoint = &*checkpoint});
+  EXPECT_TRUE(drafters.ok()) << drafters.status();
+  if (!drafters.ok()) return -1;
+  constexpr int kTenants = 40;
+  const std::vector<int32_t> text = {5, 6, 7, 8, 9, 10};
+  for (int tenant = 0; tenant < kTenants; ++tenant) {
+    const auto sequence = drafters->front()->Begin(std::to_string(tenant));
+    sequence->Append(std::vector<int32_t>{4});
+    sequence->Append(text);
+  }
+  *bytes = drafters->front()->bytes();
+  int remembered = 0;
+  // The last to begin first: whoever is forgotten is so already.
+  for (int tenant = kTenants - 1; tenant >= 0; --tenant) {
+    const auto sequence = drafters->front()->Begin(std::to_string(tenant));
+    sequence->Append(std::vector<int32_t>{5, 6});
+    DraftTree tree;
+    sequence->Propose(8, 4, tree);
+    remembered += tree.empty() ? 0 : 1;
+  }
+  return remembered;
+}
+
+TEST(DrafterFactoryTest, MemoryAndNotTheirNumberDecidesWhichTenantsAreForgotten) {
+  for (const char* drafter : {"lookahead", "recycling", "suffix"}) {
+    SCOPED_TRACE(drafter);
+    uint64_t all = 0;
+    EXPECT_EQ(Remembered(drafter, SpeculationOptions().memory_bytes, &all), 40);
+    uint64_t bytes = 0;
+    const int some = Remembered(drafter, all / 4, &bytes);
+    EXPECT_LE(bytes, all / 4 + all / 20);
+    EXPECT_GE(some, 5);
+    EXPECT_LE(some, 11);
+  }
+}
+
 TEST(DrafterFactoryTest, RecyclingHasTheTreesAndCandidatesThatAreAskedFor) {
   std::vector<GenerateRequest> requests;
   for (int32_t i = 1; i <= 4; ++i) requests.push_back(RequestFor({i, 2, 3, 4}, 30, "", 2));

@@ -75,7 +75,6 @@ using retrieval::DraftStore;
 using workers::Drafter;
 using workers::RetrievalDrafter;
 
-constexpr int kVocabulary = 32000;
 constexpr Hash128 kTokenizer = {.high = 1, .low = 2};
 
 template <typename Value>
@@ -220,11 +219,11 @@ class Stores {
   Stores(const Stores&) = delete;
   Stores& operator=(const Stores&) = delete;
 
-  Opened Make(const std::vector<Document>& documents,
+  Opened Make(const std::vector<Document>& documents, int vocab_size,
               const retrieval::NearIndexOptions& options) const {
     const std::string path = path_.string();
     const auto writer = OrExit(retrieval::DraftStoreWriter::Create(
-        path, {.tokenizer = kTokenizer, .vocab_size = kVocabulary}));
+        path, {.tokenizer = kTokenizer, .vocab_size = vocab_size}));
     for (const Document& document : documents) OrExit(writer->Add(document));
     OrExit(writer->Finish());
     Opened opened;
@@ -325,7 +324,7 @@ std::vector<std::unique_ptr<Drafter>> Drafters(const Way& way, const Opened& ope
   std::vector<std::unique_ptr<Drafter>> drafters;
   if (way.others || way.alone == "recycling") {
     workers::RecyclingOptions recycling;
-    recycling.table.vocab_size = kVocabulary;
+    recycling.table.vocab_size = opened.store->vocab_size();
     drafters.push_back(std::make_unique<workers::RecyclingDrafter>(recycling));
   }
   if (way.others || way.alone == "suffix") {
@@ -338,7 +337,7 @@ std::vector<std::unique_ptr<Drafter>> Drafters(const Way& way, const Opened& ope
     workers::RetrievalCorpus corpus = {.store = opened.store};
     if (way.near) corpus.near = opened.near;
     workers::RetrievalDrafterOptions options = {
-        .tokenizer = kTokenizer, .vocab_size = kVocabulary, .lookup = way.lookup};
+        .tokenizer = kTokenizer, .vocab_size = opened.store->vocab_size(), .lookup = way.lookup};
     options.unseen_places = way.unseen_places.value_or(options.unseen_places);
     drafters.push_back(OrExit(RetrievalDrafter::Create({corpus}, options)));
   }
@@ -362,7 +361,12 @@ int Main(int argc, char** argv) {
   report.SetKind(kReplayKind);
   const std::vector<Document> texts = ReadTexts(arguments.corpus);
   std::map<std::string, std::vector<RecordedRequest>> tasks;
-  for (RecordedRequest& request : ReadRequests(arguments.requests)) {
+  std::vector<RecordedRequest> recorded = ReadRequests(arguments.requests);
+  int vocab_size = VocabularyOf(recorded);
+  for (const Document& text : texts) {
+    for (const int32_t id : text) vocab_size = std::max(vocab_size, id + 1);
+  }
+  for (RecordedRequest& request : recorded) {
     request.task = request.task.substr(0, request.task.find(' '));
     tasks[request.task].push_back(std::move(request));
   }
@@ -398,7 +402,7 @@ int Main(int argc, char** argv) {
                                 candidates[i].output.end());
       }
     }
-    const Opened opened = stores.Make(documents, arguments.index);
+    const Opened opened = stores.Make(documents, vocab_size, arguments.index);
     uint64_t tokens = 0;
     for (const auto& segment : opened.store->segments()) tokens += segment.suffixes();
     const auto& info = opened.near->info();

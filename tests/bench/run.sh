@@ -34,20 +34,25 @@ export OCTOGATE_COMMIT
         fi
       fi ;;
     retrieval_replay|shared_drafts|speculation|speculation_live)
-      [ -n "${OCTOGATE_PYTHON:-}" ] || tests/python-environment.sh
-      python=${OCTOGATE_PYTHON:-build/python/bin/python}
-      model=
+      model='' requests=''
       for argument in "$@"; do
-        case "$argument" in --model=*) model=${argument#--model=} ;; esac
+        case "$argument" in
+          --model=*) model=${argument#--model=} ;;
+          --requests=*) requests=${argument#--requests=} ;;
+        esac
       done
-      if [ -n "$model" ]; then
-        "$python" tests/bench/speculation_prompts.py "$model" \
-          "${OCTOGATE_TEST_DATA:?names no folder with text}" build/speculation_prompts.jsonl
-        set -- --requests=build/speculation_prompts.jsonl "$@"
-      else
-        "$python" tests/bench/speculation_requests.py \
-          "${OCTOGATE_TEST_DATA:?names no folder with specdec}" build/speculation_requests.jsonl
-        set -- --requests=build/speculation_requests.jsonl "$@"
+      if [ -z "$requests" ]; then
+        [ -n "${OCTOGATE_PYTHON:-}" ] || tests/python-environment.sh
+        python=${OCTOGATE_PYTHON:-build/python/bin/python}
+        if [ -n "$model" ]; then
+          "$python" tests/bench/speculation_prompts.py "$model" \
+            "${OCTOGATE_TEST_DATA:?names no folder with text}" build/speculation_prompts.jsonl
+          set -- --requests=build/speculation_prompts.jsonl "$@"
+        else
+          "$python" tests/bench/speculation_requests.py \
+            "${OCTOGATE_TEST_DATA:?names no folder with specdec}" build/speculation_requests.jsonl
+          set -- --requests=build/speculation_requests.jsonl "$@"
+        fi
       fi ;;
   esac
   cmake --preset dev >/dev/null

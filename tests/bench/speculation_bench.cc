@@ -31,8 +31,6 @@ using workers::RecyclingDrafter;
 using workers::RecyclingOptions;
 using workers::SuffixDrafter;
 
-constexpr int kVocabulary = 32000;
-
 std::vector<std::string> Split(const std::string& text, char by) {
   std::vector<std::string> parts;
   size_t begin = 0;
@@ -43,32 +41,33 @@ std::vector<std::string> Split(const std::string& text, char by) {
   return parts;
 }
 
-std::unique_ptr<Drafter> MakeRecycling(RecyclingOptions::Shape shape, int context_rows) {
+std::unique_ptr<Drafter> MakeRecycling(RecyclingOptions::Shape shape, int vocab_size,
+                                       int context_rows) {
   RecyclingOptions options;
-  options.table.vocab_size = kVocabulary;
+  options.table.vocab_size = vocab_size;
   options.table.context_rows = context_rows;
   options.shape = shape;
   return std::make_unique<RecyclingDrafter>(options);
 }
 
-std::unique_ptr<Drafter> Make(const std::string& name) {
+std::unique_ptr<Drafter> Make(const std::string& name, int vocab_size) {
   using Shape = RecyclingOptions::Shape;
   const int context_rows = workers::RecyclingTableOptions().context_rows;
   if (name == "lookup") return MakePromptLookup();
-  if (name == "recycling") return MakeRecycling(Shape::kBestFirst, context_rows);
-  if (name == "recycling-wide") return MakeRecycling(Shape::kBestFirst, 1 << 17);
-  if (name == "recycling-planned") return MakeRecycling(Shape::kPlanned, context_rows);
-  if (name == "recycling-fixed") return MakeRecycling(Shape::kFixed, context_rows);
-  if (name == "recycling-paper") return MakeRecycling(Shape::kFixed, 0);
+  if (name == "recycling") return MakeRecycling(Shape::kBestFirst, vocab_size, context_rows);
+  if (name == "recycling-wide") return MakeRecycling(Shape::kBestFirst, vocab_size, 1 << 17);
+  if (name == "recycling-planned") return MakeRecycling(Shape::kPlanned, vocab_size, context_rows);
+  if (name == "recycling-fixed") return MakeRecycling(Shape::kFixed, vocab_size, context_rows);
+  if (name == "recycling-paper") return MakeRecycling(Shape::kFixed, vocab_size, 0);
   if (name == "suffix") return std::make_unique<SuffixDrafter>(workers::SuffixOptions());
   if (name == "lookahead") return std::make_unique<LookaheadDrafter>(workers::LookaheadOptions());
   std::fprintf(stderr, "no drafter '%s'\n", name.c_str());
   std::exit(2);
 }
 
-std::vector<std::unique_ptr<Drafter>> MakeAll(const std::string& names) {
+std::vector<std::unique_ptr<Drafter>> MakeAll(const std::string& names, int vocab_size) {
   std::vector<std::unique_ptr<Drafter>> drafters;
-  for (const std::string& name : Split(names, '+')) drafters.push_back(Make(name));
+  for (const std::string& name : Split(names, '+')) drafters.push_back(Make(name, vocab_size));
   return drafters;
 }
 
@@ -110,7 +109,9 @@ int Main(int argc, char** argv) {
   Report report("speculation", argc, argv);
   report.SetKind(kReplayKind);
   std::map<std::string, std::vector<RecordedRequest>> tasks;
-  for (RecordedRequest& request : ReadRequests(arguments.requests)) {
+  std::vector<RecordedRequest> recorded = ReadRequests(arguments.requests);
+  const int vocab_size = VocabularyOf(recorded);
+  for (RecordedRequest& request : recorded) {
     if (!request.task.starts_with(arguments.task)) continue;
     request.task = request.task.substr(0, request.task.find(' '));
     tasks[request.task].push_back(std::move(request));
@@ -134,7 +135,7 @@ int Main(int argc, char** argv) {
           ReplayCounts counts;
           const ReplayOptions options = {.max_nodes = nodes, .warm = warm};
           for (const auto& [_, one] : Replay(
-                   requests, [&names] { return MakeAll(names); }, options)) {
+                   requests, [&] { return MakeAll(names, vocab_size); }, options)) {
             counts.Add(one);
           }
           all.Add(counts);

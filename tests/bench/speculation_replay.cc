@@ -213,6 +213,15 @@ std::vector<RecordedRequest> ReadRequests(const std::string& path) {
   return requests;
 }
 
+int VocabularyOf(const std::vector<RecordedRequest>& requests) {
+  int32_t largest = 0;
+  for (const RecordedRequest& request : requests) {
+    for (const int32_t id : request.prompt) largest = std::max(largest, id);
+    for (const int32_t id : request.output) largest = std::max(largest, id);
+  }
+  return largest + 1;
+}
+
 void ReplayCounts::Add(const ReplayCounts& other) {
   requests += other.requests;
   tokens += other.tokens;

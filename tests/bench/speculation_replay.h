@@ -32,6 +32,9 @@ struct RecordedRequest {
 // where the file is not as expected.
 std::vector<RecordedRequest> ReadRequests(const std::string& path);
 
+// The least that has all ids of the requests.
+int VocabularyOf(const std::vector<RecordedRequest>& requests);
+
 using MakeDrafters = std::function<std::vector<std::unique_ptr<workers::Drafter>>()>;
 
 struct ReplayOptions {

@@ -52,6 +52,7 @@ workers::SpeculationOptions TakeSpeculation(const v1::Speculation& speculation,
   if (speculation.recycling_candidates() != 0) {
     options.recycling_candidates = speculation.recycling_candidates();
   }
+  if (speculation.has_recycling_pairs()) options.recycling_pairs = speculation.recycling_pairs();
   if (!speculation.recycling_tree().empty()) options.recycling_tree = speculation.recycling_tree();
   options.prune_retrieved_below = static_cast<float>(speculation.prune_retrieved_below());
   if (speculation.draft_memory_mib() != 0) {

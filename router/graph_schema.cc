@@ -78,6 +78,7 @@ constexpr std::array kRules = {
     FieldRule{.field = "Speculation.draft_model", .min_bytes = 1},
     FieldRule{.field = "Speculation.state", .min_bytes = 1},
     FieldRule{.field = "Speculation.recycling_candidates", .min = 1, .max = 32},
+    FieldRule{.field = "Speculation.recycling_pairs", .min = 0, .max = 1'048'576},
     FieldRule{.field = "Speculation.recycling_tree", .form = TextForm::kRecyclingTree},
     FieldRule{.field = "Speculation.prune_retrieved_below", .min = 0, .max = 0.99},
     FieldRule{.field = "Speculation.draft_memory_mib", .min = 1, .max = 1048576},

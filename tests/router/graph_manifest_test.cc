@@ -189,6 +189,8 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
        "none of the trees of recycling; did you mean 'fixed'?"},
       {"path: octogate-mini}", "path: x, speculation: {recyclingCandidates: 33}}",
        "'recyclingCandidates' is 33; it must be 1 to 32"},
+      {"path: octogate-mini}", "path: x, speculation: {recyclingPairs: -1}}",
+       "'recyclingPairs' is -1; it must be 0 to 1048576"},
       {"path: octogate-mini}", "path: x, speculation: {pruneRetrievedBelow: 1}}",
        "'pruneRetrievedBelow' is 1; it must be 0 to 0.99"},
       {"path: octogate-mini}", "path: x, speculation: {draftMemoryMib: 0}}",

@@ -169,6 +169,12 @@ void Define(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(1, kMaxRecyclingRow))
       ->needs(speculate)
       ->capture_default_str();
+  app.add_option("--recycling-pairs", flags.speculation.recycling_pairs,
+                 "pairs of tokens that recycling keeps candidates of, too; each takes 16 bytes and "
+                 "4 for each candidate; 0: none")
+      ->check(CLI::Range(0, kMaxRecyclingPairs))
+      ->needs(speculate)
+      ->capture_default_str();
   app.add_option("--recycling-tree", flags.speculation.recycling_tree,
                  "shape of recycling's trees: best-first, fixed (80 nodes) or planned (learned "
                  "from what was right)")
@@ -180,10 +186,11 @@ void Define(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0.0, 0.99))
       ->needs(speculate)
       ->capture_default_str();
-  app.add_option("--draft-memory", flags.draft_memory_gib,
-                 "GiB that what each drafter has learned may take; beyond it, and beyond 1024 "
-                 "tenants, those are forgotten first that have asked nothing for longest; the draft "
-                 "model's weights and its 256 MiB of keys and values are no part of it")
+  app.add_option(
+         "--draft-memory", flags.draft_memory_gib,
+         "GiB that what each drafter has learned may take; beyond it, and beyond 1024 "
+         "tenants, those are forgotten first that have asked nothing for longest; the draft "
+         "model's weights and its 256 MiB of keys and values are no part of it")
       ->check(CLI::Range(0.0, 1e6))
       ->needs(speculate)
       ->capture_default_str();

@@ -92,7 +92,8 @@ DrafterOr MakeRecycling(const SpeculationOptions& options, const DraftedModel& m
                         const Keeper& keeper) {
   return Keep(std::make_unique<RecyclingDrafter>(
                   RecyclingOptions{.table = {.vocab_size = model.checkpoint->config().vocab_size,
-                                             .row_size = options.recycling_candidates},
+                                             .row_size = options.recycling_candidates,
+                                             .context_rows = options.recycling_pairs},
                                    .shape = FindShape(options.recycling_tree)->shape,
                                    .max_bytes = options.memory_bytes}),
               keeper);
@@ -192,6 +193,9 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
   if (options.recycling_candidates != defaults.recycling_candidates && !has("recycling")) {
     return useless("a number of candidates of recycling", "recycling");
   }
+  if (options.recycling_pairs != defaults.recycling_pairs && !has("recycling")) {
+    return useless("a number of pairs of recycling", "recycling");
+  }
   if (options.recycling_tree != defaults.recycling_tree && !has("recycling")) {
     return useless("a tree of recycling", "recycling");
   }
@@ -199,6 +203,11 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("recycling keeps 1 to ", kMaxRecyclingRow,
                                                    " candidates of a token; these are ",
                                                    options.recycling_candidates));
+  }
+  if (options.recycling_pairs < 0 || options.recycling_pairs > kMaxRecyclingPairs) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("recycling keeps candidates of 0 to ", kMaxRecyclingPairs,
+                     " pairs of tokens; these are ", options.recycling_pairs));
   }
   if (FindShape(options.recycling_tree) == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("there is no tree of recycling \"",

@@ -42,6 +42,9 @@ struct SpeculationOptions {
   // Of "recycling": candidates of a token, which its table keeps; 1 to kMaxRecyclingRow. A table
   // takes 4 bytes for each of them and token of the vocabulary.
   int recycling_candidates = RecyclingTableOptions().row_size;
+  // Pairs of tokens for which its table keeps candidates, too, those that changed last; 0 to
+  // kMaxRecyclingPairs. Each takes 16 bytes, and 4 for each candidate.
+  int recycling_pairs = RecyclingTableOptions().context_rows;
   // The shape of its trees, one of RecyclingTreeNames().
   std::string recycling_tree = "best-first";
   // What "retrieval" proposes is dropped where "model" expects less of it than this, from 0 on,

@@ -36,6 +36,7 @@ struct RecyclingTableOptions {
 };
 
 inline constexpr int kMaxRecyclingRow = 32;
+inline constexpr int kMaxRecyclingPairs = 1 << 20;  // that people may ask for
 // How far an export's versions may be ahead of a table's: a hundred thousand changes a second for
 // five years. What is further ahead was made up, to outlive all that will ever be learned.
 inline constexpr uint64_t kMaxRecyclingLead = uint64_t{1} << 44;

@@ -182,6 +182,30 @@ TEST(DrafterFactoryTest, RecyclingHasTheTreesAndCandidatesThatAreAskedFor) {
   }
 }
 
+TEST(DrafterFactoryTest, RecyclingKeepsAsManyPairsAsAreAskedFor) {
+  const GenerateRequest request = RequestFor({1, 2, 3, 4}, 30, "", 2);
+  auto plain = LoadModel(Fixture("llama3"), {.engine = {.kv_tokens = 1024}});
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  const std::vector<Outcome> expected = RunAll(*(*plain)->engine, {request}, false);
+  const auto bytes = [&](int pairs) {
+    SpeculationOptions options{.drafters = {"recycling"}};
+    options.recycling_candidates = 4;
+    options.recycling_pairs = pairs;
+    auto model = Load(options, /*verify_all=*/true);
+    EXPECT_TRUE(model.ok()) << model.status();
+    if (!model.ok()) return uint64_t{0};
+    for (int i = 0; i < 2; ++i) {
+      ExpectSameAnswers(RunAll(*(*model)->engine, {request}, false), expected);
+    }
+    EXPECT_TRUE((*model)->engine->Drain(absl::Now() + absl::Minutes(5)).ok());
+    EXPECT_GT((*model)->engine->stats().speculation->tokens.accepted, 0);
+    return (*model)->engine->stats().draft_bytes;
+  };
+  const uint64_t none = bytes(0);
+  // As many bytes as are promised, and a bit for each that has changed.
+  EXPECT_EQ(bytes(6400) - none, 6400U * (16 + 4 * 4) + 6400 / 8);
+}
+
 TEST(DrafterFactoryTest, WhatIsWrongWithOptionsOfDraftersIsSaid) {
   const auto message = [](const SpeculationOptions& options) {
     const absl::Status status = ValidateSpeculation(options);
@@ -192,6 +216,15 @@ TEST(DrafterFactoryTest, WhatIsWrongWithOptionsOfDraftersIsSaid) {
   options.recycling_candidates = 33;
   EXPECT_NE(message(options).find("1 to 32"), std::string::npos);
   options.recycling_candidates = 4;
+  EXPECT_TRUE(ValidateSpeculation(options).ok());
+  options.drafters = {"suffix"};
+  EXPECT_NE(message(options).find("\"recycling\""), std::string::npos);
+  options = {};
+  for (const int pairs : {-1, kMaxRecyclingPairs + 1}) {
+    options.recycling_pairs = pairs;
+    EXPECT_NE(message(options).find("0 to 1048576 pairs"), std::string::npos);
+  }
+  options.recycling_pairs = 0;
   EXPECT_TRUE(ValidateSpeculation(options).ok());
   options.drafters = {"suffix"};
   EXPECT_NE(message(options).find("\"recycling\""), std::string::npos);

@@ -46,7 +46,10 @@ workers::SpeculationOptions TakeSpeculation(const v1::Speculation& speculation,
   }
   options.share_between_tenants = speculation.share_between_tenants();
   for (const std::string& path : speculation.datastores()) {
-    options.datastores.push_back(model_root / path);
+    options.datastores.push_back({.path = model_root / path, .tenant = ""});
+  }
+  for (const v1::TenantDatastore& store : speculation.tenant_datastores()) {
+    options.datastores.push_back({.path = model_root / store.path(), .tenant = store.tenant()});
   }
   options.near_matches = speculation.near_matches();
   if (speculation.recycling_candidates() != 0) {

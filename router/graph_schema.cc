@@ -75,6 +75,10 @@ constexpr std::array kRules = {
     FieldRule{.field = "Speculation.drafters", .form = TextForm::kDrafter, .max_items = 8},
     FieldRule{.field = "Speculation.max_drafted_tokens", .min = 1, .max = 127},
     FieldRule{.field = "Speculation.datastores", .min_bytes = 1, .max_items = 16},
+    FieldRule{.field = "Speculation.tenant_datastores", .max_items = 16},
+    FieldRule{
+        .field = "TenantDatastore.tenant", .required = true, .min_bytes = 1, .max_bytes = 256},
+    FieldRule{.field = "TenantDatastore.path", .required = true, .min_bytes = 1},
     FieldRule{.field = "Speculation.draft_model", .min_bytes = 1},
     FieldRule{.field = "Speculation.state", .min_bytes = 1},
     FieldRule{.field = "Speculation.recycling_candidates", .min = 1, .max = 32},

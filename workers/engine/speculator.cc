@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "workers/speculation/draft_scope.h"
 
 namespace octogate::workers {
 namespace {
@@ -102,8 +102,7 @@ std::unique_ptr<RequestSpeculation> Speculator::Begin(const ServiceTerms& terms,
                                                       std::span<const int32_t> tokens) {
   auto request = std::make_unique<RequestSpeculation>();
   // Of tenants that share nothing, requests may not tell each other's keys and values either.
-  request->scope =
-      shared_ ? "" : absl::StrCat(terms.tenant.size(), ":", terms.tenant, terms.cache_salt);
+  request->scope = shared_ ? "" : DraftScopeOf(terms.tenant, terms.cache_salt);
   request->usage.drafters = usage_.drafters;
   for (DrafterUsage& drafter : request->usage.drafters) drafter.tokens = {};
   if (ignore_cost_) {

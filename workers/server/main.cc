@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -44,6 +45,8 @@ struct Flags {
   double draft_memory_gib = 0.5;
   bool speculate = false;
   SpeculationOptions speculation;
+  std::vector<std::string> datastores;
+  std::vector<std::string> tenant_datastores;  // TENANT=FILE
   WorkerStoreFlags store;
   std::optional<double> max_step_slowdown;
   LoadOptions load;
@@ -149,8 +152,18 @@ void Define(CLI::App& app, Flags& flags) {
                "drafters use for each tenant what they learned from others, who may tell by the "
                "time that answers take what was asked")
       ->needs(speculate);
-  app.add_option("--draft-datastore", flags.speculation.datastores,
+  app.add_option("--draft-datastore", flags.datastores,
                  "file that octoctl drafts build has made; may be repeated")
+      ->needs(speculate);
+  app.add_option("--tenant-datastore", flags.tenant_datastores,
+                 "TENANT=FILE: such a file that drafts for this tenant alone; may be repeated")
+      ->check(CLI::Validator(
+          [](const std::string& value) {
+            const size_t end = value.find('=');
+            const bool right = end != std::string::npos && end > 0 && end + 1 < value.size();
+            return right ? std::string() : "'" + value + "' is no TENANT=FILE";
+          },
+          ""))
       ->needs(speculate);
   app.add_flag("--draft-near-matches", flags.speculation.near_matches,
                "draft from contexts like the answer's, too, where none is equal for long; every "
@@ -244,6 +257,14 @@ int Serve(Flags flags) {
     auto drafts = OpenWorkerDrafts(flags.store);
     if (!drafts.ok()) return Fail(drafts.status());
     flags.speculation.shared = *std::move(drafts);
+    for (const std::string& path : flags.datastores) {
+      flags.speculation.datastores.push_back({.path = path, .tenant = ""});
+    }
+    for (const std::string& value : flags.tenant_datastores) {
+      const size_t end = value.find('=');
+      flags.speculation.datastores.push_back(
+          {.path = value.substr(end + 1), .tenant = value.substr(0, end)});
+    }
     flags.speculation.open_near_matches = retrieval::OpenNearMatches;
     flags.load.speculation = SetUpSpeculation(flags.speculation);
   }

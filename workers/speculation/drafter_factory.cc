@@ -110,14 +110,14 @@ DrafterOr MakeRetrieval(const SpeculationOptions& options, const DraftedModel& m
         "there are no near matches in this program: it was built without FAISS");
   }
   std::vector<RetrievalCorpus> corpora;
-  for (const std::filesystem::path& path : options.datastores) {
+  for (const auto& [path, tenant] : options.datastores) {
     OCTOGATE_ASSIGN_OR_RETURN(std::shared_ptr<const retrieval::DraftStore> store,
                               retrieval::DraftStore::Open(path.string()));
     std::shared_ptr<retrieval::NearMatches> near;
     if (options.near_matches) {
       OCTOGATE_ASSIGN_OR_RETURN(near, options.open_near_matches(path.string(), *store));
     }
-    corpora.push_back({.store = std::move(store), .scope = "", .near = std::move(near)});
+    corpora.push_back({.store = std::move(store), .tenant = tenant, .near = std::move(near)});
   }
   return RetrievalDrafter::Create(std::move(corpora),
                                   {.tokenizer = TokenizerFingerprint(*model.tokenizer),
@@ -184,6 +184,12 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
                                                    "\"; name it, too, or leave both out"));
   };
   if (!options.datastores.empty() && !has("retrieval")) return useless("datastores", "retrieval");
+  const bool has_own = std::any_of(options.datastores.begin(), options.datastores.end(),
+                                   [](const Datastore& store) { return !store.tenant.empty(); });
+  if (has_own && options.share_between_tenants) {
+    return absl::InvalidArgumentError(
+        "tenants that share drafts have no datastore of their own; share none, or give it to all");
+  }
   if (options.near_matches && options.datastores.empty()) {
     return absl::InvalidArgumentError("near matches are those of a datastore; name one, too");
   }

@@ -25,6 +25,11 @@ namespace octogate::workers {
 using NearMatchesOpener = std::function<absl::StatusOr<std::unique_ptr<retrieval::NearMatches>>(
     const std::string& path, const retrieval::DraftStore& store)>;
 
+struct Datastore {
+  std::filesystem::path path;
+  std::string tenant;  // whose requests alone it drafts for; empty: all
+};
+
 // What people ask for; octogate.v1.Speculation says the same in a graph.
 struct SpeculationOptions {
   // By name, each at most once. None: "recycling" and "suffix", with "retrieval" where there are
@@ -32,7 +37,7 @@ struct SpeculationOptions {
   std::vector<std::string> drafters;
   int max_draft_nodes = 64;  // of one sequence in one pass; 1 to kMaxDraftNodes
   bool share_between_tenants = false;
-  std::vector<std::filesystem::path> datastores;  // of "retrieval"
+  std::vector<Datastore> datastores;  // of "retrieval"; with share_between_tenants none of a tenant
   // Whether "retrieval" drafts from near matches, too; every datastore has some then.
   bool near_matches = false;
   // Null in a program without FAISS: near matches are UNIMPLEMENTED.

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "workers/speculation/draft_scope.h"
 
 namespace octogate::workers {
 namespace {
@@ -108,7 +109,7 @@ absl::StatusOr<std::unique_ptr<RetrievalDrafter>> RetrievalDrafter::Create(
 std::unique_ptr<SequenceDrafter> RetrievalDrafter::Begin(std::string_view scope) {
   std::vector<RetrievalCorpus> corpora;
   for (const RetrievalCorpus& corpus : corpora_) {
-    if (corpus.scope.empty() || corpus.scope == scope) corpora.push_back(corpus);
+    if (corpus.tenant.empty() || IsDraftScopeOf(corpus.tenant, scope)) corpora.push_back(corpus);
   }
   return std::make_unique<RetrievalSequence>(std::move(corpora), options_.lookup,
                                              options_.unseen_places);

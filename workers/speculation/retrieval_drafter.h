@@ -19,7 +19,7 @@ namespace octogate::workers {
 
 struct RetrievalCorpus {
   std::shared_ptr<const retrieval::DraftStore> store;
-  std::string scope;  // the one whose sequences may see it; empty: all
+  std::string tenant;  // the one whose sequences may see it; empty: all
   std::shared_ptr<retrieval::NearMatches> near = nullptr;  // of the store, of no other drafter
 };
 
@@ -33,7 +33,7 @@ struct RetrievalDrafterOptions {
 };
 
 // Proposes the prefix tree of what followed the longest end of the sequence in the stores that its
-// scope may see, and where that is short what followed near matches, as far as there are any. A
+// tenant may see, and where that is short what followed near matches, as far as there are any. A
 // node's probability is its share of its parent's places, the unseen ones included: what followed
 // at one place is no sure thing, and the less so, the less of the sequence stood there (the escape
 // of PPM; Cleary and Witten 1984, "Data Compression Using Adaptive Coding and Partial String

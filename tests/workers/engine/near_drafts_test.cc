@@ -98,7 +98,7 @@ TEST_P(NearDraftsTest, AloneTheySaveStepsAndChangeNothing) {
 
 TEST_P(NearDraftsTest, WithAllDraftersTheyChangeNothing) {
   SpeculationOptions speculation = {.drafters = {"lookahead", "recycling", "retrieval", "suffix"},
-                                    .datastores = {file_.path()},
+                                    .datastores = {{file_.path()}},
                                     .near_matches = true,
                                     .open_near_matches = retrieval::OpenNearMatches};
   const DraftedModel model = {.checkpoint = checkpoint_.get(), .tokenizer = tokenizer_.get()};
@@ -108,6 +108,31 @@ TEST_P(NearDraftsTest, WithAllDraftersTheyChangeNothing) {
 
   std::filesystem::remove(retrieval::NearIndexPath(file_.path()));
   EXPECT_TRUE(absl::IsNotFound(MakeDrafters(speculation, model).status()));
+}
+
+TEST_P(NearDraftsTest, ATenantsDatastoreDraftsForItAlone) {
+  auto drafters = MakeDrafters(
+      {.drafters = {"retrieval"}, .datastores = {{.path = file_.path(), .tenant = "its"}}},
+      {.checkpoint = checkpoint_.get(), .tokenizer = tokenizer_.get()});
+  ASSERT_TRUE(drafters.ok()) << drafters.status();
+  const auto engine = MakeSpeculator(GetParam(), {.max_draft_nodes = 40, .verify_all_drafts = true},
+                                     *std::move(drafters));
+  ASSERT_NE(engine, nullptr);
+  const auto drafted = [&](const std::string& tenant, const std::string& salt) {
+    std::vector<GenerateRequest> requests = requests_;
+    for (GenerateRequest& request : requests) {
+      request.terms = {.tenant = tenant, .cache_salt = salt};
+    }
+    const std::vector<Outcome> outcomes = RunAll(*engine, requests, true);
+    ExpectSameAnswers(outcomes, expected_);
+    int64_t sum = 0;
+    for (const Outcome& outcome : outcomes) sum += outcome.drafted;
+    return sum;
+  };
+  EXPECT_GT(drafted("its", "its"), 0);
+  EXPECT_GT(drafted("its", ""), 0);
+  EXPECT_EQ(drafted("another", "its"), 0);
+  EXPECT_EQ(drafted("", ""), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, NearDraftsTest,

@@ -59,9 +59,9 @@ TEST(DrafterFactoryTest, OptionsAreCheckedAndUnknownNamesAreRefused) {
 TEST(DrafterFactoryTest, WhatNeedsFilesSaysSo) {
   const absl::Status store = Load({.drafters = {"retrieval"}}).status();
   EXPECT_NE(store.message().find("octoctl drafts build"), std::string::npos) << store;
-  EXPECT_TRUE(absl::IsNotFound(Load({.datastores = {"/none"}}).status()));
+  EXPECT_TRUE(absl::IsNotFound(Load({.datastores = {{"/none"}}}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(ValidateSpeculation({.near_matches = true})));
-  const absl::Status near = Load({.datastores = {"/none"}, .near_matches = true}).status();
+  const absl::Status near = Load({.datastores = {{"/none"}}, .near_matches = true}).status();
   EXPECT_TRUE(absl::IsUnimplemented(near)) << near;
   EXPECT_NE(near.message().find("without FAISS"), std::string::npos) << near;
   const absl::Status draft = Load({.drafters = {"model"}}).status();
@@ -236,9 +236,14 @@ TEST(DrafterFactoryTest, WhatIsWrongWithOptionsOfDraftersIsSaid) {
   options = {};
   options.prune_retrieved_below = 0.1F;
   EXPECT_NE(message(options).find("draft model"), std::string::npos);
-  options.datastores = {"store"};
+  options.datastores = {{"store"}};
   options.draft_model = "model";
   EXPECT_TRUE(ValidateSpeculation(options).ok());
+  options.datastores[0].tenant = "a";
+  EXPECT_TRUE(ValidateSpeculation(options).ok());
+  options.share_between_tenants = true;
+  EXPECT_NE(message(options).find("no datastore of their own"), std::string::npos);
+  options.share_between_tenants = false;
   options.prune_retrieved_below = 1;
   EXPECT_NE(message(options).find("below 1"), std::string::npos);
   options = {.drafters = {"suffix"}};

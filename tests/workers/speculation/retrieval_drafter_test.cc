@@ -12,6 +12,7 @@
 
 #include "tests/retrieval/drafts/store_file.h"
 #include "tests/workers/engine/fresh_seed.h"
+#include "workers/speculation/draft_scope.h"
 #include "workers/speculation/planner.h"
 
 namespace octogate::workers {
@@ -199,11 +200,18 @@ TEST(RetrievalDrafterTest, RowsGoToWhatMoreTokensFound) {
   }
 }
 
-TEST(RetrievalDrafterTest, ACorpusOfOneScopeIsSeenThereAlone) {
+TEST(RetrievalDrafterTest, ACorpusOfOneTenantIsSeenByItAlone) {
   auto drafter = RetrievalDrafter::Create(
       {{Store({{1, 2, 3}}), "tenant"}, {Store({{1, 2, 4}}), ""}}, kOptions);
   ASSERT_TRUE(drafter.ok()) << drafter.status();
-  for (const auto& [scope, size] : {std::pair{"tenant", 2}, {"other", 1}, {"", 1}}) {
+  const std::pair<std::string, int> cases[] = {{DraftScopeOf("tenant", ""), 2},
+                                               {DraftScopeOf("tenant", "salt"), 2},
+                                               {DraftScopeOf("other", ""), 1},
+                                               {DraftScopeOf("tenants", ""), 1},
+                                               {DraftScopeOf("tenan", "t"), 1},
+                                               {DraftScopeOf("", "tenant"), 1},
+                                               {"", 1}};  // of all tenants
+  for (const auto& [scope, size] : cases) {
     const std::unique_ptr<SequenceDrafter> sequence = (*drafter)->Begin(scope);
     sequence->Append(Document{1, 2});
     DraftTree tree;

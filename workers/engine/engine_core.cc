@@ -434,12 +434,12 @@ void EngineCore::PlanDrafts() {
       return static_cast<int>(std::min<int64_t>(pages * page_size - length, kMaxDraftNodes));
     };
     const int most_pages = (config_.max_position_embeddings + page_size - 1) / page_size;
-    speculator_.Propose(*request.answer,
-                        {.max_depth = depth,
-                         .context = length,
-                         .free_slots = slots_of(static_cast<int64_t>(request.pages.size())),
-                         .most_slots = slots_of(most_pages)},
-                        request.tokens, *request.speculation);
+    speculator_.Admit(*request.answer,
+                      {.max_depth = depth,
+                       .context = length,
+                       .free_slots = slots_of(static_cast<int64_t>(request.pages.size())),
+                       .most_slots = slots_of(most_pages)},
+                      request.tokens, *request.speculation);
   }
   drafts_in_step_ = speculator_.PlanStep({.rows = scheduler_.spare_rows(),
                                           .pages = scheduler_.pages().available(),

@@ -164,7 +164,7 @@ void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
   plain_seconds_ = planner_.MeasuredSeconds(decoding);
   plain_share_ = decoding.rows > 0 ? plain_seconds_ / decoding.rows : 0;
   prompts_ = step.rows > decoding.rows;
-  requests_.clear();
+  drafting_.clear();
   planned_.clear();
   drafts_ = false;
   ranking_ = absl::ZeroDuration();
@@ -172,8 +172,8 @@ void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
   accepted_ = 0;
 }
 
-void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
-                         std::span<const int32_t> tokens, RequestSpeculation& request) {
+void Speculator::Admit(const Answer& answer, const DraftLimits& limits,
+                       std::span<const int32_t> tokens, RequestSpeculation& request) {
   if (request.account.asleep) {
     if (!account_.Wakes(plain_share_, decoding_.rows, request.account)) return;
     Wake(tokens, request);
@@ -181,13 +181,31 @@ void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
   request.tree.nodes.clear();
   request.proposals.clear();
   if (limits.max_depth < 1 || !request.pace.Due(decoding_.rows)) return;
-  const Stopwatch stopwatch;
   request.proposals.resize(drafters_.size());
+  drafting_.push_back({.answer = &answer, .limits = limits, .request = &request});
+}
+
+void Speculator::Propose() {
+  for (size_t d = 0; d < drafters_.size(); ++d) {
+    calls_.clear();
+    for (const Drafting& one : drafting_) {
+      if (one.request->drafters[d] == nullptr) continue;
+      calls_.push_back({.sequence = one.request->drafters[d].get(),
+                        .max_nodes = max_nodes_,
+                        .max_depth = one.limits.max_depth,
+                        .tree = &one.request->proposals[d],
+                        .time = &one.request->usage.draft});
+    }
+    drafters_[d]->ProposeAll(calls_);
+  }
+}
+
+void Speculator::Combine(const Drafting& drafting) {
+  const Stopwatch stopwatch;
+  RequestSpeculation& request = *drafting.request;
   calibrated_.assign(drafters_.size(), {});
   for (size_t d = 0; d < drafters_.size(); ++d) {
-    if (request.drafters[d] == nullptr) continue;
     DraftTree& proposal = request.proposals[d];
-    request.drafters[d]->Propose(max_nodes_, limits.max_depth, proposal);
     if (proposal.empty()) continue;
     if (!CheckDraftTree(proposal, vocab_size_).ok()) {
       ++malformed_;
@@ -207,16 +225,13 @@ void Speculator::Propose(const Answer& answer, const DraftLimits& limits,
   combination_.Combine(calibrated_, request.combined);
   request.tree = request.combined.tree;
   PruneDraftTree(max_nodes_, request.tree);
-  DropUseless(answer, limits.max_depth, request.tree);
-  const absl::Duration time = stopwatch.elapsed();
-  request.usage.draft += time;
-  draft_time_ += time;
-  requests_.push_back(&request);
+  DropUseless(*drafting.answer, drafting.limits.max_depth, request.tree);
   planned_.push_back({.tree = &request.tree,
-                      .context = limits.context,
-                      .free_slots = limits.free_slots,
-                      .most_slots = limits.most_slots,
+                      .context = drafting.limits.context,
+                      .free_slots = drafting.limits.free_slots,
+                      .most_slots = drafting.limits.most_slots,
                       .spends = request.pace.spends});
+  request.usage.draft += stopwatch.elapsed();
 }
 
 void Speculator::Calibrate(size_t drafter, RequestSpeculation& request) {
@@ -225,12 +240,16 @@ void Speculator::Calibrate(size_t drafter, RequestSpeculation& request) {
 }
 
 bool Speculator::PlanStep(const DraftRoom& room) {
-  if (planned_.empty()) return false;
-  const Stopwatch stopwatch;
+  if (drafting_.empty()) return false;
+  const Stopwatch drafting;
+  Propose();
+  for (const Drafting& one : drafting_) Combine(one);
+  draft_time_ += drafting.elapsed();
+  const Stopwatch planning;
   planner_.Plan(step_, decoding_, room, planned_);
   const bool cheap = absl::ToDoubleSeconds(draft_time_) < kCheapShare * plain_seconds_;
   for (size_t i = 0; i < planned_.size(); ++i) {
-    RequestSpeculation& request = *requests_[i];
+    RequestSpeculation& request = *drafting_[i].request;
     const int nodes = request.tree.size();
     request.pace.Drafted(nodes > 0, cheap, decoding_.rows);
     if (nodes == 0) continue;
@@ -240,7 +259,7 @@ bool Speculator::PlanStep(const DraftRoom& room) {
     step_.logit_rows += nodes;
     step_.attended += int64_t{nodes} * planned_[i].context;
   }
-  draft_time_ += stopwatch.elapsed();
+  draft_time_ += planning.elapsed();
   return drafts_;
 }
 

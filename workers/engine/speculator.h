@@ -82,12 +82,13 @@ class Speculator {
   // Before the request goes. What it takes is in usage() and in no request's.
   void End(RequestSpeculation& request);
 
-  // A step, of which `decoding` is what decodes: then each sequence that may draft, then what of
-  // it all is verified, which is in the trees of the requests. They have to stay until PlanStep.
+  // A step, of which `decoding` is what decodes: then each sequence that may draft, then all of
+  // their drafts, and what of these is verified, which is in the trees of the requests.
   void BeginStep(const StepLoad& step, const StepLoad& decoding);
-  // `tokens` is all that there is of the sequence.
-  void Propose(const Answer& answer, const DraftLimits& limits, std::span<const int32_t> tokens,
-               RequestSpeculation& request);
+  // `tokens` is all that there is of the sequence. The request and its answer have to stay until
+  // PlanStep.
+  void Admit(const Answer& answer, const DraftLimits& limits, std::span<const int32_t> tokens,
+             RequestSpeculation& request);
   // Whether any tree is left.
   bool PlanStep(const DraftRoom& room);
 
@@ -113,8 +114,19 @@ class Speculator {
   static uint64_t BytesOf(const RequestSpeculation& request);
 
  private:
+  // A request that drafts in this step.
+  struct Drafting {
+    const Answer* answer = nullptr;
+    DraftLimits limits;
+    RequestSpeculation* request = nullptr;
+  };
+
   // Makes drafters for a request that has none.
   void Wake(std::span<const int32_t> tokens, RequestSpeculation& request);
+  // Asks drafters what follows those that draft.
+  void Propose();
+  // Makes one tree of what was proposed, of nodes that are of use.
+  void Combine(const Drafting& drafting);
   // Replaces what a drafter of this number says by what is expected of it.
   void Calibrate(size_t drafter, RequestSpeculation& request);
   // Tells the account what the step was to a request of which so many nodes were right.
@@ -150,7 +162,8 @@ class Speculator {
   absl::Duration draft_time_;  // of all that drafts take beside the pass
   int accepted_ = 0;
   std::vector<DraftTree> calibrated_;  // scratch
-  std::vector<RequestSpeculation*> requests_;
+  std::vector<DraftCall> calls_;       // scratch
+  std::vector<Drafting> drafting_;
   std::vector<PlannedSequence> planned_;
 };
 

@@ -21,6 +21,7 @@
 #include <span>
 #include <string_view>
 
+#include "absl/time/time.h"
 #include "workers/speculation/draft_tree.h"
 
 namespace octogate::workers {
@@ -57,6 +58,16 @@ class SequenceDrafter {
   virtual uint64_t bytes() const { return 0; }
 };
 
+// What one sequence is asked to propose, as by SequenceDrafter::Propose.
+struct DraftCall {
+  SequenceDrafter* sequence = nullptr;
+  int max_nodes = 0;
+  int max_depth = 0;
+  DraftTree* tree = nullptr;
+  // What it takes is added: of what is done for several sequences at once, a share.
+  absl::Duration* time = nullptr;
+};
+
 class Drafter {
  public:
   virtual ~Drafter() = default;
@@ -74,6 +85,9 @@ class Drafter {
   virtual bool is_retrieved() const { return false; }
   // What was learned under one scope (a tenant, or all of them) is used under that one alone.
   virtual std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) = 0;
+  // What sequences of this drafter, no two of them the same, propose in one step: each what it
+  // would by itself, in this order. Here one after the other.
+  virtual void ProposeAll(std::span<const DraftCall> calls);
   // Bytes that it holds, those of sequences not included.
   virtual uint64_t bytes() const = 0;
 };

@@ -1,7 +1,9 @@
 #include "workers/speculation/model_drafter.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <optional>
 #include <queue>
 #include <utility>
 
@@ -53,7 +55,8 @@ absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig&
   if (options.passes < 1 || options.rows < 1 ||
       int64_t{options.passes - 1} * options.rows >= kernels::kMaxTreeRows || options.children < 1 ||
       options.children > config.vocab_size || options.prompt_rows < 1 ||
-      options.prompt_passes < 1 || options.pages < 0 || options.page_size < 1) {
+      options.prompt_passes < 1 || options.batch_rows < 1 || options.batch_ranked_rows < 1 ||
+      options.pages < 0 || options.page_size < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("a draft model's passes, rows, children and page size are at least 1, its "
                      "pages 1 or 0 for as many as fit, and its passes compute fewer than ",
@@ -89,53 +92,70 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   }
 
   void Propose(int max_nodes, int max_depth, DraftTree& tree) override {
+    absl::Duration time;
+    const DraftCall call = {.sequence = this,
+                            .max_nodes = max_nodes,
+                            .max_depth = max_depth,
+                            .tree = &tree,
+                            .time = &time};
+    drafter_.ProposeAll({&call, 1});
+  }
+
+  // Whether there is a pass to compute for what is asked, and more until TakePass says no.
+  bool Begin(const DraftCall& call) {
     const ModelDrafterOptions& options = drafter_.options_;
     const ModelConfig& config = drafter_.transformer_->config();
     const int length = static_cast<int>(tokens_.size());
-    max_nodes = std::min(max_nodes, kMaxDraftNodes);
-    max_depth = std::min(max_depth, config.max_position_embeddings - length);
-    if (length == 0 || max_nodes < 1 || max_depth < 1 || !is_readable_) return;
-    if (!ReservePages(length + (options.passes - 1) * options.rows)) return;
+    const int max_nodes = std::min(call.max_nodes, kMaxDraftNodes);
+    const int max_depth = std::min(call.max_depth, config.max_position_embeddings - length);
+    if (length == 0 || max_nodes < 1 || max_depth < 1 || !is_readable_) return false;
+    if (!ReservePages(length + (options.passes - 1) * options.rows)) return false;
     range_ = RopeRangeForLength(config, length);
     if (range_ != computed_range_) computed_ = 0;
     computed_range_ = range_;
     // The root is computed again where all that was appended had been drafted.
     computed_ = std::min(computed_, length - 1);
-    // Nobody else's tokens come before it has read what it may at once.
-    ReadUpTo(std::min(length - 1, computed_ + options.prompt_passes * options.prompt_rows));
-    if (computed_ < length - 1) return;
+    growth_.emplace();
+    growth_->tree = call.tree;
+    growth_->max_nodes = max_nodes;
+    growth_->max_depth = max_depth;
+    growth_->read_to =
+        std::min(length - 1, computed_ + options.prompt_passes * options.prompt_rows);
+    if (!Reads()) BeginTree();
+    return true;
+  }
 
-    rows_ = {{.token = tokens_.back(), .parent = -1, .depth = 0, .path = 1}};
-    std::priority_queue<Candidate> candidates;
-    int order = 0;
-    const auto take = [&] {
-      const Candidate next = candidates.top();
-      candidates.pop();
-      tree.Add(next.parent - 1, next.token, next.probability, 1);
-      return next;
-    };
-    size_t ranked = 0;  // rows whose candidates are known
-    for (int pass = 0; pass < options.passes && ranked < rows_.size(); ++pass) {
-      ComputeTree(ranked);
-      for (size_t row = ranked; row < rows_.size(); ++row) {
-        if (rows_[row].depth == max_depth) continue;
-        AddCandidates(row, row - ranked, order, candidates);
+  // Of the next pass.
+  int rows() const {
+    if (!Reads()) return static_cast<int>(rows_.size());
+    return std::min(drafter_.options_.prompt_rows, growth_->read_to - computed_);
+  }
+  int ranked_rows() const { return Reads() ? 0 : static_cast<int>(rows_.size() - growth_->ranked); }
+
+  // Adds these to the drafter's pass.
+  void AddPass() const {
+    StepSequence sequence = {
+        .row_count = rows(), .first_position = computed_, .pages = pages_, .rope_range = range_};
+    std::vector<int32_t>& ids = drafter_.ids_;
+    if (Reads()) {
+      const auto begin = tokens_.begin() + computed_;
+      ids.insert(ids.end(), begin, begin + sequence.row_count);
+    } else {
+      // All rows, from the root on, since they see each other.
+      sequence.ancestors = growth_->masks;
+      for (const Row& row : rows_) ids.push_back(row.token);
+      for (int i = ranked_rows(); i > 0; --i) {
+        drafter_.ranked_rows_.push_back(static_cast<int32_t>(ids.size()) - i);
       }
-      ranked = rows_.size();
-      if (pass + 1 == options.passes) break;
-      for (int i = 0; i < options.rows && tree.size() < max_nodes && !candidates.empty(); ++i) {
-        const Candidate next = take();
-        rows_.push_back({.token = next.token,
-                         .parent = next.parent,
-                         .depth = rows_[static_cast<size_t>(next.parent)].depth + 1,
-                         .path = next.path});
-      }
-      // Nothing would follow them.
-      if (tree.size() == max_nodes) break;
     }
-    // Nodes whose own candidates nobody asks for. Rows that were not computed are not kept.
-    while (tree.size() < max_nodes && !candidates.empty()) take();
-    rows_.resize(ranked);
+    drafter_.step_sequences_.push_back(sequence);
+  }
+
+  // After the pass, of which its first ranked row is the `first`-th: whether there is another one.
+  bool TakePass(size_t first) {
+    const bool goes_on = Reads() ? ReadPass() : GrowTree(first);
+    if (!goes_on) growth_.reset();
+    return goes_on;
   }
 
   // Its pages are the drafter's.
@@ -145,7 +165,18 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   }
 
  private:
-  using Queue = std::priority_queue<Candidate>;
+  // While a tree grows.
+  struct Growth {
+    DraftTree* tree = nullptr;
+    int max_nodes = 0;
+    int max_depth = 0;
+    int read_to = 0;                            // tokens that are read before
+    int passes = 0;                             // of the tree
+    size_t ranked = 0;                          // rows whose candidates are known
+    std::vector<kernels::AncestorMask> masks;   // of the rows
+    std::priority_queue<Candidate> candidates;  // of all of these
+    int order = 0;                              // of the next candidate
+  };
 
   // The part of the last tree that came true has its keys and values already.
   void KeepWhatFollowed(std::span<const int32_t> tokens) {
@@ -178,57 +209,78 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     return true;
   }
 
-  void ReadUpTo(int end) {
-    while (computed_ < end) {
-      const int rows = std::min(drafter_.options_.prompt_rows, end - computed_);
-      const StepSequence sequence = {
-          .row_count = rows, .first_position = computed_, .pages = pages_, .rope_range = range_};
-      const auto ids = std::span<const int32_t>(tokens_).subspan(static_cast<size_t>(computed_),
-                                                                 static_cast<size_t>(rows));
-      drafter_.transformer_->Forward({.ids = ids, .sequences = {&sequence, 1}}, *drafter_.cache_,
-                                     {}, {});
-      computed_ += rows;
-    }
+  // Whether the next pass is one that reads what there is.
+  bool Reads() const { return computed_ < growth_->read_to; }
+
+  bool ReadPass() {
+    computed_ += rows();
+    if (Reads()) return true;
+    if (computed_ + 1 < static_cast<int>(tokens_.size())) return false;
+    BeginTree();
+    return true;
   }
 
-  // All rows, from the root on, and logits of those from `first` on.
-  void ComputeTree(size_t first) {
-    std::vector<int32_t> ids;
-    std::vector<int32_t> logit_rows;
-    std::vector<kernels::AncestorMask> masks;
-    for (size_t i = 0; i < rows_.size(); ++i) {
-      kernels::AncestorMask mask;
-      if (rows_[i].parent >= 0) mask = masks[static_cast<size_t>(rows_[i].parent)];
-      mask.words[i / 64] |= uint64_t{1} << (i % 64);
-      masks.push_back(mask);
-      ids.push_back(rows_[i].token);
-      if (i >= first) logit_rows.push_back(static_cast<int32_t>(i));
+  void BeginTree() {
+    rows_.clear();
+    AddRow({.token = tokens_.back(), .parent = -1, .depth = 0, .path = 1});
+  }
+
+  void AddRow(const Row& row) {
+    kernels::AncestorMask mask;
+    if (row.parent >= 0) mask = growth_->masks[static_cast<size_t>(row.parent)];
+    mask.words[rows_.size() / 64] |= uint64_t{1} << (rows_.size() % 64);
+    growth_->masks.push_back(mask);
+    rows_.push_back(row);
+  }
+
+  // With the most probable of the candidates after the pass.
+  bool GrowTree(size_t first) {
+    const ModelDrafterOptions& options = drafter_.options_;
+    Growth& growth = *growth_;
+    for (size_t row = growth.ranked; row < rows_.size(); ++row) {
+      if (rows_[row].depth < growth.max_depth) AddCandidates(row, first + row - growth.ranked);
     }
-    const StepSequence sequence = {.row_count = static_cast<int>(rows_.size()),
-                                   .first_position = computed_,
-                                   .pages = pages_,
-                                   .ancestors = masks,
-                                   .rope_range = range_};
-    drafter_.transformer_->Forward(
-        {.ids = ids, .sequences = {&sequence, 1}, .logit_rows = logit_rows}, *drafter_.cache_, {},
-        {});
-    drafter_.transformer_->RankLogits(drafter_.options_.children, largest_);
+    growth.ranked = rows_.size();
+    const auto can_take = [&] {
+      return growth.tree->size() < growth.max_nodes && !growth.candidates.empty();
+    };
+    const auto take = [&] {
+      const Candidate next = growth.candidates.top();
+      growth.candidates.pop();
+      growth.tree->Add(next.parent - 1, next.token, next.probability, 1);
+      return next;
+    };
+    if (++growth.passes < options.passes) {
+      for (int i = 0; i < options.rows && can_take(); ++i) {
+        const Candidate next = take();
+        AddRow({.token = next.token,
+                .parent = next.parent,
+                .depth = rows_[static_cast<size_t>(next.parent)].depth + 1,
+                .path = next.path});
+      }
+      // Of a full tree nothing would follow them.
+      if (rows_.size() > growth.ranked && growth.tree->size() < growth.max_nodes) return true;
+    }
+    // Nodes whose own candidates nobody asks for. Rows that were not computed are not kept.
+    while (can_take()) take();
+    rows_.resize(growth.ranked);
+    return false;
   }
 
   // What may follow `row`, whose logits are the `index`-th of the pass.
-  void AddCandidates(size_t row, size_t index, int& order, Queue& candidates) const {
+  void AddCandidates(size_t row, size_t index) {
+    const Transformer::LargestLogits& largest = drafter_.largest_;
     const auto children = static_cast<size_t>(drafter_.options_.children);
     for (size_t i = index * children; i < (index + 1) * children; ++i) {
-      const double share =
-          std::exp(double{largest_.logits[i]} - double{largest_.log_sum_exp[index]});
+      const double share = std::exp(double{largest.logits[i]} - double{largest.log_sum_exp[index]});
       // Rows of padding behind the vocabulary, and logits that are no numbers.
-      if (largest_.ids[i] >= drafter_.options_.vocab_size || !(share > 0)) continue;
+      if (largest.ids[i] >= drafter_.options_.vocab_size || !(share > 0)) continue;
       const double probability = std::min(share, 1.0);
-      candidates.push({.path = rows_[row].path * probability,
-                       .order = order++,
-                       .parent = static_cast<int>(row),
-                       .token = largest_.ids[i],
-                       .probability = static_cast<float>(probability)});
+      growth_->candidates.push({.path = rows_[row].path * probability,
+                                .order = growth_->order++,
+                                .parent = static_cast<int>(row),
+                                .token = largest.ids[i],
+                                .probability = static_cast<float>(probability)});
     }
   }
 
@@ -240,8 +292,61 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   RopeRange range_ = RopeRange::kShort;
   RopeRange computed_range_ = RopeRange::kShort;
   std::vector<Row> rows_;  // of the last tree, those that were computed, behind `computed_`
-  Transformer::LargestLogits largest_;
+  std::optional<Growth> growth_;
 };
+
+// A sequence whose tree grows.
+struct ModelDrafter::Growing {
+  Sequence* sequence = nullptr;
+  absl::Duration* time = nullptr;
+  bool goes_on = true;
+};
+
+void ModelDrafter::ProposeAll(std::span<const DraftCall> calls) {
+  std::vector<Growing> growing;
+  for (const DraftCall& call : calls) {
+    auto* sequence = static_cast<Sequence*>(call.sequence);
+    if (sequence->Begin(call)) growing.push_back({.sequence = sequence, .time = call.time});
+  }
+  while (!growing.empty()) {
+    for (size_t first = 0; first < growing.size();) {
+      first += ComputePass(std::span(growing).subspan(first));
+    }
+    std::erase_if(growing, [](const Growing& one) { return !one.goes_on; });
+  }
+}
+
+size_t ModelDrafter::ComputePass(std::span<Growing> growing) {
+  const auto begin = std::chrono::steady_clock::now();
+  ids_.clear();
+  ranked_rows_.clear();
+  step_sequences_.clear();
+  size_t count = 0;
+  for (; count < growing.size(); ++count) {
+    const Sequence& next = *growing[count].sequence;
+    if (static_cast<int>(ids_.size()) + next.rows() > limits_.max_rows ||
+        static_cast<int>(ranked_rows_.size()) + next.ranked_rows() > limits_.max_logit_rows) {
+      break;
+    }
+    next.AddPass();
+  }
+  transformer_->Forward({.ids = ids_, .sequences = step_sequences_, .logit_rows = ranked_rows_},
+                        *cache_, {}, {});
+  if (!ranked_rows_.empty()) transformer_->RankLogits(options_.children, largest_);
+  ++passes_;
+  size_t ranked = 0;
+  for (Growing& one : growing.first(count)) {
+    const auto own = static_cast<size_t>(one.sequence->ranked_rows());
+    one.goes_on = one.sequence->TakePass(ranked);
+    ranked += own;
+  }
+  // Rows are what a pass takes longer for.
+  const absl::Duration time = absl::FromChrono(std::chrono::steady_clock::now() - begin);
+  for (size_t i = 0; i < count; ++i) {
+    *growing[i].time += time * step_sequences_[i].row_count / static_cast<double>(ids_.size());
+  }
+  return count;
+}
 
 absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
     std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
@@ -249,19 +354,22 @@ absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
   OCTOGATE_RETURN_IF_ERROR(CheckOptions(options, checkpoint->config()));
   std::unique_ptr<ModelDrafter> drafter(new ModelDrafter(options));
   const int tree_rows = 1 + (options.passes - 1) * options.rows;
+  const int most_rows = std::max({options.batch_rows, options.prompt_rows, tree_rows});
+  drafter->limits_ = {
+      .max_rows = most_rows,
+      .max_logit_rows = std::min(most_rows, std::max(options.batch_ranked_rows, options.rows))};
   const uint64_t weights = Transformer::WeightBytes(*checkpoint, kernels::WeightFormat::kStored);
-  OCTOGATE_ASSIGN_OR_RETURN(
-      drafter->transformer_,
-      Transformer::Load(std::move(checkpoint), backend,
-                        {.max_rows = std::max(options.prompt_rows, tree_rows),
-                         .max_logit_rows = std::min(options.rows, tree_rows)}));
+  OCTOGATE_ASSIGN_OR_RETURN(drafter->transformer_,
+                            Transformer::Load(std::move(checkpoint), backend, drafter->limits_));
   const kernels::DType dtype = backend->DefaultKvDType();
   const int pages =
       options.pages > 0 ? options.pages : PagesFor(drafter->transformer_->config(), dtype, options);
   OCTOGATE_ASSIGN_OR_RETURN(drafter->cache_,
                             drafter->transformer_->CreateKvCache(pages, options.page_size, dtype));
   for (int32_t page = pages - 1; page >= 0; --page) drafter->free_pages_.push_back(page);
-  drafter->bytes_ = weights + drafter->cache_->page_bytes() * static_cast<uint64_t>(pages);
+  drafter->bytes_ =
+      weights + Transformer::ActivationBytes(drafter->transformer_->config(), drafter->limits_) +
+      drafter->cache_->page_bytes() * static_cast<uint64_t>(pages);
   return drafter;
 }
 

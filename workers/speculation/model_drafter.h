@@ -5,6 +5,10 @@
 // computes the most probable nodes found so far as the rows of a tree; what it ranks highest after
 // each of them are the candidates of the next pass.
 //
+// A pass reads all weights whatever it computes, so it computes the rows of all sequences that
+// draft in a step: drafts of many take about as many passes as those of one. A row's result does
+// not depend on what else there is in its pass, and so no proposal does.
+//
 // Its nodes are the most probable ones, not drawn ones: they are accepted by the target-only rule
 // at any temperature; acceptance.h says why the rules for drawn ones are not used.
 //
@@ -14,6 +18,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -35,10 +40,13 @@ struct ModelDrafterOptions {
   int passes = 4;    // of the draft model for one tree, of which the first computes the root alone
   int rows = 8;      // nodes that each other pass adds; (passes - 1) * rows < kMaxTreeRows
   int children = 4;  // candidates of a node
-  // Of a pass that reads what the sequence has and the draft has not seen, and how many of these
-  // one Propose may take; where that does not suffice, it proposes nothing.
+  // Of a sequence in a pass that reads what it has and the draft has not seen, and how many of
+  // these one Propose may take; where that does not suffice, it proposes nothing.
   int prompt_rows = 64;
   int prompt_passes = 8;
+  // Of all sequences in a pass, and those of them that are ranked; more where one takes more.
+  int batch_rows = 256;
+  int batch_ranked_rows = 64;
   // Keys and values of all sequences together, of the type that the backend prefers: this many
   // pages, or 0: as many as cache_bytes hold, of at most kMostPositions. A sequence that gets no
   // page proposes nothing.
@@ -62,18 +70,32 @@ class ModelDrafter : public Drafter {
   // Learns nothing: the scope does not matter. Propose first reads what was appended since it was
   // last called.
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
-  uint64_t bytes() const override { return bytes_; }  // weights and cache
+  // One pass for all that a sequence's next one has room beside.
+  void ProposeAll(std::span<const DraftCall> calls) override;
+  uint64_t bytes() const override { return bytes_; }  // weights, activations and cache
+  uint64_t passes() const { return passes_; }         // of the draft model until now
 
  private:
   class Sequence;
+  struct Growing;
+
+  // The next pass of as many sequences as it has room for, from the first on: how many.
+  size_t ComputePass(std::span<Growing> growing);
 
   explicit ModelDrafter(const ModelDrafterOptions& options) : options_(options) {}
 
   const ModelDrafterOptions options_;
+  TransformerLimits limits_;  // of a pass
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<kernels::KvCache> cache_;
   std::vector<int32_t> free_pages_;
   uint64_t bytes_ = 0;
+  uint64_t passes_ = 0;
+  // Of a pass.
+  std::vector<int32_t> ids_;
+  std::vector<int32_t> ranked_rows_;
+  std::vector<StepSequence> step_sequences_;
+  Transformer::LargestLogits largest_;
 };
 
 }  // namespace octogate::workers

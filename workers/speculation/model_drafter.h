@@ -44,7 +44,8 @@ struct ModelDrafterOptions {
   // these one Propose may take; where that does not suffice, it proposes nothing.
   int prompt_rows = 64;
   int prompt_passes = 8;
-  // Of all sequences in a pass, and those of them that are ranked; more where one takes more.
+  // Rows of all sequences in a pass, and those of them that are ranked; more where one sequence
+  // takes more.
   int batch_rows = 256;
   int batch_ranked_rows = 64;
   // Keys and values of all sequences together, of the type that the backend prefers: this many
@@ -70,7 +71,7 @@ class ModelDrafter : public Drafter {
   // Learns nothing: the scope does not matter. Propose first reads what was appended since it was
   // last called.
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
-  // One pass for all that a sequence's next one has room beside.
+  // In the same passes, as far as these have room.
   void ProposeAll(std::span<const DraftCall> calls) override;
   uint64_t bytes() const override { return bytes_; }  // weights, activations and cache
   uint64_t passes() const { return passes_; }         // of the draft model until now

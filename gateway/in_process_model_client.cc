@@ -256,6 +256,17 @@ class InProcessWorker::Client final : public ModelClient {
     return std::make_shared<NoCall>();
   }
 
+  std::shared_ptr<ModelCall> ExplainCache(
+      const v1::WorkerExplainCacheRequest& request, absl::Time deadline,
+      ResponseCallback<v1::WorkerExplainCacheResponse> on_done) override {
+    if (!pool_->Submit([loaded = loaded_, request, deadline, on_done] {
+          on_done(loaded->service->ExplainCache(request, deadline));
+        })) {
+      on_done(PoolFull());
+    }
+    return std::make_shared<NoCall>();
+  }
+
   const std::string& address() const override { return address_; }
 
  private:

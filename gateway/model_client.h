@@ -76,6 +76,11 @@ class ModelClient {
       const v1::WorkerFlushCacheRequest& request, absl::Time deadline,
       ResponseCallback<v1::WorkerFlushCacheResponse> on_done) = 0;
 
+  // Asks what it has of a prompt.
+  virtual std::shared_ptr<ModelCall> ExplainCache(
+      const v1::WorkerExplainCacheRequest& request, absl::Time deadline,
+      ResponseCallback<v1::WorkerExplainCacheResponse> on_done) = 0;
+
   // "host:port", or "in-process".
   virtual const std::string& address() const = 0;
 };

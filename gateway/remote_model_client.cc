@@ -146,6 +146,12 @@ class RemoteModelClient final : public ModelClient {
     return StartUnary(request, deadline, std::move(on_done), &Stub::PrepareAsyncFlushCache);
   }
 
+  std::shared_ptr<ModelCall> ExplainCache(
+      const v1::WorkerExplainCacheRequest& request, absl::Time deadline,
+      ResponseCallback<v1::WorkerExplainCacheResponse> on_done) override {
+    return StartUnary(request, deadline, std::move(on_done), &Stub::PrepareAsyncExplainCache);
+  }
+
   const std::string& address() const override { return address_; }
 
  private:

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -81,6 +82,14 @@ std::vector<ReplicaExplanation> ReplicaSet::Explain(const v1::WorkerPrompt& prom
                     " % of such prompts");
   }
   return result;
+}
+
+std::vector<absl::StatusOr<v1::WorkerExplainCacheResponse>> ReplicaSet::ExplainCache(
+    const v1::WorkerExplainCacheRequest& request, absl::Time deadline) const {
+  return AskReplicas<v1::WorkerExplainCacheResponse>(
+      replicas_.size(), deadline, [&](size_t index, absl::Time time, auto on_done) {
+        replicas_[index]->client->ExplainCache(request, time, std::move(on_done));
+      });
 }
 
 }  // namespace octogate::gateway

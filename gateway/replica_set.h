@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
@@ -110,9 +111,14 @@ class ReplicaSet : public std::enable_shared_from_this<ReplicaSet> {
   bool has_failed() const;
   // Why none is ready: the last failure.
   std::string LastError() const;
-  // How the next attempt for this prompt would be given to a replica, in the order given to Create.
+  // How the next attempt for this prompt would be given to a replica, in the order given to Create,
+  // by what is known here. Asks none.
   std::vector<ReplicaExplanation> Explain(const v1::WorkerPrompt& prompt,
                                           std::string_view cache_salt) const;
+  // What each says that it has of a prompt, in the order given to Create. Waits for them until
+  // `deadline`.
+  std::vector<absl::StatusOr<v1::WorkerExplainCacheResponse>> ExplainCache(
+      const v1::WorkerExplainCacheRequest& request, absl::Time deadline) const;
   // In the order given to Create.
   std::vector<ReplicaChoiceCounts> choice_counts() const;
   // What a replica last said of itself, prefixes left out; nothing while none has.

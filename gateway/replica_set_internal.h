@@ -10,9 +10,15 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gateway/circuit_breaker.h"
 #include "gateway/model_client.h"
@@ -26,6 +32,45 @@ namespace octogate::gateway {
 inline bool IsRetryable(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsResourceExhausted(status) ||
          absl::IsAborted(status);
+}
+
+// Asks so many replicas at the same time and waits for them until `deadline`: DEADLINE_EXCEEDED for
+// one that has said nothing by then. `ask` begins the call to the one of an index, with the time
+// that it has: the rest is for what it says.
+template <typename Response>
+std::vector<absl::StatusOr<Response>> AskReplicas(
+    size_t replicas, absl::Time deadline,
+    absl::FunctionRef<void(size_t index, absl::Time deadline,
+                           ModelClient::ResponseCallback<Response> on_done)>
+        ask) {
+  constexpr double kTimeOfReplicas = 0.9;
+  // Outlives this call where a replica is late.
+  struct Results {
+    absl::Mutex mutex;
+    size_t waiting ABSL_GUARDED_BY(mutex) = 0;
+    std::vector<absl::StatusOr<Response>> responses ABSL_GUARDED_BY(mutex);
+  };
+  auto results = std::make_shared<Results>();
+  {
+    absl::MutexLock lock(&results->mutex);
+    results->waiting = replicas;
+    results->responses.resize(replicas, absl::DeadlineExceededError("it has not answered in time"));
+  }
+  const absl::Time now = absl::Now();
+  for (size_t i = 0; i < replicas; ++i) {
+    ask(i, now + kTimeOfReplicas * (deadline - now),
+        [results, i](absl::StatusOr<Response> response) {
+          absl::MutexLock lock(&results->mutex);
+          results->responses[i] = std::move(response);
+          --results->waiting;
+        });
+  }
+  absl::MutexLock lock(&results->mutex);
+  const auto all_said = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(results->mutex) {
+    return results->waiting == 0;
+  };
+  results->mutex.AwaitWithDeadline(absl::Condition(&all_said), deadline);
+  return results->responses;
 }
 
 struct ReplicaSet::Replica {

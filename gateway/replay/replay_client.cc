@@ -219,6 +219,13 @@ class ReplayClient final : public ModelClient {
     return std::make_shared<NoCall>();
   }
 
+  std::shared_ptr<ModelCall> ExplainCache(
+      const v1::WorkerExplainCacheRequest&, absl::Time,
+      ResponseCallback<v1::WorkerExplainCacheResponse> on_done) override {
+    on_done(absl::FailedPreconditionError("a recording keeps no pages"));
+    return std::make_shared<NoCall>();
+  }
+
   const std::string& address() const override { return address_; }
 
  private:

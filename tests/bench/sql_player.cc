@@ -59,6 +59,12 @@ class PlayerClient final : public gateway::ModelClient {
     on_done(v1::WorkerFlushCacheResponse());
     return std::make_shared<NoCall>();
   }
+  std::shared_ptr<gateway::ModelCall> ExplainCache(
+      const v1::WorkerExplainCacheRequest&, absl::Time,
+      ResponseCallback<v1::WorkerExplainCacheResponse> on_done) override {
+    on_done(v1::WorkerExplainCacheResponse());
+    return std::make_shared<NoCall>();
+  }
   const std::string& address() const override { return address_; }
 
  private:

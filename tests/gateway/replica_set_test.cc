@@ -63,6 +63,11 @@ class LateClient final : public ModelClient {
     *late_ = std::move(on_done);
     return nullptr;
   }
+  std::shared_ptr<ModelCall> ExplainCache(
+      const v1::WorkerExplainCacheRequest&, absl::Time,
+      ResponseCallback<v1::WorkerExplainCacheResponse>) override {
+    return nullptr;
+  }
   const std::string& address() const override { return address_; }
 
  private:
@@ -97,6 +102,12 @@ class RefusingClient final : public ModelClient {
   std::shared_ptr<ModelCall> FlushCache(
       const v1::WorkerFlushCacheRequest&, absl::Time,
       ResponseCallback<v1::WorkerFlushCacheResponse> on_done) override {
+    on_done(refusal_);
+    return std::make_shared<EndedCall>();
+  }
+  std::shared_ptr<ModelCall> ExplainCache(
+      const v1::WorkerExplainCacheRequest&, absl::Time,
+      ResponseCallback<v1::WorkerExplainCacheResponse> on_done) override {
     on_done(refusal_);
     return std::make_shared<EndedCall>();
   }
@@ -366,7 +377,7 @@ TEST_F(ReplicaSetTest, EmbedsAndScores) {
   scored.WaitForNotification();
 }
 
-TEST_F(ReplicaSetTest, AFlushWaitsForNobodyLongerThanItMay) {
+TEST_F(ReplicaSetTest, AFlushOrAQuestionWaitsForNobodyLongerThanItMay) {
   StubWorker worker;
   v1::WorkerFlushCacheResponse flushed;
   flushed.set_pages(7);
@@ -392,6 +403,15 @@ TEST_F(ReplicaSetTest, AFlushWaitsForNobodyLongerThanItMay) {
   EXPECT_EQ(result[1].pages_in_use(), 0) << "a peer's number";
   EXPECT_EQ(worker.last_flush().cache_salt(), "acme");
   EXPECT_EQ(result[2].code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+  v1::WorkerExplainCacheResponse explained;
+  explained.set_prompt_tokens(7);
+  worker.SetExplained(explained);
+  const auto said = set->ExplainCache({}, absl::Now() + absl::Seconds(2));
+  ASSERT_EQ(said.size(), 3u);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(said[0].status())) << said[0].status();
+  ASSERT_TRUE(said[1].ok()) << said[1].status();
+  EXPECT_EQ(said[1]->prompt_tokens(), 7);
+  EXPECT_TRUE(absl::IsResourceExhausted(said[2].status())) << said[2].status();
   set = nullptr;
   late(flushed);
 }

@@ -339,21 +339,34 @@ grpc::ServerUnaryReactor* StubWorker::Info(grpc::CallbackServerContext* context,
   return reactor;
 }
 
+namespace {
+
+// Answers as it has been told to; UNIMPLEMENTED where it has not.
+template <typename Response>
+grpc::ServerUnaryReactor* AnswerWith(const std::optional<Response>& answer,
+                                     grpc::CallbackServerContext* context, Response* response) {
+  if (answer) *response = *answer;
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(answer ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNIMPLEMENTED, ""));
+  return reactor;
+}
+
+}  // namespace
+
 grpc::ServerUnaryReactor* StubWorker::FlushCache(grpc::CallbackServerContext* context,
                                                  const v1::WorkerFlushCacheRequest* request,
                                                  v1::WorkerFlushCacheResponse* response) {
-  grpc::Status status(grpc::StatusCode::UNIMPLEMENTED, "");
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    last_flush_ = *request;
-    if (flushed_) {
-      *response = *flushed_;
-      status = grpc::Status::OK;
-    }
-  }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(status);
-  return reactor;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  last_flush_ = *request;
+  return AnswerWith(flushed_, context, response);
+}
+
+grpc::ServerUnaryReactor* StubWorker::ExplainCache(grpc::CallbackServerContext* context,
+                                                   const v1::WorkerExplainCacheRequest* request,
+                                                   v1::WorkerExplainCacheResponse* response) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  last_question_ = *request;
+  return AnswerWith(explained_, context, response);
 }
 
 }  // namespace octogate::gateway

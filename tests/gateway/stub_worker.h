@@ -80,6 +80,16 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
     return last_flush_;
   }
 
+  // The same of ExplainCache.
+  void SetExplained(const v1::WorkerExplainCacheResponse& explained) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    explained_ = explained;
+  }
+  v1::WorkerExplainCacheRequest last_question() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return last_question_;
+  }
+
   // Of the last generation: the messages of its conversation, and whose it was.
   v1::WorkerGenerateRequest last_request() const {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -112,6 +122,9 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
   grpc::ServerUnaryReactor* FlushCache(grpc::CallbackServerContext* context,
                                        const v1::WorkerFlushCacheRequest* request,
                                        v1::WorkerFlushCacheResponse* response) override;
+  grpc::ServerUnaryReactor* ExplainCache(grpc::CallbackServerContext* context,
+                                         const v1::WorkerExplainCacheRequest* request,
+                                         v1::WorkerExplainCacheResponse* response) override;
 
  private:
   class Answer;
@@ -127,11 +140,14 @@ class StubWorker final : public v1::Worker::CallbackService, private workers::Se
 
   const StubWorkerOptions options_;
   mutable std::mutex mutex_;
-  StubScript defaults_;                                  // guarded by mutex_
-  v1::WorkerGenerateRequest last_request_;               // guarded by mutex_
-  v1::WorkerInfoResponse info_;                          // guarded by mutex_
-  v1::WorkerFlushCacheRequest last_flush_;               // guarded by mutex_
-  std::optional<v1::WorkerFlushCacheResponse> flushed_;  // guarded by mutex_
+  // The next seven are guarded by mutex_.
+  StubScript defaults_;
+  v1::WorkerGenerateRequest last_request_;
+  v1::WorkerInfoResponse info_;
+  v1::WorkerFlushCacheRequest last_flush_;
+  std::optional<v1::WorkerFlushCacheResponse> flushed_;
+  v1::WorkerExplainCacheRequest last_question_;
+  std::optional<v1::WorkerExplainCacheResponse> explained_;
   std::atomic<bool> draining_{false};
   std::atomic<int> sessions_{0};
   std::atomic<int> started_{0};

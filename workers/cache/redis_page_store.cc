@@ -119,6 +119,25 @@ class RedisPageStore final : public PageStore {
     return pace_.Seconds(0, SteadyNow());
   }
 
+  absl::StatusOr<int> CountStored(const PageChain& chain, absl::Time deadline) override {
+    if (codec_.value_bytes() > kMaxSharedPageBytes) {
+      return absl::FailedPreconditionError("pages are too large to be shared");
+    }
+    if (!Usable()) return absl::UnavailableError("the store cannot be reached");
+    const std::vector<PageCodec::Page> pages =
+        codec_.Describe(chain, flush_marks_.EpochOfTaken(chain.context));
+    std::vector<RedisClient::Command> commands;
+    for (const PageCodec::Page& page : pages) commands.push_back({"EXISTS", page.name});
+    deadline = std::min(deadline, absl::Now() + options_.timeout);
+    int there = 0;
+    for (const auto& reply : client_->CallMany(commands, {deadline, RedisCallKind::kBulk})) {
+      if (!reply.ok()) return reply.status();
+      if (reply->integer <= 0) break;
+      ++there;
+    }
+    return there;
+  }
+
   void Write(const PageChain& chain, const ReadPages& read) override {
     std::vector<PageCodec::Page> pages =
         codec_.Describe(chain, flush_marks_.EpochOfTaken(chain.context));

@@ -256,6 +256,10 @@ absl::Status Engine::Drain(absl::Time deadline) { return loop_->Drain(deadline);
 absl::StatusOr<FlushedPages> Engine::FlushPages(const PageFlush& flush, absl::Time deadline) {
   return loop_->FlushPages(flush, deadline);
 }
+absl::StatusOr<PageExplanation> Engine::ExplainPages(std::vector<int32_t> prompt,
+                                                     ServiceTerms terms, absl::Time deadline) {
+  return loop_->ExplainPages(std::move(prompt), std::move(terms), deadline);
+}
 EngineStats Engine::stats() const { return loop_->stats(); }
 std::shared_ptr<const PageStamps> Engine::page_stamps() const { return loop_->page_stamps(); }
 const ModelConfig& Engine::config() const { return loop_->parts().checkpoint->config(); }

@@ -26,6 +26,7 @@
 #include "kernels/backend.h"
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
+#include "workers/engine/page_explanation.h"
 #include "workers/engine/page_flush.h"
 #include "workers/engine/request.h"
 #include "workers/engine/step_cost.h"
@@ -100,6 +101,13 @@ class Engine {
   // PageStore::Flush once what is here is forgotten; DEADLINE_EXCEEDED for a step that is not done,
   // at the end of which it is. In both cases it is to be repeated.
   absl::StatusOr<FlushedPages> FlushPages(const PageFlush& flush, absl::Time deadline);
+
+  // Says what a request of these terms would find of a prompt if it came now, without computing,
+  // fetching or changing anything. Waits for the end of a step, and then for the store, which may
+  // not have said by `deadline`; must not be called from a callback. Refusals as of Submit for such
+  // a prompt; DEADLINE_EXCEEDED for a step that is not done.
+  absl::StatusOr<PageExplanation> ExplainPages(std::vector<int32_t> prompt, ServiceTerms terms,
+                                               absl::Time deadline);
 
   EngineStats stats() const;
   // Says how long what GenerateEvent::prompt_pages names stays in the prefix cache. Null where

@@ -67,6 +67,17 @@ void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {
   active_.push_back(std::move(request));
 }
 
+PageExplanation EngineCore::ExplainPages(const Sequence& sequence) const {
+  PageExplanation explanation{.page_size = parts_.cache->shape().page_size,
+                              .cached_pages = scheduler_.CachedPages(sequence),
+                              .shared = std::nullopt};
+  if (parts_.shared_pages != nullptr) {
+    explanation.shared.emplace().outlook =
+        parts_.shared_pages->Outlook(sequence, explanation.cached_pages);
+  }
+  return explanation;
+}
+
 int EngineCore::unstarted() const {
   return static_cast<int>(std::count_if(active_.begin(), active_.end(),
                                         [](const auto& request) { return !request->started; }));

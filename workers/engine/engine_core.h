@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "kernels/backend.h"
 #include "workers/engine/answer.h"
+#include "workers/engine/page_explanation.h"
 #include "workers/engine/request.h"
 #include "workers/engine/scheduler.h"
 #include "workers/engine/sequence.h"
@@ -86,6 +87,8 @@ class EngineCore {
   EngineCore(const Parts& parts, const SchedulerOptions& options);
 
   void Add(std::unique_ptr<ActiveRequest> request);
+  // What Add would find of a sequence, but for what the store has; changes nothing.
+  PageExplanation ExplainPages(const Sequence& sequence) const;
 
   // A step has two halves. The first ends requests that are cancelled or overdue and decides what
   // to compute; the second computes it, if there is anything, and hands out the events.

@@ -13,7 +13,6 @@
 #include "absl/time/clock.h"
 #include "common/status.h"
 #include "workers/engine/prefix_context.h"
-#include "workers/engine/request_check.h"
 
 namespace octogate::workers {
 namespace {
@@ -24,7 +23,8 @@ constexpr absl::Duration kLongestRetry = absl::Seconds(30);
 // late unnoticed.
 constexpr absl::Duration kStalledPoll = absl::Milliseconds(2);
 constexpr std::chrono::milliseconds kDraftBytesInterval{100};
-constexpr size_t kMaxFlushes = 64;  // that wait
+constexpr size_t kMaxFlushes = 64;    // that wait
+constexpr size_t kMaxQuestions = 64;  // the same
 
 // `cost` must outlive the function.
 std::function<int(const StepShape&, int64_t)> MakeRowBudget(const StepCost& cost,
@@ -185,6 +185,44 @@ absl::StatusOr<FlushedPages> EngineLoop::FlushPages(const PageFlush& flush, absl
                                        "taken the flush; flush again when it answers"));
 }
 
+absl::StatusOr<PageExplanation> EngineLoop::ExplainPages(std::vector<int32_t> prompt,
+                                                         ServiceTerms terms, absl::Time deadline) {
+  GenerateRequest request;
+  request.prompt = std::move(prompt);
+  request.terms = std::move(terms);
+  if (absl::Status status = ValidateRequest(request, LimitsOf(ActiveRequest::Kind::kGenerate));
+      !status.ok()) {
+    return status;
+  }
+  const auto question = std::make_shared<Question>();
+  Sequence& sequence = question->sequence;
+  sequence.tokens = std::move(request.prompt);
+  sequence.prefix_context = PrefixContextOf(
+      RopeRangeForLength(parts_.checkpoint->config(), sequence.length()), request.terms.cache_salt);
+  PageExplanation explanation;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (questions_.size() >= kMaxQuestions) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(questions_.size(), " questions wait for a step to end; try again then"));
+    }
+    questions_.push_back(question);
+    woken_.Set();
+    const auto is_answered = [&] { return question->answer.has_value(); };
+    if (!mutex_.AwaitWithDeadline(absl::Condition(&is_answered), deadline)) {
+      return absl::DeadlineExceededError("the step that is running has not ended in time");
+    }
+    explanation = *std::move(question->answer);
+  }
+  if (explanation.shared && explanation.shared->outlook.pages > 0) {
+    const absl::Time now = absl::Now();
+    explanation.shared->stored =
+        shared_pages_->CountStored(sequence, explanation.cached_pages,
+                                   explanation.shared->outlook.pages, now + (deadline - now) / 2);
+  }
+  return explanation;
+}
+
 EngineStats EngineLoop::stats() const {
   PageStoreStats store;
   if (shared_pages_ != nullptr) store = shared_pages_->store_stats();
@@ -200,14 +238,17 @@ EngineStats EngineLoop::stats() const {
   return stats;
 }
 
+RequestLimits EngineLoop::LimitsOf(ActiveRequest::Kind kind) const {
+  return {.vocab_size = parts_.checkpoint->config().vocab_size,
+          .context = context_,
+          .generates = kind == ActiveRequest::Kind::kGenerate,
+          .has_tokenizer = parts_.tokenizer != nullptr};
+}
+
 absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(
     GenerateRequest request, ActiveRequest::Kind kind, ActiveRequest::Sink sink,
     std::shared_ptr<Generation> generation) {
-  const RequestLimits limits{.vocab_size = parts_.checkpoint->config().vocab_size,
-                             .context = context_,
-                             .generates = kind == ActiveRequest::Kind::kGenerate,
-                             .has_tokenizer = parts_.tokenizer != nullptr};
-  if (absl::Status status = ValidateRequest(request, limits); !status.ok()) return status;
+  if (absl::Status status = ValidateRequest(request, LimitsOf(kind)); !status.ok()) return status;
   const absl::Duration left = request.deadline - absl::Now();
   if (left <= absl::ZeroDuration()) {
     return absl::DeadlineExceededError("the deadline had passed when the request arrived");
@@ -263,6 +304,7 @@ void EngineLoop::Run() {
   while (true) {
     std::vector<std::unique_ptr<ActiveRequest>> arrived;
     std::vector<ContextFilter> flushes;
+    std::vector<std::shared_ptr<Question>> questions;
     bool stop = false;
     if (core_.stalled()) woken_.WaitFor(kStalledPoll);
     {
@@ -270,6 +312,7 @@ void EngineLoop::Run() {
       if (active_ == 0) mutex_.Await(absl::Condition(this, &EngineLoop::HasWork));
       arrived.swap(incoming_);
       flushes.swap(flushes_);
+      questions.swap(questions_);
       flushes_taken_ = flushes_asked_;
       active_ += static_cast<int>(arrived.size());
       unstarted_ += static_cast<int>(arrived.size());
@@ -277,6 +320,11 @@ void EngineLoop::Run() {
     }
     core_.FlushAsOthers();
     for (const ContextFilter& includes : flushes) core_.Flush(includes);
+    for (const auto& question : questions) {
+      PageExplanation answer = core_.ExplainPages(question->sequence);
+      absl::MutexLock lock(&mutex_);
+      question->answer = std::move(answer);
+    }
     for (auto& request : arrived) core_.Add(std::move(request));
     if (stop) {
       core_.CancelAll(absl::CancelledError("the engine was shut down"));

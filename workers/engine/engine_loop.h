@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,8 +24,11 @@
 #include "workers/engine/engine_core.h"
 #include "workers/engine/engine_options.h"
 #include "workers/engine/engine_stats.h"
+#include "workers/engine/page_explanation.h"
 #include "workers/engine/page_flush.h"
 #include "workers/engine/request.h"
+#include "workers/engine/request_check.h"
+#include "workers/engine/sequence.h"
 #include "workers/engine/shared_pages.h"
 #include "workers/engine/step_cost.h"
 #include "workers/engine/swap_space.h"
@@ -64,6 +68,9 @@ class EngineLoop {
   absl::Status Drain(absl::Time deadline);
   // See Engine::FlushPages.
   absl::StatusOr<FlushedPages> FlushPages(const PageFlush& flush, absl::Time deadline);
+  // See Engine::ExplainPages.
+  absl::StatusOr<PageExplanation> ExplainPages(std::vector<int32_t> prompt, ServiceTerms terms,
+                                               absl::Time deadline);
 
   EngineStats stats() const;
   const Parts& parts() const { return parts_; }
@@ -79,8 +86,16 @@ class EngineLoop {
     return incoming_.empty() && active_ == 0;
   }
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !incoming_.empty() || !flushes_.empty();
+    return stopping_ || !incoming_.empty() || !flushes_.empty() || !questions_.empty();
   }
+  // What of a sequence is asked for between two steps. Outlives the call that asks where the answer
+  // is late.
+  struct Question {
+    Sequence sequence;
+    std::optional<PageExplanation> answer;  // guarded by mutex_
+  };
+
+  RequestLimits LimitsOf(ActiveRequest::Kind kind) const;
 
   absl::StatusOr<std::shared_ptr<Generation>> Accept(GenerateRequest request,
                                                      ActiveRequest::Kind kind,
@@ -112,6 +127,7 @@ class EngineLoop {
   std::vector<ContextFilter> flushes_ ABSL_GUARDED_BY(mutex_);
   uint64_t flushes_asked_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t flushes_done_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::shared_ptr<Question>> questions_ ABSL_GUARDED_BY(mutex_);
   int active_ ABSL_GUARDED_BY(mutex_) = 0;     // requests that the core has or is about to have
   int unstarted_ ABSL_GUARDED_BY(mutex_) = 0;  // of those, the ones that have not begun
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "workers/engine/page_flush.h"
 
@@ -85,8 +86,8 @@ struct PageStoreStats {
   bool reachable = false;
 };
 
-// Thread safety: called by the engine's thread only, except for Flush and stats. No call but Flush
-// waits.
+// Thread safety: called by the engine's thread only, except for CountStored, Flush and stats. No
+// calls but the first two of these wait.
 class PageStore {
  public:
   // Copies pages of the sequence, given by their indices, to `to`, and returns when that is done.
@@ -105,6 +106,9 @@ class PageStore {
   virtual double FetchSeconds(int pages) const = 0;
   // Seconds until it would be known that the store does not have a page.
   virtual double MissSeconds() const = 0;
+  // Pages of a chain that the store has, from the first on, by their names: none is read. Waits for
+  // the store until `deadline`; an error where it has not said.
+  virtual absl::StatusOr<int> CountStored(const PageChain& chain, absl::Time deadline) = 0;
   // Writes those pages of a chain that the store is not known to have and that are worth it, as far
   // as there is room for them in the queue.
   virtual void Write(const PageChain& chain, const ReadPages& read) = 0;

@@ -47,18 +47,34 @@ PageChain SharedPages::ChainOf(const Sequence& sequence, int first, int pages) c
           .sequence = sequence.arrival};
 }
 
-void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
+PageOutlook SharedPages::Outlook(const Sequence& sequence, int cached_pages) const {
   // A row of the last token has to be computed in any case.
   const int pages = (sequence.length() - 1) / options_.page_size;
-  if (!sequence.use_cached_prefix || pages <= cached_pages) return;
-  PageChain chain = ChainOf(sequence, cached_pages, pages);
+  if (!sequence.use_cached_prefix || pages <= cached_pages) return {};
   const double recompute =
       RecomputeSeconds(cached_pages * options_.page_size, pages * options_.page_size);
-  const double fetch = store_->FetchSeconds(chain.count);
+  const double fetch = store_->FetchSeconds(pages - cached_pages);
   const double gain = hit_rate_ * (recompute - fetch);
-  const bool hold = fetch < kMostHeld * recompute && gain > (1 - hit_rate_) * store_->MissSeconds();
+  PageChoice choice = PageChoice::kCompute;
+  if (fetch < kMostHeld * recompute && gain > (1 - hit_rate_) * store_->MissSeconds()) {
+    choice = PageChoice::kWait;
+  } else if (PlanMeeting(cached_pages, pages) != nullptr) {
+    choice = PageChoice::kMeet;
+  }
+  return {.pages = pages - cached_pages,
+          .fetch_seconds = fetch,
+          .compute_seconds = recompute,
+          .choice = choice};
+}
+
+void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
+  const PageOutlook outlook = Outlook(sequence, cached_pages);
+  if (outlook.choice == PageChoice::kNothing) return;
+  const int pages = cached_pages + outlook.pages;
+  PageChain chain = ChainOf(sequence, cached_pages, pages);
+  const bool hold = outlook.choice == PageChoice::kWait;
   if (!hold) {
-    if (BeginMeeting(sequence, cached_pages, pages)) return;
+    if (outlook.choice == PageChoice::kMeet && BeginMeeting(sequence, cached_pages, pages)) return;
     ++counters_.declined;
     if (now < next_probe_) return;
     next_probe_ = now + kProbeInterval;
@@ -73,9 +89,9 @@ void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
     shared->begun = now;
     shared->first = cached_pages;
     shared->asked = shared->fetch->pages();
-    shared->hold_until = After(now, PromiseFor(fetch, recompute));
+    shared->hold_until = After(now, PromiseFor(outlook.fetch_seconds, outlook.compute_seconds));
     shared->expected = chain.count;
-    shared->recompute = recompute;
+    shared->recompute = outlook.compute_seconds;
     sequence.held = true;
   }
   sequence.arriving = std::move(shared);
@@ -107,10 +123,10 @@ double SharedPages::PagesToMeeting(const ArrivingPages& arriving, int gap, doubl
   return (seconds + fetch * gap) / (compute + fetch);
 }
 
-bool SharedPages::BeginMeeting(Sequence& sequence, int first, int pages) {
+std::unique_ptr<ArrivingPages> SharedPages::PlanMeeting(int first, int pages) const {
   const int count = pages - first;
   const double fetch = store_->FetchSeconds(count);
-  if (!options_.recompute_seconds || std::isinf(fetch) || count < kLeastMet) return false;
+  if (!options_.recompute_seconds || std::isinf(fetch) || count < kLeastMet) return nullptr;
   const double miss = store_->MissSeconds();
   auto meeting = std::make_unique<ArrivingPages>();
   meeting->meets = true;
@@ -122,13 +138,19 @@ bool SharedPages::BeginMeeting(Sequence& sequence, int first, int pages) {
   // Whether the store has them is asked first.
   const double delay = miss + std::max(one - meeting->seconds_per_page, 0.0);
   const double met = count - PagesToMeeting(*meeting, count, delay);
-  if (met < kLeastMet || hit_rate_ * met < kLeastGain * count) return false;
+  if (met < kLeastMet || hit_rate_ * met < kLeastGain * count) return nullptr;
+  meeting->compute_until = (first + static_cast<int>(std::ceil(count - met))) * options_.page_size;
+  return meeting;
+}
+
+bool SharedPages::BeginMeeting(Sequence& sequence, int first, int pages) {
+  std::unique_ptr<ArrivingPages> meeting = PlanMeeting(first, pages);
+  if (meeting == nullptr) return false;
   meeting->fetch =
       store_->Fetch(ChainOf(sequence, first, pages), PageOrder::kBackward, options_.wake);
   if (meeting->fetch == nullptr) return false;
   ++counters_.lookups;
-  counters_.lookup_tokens += static_cast<uint64_t>(count * options_.page_size);
-  meeting->compute_until = (first + static_cast<int>(std::ceil(count - met))) * options_.page_size;
+  counters_.lookup_tokens += static_cast<uint64_t>(meeting->expected * options_.page_size);
   if (sequence.arriving != nullptr) meeting->pages = std::move(sequence.arriving->pages);
   sequence.arriving = std::move(meeting);
   return true;

@@ -28,7 +28,7 @@
 // request one promise, and only those that were waiting: what is under way for long makes the store
 // expect more of others. Where something has come, the rest of what was waited for is met instead.
 //
-// Not thread-safe, but for Flush and store_stats; of the engine's thread.
+// Not thread-safe, but for CountStored, Flush and store_stats; of the engine's thread.
 #ifndef OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
 #define OCTOGATE_WORKERS_ENGINE_SHARED_PAGES_H_
 
@@ -39,7 +39,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "workers/engine/page_explanation.h"
 #include "workers/engine/page_flush.h"
 #include "workers/engine/page_store.h"
 #include "workers/engine/sequence.h"
@@ -71,12 +73,18 @@ class SharedPages {
   // Looks for the pages of a sequence that is about to wait for its turn behind `cached_pages`,
   // those at its beginning that the prefix cache has. May hold the sequence.
   void Begin(Sequence& sequence, int cached_pages, Time now);
+  // What Begin would make of it.
+  PageOutlook Outlook(const Sequence& sequence, int cached_pages) const;
   // Hands a sequence what has come, and lets it go where it need not wait any longer.
   void Poll(Sequence& sequence, Time now);
   // Offers the store the first `pages` of a sequence.
   void Offer(const Sequence& sequence, int pages, const PageStore::ReadPages& read);
 
-  // See PageStore. The first may be called by any thread.
+  // See PageStore; of `pages` pages from `first` on. The first two may be called by any thread.
+  absl::StatusOr<int> CountStored(const Sequence& sequence, int first, int pages,
+                                  absl::Time deadline) {
+    return store_->CountStored(ChainOf(sequence, first, first + pages), deadline);
+  }
   absl::Status Flush(const PageFlush& flush, absl::Time deadline) {
     return store_->Flush(flush, deadline);
   }
@@ -91,7 +99,9 @@ class SharedPages {
   // Pages from `first` on that are computed before the others have come, where `seconds` pass until
   // the first of them comes; a fraction of a page counts.
   double PagesToMeeting(const ArrivingPages& arriving, int gap, double seconds) const;
-  // Lets pages come from the back. Returns whether they are expected to be worth it.
+  // How pages from `first` on would come from the back; null where that is not worth it.
+  std::unique_ptr<ArrivingPages> PlanMeeting(int first, int pages) const;
+  // Lets them come so. Returns whether they do.
   bool BeginMeeting(Sequence& sequence, int first, int pages);
   // Returns whether no more will come.
   bool TakeArrived(ArrivingPages& arriving, int first_needed);

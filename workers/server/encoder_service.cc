@@ -28,6 +28,11 @@ absl::StatusOr<std::shared_ptr<Generation>> EncoderService::Score(
   return EmbedsOnly("score tokens");
 }
 
+absl::StatusOr<v1::WorkerExplainCacheResponse> EncoderService::ExplainCache(
+    const v1::WorkerExplainCacheRequest&, absl::Time) {
+  return EmbedsOnly("read prompts");
+}
+
 absl::StatusOr<v1::WorkerEmbedResponse> EncoderService::Embed(
     const v1::WorkerEmbedRequest& request, absl::Time deadline,
     const std::shared_ptr<Cancellation>& cancellation) {

@@ -29,6 +29,8 @@ class EncoderService final : public ServedModel {
   absl::StatusOr<v1::WorkerEmbedResponse> Embed(
       const v1::WorkerEmbedRequest& request, absl::Time deadline,
       const std::shared_ptr<Cancellation>& cancellation) override;
+  absl::StatusOr<v1::WorkerExplainCacheResponse> ExplainCache(
+      const v1::WorkerExplainCacheRequest& request, absl::Time deadline) override;
   v1::WorkerInfoResponse Info() const override;
   absl::Status Drain(absl::Time deadline) override;
   const std::string& no_gpu() const override { return model_->no_gpu; }

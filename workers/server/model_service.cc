@@ -1,6 +1,7 @@
 #include "workers/server/model_service.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <utility>
 
@@ -54,6 +55,19 @@ v1::FinishReason ToProto(FinishReason reason) {
       return v1::FINISH_REASON_LENGTH;
     default:
       return v1::FINISH_REASON_UNSPECIFIED;
+  }
+}
+
+v1::PageChoice ToProto(PageChoice choice) {
+  switch (choice) {
+    case PageChoice::kCompute:
+      return v1::PAGE_CHOICE_COMPUTE;
+    case PageChoice::kWait:
+      return v1::PAGE_CHOICE_WAIT;
+    case PageChoice::kMeet:
+      return v1::PAGE_CHOICE_MEET;
+    default:
+      return v1::PAGE_CHOICE_UNSPECIFIED;
   }
 }
 
@@ -289,6 +303,7 @@ v1::WorkerInfoResponse ModelService::Info() const {
   info.set_waiting(stats.waiting);
   info.set_waiting_tokens(stats.waiting_tokens);
   info.set_pages_used(stats.pages_used);
+  info.set_pages_idle(stats.pages_idle);
   info.set_pages_total(stats.pages_total);
   info.set_backend(model_->engine->DescribeBackend());
   info.set_draining(draining_);
@@ -353,6 +368,31 @@ v1::WorkerInfoResponse ModelService::Info() const {
 std::optional<v1::PrefixSummary> ModelService::Prefixes() const {
   if (prefixes_ == nullptr) return std::nullopt;
   return prefixes_->Summary();
+}
+
+absl::StatusOr<v1::WorkerExplainCacheResponse> ModelService::ExplainCache(
+    const v1::WorkerExplainCacheRequest& request, absl::Time deadline) {
+  OCTOGATE_ASSIGN_OR_RETURN(std::vector<int32_t> prompt, encoder_.Encode(request.prompt()));
+  v1::WorkerExplainCacheResponse response;
+  response.set_prompt_tokens(static_cast<int64_t>(prompt.size()));
+  OCTOGATE_ASSIGN_OR_RETURN(
+      const PageExplanation pages,
+      model_->engine->ExplainPages(std::move(prompt), {.cache_salt = request.cache_salt()},
+                                   std::min(deadline, absl::Now() + kMaxFlushTime)));
+  response.set_cached_tokens(int64_t{pages.cached_pages} * pages.page_size);
+  if (!pages.shared) return response;
+  const PageOutlook& outlook = pages.shared->outlook;
+  v1::SharedPagesExplanation& shared = *response.mutable_shared();
+  shared.set_lookup_tokens(int64_t{outlook.pages} * pages.page_size);
+  if (pages.shared->stored.ok()) {
+    shared.set_hit_tokens(int64_t{*pages.shared->stored} * pages.page_size);
+  } else {
+    shared.set_error(std::string(pages.shared->stored.status().message()));
+  }
+  if (std::isfinite(outlook.fetch_seconds)) shared.set_fetch_seconds(outlook.fetch_seconds);
+  if (std::isfinite(outlook.compute_seconds)) shared.set_compute_seconds(outlook.compute_seconds);
+  shared.set_choice(ToProto(outlook.choice));
+  return response;
 }
 
 uint64_t ModelService::memory_bytes() const {

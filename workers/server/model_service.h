@@ -44,6 +44,8 @@ class ModelService final : public ServedModel {
       const std::shared_ptr<Cancellation>& cancellation) override;
   v1::WorkerInfoResponse Info() const override;
   std::optional<v1::PrefixSummary> Prefixes() const override;
+  absl::StatusOr<v1::WorkerExplainCacheResponse> ExplainCache(
+      const v1::WorkerExplainCacheRequest& request, absl::Time deadline) override;
   absl::Status Drain(absl::Time deadline) override;
   const std::string& no_gpu() const override { return model_->no_gpu; }
   const WeightReport& weight_report() const override { return model_->engine->weight_report(); }

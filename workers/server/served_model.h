@@ -32,7 +32,7 @@ class ServedModel {
   // Longest time that a request without a deadline may take.
   static constexpr absl::Duration kMaxRequestTime = absl::Hours(1);
   static constexpr int kMaxEmbedInputs = 256;
-  // Longest time that FlushCache waits.
+  // Longest time that FlushCache and ExplainCache wait.
   static constexpr absl::Duration kMaxFlushTime = absl::Seconds(10);
 
   using OnMessage = std::function<void(v1::WorkerGenerateResponse)>;
@@ -72,6 +72,11 @@ class ServedModel {
   // thread of your own. INVALID_ARGUMENT for what is no flush; else as Engine::FlushPages.
   absl::StatusOr<v1::WorkerFlushCacheResponse> FlushCache(
       const v1::WorkerFlushCacheRequest& request, absl::Time deadline);
+
+  // See Worker.ExplainCache; FAILED_PRECONDITION where the model reads no prompts. Waits; run it on
+  // a thread of your own.
+  virtual absl::StatusOr<v1::WorkerExplainCacheResponse> ExplainCache(
+      const v1::WorkerExplainCacheRequest& request, absl::Time deadline) = 0;
 
   // Refuses new work with UNAVAILABLE and waits for what is under way.
   virtual absl::Status Drain(absl::Time deadline) = 0;

@@ -20,6 +20,8 @@ constexpr int kBlockingThreads = 4;
 constexpr size_t kMaxBlockingCalls = 64;
 constexpr int kFlushThreads = 1;
 constexpr size_t kMaxFlushes = 16;
+constexpr int kExplanationThreads = 1;
+constexpr size_t kMaxExplanations = 16;
 constexpr int kLongPromptThreads = 2;
 constexpr size_t kMaxLongPrompts = 256;
 constexpr absl::Duration kEmbedRetryAfter = absl::Milliseconds(100);
@@ -201,6 +203,7 @@ WorkerGrpcService::WorkerGrpcService(ServedModel* model, std::function<void()> o
       sessions_(model),
       blocking_(kBlockingThreads, kMaxBlockingCalls),
       flushes_(kFlushThreads, kMaxFlushes),
+      explanations_(kExplanationThreads, kMaxExplanations),
       long_prompts_(kLongPromptThreads, kMaxLongPrompts) {}
 
 grpc::ServerWriteReactor<v1::WorkerGenerateResponse>* WorkerGrpcService::Generate(
@@ -282,6 +285,21 @@ grpc::ServerUnaryReactor* WorkerGrpcService::FlushCache(grpc::CallbackServerCont
   if (!accepted) {
     reactor->Answer(absl::ResourceExhaustedError(
         absl::StrCat("the queue is full: ", kMaxFlushes, " flushes wait already")));
+  }
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* WorkerGrpcService::ExplainCache(
+    grpc::CallbackServerContext* context, const v1::WorkerExplainCacheRequest* request,
+    v1::WorkerExplainCacheResponse* response) {
+  auto* reactor = new UnaryReactor<v1::WorkerExplainCacheResponse>(context, response);
+  const bool accepted =
+      explanations_.Submit([this, reactor, request, deadline = DeadlineOf(*context)] {
+        reactor->Answer(model_->ExplainCache(*request, deadline));
+      });
+  if (!accepted) {
+    reactor->Answer(absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", kMaxExplanations, " explanations wait already")));
   }
   return reactor;
 }

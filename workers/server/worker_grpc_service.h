@@ -57,6 +57,9 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
   grpc::ServerUnaryReactor* FlushCache(grpc::CallbackServerContext* context,
                                        const v1::WorkerFlushCacheRequest* request,
                                        v1::WorkerFlushCacheResponse* response) override;
+  grpc::ServerUnaryReactor* ExplainCache(grpc::CallbackServerContext* context,
+                                         const v1::WorkerExplainCacheRequest* request,
+                                         v1::WorkerExplainCacheResponse* response) override;
 
  private:
   ServedModel* const model_;
@@ -64,6 +67,7 @@ class WorkerGrpcService final : public v1::Worker::CallbackService {
   ModelSessionBackend sessions_;
   BlockingPool blocking_;      // Embed waits for the engine
   BlockingPool flushes_;       // so does FlushCache, which embeddings do not hold up
+  BlockingPool explanations_;  // and ExplainCache, which must hold up neither
   BlockingPool long_prompts_;  // of sessions
 };
 

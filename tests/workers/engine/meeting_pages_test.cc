@@ -98,6 +98,7 @@ class ScriptedStore final : public PageStore {
       store_->offered[chain.first + i] = std::move(values[static_cast<size_t>(i)]);
     }
   }
+  absl::StatusOr<int> CountStored(const PageChain&, absl::Time) override { return 0; }
   absl::Status Flush(const PageFlush&, absl::Time) override { return absl::OkStatus(); }
   ContextFilter TakeFlushed() override { return nullptr; }
   PageStoreStats stats() const override { return {}; }

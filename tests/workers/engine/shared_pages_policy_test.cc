@@ -55,6 +55,7 @@ class ScriptedStore final : public PageStore {
   }
   double MissSeconds() const override { return script_->miss; }
   void Write(const PageChain&, const ReadPages&) override {}
+  absl::StatusOr<int> CountStored(const PageChain&, absl::Time) override { return 0; }
   absl::Status Flush(const PageFlush&, absl::Time) override { return absl::OkStatus(); }
   ContextFilter TakeFlushed() override { return nullptr; }
   PageStoreStats stats() const override { return {}; }
@@ -303,6 +304,25 @@ TEST_F(SharedPagesPolicyTest, ComputesInFewStepsWhereNothingComes) {
     pages.Poll(sequence, At(steps));
   }
   EXPECT_EQ(sequence.arriving->compute_until, 0);
+}
+
+TEST_F(SharedPagesPolicyTest, SaysWhatItWouldMakeOfASequenceAndAsksForNothing) {
+  script_.fetch = 0.1;
+  SharedPages pages = Make(0.1);
+  const PageOutlook waits = pages.Outlook(Prompt(10), 2);
+  EXPECT_EQ(waits.choice, PageChoice::kWait);
+  EXPECT_EQ(waits.pages, 8);
+  EXPECT_DOUBLE_EQ(waits.fetch_seconds, 0.1);
+  EXPECT_DOUBLE_EQ(waits.compute_seconds, 0.8);
+  EXPECT_EQ(pages.Outlook(Prompt(10), 10).choice, PageChoice::kNothing);
+  EXPECT_EQ(pages.Outlook(Prompt(10), 10).pages, 0);
+  script_.fetch_page = 0.1;
+  EXPECT_EQ(pages.Outlook(Prompt(20), 0).choice, PageChoice::kMeet);
+  script_.fetch = 10;
+  EXPECT_EQ(pages.Outlook(Prompt(20), 0).choice, PageChoice::kCompute);
+  EXPECT_EQ(script_.fetches, 0);
+  EXPECT_EQ(pages.counters().lookups, 0u);
+  EXPECT_EQ(pages.counters().declined, 0u);
 }
 
 TEST_F(SharedPagesPolicyTest, MeetsTheRestOfWhatComesTooSlowly) {

@@ -106,6 +106,12 @@ TEST_F(EncoderServiceTest, CannotGenerateNorScore) {
   grpc::ClientContext context;
   EXPECT_EQ(stub_->Score(&context, score, &scores).error_code(),
             grpc::StatusCode::FAILED_PRECONDITION);
+  v1::WorkerExplainCacheRequest question;
+  *question.mutable_prompt() = score.prompt();
+  v1::WorkerExplainCacheResponse explained;
+  grpc::ClientContext another;
+  EXPECT_EQ(stub_->ExplainCache(&another, question, &explained).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_F(EncoderServiceTest, InfoSaysWhatItIs) {

@@ -380,6 +380,42 @@ TEST(ModelServiceTest, InfoSaysWhatCameOfSharedDraftsWhereThereAreSome) {
   EXPECT_TRUE(service.Info().shared_drafts().store_reachable());
 }
 
+TEST_F(WorkerServerTest, SaysWhatItHasOfAPromptAsACallWouldFindIt) {
+  v1::WorkerExplainCacheRequest question;
+  const auto explain = [&](absl::Duration timeout = absl::Seconds(30)) {
+    v1::WorkerExplainCacheResponse explained;
+    const grpc::Status status = stub_->ExplainCache(Context(timeout).get(), question, &explained);
+    return std::make_pair(status.error_code(), explained);
+  };
+  EXPECT_EQ(explain().first, grpc::StatusCode::INVALID_ARGUMENT) << "no prompt";
+  v1::WorkerGenerateRequest request = Request(Words(60), 1);
+  request.mutable_terms()->set_cache_salt("a");
+  *question.mutable_prompt() = request.prompt();
+  question.set_cache_salt("a");
+  EXPECT_EQ(explain().second.cached_tokens(), 0);
+  const Answer first = Generate(request);
+  ASSERT_TRUE(first.status.ok()) << first.status.error_message();
+  const auto before = Model().engine->stats();
+  const v1::WorkerExplainCacheResponse explained = explain().second;
+  EXPECT_EQ(explained.prompt_tokens(), first.end.usage().prompt_tokens());
+  EXPECT_GT(explained.cached_tokens(), 0);
+  EXPECT_FALSE(explained.has_shared());
+  question.set_cache_salt("b");
+  EXPECT_EQ(explain().second.cached_tokens(), 0) << "another tenant's";
+  EXPECT_EQ(Model().engine->stats().prefix_query_tokens, before.prefix_query_tokens);
+  EXPECT_EQ(Model().engine->stats().requests_accepted, before.requests_accepted);
+  EXPECT_EQ(Generate(request).end.usage().cached_tokens(), explained.cached_tokens());
+  {
+    const HeldEngine held(server_->model());
+    EXPECT_EQ(explain(absl::Milliseconds(200)).first, grpc::StatusCode::DEADLINE_EXCEEDED);
+  }
+  question.set_cache_salt(std::string(257, 's'));
+  EXPECT_EQ(explain().first, grpc::StatusCode::INVALID_ARGUMENT);
+  question.set_cache_salt("a");
+  question.mutable_prompt()->mutable_template_()->set_query(Words(kContext));
+  EXPECT_EQ(explain().first, grpc::StatusCode::OUT_OF_RANGE);
+}
+
 TEST_F(WorkerServerTest, ADrainedWorkerIsNotHealthyAndTakesNoMore) {
   EXPECT_EQ(Health(""), HealthCheckResponse::SERVING);
   EXPECT_EQ(Health("octogate.v1.Worker"), HealthCheckResponse::SERVING);

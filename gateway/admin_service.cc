@@ -228,10 +228,10 @@ struct AdminService::Methods {
         get_cache_stats(&service, &RawService::RequestGetCacheStats,
                         [admin](const auto& request, absl::Time,
                                 const std::shared_ptr<Cancellation>&, const auto& done) {
-                          v1::GetCacheStatsResponse response =
+                          absl::StatusOr<v1::GetCacheStatsResponse> response =
                               GetCacheStats(request, *admin->graphs_);
-                          if (admin->store_reachable_ != nullptr) {
-                            response.set_store_reachable(admin->store_reachable_());
+                          if (response.ok() && admin->store_reachable_ != nullptr) {
+                            response->set_store_reachable(admin->store_reachable_());
                           }
                           done(std::move(response));
                         }),

@@ -3,22 +3,21 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/digest.h"
 #include "common/status.h"
+#include "common/status_macros.h"
 #include "common/strings.h"
 #include "gateway/cache/answer_lookup.h"
+#include "gateway/cache/page_admin.h"
 #include "gateway/cache/routing_cache.h"
 #include "gateway/decision_course.h"
-#include "gateway/node_generation.h"
 #include "gateway/query.h"
 #include "gateway/tenant.h"
 
@@ -31,9 +30,6 @@ constexpr char kSharedAnswers[] = "shared-answers";
 constexpr char kSharedDecisions[] = "shared-decisions";
 // For the store.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
-// For replicas, and of the caller's time.
-constexpr absl::Duration kPagesFlushTime = absl::Seconds(10);
-constexpr double kPagesFlushShare = 0.9;
 
 void Fill(const char* kind, const std::string& tenant, const CacheCounts& counts,
           size_t max_entries, v1::CacheStats* stats) {
@@ -49,38 +45,6 @@ void Fill(const char* kind, const std::string& tenant, const CacheCounts& counts
   stats->set_failures(counts.failures);
 }
 
-// Of a model, over its replicas. A peer's numbers are taken as they are, but for negative ones.
-void AddPages(const GraphState& state, const std::string& model, v1::GetCacheStatsResponse* out) {
-  const auto count = [](int64_t value) { return std::max<int64_t>(value, 0); };
-  v1::CacheStats prefixes, pages;
-  bool known = false, shared = false;
-  for (const v1::ReplicaStatus& replica : state.models.at(model)->Status()) {
-    if (!replica.has_info()) continue;
-    const v1::WorkerInfoResponse& info = replica.info();
-    if (info.pages_total() > 0) {
-      known = true;
-      prefixes.set_entries(prefixes.entries() + count(info.pages_used()));
-      prefixes.set_max_entries(prefixes.max_entries() + count(info.pages_total()));
-      prefixes.set_lookups(prefixes.lookups() + count(info.prefix_query_tokens()));
-      prefixes.set_hits(prefixes.hits() + count(info.prefix_hit_tokens()));
-    }
-    if (!info.has_shared_pages()) continue;
-    shared = true;
-    const v1::SharedPagesUsage& usage = info.shared_pages();
-    pages.set_lookups(pages.lookups() + count(usage.lookup_tokens()));
-    pages.set_hits(pages.hits() + count(usage.hit_tokens()));
-    pages.set_failures(pages.failures() + count(usage.abandoned()) + count(usage.refused_pages()) +
-                       count(usage.dropped_pages()));
-  }
-  const auto add = [&](const char* kind, v1::CacheStats* stats) {
-    stats->set_kind(kind);
-    stats->set_model(model);
-    *out->add_caches() = std::move(*stats);
-  };
-  if (known) add("prefixes", &prefixes);
-  if (shared) add("pages", &pages);
-}
-
 absl::Status NoGraph() {
   return absl::FailedPreconditionError(
       "no graph has been applied yet; apply one with octoctl apply -f");
@@ -89,50 +53,6 @@ absl::Status NoGraph() {
 bool Wants(const v1::FlushCacheRequest& request, const char* kind) {
   return request.kinds().empty() ||
          std::find(request.kinds().begin(), request.kinds().end(), kind) != request.kinds().end();
-}
-
-// Pages of one model, at all of its replicas.
-absl::StatusOr<v1::FlushCacheResponse> FlushPages(const v1::FlushCacheRequest& request,
-                                                  absl::Time deadline, const GraphState& state) {
-  const auto model = state.models.find(request.model());
-  if (model == state.models.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("model: the graph has no model ", Quoted(request.model())));
-  }
-  std::random_device random;
-  v1::WorkerFlushCacheRequest flush;
-  flush.set_id(absl::StrFormat("%08x%08x%08x", random(), random(), random()));
-  if (!request.tenant().empty()) {
-    flush.set_cache_salt(ServiceTermsOf(request.tenant()).cache_salt());
-  }
-  // The answer has to come while it is waited for: it says who has done it where some have not.
-  const absl::Time now = absl::Now();
-  const absl::Duration left = std::min(kPagesFlushShare * (deadline - now), kPagesFlushTime);
-  v1::FlushCacheResponse response;
-  for (v1::ReplicaFlush& replica : model->second->FlushCache(flush, now + left)) {
-    *response.add_replicas() = std::move(replica);
-  }
-  return response;
-}
-
-// Of a model node: what its replicas hold of the prompt that it would be given.
-void ExplainPrefixes(const GraphState& graph, const v1::GenerateRequest& request,
-                     const std::string& name, const std::string& input,
-                     v1::ExplainCacheResponse* out) {
-  const NodeRuntime* const node = graph.FindNode(name);
-  if (node == nullptr || node->replicas == nullptr) return;
-  const auto call = WorkerRequest(*node, request, input, {});
-  if (!call.ok()) return;
-  for (const ReplicaExplanation& replica :
-       node->replicas->Explain((*call)->prompt(), (*call)->terms().cache_salt())) {
-    v1::CacheExplanation& explanation = *out->add_caches();
-    explanation.set_kind("prefixes");
-    explanation.set_model(node->replicas->model());
-    explanation.set_replica(replica.address);
-    explanation.set_hit(replica.chosen && replica.prefix_bytes > 0);
-    explanation.set_reason(replica.reason);
-    explanation.set_prefix_bytes(replica.prefix_bytes);
-  }
 }
 
 // Blocks, no longer than a read of shared values may take.
@@ -150,13 +70,14 @@ std::optional<v1::Decision> FindShared(SharedDecisions& shared, SharedDecisions:
 // The routers that the query passes as far as their decisions are kept, and the first whose is not;
 // where all are kept, the node that they lead to.
 void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& request,
-                      const DrainList& drained, v1::ExplainCacheResponse* out) {
+                      absl::Time deadline, const DrainList& drained,
+                      v1::ExplainCacheResponse* out) {
   std::string name = request.node().empty() ? graph.graph().spec().entry() : request.node();
   std::string argument = UserQueryOf(request);
   for (int routers = 0; routers < kMaxRouters; ++routers) {
     const v1::Node* const node = graph.routing->FindNode(name);
     if (node == nullptr || !node->has_router()) {
-      return ExplainPrefixes(graph, request, name, argument, out);
+      return ExplainPages(graph, request, name, argument, deadline, out);
     }
     v1::CacheExplanation& explanation = *out->add_caches();
     explanation.set_kind(kDecisions);
@@ -236,34 +157,29 @@ void ExplainAnswers(const std::shared_ptr<const GraphState>& graph,
 
 }  // namespace
 
-v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
-                                        const GraphManager& graphs) {
+absl::StatusOr<v1::GetCacheStatsResponse> GetCacheStats(const v1::GetCacheStatsRequest& request,
+                                                        const GraphManager& graphs) {
   v1::GetCacheStatsResponse response;
   const std::shared_ptr<const GraphState> state = graphs.state();
-  if (state == nullptr) return response;
   const std::string& tenant = request.tenant();
-  if (request.model().empty()) {
-    const v1::AnswerCache& answers = state->caches->answers.settings();
-    Fill(kAnswers, tenant, state->caches->answers.Counts(tenant),
-         static_cast<size_t>(answers.max_entries()), response.add_caches());
-    // They are not counted by tenant.
-    if (state->caches->shared_answers != nullptr && state->caches->answers.enabled() &&
-        tenant.empty()) {
-      Fill(kSharedAnswers, tenant, state->caches->shared_answers->Counts(), 0,
-           response.add_caches());
+  if (!request.model().empty()) {
+    if (state == nullptr) return NoGraph();
+    OCTOGATE_RETURN_IF_ERROR(CheckModel(*state, request.model()));
+    AddModelCaches(*state, request.model(), &response);
+  } else if (state != nullptr) {
+    const QueryCaches& caches = *state->caches;
+    Fill(kAnswers, tenant, caches.answers.Counts(tenant),
+         static_cast<size_t>(caches.answers.settings().max_entries()), response.add_caches());
+    if (caches.shared_answers != nullptr && caches.answers.enabled()) {
+      Fill(kSharedAnswers, "", caches.shared_answers->Counts(), 0, response.add_caches());
     }
-    Fill(kDecisions, tenant, state->caches->decisions.Counts(tenant),
-         state->caches->decisions.max_entries(), response.add_caches());
-    if (state->caches->shared_decisions != nullptr && tenant.empty()) {
-      Fill(kSharedDecisions, tenant, state->caches->shared_decisions->Counts(), 0,
-           response.add_caches());
+    Fill(kDecisions, tenant, caches.decisions.Counts(tenant), caches.decisions.max_entries(),
+         response.add_caches());
+    if (caches.shared_decisions != nullptr) {
+      Fill(kSharedDecisions, "", caches.shared_decisions->Counts(), 0, response.add_caches());
     }
-  }
-  // Pages are not counted by tenant.
-  if (!tenant.empty()) return response;
-  for (const v1::Model& model : state->graph().spec().models()) {
-    if (request.model().empty() || request.model() == model.name()) {
-      AddPages(*state, model.name(), &response);
+    for (const v1::Model& model : state->graph().spec().models()) {
+      AddModelCaches(*state, model.name(), &response);
     }
   }
   std::sort(response.mutable_caches()->begin(), response.mutable_caches()->end(),
@@ -327,7 +243,7 @@ absl::StatusOr<v1::ExplainCacheResponse> ExplainCache(const v1::ExplainCacheRequ
   v1::ExplainCacheResponse response;
   // In this order they are asked: an answer needs no decision.
   ExplainAnswers(state, query, deadline, drained, &response);
-  ExplainDecisions(*state, query, drained, &response);
+  ExplainDecisions(*state, query, deadline, drained, &response);
   return response;
 }
 

@@ -12,10 +12,11 @@
 
 namespace octogate::gateway {
 
-// Of the applied graph: decisions and answers since it was applied, and pages as its replicas last
-// told. Nothing before the first graph.
-v1::GetCacheStatsResponse GetCacheStats(const v1::GetCacheStatsRequest& request,
-                                        const GraphManager& graphs);
+// Of the applied graph: decisions and answers since it was applied, and what models keep as their
+// replicas last told. Nothing before the first graph; with a model FAILED_PRECONDITION, and
+// NOT_FOUND where the graph has no such model.
+absl::StatusOr<v1::GetCacheStatsResponse> GetCacheStats(const v1::GetCacheStatsRequest& request,
+                                                        const GraphManager& graphs);
 
 // Answers that gateways share are out of reach of all of them when it has returned, and the others
 // forget their decisions when they hear of it; this one's own are gone in any case. Blocks for the

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <set>
 #include <string>
 
+#include "absl/strings/str_join.h"
 #include "gateway/octoctl/commands.h"
 #include "gateway/octoctl/input.h"
 
@@ -11,9 +13,9 @@ namespace {
 
 constexpr size_t kMaxQueryBytes = size_t{1} << 20;
 
-// What a number of a cache counts, for people: "tokens" of pages.
+// What a number of a cache counts, for people: "tokens" of pages and drafts.
 bool CountsTokens(const v1::CacheStats& stats) {
-  return stats.kind() == "prefixes" || stats.kind() == "pages";
+  return stats.kind() == "prefixes" || stats.kind() == "pages" || stats.kind() == "drafts";
 }
 
 std::string Bytes(int64_t bytes) {
@@ -39,12 +41,33 @@ std::string Share(int64_t part, int64_t whole) {
 // Of what is in a store nobody counts how much there is.
 bool IsInStore(const v1::CacheStats& stats) { return stats.kind() == "shared-answers"; }
 
+// Their memory is not counted.
+bool IsOfPages(const v1::CacheStats& stats) {
+  return stats.kind() == "prefixes" || stats.kind() == "pages";
+}
+
 // "12/65536"; "-" where it is not known.
-std::string Entries(const v1::CacheStats& stats, const std::string& tenant) {
+std::string Entries(const v1::CacheStats& stats) {
   if (IsInStore(stats)) return "-";
   if (stats.max_entries() <= 0 && stats.entries() == 0) return CountsTokens(stats) ? "-" : "off";
   const std::string entries = std::to_string(stats.entries());
-  return tenant.empty() ? entries + "/" + std::to_string(stats.max_entries()) : entries;
+  return stats.tenant().empty() ? entries + "/" + std::to_string(stats.max_entries()) : entries;
+}
+
+// Which of the numbers are a tenant's.
+void PrintWhose(const v1::GetCacheStatsResponse& response, const std::string& tenant) {
+  std::set<std::string> counted, others;
+  for (const v1::CacheStats& stats : response.caches()) {
+    (stats.tenant().empty() ? others : counted).insert(OneLine(stats.kind(), 63));
+  }
+  if (!counted.empty()) {
+    std::cout << "entries and bytes of " << absl::StrJoin(counted, " and ") << " are of tenant "
+              << OneLine(tenant, 128) << "; lookups and what follows are of all tenants\n";
+  }
+  if (!others.empty()) {
+    std::cout << absl::StrJoin(others, ", ") << (others.size() == 1 ? " is" : " are")
+              << " not counted by tenant: all tenants' are shown\n";
+  }
 }
 
 // What became of a flush of pages at each replica: "-" where it is not known.
@@ -99,21 +122,17 @@ ExitStatus CacheStats(Connection& connection, const CacheOptions& options, Forma
   Table table({"CACHE", "MODEL", "ENTRIES", "BYTES", "LOOKUPS", "HITS", "RATE", "WRITES",
                "EVICTIONS", "FAILURES"});
   for (const v1::CacheStats& stats : response.caches()) {
-    const bool pages = CountsTokens(stats);
-    const std::string unit = pages ? " tokens" : "";
+    const bool pages = IsOfPages(stats);
+    const std::string unit = CountsTokens(stats) ? " tokens" : "";
     table.Add({OneLine(stats.kind(), 63), stats.model().empty() ? "-" : OneLine(stats.model(), 63),
-               Entries(stats, options.tenant),
-               pages || IsInStore(stats) ? "-" : Bytes(stats.bytes()),
+               Entries(stats), pages || IsInStore(stats) ? "-" : Bytes(stats.bytes()),
                std::to_string(stats.lookups()) + unit, std::to_string(stats.hits()) + unit,
                Share(stats.hits(), stats.lookups()), pages ? "-" : std::to_string(stats.writes()),
-               pages || IsInStore(stats) ? "-" : std::to_string(stats.evictions()),
+               CountsTokens(stats) || IsInStore(stats) ? "-" : std::to_string(stats.evictions()),
                std::to_string(stats.failures())});
   }
   table.Print(std::cout);
-  if (!options.tenant.empty()) {
-    std::cout << "entries and bytes are of tenant " << OneLine(options.tenant, 128)
-              << ", everything else is of all tenants\n";
-  }
+  if (!options.tenant.empty()) PrintWhose(response, options.tenant);
   if (response.has_store_reachable() && !response.store_reachable()) {
     std::cout << "the store does not answer: what is shared through it is not used\n";
   }
@@ -191,7 +210,7 @@ ExitStatus ExplainCache(Connection& connection, const CacheOptions& options, For
       std::cout << "      given " << Duration(cache.answer().age_ms() * 1000)
                 << " ago to: " << OneLine(cache.answer().query(), 200) << "\n";
     }
-    if (cache.prefix_bytes() > 0) {
+    if (cache.prefix_bytes() > 0 && !cache.has_cached_tokens()) {
       std::cout << "      " << cache.prefix_bytes() << " bytes of the prompt are there\n";
     }
     if (format == Format::kWide && !cache.key().empty()) {

@@ -54,6 +54,18 @@ constexpr char kCacheFooter[] =
     "  octoctl cache flush --model llama --tenant acme\n"
     "  octoctl cache explain \"what is 12% of 250\"";
 
+constexpr char kStatsFooter[] =
+    "Of models, replicas are asked every 5 seconds: their numbers are as old as that at most.\n"
+    "prefixes are pages in their memory, pages those that they share through a store, and drafts\n"
+    "what those that speculate have learned, with drafted tokens for lookups and those that were\n"
+    "right for hits. None of the three is counted by tenant.";
+
+constexpr char kExplainFooter[] =
+    "Replicas are asked what they have of the prompt, of this tenant: in memory, and in the store\n"
+    "that they share pages through, with what fetching and computing are expected to take. They\n"
+    "compute, read and forget nothing for it. Where a router's decision is not kept, what comes\n"
+    "behind it is not known: --node NODE asks for one node.";
+
 constexpr char kFlushFooter[] =
     "With --model, decisions and answers stay: they do not tell the models that they come from.\n"
     "Flush them without it, all or by --tenant. Of pages, queries under way keep what they use\n"
@@ -510,7 +522,8 @@ class CommandLine {
 
     CLI::App* stats = Add(*cache, "stats", "show what caches hold and how often they were of use",
                           [&f](Connection& c) { return CacheStats(c, f.cache, f.format); });
-    stats->add_option("--model", f.cache.model, "only the pages of this model");
+    stats->add_option("--model", f.cache.model, "only the pages and drafts of this model");
+    stats->footer(kStatsFooter);
     CLI::App* flush =
         Add(*cache, "flush",
             "forget decisions and answers, and the answers that gateways share; or the pages of a "
@@ -531,6 +544,7 @@ class CommandLine {
             [&f](Connection& c) { return ExplainCache(c, f.cache, f.format); });
     explain->add_option("request", f.cache.query, "the query; - is standard input")->required();
     explain->add_option("--node", f.cache.node, "enter here instead of the graph's entry");
+    explain->footer(kExplainFooter);
     explain->add_option("--max-tokens", f.cache.max_tokens, "as of ask");
     explain->add_option("--temperature", f.cache.temperature, "as of ask");
     explain->add_option("--seed", f.cache.seed, "as of ask");

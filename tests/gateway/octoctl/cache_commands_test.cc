@@ -40,17 +40,34 @@ TEST(CacheCommandsTest, StatsSayWhetherTheStoreAnswers) {
       [&] { return Stats(gateway, Format::kTable).find("store") == std::string::npos; }));
   gateway::TestGateway alone;
   EXPECT_THAT(Stats(alone, Format::kJson), Not(HasSubstr("storeReachable")));
+  // Before the first graph there is no model to ask for.
+  grpc::ClientContext context;
+  v1::GetCacheStatsRequest request;
+  request.set_model("m");
+  v1::GetCacheStatsResponse response;
+  EXPECT_EQ(alone.admin()->GetCacheStats(&context, request, &response).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
 }
 
-// Replicas of a model of which the second knows no flush until it is told to.
-class FlushCommandTest : public testing::Test {
+// Two replicas of a model.
+class ReplicasCommandTest : public testing::Test {
  protected:
-  FlushCommandTest() {
-    v1::WorkerFlushCacheResponse flushed;
-    flushed.set_pages(12);
-    flushed.set_pages_in_use(3);
-    flushed.set_shared(true);
-    workers_[0].SetFlushed(flushed);
+  ReplicasCommandTest() {
+    v1::WorkerInfoResponse info;
+    info.set_pages_total(100);
+    info.set_pages_used(3);
+    info.set_pages_idle(4);
+    info.set_prefix_query_tokens(640);
+    info.set_prefix_hit_tokens(480);
+    info.mutable_shared_pages()->set_lookup_tokens(160);
+    info.mutable_shared_pages()->set_hit_tokens(32);
+    info.mutable_shared_pages()->set_abandoned(2);
+    info.mutable_speculation()->set_drafted_tokens(50);
+    info.mutable_speculation()->set_accepted_tokens(20);
+    info.mutable_shared_drafts()->set_publications(6);
+    info.mutable_shared_drafts()->set_refused(1);
+    info.set_draft_bytes(2048);
+    for (gateway::StubWorker& worker : workers_) worker.SetInfo(info);
     const grpc::Status applied = gateway_.Apply(absl::StrCat(
         "apiVersion: octogate/v1\nkind: Graph\nmetadata: {name: test}\nspec:\n  entry: talk\n"
         "  models: [{name: stub, workers: [\"",
@@ -59,12 +76,13 @@ class FlushCommandTest : public testing::Test {
     EXPECT_TRUE(applied.ok()) << applied.error_message();
   }
 
-  ExitStatus Flush(CacheOptions options, Format format) {
+  ExitStatus Run(ExitStatus (*command)(Connection&, const CacheOptions&, Format),
+                 const CacheOptions& options, Format format) {
     Connection connection(absl::StrCat("127.0.0.1:", gateway_.server().port()),
                           /*timeout_seconds=*/60);
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();
-    const ExitStatus status = FlushCache(connection, options, format);
+    const ExitStatus status = command(connection, options, format);
     out_ = testing::internal::GetCapturedStdout();
     error_ = testing::internal::GetCapturedStderr();
     return status;
@@ -74,6 +92,84 @@ class FlushCommandTest : public testing::Test {
   gateway::TestGateway gateway_;
   std::string out_;
   std::string error_;
+};
+
+TEST_F(ReplicasCommandTest, StatsAreOfAllReplicasOfTheModelAskedFor) {
+  // Until both have told.
+  EXPECT_TRUE(gateway::Eventually([&] {
+    EXPECT_EQ(Run(CacheStats, {.model = "stub"}, Format::kTable), kOk);
+    return out_.find("14/200") != std::string::npos;
+  }));
+  EXPECT_THAT(out_, testing::MatchesRegex(
+                        "CACHE +MODEL +ENTRIES +BYTES +LOOKUPS +HITS +RATE +WRITES +EVICTIONS "
+                        "+FAILURES\n"
+                        "drafts +stub +- +4.0 KiB +100 tokens +40 tokens +40.0 % +12 +- +2\n"
+                        "pages +stub +- +- +320 tokens +64 tokens +20.0 % +- +- +4\n"
+                        "prefixes +stub +14/200 +- +1280 tokens +960 tokens +75.0 % +- +- +0\n"));
+  EXPECT_EQ(Run(CacheStats, {}, Format::kName), kOk);
+  EXPECT_EQ(out_, "answers\ndecisions\ndrafts\npages\nprefixes\n");
+  EXPECT_EQ(Run(CacheStats, {.model = "other"}, Format::kTable), kNotFound);
+  EXPECT_EQ(out_, "");
+  EXPECT_THAT(error_, HasSubstr("other"));
+}
+
+TEST_F(ReplicasCommandTest, StatsSayWhatIsNotCountedByTenant) {
+  EXPECT_TRUE(gateway::Eventually([&] {
+    EXPECT_EQ(Run(CacheStats, {.tenant = "acme", .model = "stub"}, Format::kTable), kOk);
+    return out_.find("14/200") != std::string::npos;
+  }));
+  EXPECT_THAT(out_, HasSubstr("\ndrafts, pages, prefixes are not counted by tenant"));
+  EXPECT_THAT(out_, Not(HasSubstr("acme")));
+  EXPECT_EQ(Run(CacheStats, {.tenant = "acme"}, Format::kTable), kOk);
+  EXPECT_THAT(out_, HasSubstr("\nentries and bytes of answers and decisions are of tenant acme"));
+  EXPECT_THAT(out_, HasSubstr("\ndrafts, pages, prefixes are not counted by tenant"));
+}
+
+TEST_F(ReplicasCommandTest, ExplainsWhatReplicasHaveOfThePrompt) {
+  v1::WorkerExplainCacheResponse explained;
+  explained.set_prompt_tokens(64);
+  explained.set_cached_tokens(32);
+  explained.mutable_shared()->set_lookup_tokens(16);
+  explained.mutable_shared()->set_hit_tokens(16);
+  explained.mutable_shared()->set_fetch_seconds(0.002);
+  explained.mutable_shared()->set_compute_seconds(0.5);
+  explained.mutable_shared()->set_choice(v1::PAGE_CHOICE_MEET);
+  workers_[0].SetExplained(explained);
+  const CacheOptions options = {.tenant = "acme", .query = "hello", .node = "talk"};
+  EXPECT_EQ(Run(ExplainCache, options, Format::kTable), kOk);
+  const std::string first = workers_[0].address();
+  EXPECT_THAT(out_,
+              HasSubstr("prefixes of stub at " + first + ": 32 of 64 tokens are in its memory; "));
+  EXPECT_THAT(out_, HasSubstr("pages of stub at " + first +
+                              ": the store has 16 of 16 tokens that are not in memory; fetching "
+                              "them is expected to take 0.002 s, computing them takes 0.5 s: they "
+                              "are computed from the first on while others come"));
+  EXPECT_THAT(out_, HasSubstr("miss  prefixes of stub at " + workers_[1].address()));
+  EXPECT_THAT(out_, HasSubstr("has not said"));
+  EXPECT_EQ(workers_[0].last_question().cache_salt(), "acme");
+
+  EXPECT_EQ(Run(ExplainCache, options, Format::kJson), kOk);
+  EXPECT_THAT(out_, HasSubstr("\"cachedTokens\": \"32\""));
+  EXPECT_THAT(out_, HasSubstr("\"promptTokens\": \"64\""));
+  EXPECT_THAT(out_, HasSubstr("\"hitTokens\": \"16\""));
+  EXPECT_THAT(out_, HasSubstr("\"choice\": \"PAGE_CHOICE_MEET\""));
+  EXPECT_EQ(Run(ExplainCache, {.query = "hello", .node = "none"}, Format::kTable), kNotFound);
+}
+
+// Of the replicas the second knows no flush until it is told to.
+class FlushCommandTest : public ReplicasCommandTest {
+ protected:
+  FlushCommandTest() {
+    v1::WorkerFlushCacheResponse flushed;
+    flushed.set_pages(12);
+    flushed.set_pages_in_use(3);
+    flushed.set_shared(true);
+    workers_[0].SetFlushed(flushed);
+  }
+
+  ExitStatus Flush(const CacheOptions& options, Format format) {
+    return Run(FlushCache, options, format);
+  }
 };
 
 TEST_F(FlushCommandTest, SaysWhatBecameOfItAtEachReplica) {

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# `octoctl cache flush` says what it can be restricted to and what it leaves, and refuses what excludes itself.
+# `octoctl cache` says what its commands can be restricted to and what they leave, and refuses what excludes itself.
 set -euo pipefail
 octoctl=$1
 
 help=$("$octoctl" cache flush --help)
 for words in --model --tenant --kind 'they do not tell the models' 'What drafters have learned stays' \
              'within an hour' 'A replica that does not answer'; do
+  grep -qF -- "$words" <<<"${help//$'\n'/ }" || { echo "--help does not say: $words"; echo "$help"; exit 1; }
+done
+help=$("$octoctl" cache stats --help)
+for words in --model --tenant 'every 5 seconds' 'None of the three is counted by tenant'; do
   grep -qF -- "$words" <<<"${help//$'\n'/ }" || { echo "--help does not say: $words"; echo "$help"; exit 1; }
 done
 status=0

@@ -30,6 +30,7 @@
 #include "workers/engine/device.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_drafts.h"
+#include "workers/server/worker_pages.h"
 #include "workers/server/worker_store.h"
 
 namespace octogate::gateway {
@@ -38,7 +39,7 @@ namespace {
 struct Flags {
   std::string data_dir = "octogate-data";
   std::string store;
-  workers::WorkerStoreFlags drafts;
+  workers::WorkerStoreFlags worker_store;
   std::string model_root = ".";
   std::string graph;
   double memory_limit_gib = 0;
@@ -85,13 +86,14 @@ void Define(CLI::App& app, Flags& flags) {
       "gateways with the same one have one graph, and share sessions, traces and answers "
       "that are kept; its password is read from "
       "OCTOGATE_REDIS_PASSWORD");
-  CLI::Option* const drafts = app.add_option(
-      "--draft-store", flags.drafts.url,
-      "what octogate-worker has as --store, with the same password: in-process models that "
-      "speculate share through it what their drafters learn (default: nowhere)");
-  app.add_option("--draft-store-secret-file", flags.drafts.secret_file,
+  CLI::Option* const worker_store =
+      app.add_option("--worker-store", flags.worker_store.url,
+                     "what octogate-worker has as --store, with the same password: in-process "
+                     "models share through "
+                     "it pages of keys and values, and what drafters learn (default: nowhere)");
+  app.add_option("--worker-store-secret-file", flags.worker_store.secret_file,
                  "octogate-worker's --store-secret-file")
-      ->needs(drafts);
+      ->needs(worker_store);
   app.add_option("--model-root", flags.model_root,
                  "folder where relative paths of models and recordings start")
       ->capture_default_str();
@@ -246,10 +248,10 @@ int Serve(Flags flags) {
   worker_options.load.engine.step_cost_time = absl::Seconds(flags.step_cost_seconds);
   worker_options.load.engine.max_step_slowdown = flags.max_step_slowdown.value_or(
       flags.step_cost_seconds > 0 ? workers::EngineOptions::kUsualStepSlowdown : 0);
-  worker_options.open_drafts = [&flags] { return workers::OpenWorkerDrafts(flags.drafts); };
-  if (const absl::Status drafts = worker_options.open_drafts().status(); !drafts.ok()) {
-    return Fail(drafts);
-  }
+  auto pages = workers::OpenWorkerPages(flags.worker_store);
+  if (!pages.ok()) return Fail(pages.status());
+  worker_options.load.engine.make_page_store = *std::move(pages);
+  worker_options.open_drafts = [&flags] { return workers::OpenWorkerDrafts(flags.worker_store); };
   InProcessWorker worker(worker_options);
 
   std::unique_ptr<RedisClient> redis;  // Before the store, which uses it.

@@ -16,15 +16,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/status_macros.h"
 #include "kernels/dtype.h"
 #include "retrieval/drafts/near_index.h"
-#include "workers/cache/redis_page_store.h"
 #include "workers/engine/device.h"
 #include "workers/engine/format_names.h"
 #include "workers/server/load_served_model.h"
 #include "workers/server/termination.h"
 #include "workers/server/worker_drafts.h"
+#include "workers/server/worker_pages.h"
 #include "workers/server/worker_server.h"
 #include "workers/server/worker_store.h"
 #include "workers/speculation/drafter_factory.h"
@@ -224,18 +223,6 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-// Pages of keys and values go through the store.
-absl::Status SharePages(const WorkerStoreFlags& flags, LoadOptions& load) {
-  if (flags.url.empty()) return absl::OkStatus();
-  OCTOGATE_ASSIGN_OR_RETURN(RedisOptions redis, WorkerStoreOptions(flags));
-  OCTOGATE_ASSIGN_OR_RETURN(std::string secret, WorkerStoreSecret(flags));
-  RedisPageStoreOptions options{.secret = std::move(secret)};
-  redis.connections = options.readers + options.writers;
-  load.engine.make_page_store =
-      ShareThroughRedis(RedisClient::Create(std::move(redis)), std::move(options));
-  return absl::OkStatus();
-}
-
 int Serve(Flags flags) {
   std::filesystem::path folder(flags.model);
   if (!folder.has_filename()) folder = folder.parent_path();
@@ -270,9 +257,9 @@ int Serve(Flags flags) {
   }
   flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
 
-  if (const absl::Status shared = SharePages(flags.store, flags.load); !shared.ok()) {
-    return Fail(shared);
-  }
+  auto pages = OpenWorkerPages(flags.store);
+  if (!pages.ok()) return Fail(pages.status());
+  flags.load.engine.make_page_store = *std::move(pages);
 
   spdlog::info("loading {}", folder.string());
   auto model = LoadServedModel(flags.name, folder, flags.load, absl::Now() + absl::Minutes(10));

@@ -70,8 +70,10 @@ class Engine {
   // OUT_OF_RANGE for a prompt that leaves no room for an answer in the context,
   // RESOURCE_EXHAUSTED for a full queue (with a hint, see common/status.h) or a request that the
   // whole KV cache could not hold (without), DEADLINE_EXCEEDED for a deadline in the past,
-  // UNAVAILABLE when draining. `generation` is what is returned, for a caller that has handed one
-  // out already; null: a new one.
+  // UNAVAILABLE when draining. One that is accepted ends before it begins, with DEADLINE_EXCEEDED
+  // or, where others are before it, RESOURCE_EXHAUSTED with a hint, where its deadline cannot be
+  // met by the measured cost of steps (workers/engine/admission.h). `generation` is what is
+  // returned, for a caller that has handed one out already; null: a new one.
   absl::StatusOr<std::shared_ptr<Generation>> Submit(
       GenerateRequest request, EventCallback callback,
       std::shared_ptr<Generation> generation = nullptr);

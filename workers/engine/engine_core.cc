@@ -1,6 +1,7 @@
 #include "workers/engine/engine_core.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -32,6 +33,7 @@ EngineCore::EngineCore(const Parts& parts, const SchedulerOptions& options)
     : parts_(parts),
       config_(parts.transformer->config()),
       scheduler_(options, parts.cache->shape().pages),
+      admission_(parts.step_cost, options.max_rows, options.share_prefixes ? options.page_size : 0),
       speculator_(parts.drafters, parts.share_drafts, parts.prune_retrieved_below, parts.planner,
                   config_.vocab_size),
       is_on_host_(parts.backend != nullptr && !parts.backend->FreeBytes().has_value()),
@@ -59,12 +61,48 @@ void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {
   request->prefix_context = PrefixContext(*request);
   // An embedding is the mean over all rows.
   request->use_cached_prefix = request->kind != ActiveRequest::Kind::kEmbed;
+  CachedPrefix cached;
+  scheduler_.FollowCachedPages(*request, cached);
   if (parts_.shared_pages != nullptr) {
-    parts_.shared_pages->Begin(*request, scheduler_.CachedPages(*request),
-                               std::chrono::steady_clock::now());
+    parts_.shared_pages->Begin(*request, cached.pages, std::chrono::steady_clock::now());
   }
-  scheduler_.Add(request.get());
+  absl::Status in_time;
+  if (admission_.known()) {
+    request->work = admission_.Enter(*request, cached);
+    in_time = CheckDeadline(*request);
+  }
+  ActiveRequest& added = *request;
+  scheduler_.Add(&added);
   active_.push_back(std::move(request));
+  if (in_time.ok()) return;
+  ++counters_.requests_unmeetable;
+  End(added, absl::IsDeadlineExceeded(in_time) ? FinishReason::kDeadline : FinishReason::kError,
+      in_time);
+}
+
+absl::Status EngineCore::CheckDeadline(const ActiveRequest& request) {
+  if (request.deadline == SteadyTime::max()) return absl::OkStatus();
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const auto pending = [now](const ActiveRequest& other) {
+    const bool has_deadline = other.deadline != SteadyTime::max();
+    return PendingPrompt{.sequence = &other,
+                         .first = other.work.first,
+                         .left = has_deadline
+                                     ? std::chrono::duration<double>(other.deadline - now).count()
+                                     : std::numeric_limits<double>::infinity()};
+  };
+  // That steps have become faster than they were measured to be is learned from running prompts:
+  // where nothing runs, only that is refused which no pace makes possible.
+  const double pace = active_.empty() ? StepPace::kLeast : std::min(parts_.pace->ratio(), 1.0);
+  const auto check = [&] {
+    std::vector<PendingPrompt> others;
+    others.reserve(active_.size());
+    for (const auto& other : active_) others.push_back(pending(*other));
+    return admission_.Check(pending(request), others, pace);
+  };
+  if (const absl::Status status = check(); status.ok()) return status;
+  for (const auto& other : active_) admission_.TakeOffCached(*other, scheduler_, other->work);
+  return check();
 }
 
 PageExplanation EngineCore::ExplainPages(const Sequence& sequence) const {
@@ -90,6 +128,16 @@ int64_t EngineCore::waiting_tokens() const {
     if (request->uncomputed() > 1) tokens += request->uncomputed();
   }
   return tokens;
+}
+
+double EngineCore::prompt_seconds() const {
+  int64_t rows = 0;
+  for (const auto& request : active_) {
+    if (request->uncomputed() > 1) {
+      rows += Admission::RowsLeft({.sequence = request.get(), .first = request->work.first});
+    }
+  }
+  return row_seconds() * static_cast<double>(rows);
 }
 
 uint64_t EngineCore::draft_bytes() const {
@@ -131,6 +179,7 @@ void EngineCore::End(ActiveRequest& request, GenerateEvent event) {
     pages.assign(request.pages.begin(), request.pages.begin() + request.entered_pages);
   }
   scheduler_.Remove(&request);
+  admission_.Leave(request.work);
   const auto place = std::find_if(active_.begin(), active_.end(),
                                   [&](const auto& other) { return other.get() == &request; });
   const std::unique_ptr<ActiveRequest> owner = std::move(*place);

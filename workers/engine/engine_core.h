@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "kernels/backend.h"
+#include "workers/engine/admission.h"
 #include "workers/engine/answer.h"
 #include "workers/engine/page_explanation.h"
 #include "workers/engine/request.h"
@@ -51,6 +52,7 @@ struct ActiveRequest : Sequence {
   std::optional<SteadyTime> started;
   SteadyTime first_token;
   SteadyTime last_token;
+  PromptWork work;
   bool offered = false;               // its prompt's pages, to other engines
   std::vector<double> embedding_sum;  // of kEmbed, over the positions computed so far
   // Of kGenerate once it has started, where there are drafters.
@@ -59,6 +61,7 @@ struct ActiveRequest : Sequence {
 
 struct StepCounters {
   uint64_t requests_finished = 0;
+  uint64_t requests_unmeetable = 0;
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t recomputed_tokens = 0;
@@ -86,6 +89,7 @@ class EngineCore {
   };
   EngineCore(const Parts& parts, const SchedulerOptions& options);
 
+  // Ends it at once where its deadline cannot be met; see Admission.
   void Add(std::unique_ptr<ActiveRequest> request);
   // What Add would find of a sequence, but for what the store has; changes nothing.
   PageExplanation ExplainPages(const Sequence& sequence) const;
@@ -109,6 +113,10 @@ class EngineCore {
   int unstarted() const;
   // Tokens of prompts that are not computed.
   int64_t waiting_tokens() const;
+  // What the prompts that are not computed take at least, and a row of a prompt does; 0 where
+  // nothing is measured.
+  double prompt_seconds() const;
+  double row_seconds() const { return parts_.pace->ratio() * admission_.row_seconds(); }
   const Scheduler& scheduler() const { return scheduler_; }
   const StepCounters& counters() const { return counters_; }
   const Speculator& speculator() const { return speculator_; }
@@ -120,6 +128,7 @@ class EngineCore {
  private:
   // What beside the tokens decides keys and values, and who may share them.
   std::string PrefixContext(const ActiveRequest& request) const;
+  absl::Status CheckDeadline(const ActiveRequest& request);
   void EndCancelledAndOverdue();
   // Hands out pages that have arrived, and offers others what sequences have computed.
   void SharePages();
@@ -152,6 +161,7 @@ class EngineCore {
   const Parts parts_;
   const ModelConfig& config_;
   Scheduler scheduler_;
+  Admission admission_;
   Speculator speculator_;
   const bool is_on_host_;  // the backend computes where this runs
   std::vector<std::unique_ptr<ActiveRequest>> active_;

@@ -112,6 +112,7 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
                    parts_.backend->FinishPageCopies();
                  }}),
       context_(initial_stats.context),
+      row_seconds_(core_.row_seconds()),
       stats_(initial_stats),
       thread_([this] { Run(); }) {}
 
@@ -287,10 +288,16 @@ absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(
 }
 
 absl::Status EngineLoop::QueueFull() const {
-  // A place is free when a request has finished: as long as one has taken on average.
-  absl::Duration retry = absl::Seconds(1);
-  if (stats_.requests_finished > 0) {
-    retry = stats_.step_time / static_cast<double>(stats_.requests_finished);
+  // A place is free when a request has begun. That needs one to finish, which takes as long as it
+  // has taken on average, and the prompts before it to be computed.
+  const bool is_measured = row_seconds_ > 0;
+  absl::Duration retry = is_measured ? absl::ZeroDuration() : absl::Seconds(1);
+  const uint64_t ran = stats_.requests_finished - stats_.requests_unmeetable;
+  if (ran > 0) retry = stats_.step_time / static_cast<double>(ran);
+  if (is_measured) {
+    double prompts = prompt_seconds_;
+    for (const auto& request : incoming_) prompts += row_seconds_ * request->length();
+    retry = std::max(retry, absl::Seconds(prompts / options_.max_waiting));
   }
   retry = std::clamp(retry, kShortestRetry, kLongestRetry);
   return WithRetryAfter(
@@ -352,6 +359,8 @@ void EngineLoop::Publish() {
   const Scheduler& scheduler = core_.scheduler();
   const int unstarted = core_.unstarted();
   const int64_t waiting_tokens = core_.waiting_tokens();
+  const double prompt_seconds = core_.prompt_seconds();
+  const double row_seconds = core_.row_seconds();
   const uint64_t draft_bytes = DraftBytes();
   absl::MutexLock lock(&mutex_);
   const bool computed = counters.steps > stats_.steps;
@@ -364,6 +373,8 @@ void EngineLoop::Publish() {
   }
   active_ = core_.active();
   unstarted_ = unstarted;
+  prompt_seconds_ = prompt_seconds;
+  row_seconds_ = row_seconds;
   stats_.running = scheduler.running();
   stats_.waiting = scheduler.waiting();
   stats_.waiting_tokens = waiting_tokens;
@@ -384,6 +395,7 @@ void EngineLoop::Publish() {
   flushes_done_ = flushes_taken_;
   stats_.sharing = sharing;
   stats_.requests_finished = counters.requests_finished;
+  stats_.requests_unmeetable = counters.requests_unmeetable;
   stats_.prompt_tokens = counters.prompt_tokens;
   stats_.generated_tokens = counters.generated_tokens;
   stats_.recomputed_tokens = counters.recomputed_tokens;

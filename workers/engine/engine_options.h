@@ -46,7 +46,8 @@ struct EngineOptions {
   // Steps after which a request is treated as if its priority were one higher; at least 1. Within
   // that time priorities and the tenants' fair shares hold strictly.
   int64_t ageing_steps = 2000;
-  // How long Create may measure what steps cost; zero: it does not.
+  // How long Create may measure what steps cost; zero: it does not, and requests are let in
+  // whatever their deadline is (Admission).
   absl::Duration step_cost_time = absl::ZeroDuration();
   // Limits of what prompts may cost those that decode: a step that has rows of both takes at most
   // this time, and this many times what it would take without the prompts, by the measured cost.

@@ -39,7 +39,8 @@ struct EngineStats {
   uint64_t requests_accepted = 0;
   uint64_t requests_refused = 0;  // by Submit, for whatever reason
   uint64_t requests_finished = 0;
-  uint64_t prompt_tokens = 0;  // computed; recomputation and reuse not included
+  uint64_t requests_unmeetable = 0;  // of these: whose deadline could not be met, by Admission
+  uint64_t prompt_tokens = 0;        // computed; recomputation and reuse not included
   uint64_t generated_tokens = 0;
   uint64_t recomputed_tokens = 0;
   uint64_t preemptions = 0;

@@ -33,6 +33,12 @@ namespace octogate::workers {
 // Continues a chain of hashes; the same in every process. Not cryptographic.
 uint64_t ChainHash(uint64_t parent, std::span<const int32_t> tokens);
 
+// Pages at the beginning of a sequence that a prefix cache had.
+struct CachedPrefix {
+  int pages = 0;
+  StampedPage last = {.page = -1};  // of them; PrefixCache::kNone where there is none
+};
+
 class PrefixCache {
  public:
   static constexpr int32_t kNone = -1;

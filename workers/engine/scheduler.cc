@@ -186,19 +186,19 @@ int Scheduler::UseCachedPages(Sequence* sequence) {
   return sequence->computed - before;
 }
 
-int Scheduler::CachedPages(const Sequence& sequence) const {
-  if (!options_.share_prefixes) return 0;
+void Scheduler::FollowCachedPages(const Sequence& sequence, CachedPrefix& prefix) const {
+  if (!options_.share_prefixes) return;
+  const PageStamps& stamps = *prefix_cache_.stamps();
+  if (prefix.pages > 0 && !stamps.Holds(prefix.last)) prefix = {};
   const auto page_size = static_cast<size_t>(options_.page_size);
   const std::span<const int32_t> tokens = sequence.tokens;
-  int pages = 0;
-  int32_t parent = PrefixCache::kNone;
-  for (size_t end = page_size; end < tokens.size(); end += page_size) {
-    parent = prefix_cache_.Find(sequence.prefix_context, parent,
-                                tokens.subspan(end - page_size, page_size));
-    if (parent == PrefixCache::kNone) break;
-    ++pages;
+  for (size_t begin = static_cast<size_t>(prefix.pages) * page_size;
+       begin + page_size < tokens.size(); begin += page_size) {
+    const int32_t page = prefix_cache_.Find(sequence.prefix_context, prefix.last.page,
+                                            tokens.subspan(begin, page_size));
+    if (page == PrefixCache::kNone) return;
+    prefix = {.pages = prefix.pages + 1, .last = {page, stamps.Get(page)}};
   }
-  return pages;
 }
 
 int Scheduler::CountReused(Sequence* sequence) {

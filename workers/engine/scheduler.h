@@ -150,9 +150,9 @@ class Scheduler {
   // until they end, and enter none into the prefix cache.
   FlushedPages Flush(const ContextFilter& includes);
 
-  // Full pages at the beginning of a sequence that the prefix cache has now, all but that of the
-  // last token.
-  int CachedPages(const Sequence& sequence) const;
+  // Full pages at the beginning of a sequence that the prefix cache has, all but that of the last
+  // token: goes on from those that it had before, where it still has the last of them.
+  void FollowCachedPages(const Sequence& sequence, CachedPrefix& prefix) const;
 
   // Positions that the whole cache holds.
   int64_t max_positions() const { return int64_t{allocator_.total()} * options_.page_size; }

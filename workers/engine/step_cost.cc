@@ -123,9 +123,8 @@ double PrefillSeconds(const StepCost& cost, int positions, int max_rows) {
 
 void StepPace::Measured(double expected, double seconds) {
   constexpr double kMemory = 2;  // seconds
-  constexpr double kMost = 10;
   if (!(expected > 0) || !(seconds > 0)) return;
-  const double ratio = std::clamp(seconds / expected, 1 / kMost, kMost);
+  const double ratio = std::clamp(seconds / expected, kLeast, 1 / kLeast);
   ratio_ += (1 - std::exp(-expected / kMemory)) * (ratio - ratio_);
 }
 

@@ -1,6 +1,6 @@
 // What a step of the model costs in time, measured on the machine that it runs on: how speculation
-// knows which drafts pay, the scheduler how many rows of prompts others can bear, and routing how
-// busy a worker is.
+// knows which drafts pay, the scheduler how many rows of prompts others can bear, admission which
+// deadlines cannot be met, and routing how busy a worker is.
 //
 //   seconds = rows(number of rows) + context(positions attended) + sequences(number of sequences)
 //
@@ -90,7 +90,8 @@ class StepPace {
  public:
   // A step that was expected to take so long took so long. One counts the more the longer it is.
   void Measured(double expected, double seconds);
-  // At least 0.1 and at most 10.
+  // At least kLeast and at most 1 / kLeast.
+  static constexpr double kLeast = 0.1;
   double ratio() const { return ratio_; }
 
  private:

@@ -3,11 +3,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/cancellation.h"
+#include "common/control_groups.h"
 #include "common/status.h"
 #include "retrieval/drafts/near_index.h"
 #include "workers/engine/format_names.h"
@@ -291,6 +293,13 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
   const std::filesystem::path folder = options_.model_root / model.path();
   workers::LoadOptions load = options_.load;
   OCTOGATE_RETURN_IF_ERROR(TakeOptions(model, options_, &load));
+  if (load.pin_threads) {
+    const int threads = load.threads > 0 ? load.threads : AvailableCpus();
+    const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    absl::MutexLock lock(&mutex_);
+    load.first_cpu += next_cpu_;
+    next_cpu_ = (next_cpu_ + threads) % cpus;
+  }
   if (options_.memory_limit_bytes != 0) {
     absl::MutexLock lock(&mutex_);
     if (bytes_ >= options_.memory_limit_bytes) {

@@ -29,7 +29,9 @@ struct InProcessWorkerOptions {
   // For all models together, those that are still needed by an earlier version of the graph
   // included. 0: what the machine has.
   uint64_t memory_limit_bytes = 0;
-  workers::LoadOptions load;  // of models for which the graph says nothing else
+  // Of models for which the graph says nothing else. Where threads are pinned, models take CPUs
+  // in turn, from first_cpu on.
+  workers::LoadOptions load;
   // Opens, for each model that speculates, where its replicas tell each other what their drafters
   // have learned; null as empty: nowhere.
   std::function<absl::StatusOr<std::shared_ptr<workers::DraftPlace>>()> open_drafts;
@@ -68,6 +70,7 @@ class InProcessWorker {
   mutable absl::Mutex mutex_;
   uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int loaded_ ABSL_GUARDED_BY(mutex_) = 0;
+  int next_cpu_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string backend_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Loaded>> to_unload_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -45,6 +45,7 @@ struct Flags {
   double memory_limit_gib = 0;
   std::string worker_device = "cpu";
   int worker_threads = 0;
+  bool pin_threads = false;
   int64_t kv_tokens = 0;
   double swap_gib = 0;
   double step_cost_seconds = 0.25;
@@ -111,6 +112,9 @@ void Define(CLI::App& app, Flags& flags) {
                  "the process may use, by its group's quota too")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_flag("--pin-threads", flags.pin_threads,
+               "keep each compute thread of in-process models on a CPU of its own; for machines "
+               "that do nothing else");
   app.add_option("--memory-limit", flags.memory_limit_gib,
                  "GiB for all in-process models; 0: what is available")
       ->check(CLI::Range(0.0, 1e6))
@@ -241,6 +245,7 @@ int Serve(Flags flags) {
   worker_options.load.device =
       workers::ParseDevice(flags.worker_device).value_or(workers::Device::kCpu);
   worker_options.load.threads = flags.worker_threads;
+  worker_options.load.pin_threads = flags.pin_threads;
   worker_options.load.engine.max_sequences = flags.max_sequences;
   worker_options.load.engine.kv_tokens = flags.kv_tokens;
   worker_options.load.engine.swap_bytes =

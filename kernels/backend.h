@@ -182,6 +182,10 @@ class Backend {
   // will need itself to run steps; nothing where its memory is the host's.
   virtual std::optional<uint64_t> FreeBytes() const { return std::nullopt; }
 
+  // The calling thread drives the backend from now on until it ends. Where the
+  // backend's own threads stay on CPUs, it stays on the one that they leave for it.
+  virtual void BindThread() {}
+
   // Null where memory cannot be had.
   virtual std::unique_ptr<Buffer> Allocate(size_t floats) = 0;
   // The weights are quantised as kernels/quantize.h says. Products with them

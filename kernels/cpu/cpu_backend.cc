@@ -134,10 +134,10 @@ size_t Offset(int row, int stride) {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(Isa isa, int threads, bool pin, Activations activations)
+  CpuBackend(Isa isa, int threads, int first_cpu, Activations activations)
       : isa_(isa),
         kernels_(KernelsFor(isa)),
-        pool_(threads, pin),
+        pool_(threads, first_cpu),
         matmul_scratch_(AllocateHost<float>(static_cast<size_t>(pool_.threads()) * kMatMulScratch)),
         activations_(activations),
         packed_inputs_(AllocateHost<uint8_t>(kPackedInputs)),
@@ -160,6 +160,8 @@ class CpuBackend final : public Backend {
     }
     return text + ")";
   }
+
+  void BindThread() override { pool_.BindCaller(); }
 
   std::unique_ptr<Buffer> Allocate(size_t floats) override { return MakeHostBuffer(floats); }
 
@@ -466,8 +468,9 @@ std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options) {
   if (!IsSupported(isa)) return nullptr;
   int threads = options.threads;
   if (threads <= 0) threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  auto backend = std::unique_ptr<CpuBackend>(
-      new (std::nothrow) CpuBackend(isa, threads, options.pin_threads, options.activations));
+  auto backend = std::unique_ptr<CpuBackend>(new (std::nothrow) CpuBackend(
+      isa, threads, options.pin_threads ? options.first_cpu : ThreadPool::kAnyCpu,
+      options.activations));
   if (backend == nullptr || !backend->HasMemory()) return nullptr;
   return backend;
 }

@@ -47,8 +47,11 @@ struct CpuBackendOptions {
   int threads = 0;
   Isa isa = Isa::kAuto;
   Activations activations = Activations::kF32;
-  // Binds each thread of the pool to a CPU of its own.
+  // Binds each thread of the pool to a CPU of its own, and the one that calls
+  // Backend::BindThread: to that of this number and those behind it, counted among
+  // the CPUs that the process may use, from the last on to the first.
   bool pin_threads = false;
+  int first_cpu = 0;
 };
 
 // Null where the instruction set is not supported or memory cannot be had.

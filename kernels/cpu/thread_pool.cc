@@ -35,7 +35,7 @@ bool SpinUntil(const Done& done) {
   return done();
 }
 
-// Binds the calling thread to the index-th CPU that the process may use.
+// Binds the calling thread to the index-th CPU that it may use, round and round.
 void PinToCpu(int index) {
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
@@ -54,11 +54,11 @@ void PinToCpu(int index) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, bool pin) {
+ThreadPool::ThreadPool(int threads, int first_cpu) : first_cpu_(first_cpu) {
   try {
     for (int i = 1; i < threads; ++i) {
-      workers_.emplace_back([this, i, pin] {
-        if (pin) PinToCpu(i);
+      workers_.emplace_back([this, i] {
+        if (first_cpu_ != kAnyCpu) PinToCpu(first_cpu_ + i);
         WorkerLoop(i);
       });
     }
@@ -72,6 +72,10 @@ ThreadPool::~ThreadPool() {
   wakeups_.fetch_add(1);
   wakeups_.notify_all();
   for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::BindCaller() const {
+  if (first_cpu_ != kAnyCpu) PinToCpu(first_cpu_);
 }
 
 void ThreadPool::RunShared(int tasks, Function function, const void* context) {

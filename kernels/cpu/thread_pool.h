@@ -18,13 +18,20 @@ namespace octogate::kernels {
 
 class ThreadPool {
  public:
+  static constexpr int kAnyCpu = -1;
+
   // `threads` counts the caller; 1 starts no thread. Starts fewer where the
-  // system refuses. `pin` binds each thread, but not the caller, to one of the
-  // CPUs that the process may use.
-  explicit ThreadPool(int threads, bool pin = false);
+  // system refuses. With a `first_cpu` each thread stays on a CPU of its own, of
+  // those that the process may use, counted from 0 and from the last on to the
+  // first: `first_cpu` is left for the caller.
+  explicit ThreadPool(int threads, int first_cpu = kAnyCpu);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // Binds the calling thread to the CPU that is left for it, where there is one,
+  // for as long as the thread lives. Threads that it starts from then on share it.
+  void BindCaller() const;
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
@@ -69,6 +76,7 @@ class ThreadPool {
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stopping_{false};
 
+  const int first_cpu_;
   std::vector<std::thread> workers_;
 };
 

@@ -3,11 +3,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
@@ -35,6 +39,20 @@ InProcessWorkerOptions Options() {
   options.load.threads = 1;
   options.load.engine.max_waiting = 4;
   return options;
+}
+
+// The CPUs that threads of this process are bound to, each to one alone.
+std::set<int> BoundCpus() {
+  std::set<int> cpus;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    cpu_set_t allowed;
+    const auto id = static_cast<pid_t>(std::stol(task.path().filename().string()));
+    if (sched_getaffinity(id, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) != 1) continue;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &allowed)) cpus.insert(cpu);
+    }
+  }
+  return cpus;
 }
 
 v1::WorkerPrompt Prompt(const std::string& query) {
@@ -170,6 +188,20 @@ TEST_F(InProcessModelClientTest, SaysWhatItServes) {
   EXPECT_GT(info.parameters(), 0);
   EXPECT_EQ(info.backend(), worker_.backend());
   EXPECT_EQ(client_->address(), "in-process");
+}
+
+TEST(InProcessWorkerTest, ModelsWhoseThreadsAreBoundTakeCpusInTurn) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one CPU";
+  InProcessWorkerOptions options = Options();
+  options.load.pin_threads = true;
+  InProcessWorker worker(options);
+  const absl::StatusOr<std::unique_ptr<ModelClient>> first = worker.Load(ModelAt("llama3"), kNever);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(BoundCpus().size(), 1u);
+  const absl::StatusOr<std::unique_ptr<ModelClient>> second =
+      worker.Load(ModelAt("llama3"), kNever);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(BoundCpus().size(), 2u);
 }
 
 TEST_F(InProcessModelClientTest, GeneratesWithTheEndLast) {

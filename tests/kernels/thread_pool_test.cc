@@ -27,7 +27,7 @@ TEST(ThreadPoolTest, OneThreadRunsTasksInOrderOnTheCaller) {
 // so that threads are found working, spinning and asleep.
 TEST(ThreadPoolTest, EveryTaskRunsOnceBeforeRunReturns) {
   for (const int threads : {2, 3, 8}) {
-    ThreadPool pool(threads, /*pin=*/threads == 2);
+    ThreadPool pool(threads, threads == 2 ? 0 : ThreadPool::kAnyCpu);
     ASSERT_EQ(pool.threads(), threads);
     for (int operation = 0; operation < 3000; ++operation) {
       const int tasks = operation % 37;

@@ -269,6 +269,7 @@ void Encoder::FinishPass() {
 }
 
 void Encoder::Run() {
+  backend_->BindThread();
   absl::MutexLock lock(&mutex_);
   for (;;) {
     mutex_.Await(absl::Condition(this, &Encoder::HasWork));

@@ -34,7 +34,8 @@ absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
   chosen.backend =
       kernels::MakeCpuBackend({.threads = options.threads > 0 ? options.threads : AvailableCpus(),
                                .activations = options.activations,
-                               .pin_threads = options.pin_threads});
+                               .pin_threads = options.pin_threads,
+                               .first_cpu = options.first_cpu});
   if (chosen.backend != nullptr) return chosen;
   return absl::ResourceExhaustedError(
       absl::StrCat("the CPU backend cannot start with ", options.threads, " threads"));

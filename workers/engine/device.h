@@ -28,9 +28,11 @@ struct DeviceOptions {
   int threads = 0;  // of the CPU backend; 0: AvailableCpus()
   // Of the CPU backend; a GPU rounds what it multiplies as kernels/cuda/matmul_layout.h says.
   kernels::Activations activations = kernels::Activations::kF32;
-  // Each compute thread of the CPU backend stays on a CPU of its own. Faster where nothing else
-  // wants these CPUs, slower where something does.
+  // Each compute thread of the CPU backend, the engine's included, stays on a CPU of its own: that
+  // of this number and those behind it, round and round. Faster where nothing else wants these
+  // CPUs, slower where something does.
   bool pin_threads = false;
+  int first_cpu = 0;
 };
 
 struct ChosenBackend {

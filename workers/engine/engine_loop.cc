@@ -308,6 +308,7 @@ absl::Status EngineLoop::QueueFull() const {
 }
 
 void EngineLoop::Run() {
+  parts_.backend->BindThread();
   while (true) {
     std::vector<std::unique_ptr<ActiveRequest>> arrived;
     std::vector<ContextFilter> flushes;

@@ -40,7 +40,8 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
   absl::StatusOr<ChosenBackend> chosen = ChooseBackend({.device = options.device,
                                                         .threads = options.threads,
                                                         .activations = options.activations,
-                                                        .pin_threads = options.pin_threads});
+                                                        .pin_threads = options.pin_threads,
+                                                        .first_cpu = options.first_cpu});
   if (!chosen.ok()) return chosen.status();
   model->no_gpu = std::move(chosen->no_gpu);
   EngineOptions engine_options = options.engine;

@@ -47,6 +47,7 @@ struct LoadOptions {
   int threads = 0;  // of the CPU backend; 0: AvailableCpus()
   kernels::Activations activations = kernels::Activations::kF32;  // of the CPU backend
   bool pin_threads = false;                                       // DeviceOptions::pin_threads
+  int first_cpu = 0;                                              // DeviceOptions::first_cpu
   // Without, every token is a pass of the model.
   std::optional<SpeculationSetup> speculation;
 };

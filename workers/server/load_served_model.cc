@@ -30,7 +30,8 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadServedModel(std::string name,
                                    .device = {.device = options.device,
                                               .threads = options.threads,
                                               .activations = options.activations,
-                                              .pin_threads = options.pin_threads}};
+                                              .pin_threads = options.pin_threads,
+                                              .first_cpu = options.first_cpu}};
   OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<LoadedEncoder> model, LoadEncoder(directory, encoder));
   OCTOGATE_RETURN_IF_ERROR(model->WarmUp(deadline));
   return std::make_unique<EncoderService>(std::move(name), std::move(model));

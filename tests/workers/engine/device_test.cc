@@ -7,9 +7,12 @@
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/workers/engine/test_models.h"
 
 namespace octogate::workers {
 namespace {
@@ -57,6 +60,48 @@ TEST(DeviceTest, ThreadsAreBoundToCpusWhereThatIsAskedFor) {
     std::this_thread::yield();  // they bind themselves when they start
   }
   EXPECT_EQ(PinnedThreads(), before + 2) << "all but the caller";
+}
+
+// The CPUs that the calling thread may use, in order.
+std::vector<int> AllowedCpus() {
+  std::vector<int> cpus;
+  cpu_set_t allowed;
+  EXPECT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+TEST(DeviceTest, TheThreadThatDrivesABackendHasTheFirstCpu) {
+  const std::vector<int> all = AllowedCpus();
+  for (const bool pin : {false, true}) {
+    for (int first = 0; first <= static_cast<int>(all.size()); ++first) {
+      const auto chosen = ChooseBackend(
+          {.device = Device::kCpu, .threads = 2, .pin_threads = pin, .first_cpu = first});
+      ASSERT_TRUE(chosen.ok()) << chosen.status();
+      std::vector<int> bound;
+      std::thread([&] {
+        chosen->backend->BindThread();
+        bound = AllowedCpus();
+      }).join();
+      const int cpu = all[static_cast<size_t>(first) % all.size()];
+      EXPECT_EQ(bound, pin ? std::vector<int>{cpu} : all);
+    }
+  }
+  EXPECT_EQ(AllowedCpus(), all);
+}
+
+TEST(DeviceTest, AnEngineBindsItsThreadBesideThoseOfItsBackend) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one CPU";
+  const int before = PinnedThreads();
+  auto chosen = ChooseBackend({.device = Device::kCpu, .threads = 2, .pin_threads = true});
+  ASSERT_TRUE(chosen.ok()) << chosen.status();
+  const auto engine =
+      Engine::Create(OpenCheckpoint(FixturePath("llama")), nullptr, std::move(chosen->backend), {});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_TRUE((*engine)->NextTokenLogits({1, 2}, {1}, absl::InfiniteFuture()).ok());
+  EXPECT_EQ(PinnedThreads(), before + 2);
 }
 
 TEST(DeviceTest, AGpuIsTakenWhereOneAnswers) {

@@ -70,6 +70,11 @@ constexpr char kExamples[] =
     "\n"
     "Exit status: 0 after a clean end, 1 where the gateway cannot start, 2 for wrong flags.";
 
+std::string CheckDevice(const std::string& name) {
+  if (workers::ParseDevice(name)) return "";
+  return absl::StrCat("\"", name, "\" is none of ", workers::kDeviceNames);
+}
+
 void Define(CLI::App& app, Flags& flags) {
   ServerOptions& server = flags.server;
   app.add_option("--listen", server.listen, "host:port for clients; port 0 picks one")
@@ -104,8 +109,9 @@ void Define(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   app.add_option("--worker-device", flags.worker_device,
-                 "where in-process models run: cpu, auto (a GPU where one answers), or cuda")
-      ->check(CLI::IsMember({"cpu", "auto", "cuda"}))
+                 "where in-process models run: cpu, auto (a GPU where one answers), or cuda (a GPU "
+                 "or nothing; cuda:1 is the second)")
+      ->check(CheckDevice)
       ->capture_default_str();
   app.add_option("--worker-threads", flags.worker_threads,
                  "compute threads of each in-process model on the CPU; 0: one for each CPU that "
@@ -242,8 +248,10 @@ int Serve(Flags flags) {
   worker_options.model_root = flags.model_root;
   worker_options.memory_limit_bytes =
       static_cast<uint64_t>(flags.memory_limit_gib * static_cast<double>(uint64_t{1} << 30));
-  worker_options.load.device =
-      workers::ParseDevice(flags.worker_device).value_or(workers::Device::kCpu);
+  const workers::DeviceName device =
+      workers::ParseDevice(flags.worker_device).value_or(workers::DeviceName());
+  worker_options.load.device = device.device;
+  worker_options.load.gpu = device.gpu;
   worker_options.load.threads = flags.worker_threads;
   worker_options.load.pin_threads = flags.pin_threads;
   worker_options.load.engine.max_sequences = flags.max_sequences;

@@ -139,7 +139,9 @@ class CudaBackend final : public Backend {
 
   std::string Describe() const override {
     return "cuda (" + info_.name + ", compute capability " + std::to_string(info_.compute_major) +
-           "." + std::to_string(info_.compute_minor) + ")";
+           "." + std::to_string(info_.compute_minor) +
+           (input_rounding_ == InputRounding::kRounded ? ", rounded inputs" : "") +
+           (exact_attention_ ? ", exact attention" : "") + ")";
   }
 
   std::optional<uint64_t> FreeBytes() const override {

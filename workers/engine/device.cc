@@ -1,5 +1,7 @@
 #include "workers/engine/device.h"
 
+#include <charconv>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -10,22 +12,43 @@
 
 namespace octogate::workers {
 
-std::optional<Device> ParseDevice(std::string_view name) {
-  if (name == "auto") return Device::kAuto;
-  if (name == "cpu") return Device::kCpu;
-  if (name == "cuda") return Device::kCuda;
-  return std::nullopt;
+std::optional<DeviceName> ParseDevice(std::string_view name) {
+  if (name == "auto") return DeviceName{.device = Device::kAuto};
+  if (name == "cpu") return DeviceName{.device = Device::kCpu};
+  if (name == "cuda") return DeviceName{.device = Device::kCuda};
+  constexpr std::string_view kNumbered = "cuda:";
+  if (!name.starts_with(kNumbered)) return std::nullopt;
+  DeviceName parsed{.device = Device::kCuda};
+  const std::string_view number = name.substr(kNumbered.size());
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), parsed.gpu);
+  if (error != std::errc() || end != number.data() + number.size() || parsed.gpu < 0) {
+    return std::nullopt;
+  }
+  return parsed;
 }
 
 absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
   ChosenBackend chosen;
   if (options.device != Device::kCpu) {
     std::string problem;
-    chosen.backend = kernels::cuda::MakeBackend({}, &problem);
-    if (chosen.backend != nullptr) return chosen;
+    chosen.backend = kernels::cuda::MakeBackend(
+        {.device = options.gpu,
+         .input_rounding = options.activations == kernels::Activations::kBF16
+                               ? kernels::cuda::InputRounding::kRounded
+                               : kernels::cuda::InputRounding::kSplit},
+        &problem);
+    if (chosen.backend != nullptr) {
+      if (options.activations != kernels::Activations::kBF16Pairs) return chosen;
+      return absl::InvalidArgumentError(
+          "the activations bf16-pairs are an order of additions of CPUs; choose f32 or bf16 for a "
+          "GPU, or the device cpu");
+    }
     if (options.device == Device::kCuda) {
       return absl::UnavailableError(
-          absl::StrCat("no GPU can be used: ", problem,
+          absl::StrCat(options.gpu == 0 ? "no GPU can be used"
+                                        : absl::StrCat("the GPU ", options.gpu, " cannot be used"),
+                       ": ", problem,
                        ". Check that `nvidia-smi` lists one and that this process may open "
                        "/dev/nvidia*, or choose the device cpu or auto"));
     }

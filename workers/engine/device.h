@@ -17,16 +17,26 @@ namespace octogate::workers {
 enum class Device : uint8_t {
   kAuto,  // the first GPU where one answers, otherwise the CPU
   kCpu,
-  kCuda,  // the first GPU, or nothing
+  kCuda,  // a GPU, or nothing
 };
 
-// "auto", "cpu" and "cuda"; nothing for other names.
-std::optional<Device> ParseDevice(std::string_view name);
+// What a flag names.
+struct DeviceName {
+  Device device = Device::kCpu;
+  int gpu = 0;  // DeviceOptions::gpu
+  bool operator==(const DeviceName&) const = default;
+};
+inline constexpr char kDeviceNames[] = "auto, cpu, cuda or cuda:N";
+// Nothing for what is none of these.
+std::optional<DeviceName> ParseDevice(std::string_view name);
 
 struct DeviceOptions {
   Device device = Device::kCpu;
+  int gpu = 0;      // of kCuda: counted from 0, as the CUDA runtime does
   int threads = 0;  // of the CPU backend; 0: AvailableCpus()
-  // Of the CPU backend; a GPU rounds what it multiplies as kernels/cuda/matmul_layout.h says.
+  // A GPU takes what it multiplies with weights of 16 bits and in quantised formats, and attends
+  // with, as two numbers of 16 bits, or as one (kBF16; InputRounding in
+  // kernels/cuda/matmul_layout.h). kBF16Pairs is an order of additions that it does not have.
   kernels::Activations activations = kernels::Activations::kF32;
   // Each compute thread of the CPU backend, the engine's included, stays on a CPU of its own: that
   // of this number and those behind it, round and round. Faster where nothing else wants these
@@ -42,7 +52,7 @@ struct ChosenBackend {
 };
 
 // UNAVAILABLE where a GPU is asked for and none answers, with why and what to do;
-// RESOURCE_EXHAUSTED where the CPU backend cannot start.
+// RESOURCE_EXHAUSTED where the CPU backend cannot start; INVALID_ARGUMENT for a GPU and kBF16Pairs.
 absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options);
 
 }  // namespace octogate::workers

@@ -38,6 +38,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
   }
 
   absl::StatusOr<ChosenBackend> chosen = ChooseBackend({.device = options.device,
+                                                        .gpu = options.gpu,
                                                         .threads = options.threads,
                                                         .activations = options.activations,
                                                         .pin_threads = options.pin_threads,

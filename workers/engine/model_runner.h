@@ -44,8 +44,9 @@ struct SpeculationSetup {
 struct LoadOptions {
   EngineOptions engine;
   Device device = Device::kCpu;
-  int threads = 0;  // of the CPU backend; 0: AvailableCpus()
-  kernels::Activations activations = kernels::Activations::kF32;  // of the CPU backend
+  int gpu = 0;                                                    // DeviceOptions::gpu
+  int threads = 0;                                                // of the CPU; 0: AvailableCpus()
+  kernels::Activations activations = kernels::Activations::kF32;  // DeviceOptions::activations
   bool pin_threads = false;                                       // DeviceOptions::pin_threads
   int first_cpu = 0;                                              // DeviceOptions::first_cpu
   // Without, every token is a pass of the model.

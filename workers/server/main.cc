@@ -65,13 +65,18 @@ std::map<std::string, T> ByName(const T (&values)[N]) {
   return named;
 }
 
+std::string CheckDevice(const std::string& name) {
+  return ParseDevice(name) ? "" : absl::StrCat("\"", name, "\" is none of ", kDeviceNames);
+}
+
 void Define(CLI::App& app, Flags& flags) {
   app.add_option("--model", flags.model, "Hugging Face folder to serve")->required();
   app.add_option("--name", flags.name, "name to serve it under (default: the folder's name)");
   app.add_option("--listen", flags.listen, "host:port; port 0 picks one")->capture_default_str();
   app.add_option("--device", flags.device,
-                 "auto (a GPU where one answers), cpu, or cuda (a GPU or nothing)")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+                 "auto (a GPU where one answers), cpu, or cuda (a GPU or nothing; cuda:1 is the "
+                 "second)")
+      ->check(CheckDevice)
       ->capture_default_str();
   app.add_option(
          "--threads", flags.load.threads,
@@ -99,9 +104,10 @@ void Define(CLI::App& app, Flags& flags) {
                       .description(""))
       ->default_str("stored");
   app.add_option("--activations", flags.load.activations,
-                 "what BF16 weights are multiplied with where the CPU serves: f32, or, which costs "
-                 "precision, bf16 (reads prompts many times faster with AMX) or bf16-pairs (twice "
-                 "as fast with AVX512_BF16; of fp8 weights, too)")
+                 "what BF16 weights are multiplied with: f32, or, which costs precision, bf16 "
+                 "(reads prompts many times faster with AMX; on a GPU of all weights but f32, and "
+                 "half the work of its tensor cores) or bf16-pairs (CPUs alone, twice as fast with "
+                 "AVX512_BF16; of fp8 weights, too)")
       ->transform(
           CLI::CheckedTransformer(ByName(kernels::kActivations), CLI::ignore_case).description(""))
       ->default_str("f32");
@@ -255,7 +261,9 @@ int Serve(Flags flags) {
     flags.speculation.open_near_matches = retrieval::OpenNearMatches;
     flags.load.speculation = SetUpSpeculation(flags.speculation);
   }
-  flags.load.device = ParseDevice(flags.device).value_or(Device::kAuto);
+  const DeviceName device = ParseDevice(flags.device).value_or(DeviceName());
+  flags.load.device = device.device;
+  flags.load.gpu = device.gpu;
 
   auto pages = OpenWorkerPages(flags.store);
   if (!pages.ok()) return Fail(pages.status());

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -108,6 +109,29 @@ TEST_F(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   const auto answers = RunAll(*engine, requests, true);
   ExpectSameAnswers(answers, RunAll(*expected, requests, false));
   EXPECT_GT(kernels::cuda::StepCountersOf(counted).replayed, 0u);
+}
+
+TEST_F(CudaEngineTest, OtherNumericsShareNoPages) {
+  std::set<std::string> descriptions;
+  EngineOptions options;
+  options.kv_tokens = 64;
+  options.make_page_store = [&](const PageFormat& format) {
+    descriptions.insert(format.description);
+    return nullptr;
+  };
+  for (int twice = 0; twice < 2; ++twice) {
+    for (const auto rounding :
+         {kernels::cuda::InputRounding::kSplit, kernels::cuda::InputRounding::kRounded}) {
+      for (const bool exact : {false, true}) {
+        std::string problem;
+        backend_ = kernels::cuda::MakeBackend(
+            {.input_rounding = rounding, .exact_attention = exact}, &problem);
+        ASSERT_NE(backend_, nullptr) << problem;
+        ASSERT_NE(MakeDeviceEngine(options), nullptr);
+      }
+    }
+  }
+  EXPECT_EQ(descriptions.size(), 4u);
 }
 
 // Pages that leave the device while its kernels go on, and come back before they are read.

@@ -18,14 +18,19 @@ namespace octogate::workers {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 TEST(DeviceTest, NamesAreThoseOfTheFlag) {
-  EXPECT_EQ(ParseDevice("auto"), Device::kAuto);
-  EXPECT_EQ(ParseDevice("cpu"), Device::kCpu);
-  EXPECT_EQ(ParseDevice("cuda"), Device::kCuda);
-  EXPECT_EQ(ParseDevice("CUDA"), std::nullopt);
-  EXPECT_EQ(ParseDevice(""), std::nullopt);
+  EXPECT_EQ(ParseDevice("auto"), DeviceName{.device = Device::kAuto});
+  EXPECT_EQ(ParseDevice("cpu"), DeviceName{.device = Device::kCpu});
+  EXPECT_EQ(ParseDevice("cuda"), DeviceName{.device = Device::kCuda});
+  EXPECT_EQ(ParseDevice("cuda:0"), ParseDevice("cuda"));
+  EXPECT_EQ(ParseDevice("cuda:12"), (DeviceName{.device = Device::kCuda, .gpu = 12}));
+  for (const char* name : {"", "CUDA", "cuda:", "cuda:-1", "cuda: 1", "cuda:1x", "cuda:99999999999",
+                           "cpu:1", "auto:1", "cud", "cuda1"}) {
+    EXPECT_EQ(ParseDevice(name), std::nullopt) << name;
+  }
 }
 
 TEST(DeviceTest, TheCpuIsTakenWhereItIsAskedFor) {
@@ -120,6 +125,44 @@ TEST(DeviceTest, AGpuIsTakenWhereOneAnswers) {
     EXPECT_NE(any->no_gpu, "");
     EXPECT_THAT(std::string(gpu.status().message()), HasSubstr(any->no_gpu));
   }
+#ifdef OCTOGATE_CUDA_EMULATED
+  EXPECT_TRUE(gpu.ok());
+#endif
+}
+
+TEST(DeviceTest, AGpuRoundsItsInputsWhereThatIsAskedFor) {
+  const auto gpu = ChooseBackend({.device = Device::kCuda});
+  if (!gpu.ok()) GTEST_SKIP() << gpu.status();
+  EXPECT_THAT(gpu->backend->Describe(), Not(HasSubstr("rounded inputs")));
+  const auto rounded =
+      ChooseBackend({.device = Device::kCuda, .activations = kernels::Activations::kBF16});
+  ASSERT_TRUE(rounded.ok()) << rounded.status();
+  EXPECT_THAT(rounded->backend->Describe(), HasSubstr(", rounded inputs)"));
+  // 1 + 2^-8 + 2^-16 is half way between two numbers of 8 bits, and a little more.
+  const uint16_t one = 0x3F80;
+  const float x = 1 + 1.0f / 256 + 1.0f / 65536;
+  for (const auto* chosen : {&*gpu, &*rounded}) {
+    kernels::Backend& backend = *chosen->backend;
+    const auto weight =
+        backend.LoadWeight({.data = &one, .dtype = kernels::DType::kBF16, .rows = 1, .cols = 1},
+                           kernels::WeightFormat::kStored);
+    const auto in = backend.Allocate(1);
+    const auto out = backend.Allocate(1);
+    backend.Upload({&x, 1}, in->data());
+    backend.MatMul(*weight, nullptr, in->data(), 1, false, out->data(), 1);
+    float y = 0;
+    backend.Download(out->data(), {&y, 1});
+    EXPECT_EQ(y, chosen == &*gpu ? x : 1 + 1.0f / 128);
+  }
+  const auto pairs =
+      ChooseBackend({.device = Device::kAuto, .activations = kernels::Activations::kBF16Pairs});
+  EXPECT_EQ(pairs.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(DeviceTest, AGpuThatIsNotThereIsNamed) {
+  const auto gpu = ChooseBackend({.device = Device::kCuda, .gpu = 1000});
+  EXPECT_EQ(gpu.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(gpu.status().message()), HasSubstr("the GPU 1000 cannot be used: "));
 }
 
 }  // namespace

@@ -197,6 +197,12 @@ class Backend {
   virtual std::unique_ptr<Weight> LoadTable(const HostMatrix& matrix) {
     return LoadWeight(matrix, WeightFormat::kStored);
   }
+  // Weight::bytes, at most, of what LoadWeight makes of such a matrix.
+  virtual size_t WeightBytes(DType stored, int rows, int cols, WeightFormat format) const = 0;
+  // And LoadTable, the host's bytes included that are read in place.
+  virtual size_t TableBytes(DType stored, int rows, int cols) const {
+    return WeightBytes(stored, rows, cols, WeightFormat::kStored);
+  }
   virtual std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) = 0;
   // How keys and values are best kept where nobody asks for a type.
   virtual DType DefaultKvDType() const { return DType::kF32; }

@@ -25,6 +25,7 @@
 #include "kernels/cpu/top_k.h"
 #include "kernels/host_kv_cache.h"
 #include "kernels/host_memory.h"
+#include "kernels/quantize.h"
 #include "kernels/rotary.h"
 
 namespace octogate::kernels {
@@ -172,6 +173,13 @@ class CpuBackend final : public Backend {
 
   std::unique_ptr<Weight> LoadTable(const HostMatrix& matrix) override {
     return std::unique_ptr<Weight>(new (std::nothrow) HostWeight(matrix));
+  }
+
+  size_t WeightBytes(DType stored, int rows, int cols, WeightFormat format) const override {
+    return LoadedWeightBytes(stored, rows, cols, format);
+  }
+  size_t TableBytes(DType stored, int rows, int cols) const override {
+    return static_cast<size_t>(rows) * static_cast<size_t>(cols) * SizeOf(stored);
   }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {

@@ -163,6 +163,10 @@ class CudaBackend final : public Backend {
     return DeviceWeight::Load(stream_.handle, matrix, format, kWorkspaceBytes);
   }
 
+  size_t WeightBytes(DType stored, int rows, int cols, WeightFormat format) const override {
+    return DeviceWeight::BytesOf(stored, rows, cols, format);
+  }
+
   DType DefaultKvDType() const override { return DType::kBF16; }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {

@@ -76,6 +76,15 @@ std::unique_ptr<DeviceWeight> DeviceWeight::Load(Stream stream, const HostMatrix
   return weight->LoadPacked(stream, matrix) ? std::move(weight) : nullptr;
 }
 
+size_t DeviceWeight::BytesOf(DType stored, int rows, int cols, WeightFormat format) {
+  const std::optional<PackedFormat> packed = PackedFormatOf(format, stored);
+  if (!packed || rows == 0 || cols == 0) {
+    return static_cast<size_t>(rows) * static_cast<size_t>(cols) * sizeof(float);
+  }
+  const size_t scales = HasRowScales(*packed) ? static_cast<size_t>(rows) * sizeof(float) : 0;
+  return PackedShape{*packed, rows, cols}.bytes() + scales;
+}
+
 bool DeviceWeight::LoadFloats(Stream stream, const HostMatrix& matrix) {
   bytes = static_cast<size_t>(rows) * static_cast<size_t>(cols) * sizeof(float);
   memory_ = AllocateDevice(bytes);

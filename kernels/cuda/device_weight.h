@@ -23,6 +23,9 @@ class DeviceWeight final : public Weight {
   static std::unique_ptr<DeviceWeight> Load(Stream stream, const HostMatrix& matrix,
                                             WeightFormat format, size_t workspace_bytes);
 
+  // `bytes` of what Load makes of such a matrix.
+  static size_t BytesOf(DType stored, int rows, int cols, WeightFormat format);
+
   bool packed() const { return rows_at_once_ > 0; }
   const PackedWeight& packed_weight() const { return packed_; }  // where packed
   // Where not packed: [rows, cols].

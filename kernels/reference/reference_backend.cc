@@ -17,6 +17,7 @@
 #include "kernels/float8.h"
 #include "kernels/host_kv_cache.h"
 #include "kernels/host_memory.h"
+#include "kernels/quantize.h"
 #include "kernels/reduction_order.h"
 #include "kernels/reference/quantized_matmul.h"
 #include "kernels/rotary.h"
@@ -149,6 +150,10 @@ class ReferenceBackend final : public Backend {
     auto weight = HostWeight::Copy(matrix);
     if (weight != nullptr) weight->format = format;
     return weight;
+  }
+
+  size_t WeightBytes(DType stored, int rows, int cols, WeightFormat format) const override {
+    return LoadedWeightBytes(stored, rows, cols, format);
   }
 
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {

@@ -11,6 +11,7 @@ namespace {
 using kernels::AttentionShape;
 using kernels::Backend;
 using kernels::Buffer;
+using kernels::DType;
 using kernels::HostBlock;
 using kernels::HostMatrix;
 using kernels::KvCache;
@@ -45,6 +46,13 @@ class SlowCopies final : public Backend {
   }
   std::unique_ptr<Weight> LoadTable(const HostMatrix& matrix) override {
     return backend_->LoadTable(matrix);
+  }
+  void BindThread() override { backend_->BindThread(); }
+  size_t WeightBytes(DType stored, int rows, int cols, WeightFormat format) const override {
+    return backend_->WeightBytes(stored, rows, cols, format);
+  }
+  size_t TableBytes(DType stored, int rows, int cols) const override {
+    return backend_->TableBytes(stored, rows, cols);
   }
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
     return backend_->CreateKvCache(shape);

@@ -69,7 +69,8 @@ absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Create(
       options.max_tokens == 0 ? config.max_tokens : std::min(config.max_tokens, options.max_tokens);
   parts.limits.max_rows = std::max(options.max_rows_per_pass, parts.max_tokens);
   parts.limits.max_texts = std::min(parts.limits.max_rows, kMaxTextsPerPass);
-  parts.stats.weight_bytes = EncoderModel::WeightBytes(*checkpoint, options.weight_format);
+  parts.stats.weight_bytes =
+      EncoderModel::WeightBytes(*checkpoint, *backend, options.weight_format);
   parts.stats.activation_bytes = EncoderModel::ActivationBytes(config, parts.limits);
   uint64_t limit = backend->FreeBytes().value_or(AvailableMemoryBytes());
   if (options.memory_limit_bytes > 0) limit = std::min(limit, options.memory_limit_bytes);

@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "kernels/float16.h"
-#include "kernels/quantize.h"
 
 namespace octogate::workers {
 namespace {
@@ -45,7 +44,7 @@ void ForRow(const WeightView& view, int64_t row, const Add& add) {
 }  // namespace
 
 uint64_t EncoderModel::WeightBytes(const EncoderCheckpoint& checkpoint,
-                                   kernels::WeightFormat format) {
+                                   const kernels::Backend& backend, kernels::WeightFormat format) {
   const EncoderConfig& config = checkpoint.config();
   uint64_t bytes =
       checkpoint.weight_bytes() + sizeof(float) * static_cast<uint64_t>(config.hidden_size) *
@@ -54,8 +53,8 @@ uint64_t EncoderModel::WeightBytes(const EncoderCheckpoint& checkpoint,
     for (const WeightAndBias* matrix : {&layer.query, &layer.key, &layer.value,
                                         &layer.attention_output, &layer.up, &layer.down}) {
       const WeightView& view = matrix->weight;
-      bytes += kernels::LoadedWeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
-                                          static_cast<int>(view.cols), format);
+      bytes += backend.WeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
+                                   static_cast<int>(view.cols), format);
       bytes -= view.size_bytes();  // no longer needed once it is loaded
     }
   }

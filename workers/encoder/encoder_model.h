@@ -36,7 +36,8 @@ struct EncoderLimits {
 class EncoderModel {
  public:
   // Bytes that the weights take at most, those read in place included.
-  static uint64_t WeightBytes(const EncoderCheckpoint& checkpoint, kernels::WeightFormat format);
+  static uint64_t WeightBytes(const EncoderCheckpoint& checkpoint, const kernels::Backend& backend,
+                              kernels::WeightFormat format);
   // Bytes of activations, and of the keys and values of one layer.
   static uint64_t ActivationBytes(const EncoderConfig& config, const EncoderLimits& limits);
 

@@ -133,7 +133,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(
         absl::StrCat(checkpoint->directory().string(), ": the head dimension is ", config.head_dim,
                      "; the kernels compute at most ", kernels::kMaxHeadDim));
   }
-  MemoryDemand demand = MemoryDemandOf(*checkpoint, options);
+  MemoryDemand demand = MemoryDemandOf(*checkpoint, *backend, options);
   const std::optional<uint64_t> device_limit = backend->FreeBytes();
   if (device_limit) {
     if (absl::Status status = CheckHostMemory(options.swap_bytes); !status.ok()) return status;

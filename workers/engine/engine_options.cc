@@ -77,11 +77,12 @@ TransformerLimits TransformerLimitsOf(const EngineOptions& options) {
       .max_logit_rows = static_cast<int>(std::min<int64_t>(options.max_rows_per_step, logit_rows))};
 }
 
-MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options) {
+MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const kernels::Backend& backend,
+                            const EngineOptions& options) {
   const ModelConfig& config = checkpoint.config();
   const int context = LongestContext(config, options);
   MemoryDemand demand;
-  demand.weight_bytes = Transformer::WeightBytes(checkpoint, options.weight_format);
+  demand.weight_bytes = Transformer::WeightBytes(checkpoint, backend, options.weight_format);
   demand.activation_bytes = Transformer::ActivationBytes(config, TransformerLimitsOf(options));
   demand.swap_bytes = options.swap_bytes;
   demand.page_size = options.page_size;

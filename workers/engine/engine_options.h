@@ -98,7 +98,8 @@ TransformerLimits TransformerLimitsOf(const EngineOptions& options);
 
 // Weights, activations, the KV cache and the swap space that the options ask for; kv_dtype is
 // there.
-MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const EngineOptions& options);
+MemoryDemand MemoryDemandOf(const Checkpoint& checkpoint, const kernels::Backend& backend,
+                            const EngineOptions& options);
 
 }  // namespace octogate::workers
 

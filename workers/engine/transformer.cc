@@ -1,12 +1,12 @@
 #include "workers/engine/transformer.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/quantize.h"
 
 namespace octogate::workers {
 namespace {
@@ -48,20 +48,42 @@ uint64_t Transformer::ActivationBytes(const ModelConfig& config, const Transform
           static_cast<uint64_t>(config.vocab_size) * static_cast<uint64_t>(limits.max_logit_rows));
 }
 
-uint64_t Transformer::WeightBytes(const Checkpoint& checkpoint, kernels::WeightFormat format) {
+uint64_t Transformer::WeightBytes(const Checkpoint& checkpoint, const kernels::Backend& backend,
+                                  kernels::WeightFormat format) {
   const ModelWeights& weights = checkpoint.weights();
   uint64_t bytes = checkpoint.weight_bytes();
-  const auto add = [&](const WeightView& view, bool stays = false) {
-    bytes += kernels::LoadedWeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
-                                        static_cast<int>(view.cols), format);
-    if (!stays) bytes -= view.size_bytes();  // no longer needed once it is loaded
+  // What is loaded is no longer needed as the checkpoint has it.
+  const auto matrix = [&](const WeightView& view) {
+    bytes += backend.WeightBytes(ToKernelDType(view.dtype), static_cast<int>(view.rows),
+                                 static_cast<int>(view.cols), format);
+    bytes -= view.size_bytes();
   };
-  add(weights.lm_head, HasTiedHead(weights) && !SharesEmbedding(weights, format));
-  for (const LayerWeights& layer : weights.layers) {
-    for (const WeightView* view : {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.o_proj,
-                                   &layer.gate_proj, &layer.up_proj, &layer.down_proj}) {
-      add(*view);
+  const auto joined = [&](std::span<const WeightView> views) {
+    WeightView first = views[0];  // and, where they are loaded as one, those behind it
+    const bool is_one = SameType(views);
+    for (const WeightView& view : views.subspan(1)) {
+      if (is_one) {
+        first.rows += view.rows;
+      } else {
+        matrix(view);
+      }
     }
+    matrix(first);
+  };
+  const WeightView& table = weights.embed_tokens;
+  if (SharesEmbedding(weights, format)) {
+    matrix(table);
+  } else {
+    bytes += backend.TableBytes(ToKernelDType(table.dtype), static_cast<int>(table.rows),
+                                static_cast<int>(table.cols));
+    matrix(weights.lm_head);
+    if (!HasTiedHead(weights)) bytes -= table.size_bytes();  // else it was the head's
+  }
+  for (const LayerWeights& layer : weights.layers) {
+    joined(std::array{layer.q_proj, layer.k_proj, layer.v_proj});
+    joined(std::array{layer.gate_proj, layer.up_proj});
+    matrix(layer.o_proj);
+    matrix(layer.down_proj);
   }
   return bytes;
 }

@@ -63,8 +63,10 @@ struct StepInput {
 
 class Transformer {
  public:
-  // Bytes that the weights take at most, those that stay in the checkpoint's memory included.
-  static uint64_t WeightBytes(const Checkpoint& checkpoint, kernels::WeightFormat format);
+  // Bytes that the weights take on such a backend, those that stay in the checkpoint's memory
+  // included. Vectors count as they are stored.
+  static uint64_t WeightBytes(const Checkpoint& checkpoint, const kernels::Backend& backend,
+                              kernels::WeightFormat format);
   // Floats of activation memory that a transformer takes, times four in bytes.
   static uint64_t ActivationBytes(const ModelConfig& config, const TransformerLimits& limits);
 

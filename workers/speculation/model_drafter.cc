@@ -358,7 +358,8 @@ absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
   drafter->limits_ = {
       .max_rows = most_rows,
       .max_logit_rows = std::min(most_rows, std::max(options.batch_ranked_rows, options.rows))};
-  const uint64_t weights = Transformer::WeightBytes(*checkpoint, kernels::WeightFormat::kStored);
+  const uint64_t weights =
+      Transformer::WeightBytes(*checkpoint, *backend, kernels::WeightFormat::kStored);
   OCTOGATE_ASSIGN_OR_RETURN(drafter->transformer_,
                             Transformer::Load(std::move(checkpoint), backend, drafter->limits_));
   const kernels::DType dtype = backend->DefaultKvDType();

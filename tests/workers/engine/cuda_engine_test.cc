@@ -21,6 +21,8 @@
 #include "tests/workers/engine/test_drafters.h"
 #include "tests/workers/engine/test_models.h"
 #include "workers/engine/step_probe.h"
+#include "workers/engine/transformer.h"
+#include "workers/engine/weight_loader.h"
 
 namespace octogate::workers {
 namespace {
@@ -109,6 +111,35 @@ TEST_F(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   const auto answers = RunAll(*engine, requests, true);
   ExpectSameAnswers(answers, RunAll(*expected, requests, false));
   EXPECT_GT(kernels::cuda::StepCountersOf(counted).replayed, 0u);
+}
+
+// On the device, where blocks of weights are larger than on the CPU; vectors count as stored.
+TEST_F(CudaEngineTest, WeightsTakeWhatIsPlannedForThem) {
+  for (const char* name : {"llama", "llama3", "qwen3"}) {
+    const auto checkpoint = OpenCheckpoint(FixturePath(name));
+    const ModelWeights& weights = checkpoint->weights();
+    uint64_t vectors = checkpoint->weight_bytes() - weights.embed_tokens.size_bytes();
+    const bool tied = weights.lm_head.data == weights.embed_tokens.data;
+    if (!tied) vectors -= weights.lm_head.size_bytes();
+    for (const LayerWeights& layer : weights.layers) {
+      for (const WeightView& view : {layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj,
+                                     layer.gate_proj, layer.up_proj, layer.down_proj}) {
+        vectors -= view.size_bytes();
+      }
+    }
+    for (const kernels::WeightFormat format : kernels::kWeightFormats) {
+      const auto transformer = Transformer::Load(checkpoint, backend_.get(), {}, format);
+      ASSERT_TRUE(transformer.ok()) << transformer.status();
+      std::unique_ptr<kernels::Weight> table;
+      WeightLoader loader(backend_.get(), format);
+      loader.Table(weights.embed_tokens, table);
+      ASSERT_TRUE(loader.status().ok()) << loader.status();
+      const bool shared = tied && format == kernels::WeightFormat::kStored;
+      EXPECT_EQ(Transformer::WeightBytes(*checkpoint, *backend_, format),
+                (*transformer)->weight_report().bytes + vectors + (shared ? 0 : table->bytes))
+          << name << " as " << kernels::Name(format);
+    }
+  }
 }
 
 TEST_F(CudaEngineTest, OtherNumericsShareNoPages) {

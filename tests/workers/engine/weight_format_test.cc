@@ -144,7 +144,7 @@ TEST_P(WeightFormatTest, MemoryIsPlannedAndTheErrorIsReported) {
   const WeightReport& report = transformer->weight_report();
   EXPECT_EQ(report.format, format);
   // What is not a matrix, or is read as an embedding, comes on top.
-  EXPECT_GE(Transformer::WeightBytes(*checkpoint_, format), report.bytes);
+  EXPECT_GE(Transformer::WeightBytes(*checkpoint_, *backend, format), report.bytes);
   if (kernels::IsQuantized(format)) {
     EXPECT_GT(report.mean_error, 0);
     EXPECT_GE(report.worst_error, report.mean_error);

@@ -114,6 +114,29 @@ TEST_P(WeightLoaderTest, AJoinedMatrixMultipliesAsItsPartsDo) {
   }
 }
 
+TEST_P(WeightLoaderTest, MatricesTakeTheBytesThatArePlannedFor) {
+  for (int trial = 0; trial < 40; ++trial) {
+    for (const WeightFormat format : kernels::kWeightFormats) {
+      for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        const Parts parts(random_, dtype, {1 + static_cast<int64_t>(random_() % 150)},
+                          1 + static_cast<int64_t>(random_() % 200), true);
+        const WeightView& view = parts.views[0];
+        const auto rows = static_cast<int>(view.rows);
+        const auto cols = static_cast<int>(view.cols);
+        SCOPED_TRACE(std::string(kernels::Name(format)) + " of " + std::string(DTypeName(dtype)) +
+                     ", " + std::to_string(rows) + " x " + std::to_string(cols));
+        WeightLoader loader(backend_.get(), format);
+        WeightLoader::WeightPtr matrix, table;
+        loader.Matrix("matrix", view, matrix);
+        loader.Table(view, table);
+        ASSERT_TRUE(loader.status().ok()) << loader.status();
+        EXPECT_EQ(matrix->bytes, backend_->WeightBytes(ToKernelDType(dtype), rows, cols, format));
+        EXPECT_EQ(table->bytes, backend_->TableBytes(ToKernelDType(dtype), rows, cols));
+      }
+    }
+  }
+}
+
 TEST_P(WeightLoaderTest, JoinedVectorsLieOneBehindTheOther) {
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     Parts parts(random_, dtype, {1, 1}, 37, false);

@@ -315,6 +315,9 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
   if (!loaded->no_gpu().empty()) {
     spdlog::info("the CPU serves, since no GPU can be used: {}", loaded->no_gpu());
   }
+  if (const std::string slow = loaded->slow_attention(); !slow.empty()) {
+    spdlog::info("model {}: {}", model.name(), slow);
+  }
   const workers::WeightReport& weights = loaded->weight_report();
   if (weights.worst_error > 0) {
     spdlog::info("model {}: {}", model.name(), workers::Describe(weights));

@@ -206,6 +206,11 @@ class Backend {
   virtual std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) = 0;
   // How keys and values are best kept where nobody asks for a type.
   virtual DType DefaultKvDType() const { return DType::kF32; }
+  // Why attention over such a cache is slower than this backend's best, and what would
+  // not be, for logs; empty where it is not.
+  virtual std::string SlowAttention(const AttentionShape& /*shape*/, DType /*dtype*/) const {
+    return {};
+  }
 
   // Between host and backend memory; both wait until the copy is done.
   virtual void Upload(std::span<const float> from, float* to) = 0;

@@ -169,6 +169,14 @@ class CudaBackend final : public Backend {
 
   DType DefaultKvDType() const override { return DType::kBF16; }
 
+  std::string SlowAttention(const AttentionShape& shape, DType dtype) const override {
+    if (exact_attention_) return "attention in the CPU's order runs on CUDA cores";
+    if (TensorAttentionFits(shape, dtype)) return {};
+    return "attention runs on CUDA cores: there are " + std::to_string(shape.heads) + " heads of " +
+           std::to_string(shape.head_dim) + " values, and " + std::to_string(shape.kv_heads) +
+           " of keys and values in " + Name(dtype) + "; tensor cores take " + kTensorAttention;
+  }
+
   std::unique_ptr<KvCache> CreateKvCache(const KvCacheShape& shape) override {
     UseDevice(device_);
     if (shape.head_dim <= 0 || shape.head_dim > kMaxHeadDim) return nullptr;

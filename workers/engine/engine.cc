@@ -269,6 +269,7 @@ const StepCost& Engine::step_cost() const { return loop_->parts().step_cost; }
 const WeightReport& Engine::weight_report() const {
   return loop_->parts().transformer->weight_report();
 }
+const std::string& Engine::slow_attention() const { return loop_->slow_attention(); }
 std::string Engine::DescribeBackend() const { return loop_->backend_description(); }
 
 }  // namespace octogate::workers

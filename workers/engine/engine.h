@@ -121,6 +121,8 @@ class Engine {
   // the KV cache allow.
   int context() const;
   std::string DescribeBackend() const;
+  // kernels::Backend::SlowAttention of this model.
+  const std::string& slow_attention() const;
   // As measured by Create; not known() where step_cost_time was zero. Lives as long as the engine.
   const StepCost& step_cost() const;
   // The weights' format and what it costs in precision.

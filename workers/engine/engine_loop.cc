@@ -52,6 +52,13 @@ std::vector<Drafter*> DraftersOf(const EngineLoop::Parts& parts) {
   return drafters;
 }
 
+std::string SlowAttentionOf(const EngineLoop::Parts& parts) {
+  const ModelConfig& config = parts.checkpoint->config();
+  return parts.backend->SlowAttention(
+      {.heads = config.num_heads, .kv_heads = config.num_kv_heads, .head_dim = config.head_dim},
+      parts.cache->shape().dtype);
+}
+
 // `cost` must outlive the options.
 DraftPlanner::Options PlannerOptions(const StepCost& cost, const EngineOptions& options) {
   DraftPlanner::Options result{.max_nodes = options.max_draft_nodes,
@@ -76,6 +83,7 @@ EngineLoop::EngineLoop(Parts parts, const EngineOptions& options, const EngineSt
     : parts_(std::move(parts)),
       options_(options),
       backend_description_(parts_.backend->Describe()),
+      slow_attention_(SlowAttentionOf(parts_)),
       shared_pages_(parts_.page_store == nullptr
                         ? nullptr
                         : std::make_unique<SharedPages>(

@@ -80,6 +80,7 @@ class EngineLoop {
     return options_.share_prefixes ? core_.scheduler().prefix_cache().stamps() : nullptr;
   }
   const std::string& backend_description() const { return backend_description_; }
+  const std::string& slow_attention() const { return slow_attention_; }
 
  private:
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -110,6 +111,7 @@ class EngineLoop {
   Parts parts_;
   const EngineOptions options_;
   const std::string backend_description_;
+  const std::string slow_attention_;
   mutable absl::Mutex mutex_;
   StepPace pace_;      // of the engine's thread; before what reads it
   SteadyEvent woken_;  // while the thread waits for pages; before what sets it

@@ -275,6 +275,7 @@ int Serve(Flags flags) {
   if (!(*model)->no_gpu().empty()) {
     spdlog::info("the CPU serves, since no GPU can be used: {}", (*model)->no_gpu());
   }
+  if (const std::string slow = (*model)->slow_attention(); !slow.empty()) spdlog::info("{}", slow);
   const WeightReport& weights = (*model)->weight_report();
   if (weights.worst_error > 0) spdlog::info("{}", Describe(weights));
   auto server = WorkerServer::Start(flags.listen, *std::move(model));

@@ -48,6 +48,7 @@ class ModelService final : public ServedModel {
       const v1::WorkerExplainCacheRequest& request, absl::Time deadline) override;
   absl::Status Drain(absl::Time deadline) override;
   const std::string& no_gpu() const override { return model_->no_gpu; }
+  std::string slow_attention() const override { return model_->engine->slow_attention(); }
   const WeightReport& weight_report() const override { return model_->engine->weight_report(); }
   uint64_t memory_bytes() const override;
 

@@ -83,6 +83,8 @@ class ServedModel {
 
   // Why the CPU serves although a GPU would have been taken; empty otherwise.
   virtual const std::string& no_gpu() const = 0;
+  // kernels::Backend::SlowAttention; empty for encoders, which attend within one pass.
+  virtual std::string slow_attention() const { return {}; }
   virtual const WeightReport& weight_report() const = 0;
   // Of weights, activations, keys and values, swap space included.
   virtual uint64_t memory_bytes() const = 0;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
@@ -26,6 +27,8 @@
 
 namespace octogate::workers {
 namespace {
+
+using ::testing::HasSubstr;
 
 std::vector<GenerateRequest> RandomRequests(std::mt19937& random, int vocab_size) {
   std::vector<GenerateRequest> requests;
@@ -111,6 +114,21 @@ TEST_F(CudaEngineTest, ChoosesTheTokensThatTheCpuChooses) {
   const auto answers = RunAll(*engine, requests, true);
   ExpectSameAnswers(answers, RunAll(*expected, requests, false));
   EXPECT_GT(kernels::cuda::StepCountersOf(counted).replayed, 0u);
+}
+
+TEST_F(CudaEngineTest, SaysWhereAttentionIsSlow) {
+  using kernels::DType;
+  const kernels::AttentionShape shape{.heads = 32, .kv_heads = 8, .head_dim = 128};
+  EXPECT_EQ(backend_->SlowAttention(shape, DType::kBF16), "");
+  EXPECT_THAT(backend_->SlowAttention(shape, DType::kF16), HasSubstr("in F16; tensor cores take"));
+  kernels::AttentionShape other = shape;
+  other.head_dim = 80;
+  EXPECT_THAT(backend_->SlowAttention(other, DType::kBF16), HasSubstr("32 heads of 80 values"));
+  EngineOptions options;
+  options.kv_tokens = 64;
+  options.kv_dtype = DType::kF32;
+  EXPECT_EQ(MakeEngine(folder_, options)->slow_attention(), "");
+  EXPECT_THAT(MakeDeviceEngine(options)->slow_attention(), HasSubstr("in F32; tensor cores take"));
 }
 
 // On the device, where blocks of weights are larger than on the CPU; vectors count as stored.

@@ -5,6 +5,7 @@
 //   batch_bench [--json] [--only TEXT]
 //
 // --only restricts it to the names that hold TEXT, of "FORMAT, THREADS", e.g. "INT8, 2 threads".
+// INT8 and INT4 have a scale for 32 weights, INT8 per channel and FP8 one for a row.
 // The model is a random Llama of about 200 MB in BF16; keys and values are kept in F16.
 #include <algorithm>
 #include <cmath>
@@ -44,6 +45,9 @@ constexpr Format kFormats[] = {
     {WeightFormat::kStored, "BF16", 16},
     {WeightFormat::kStored, "BF16 x BF16", 16, Activations::kBF16},
     {WeightFormat::kStored, "BF16 x BF16 pairs", 16, Activations::kBF16Pairs},
+    {WeightFormat::kFp8, "FP8", 8},
+    {WeightFormat::kFp8, "FP8 x BF16 pairs", 8, Activations::kBF16Pairs},
+    {WeightFormat::kInt8, "INT8 per channel", 8},
     {WeightFormat::kInt8Group, "INT8", 8.5},
     {WeightFormat::kInt4Group, "INT4", 4.5},
 };

@@ -5,6 +5,7 @@
 //   decode_bench [--json] [--model FOLDER] [--only TEXT]
 //
 // --only restricts it to the names that hold TEXT, of "FORMAT, THREADS", e.g. "BF16, 1 thread".
+// INT8 and INT4 have a scale for 32 weights, INT8 per channel and FP8 one for a row.
 // The model is a random Llama of about 400 MB in BF16, larger than the caches, written to a
 // temporary folder; --model measures that checkpoint too, in the format that it has.
 #include <cmath>
@@ -53,6 +54,7 @@ constexpr Format kFormats[] = {
     {WeightFormat::kStored, "BF16 x BF16 pairs", 16, "bf16", Activations::kBF16Pairs},
     {WeightFormat::kFp8, "FP8", 8, nullptr},
     {WeightFormat::kFp8, "FP8 x BF16 pairs", 8, nullptr, Activations::kBF16Pairs},
+    {WeightFormat::kInt8, "INT8 per channel", 8, nullptr},
     {WeightFormat::kInt8Group, "INT8", 8.5, "q8_0"},
     {WeightFormat::kInt4Group, "INT4", 4.5, "q4_0"},
 };

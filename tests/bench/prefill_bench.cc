@@ -42,6 +42,7 @@ constexpr Format kFormats[] = {
     {WeightFormat::kStored, "BF16 x BF16 pairs", "bf16", Activations::kBF16Pairs},
     {WeightFormat::kFp8, "FP8", nullptr},
     {WeightFormat::kFp8, "FP8 x BF16 pairs", nullptr, Activations::kBF16Pairs},
+    {WeightFormat::kInt8, "INT8 per channel", nullptr},
     {WeightFormat::kInt8Group, "INT8", "q8_0"},
     {WeightFormat::kInt4Group, "INT4", "q4_0"},
 };

@@ -59,6 +59,10 @@ class ServerClient final : public RedisClient {
         options_, {.channel = std::string(channel), .on_message = std::move(on_message)}));
   }
 
+  Shard ShardStateOf(std::string_view) const override {
+    return {.losses = node_->losses(), .reachable = node_->reachable()};
+  }
+
   Stats stats() const override {
     return {.calls = calls_.load(std::memory_order_relaxed),
             .failures = failures_.load(std::memory_order_relaxed),

@@ -197,6 +197,16 @@ class RedisClient {
     return 0;
   }
 
+  // The server that has a key now. Two that are equal are one server, to which no connection was
+  // lost in between; what is known of one says nothing of another.
+  struct Shard {
+    size_t number = 0;    // as of ShardOf
+    uint64_t losses = 0;  // as of Stats, without those of other servers that the cluster has
+    bool reachable = false;
+    bool operator==(const Shard&) const = default;
+  };
+  virtual Shard ShardStateOf(std::string_view key) const = 0;
+
   struct Stats {
     uint64_t calls = 0;
     uint64_t failures = 0;     // other than by an error that the server answered
@@ -205,7 +215,7 @@ class RedisClient {
     // had may be gone.
     uint64_t losses = 0;
     size_t pending_bytes = 0;
-    bool reachable = false;
+    bool reachable = false;  // all of the servers
   };
   virtual Stats stats() const = 0;
 };

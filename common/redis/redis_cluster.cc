@@ -143,6 +143,15 @@ class ClusterClient final : public RedisClient {
     return owner == nullptr ? 0 : owner->shard;
   }
 
+  Shard ShardStateOf(std::string_view key) const override {
+    absl::MutexLock lock(&mutex_);
+    const MemberPtr& owner = owners_[static_cast<size_t>(RedisSlot(key))];
+    if (owner == nullptr) return {.losses = past_losses_};
+    return {.number = owner->shard,
+            .losses = past_losses_ + owner->node->losses(),
+            .reachable = owner->node->reachable()};
+  }
+
   Stats stats() const override {
     absl::MutexLock lock(&mutex_);
     Stats stats{.calls = calls_.load(std::memory_order_relaxed),

@@ -84,6 +84,7 @@ class RedisPageStore final : public PageStore {
       });
     }
     state->pages = codec_.Describe(chain, flush_marks_.EpochOfTaken(chain.context));
+    if (!client_->ShardStateOf(state->pages[0].name).reachable) return nullptr;
     state->first = chain.first;
     state->on_change = std::move(on_change);
     state->begun = SteadyNow();
@@ -141,23 +142,25 @@ class RedisPageStore final : public PageStore {
   void Write(const PageChain& chain, const ReadPages& read) override {
     std::vector<PageCodec::Page> pages =
         codec_.Describe(chain, flush_marks_.EpochOfTaken(chain.context));
-    const bool usable = Usable();
+    if (pages.empty()) return;
+    const RedisClient::Shard shard = client_->ShardStateOf(pages[0].name);
+    const bool usable = Usable() && shard.reachable;
     std::vector<Queued> queued;
     {
       const absl::Time now = SteadyNow();
       absl::MutexLock lock(&mutex_);
-      ForgetAfterLoss();
       for (PageCodec::Page& page : pages) {
         const auto known = known_.find(page.name);
-        if (known != known_.end() && now - known->second < options_.expiry / 2) continue;
-        if (known == known_.end() && !SeenBefore(page.name, chain.sequence, now)) continue;
+        const bool is_known = known != known_.end() && known->second.shard == shard;
+        if (is_known && now - known->second.at < options_.expiry / 2) continue;
+        if (!is_known && !SeenBefore(page.name, chain.sequence, now)) continue;
         if (!usable || now < write_again_ ||
             queued_bytes_ + codec_.value_bytes() > options_.max_write_bytes) {
           ++stats_.dropped_pages;
           continue;
         }
         queued_bytes_ += codec_.value_bytes();
-        Remember(page.name, now);
+        Remember(page.name, shard, now);
         queued.push_back({.page = std::move(page), .value = ""});
       }
     }
@@ -200,6 +203,10 @@ class RedisPageStore final : public PageStore {
     int uses = 0;
     uint64_t sequence = 0;  // the last
     absl::Time last;
+  };
+  struct Known {
+    RedisClient::Shard shard;  // that has it
+    absl::Time at;
   };
   struct Queued {
     PageCodec::Page page;
@@ -257,11 +264,10 @@ class RedisPageStore final : public PageStore {
     return static_cast<double>(pages * codec_.value_bytes());
   }
 
-  // Whether it can be asked, and is known to have been flushed no further than the caller knows.
+  // Whether it is known to have been flushed no further than the caller knows. Those servers that
+  // have a chain's pages may be gone all the same.
   bool Usable() const {
-    const RedisClient::Stats client = client_->stats();
-    if (codec_.value_bytes() > kMaxSharedPageBytes || !client.reachable) return false;
-    return flush_marks_.IsCurrent(client.losses);
+    return codec_.value_bytes() <= kMaxSharedPageBytes && flush_marks_.IsCurrent();
   }
 
   void GiveUp(FetchState& state) {
@@ -297,15 +303,10 @@ class RedisPageStore final : public PageStore {
     return seen.uses >= options_.write_from_use;
   }
 
-  void Remember(const std::string& name, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void Remember(const std::string& name, const RedisClient::Shard& shard, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (known_.size() >= kMaxKnown) known_.clear();
-    known_[name] = now;
-  }
-
-  void ForgetAfterLoss() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const uint64_t losses = client_->stats().losses;
-    if (losses != losses_) known_.clear();
-    losses_ = losses;
+    known_[name] = {.shard = shard, .at = now};
   }
 
   // A fetch of which there is something to ask for; those of which there is nothing any more are
@@ -428,6 +429,7 @@ class RedisPageStore final : public PageStore {
   void ReadChunk(FetchState& fetch, size_t first, size_t count) {
     std::vector<std::string_view> arguments = {"MGET"};
     for (size_t i = first; i < first + count; ++i) arguments.push_back(fetch.pages[i].name);
+    const RedisClient::Shard shard = client_->ShardStateOf(arguments[1]);
     absl::StatusOr<RedisReply> reply = client_->Call(arguments, Terms());
     std::vector<SharedPage> arrived;
     std::vector<std::string> missing;
@@ -460,7 +462,7 @@ class RedisPageStore final : public PageStore {
       stats_.read_bytes += bytes;
       stats_.refused_pages += refused;
       for (const SharedPage& page : arrived) {
-        Remember(fetch.pages[static_cast<size_t>(page.index - fetch.first)].name, now);
+        Remember(fetch.pages[static_cast<size_t>(page.index - fetch.first)].name, shard, now);
       }
       for (const std::string& name : missing) known_.erase(name);
     }
@@ -511,11 +513,15 @@ class RedisPageStore final : public PageStore {
       ++stats_.dropped_pages;
       known_.erase(write.page.name);
       if (!absl::IsUnavailable(status)) write_again_ = SteadyNow() + kWriteBackoff;
-      // What waits behind it would fare no better.
-      for (const Queued& other : writes_) known_.erase(other.page.name);
-      queued_bytes_ -= writes_.size() * codec_.value_bytes();
-      stats_.dropped_pages += writes_.size();
-      writes_.clear();
+      // What waits behind it for the same server would fare no better.
+      const size_t shard = client_->ShardOf(write.page.name);
+      const size_t dropped = std::erase_if(writes_, [&](const Queued& other) {
+        if (client_->ShardOf(other.page.name) != shard) return false;
+        known_.erase(other.page.name);
+        return true;
+      });
+      queued_bytes_ -= dropped * codec_.value_bytes();
+      stats_.dropped_pages += dropped;
     }
   }
 
@@ -536,9 +542,8 @@ class RedisPageStore final : public PageStore {
   std::deque<Queued> writes_ ABSL_GUARDED_BY(mutex_);
   size_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time write_again_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  absl::flat_hash_map<std::string, absl::Time> known_ ABSL_GUARDED_BY(mutex_);  // names
-  absl::flat_hash_map<std::string, Seen> seen_ ABSL_GUARDED_BY(mutex_);  // that are not there
-  uint64_t losses_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::flat_hash_map<std::string, Known> known_ ABSL_GUARDED_BY(mutex_);  // by name
+  absl::flat_hash_map<std::string, Seen> seen_ ABSL_GUARDED_BY(mutex_);    // that are not there
   PageStoreStats stats_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;
 };

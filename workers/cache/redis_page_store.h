@@ -5,13 +5,14 @@
 // MGETs of bounded size, several under way at a time; what comes is proven by PageCodec on the
 // threads of the store. Writes wait in a bounded queue; what has no room, or what the server
 // refuses, is dropped and counted. A server that is out of memory is left alone for a second; one
-// that cannot be reached for as long as the client finds it so. Names that are known to be there
-// are remembered, and forgotten when the connection is made anew, since the server may have lost
-// them.
+// that cannot be reached for as long as the client finds it so, and the others of its cluster go
+// on. Names that are known to be there are remembered, and forgotten when the connection is made
+// anew, since the server may have lost them.
 //
 // Flushes (flush_marks.h) are looked for every `flush_interval`, and before anything is fetched or
 // written over a connection that is new, for which an engine waits at its start, for `timeout` at
-// most. What stands where nobody looks any more goes when it expires, or is evicted.
+// most. Of a cluster one server has the marks: while it cannot be reached, nothing is shared. What
+// stands where nobody looks any more goes when it expires, or is evicted.
 #ifndef OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_
 #define OCTOGATE_WORKERS_CACHE_REDIS_PAGE_STORE_H_
 

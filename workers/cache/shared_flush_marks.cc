@@ -60,9 +60,10 @@ ContextFilter SharedFlushMarks::Take() {
   return flushed;
 }
 
-bool SharedFlushMarks::IsCurrent(uint64_t losses) const {
+bool SharedFlushMarks::IsCurrent() const {
+  const RedisClient::Shard now = client_->ShardStateOf(options_.name);
   absl::MutexLock lock(&mutex_);
-  if (losses_ == losses) return taken_.has_value();
+  if (read_from_ == now) return taken_.has_value();
   due_.Set();
   return false;
 }
@@ -75,11 +76,13 @@ std::string SharedFlushMarks::EpochOfTaken(std::string_view context) const {
 absl::Status SharedFlushMarks::Sync(const PageFlush* flush, absl::Time deadline) {
   const RedisTerms terms(deadline, RedisCallKind::kBulk);
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
-    const uint64_t losses = client_->stats().losses;
+    const RedisClient::Shard read_from = client_->ShardStateOf(options_.name);
     absl::StatusOr<RedisReply> reply = client_->Call({"GET", options_.name}, terms);
     // Something else than a text stands there.
     if (absl::IsInternal(reply.status())) reply = RedisReply();
     OCTOGATE_RETURN_IF_ERROR(reply.status());
+    // The first call to a cluster finds out who has them.
+    if (attempt == 0 && client_->ShardStateOf(options_.name) != read_from) continue;
     const bool is_text = reply->kind == RedisReply::Kind::kText;
     const absl::StatusOr<FlushMarks> stored =
         OpenMarks(is_text ? reply->text : "", options_.name, options_.secret);
@@ -110,7 +113,7 @@ absl::Status SharedFlushMarks::Sync(const PageFlush* flush, absl::Time deadline)
     absl::MutexLock lock(&mutex_);
     if (is_written) written_ = SteadyNow();
     known_ = known_ ? MergeMarks(*known_, marks) : marks;
-    losses_ = losses;
+    read_from_ = read_from;
     if (known_ != taken_) changed_ = true;
     return absl::OkStatus();
   }

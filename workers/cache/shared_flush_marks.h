@@ -46,8 +46,9 @@ class SharedFlushMarks {
   absl::Status Flush(const PageFlush& flush, absl::Time deadline) { return Sync(&flush, deadline); }
   // See PageStore::TakeFlushed.
   ContextFilter Take();
-  // Whether marks have been taken, and were read since the connections were lost so many times.
-  bool IsCurrent(uint64_t losses) const;
+  // Whether marks have been taken, and were read over the connections that there are to the server
+  // that has them now.
+  bool IsCurrent() const;
   // EpochOf the marks that were taken last; none: "".
   std::string EpochOfTaken(std::string_view context) const;
   // The thread ends soon.
@@ -63,7 +64,7 @@ class SharedFlushMarks {
   mutable absl::Mutex mutex_;
   std::optional<FlushMarks> known_ ABSL_GUARDED_BY(mutex_);
   std::optional<FlushMarks> taken_ ABSL_GUARDED_BY(mutex_);
-  std::optional<uint64_t> losses_ ABSL_GUARDED_BY(mutex_);  // when they were last read
+  std::optional<RedisClient::Shard> read_from_ ABSL_GUARDED_BY(mutex_);  // last
   absl::Time written_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   std::atomic<bool> changed_{false};  // known_ is not taken_
   std::atomic<bool> stopping_{false};

@@ -102,7 +102,7 @@ class PageStore {
   virtual std::unique_ptr<PageFetch> Fetch(const PageChain& chain, PageOrder order,
                                            std::function<void()> on_change) = 0;
   // Seconds that a fetch of so many pages is expected to take if it began now, by what others took
-  // lately and what is under way; infinity where the store cannot be reached.
+  // lately and what is under way; infinity where nothing can be fetched.
   virtual double FetchSeconds(int pages) const = 0;
   // Seconds until it would be known that the store does not have a page.
   virtual double MissSeconds() const = 0;

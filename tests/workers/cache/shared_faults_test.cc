@@ -1,5 +1,7 @@
 // What a redis-server does wrong costs engines that share pages time, but never an answer.
+#include <algorithm>
 #include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -292,6 +294,81 @@ TEST_F(SharedFaultsTest, AMasterOfAClusterDies) {
     return all;
   });
   AwaitSharing(*first, *second);
+}
+
+// One that nobody replaces; what has the marks of flushes is needed by all.
+TEST_F(SharedFaultsTest, AMasterThatIsGoneTakesNoOthersPagesAway) {
+  RedisCluster cluster;
+  const auto ask = [&](int i, std::initializer_list<std::string_view> command) {
+    return RedisCluster::Ask(cluster.node(i), command);
+  };
+  for (int i = 0; i < 2 * RedisCluster::kMasters; ++i) {
+    ask(i, {"CONFIG", "SET", "cluster-require-full-coverage", "no"});
+  }
+  const auto first = NewEngine(cluster.options());
+  std::string marks;
+  int with_marks = -1;
+  RedisCluster::AwaitTrue([&] {
+    for (int i = 0; i < RedisCluster::kMasters; ++i) {
+      for (const RedisReply& key : ask(i, {"KEYS", "octogate:kv:flushes:*"}).elements) {
+        marks = key.text;
+        with_marks = i;
+      }
+    }
+    return with_marks >= 0;
+  });
+  const auto stored = [&] {
+    std::vector<int64_t> keys;
+    for (int i = 0; i < RedisCluster::kMasters; ++i) keys.push_back(ask(i, {"DBSIZE"}).integer);
+    return keys;
+  };
+  // One on each master.
+  std::vector<std::vector<int32_t>> prompts(RedisCluster::kMasters);
+  while (std::any_of(prompts.begin(), prompts.end(), [](const auto& p) { return p.empty(); })) {
+    const std::vector<int64_t> before = stored();
+    const auto prompt = NewPrompt();
+    ExpectRightAnswer(*first, prompt);
+    RedisCluster::AwaitTrue([&] {
+      const std::vector<int64_t> now = stored();
+      for (size_t i = 0; i < now.size(); ++i) {
+        if (now[i] < before[i] + kPages) continue;
+        prompts[i] = prompt;
+        return true;
+      }
+      return false;
+    });
+    ASSERT_FALSE(HasFailure());
+  }
+  const auto kill = [&](int master) {
+    cluster.node(RedisCluster::kMasters + master).server->Kill();
+    cluster.node(master).server->Kill();
+  };
+  const int gone = (with_marks + 1 + static_cast<int>(random_() % 2)) % RedisCluster::kMasters;
+  const int other = RedisCluster::kMasters - with_marks - gone;
+  kill(gone);
+  const auto expect_shared = [&](bool from_others) {
+    const std::shared_ptr<RedisClient> client = RedisClient::Create(cluster.options());
+    RedisCluster::AwaitTrue([&] {
+      return client->ShardStateOf(marks).reachable == from_others && !client->stats().reachable;
+    });
+    const auto reader = NewEngine(client, {.max_write_bytes = 1});
+    for (const int i : {with_marks, other}) {
+      EXPECT_EQ(ExpectRightAnswer(*reader, prompts[static_cast<size_t>(i)]).shared_tokens,
+                from_others ? kPageSize * kPages : 0);
+    }
+    EXPECT_EQ(ExpectRightAnswer(*reader, prompts[static_cast<size_t>(gone)]).shared_tokens, 0);
+  };
+  expect_shared(true);
+  // What the living ones are to have is written, too.
+  for (const int i : {with_marks, other}) {
+    const int64_t before = ask(i, {"DBSIZE"}).integer;
+    RedisCluster::AwaitTrue([&] {
+      ExpectRightAnswer(*first, NewPrompt());
+      return ask(i, {"DBSIZE"}).integer >= before + kPages;
+    });
+  }
+  kill(with_marks);
+  expect_shared(false);
 }
 
 TEST_F(SharedFaultsTest, NoServerAtAll) {

@@ -23,6 +23,10 @@ inline absl::Time SteadyNow() {
   return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
+// A time of the wall clock as one of SteadyNow(), by how far it is off now: whoever waits until
+// then waits as long, however the wall clock is set meanwhile.
+inline absl::Time ToSteady(absl::Time wall) { return SteadyNow() + (wall - absl::Now()); }
+
 }  // namespace octogate
 
 #endif  // OCTOGATE_COMMON_CLOCK_H_

@@ -46,9 +46,9 @@ void SharedValues::Pause(std::string_view key) {
 }
 
 void SharedValues::Get(std::vector<std::string> keys, std::function<void(Values values)> done) {
-  Read read{std::move(keys), std::move(done), absl::Now() + max_wait_};
+  const Steady::time_point now = Steady::now();
+  Read read{std::move(keys), std::move(done), now + absl::ToChronoNanoseconds(max_wait_)};
   {
-    const Steady::time_point now = Steady::now();
     absl::MutexLock lock(&mutex_);
     const bool all_paused =
         std::all_of(read.keys.begin(), read.keys.end(),
@@ -103,7 +103,8 @@ void SharedValues::CountRefused() {
   ++stats_.damaged;
 }
 
-SharedValues::Values SharedValues::Ask(const std::vector<std::string>& keys, absl::Time deadline) {
+SharedValues::Values SharedValues::Ask(const std::vector<std::string>& keys,
+                                       Steady::time_point deadline) {
   Values values(keys.size(), CannotBeRead());
   std::vector<size_t> which;  // are asked for
   std::vector<std::string> asked;
@@ -117,9 +118,10 @@ SharedValues::Values SharedValues::Ask(const std::vector<std::string>& keys, abs
     }
   }
   // Where little time was left, the server cannot be blamed for what has not come.
-  const bool had_time = deadline - absl::Now() > max_wait_ / 2;
+  const absl::Duration left = absl::FromChrono(deadline - Steady::now());
+  const bool had_time = left > max_wait_ / 2;
   if (asked.empty()) return values;
-  Values read = cache_.GetMany(asked, deadline);
+  Values read = cache_.GetMany(asked, absl::Now() + left);
   absl::MutexLock lock(&mutex_);
   for (size_t n = 0; n < which.size(); ++n) {
     const absl::Status& status = read[n].status();

@@ -75,10 +75,12 @@ class SharedValues {
   Stats stats() const;
 
  private:
+  using Steady = std::chrono::steady_clock;
+
   struct Read {
     std::vector<std::string> keys;
     std::function<void(Values values)> done;
-    absl::Time deadline;
+    Steady::time_point deadline;
   };
   struct Write {
     std::string value;
@@ -86,15 +88,13 @@ class SharedValues {
     bool if_absent;
   };
 
-  using Steady = std::chrono::steady_clock;
-
   static void Answer(const Read& read, const absl::Status& status);
   // Whether the server that has the key is not asked now.
   bool IsPaused(std::string_view key, Steady::time_point now) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void Pause(std::string_view key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Values of keys, UNAVAILABLE where they are not asked for.
-  Values Ask(const std::vector<std::string>& keys, absl::Time deadline);
+  Values Ask(const std::vector<std::string>& keys, Steady::time_point deadline);
   void RunReads();
   void RunWrites();
   bool HasRead() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopped_ || !reads_.empty(); }

@@ -36,6 +36,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/clock.h"
 #include "common/redis/checked_value.h"
 
 namespace octogate {
@@ -69,12 +70,13 @@ struct RedisTimeouts {
   absl::Duration notification = absl::Milliseconds(500);
 };
 
-// Until when a call is waited for, and what it is about.
+// Until when a call is waited for, and what it is about. Made from a time of the wall clock, which
+// may be set while calls on these terms are under way, or between them: they last as long.
 struct RedisTerms {
   // NOLINTNEXTLINE(google-explicit-constructor): most calls are small ones.
   RedisTerms(absl::Time its_deadline, RedisCallKind its_kind = RedisCallKind::kSmall)
-      : deadline(its_deadline), kind(its_kind) {}
-  absl::Time deadline;
+      : deadline(ToSteady(its_deadline)), kind(its_kind) {}
+  absl::Time deadline;  // by SteadyNow()
   RedisCallKind kind;
 };
 

@@ -300,15 +300,15 @@ class ClusterClient final : public RedisClient {
   }
 
   absl::Status AwaitTopology(absl::Time deadline) {
-    absl::MutexLock lock(&mutex_);
-    if (known_topology_) return absl::OkStatus();
+    {
+      absl::MutexLock lock(&mutex_);
+      if (known_topology_) return absl::OkStatus();
+    }
     wanted_.Set();
-    const auto decided = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return known_topology_ || !refusal_.ok();
-    };
-    if (!mutex_.AwaitWithDeadline(absl::Condition(&decided), deadline)) {
+    if (!decided_.WaitUntil(deadline)) {
       return absl::DeadlineExceededError("the Redis Cluster has not answered in time");
     }
+    absl::MutexLock lock(&mutex_);
     return known_topology_ ? absl::OkStatus() : refusal_;
   }
 
@@ -390,6 +390,7 @@ class ClusterClient final : public RedisClient {
     if (!known_topology_) {
       refusal_ = absl::UnavailableError(absl::StrCat("the Redis Cluster at ", seeds_[0].ToString(),
                                                      ": ", wrong.message(), "; trying again"));
+      decided_.Notify();
     }
     return Outcome::kFailed;
   }
@@ -455,6 +456,7 @@ class ClusterClient final : public RedisClient {
     known_ = topology.nodes;
     known_topology_ = true;
     refusal_ = absl::OkStatus();
+    decided_.Notify();
     return changed;
   }
 
@@ -497,8 +499,9 @@ class ClusterClient final : public RedisClient {
   std::atomic<uint64_t> calls_{0};
   std::atomic<uint64_t> failures_{0};
 
-  SteadyEvent wanted_;   // a look at the topology
-  SteadyEvent stopped_;  // no longer a pause after one
+  SteadyEvent wanted_;          // a look at the topology
+  SteadyEvent stopped_;         // no longer a pause after one
+  SteadyNotification decided_;  // the topology is known, or why it is not
 
   mutable absl::Mutex mutex_;
   std::map<std::string, MemberPtr> members_ ABSL_GUARDED_BY(mutex_);  // masters, by address

@@ -20,10 +20,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "common/redis/redis_client.h"
 #include "common/redis/resp.h"
+#include "common/steady_event.h"
 
 struct redisContext;
 
@@ -31,14 +31,14 @@ namespace octogate {
 
 // A command under way, shared by who waits for it and the thread that answers it.
 struct RedisCall {
-  absl::Time deadline;
+  absl::Time deadline;  // by SteadyNow()
   RedisCallKind kind = RedisCallKind::kSmall;
   size_t bytes = 0;
   size_t answers_before = 0;    // to come before the one that counts: of ASKING, MULTI, QUEUED
   absl::Status refused_before;  // the first error among them
   bool lacked_room = false;     // refused for `max_pending_bytes`
   absl::StatusOr<RedisReply> result = absl::UnknownError("no answer yet");
-  absl::Notification done;
+  SteadyNotification done;
 };
 
 class RedisConnection {

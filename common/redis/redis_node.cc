@@ -17,10 +17,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "common/clock.h"
 #include "common/redis/resp.h"
 #include "common/status.h"
+#include "common/steady_event.h"
 #include "common/strings.h"
 
 namespace octogate {
@@ -98,8 +98,8 @@ class Node final : public RedisNode {
     {
       absl::MutexLock lock(&mutex_);
       stopping_ = true;
-      wanted_.Signal();
     }
+    wanted_.Set();
     Wake();
     thread_.join();
     ::close(wake_);
@@ -117,7 +117,7 @@ class Node final : public RedisNode {
       AwaitHeld(call);
       Return();
     }
-    call.done.WaitForNotificationWithDeadline(call.deadline);
+    call.done.WaitUntil(call.deadline);
   }
 
   uint64_t connections() const override { return connects_.load(std::memory_order_relaxed); }
@@ -149,7 +149,7 @@ class Node final : public RedisNode {
   // Whether the call may be made; where not, it has ended.
   bool Admit(RedisCall& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     absl::Status status = refusal_;
-    if (absl::Now() >= call.deadline) {
+    if (SteadyNow() >= call.deadline) {
       status = absl::DeadlineExceededError("the deadline has passed");
     } else if (status.ok() && pending_bytes_ + call.bytes > options_.max_pending_bytes) {
       call.lacked_room = true;
@@ -183,7 +183,7 @@ class Node final : public RedisNode {
   // Has the thread take the connections, which nobody holds.
   void Recall() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     recalled_ = true;
-    wanted_.Signal();
+    wanted_.Set();
   }
 
   bool Borrow() override {
@@ -194,7 +194,7 @@ class Node final : public RedisNode {
   }
 
   bool AwaitHeld(RedisCall& call) override {
-    while (!call.done.HasBeenNotified() && absl::Now() < call.deadline && AllReady()) {
+    while (!call.done.HasBeenNotified() && SteadyNow() < call.deadline && AllReady()) {
       Turn(call.deadline, /*connects=*/false);
     }
     return call.done.HasBeenNotified();
@@ -242,7 +242,9 @@ class Node final : public RedisNode {
     holder_ = Holder::kNobody;
     while (!stopping_ && !recalled_ && (used_ || holder_ == Holder::kCaller)) {
       used_ = false;
-      wanted_.WaitWithTimeout(&mutex_, kLent);
+      mutex_.Unlock();
+      wanted_.WaitFor(kLent);
+      mutex_.Lock();
     }
     recalled_ = false;
     holder_ = Holder::kThread;
@@ -402,7 +404,7 @@ class Node final : public RedisNode {
       Command command = std::move(waiting_.front());
       waiting_.pop_front();
       // Who asked may be gone: what it asked for happens all the same, or not at all.
-      if (absl::Now() >= command.pending->deadline) {
+      if (SteadyNow() >= command.pending->deadline) {
         Finish(command.pending, absl::DeadlineExceededError("the deadline has passed"));
         continue;
       }
@@ -448,7 +450,7 @@ class Node final : public RedisNode {
     for (const RedisConnection& connection : connections_) {
       next = std::min(next, connection.open() ? connection.AnswerBy() : connect_at_);
     }
-    while (!waiting_.empty() && waiting_.front().pending->deadline <= absl::Now()) {
+    while (!waiting_.empty() && waiting_.front().pending->deadline <= SteadyNow()) {
       Finish(waiting_.front().pending, absl::DeadlineExceededError("the deadline has passed"));
       waiting_.pop_front();
     }
@@ -461,19 +463,19 @@ class Node final : public RedisNode {
     queue_.clear();
   }
 
-  // Sends what is queued, waits for what happens, until `until` at most, and reads. Only where it
-  // connects may it take longer: it looks up a name then.
+  // Sends what is queued, waits for what happens, until `until` at most, a time of SteadyNow(), and
+  // reads. Only where it connects may it take longer: it looks up a name then.
   void Turn(absl::Time until, bool connects) {
     TakeQueued();
     Distribute();
     Flush();
-    const absl::Duration next = Tend(connects) - SteadyNow();
+    const absl::Time next = std::min(Tend(connects), until);
     polled_[0] = {.fd = wake_, .events = POLLIN, .revents = 0};
     for (size_t i = 0; i < connections_.size(); ++i) {
       polled_[i + 1] = {
           .fd = connections_[i].descriptor(), .events = connections_[i].Wanted(), .revents = 0};
     }
-    const int64_t wait = absl::ToInt64Milliseconds(std::min(next, until - absl::Now())) + 1;
+    const int64_t wait = absl::ToInt64Milliseconds(next - SteadyNow()) + 1;
     ::poll(polled_.data(), polled_.size(), static_cast<int>(std::clamp<int64_t>(wait, 0, 1000)));
     if (polled_[0].revents != 0) {
       uint64_t count = 0;
@@ -522,7 +524,7 @@ class Node final : public RedisNode {
   Holder holder_ ABSL_GUARDED_BY(mutex_) = Holder::kThread;
   bool recalled_ ABSL_GUARDED_BY(mutex_) = false;  // the thread is to have the connections
   bool used_ ABSL_GUARDED_BY(mutex_) = false;      // a call has ended since it was looked at
-  absl::CondVar wanted_;                           // the thread is
+  SteadyEvent wanted_;                             // the thread is
 
   // The holder's.
   const RedisConnection::Events events_{

@@ -138,7 +138,8 @@ class RedisRecordStreams final : public RecordStreams {
   absl::StatusOr<Record> Find(std::string_view id, absl::Time deadline) override {
     const absl::Status none = absl::NotFoundError("no such record");
     if (id.empty()) return none;
-    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> streams, Streams(deadline));
+    const RedisTerms terms = Bulk(deadline);
+    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> streams, Streams(terms));
     std::vector<std::string> keys;
     keys.reserve(streams.size());
     std::vector<RedisClient::Command> commands;
@@ -146,8 +147,7 @@ class RedisRecordStreams final : public RecordStreams {
       keys.push_back(IndexKey(stream));
       commands.push_back({"HGET", keys.back(), id});
     }
-    const std::vector<absl::StatusOr<RedisReply>> places =
-        client_.CallMany(commands, Bulk(deadline));
+    const std::vector<absl::StatusOr<RedisReply>> places = client_.CallMany(commands, terms);
     absl::Status status = none;
     for (size_t i = 0; i < streams.size(); ++i) {
       if (!places[i].ok()) {
@@ -157,7 +157,7 @@ class RedisRecordStreams final : public RecordStreams {
       const std::string& entry = places[i]->text;
       if (places[i]->kind != RedisReply::Kind::kText) continue;
       absl::StatusOr<RedisReply> found =
-          client_.Call({"XRANGE", StreamKey(streams[i]), entry, entry}, Bulk(deadline));
+          client_.Call({"XRANGE", StreamKey(streams[i]), entry, entry}, terms);
       if (!found.ok() || found->elements.size() != 1) {
         // An index that says what is not so.
         if (found.status().code() != absl::StatusCode::kInternal && !found.ok()) {
@@ -174,7 +174,8 @@ class RedisRecordStreams final : public RecordStreams {
 
   absl::StatusOr<std::vector<Record>> Newest(size_t limit, size_t max_bytes,
                                              absl::Time deadline) override {
-    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> streams, Streams(deadline));
+    const RedisTerms terms = Bulk(deadline);
+    OCTOGATE_ASSIGN_OR_RETURN(const std::vector<std::string> streams, Streams(terms));
     const size_t page_records = std::clamp<size_t>(limit, 1, kRecordsTogether);
     const size_t most = std::min(kStreamsTogether, kRecordsTogether / page_records);
     const std::string count = std::to_string(page_records);
@@ -192,7 +193,7 @@ class RedisRecordStreams final : public RecordStreams {
         keys.push_back(StreamKey(streams[i]));
         commands.push_back({"XREVRANGE", keys.back(), "+", "-", "COUNT", count});
       }
-      std::vector<absl::StatusOr<RedisReply>> pages = client_.CallMany(commands, Bulk(deadline));
+      std::vector<absl::StatusOr<RedisReply>> pages = client_.CallMany(commands, terms);
       for (size_t i = at; i < end; ++i) {
         absl::StatusOr<RedisReply>& page = pages[i - at];
         if (page.status().code() == absl::StatusCode::kInternal) continue;  // no stream
@@ -225,10 +226,9 @@ class RedisRecordStreams final : public RecordStreams {
   std::string IndexKey(std::string_view stream) const { return StreamKey(stream) + "#"; }
 
   // Those that were appended to last first.
-  absl::StatusOr<std::vector<std::string>> Streams(absl::Time deadline) {
+  absl::StatusOr<std::vector<std::string>> Streams(RedisTerms terms) {
     const std::string last = absl::StrCat(static_cast<int64_t>(limits_.max_streams) - 1);
-    absl::StatusOr<RedisReply> reply =
-        client_.Call({"ZREVRANGE", names_key_, "0", last}, Bulk(deadline));
+    absl::StatusOr<RedisReply> reply = client_.Call({"ZREVRANGE", names_key_, "0", last}, terms);
     // A key of another kind: the next Append mends it.
     if (reply.status().code() == absl::StatusCode::kInternal) return std::vector<std::string>();
     if (!reply.ok()) return reply.status();

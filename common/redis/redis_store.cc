@@ -166,6 +166,7 @@ class RedisStore final : public Store {
   }
 
   std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time deadline) override {
+    const RedisTerms terms(deadline);
     std::vector<absl::Status> results;
     results.reserve(entries.size());
     // Where a key comes twice the later one must win: they are not sent together.
@@ -175,12 +176,12 @@ class RedisStore final : public Store {
       results.push_back(CheckWrite(entries[i].key, entries[i].value, deadline));
       if (!results.back().ok()) continue;
       if (!keys.insert(entries[i].key).second) {
-        PutTogether(entries, std::exchange(together, {}), deadline, &results);
+        PutTogether(entries, std::exchange(together, {}), terms, &results);
         keys = {entries[i].key};
       }
       together.push_back(i);
     }
-    if (!together.empty()) PutTogether(entries, together, deadline, &results);
+    if (!together.empty()) PutTogether(entries, together, terms, &results);
     return results;
   }
 
@@ -188,11 +189,12 @@ class RedisStore final : public Store {
                              std::string_view value, absl::Time expires_at,
                              absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(CheckWrite(key, value, deadline));
+    const RedisTerms terms(deadline);
     const std::string_view part = FirstPart(key);
     const std::string left = Milliseconds(expires_at);
     // Before the value: a name that cannot be listed would be worse than a part without names.
     OCTOGATE_RETURN_IF_ERROR(
-        client_.Call({"EVAL", kNoteParts, "1", PartsKey(), left, part}, deadline).status());
+        client_.Call({"EVAL", kNoteParts, "1", PartsKey(), left, part}, terms).status());
     std::string wanted;
     if (expected) wanted = absl::StrCat(ToAbsl(*expected), RedisTrailer(key, *expected));
     OCTOGATE_ASSIGN_OR_RETURN(
@@ -200,7 +202,7 @@ class RedisStore final : public Store {
         client_.Call({"EVAL", compare_and_set_, "2", ValueKey(key), NamesKey(part),
                       absl::StrCat(ToAbsl(value), RedisTrailer(key, value)), left, PlaceOf(part),
                       expected ? "1" : "", wanted, key.substr(part.size())},
-                     deadline));
+                     terms));
     if (reply.integer == 1) return absl::OkStatus();
     return absl::AbortedError(absl::StrCat("the value ", Quoted(key), " is not the expected one"));
   }
@@ -217,19 +219,20 @@ class RedisStore final : public Store {
   absl::StatusOr<std::vector<std::string>> List(std::string_view prefix, std::string_view after,
                                                 size_t limit, absl::Time deadline) override {
     OCTOGATE_RETURN_IF_ERROR(CheckDeadline(deadline));
+    const RedisTerms terms(deadline);
     std::vector<std::string> parts;
     if (prefix.find('/') != std::string_view::npos) {
       parts.emplace_back(FirstPart(prefix));
     } else {
       OCTOGATE_ASSIGN_OR_RETURN(const RedisReply reply,
-                                client_.Call({"ZREVRANGE", PartsKey(), "0", "-1"}, deadline));
+                                client_.Call({"ZREVRANGE", PartsKey(), "0", "-1"}, terms));
       for (const RedisReply& part : reply.elements) {
         if (part.text.starts_with(prefix)) parts.push_back(part.text);
       }
     }
     std::vector<std::string> names;
     for (const std::string& part : parts) {
-      OCTOGATE_RETURN_IF_ERROR(ListPart(part, prefix, after, limit, deadline, &names));
+      OCTOGATE_RETURN_IF_ERROR(ListPart(part, prefix, after, limit, terms, &names));
     }
     // "a!" comes before "a/b", though the part "a" comes before "a!".
     std::sort(names.begin(), names.end());
@@ -302,7 +305,8 @@ class RedisStore final : public Store {
   // names of their parts, and values with their names. Values of one part go together: a
   // transaction of many costs the server less than many of one.
   void PutTogether(std::span<const Entry> entries, const std::vector<size_t>& which,
-                   absl::Time deadline, std::vector<absl::Status>* results) {
+                   RedisTerms terms, std::vector<absl::Status>* results) {
+    if (which.size() > 1) terms.kind = RedisCallKind::kBulk;
     const absl::Time now = options_.clock();
     struct Texts {
       std::string value_key, milliseconds;
@@ -386,8 +390,8 @@ class RedisStore final : public Store {
     if (note_parts.size() > 4) parts_noted.push_back(std::move(note_parts));
     const bool adds_parts = !parts_noted.empty();
     if (adds_parts) transactions.push_back(std::move(parts_noted));
-    const std::vector<absl::StatusOr<RedisReply>> replies = client_.TransactMany(
-        transactions, {deadline, which.size() == 1 ? RedisCallKind::kSmall : RedisCallKind::kBulk});
+    const std::vector<absl::StatusOr<RedisReply>> replies =
+        client_.TransactMany(transactions, terms);
     // A name that cannot be listed would be a value that nobody finds.
     const absl::Status added = adds_parts ? replies.back().status() : absl::OkStatus();
     for (size_t n = 0; n < which.size(); ++n) {
@@ -398,7 +402,7 @@ class RedisStore final : public Store {
 
   // Appends the names of one part that the prefix and `after` let through.
   absl::Status ListPart(const std::string& part, std::string_view prefix, std::string_view after,
-                        size_t limit, absl::Time deadline, std::vector<std::string>* names) {
+                        size_t limit, RedisTerms terms, std::vector<std::string>* names) {
     // Of names without the part.
     const auto rest_of = [&part](std::string_view whole) {
       return whole.substr(std::min(part.size(), whole.size()));
@@ -417,7 +421,7 @@ class RedisStore final : public Store {
         const RedisReply reply,
         client_.Call({"EVAL", kList, "1", NamesKey(part), from, BehindAll(rest_prefix),
                       std::to_string(limit), PlaceOf(part)},
-                     deadline));
+                     terms));
     for (const RedisReply& name : reply.elements) {
       if (!name.text.starts_with(rest_prefix)) break;
       // A server that does not do as it is told is not believed.
@@ -441,11 +445,11 @@ std::unique_ptr<Store> MakeRedisStore(RedisClient* client, RedisStoreOptions opt
 }
 
 absl::Status CheckRedisKeepsValues(RedisClient& client, absl::Time deadline) {
+  const RedisTerms terms(deadline, RedisCallKind::kAdmin);
   std::map<std::string, std::map<std::string_view, std::string>> settings;  // by server
   absl::Status unknown;
   for (const std::string_view name : {"maxmemory-policy", "appendonly", "save"}) {
-    for (RedisClient::ServerReply& server :
-         client.CallServers({"CONFIG", "GET", name}, {deadline, RedisCallKind::kAdmin})) {
+    for (RedisClient::ServerReply& server : client.CallServers({"CONFIG", "GET", name}, terms)) {
       if (server.reply.ok() && server.reply->elements.size() == 2) {
         settings[server.server][name] = std::move(server.reply->elements[1].text);
       }

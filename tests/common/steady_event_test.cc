@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <thread>
+#include <vector>
 
 #include "absl/time/time.h"
 
@@ -44,6 +45,27 @@ TEST(SteadyEventTest, WhoeverWaitsIsWoken) {
     ASSERT_EQ(count, i);
   }
   waiter.join();
+}
+
+TEST(SteadyNotificationTest, WhatHasHappenedIsSaidToAllWhoWait) {
+  SteadyNotification notification;
+  EXPECT_FALSE(notification.HasBeenNotified());
+  EXPECT_FALSE(notification.WaitUntil(absl::InfinitePast()));
+  EXPECT_FALSE(notification.WaitUntil(SteadyNow() + absl::Milliseconds(1)));
+  int seen = 0;
+  std::vector<std::thread> waiters;
+  for (int i = 0; i < 4; ++i) {
+    waiters.emplace_back([&] {
+      EXPECT_TRUE(notification.WaitUntil(absl::InfiniteFuture()));
+      EXPECT_EQ(seen, 1);
+    });
+  }
+  seen = 1;
+  notification.Notify();
+  notification.Notify();
+  for (std::thread& waiter : waiters) waiter.join();
+  EXPECT_TRUE(notification.HasBeenNotified());
+  EXPECT_TRUE(notification.WaitUntil(absl::InfinitePast()));
 }
 
 }  // namespace

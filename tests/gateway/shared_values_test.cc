@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "common/redis/redis_slots.h"
 #include "common/redis/redis_value_cache.h"
 #include "tests/common/redis/redis_cluster.h"
+#include "tests/common/wall_clock.h"
 
 namespace octogate::gateway {
 namespace {
@@ -130,6 +132,56 @@ TEST(SharedValuesTest, WhatWaitsIsBoundedHoweverItCame) {
     EXPECT_NE(entry.value, "small") << entry.key << " was to be replaced";
   }
   EXPECT_LE(bytes, SharedValues::kMaxQueuedBytes);
+}
+
+// A cache whose reads wait until they are told to go on.
+class HeldCache final : public ValueCache {
+ public:
+  std::vector<absl::StatusOr<std::string>> GetMany(std::span<const std::string> keys,
+                                                   absl::Time deadline) override {
+    {
+      absl::MutexLock lock(&mutex);
+      left.push_back(deadline - absl::Now());
+    }
+    go_on.WaitForNotification();
+    return std::vector<absl::StatusOr<std::string>>(keys.size(), absl::NotFoundError("nothing"));
+  }
+  std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time) override {
+    return std::vector<absl::Status>(entries.size());
+  }
+  size_t reads() {
+    absl::MutexLock lock(&mutex);
+    return left.size();
+  }
+
+  absl::Notification go_on;
+  absl::Mutex mutex;
+  std::vector<absl::Duration> left ABSL_GUARDED_BY(mutex);  // by read
+};
+
+TEST(SharedValuesTest, AReadThatWaitsOutlivesAClockThatIsSetForward) {
+  constexpr absl::Duration kWait = absl::Minutes(10);
+  HeldCache cache;
+  SharedValues shared(&cache, kWait);
+  constexpr size_t kReads = 8;  // more than there are readers
+  std::atomic<size_t> answered = 0;
+  for (size_t i = 0; i < kReads; ++i) {
+    shared.Get({"key"}, [&](const SharedValues::Values& values) {
+      EXPECT_TRUE(absl::IsNotFound(values[0].status())) << values[0].status();
+      ++answered;
+    });
+    RedisCluster::AwaitTrue([&] { return cache.reads() > 0; });
+  }
+  SetWallClockAhead(absl::Hours(24));
+  cache.go_on.Notify();
+  RedisCluster::AwaitTrue([&] { return answered == kReads; });
+  SetWallClockAhead(absl::ZeroDuration());
+  absl::MutexLock lock(&cache.mutex);
+  EXPECT_GT(cache.left.size(), 1U);
+  for (const absl::Duration left : cache.left) {
+    EXPECT_GT(left, absl::ZeroDuration());
+    EXPECT_LE(left, kWait);
+  }
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/clock.h"
 #include "common/digest.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
@@ -97,7 +98,7 @@ class StoredDrafts : public SharedDrafts {
 
   absl::Status Sync(const DraftOwner& owner, bool last, LearnedState& state) override {
     const std::string prefix = SharedDraftsPrefix(owner, options_.secret);
-    until_ = absl::Now() + 3 * options_.call_timeout;
+    until_ = SteadyNow() + 3 * options_.call_timeout;
     const auto [found, is_new] = known_.try_emplace(prefix);
     Known& known = found->second;
     if (is_new) known.replica = absl::StrCat(replica_, "-", ++lives_);
@@ -337,13 +338,15 @@ class StoredDrafts : public SharedDrafts {
   static std::string PublicationName(const Turn& turn, uint64_t number) {
     return absl::StrFormat("%sp/%s/%0*d", turn.prefix, turn.known.replica, kNumberDigits, number);
   }
-  absl::Time Deadline() const { return std::min(absl::Now() + options_.call_timeout, until_); }
+  absl::Time Deadline() const {
+    return absl::Now() + std::min(options_.call_timeout, until_ - SteadyNow());
+  }
 
   Store& store_;
   const SharedDraftsOptions options_;
   const std::string replica_;
   uint64_t lives_ = 0;
-  absl::Time until_;                    // deadline of all calls of a Sync
+  absl::Time until_;                    // deadline of all calls of a Sync, by SteadyNow()
   std::map<std::string, Known> known_;  // by prefix
   mutable absl::Mutex mutex_;
   Stats stats_ ABSL_GUARDED_BY(mutex_);

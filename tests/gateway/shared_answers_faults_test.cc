@@ -221,6 +221,47 @@ TEST_F(SharedAnswersFaultsTest, ASlowRedisIsWaitedForNoLongerThanItMay) {
   }
 }
 
+// Connections over which nothing comes any more.
+TEST_F(SharedAnswersFaultsTest, AHalfOpenConnectionCostsNoAnswer) {
+  Start();
+  SlowProxy proxy(redis_.Socket(), {});
+  RedisOptions redis = Redis();
+  redis.unix_socket.clear();
+  redis.port = proxy.port();
+  redis.timeouts.connect = absl::Milliseconds(500);
+  RedisGateway far(redis, Options());
+  AwaitGraph(far, 1);
+  int n = 0;
+  const auto shares = [&] {
+    const v1::GenerateRequest request = Ask(absl::StrCat(kQuery, " ", n++));
+    const Answer answer = SayAndShare(*first_, request);
+    const Answer found = Say(far, request);
+    if (!IsKept(found)) return false;
+    EXPECT_EQ(found.text(), answer.text());
+    return true;
+  };
+  ASSERT_TRUE(Eventually(shares));
+  std::vector<v1::GenerateRequest> requests;
+  for (int i = 0; i < 10; ++i) {
+    requests.push_back(Ask(absl::StrCat(kQuery, " lost ", i)));
+    SayAndShare(*first_, requests.back());
+  }
+  proxy.LoseAll();
+  for (const v1::GenerateRequest& request : requests) {
+    const Answer answer = Say(far, request);
+    EXPECT_FALSE(IsKept(answer));
+    EXPECT_EQ(Say(far, request).text(), answer.text());
+  }
+  EXPECT_GE(far.Metric(kFailed), 10);
+  const grpc::Status flushed = Flush(far, "a");
+  EXPECT_FALSE(flushed.ok());
+  EXPECT_THAT(flushed.error_message(), HasSubstr("flush again"));
+  proxy.LoseNothing();
+  EXPECT_TRUE(Eventually(shares));
+  EXPECT_TRUE(Eventually([&] { return Flush(far, "").ok(); }));
+  EXPECT_EQ(far.Metric(kDamaged), 0);
+}
+
 TEST_F(SharedAnswersFaultsTest, WhoCancelsWhileOthersAreAskedDoesNotRun) {
   Start();
   SayAndShare(*first_, Ask("stub text=marks"));

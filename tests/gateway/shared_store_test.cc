@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "tests/common/redis/slow_proxy.h"
 #include "tests/gateway/redis_gateway.h"
 #include "tests/gateway/session_graph.h"
 #include "tests/gateway/stub_worker.h"
@@ -114,6 +115,34 @@ TEST(SharedStoreTest, AFrozenRedisHoldsUpNoQuery) {
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(gateway.Generate(Ask("x")).status.ok());
   redis.Thaw();
   EXPECT_TRUE(Eventually([&] { return gateway.Apply(Graph("two", worker)).ok(); }));
+}
+
+// Connections over which nothing comes any more, no notification either.
+TEST(SharedStoreTest, AHalfOpenConnectionHoldsUpNoQueryAndIsMadeAgain) {
+  RedisServer redis;
+  SlowProxy proxy(redis.Socket(), {});
+  RedisOptions options = redis.options();
+  options.unix_socket.clear();
+  options.port = proxy.port();
+  options.timeouts = Patient(absl::Milliseconds(500));
+  options.timeouts.connect = absl::Milliseconds(500);
+  options.timeouts.sign_of_life = absl::Milliseconds(100);
+  StubWorker worker;
+  RedisGateway first(redis.options());
+  RedisGateway far(options);
+  ASSERT_TRUE(first.Apply(Graph("one", worker)).ok());
+  ASSERT_TRUE(Applies(far, "one"));
+  proxy.LoseAll();
+  ASSERT_TRUE(first.Apply(Graph("two", worker)).ok());
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(far.Generate(Ask("x")).status.ok());
+  EXPECT_EQ(NameOf(far), "one");
+  EXPECT_FALSE(far.Apply(Graph("three", worker)).ok());
+  EXPECT_EQ(NameOf(far), "one");
+  EXPECT_EQ(NameOf(first), "two");
+  proxy.LoseNothing();
+  EXPECT_TRUE(Applies(far, "two"));
+  EXPECT_TRUE(Eventually([&] { return far.Apply(Graph("three", worker)).ok(); }));
+  EXPECT_TRUE(Applies(first, "three"));
 }
 
 // A server that comes back with nothing, or with an older state.

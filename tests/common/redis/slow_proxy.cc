@@ -42,6 +42,7 @@ struct Connection {
   Way request;
   Way answer;
   bool broken = false;
+  bool lost = false;  // what comes
 };
 
 Clock::duration Seconds(double seconds) {
@@ -84,6 +85,14 @@ SlowProxy::~SlowProxy() {
   ::close(listener_);
 }
 
+size_t SlowProxy::Kept(size_t bytes) {
+  int64_t left = until_loss_;
+  if (left < 0) return bytes;
+  const auto kept = std::min(static_cast<int64_t>(bytes), left);
+  until_loss_.compare_exchange_strong(left, left - kept);
+  return static_cast<size_t>(kept);
+}
+
 void SlowProxy::Run() {
   std::list<Connection> connections;
   Clock::time_point link_free = Clock::now();  // when the last byte of an answer has left
@@ -91,15 +100,16 @@ void SlowProxy::Run() {
   const auto receive = [&](Connection& connection, Way& way, bool limited) {
     const ssize_t count = ::recv(way.from, buffer.data(), buffer.size(), 0);
     if (count == 0 || (count < 0 && errno != EAGAIN)) connection.broken = true;
-    if (count <= 0) return;
+    if (count <= 0 || connection.lost) return;
+    const size_t kept = limited ? Kept(static_cast<size_t>(count)) : static_cast<size_t>(count);
     Clock::time_point left = Clock::now();
     if (limited && link_.bytes_per_second > 0) {
       link_free =
-          std::max(link_free, left) + Seconds(static_cast<double>(count) / link_.bytes_per_second);
+          std::max(link_free, left) + Seconds(static_cast<double>(kept) / link_.bytes_per_second);
       left = link_free;
     }
-    way.waiting += static_cast<size_t>(count);
-    way.pieces.push_back({left, {buffer.data(), buffer.data() + count}});
+    way.waiting += kept;
+    if (kept > 0) way.pieces.push_back({left, {buffer.data(), buffer.data() + kept}});
   };
   const auto due = [this](const Piece& piece) { return piece.left + Seconds(delay_seconds_); };
   const auto deliver = [&due](Connection& connection, Way& way) {
@@ -135,6 +145,7 @@ void SlowProxy::Run() {
     ::ppoll(polled.data(), polled.size(), &timeout, nullptr);
     size_t index = 1;
     for (Connection& connection : connections) {
+      connection.lost = connection.lost || until_loss_ == 0;
       if (polled[index++].revents != 0) receive(connection, connection.request, false);
       if (polled[index++].revents != 0) receive(connection, connection.answer, true);
       deliver(connection, connection.request);

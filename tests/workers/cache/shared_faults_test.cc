@@ -66,6 +66,13 @@ class SharedFaultsTest : public ::testing::Test {
     ADD_FAILURE() << "nothing is shared";
   }
 
+  // As `redis`, through the proxy.
+  static RedisOptions Through(const SlowProxy& proxy, RedisOptions redis) {
+    redis.unix_socket.clear();
+    redis.port = proxy.port();
+    return redis;
+  }
+
   const uint32_t seed_ = FreshSeed();
   const ::testing::ScopedTrace trace_{__FILE__, __LINE__, DescribeSeed(seed_)};
   std::mt19937 random_{seed_};
@@ -117,6 +124,28 @@ TEST_F(SharedFaultsTest, Frozen) {
   AwaitSharing(*first, *second);
 }
 
+// Connections over which nothing comes any more.
+TEST_F(SharedFaultsTest, HalfOpen) {
+  RedisServer server;
+  SlowProxy proxy(server.Socket(), {});
+  RedisOptions redis = Through(proxy, server.options());
+  redis.timeouts = Patient(absl::Milliseconds(300));
+  redis.timeouts.connect = absl::Milliseconds(500);
+  const auto first = NewEngine(server.options());
+  const auto second = NewEngine(redis);
+  AwaitSharing(*first, *second);
+  const auto prompt = NewPrompt();
+  ExpectRightAnswer(*first, prompt);
+  AwaitStored(server, kPages);
+  proxy.LoseAll();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(ExpectRightAnswer(*second, i == 0 ? prompt : NewPrompt()).shared_tokens, 0);
+  }
+  proxy.LoseNothing();
+  AwaitSharing(*first, *second);
+  AwaitSharing(*second, *first);
+}
+
 // Whatever an engine decides that knows what computing costs: to wait, to compute meanwhile or to
 // leave the server alone.
 TEST_F(SharedFaultsTest, SlowAndDistant) {
@@ -131,10 +160,7 @@ TEST_F(SharedFaultsTest, SlowAndDistant) {
   for (const SlowLink link : {SlowLink{.bytes_per_second = 1e6}, SlowLink{.bytes_per_second = 1e7},
                               SlowLink{.delay_seconds = 0.003}}) {
     const SlowProxy proxy(server.Socket(), link);
-    RedisOptions options = server.options();
-    options.unix_socket.clear();
-    options.port = proxy.port();
-    const auto engine = NewEngine(options, {}, absl::Milliseconds(100));
+    const auto engine = NewEngine(Through(proxy, server.options()), {}, absl::Milliseconds(100));
     for (const auto& prompt : prompts) ExpectRightAnswer(*engine, prompt);
     EXPECT_EQ(SharingOf(*engine).store.refused_pages, 0u);
   }

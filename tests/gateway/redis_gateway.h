@@ -15,6 +15,7 @@
 #include "common/redis/redis_value_cache.h"
 #include "tests/common/redis/redis_server.h"
 #include "tests/gateway/test_gateway.h"
+#include "tests/gateway/watched_values.h"
 
 namespace octogate::gateway {
 
@@ -22,11 +23,11 @@ struct RedisSide {
   explicit RedisSide(RedisOptions options)
       : client(RedisClient::Create(std::move(options))),
         store(MakeRedisStore(client.get())),
-        values(MakeRedisValueCache(client.get())),
+        values(std::make_unique<WatchedValues>(MakeRedisValueCache(client.get()))),
         streams(MakeRedisRecordStreams(client.get())) {}
   std::unique_ptr<RedisClient> client;
   std::unique_ptr<Store> store;
-  std::unique_ptr<ValueCache> values;
+  std::unique_ptr<WatchedValues> values;
   std::unique_ptr<RecordStreams> streams;
 };
 

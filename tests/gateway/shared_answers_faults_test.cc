@@ -169,6 +169,20 @@ TEST_F(SharedAnswersFaultsTest, AFrozenRedisIsWaitedForNoLongerThanItMay) {
   EXPECT_TRUE(Eventually([&] { return IsKept(Say(*Another(), Ask(kQuery))); }));
 }
 
+TEST_F(SharedAnswersFaultsTest, AFrozenRedisHasOneQueryAPauseWaitAsLongAsItMay) {
+  Start();
+  SayAndShare(*first_, Ask(kQuery));
+  ServerOptions options = Options();
+  options.shared_wait = SharedValues::kMaxWait;
+  RedisGateway usual({.unix_socket = redis_.Socket()}, options);
+  AwaitGraph(usual, 1);
+  redis_.Freeze();
+  for (int i = 0; i < 150; ++i) EXPECT_FALSE(IsKept(Say(usual, Ask(absl::StrCat(kQuery, i)))));
+  ExpectOneWaitAPause(*usual.values);
+  redis_.Thaw();
+  EXPECT_TRUE(Eventually([&] { return IsKept(Say(*Another(), Ask(kQuery))); }));
+}
+
 // A Redis that answers, but late: by less than it takes to be taken for frozen, and by more than
 // any query is waited for here, so that none that is answered has waited for it.
 TEST_F(SharedAnswersFaultsTest, ASlowRedisIsWaitedForNoLongerThanItMay) {

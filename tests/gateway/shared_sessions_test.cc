@@ -150,6 +150,18 @@ TEST_F(SharedSessionsTest, AFrozenRedisIsWaitedForNoLongerThanItMay) {
   }));
 }
 
+TEST_F(SharedSessionsTest, AFrozenRedisHasOneQueryAPauseWaitAsLongAsItMay) {
+  EXPECT_EQ(SayAndTell(*first_, "s", kJazz), "music");
+  ServerOptions options = RedisGateway::Options();
+  options.shared_wait = SharedValues::kMaxWait;
+  RedisGateway usual({.unix_socket = redis_.Socket()}, options);
+  ASSERT_TRUE(Eventually([&] { return usual.server().graphs().state() != nullptr; }));
+  redis_.Freeze();
+  for (int i = 0; i < 150; ++i) EXPECT_EQ(Say(usual, absl::StrCat("new", i), kSum), "sums");
+  ExpectOneWaitAPause(*usual.values);
+  redis_.Thaw();
+}
+
 // Whatever stands there, the query is answered as if nothing did, and what the first gateway knows
 // holds there.
 TEST_F(SharedSessionsTest, ADamagedOrHostileWordIsNone) {

@@ -175,6 +175,18 @@ TEST_F(SharedTracesTest, AFrozenRedisHoldsUpNoQuery) {
   }));
 }
 
+// Whoever waited for the server would wait longer than a query may last.
+TEST_F(SharedTracesTest, NoQueryWaitsForItsTrace) {
+  RedisOptions redis = redis_.options();
+  redis.timeouts = Patient(absl::Hours(1));
+  RedisGateway gateway(redis);
+  ASSERT_TRUE(Eventually([&] { return gateway.server().graphs().state() != nullptr; }));
+  SayAndShare(gateway, "17 times 4");
+  redis_.Freeze();
+  for (int i = 0; i < 50; ++i) Say(gateway, "17 times 4");
+  redis_.Thaw();
+}
+
 // What somebody else has put there is no trace, and what comes next is found again.
 TEST_F(SharedTracesTest, DamagedAndHostileRecordsAreNone) {
   v1::Trace trace;

@@ -17,6 +17,7 @@
 #include "common/redis/redis_value_cache.h"
 #include "tests/common/redis/redis_cluster.h"
 #include "tests/common/wall_clock.h"
+#include "tests/gateway/watched_values.h"
 
 namespace octogate::gateway {
 namespace {
@@ -182,6 +183,31 @@ TEST(SharedValuesTest, AReadThatWaitsOutlivesAClockThatIsSetForward) {
     EXPECT_GT(left, absl::ZeroDuration());
     EXPECT_LE(left, kWait);
   }
+}
+
+// A cache that answers nothing in time.
+class FrozenCache final : public ValueCache {
+ public:
+  std::vector<absl::StatusOr<std::string>> GetMany(std::span<const std::string> keys,
+                                                   absl::Time deadline) override {
+    absl::SleepFor(deadline - absl::Now());
+    return std::vector<absl::StatusOr<std::string>>(keys.size(),
+                                                    absl::DeadlineExceededError("nothing"));
+  }
+  std::vector<absl::Status> PutMany(std::span<const Entry> entries, absl::Time) override {
+    return std::vector<absl::Status>(entries.size());
+  }
+};
+
+TEST(SharedValuesTest, OneReadAPauseWaitsForWhatIsFrozen) {
+  WatchedValues values(std::make_unique<FrozenCache>());
+  SharedValues shared(&values);
+  uint64_t reads = 0;
+  while (values.unanswered().size() < 4) {
+    EXPECT_FALSE(Read(shared, {absl::StrCat("key", reads++)})[0].ok());
+  }
+  ExpectOneWaitAPause(values);
+  EXPECT_EQ(shared.stats().failed, reads);
 }
 
 }  // namespace

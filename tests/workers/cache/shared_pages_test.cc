@@ -1,5 +1,6 @@
 // Two engines share pages through a real redis-server: answers are those without it, bit for bit.
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <random>
 #include <set>
@@ -9,6 +10,10 @@
 #include <tuple>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -149,6 +154,81 @@ TEST(SharedPagesEngineTest, SaltsAndFormatsAreApart) {
   EXPECT_EQ(shared_tokens({.page_size = 4, .kv_dtype = kernels::DType::kF16}, "a", ""), 0);
   EXPECT_EQ(shared_tokens({.page_size = 4}, "a", "", "mistral"), 0);
   EXPECT_EQ(shared_tokens({.page_size = 4}, "a", ""), 40);
+}
+
+// That another tenant has had a prompt shows in nothing that costs time: what the store is asked
+// and answers, and what the engine computes, though both have the other's pages.
+TEST(SharedPagesEngineTest, WhatOthersHaveAskedCannotBeTimed) {
+  const uint32_t seed = FreshSeed();
+  SCOPED_TRACE(DescribeSeed(seed));
+  std::mt19937 random(seed);
+  constexpr int kPages = 15;
+  RedisServer server;
+  const auto client = RedisClient::Create(server.options());
+  const auto redis = [&](std::initializer_list<std::string_view> command) {
+    const auto reply = client->Call(command, absl::Now() + absl::Seconds(60));
+    EXPECT_TRUE(reply.ok()) << reply.status();
+    return reply.ok() ? reply->text : std::string();
+  };
+  const EngineOptions options =
+      Sharing(server, {.page_size = 4}, {.flush_interval = absl::Hours(1)});
+  const auto engine = MakeEngine(FixturePath("llama"), options);
+  const auto prompt = [&] {
+    return RandomIds(random, 4 * kPages + 1, engine->config().vocab_size);
+  };
+  const absl::Time give_up = absl::Now() + kLong;
+  // What it asks to learn how fast the store is, at last.
+  while (!absl::StrContains(redis({"INFO", "commandstats"}), "cmdstat_echo") &&
+         absl::Now() < give_up) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  // Of each command of the store how often it was made, keys that were found and missed, bytes that
+  // were read, and steps.
+  int64_t stored = 0;
+  const auto costs = [&](const std::vector<int32_t>& ids, const std::string& salt) {
+    redis({"CONFIG", "RESETSTAT"});
+    const EngineStats before = engine->stats();
+    const std::vector<Outcome> answer = RunAll(*engine, {SharedRequest(ids, 3, salt)}, false);
+    EXPECT_EQ(answer[0].cached_tokens, 0);
+    while (engine->stats().requests_finished == before.requests_finished && absl::Now() < give_up) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    const EngineStats after = engine->stats();
+    std::map<std::string, uint64_t> costs = {
+        {"steps", after.steps - before.steps},
+        {"rows", after.step_rows - before.step_rows},
+        {"bytes read", after.sharing->store.read_bytes - before.sharing->store.read_bytes}};
+    AwaitStored(server, stored += kPages);
+    const std::string info =
+        absl::StrCat(redis({"INFO", "commandstats"}), redis({"INFO", "stats"}));
+    for (const absl::string_view line : absl::StrSplit(info, "\r\n")) {
+      for (const char* const command : {"echo", "eval", "exists", "get", "mget", "set"}) {
+        const std::string name = absl::StrCat("cmdstat_", command, ":calls=");
+        if (!absl::StartsWith(line, name)) continue;
+        const absl::string_view calls = line.substr(name.size());
+        EXPECT_TRUE(absl::SimpleAtoi(calls.substr(0, calls.find(',')), &costs[command]));
+      }
+      for (const char* const keys : {"keyspace_hits", "keyspace_misses"}) {
+        const std::string name = absl::StrCat(keys, ":");
+        if (!absl::StartsWith(line, name)) continue;
+        EXPECT_TRUE(absl::SimpleAtoi(line.substr(name.size()), &costs[keys]));
+      }
+    }
+    return costs;
+  };
+  const std::vector<int32_t> asked = prompt();
+  const auto fresh_of_a = costs(asked, "a");
+  EXPECT_EQ(fresh_of_a.at("set"), static_cast<uint64_t>(kPages));
+  EXPECT_GT(fresh_of_a.at("mget"), 0U);
+  EXPECT_GT(fresh_of_a.at("keyspace_misses"), 0U);
+  EXPECT_EQ(fresh_of_a.at("keyspace_hits"), 0U);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(costs(asked, absl::StrCat("b", i)), fresh_of_a);
+    EXPECT_EQ(costs(prompt(), absl::StrCat("b", i)), fresh_of_a);
+  }
+  // One's own can.
+  const auto other = MakeEngine(FixturePath("llama"), Sharing(server, {.page_size = 4}));
+  EXPECT_EQ(RunAll(*other, {SharedRequest(asked, 3, "a")}, false)[0].shared_tokens, 4 * kPages);
 }
 
 TEST(SharedPagesEngineTest, CancellationWhilePagesComeLeavesNothingWrongBehind) {

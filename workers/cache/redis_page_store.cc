@@ -550,6 +550,15 @@ class RedisPageStore final : public PageStore {
 
 }  // namespace
 
+absl::Status CheckSharedPageSize(const PageFormat& format) {
+  const size_t bytes = PageCodec(format, "", "").value_bytes();
+  if (bytes <= kMaxSharedPageBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("no pages of keys and values are shared: one takes ", bytes,
+                   " bytes in the store, more than ", kMaxSharedPageBytes,
+                   "; --kv-dtype=int8 or fp8 makes them smaller"));
+}
+
 MakePageStore ShareThroughRedis(std::shared_ptr<RedisClient> client,
                                 RedisPageStoreOptions options) {
   return [client = std::move(client), options = std::move(options)](const PageFormat& format) {

@@ -20,6 +20,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/redis/redis_client.h"
 #include "workers/engine/page_store.h"
@@ -50,8 +51,11 @@ struct RedisPageStoreOptions {
 };
 
 // Larger values are slow to read and to write (the server's allocator changes its ways at 8 MiB):
-// engines with larger pages share none.
+// engines with larger pages, headers included, share none.
 inline constexpr size_t kMaxSharedPageBytes = size_t{8} << 20;
+
+// INVALID_ARGUMENT, with what would be right, for a format whose pages are larger than that.
+absl::Status CheckSharedPageSize(const PageFormat& format);
 
 // Every engine gets threads of its own, which end with its store: at most `timeout` later.
 MakePageStore ShareThroughRedis(std::shared_ptr<RedisClient> client,

@@ -1,5 +1,7 @@
 #include "workers/server/worker_pages.h"
 
+#include <spdlog/spdlog.h>
+
 #include <string>
 #include <utility>
 
@@ -15,7 +17,12 @@ absl::StatusOr<MakePageStore> OpenWorkerPages(const WorkerStoreFlags& flags) {
   OCTOGATE_ASSIGN_OR_RETURN(std::string secret, WorkerStoreSecret(flags));
   RedisPageStoreOptions options{.secret = std::move(secret)};
   redis.connections = options.readers + options.writers;
-  return ShareThroughRedis(RedisClient::Create(std::move(redis)), std::move(options));
+  return [share = ShareThroughRedis(RedisClient::Create(std::move(redis)), std::move(options))](
+             const PageFormat& format) {
+    const absl::Status size = CheckSharedPageSize(format);
+    if (!size.ok()) spdlog::warn("{}", std::string(size.message()));
+    return share(format);
+  };
 }
 
 }  // namespace octogate::workers

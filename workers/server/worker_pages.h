@@ -9,7 +9,8 @@
 namespace octogate::workers {
 
 // For any number of models, which have the connections in common. Empty where there is no store.
-// Errors as WorkerStoreOptions and WorkerStoreSecret; that the store cannot be reached is none.
+// Says in the log where a model's pages are too large to be shared. Errors as WorkerStoreOptions
+// and WorkerStoreSecret; that the store cannot be reached is none.
 absl::StatusOr<MakePageStore> OpenWorkerPages(const WorkerStoreFlags& flags);
 
 }  // namespace octogate::workers

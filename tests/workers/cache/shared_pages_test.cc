@@ -308,6 +308,31 @@ TEST(RedisPageStoreTest, ManyReadersOfChainsThatEndEarly) {
   }
 }
 
+// Llama 2 7B's in F32, and the largest.
+TEST(RedisPageStoreTest, PagesThatAreTooLargeAreNotSharedAndSaidToBe) {
+  PageFormat format = {.description = "pages", .page_size = 16, .page_bytes = size_t{16} << 20};
+  const size_t header = PageCodec(format, "", "").value_bytes() - format.page_bytes;
+  const std::string why(CheckSharedPageSize(format).message());
+  EXPECT_THAT(why, ::testing::HasSubstr(absl::StrCat(format.page_bytes + header, " bytes")));
+  EXPECT_THAT(why, ::testing::HasSubstr(absl::StrCat(kMaxSharedPageBytes)));
+  EXPECT_THAT(why, ::testing::HasSubstr("--kv-dtype"));
+  RedisServer server;
+  const auto share = ShareThroughRedis(RedisClient::Create(ClientOptions(server)));
+  const auto can_fetch = [&] {
+    const std::unique_ptr<PageStore> store = share(format);
+    store->TakeFlushed();
+    return store->FetchSeconds(1) < 1e9;
+  };
+  EXPECT_FALSE(can_fetch());
+  format.page_bytes = kMaxSharedPageBytes - header + 1;
+  EXPECT_FALSE(CheckSharedPageSize(format).ok());
+  EXPECT_FALSE(can_fetch());
+  --format.page_bytes;
+  EXPECT_TRUE(CheckSharedPageSize(format).ok());
+  const absl::Time give_up = absl::Now() + kLong;
+  while (!can_fetch()) ASSERT_LT(absl::Now(), give_up);
+}
+
 // A store that counts what it writes.
 class SecondUseTest : public ::testing::Test {
  protected:

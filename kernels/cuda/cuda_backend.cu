@@ -571,7 +571,7 @@ std::unique_ptr<Backend> MakeBackend(const Options& options, std::string* proble
   Stream stream{};
   Stream copies{};
   if (!OpenStream(device, &stream, problem)) return nullptr;
-  if (!OpenCopyStream(device, &copies, problem)) {
+  if (!OpenStream(device, &copies, problem)) {
     CloseStream(stream);
     return nullptr;
   }

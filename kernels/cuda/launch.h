@@ -2,8 +2,7 @@
 //
 // A translation unit that includes this file compiles in two ways: with nvcc
 // for the GPU, and as plain C++ for the emulation on the host
-// (tests/kernels/cuda/emulation.h), in which a launch has finished when Launch
-// returns.
+// (tests/kernels/cuda/emulation.h).
 //
 // A launch into a stream that has a log (stream.h) is only written down.
 //
@@ -84,9 +83,11 @@ void Start(const LaunchCall<T...>& call, StreamHandle stream, const ArgumentsOf<
       arguments...);
   CheckCuda(cudaGetLastError(), "launching a kernel");
 #else
-  static_cast<void>(stream);
-  emulation::Run({call.grid.x, call.grid.y, call.grid.z}, call.threads, call.shared_bytes,
-                 [&] { call.kernel(arguments...); });
+  const emulation::GridSize grid{call.grid.x, call.grid.y, call.grid.z};
+  emulation::Enqueue(
+      stream, [=, kernel = call.kernel, threads = call.threads, shared_bytes = call.shared_bytes] {
+        emulation::Run(grid, threads, shared_bytes, [&] { kernel(arguments...); });
+      });
 #endif
 }
 template <typename... T, typename First, typename... Others, typename... Done>

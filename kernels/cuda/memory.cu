@@ -60,10 +60,6 @@ bool OpenStream(int device, Stream* stream, std::string* problem) {
   return false;
 }
 
-bool OpenCopyStream(int device, Stream* stream, std::string* problem) {
-  return OpenStream(device, stream, problem);
-}
-
 void UseDevice(int device) { CheckCuda(cudaSetDevice(device), "choosing the device"); }
 void CloseStream(Stream stream) { cudaStreamDestroy(stream.handle); }
 void Synchronize(Stream stream) {

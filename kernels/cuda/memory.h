@@ -32,8 +32,6 @@ std::vector<DeviceInfo> ListDevices(std::string* problem);
 // long as they are used. False, with a reason in `problem`, where it does not
 // answer.
 bool OpenStream(int device, Stream* stream, std::string* problem);
-// The same for a stream of copies beside another one's kernels.
-bool OpenCopyStream(int device, Stream* stream, std::string* problem);
 void UseDevice(int device);
 void CloseStream(Stream stream);
 void Synchronize(Stream stream);

@@ -25,6 +25,30 @@ using testing::kPoison;
 using testing::SameBits;
 using testing::StoredMatrix;
 
+TEST_F(CudaBackendTest, WhatIsHandedOverMayChangeAtOnce) {
+  constexpr int kRows = 4;
+  constexpr int kColumns = 33;
+  const std::vector<int32_t> ids = {0, 1, 2, 3};
+  for (int trial = 0; trial < 20; ++trial) {
+    const Floats expected = Random(kRows * kColumns);
+    Floats uploaded = expected;
+    Floats loaded = expected;
+    const auto buffer = backend_->Allocate(uploaded.size());
+    backend_->Upload(uploaded, buffer->data());
+    std::fill(uploaded.begin(), uploaded.end(), kPoison);
+    const auto weight =
+        backend_->LoadWeight({loaded.data(), DType::kF32, kRows, kColumns}, WeightFormat::kStored);
+    std::fill(loaded.begin(), loaded.end(), kPoison);
+    ASSERT_NE(weight, nullptr);
+    Floats got(expected.size());
+    backend_->Download(buffer->data(), got);
+    EXPECT_TRUE(SameBits(expected, got));
+    backend_->Embed(*weight, ids, buffer->data());
+    backend_->Download(buffer->data(), got);
+    EXPECT_TRUE(SameBits(expected, got));
+  }
+}
+
 TEST_F(CudaBackendTest, RowWiseOperations) {
   for (const int columns : {1, 15, 33, 172, 1024, 30000}) {
     for (const int rows : {1, 3, columns > 1000 ? 2 : 40}) {

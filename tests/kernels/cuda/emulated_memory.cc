@@ -1,17 +1,14 @@
 // kernels/cuda/memory.h and graph.h on the host. Fresh memory is full of NaNs. A
 // graph runs the launches that it was made of, whatever has become of its log.
-// A stream of copies carries them out when they have to have been.
 
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <functional>
-#include <utility>
 
 #include "kernels/cuda/graph.h"
 #include "kernels/cuda/memory.h"
+#include "tests/kernels/cuda/emulated_stream.h"
 
 namespace octogate::kernels::cuda {
 namespace {
@@ -32,19 +29,6 @@ void* AllocatePoisoned(size_t bytes) {
 
 namespace emulation {
 
-struct CopyQueue {
-  std::deque<std::function<void()>> left;
-  uint64_t done = 0;
-
-  uint64_t told() const { return done + left.size(); }
-  void RunUntil(uint64_t count) {
-    for (; done < count; ++done) {
-      left.front()();
-      left.pop_front();
-    }
-  }
-};
-
 uint64_t Allocations() { return allocations; }
 uint64_t BytesToHost() { return bytes_to_host; }
 
@@ -52,13 +36,9 @@ uint64_t BytesToHost() { return bytes_to_host; }
 
 namespace {
 
+// Reads the host's memory no sooner than the stream gets there, pinned or not.
 void Copy(Stream stream, const void* from, size_t bytes, void* to) {
-  std::function<void()> copy = [=] { std::memcpy(to, from, bytes); };
-  if (stream.handle.copies != nullptr) {
-    stream.handle.copies->left.push_back(std::move(copy));
-  } else {
-    copy();
-  }
+  emulation::Enqueue(stream.handle, [=] { std::memcpy(to, from, bytes); });
 }
 
 }  // namespace
@@ -66,37 +46,33 @@ void Copy(Stream stream, const void* from, size_t bytes, void* to) {
 std::vector<DeviceInfo> ListDevices(std::string* /*problem*/) {
   return {{"emulated GPU", 8, 0, 4, size_t{1} << 32}};
 }
-bool OpenStream(int /*device*/, Stream* /*stream*/, std::string* /*problem*/) { return true; }
-bool OpenCopyStream(int /*device*/, Stream* stream, std::string* /*problem*/) {
-  stream->handle.copies = new emulation::CopyQueue;
+bool OpenStream(int /*device*/, Stream* stream, std::string* /*problem*/) {
+  stream->handle.queue = emulation::OpenQueue();
   return true;
 }
 void UseDevice(int /*device*/) {}
-void CloseStream(Stream stream) { delete stream.handle.copies; }
-void Synchronize(Stream stream) {
-  if (stream.handle.copies != nullptr) {
-    stream.handle.copies->RunUntil(stream.handle.copies->told());
-  }
+void CloseStream(Stream stream) { emulation::CloseQueue(stream.handle.queue); }
+void Synchronize(Stream stream) { emulation::Finish(emulation::Told(stream.handle)); }
+// As the runtime does, once nothing uses the memory any more.
+void FreeDeviceMemory::operator()(void* memory) const {
+  emulation::FinishAll();
+  std::free(memory);
 }
-void FreeDeviceMemory::operator()(void* memory) const { std::free(memory); }
-void FreePinnedMemory::operator()(void* memory) const { std::free(memory); }
+void FreePinnedMemory::operator()(void* memory) const {
+  emulation::FinishAll();
+  std::free(memory);
+}
 DeviceMemory AllocateDevice(size_t bytes) { return DeviceMemory(AllocatePoisoned(bytes)); }
 PinnedMemory AllocatePinned(size_t bytes) { return PinnedMemory(AllocatePoisoned(bytes)); }
 struct DeviceEvent {
-  emulation::CopyQueue* queue = nullptr;
-  uint64_t copies = 0;  // of the queue that are to be done
+  emulation::Point point;
 };
 void FreeDeviceEvent::operator()(DeviceEvent* event) const { delete event; }
 Event MakeEvent() { return Event(new DeviceEvent); }
-void Record(Stream stream, DeviceEvent& event) {
-  event.queue = stream.handle.copies;
-  event.copies = event.queue != nullptr ? event.queue->told() : 0;
-}
-void WaitFor(DeviceEvent& event) {
-  if (event.queue != nullptr) event.queue->RunUntil(event.copies);
-}
+void Record(Stream stream, DeviceEvent& event) { event.point = emulation::Told(stream.handle); }
+void WaitFor(DeviceEvent& event) { emulation::Finish(event.point); }
 void WaitInStream(Stream stream, DeviceEvent& event) {
-  if (stream.handle.copies == nullptr) WaitFor(event);
+  emulation::Follow(stream.handle, event.point);
 }
 size_t FreeDeviceBytes() { return size_t{1} << 32; }
 void CopyToDevice(Stream stream, const void* from, size_t bytes, void* to) {

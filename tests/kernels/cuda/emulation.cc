@@ -72,7 +72,7 @@ class Machine {
   ~Machine() { munmap(arena_ - kPage, kPage + kArena + kPage); }
 
   void Seed(uint64_t seed) { random_.seed(seed); }
-  uint64_t launches() const { return launches_; }
+  uint64_t Random() { return random_(); }
 
   void RunGrid(const GridSize& grid, int threads, size_t shared_bytes,
                const std::function<void()>& kernel) {
@@ -83,7 +83,6 @@ class Machine {
     }
     if (shared_bytes > kMaxSharedBytes) Fail("a block has too much shared memory", none);
     if (grid.y > 65535 || grid.z > 65535) Fail("a grid has more than 65535 blocks in y or z", none);
-    ++launches_;
     kernel_ = &kernel;
     block_threads_ = threads;
     shared_bytes_ = shared_bytes;
@@ -275,7 +274,6 @@ class Machine {
   unsigned char* arena_;
   unsigned char* shared_ = nullptr;
   size_t shared_bytes_ = 0;
-  uint64_t launches_ = 0;
 };
 
 Machine& TheMachine() {
@@ -290,7 +288,7 @@ void Run(const GridSize& grid, int threads, size_t shared_bytes,
   TheMachine().RunGrid(grid, threads, shared_bytes, kernel);
 }
 void Seed(uint64_t seed) { TheMachine().Seed(seed); }
-uint64_t Launches() { return TheMachine().launches(); }
+uint64_t Random() { return TheMachine().Random(); }
 int ThreadIndex() { return TheMachine().thread_index(); }
 int BlockThreads() { return TheMachine().block_threads(); }
 Index3 Block() { return TheMachine().block(); }

@@ -28,12 +28,13 @@
 
 namespace octogate::kernels::cuda::emulation {
 
-// Work is done when the call that asks for it returns; in a stream of copies no
-// sooner than something waits for it, so that what does not wait is found out.
-struct CopyQueue;
+// Without a queue, work is done when the call that asks for it returns.
+class Queue;
 struct Stream {
-  CopyQueue* copies = nullptr;  // of a stream of copies
+  Queue* queue = nullptr;  // emulated_stream.h
 };
+// Does `work` in the stream's order, or writes it down for later.
+void Enqueue(Stream stream, std::function<void()> work);
 
 struct GridSize {
   unsigned x = 1;
@@ -48,8 +49,8 @@ void Run(const GridSize& grid, int threads, size_t shared_bytes,
 // Seeds what is drawn at random from now on. Without it every run differs.
 void Seed(uint64_t seed);
 
-// Launches so far, of this host thread.
-uint64_t Launches();
+// 64 random bits.
+uint64_t Random();
 
 // Pieces of the device's and of pinned memory that have been taken so far.
 uint64_t Allocations();

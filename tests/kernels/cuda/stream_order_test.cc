@@ -1,0 +1,218 @@
+// What works ahead of the device keeps the order of its streams: tables that are
+// staged, steps behind steps, pages beside kernels. The emulated streams do their
+// work as late as they may, or at once (emulated_stream.h), so that a wait that is
+// missing shows in the data. The streams themselves first.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/memory.h"
+#include "kernels/cuda/page_copies.h"
+#include "tests/kernels/random_data.h"
+
+namespace octogate::kernels::cuda {
+namespace {
+
+using testing::RandomData;
+using Ints = std::vector<int32_t>;
+
+// Many, as a stream may do much of one at once.
+constexpr int kTrials = 300;
+
+OCTOGATE_KERNEL void CopyKernel(const int32_t* from, int count, int32_t* to) {
+  for (int i = ThreadIndex(); i < count; i += BlockThreads()) to[i] = from[i];
+}
+OCTOGATE_KERNEL void FillKernel(int32_t value, int count, int32_t* to) {
+  for (int i = ThreadIndex(); i < count; i += BlockThreads()) to[i] = value + i;
+}
+
+class StreamOrderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string problem;
+    ASSERT_TRUE(OpenStream(0, &kernels_, &problem)) << problem;
+    ASSERT_TRUE(OpenStream(0, &copies_, &problem)) << problem;
+  }
+  void TearDown() override {
+    CloseStream(kernels_);
+    CloseStream(copies_);
+  }
+
+  Ints Random(int count) {
+    Ints values(static_cast<size_t>(count));
+    for (int32_t& value : values) value = random_.Int(0, 1 << 20);
+    return values;
+  }
+  void Copy(const int32_t* from, size_t count, int32_t* to) {
+    Launch(kernels_, Grid{}, 32, 0, CopyKernel, from, static_cast<int>(count), to);
+  }
+
+  const ::testing::ScopedTrace trace_{__FILE__, __LINE__,
+                                      "OCTOGATE_TEST_SEED=" + std::to_string(testing::Seed())};
+  RandomData random_;
+  Stream kernels_;
+  Stream copies_;
+};
+
+TEST_F(StreamOrderTest, WorkIsDoneAtOnceOrWhenSomethingWaits) {
+  int late = 0;
+  int at_once = 0;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    int32_t host = 1;
+    int32_t device = 0;
+    int32_t last = 0;
+    CopyToDevice(kernels_, &host, sizeof(host), &device);
+    Copy(&device, 1, &last);
+    (last == 0 ? late : at_once) += 1;
+    host = 2;
+    Synchronize(kernels_);
+    EXPECT_EQ(device, last);
+    EXPECT_TRUE(device == 1 || device == 2);
+  }
+  EXPECT_GT(late, 0);
+  EXPECT_GT(at_once, 0);
+}
+
+TEST_F(StreamOrderTest, EventsOrderStreamsAndTheHost) {
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const Event event = MakeEvent();
+    WaitFor(*event);  // of nothing
+    int32_t first = 0;
+    int32_t second = 0;
+    int32_t third = 0;
+    const int32_t one = 1;
+    CopyToDevice(kernels_, &one, sizeof(one), &first);
+    Record(kernels_, *event);
+    WaitInStream(copies_, *event);
+    CopyOnDevice(copies_, &first, sizeof(first), &second);
+    Record(copies_, *event);
+    Copy(&second, 1, &third);
+    WaitFor(*event);
+    EXPECT_EQ(second, 1);
+    Synchronize(kernels_);  // which did not wait for the copy
+    EXPECT_TRUE(third == 0 || third == 1);
+  }
+}
+
+TEST_F(StreamOrderTest, MemoryIsFreedWhenNothingUsesItAnyMore) {
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const Ints values = Random(100);
+    Ints out(values.size());
+    DeviceMemory memory = AllocateDevice(values.size() * sizeof(int32_t));
+    CopyToDevice(kernels_, values.data(), values.size() * sizeof(int32_t), memory.get());
+    Copy(static_cast<const int32_t*>(memory.get()), values.size(), out.data());
+    memory = nullptr;
+    EXPECT_EQ(out, values);
+  }
+}
+
+// Kernels find the tables that were staged for them, whatever the caller's memory and
+// the host's half of the staging hold by then.
+TEST_F(StreamOrderTest, StagedTablesReachTheirKernels) {
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const auto staging = Staging::Make(kernels_, 1024);
+    ASSERT_NE(staging, nullptr);
+    std::vector<Ints> tables;
+    std::vector<Ints> seen;
+    for (int i = 0; i < 40; ++i) {
+      Ints table = Random(random_.Int(1, i == 30 ? 600 : 100));
+      tables.push_back(table);
+      seen.emplace_back(table.size(), -1);
+      staging->Begin(1, table.size() * sizeof(int32_t));
+      const int32_t* device = staging->Put(std::span<const int32_t>(table));
+      std::fill(table.begin(), table.end(), -2);
+      Copy(device, seen.back().size(), seen.back().data());
+    }
+    Synchronize(kernels_);
+    ASSERT_EQ(seen, tables);
+  }
+}
+
+// The same for steps that are described while the ones before them run.
+TEST_F(StreamOrderTest, TablesOfAStepStayUntilTheyAreSent) {
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const auto staging = StepStaging::Make(kernels_, 2048);
+    ASSERT_NE(staging, nullptr);
+    std::vector<Ints> tables;
+    std::vector<Ints> seen;
+    for (int step = 0; step < 20; ++step) {
+      tables.push_back(Random(random_.Int(1, 100)));
+      seen.emplace_back(tables.back().size(), -1);
+      staging->Begin();
+      const int32_t* device =
+          staging->Put(StepStaging::Kind::kIds, std::span<const int32_t>(tables.back()));
+      ASSERT_NE(device, nullptr);
+      staging->Send();
+      Copy(device, seen.back().size(), seen.back().data());
+    }
+    Synchronize(kernels_);
+    ASSERT_EQ(seen, tables);
+  }
+}
+
+// Pages that come, go and are read and written by kernels in any order hold what they
+// would if all were done at once.
+TEST_F(StreamOrderTest, PagesAreCopiedInTheOrderOfTheKernels) {
+  constexpr int kPageInts = 48;
+  constexpr size_t kPageBytes = kPageInts * sizeof(int32_t);
+  constexpr int kPages = 3;
+  constexpr int kOperations = 60;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    // Pages that do not fit into the ring take another way.
+    const size_t ring = kPageBytes * static_cast<size_t>(random_.Int(0, 3));
+    const auto copies = PageCopies::Make(kernels_, copies_, ring);
+    ASSERT_NE(copies, nullptr);
+    std::vector<Ints> pages;     // on the device
+    std::vector<Ints> expected;  // what they will hold
+    for (int page = 0; page < kPages; ++page) {
+      pages.push_back(Random(kPageInts));
+      expected.push_back(pages.back());
+    }
+    // What is downloaded to the host and what kernels see, each in a place of its own.
+    std::vector<Ints> host(kOperations, Ints(kPageInts, -1));
+    std::vector<Ints> expected_host = host;
+    std::vector<Ints> seen = host;
+    std::vector<Ints> expected_seen = host;
+    for (size_t i = 0; i < kOperations; ++i) {
+      const auto p = static_cast<size_t>(random_.Int(0, kPages - 1));
+      switch (random_.Int(0, 3)) {
+        case 0: {
+          const int32_t value = random_.Int(0, 1 << 20);
+          Launch(kernels_, Grid{}, 32, 0, FillKernel, value, kPageInts, pages[p].data());
+          for (int32_t k = 0; k < kPageInts; ++k) expected[p][static_cast<size_t>(k)] = value + k;
+          break;
+        }
+        case 1:
+          Copy(pages[p].data(), kPageInts, seen[i].data());
+          expected_seen[i] = expected[p];
+          break;
+        case 2:
+          copies->Download(pages[p].data(), std::as_writable_bytes(std::span(host[i])));
+          expected_host[i] = expected[p];
+          break;
+        default: {
+          // Of what was downloaded before, perhaps just now.
+          const auto from = static_cast<size_t>(random_.Int(0, static_cast<int>(i)));
+          copies->Upload(std::as_bytes(std::span(host[from])), pages[p].data());
+          expected[p] = expected_host[from];
+        }
+      }
+    }
+    copies->Finish();
+    ASSERT_EQ(host, expected_host);
+    Synchronize(kernels_);
+    ASSERT_EQ(seen, expected_seen);
+    ASSERT_EQ(pages, expected);
+  }
+}
+
+}  // namespace
+}  // namespace octogate::kernels::cuda

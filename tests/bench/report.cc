@@ -89,7 +89,10 @@ Report::Report(std::string bench, int argc, char** argv) : bench_(std::move(benc
   }
 }
 
-void Report::Add(Figure figure) { figures_.push_back(std::move(figure)); }
+void Report::Add(Figure figure) {
+  figures_.push_back(std::move(figure));
+  if (!json_path_.empty()) WriteJson();
+}
 
 int Report::Print() const {
   if (json_) {
@@ -97,13 +100,17 @@ int Report::Print() const {
   } else {
     PrintTable();
   }
-  if (json_path_.empty()) return 0;
-  std::ofstream file(json_path_);
-  file << Json() << "\n";
-  file.close();
-  if (file) return 0;
+  if (json_path_.empty() || WriteJson()) return 0;
   std::fprintf(stderr, "cannot write %s\n", json_path_.c_str());
   return 1;
+}
+
+bool Report::WriteJson() const {
+  const std::string part = json_path_ + ".part";
+  std::ofstream file(part);
+  file << Json() << "\n";
+  file.close();
+  return file && std::rename(part.c_str(), json_path_.c_str()) == 0;
 }
 
 void Report::PrintTable() const {

@@ -2,9 +2,10 @@
 //   {"bench", "kind", "commit", "machine", "date", "figures": [
 //     {"name", "value", "unit", "beside", "ratio", "ratio_between", "aim", "met"}]}
 // on stdout and nothing else there ("kind" where all figures are of one that has to be told);
-// --json-to=PATH writes that object to a file beside the table. Progress belongs on stderr. The
-// environment names what the program cannot know: OCTOGATE_COMMIT, and OCTOGATE_DEVICE for what
-// else than the processor was measured.
+// --json-to=PATH writes that object to a file beside the table, anew with each figure, so that a
+// benchmark that is ended leaves those that it had. Progress belongs on stderr. The environment
+// names what the program cannot know: OCTOGATE_COMMIT, and OCTOGATE_DEVICE for what else than the
+// processor was measured.
 //
 //   Report report("decode", argc, argv);
 //   report.Add({.name = "batch 1, 2 threads", .value = 41.2, .unit = "tokens/s",
@@ -63,6 +64,7 @@ class Report {
  private:
   void PrintTable() const;
   std::string Json() const;
+  bool WriteJson() const;
 
   std::string bench_;
   std::string kind_;

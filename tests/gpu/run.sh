@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
 # Builds kernels/, workers/model and workers/engine alone and runs on a GPU what
-# only a GPU can show: every CUDA kernel against its specification, the same under
-# compute-sanitizer, and benchmarks. Prints one table, and one JSON object to
-# build/gpu/results.json.
+# only a GPU can show: every CUDA kernel against its specification, benchmarks, the
+# small tests under compute-sanitizer, and the processor's own tests there. After
+# each run, one table and one JSON object are written anew, to results.txt and
+# results.json, so that whatever ends the script leaves what was found.
 #   tests/gpu/run.sh                 everything
-#   tests/gpu/run.sh --no-bench      tests and sanitizers
+#   tests/gpu/run.sh --only=PART     tests, bench, sanitizers or cpu; the results are
+#                                    results.PART.json and .txt then
+#   tests/gpu/run.sh --no-build      with what was built before
 #   tests/gpu/run.sh --build-only    builds, for machines without a GPU
-# Exit status: 0, 1 where something failed, 3 where no GPU answers (nothing was
-# run then).
+#   tests/gpu/run.sh --seconds=N     ends within about so many; says what was not run
+# Exit status: 0, 1 where something failed, ran out of its time or had no time left,
+# 3 where no GPU answers (nothing was run then).
+#
+# Each run has a time limit of its own. OCTOGATE_GPU_RESULTS names the folder of the
+# results (the build's otherwise).
 #
 # Needs a C++20 compiler, CMake, Make or Ninja, nvcc, and no network. Abseil,
 # nlohmann-json, ICU and GoogleTest come from the system, or from the folder that
@@ -22,119 +29,194 @@ readonly no_gpu=3
 
 step() { printf '\n== %s\n' "$*" >&2; }
 
-mode=all
-case "${1:-}" in
-  -h|--help) sed -n '2,17p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
-  --build-only|--no-bench) mode=${1#--} ;;
-  "") ;;
-  *) echo "unknown option '$1'; see tests/gpu/run.sh --help" >&2; exit 2 ;;
-esac
+only='' build_first=1 run_it=1 deadline=0
+for option in "$@"; do
+  case "$option" in
+    -h|--help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    --only=tests|--only=bench|--only=sanitizers|--only=cpu) only=${option#--only=} ;;
+    --no-build) build_first=0 ;;
+    --build-only) run_it=0 ;;
+    --seconds=*[!0-9]*|--seconds=) echo "--seconds takes a number" >&2; exit 2 ;;
+    --seconds=*) deadline=$((SECONDS + ${option#--seconds=})) ;;
+    *) echo "unknown option '$option'; see tests/gpu/run.sh --help" >&2; exit 2 ;;
+  esac
+done
 
 device=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null | head -n 1 || true)
-if [ -z "$device" ] && [ "$mode" != build-only ]; then
+if [ -z "$device" ] && [ $run_it = 1 ]; then
   echo "tests/gpu/run.sh: no GPU answers (nvidia-smi names none); NOTHING WAS RUN" >&2
   exit $no_gpu
 fi
 
-configure=(-DCMAKE_BUILD_TYPE=Release -DOCTOGATE_SERVERS=OFF -DOCTOGATE_CUDA=ON)
-nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
-[ -n "$nvcc" ] || { echo "tests/gpu/run.sh: nvcc was found neither on PATH nor in /usr/local/cuda/bin" >&2; exit 1; }
-configure+=("-DCMAKE_CUDA_COMPILER=$nvcc")
-if [ -n "${OCTOGATE_DEPENDENCIES:-}" ]; then
-  dependencies=$(cd "$OCTOGATE_DEPENDENCIES" && pwd)/usr
-  configure+=("-DCMAKE_PREFIX_PATH=$dependencies" "-DICU_ROOT=$dependencies")
-  export LD_LIBRARY_PATH=$dependencies/lib/x86_64-linux-gnu:$dependencies/lib/aarch64-linux-gnu:${LD_LIBRARY_PATH:-}
-fi
-if command -v ninja >/dev/null; then configure+=(-G Ninja); fi
-
 OCTOGATE_COMMIT=${OCTOGATE_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}
 export OCTOGATE_COMMIT OCTOGATE_DEVICE=$device
 
-step "Build ($nvcc)"
-cmake -S . -B "$build" "${configure[@]}" >&2
-cmake --build "$build" --parallel "${OCTOGATE_JOBS:-$(nproc)}" >&2
-if [ "$mode" = build-only ]; then
+nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
+if [ -n "${OCTOGATE_DEPENDENCIES:-}" ]; then
+  dependencies=$(cd "$OCTOGATE_DEPENDENCIES" && pwd)/usr
+  export LD_LIBRARY_PATH=$dependencies/lib/x86_64-linux-gnu:$dependencies/lib/aarch64-linux-gnu:${LD_LIBRARY_PATH:-}
+fi
+
+if [ $build_first = 1 ]; then
+  step "Build ($nvcc)"
+  [ -n "$nvcc" ] || { echo "tests/gpu/run.sh: nvcc was found neither on PATH nor in /usr/local/cuda/bin" >&2; exit 1; }
+  configure=(-DCMAKE_BUILD_TYPE=Release -DOCTOGATE_SERVERS=OFF -DOCTOGATE_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc")
+  if [ -n "${OCTOGATE_DEPENDENCIES:-}" ]; then
+    configure+=("-DCMAKE_PREFIX_PATH=$dependencies" "-DICU_ROOT=$dependencies")
+  fi
+  if command -v ninja >/dev/null; then configure+=(-G Ninja); fi
+  cmake -S . -B "$build" "${configure[@]}" >&2
+  cmake --build "$build" --parallel "${OCTOGATE_JOBS:-$(nproc)}" >&2
+fi
+if [ $run_it = 0 ]; then
   echo "built in $build; nothing was run" >&2
   exit 0
 fi
 
+out=${OCTOGATE_GPU_RESULTS:-$build}
+results_name=results${only:+.$only}
+mkdir -p "$out"
+
 failed=0
 results=()  # NAME|RESULT|SECONDS
-run() {  # NAME COMMAND…
-  local name=$1 begin=$SECONDS result=passed; shift
-  step "$name"
-  "$@" >&2 || { result=FAILED; failed=1; }
-  results+=("$name|$result|$((SECONDS - begin))")
-}
+benches=()  # that have figures
 
-# A test that skips itself has not passed here.
-gpu_test() { "$@" | tee "$build/last.log" && ! grep -q '^\[  SKIPPED \]' "$build/last.log"; }
-
-mapfile -t gpu_tests < <(cd "$build/bin" && ls gpu_*_test)
-# Operations, attention, whole models and whole answers on the device.
-mapfile -t device_tests < <(cd "$build/bin" && ls cuda_device_*_test)
-for test in "${gpu_tests[@]}" "${device_tests[@]}"; do
-  run "$test" gpu_test "$build/bin/$test"
-done
-
-# The small tests: the sanitizers slow kernels down by orders of magnitude.
-if sanitizer=$(command -v compute-sanitizer || ls "$(dirname "$nvcc")/compute-sanitizer" 2>/dev/null); then
-  for tool in memcheck racecheck synccheck initcheck; do
-    for test in "${gpu_tests[@]}"; do
-      run "$tool $test" "$sanitizer" --tool "$tool" --error-exitcode 1 "$build/bin/$test" \
-        "--gtest_filter=-*SameBits*:*Maximum*"
-    done
-    for test in tensor_attention page_copy engine; do
-      run "$tool cuda_device_${test}_test" "$sanitizer" --tool "$tool" --error-exitcode 1 \
-        "$build/bin/cuda_device_${test}_test"
-    done
-  done
-else
-  results+=("compute-sanitizer|NOT RUN: not installed|0")
-fi
-
-run "tests on the processor" ctest --test-dir "$build" --output-on-failure --no-tests=error -j "$(nproc)" \
-  -R '^(kernels_|cuda_|golden_|transformer_|engine_)' -E 'engine_load|cuda_device'
-
-figures=()  # JSON objects
-benches=(gpu_bench step_bench)
-rm -f "$build"/*.figures.json "$build"/*.figures.txt
-for bench in "${benches[@]}"; do
-  if [ "$mode" != all ]; then
-    results+=("$bench|NOT RUN: --no-bench|0")
-    continue
-  fi
-  step "$bench"
-  begin=$SECONDS result=passed
-  if "$build/bin/$bench" "--json-to=$build/$bench.figures.json" >"$build/$bench.figures.txt"; then
-    figures+=("$(cat "$build/$bench.figures.json")")
-  else
-    result=FAILED failed=1
-    rm -f "$build/$bench.figures.txt"
-  fi
-  results+=("$bench|$result|$((SECONDS - begin))")
-done
-
-{
+write_json() {
+  local entry comma='' bench name result seconds
   printf '{"commit": "%s", "device": "%s", "date": "%s", "runs": [' "$OCTOGATE_COMMIT" "$device" \
     "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-  comma=
   for entry in "${results[@]}"; do
     IFS='|' read -r name result seconds <<<"$entry"
     printf '%s{"name": "%s", "result": "%s", "seconds": %s}' "$comma" "$name" "$result" "$seconds"
     comma=', '
   done
-  printf '], "benchmarks": [%s]}\n' "$(IFS=,; echo "${figures[*]}")"
-} >"$build/results.json"
+  printf '], "benchmarks": ['
+  comma=''
+  for bench in "${benches[@]}"; do
+    printf '%s' "$comma"
+    cat "$out/$bench.figures.json"
+    comma=', '
+  done
+  printf ']}\n'
+}
 
-printf '\nGPU tests at %s on %s, %s\n' "$OCTOGATE_COMMIT" "$device" "$(date -u +%F)"
-printf '%-40s %-28s %s\n' RUN RESULT SECONDS
-for entry in "${results[@]}"; do
-  IFS='|' read -r name result seconds <<<"$entry"
-  printf '%-40s %-28s %s\n' "$name" "$result" "$seconds"
-done
-for bench in "${benches[@]}"; do
-  [ ! -f "$build/$bench.figures.txt" ] || { echo; cat "$build/$bench.figures.txt"; }
-done
-echo "JSON: $build/results.json"
+write_table() {
+  local entry bench name result seconds
+  printf 'GPU tests at %s on %s, %s\n' "$OCTOGATE_COMMIT" "$device" "$(date -u +%F)"
+  printf '%-44s %-36s %s\n' RUN RESULT SECONDS
+  for entry in "${results[@]}"; do
+    IFS='|' read -r name result seconds <<<"$entry"
+    printf '%-44s %-36s %s\n' "$name" "$result" "$seconds"
+  done
+  for bench in "${benches[@]}"; do
+    [ ! -s "$out/$bench.figures.txt" ] || { echo; cat "$out/$bench.figures.txt"; }
+  done
+}
+
+note() {  # NAME RESULT SECONDS
+  results+=("$1|$2|$3")
+  write_json >"$out/$results_name.json"
+  write_table >"$out/$results_name.txt"
+}
+
+run() {  # NAME SECONDS FUNCTION COMMAND…: FUNCTION runs the command that follows it
+  local name=$1 limit=$2 function=$3 begin=$SECONDS rc=0; shift 3
+  if [ $deadline != 0 ]; then
+    local left=$((deadline - SECONDS))
+    if [ $left -lt 20 ]; then
+      failed=1
+      note "$name" "NOT RUN: no time left" 0
+      return
+    fi
+    [ $limit -le $left ] || limit=$left
+  fi
+  step "$name"
+  "$function" timeout --kill-after=10 "$limit" "$@" || rc=$?
+  case $rc in
+    0) note "$name" passed $((SECONDS - begin)) ;;
+    $no_gpu) failed=1; note "$name" "NOT RUN: no GPU answered it" 0 ;;
+    124|137) failed=1; note "$name" "TIMED OUT after $limit s" $((SECONDS - begin)) ;;
+    *) failed=1; note "$name" FAILED $((SECONDS - begin)) ;;
+  esac
+}
+
+plain() { "$@" >&2; }
+
+# A test that skips itself has not passed here, nor has one of which nothing was run.
+gpu_test() {
+  "$@" | tee "$out/last.log" >&2 || return
+  ! grep -q '^\[  SKIPPED \]' "$out/last.log" || return $no_gpu
+  grep -q '^\[  PASSED  \] [1-9]' "$out/last.log"
+}
+
+# A benchmark that ran out of its time leaves the figures that it had.
+bench() {
+  local rc=0
+  "$@" "--json-to=$out/$bench_name.figures.json" >"$out/$bench_name.figures.txt" || rc=$?
+  [ ! -s "$out/$bench_name.figures.json" ] || benches+=("$bench_name")
+  return $rc
+}
+
+part() { [ -z "$only" ] || [ "$only" = "$1" ]; }
+
+mapfile -t gpu_tests < <(cd "$build/bin" && ls gpu_*_test)
+# Operations, attention, whole models and whole answers on the device.
+mapfile -t device_tests < <(cd "$build/bin" && ls cuda_device_*_test)
+if [ ${#gpu_tests[@]} = 0 ] || [ ${#device_tests[@]} = 0 ]; then
+  echo "tests/gpu/run.sh: $build/bin lacks gpu_*_test or cuda_device_*_test; NOTHING WAS RUN" >&2
+  exit 1
+fi
+
+if part tests; then
+  for test in "${gpu_tests[@]}" "${device_tests[@]}"; do
+    run "$test" 150 gpu_test "$build/bin/$test"
+  done
+fi
+
+if part bench; then
+  rm -f "$out"/*.figures.json "$out"/*.figures.txt
+  for bench_name in gpu_bench step_bench; do
+    run "$bench_name" 270 bench "$build/bin/$bench_name"
+  done
+  python=${OCTOGATE_HF_PYTHON:-python3}
+  if "$python" -c 'import torch, transformers' 2>/dev/null; then
+    bench_name=hf_decode
+    run hf_decode 240 bench "$python" tests/gpu/hf_decode.py "--beside=$out/step_bench.figures.json"
+  else
+    note hf_decode "NOT RUN: no torch and transformers" 0
+  fi
+fi
+
+# The small tests: the sanitizers slow kernels down by orders of magnitude.
+if part sanitizers; then
+  declare -A sanitized=(
+    [gpu_matmul_test]=-*SameBits*:*Maximum*
+    [cuda_device_backend_test]=*RowWise*:*RmsNormHeads:*Rope:*Edited*:*Draw:*TopK:*Steps*
+    [cuda_device_tensor_attention_test]=*
+    [cuda_device_page_copy_test]=*
+    [cuda_device_tensor_model_test]=*Trees*
+    [cuda_device_engine_test]=*
+  )
+  sanitizer=$(PATH=$PATH:/usr/local/cuda/bin${nvcc:+:$(dirname "$nvcc")} command -v compute-sanitizer || true)
+  if [ -n "$sanitizer" ]; then
+    for tool in memcheck racecheck synccheck initcheck; do
+      for test in gpu_matmul_test cuda_device_{backend,tensor_attention,page_copy,tensor_model,engine}_test; do
+        run "$tool $test" 120 gpu_test "$sanitizer" --tool "$tool" --error-exitcode 1 "$build/bin/$test" \
+          "--gtest_filter=${sanitized[$test]}"
+      done
+    done
+  else
+    failed=1
+    note compute-sanitizer "NOT RUN: not installed" 0
+  fi
+fi
+
+if part cpu; then
+  run "tests on the processor" 600 plain ctest --test-dir "$build" --output-on-failure --no-tests=error \
+    -j "$(nproc)" -E '^(gpu_|cuda_device_|engine_load_test)'
+fi
+
+echo
+cat "$out/$results_name.txt"
+echo "JSON: $out/$results_name.json"
 exit $failed

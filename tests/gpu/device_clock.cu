@@ -9,7 +9,6 @@ namespace {
 
 using kernels::cuda::CheckCuda;
 
-constexpr int kSamples = 15;
 constexpr double kSampleSeconds = 0.02;  // at least, of work
 
 double Seconds(cudaStream_t stream, cudaGraphExec_t graph, int runs, cudaEvent_t begin,
@@ -25,7 +24,7 @@ double Seconds(cudaStream_t stream, cudaGraphExec_t graph, int runs, cudaEvent_t
 
 }  // namespace
 
-double SecondsOnDevice(cudaStream_t stream, const std::function<void()>& enqueue) {
+double SecondsOnDevice(cudaStream_t stream, const std::function<void()>& enqueue, int samples) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t runnable = nullptr;
   enqueue();  // loads the kernels, which a capture may not
@@ -40,14 +39,14 @@ double SecondsOnDevice(cudaStream_t stream, const std::function<void()>& enqueue
   CheckCuda(cudaEventCreate(&end), "timing");
   const double estimate = Seconds(stream, runnable, 3, begin, end);
   const int runs = std::max(1, static_cast<int>(kSampleSeconds / estimate) + 1);
-  std::vector<double> samples;
-  for (int i = 0; i < kSamples; ++i) samples.push_back(Seconds(stream, runnable, runs, begin, end));
+  std::vector<double> seconds;
+  for (int i = 0; i < samples; ++i) seconds.push_back(Seconds(stream, runnable, runs, begin, end));
   CheckCuda(cudaEventDestroy(begin), "timing");
   CheckCuda(cudaEventDestroy(end), "timing");
   CheckCuda(cudaGraphExecDestroy(runnable), "freeing a graph");
   CheckCuda(cudaGraphDestroy(graph), "freeing a graph");
-  std::nth_element(samples.begin(), samples.begin() + kSamples / 2, samples.end());
-  return samples[kSamples / 2];
+  std::nth_element(seconds.begin(), seconds.begin() + samples / 2, seconds.end());
+  return seconds[static_cast<size_t>(samples / 2)];
 }
 
 double CopyBytesPerSecond(cudaStream_t stream, size_t bytes) {

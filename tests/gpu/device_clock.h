@@ -11,8 +11,8 @@
 namespace octogate::bench {
 
 // Seconds that one run of what `enqueue` puts into the stream takes: the median of
-// several, captured into a CUDA graph and run back to back, after warming up.
-double SecondsOnDevice(cudaStream_t stream, const std::function<void()>& enqueue);
+// `samples`, captured into a CUDA graph and run back to back, after warming up.
+double SecondsOnDevice(cudaStream_t stream, const std::function<void()>& enqueue, int samples = 15);
 
 // Bytes read and written each second by copies inside the device's memory.
 double CopyBytesPerSecond(cudaStream_t stream, size_t bytes);

@@ -150,12 +150,15 @@ class Bench {
     const Model model(PackedFormat::kBf16, random_);
     for (size_t i = 0; i < std::size(kLayerShapes); ++i) {
       const NamedShape& shape = kLayerShapes[i];
+      std::vector<const void*> weights;
+      for (int layer = 0; layer < kLayers; ++layer) weights.push_back(model.at(layer, i).packed);
       for (const int rows : {1, 8, 64, 128, 512, 2048}) {
-        const auto vendor = VendorMatMul::Make(shape.outputs, shape.cols, rows);
+        const auto vendor = VendorMatMul::Make(stream_, shape.outputs, shape.cols, rows, weights,
+                                               x_.as<void>(), out_.as<void>());
         if (vendor == nullptr) continue;
         const double theirs = SecondsOnDevice(stream_, [&] {
-          for (int layer = 0; layer < kLayers; ++layer) {
-            vendor->Enqueue(stream_, model.at(layer, i).packed, x_.as<void>(), out_.as<void>());
+          for (const void* weight : weights) {
+            vendor->Enqueue(stream_, weight, x_.as<void>(), out_.as<void>());
           }
         });
         for (const InputRounding rounding : {InputRounding::kSplit, InputRounding::kRounded}) {

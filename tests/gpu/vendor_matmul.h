@@ -7,15 +7,20 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 
 namespace octogate::bench {
 
 // cuBLASLt: out [rows, outputs] in F32 = x [rows, cols] * weight [outputs, cols]^T,
-// both BF16, summed in F32, with the algorithm that its heuristic ranks first.
+// both BF16, summed in F32, with the fastest of the algorithms that its heuristic ranks
+// first.
 class VendorMatMul {
  public:
-  // Null where the library refuses the shape.
-  static std::unique_ptr<VendorMatMul> Make(int outputs, int cols, int rows);
+  // Times the algorithms with each of `weights` in turn, `x` and `out`, whose contents
+  // go. Null where the library refuses the shape.
+  static std::unique_ptr<VendorMatMul> Make(cudaStream_t stream, int outputs, int cols, int rows,
+                                            std::span<const void* const> weights, const void* x,
+                                            void* out);
   ~VendorMatMul();
   VendorMatMul(const VendorMatMul&) = delete;
   VendorMatMul& operator=(const VendorMatMul&) = delete;
@@ -27,6 +32,10 @@ class VendorMatMul {
   explicit VendorMatMul(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+// Operations that the device does each second in products of large BF16 matrices, by
+// that measure; 0 where the library refuses.
+double VendorOperationsPerSecond(cudaStream_t stream);
 
 }  // namespace octogate::bench
 

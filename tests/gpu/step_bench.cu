@@ -4,12 +4,14 @@
 // long sequence beside short ones; trees beside one row of each sequence, which
 // begin where units of positions do and elsewhere; and chunks of prompts; with keys
 // and values of 16 and 8 bits, attention on tensor cores beside the CPU's order, and
-// with and without CUDA graphs. Beside the bandwidth of copies measured in the same
-// run. What the cache has no room for is named behind the table.
+// with and without CUDA graphs. Decoding stands beside the least time that its bytes take
+// at the rate of copies and its operations at cuBLASLt's in large products, both measured
+// in the same run. What the cache has no room for is named behind the table.
 //   step_bench [--json]
 //
-// Four layers are held and measured: a step of 32 takes eight times the difference
-// to a step of none, and the latter once.
+// Four layers are held, far more than any cache has room for, and a step goes through
+// all of them: one of 32 takes eight times the difference to a step of none, and the
+// latter once. That a layer more takes as long as the last is in the table.
 
 #include <algorithm>
 #include <chrono>
@@ -30,6 +32,9 @@
 #include "kernels/float16.h"
 #include "tests/bench/report.h"
 #include "tests/gpu/device_clock.h"
+#if defined(OCTOGATE_CUBLASLT)
+#include "tests/gpu/vendor_matmul.h"
+#endif
 
 namespace octogate::bench {
 namespace {
@@ -87,6 +92,7 @@ class Model {
   Model(Backend& backend, WeightFormat format, std::mt19937& random) : backend_(backend) {
     const std::vector<uint16_t> values =
         RandomWeights(random, static_cast<size_t>(kVocabulary) * kHidden);
+    const double begin = Now();
     const auto load = [&](int rows, int cols) {
       auto weight = backend.LoadWeight({values.data(), DType::kBF16, rows, cols}, format);
       if (weight == nullptr) std::fprintf(stderr, "step_bench: no memory for weights\n");
@@ -99,6 +105,13 @@ class Model {
     logits_weight_ = load(kVocabulary, kHidden);
     embedding_ = backend.LoadWeight({values.data(), DType::kBF16, kVocabulary, kHidden},
                                     WeightFormat::kStored);
+    double loaded = static_cast<double>(logits_weight_->bytes + embedding_->bytes);
+    for (const Layer& layer : layers_) {
+      for (const auto* weight : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+        loaded += static_cast<double>((*weight)->bytes);
+      }
+    }
+    loading_rate_ = loaded / (Now() - begin);
     for (int i = 0; i < kHeadDim / 2; ++i) {
       frequencies_.push_back(std::pow(500000.0f, -2.0f * static_cast<float>(i) / kHeadDim));
     }
@@ -117,6 +130,9 @@ class Model {
     const std::vector<float> ones(kHidden, 1.0f);
     backend.Upload(ones, norm_->data());
   }
+
+  // Bytes of weights that came to the device each second, quantised and packed on the way.
+  double loading_rate() const { return loading_rate_; }
 
   // Bytes of weights that a step of all layers reads.
   double bytes() const {
@@ -195,6 +211,7 @@ class Model {
       norm_;
   std::vector<int32_t> best_;
   std::vector<float> values_, sums_;
+  double loading_rate_ = 0;
 };
 
 // What a step holds: `sequences` of `rows` rows each behind `context` positions.
@@ -229,10 +246,15 @@ class Bench {
            pages * kPageSize <= kMaxTokens;
   }
 
+  double loading_rate() const { return model_.loading_rate(); }
+
   // Seconds of a step of the whole model.
   double Seconds(const Shape& shape) {
-    const double none = Median(shape, 0);
-    return none + (Median(shape, kLayers) - none) / kLayers * kModelLayers;
+    return Median(shape, 0) + LayerSeconds(shape, kLayers) * kModelLayers;
+  }
+  // Of a layer, in a step of `layers`.
+  double LayerSeconds(const Shape& shape, int layers) {
+    return (Median(shape, layers) - Median(shape, 0)) / layers;
   }
 
   // Bytes of weights, keys and values that such a step reads at least.
@@ -242,6 +264,15 @@ class Bench {
     double positions = 0;
     for (int s = 0; s < shape.sequences; ++s) positions += shape.ContextOf(s) + shape.rows;
     return model_.bytes() + kv * positions;
+  }
+  // Additions and multiplications of a step of decoding, with inputs as they are.
+  double Operations(const Shape& shape) const {
+    constexpr double kLayerWeights =
+        1.0 * kHidden * (kQkv + kHeads * kHeadDim + 2 * kIntermediate + kIntermediate);
+    constexpr double kWeights = kModelLayers * kLayerWeights + 1.0 * kVocabulary * kHidden;
+    double positions = 0;
+    for (int s = 0; s < shape.sequences; ++s) positions += shape.ContextOf(s) + 1;
+    return 2 * kWeights * shape.sequences + 4.0 * kModelLayers * kHeads * kHeadDim * positions;
   }
 
  private:
@@ -309,27 +340,61 @@ struct Results {
   }
 };
 
-void MeasureDecoding(const std::string& run, Bench& bench, double copy, Results* results) {
-  const auto measure = [&](const Shape& shape, const std::string& name) {
+// What the device was measured to do each second.
+struct Rates {
+  double bytes = 0;
+  double operations = 0;  // 0: not known
+};
+
+struct Run {
+  const char* name;
+  WeightFormat format;
+  DType cache;
+  // The least shares of what the rates allow that are aimed at; 0: none.
+  double aim_for_one = 0;
+  double aim_for_64 = 0;
+};
+
+void MeasureDecoding(const Run& run, Bench& bench, const Rates& rates, Results* results) {
+  const auto measure = [&](const Shape& shape, const std::string& name, double aim) {
     if (!results->Has(bench, shape, name)) return;
     const double seconds = bench.Seconds(shape);
-    const double rate = bench.Bytes(shape) / seconds;
-    results->report.Add({.name = name,
-                         .value = shape.sequences / seconds,
-                         .unit = "tokens/s",
-                         .beside = "bytes read, of the copies' rate",
-                         .ratio = rate / copy});
+    double least = bench.Bytes(shape) / rates.bytes;
+    if (rates.operations > 0) {
+      least = std::max(least, bench.Operations(shape) / rates.operations);
+    }
+    Figure figure{
+        .name = name,
+        .value = shape.sequences / seconds,
+        .unit = "tokens/s",
+        .beside = rates.operations > 0 ? "bound by bytes and operations" : "bound by bytes alone",
+        .ratio = least / seconds};
+    if (aim > 0) figure.aim = AtLeast(aim, Aim::kRatio);
+    results->report.Add(figure);
   };
+  const std::string decode = std::string(run.name) + ": decode, ";
   constexpr int kLong = (1 << 17) - 1024;
   for (const int context : {1 << 10, 1 << 13, 1 << 15, kLong}) {
     for (const int batch : {1, 4, 16, 64, 256}) {
       measure({batch, 1, context, false},
-              run + ": decode, batch " + std::to_string(batch) + ", context " + Positions(context));
+              decode + "batch " + std::to_string(batch) + ", context " + Positions(context),
+              batch == 1 ? run.aim_for_one : (batch == 64 ? run.aim_for_64 : 0));
     }
   }
   for (const int context : {1 << 15, kLong}) {
     measure({64, 1, 1 << 10, false, context},
-            run + ": decode, one of " + Positions(context) + " beside 63 of " + Positions(1 << 10));
+            decode + "one of " + Positions(context) + " beside 63 of " + Positions(1 << 10), 0);
+  }
+  const Shape one{1, 1, 1 << 10, false};
+  const double layer = bench.LayerSeconds(one, kLayers);
+  for (int layers = 1; layers < kLayers; ++layers) {
+    const double seconds = bench.LayerSeconds(one, layers);
+    results->report.Add(
+        {.name = decode + "batch 1, context 1 Ki, a layer of " + std::to_string(layers),
+         .value = seconds * 1e6,
+         .unit = "us",
+         .beside = "a layer of " + std::to_string(kLayers),
+         .ratio = seconds / layer});
   }
 }
 
@@ -380,26 +445,30 @@ int Main(int argc, char** argv) {
   Results results{Report("steps", argc, argv), {}};
   cudaStream_t stream;
   CheckCuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
-  const double copy = CopyBytesPerSecond(stream, size_t{1} << 30);
+  Rates rates{.bytes = CopyBytesPerSecond(stream, size_t{1} << 30)};
+  results.report.Add({.name = "copies of 1 GiB", .value = rates.bytes * 1e-9, .unit = "GB/s"});
+#if defined(OCTOGATE_CUBLASLT)
+  rates.operations = VendorOperationsPerSecond(stream);
+  results.report.Add({.name = "cuBLASLt, bf16, products of 8192 x 8192",
+                      .value = rates.operations * 1e-12,
+                      .unit = "TFLOP/s"});
+#endif
   CheckCuda(cudaStreamDestroy(stream), "destroying a stream");
-  results.report.Add({.name = "copies of 1 GiB", .value = copy * 1e-9, .unit = "GB/s"});
 
-  struct Run {
-    const char* name;
-    WeightFormat format;
-    DType cache;
-  };
-  constexpr Run kRuns[] = {{"bf16, kv bf16", WeightFormat::kStored, DType::kBF16},
-                           {"bf16, kv fp8", WeightFormat::kStored, DType::kF8E4M3},
-                           {"fp8, kv fp8", WeightFormat::kFp8, DType::kF8E4M3},
-                           {"int8, kv int8", WeightFormat::kInt8, DType::kI8},
+  constexpr Run kRuns[] = {{"bf16, kv bf16", WeightFormat::kStored, DType::kBF16, 0.90, 0.70},
+                           {"bf16, kv fp8", WeightFormat::kStored, DType::kF8E4M3, 0.90, 0.70},
+                           {"fp8, kv fp8", WeightFormat::kFp8, DType::kF8E4M3, 0.85, 0.70},
+                           {"int8, kv int8", WeightFormat::kInt8, DType::kI8, 0.85, 0.70},
                            {"int4-group, kv int8", WeightFormat::kInt4Group, DType::kI8}};
   for (const Run& run : kRuns) {
     std::fprintf(stderr, "%s\n", run.name);
     const auto backend = Make({});
     if (backend == nullptr) return 1;
     Bench bench(*backend, run.format, run.cache, random);
-    MeasureDecoding(run.name, bench, copy, &results);
+    results.report.Add({.name = std::string(run.name) + ": weights to the device",
+                        .value = bench.loading_rate() * 1e-9,
+                        .unit = "GB/s"});
+    MeasureDecoding(run, bench, rates, &results);
     MeasureTreesAndPrompts(run.name, bench, &results);
   }
   // The same with one thing changed, beside the first run.

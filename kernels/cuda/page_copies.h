@@ -3,8 +3,9 @@
 // A page that leaves is copied on the device first, in the order of the kernels,
 // into a ring of pages on their way; from there the stream of copies takes it to the
 // host while kernels already write to where it lay. A page that comes goes straight
-// to its place, and kernels that are queued later wait for it on the device. The
-// host waits for neither.
+// to its place once the kernels before it are done, and kernels that are queued later
+// wait for it on the device: it is beside none of them. The host waits for neither
+// where its memory is pinned.
 
 #ifndef OCTOGATE_KERNELS_CUDA_PAGE_COPIES_H_
 #define OCTOGATE_KERNELS_CUDA_PAGE_COPIES_H_

@@ -23,6 +23,7 @@
 #include "kernels/cuda/step_rows.h"
 #include "kernels/cuda/tensor_attention.h"
 #include "kernels/cuda/top_k.h"
+#include "kernels/cuda/weight_copies.h"
 #include "kernels/reduction_order.h"
 
 namespace octogate::kernels::cuda {
@@ -160,7 +161,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Weight> LoadWeight(const HostMatrix& matrix, WeightFormat format) override {
     UseDevice(device_);
     StartStep();
-    return DeviceWeight::Load(stream_.handle, matrix, format, kWorkspaceBytes);
+    if (weight_copies_ == nullptr) weight_copies_ = WeightCopies::Make(stream_.handle);
+    if (weight_copies_ == nullptr) return nullptr;
+    return DeviceWeight::Load(*weight_copies_, matrix, format, kWorkspaceBytes);
   }
 
   size_t WeightBytes(DType stored, int rows, int cols, WeightFormat format) const override {
@@ -535,6 +538,7 @@ class CudaBackend final : public Backend {
   Stream stream_;  // with a log inside a step
   Stream copies_;
   std::unique_ptr<PageCopies> page_copies_;
+  std::unique_ptr<WeightCopies> weight_copies_;  // null before the first weight
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<StepStaging> step_staging_;
   LaunchLog log_;

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/device_weight.h"
 #include "kernels/cuda/matmul_pack.h"
+#include "kernels/cuda/weight_copies.h"
 #include "kernels/host_memory.h"
 #include "kernels/quantize.h"
 
@@ -20,9 +21,6 @@ constexpr int kMaxRowsAtOnce = 512;
 // Sizes that stay in an int when they are rounded up to whole blocks.
 constexpr int kMaxSide = std::numeric_limits<int>::max() - 1024;
 
-// Host memory for groups that are packed and on their way; one group may take more.
-constexpr size_t kPackingBytes = size_t{16} << 20;
-
 // 0 where not even a tile of rows fits.
 int RowsAtOnce(const PackedShape& shape, size_t workspace_bytes) {
   for (int rows = kMaxRowsAtOnce; rows >= kTileRows; rows /= 2) {
@@ -34,30 +32,9 @@ int RowsAtOnce(const PackedShape& shape, size_t workspace_bytes) {
   return 0;
 }
 
-bool CopyPacked(Stream stream, const RowMajorCodes& codes, void* to) {
-  const size_t group_bytes = codes.shape.group_bytes();
-  const int groups = codes.shape.groups();
-  const int at_once = static_cast<int>(
-      std::clamp<size_t>(kPackingBytes / group_bytes, 1, static_cast<size_t>(groups)));
-  const auto piece = AllocateHost<uint8_t>(static_cast<size_t>(at_once) * group_bytes);
-  if (piece == nullptr) return false;
-  auto* next = static_cast<uint8_t*>(to);
-  for (int first = 0; first < groups; first += at_once) {
-    const int count = std::min(at_once, groups - first);
-    for (int g = 0; g < count; ++g) {
-      PackGroup(codes, first + g, piece.get() + static_cast<size_t>(g) * group_bytes);
-    }
-    const size_t bytes = static_cast<size_t>(count) * group_bytes;
-    CopyToDevice(stream, piece.get(), bytes, next);
-    Synchronize(stream);  // the piece is written again
-    next += bytes;
-  }
-  return true;
-}
-
 }  // namespace
 
-std::unique_ptr<DeviceWeight> DeviceWeight::Load(Stream stream, const HostMatrix& matrix,
+std::unique_ptr<DeviceWeight> DeviceWeight::Load(WeightCopies& copies, const HostMatrix& matrix,
                                                  WeightFormat format, size_t workspace_bytes) {
   if (std::max(matrix.rows, matrix.cols) > kMaxSide) return nullptr;
   if (IsQuantized(format) && matrix.cols > kMaxQuantizedColumns) return nullptr;
@@ -68,12 +45,12 @@ std::unique_ptr<DeviceWeight> DeviceWeight::Load(Stream stream, const HostMatrix
   weight->format = format;
   const std::optional<PackedFormat> packed = PackedFormatOf(format, matrix.dtype);
   if (!packed || matrix.rows == 0 || matrix.cols == 0) {
-    return weight->LoadFloats(stream, matrix) ? std::move(weight) : nullptr;
+    return weight->LoadFloats(copies.stream(), matrix) ? std::move(weight) : nullptr;
   }
   weight->packed_.shape = {*packed, matrix.rows, matrix.cols};
   weight->rows_at_once_ = RowsAtOnce(weight->packed_.shape, workspace_bytes);
   if (weight->rows_at_once_ == 0) return nullptr;
-  return weight->LoadPacked(stream, matrix) ? std::move(weight) : nullptr;
+  return weight->LoadPacked(copies, matrix) ? std::move(weight) : nullptr;
 }
 
 size_t DeviceWeight::BytesOf(DType stored, int rows, int cols, WeightFormat format) {
@@ -94,7 +71,7 @@ bool DeviceWeight::LoadFloats(Stream stream, const HostMatrix& matrix) {
   return true;
 }
 
-bool DeviceWeight::LoadPacked(Stream stream, const HostMatrix& matrix) {
+bool DeviceWeight::LoadPacked(WeightCopies& copies, const HostMatrix& matrix) {
   memory_ = AllocateDevice(packed_.shape.bytes());
   if (memory_ == nullptr) return false;
   packed_.packed = static_cast<const uint8_t*>(memory_.get());
@@ -120,11 +97,11 @@ bool DeviceWeight::LoadPacked(Stream stream, const HostMatrix& matrix) {
     const size_t scale_bytes = static_cast<size_t>(rows) * sizeof(float);
     row_scales_ = AllocateDevice(scale_bytes);
     if (row_scales_ == nullptr) return false;
-    CopyToDevice(stream, quantized->row_scales.get(), scale_bytes, row_scales_.get());
+    CopyToDevice(copies.stream(), quantized->row_scales.get(), scale_bytes, row_scales_.get());
     packed_.row_scales = static_cast<const float*>(row_scales_.get());
     bytes += scale_bytes;
   }
-  return CopyPacked(stream, codes, memory_.get());
+  return copies.Copy(codes, memory_.get());
 }
 
 }  // namespace octogate::kernels::cuda

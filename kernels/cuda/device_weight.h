@@ -10,17 +10,17 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/memory.h"
+#include "kernels/cuda/weight_copies.h"
 
 namespace octogate::kernels::cuda {
 
 class DeviceWeight final : public Weight {
  public:
   // Returns when the weight is there. On the host it takes, for as long, the
-  // quantised codes and a few groups in packed form. Null where memory cannot be
-  // had, where a matrix that is to be quantised is wider than
-  // kMaxQuantizedColumns, and where not even kTileRows rows can be multiplied in
-  // `workspace_bytes`.
-  static std::unique_ptr<DeviceWeight> Load(Stream stream, const HostMatrix& matrix,
+  // quantised codes. Null where memory cannot be had, where a matrix that is to be
+  // quantised is wider than kMaxQuantizedColumns, and where not even kTileRows rows
+  // can be multiplied in `workspace_bytes`.
+  static std::unique_ptr<DeviceWeight> Load(WeightCopies& copies, const HostMatrix& matrix,
                                             WeightFormat format, size_t workspace_bytes);
 
   // `bytes` of what Load makes of such a matrix.
@@ -37,7 +37,7 @@ class DeviceWeight final : public Weight {
  private:
   DeviceWeight() = default;
   bool LoadFloats(Stream stream, const HostMatrix& matrix);
-  bool LoadPacked(Stream stream, const HostMatrix& matrix);
+  bool LoadPacked(WeightCopies& copies, const HostMatrix& matrix);
 
   DeviceMemory memory_;
   DeviceMemory row_scales_;

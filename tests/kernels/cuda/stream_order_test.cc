@@ -16,6 +16,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/page_copies.h"
+#include "kernels/cuda/weight_copies.h"
 #include "tests/kernels/random_data.h"
 
 namespace octogate::kernels::cuda {
@@ -155,6 +156,27 @@ TEST_F(StreamOrderTest, TablesOfAStepStayUntilTheyAreSent) {
     }
     Synchronize(kernels_);
     ASSERT_EQ(seen, tables);
+  }
+}
+
+// Weights of many pieces, one after another.
+TEST_F(StreamOrderTest, WeightsArriveAsTheyWerePacked) {
+  const auto copies = WeightCopies::Make(kernels_);
+  ASSERT_NE(copies, nullptr);
+  for (int trial = 0; trial < 20; ++trial) {
+    const int rows = random_.Int(1, 700);
+    const int cols = random_.Int(1, 80);
+    const testing::StoredMatrix matrix(random_.Floats(static_cast<size_t>(rows * cols)),
+                                       DType::kBF16, rows, cols);
+    const RowMajorCodes codes = RowMajorCodes::Of(matrix.matrix());
+    const size_t group_bytes = codes.shape.group_bytes();
+    std::vector<uint8_t> expected(codes.shape.bytes());
+    for (int group = 0; group < codes.shape.groups(); ++group) {
+      PackGroup(codes, group, expected.data() + static_cast<size_t>(group) * group_bytes);
+    }
+    std::vector<uint8_t> device(expected.size(), 0xAB);
+    ASSERT_TRUE(copies->Copy(codes, device.data()));
+    ASSERT_EQ(device, expected);
   }
 }
 

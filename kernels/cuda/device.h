@@ -16,25 +16,21 @@
 //                                undefined at first
 //   void Barrier()               all threads of the block, none has returned
 //   void WarpBarrier()           all 32 lanes of the warp, as everything below
-//   T Shuffle(T value, int lane), ShuffleXor(T value, int mask),
-//   T ShuffleDown(T value, int offset)      T: a 4-byte type
+//   T ShuffleXor(T value, int mask)      T: a 4-byte type
 //   bool WarpAny(bool)
 //
-//   void CopyAsync<kBytes>(void* shared, const void* global, bool valid = true)
-//                                4, 8 or 16 aligned bytes; zeros where not
-//                                valid (global is not read then)
+//   void CopyAsync(void* shared, const void* global, bool valid = true)
+//                                16 aligned bytes; zeros where not valid
+//                                (global is not read then)
 //   void CopyAsyncCommit()       closes this thread's group of copies
 //   void CopyAsyncWait<kGroups>()  until at most the kGroups latest groups of
 //                                this thread are under way; other threads see
 //                                the data after the next barrier
 //   Vector16 LoadVector(const void*), void StoreVector(void*, Vector16)
 //                                16 aligned bytes
-//   Vector16 LoadStreaming(const void* global)   the same, from memory that no
-//                                kernel writes meanwhile and that is read once
 //
 //   void LoadMatrix4(const void* row, uint32_t (&m)[4])   ldmatrix: four 8 x 8
-//   void LoadMatrix2(const void* row, uint32_t (&m)[2])   matrices of 16 bits
-//   ... LoadMatrix4Transposed, LoadMatrix2Transposed      in shared memory;
+//   ... LoadMatrix4Transposed    matrices of 16 bits in shared memory;
 //                                lane l gives the address of row l % 8 of
 //                                matrix l / 8 (16-aligned); of matrix i lane l
 //                                receives the elements 2 (l % 4) and

@@ -39,19 +39,9 @@ OCTOGATE_DEVICE void Barrier() { __syncthreads(); }
 OCTOGATE_DEVICE void WarpBarrier() { __syncwarp(); }
 
 template <typename T>
-OCTOGATE_DEVICE T Shuffle(T value, int lane) {
-  static_assert(sizeof(T) == 4);
-  return __shfl_sync(kAllLanes, value, lane);
-}
-template <typename T>
 OCTOGATE_DEVICE T ShuffleXor(T value, int mask) {
   static_assert(sizeof(T) == 4);
   return __shfl_xor_sync(kAllLanes, value, mask);
-}
-template <typename T>
-OCTOGATE_DEVICE T ShuffleDown(T value, int offset) {
-  static_assert(sizeof(T) == 4);
-  return __shfl_down_sync(kAllLanes, value, static_cast<unsigned>(offset));
 }
 OCTOGATE_DEVICE bool WarpAny(bool value) { return __any_sync(kAllLanes, value) != 0; }
 
@@ -59,19 +49,10 @@ OCTOGATE_DEVICE uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
 
-template <int kBytes>
 OCTOGATE_DEVICE void CopyAsync(void* shared, const void* global, bool valid = true) {
-  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
-  const int source_bytes = valid ? kBytes : 0;
-  if constexpr (kBytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(SharedAddress(shared)),
-                 "l"(global), "r"(source_bytes)
-                 : "memory");
-  } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(SharedAddress(shared)),
-                 "l"(global), "n"(kBytes), "r"(source_bytes)
-                 : "memory");
-  }
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(SharedAddress(shared)),
+               "l"(global), "r"(valid ? 16 : 0)
+               : "memory");
 }
 OCTOGATE_DEVICE void CopyAsyncCommit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 template <int kGroups>
@@ -85,13 +66,6 @@ OCTOGATE_DEVICE Vector16 LoadVector(const void* from) {
 OCTOGATE_DEVICE void StoreVector(void* to, const Vector16& value) {
   *static_cast<Vector16*>(to) = value;
 }
-OCTOGATE_DEVICE Vector16 LoadStreaming(const void* global) {
-  Vector16 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
-               : "=r"(v.words[0]), "=r"(v.words[1]), "=r"(v.words[2]), "=r"(v.words[3])
-               : "l"(global));
-  return v;
-}
 
 OCTOGATE_DEVICE void LoadMatrix4(const void* row, uint32_t (&m)[4]) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
@@ -102,18 +76,6 @@ OCTOGATE_DEVICE void LoadMatrix4(const void* row, uint32_t (&m)[4]) {
 OCTOGATE_DEVICE void LoadMatrix4Transposed(const void* row, uint32_t (&m)[4]) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-               : "r"(SharedAddress(row))
-               : "memory");
-}
-OCTOGATE_DEVICE void LoadMatrix2(const void* row, uint32_t (&m)[2]) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];\n"
-               : "=r"(m[0]), "=r"(m[1])
-               : "r"(SharedAddress(row))
-               : "memory");
-}
-OCTOGATE_DEVICE void LoadMatrix2Transposed(const void* row, uint32_t (&m)[2]) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];\n"
-               : "=r"(m[0]), "=r"(m[1])
                : "r"(SharedAddress(row))
                : "memory");
 }

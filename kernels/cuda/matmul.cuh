@@ -174,7 +174,7 @@ class MatMulBlock {
 #pragma unroll
     for (int at = 0; at < UnitBytes(kFormat); at += kStride) {
       if (UnitBytes(kFormat) % kStride != 0 && first + at >= UnitBytes(kFormat)) break;
-      CopyAsync<16>(to + in_block * UnitBytes(kFormat) + first + at, unit + first + at, valid);
+      CopyAsync(to + in_block * UnitBytes(kFormat) + first + at, unit + first + at, valid);
     }
   }
 
@@ -193,7 +193,7 @@ class MatMulBlock {
       const bool valid = tile * kTileRows + in_tile % Config::kInputStepBytes / kRowBytes < a_.rows;
       const uint8_t* from = a_.input + tile * tile_bytes +
                             static_cast<int64_t>(stage) * Config::kInputTileBytes + in_tile;
-      CopyAsync<16>(to + at, valid ? from : a_.input, valid);
+      CopyAsync(to + at, valid ? from : a_.input, valid);
     }
   }
 

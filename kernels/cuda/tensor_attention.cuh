@@ -132,7 +132,7 @@ OCTOGATE_DEVICE void FetchTile(const uint8_t* data, const int64_t* offsets, int 
     const uint8_t* from = data + (inside ? offsets[j] : 0) + i % kVectors * 16;
     uint16_t* target = to + i / kVectors * kStride + i % kVectors * kVectorElements;
     if constexpr (std::is_same_v<T, Bf16>) {
-      CopyAsync<16>(target, inside ? from : data, inside);
+      CopyAsync(target, inside ? from : data, inside);
     } else {
       Vector16 packed{};
       if (inside) packed = LoadVector(from);

@@ -73,11 +73,11 @@ inline void AnyStep(const emulation::LaneArguments (&lanes)[32]) {
   for (const emulation::LaneArguments& lane : lanes) *static_cast<bool*>(lane.out) = any;
 }
 
-// in: the address of a row, out: kCount registers.
-template <int kCount, bool kTransposed>
+// in: the address of a row, out: four registers.
+template <bool kTransposed>
 void LoadMatrixStep(const emulation::LaneArguments (&lanes)[32]) {
   for (int l = 0; l < 32; ++l) {
-    for (int i = 0; i < kCount; ++i) {
+    for (int i = 0; i < 4; ++i) {
       uint16_t pair[2];
       for (int e = 0; e < 2; ++e) {
         const int row = kTransposed ? 2 * (l % 4) + e : l / 4;
@@ -89,26 +89,17 @@ void LoadMatrixStep(const emulation::LaneArguments (&lanes)[32]) {
   }
 }
 
-template <int kCount, bool kTransposed>
+template <bool kTransposed>
 void LoadMatrix(const void* row, uint32_t* m, const Where& where) {
-  if (ThreadIndex() % 32 < 8 * kCount) emulation::CheckShared(row, 16, where);
-  emulation::WarpOperation(LoadMatrixStep<kCount, kTransposed>, row, m, where);
+  emulation::CheckShared(row, 16, where);
+  emulation::WarpOperation(LoadMatrixStep<kTransposed>, row, m, where);
 }
 
 }  // namespace emulated
 
 template <typename T>
-T Shuffle(T value, int lane, const Where& where = Where::current()) {
-  return emulated::ShuffleFrom(value, lane % 32, where);
-}
-template <typename T>
 T ShuffleXor(T value, int mask, const Where& where = Where::current()) {
   return emulated::ShuffleFrom(value, (ThreadIndex() % 32) ^ mask, where);
-}
-template <typename T>
-T ShuffleDown(T value, int offset, const Where& where = Where::current()) {
-  const int lane = ThreadIndex() % 32;
-  return emulated::ShuffleFrom(value, lane + offset < 32 ? lane + offset : lane, where);
 }
 inline bool WarpAny(bool value, const Where& where = Where::current()) {
   bool result;
@@ -116,11 +107,9 @@ inline bool WarpAny(bool value, const Where& where = Where::current()) {
   return result;
 }
 
-template <int kBytes>
-void CopyAsync(void* shared, const void* global, bool valid = true,
-               const Where& where = Where::current()) {
-  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
-  emulation::CopyAsync(shared, global, kBytes, valid, where);
+inline void CopyAsync(void* shared, const void* global, bool valid = true,
+                      const Where& where = Where::current()) {
+  emulation::CopyAsync(shared, global, valid, where);
 }
 inline void CopyAsyncCommit() { emulation::CopyAsyncCommit(); }
 template <int kGroups>
@@ -138,23 +127,13 @@ inline void StoreVector(void* to, const Vector16& value, const Where& where = Wh
   emulation::CheckAligned(to, 16, where);
   std::memcpy(to, &value, 16);
 }
-inline Vector16 LoadStreaming(const void* global, const Where& where = Where::current()) {
-  return LoadVector(global, where);
-}
 
 inline void LoadMatrix4(const void* row, uint32_t (&m)[4], const Where& where = Where::current()) {
-  emulated::LoadMatrix<4, false>(row, m, where);
-}
-inline void LoadMatrix2(const void* row, uint32_t (&m)[2], const Where& where = Where::current()) {
-  emulated::LoadMatrix<2, false>(row, m, where);
+  emulated::LoadMatrix<false>(row, m, where);
 }
 inline void LoadMatrix4Transposed(const void* row, uint32_t (&m)[4],
                                   const Where& where = Where::current()) {
-  emulated::LoadMatrix<4, true>(row, m, where);
-}
-inline void LoadMatrix2Transposed(const void* row, uint32_t (&m)[2],
-                                  const Where& where = Where::current()) {
-  emulated::LoadMatrix<2, true>(row, m, where);
+  emulated::LoadMatrix<true>(row, m, where);
 }
 
 inline float ToFloat(float value) { return value; }

@@ -25,17 +25,18 @@ constexpr size_t kArena = size_t{128} << 10;
 static_assert(kMaxSharedBytes + kCanary <= kArena);
 constexpr unsigned char kNanByte = 0xFF;  // four of them are a NaN, two also
 
+constexpr size_t kCopyBytes = 16;  // of an asynchronous copy
+
 struct PendingCopy {
   void* shared;
   const void* global;
-  int bytes;
   bool valid;
 
   void Do() const {
     if (valid) {
-      std::memcpy(shared, global, static_cast<size_t>(bytes));
+      std::memcpy(shared, global, kCopyBytes);
     } else {
-      std::memset(shared, 0, static_cast<size_t>(bytes));
+      std::memset(shared, 0, kCopyBytes);
     }
   }
 };
@@ -298,11 +299,10 @@ void Barrier(const std::source_location& where) { TheMachine().Barrier(where); }
 void WarpOperation(WarpStep step, const void* in, void* out, const std::source_location& where) {
   TheMachine().WarpOperation(step, in, out, where);
 }
-void CopyAsync(void* shared, const void* global, int bytes, bool valid,
-               const std::source_location& where) {
-  TheMachine().CheckShared(shared, static_cast<size_t>(bytes), where);
-  if (valid) TheMachine().CheckAligned(global, static_cast<size_t>(bytes), where);
-  TheMachine().CopyAsync({shared, global, bytes, valid});
+void CopyAsync(void* shared, const void* global, bool valid, const std::source_location& where) {
+  TheMachine().CheckShared(shared, kCopyBytes, where);
+  if (valid) TheMachine().CheckAligned(global, kCopyBytes, where);
+  TheMachine().CopyAsync({shared, global, valid});
 }
 void CopyAsyncCommit() { TheMachine().CopyAsyncCommit(); }
 void CopyAsyncWait(int groups) { TheMachine().CopyAsyncWait(groups); }

@@ -80,8 +80,7 @@ struct LaneArguments {
 using WarpStep = void (*)(const LaneArguments (&lanes)[32]);
 void WarpOperation(WarpStep step, const void* in, void* out, const std::source_location& where);
 
-void CopyAsync(void* shared, const void* global, int bytes, bool valid,
-               const std::source_location& where);
+void CopyAsync(void* shared, const void* global, bool valid, const std::source_location& where);
 void CopyAsyncCommit();
 void CopyAsyncWait(int groups);
 

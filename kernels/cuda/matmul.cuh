@@ -127,20 +127,16 @@ class MatMulBlock {
 
   OCTOGATE_DEVICE_MEMBER void Run() {
     for (int stage = 0; stage < Config::kStages - 1; ++stage) Fetch(stage);
-    int in_chain = 0;
-    bool first_chain = true;
-    for (int stage = 0; stage < stages_; ++stage) {
-      CopyAsyncWait<Config::kStages - 2>();
-      Barrier();  // the stage is there, and the last one has been read
-      Fetch(stage + Config::kStages - 1);
-      Multiply(SharedMemory<uint8_t>() + stage % Config::kStages * Config::kStageBytes);
-      if constexpr (Config::kMayFold) {
-        if (a_.fold && (++in_chain == chain_stages_ || stage + 1 == stages_)) {
-          EndChain(first_chain);
-          first_chain = false;
-          in_chain = 0;
-        }
+    const int in_chain = a_.fold ? chain_stages_ : stages_;
+    for (int first = 0; first < stages_; first += in_chain) {
+      const int end = first + in_chain < stages_ ? first + in_chain : stages_;
+      for (int stage = first; stage < end; ++stage) {
+        CopyAsyncWait<Config::kStages - 2>();
+        Barrier();  // the stage is there, and the last one has been read
+        Fetch(stage + Config::kStages - 1);
+        Multiply(SharedMemory<uint8_t>() + stage % Config::kStages * Config::kStageBytes);
       }
+      if constexpr (Config::kMayFold) EndChain(first == 0);
     }
     if (a_.fold || Chains(a_.shape.cols) == 1) return FinishAll();
     StorePartials();
@@ -202,7 +198,10 @@ class MatMulBlock {
     const int first_tile = Warp() % Config::kGroupWarps * Config::kOutTiles;
     constexpr int kTileBytes = StageVectors(kFormat) * kVectorTileBytes;
     constexpr bool kScaled = HasGroupScales(kFormat);
-#pragma unroll
+    // Scaled sums of many rows leave no registers for more than a pair at a time.
+    [[maybe_unused]] constexpr int kPairs =
+        kScaled && Config::kRowTiles > 4 ? 1 : Config::kStageSteps / 2;
+#pragma unroll kPairs
     for (int pair = 0; pair < Config::kStageSteps / 2; ++pair) {
       uint32_t a[Config::kOutTiles][2][4];
       [[maybe_unused]] float scales[Config::kOutTiles][2];
@@ -311,23 +310,18 @@ class MatMulBlock {
     *out = FinishDot(sum, a_.bias, n, a_.accumulate, a_.accumulate ? *out : 0.0f);
   }
 
-  template <typename Sums>
-  OCTOGATE_DEVICE_MEMBER static void Copy(const Sums& from, Sums& to) {
-#pragma unroll
-    for (int t = 0; t < Config::kOutTiles; ++t) {
-#pragma unroll
-      for (int r = 0; r < Config::kRowTiles; ++r) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) to[t][r][i] = from[t][r][i];
-      }
+  // What EndChain has left, or the only chain's sums.
+  template <typename F>
+  OCTOGATE_DEVICE_MEMBER void ForEachResult(const F& f) {
+    if constexpr (Config::kMayFold) {
+      ForEach(totals_, f);
+    } else {
+      ForEach(sums_, f);
     }
   }
 
   OCTOGATE_DEVICE_MEMBER void FinishAll() {
-    if constexpr (Config::kMayFold) {
-      if (a_.fold) Copy(totals_, sums_);
-    }
-    ForEach(sums_, [&](float sum, int row, int n) { Finish(sum, row, n); });
+    ForEachResult([&](float sum, int row, int n) { Finish(sum, row, n); });
   }
 
   OCTOGATE_DEVICE_MEMBER int64_t PartialIndex(int chain, int row, int n) const {
@@ -336,8 +330,8 @@ class MatMulBlock {
   }
 
   OCTOGATE_DEVICE_MEMBER void StorePartials() {
-    ForEach(sums_,
-            [&](float sum, int row, int n) { a_.partials[PartialIndex(chain_, row, n)] = sum; });
+    ForEachResult(
+        [&](float sum, int row, int n) { a_.partials[PartialIndex(chain_, row, n)] = sum; });
   }
 
   // Whether all other chains of this block's outputs have been stored.
@@ -382,7 +376,7 @@ class MatMulBlock {
   int stages_;
   float sums_[Config::kOutTiles][Config::kRowTiles][4] = {};  // of the chain
   float totals_[Config::kMayFold ? Config::kOutTiles : 1][Config::kMayFold ? Config::kRowTiles : 1]
-               [4];  // of the chains before
+               [4];  // of the chains that have ended
 };
 
 template <typename Config>

@@ -279,21 +279,36 @@ TEST_F(CudaEngineTest, RowsThatAreDrawnFromStayOnTheDevice) {
   EXPECT_EQ(kernels::cuda::emulation::BytesToHost() - bytes_before,
             tokens * (sizeof(int32_t) + sizeof(float)));
 }
+#endif
 
+// On a GPU that is of all of its memory, so that steps come again first: the runtime takes some for
+// kernels when they run first and for graphs when they are made.
 TEST_F(CudaEngineTest, TakesNoMemoryOfTheDeviceOnceItRuns) {
   const auto requests = RandomRequests(random_, vocab_size());
+#ifdef OCTOGATE_CUDA_EMULATED
+  const auto taken = kernels::cuda::emulation::Allocations;
+#else
+  const auto taken = [total = *backend_->FreeBytes(), backend = backend_.get()] {
+    return total - *backend->FreeBytes();
+  };
+#endif
   const auto engine = MakeDeviceEngine({.max_sequences = 4,
                                         .max_rows_per_step = 16,
                                         .page_size = 4,
                                         .kv_tokens = 48,
                                         .swap_bytes = uint64_t{1} << 20});
   ASSERT_NE(engine, nullptr);
-  const uint64_t before = kernels::cuda::emulation::Allocations();
-  EXPECT_GT(before, 0u);
-  RunAll(*engine, requests, true);
-  EXPECT_EQ(kernels::cuda::emulation::Allocations(), before);
-}
+#ifdef OCTOGATE_CUDA_EMULATED
+  constexpr bool kTogether = true;
+#else
+  constexpr bool kTogether = false;  // in the same steps each time
+  for (int i = 0; i < 4; ++i) RunAll(*engine, requests, kTogether);
 #endif
+  const uint64_t before = taken();
+  EXPECT_GT(before, 0u);
+  RunAll(*engine, requests, kTogether);
+  EXPECT_LE(taken(), before);
+}
 
 TEST_F(CudaEngineTest, KeysAndValuesAreInBf16WhereNothingElseIsAskedFor) {
   const EngineOptions options{.kv_tokens = 64};

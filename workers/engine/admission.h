@@ -12,7 +12,8 @@
 //     not count; of the page behind them, which others may be filling, one row does; and a prompt
 //     that pages may still arrive for does not count at all.
 // So what is refused could have been met only if the machine had become faster than it was measured
-// to be, lately too (StepPace), or if requests before it had been cancelled.
+// to be, lately too (StepPace); if requests before it had been cancelled; or if, while they waited
+// until they gave up, one that came later and was served first had computed what it begins with.
 //
 // Not thread-safe; driven by the engine's thread.
 #ifndef OCTOGATE_WORKERS_ENGINE_ADMISSION_H_

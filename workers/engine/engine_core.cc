@@ -106,8 +106,10 @@ absl::Status EngineCore::CheckDeadline(const ActiveRequest& request) {
 }
 
 PageExplanation EngineCore::ExplainPages(const Sequence& sequence) const {
+  CachedPrefix cached;
+  scheduler_.FollowCachedPages(sequence, cached);
   PageExplanation explanation{.page_size = parts_.cache->shape().page_size,
-                              .cached_pages = scheduler_.CachedPages(sequence),
+                              .cached_pages = cached.pages,
                               .shared = std::nullopt};
   if (parts_.shared_pages != nullptr) {
     explanation.shared.emplace().outlook =

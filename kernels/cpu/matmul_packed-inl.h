@@ -56,9 +56,12 @@ size_t PackedRowBytes(int cols) {
   return static_cast<size_t>(PackedSlices<T>(cols)) * kPackedRowBytes<T>;
 }
 
+// What products read: of the last slice no more than whole blocks of columns.
 template <DType T>
 void PackInputs(const float* x, int cols, int row, void* inputs) {
   constexpr bool kRounded = T != DType::kF32;
+  constexpr int kGroupColumns = kDotLanes<T> * kUnitColumns<T>;
+  static_assert(kBlockColumns % kGroupColumns == 0 && kPackedColumns<T> % kBlockColumns == 0);
   const int slices = PackedSlices<T>(cols);
   auto* to = static_cast<uint8_t*>(inputs) +
              static_cast<size_t>(row / kPackedRows * slices) * kPackedBlockBytes<T> +
@@ -72,9 +75,10 @@ void PackInputs(const float* x, int cols, int row, void* inputs) {
       const float value = kRounded ? RoundToBf16(from[c]) : from[c];
       __builtin_memcpy(&bits[c], &value, sizeof(value));
     }
-    for (int c = count; c < kPackedColumns<T>; ++c) bits[c] = 0;
+    const int whole = (count + kBlockColumns - 1) / kBlockColumns * kBlockColumns;
+    for (int c = count; c < whole; ++c) bits[c] = 0;
     for (int lane = 0; lane < kDotLanes<T>; ++lane) {
-      for (int g = 0; g < kPackedGroups<T>; ++g) {
+      for (int g = 0; g < whole / kGroupColumns; ++g) {
         const uint32_t* const columns = bits + kUnitColumns<T> * (g * kDotLanes<T> + lane);
         const uint32_t unit = kRounded ? columns[1] | columns[0] >> 16 : columns[0];
         __builtin_memcpy(to + static_cast<size_t>(lane) * kLaneBytes<T> + g * kUnitBytes, &unit,

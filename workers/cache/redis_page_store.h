@@ -50,9 +50,9 @@ struct RedisPageStoreOptions {
   absl::Duration flush_interval = absl::Seconds(1);
 };
 
-// Larger values are slow to read and to write (the server's allocator changes its ways at 8 MiB):
-// engines with larger pages, headers included, share none.
-inline constexpr size_t kMaxSharedPageBytes = size_t{8} << 20;
+// Engines with larger pages, headers included, share none: a few of them would be all that may be
+// under way. From 8 MiB on the server's allocator makes them slow, which whether to fetch goes by.
+inline constexpr size_t kMaxSharedPageBytes = (size_t{16} << 20) + (size_t{4} << 10);
 
 // INVALID_ARGUMENT, with what would be right, for a format whose pages are larger than that.
 absl::Status CheckSharedPageSize(const PageFormat& format);

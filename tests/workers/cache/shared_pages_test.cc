@@ -308,9 +308,9 @@ TEST(RedisPageStoreTest, ManyReadersOfChainsThatEndEarly) {
   }
 }
 
-// Llama 2 7B's in F32, and the largest.
+// Llama 2 13B's in F32, and the largest.
 TEST(RedisPageStoreTest, PagesThatAreTooLargeAreNotSharedAndSaidToBe) {
-  PageFormat format = {.description = "pages", .page_size = 16, .page_bytes = size_t{16} << 20};
+  PageFormat format = {.description = "pages", .page_size = 16, .page_bytes = size_t{25} << 20};
   const size_t header = PageCodec(format, "", "").value_bytes() - format.page_bytes;
   const std::string why(CheckSharedPageSize(format).message());
   EXPECT_THAT(why, ::testing::HasSubstr(absl::StrCat(format.page_bytes + header, " bytes")));

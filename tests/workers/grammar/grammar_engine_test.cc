@@ -149,7 +149,7 @@ TEST_F(GrammarEngine, AnswersAreTheSameWherePagesAreTakenAway) {
     const auto tight = MakeEngine(FixturePath("llama3"), {.max_sequences = 8,
                                                           .max_rows_per_step = 19,
                                                           .page_size = 5,
-                                                          .kv_tokens = 120,
+                                                          .kv_tokens = 60,
                                                           .swap_bytes = swap_bytes});
     ASSERT_NE(tight, nullptr);
     ExpectSameAnswers(RunAll(*tight, requests, /*together=*/true), expected);

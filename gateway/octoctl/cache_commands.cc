@@ -39,7 +39,9 @@ std::string Share(int64_t part, int64_t whole) {
 }
 
 // Of what is in a store nobody counts how much there is.
-bool IsInStore(const v1::CacheStats& stats) { return stats.kind() == "shared-answers"; }
+bool IsInStore(const v1::CacheStats& stats) {
+  return stats.kind() == "shared-answers" || stats.kind() == "shared-decisions";
+}
 
 // Their memory is not counted.
 bool IsOfPages(const v1::CacheStats& stats) {

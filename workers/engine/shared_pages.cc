@@ -47,7 +47,7 @@ PageChain SharedPages::ChainOf(const Sequence& sequence, int first, int pages) c
           .sequence = sequence.arrival};
 }
 
-PageOutlook SharedPages::Outlook(const Sequence& sequence, int cached_pages) const {
+SharedPages::Plan SharedPages::PlanFor(const Sequence& sequence, int cached_pages) const {
   // A row of the last token has to be computed in any case.
   const int pages = (sequence.length() - 1) / options_.page_size;
   if (!sequence.use_cached_prefix || pages <= cached_pages) return {};
@@ -55,26 +55,28 @@ PageOutlook SharedPages::Outlook(const Sequence& sequence, int cached_pages) con
       RecomputeSeconds(cached_pages * options_.page_size, pages * options_.page_size);
   const double fetch = store_->FetchSeconds(pages - cached_pages);
   const double gain = hit_rate_ * (recompute - fetch);
-  PageChoice choice = PageChoice::kCompute;
+  Plan plan{.outlook = {.pages = pages - cached_pages,
+                        .fetch_seconds = fetch,
+                        .compute_seconds = recompute,
+                        .choice = PageChoice::kCompute},
+            .meeting = nullptr};
   if (fetch < kMostHeld * recompute && gain > (1 - hit_rate_) * store_->MissSeconds()) {
-    choice = PageChoice::kWait;
-  } else if (PlanMeeting(cached_pages, pages) != nullptr) {
-    choice = PageChoice::kMeet;
+    plan.outlook.choice = PageChoice::kWait;
+  } else if (plan.meeting = PlanMeeting(cached_pages, pages); plan.meeting != nullptr) {
+    plan.outlook.choice = PageChoice::kMeet;
   }
-  return {.pages = pages - cached_pages,
-          .fetch_seconds = fetch,
-          .compute_seconds = recompute,
-          .choice = choice};
+  return plan;
 }
 
 void SharedPages::Begin(Sequence& sequence, int cached_pages, Time now) {
-  const PageOutlook outlook = Outlook(sequence, cached_pages);
+  Plan plan = PlanFor(sequence, cached_pages);
+  const PageOutlook& outlook = plan.outlook;
   if (outlook.choice == PageChoice::kNothing) return;
   const int pages = cached_pages + outlook.pages;
   PageChain chain = ChainOf(sequence, cached_pages, pages);
   const bool hold = outlook.choice == PageChoice::kWait;
   if (!hold) {
-    if (outlook.choice == PageChoice::kMeet && BeginMeeting(sequence, cached_pages, pages)) return;
+    if (BeginMeeting(sequence, std::move(plan.meeting))) return;
     ++counters_.declined;
     if (now < next_probe_) return;
     next_probe_ = now + kProbeInterval;
@@ -130,6 +132,7 @@ std::unique_ptr<ArrivingPages> SharedPages::PlanMeeting(int first, int pages) co
   const double miss = store_->MissSeconds();
   auto meeting = std::make_unique<ArrivingPages>();
   meeting->meets = true;
+  meeting->first = first;
   meeting->expected = count;
   meeting->recompute = RecomputeSeconds(first * options_.page_size, pages * options_.page_size);
   // What is under way already comes first.
@@ -143,11 +146,11 @@ std::unique_ptr<ArrivingPages> SharedPages::PlanMeeting(int first, int pages) co
   return meeting;
 }
 
-bool SharedPages::BeginMeeting(Sequence& sequence, int first, int pages) {
-  std::unique_ptr<ArrivingPages> meeting = PlanMeeting(first, pages);
+bool SharedPages::BeginMeeting(Sequence& sequence, std::unique_ptr<ArrivingPages> meeting) {
   if (meeting == nullptr) return false;
   meeting->fetch =
-      store_->Fetch(ChainOf(sequence, first, pages), PageOrder::kBackward, options_.wake);
+      store_->Fetch(ChainOf(sequence, meeting->first, meeting->first + meeting->expected),
+                    PageOrder::kBackward, options_.wake);
   if (meeting->fetch == nullptr) return false;
   ++counters_.lookups;
   counters_.lookup_tokens += static_cast<uint64_t>(meeting->expected * options_.page_size);
@@ -245,7 +248,7 @@ void SharedPages::Poll(Sequence& sequence, Time now) {
   int first = std::max(arriving->first, sequence.kept_to / options_.page_size);
   while (arriving->pages.contains(first)) ++first;
   const int pages = (sequence.length() - 1) / options_.page_size;
-  BeginMeeting(sequence, first, pages);
+  BeginMeeting(sequence, PlanMeeting(first, pages));
 }
 
 void SharedPages::Offer(const Sequence& sequence, int pages, const PageStore::ReadPages& read) {

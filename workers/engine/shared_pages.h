@@ -74,7 +74,9 @@ class SharedPages {
   // those at its beginning that the prefix cache has. May hold the sequence.
   void Begin(Sequence& sequence, int cached_pages, Time now);
   // What Begin would make of it.
-  PageOutlook Outlook(const Sequence& sequence, int cached_pages) const;
+  PageOutlook Outlook(const Sequence& sequence, int cached_pages) const {
+    return PlanFor(sequence, cached_pages).outlook;
+  }
   // Hands a sequence what has come, and lets it go where it need not wait any longer.
   void Poll(Sequence& sequence, Time now);
   // Offers the store the first `pages` of a sequence.
@@ -94,6 +96,12 @@ class SharedPages {
   PageStoreStats store_stats() const { return store_->stats(); }
 
  private:
+  struct Plan {
+    PageOutlook outlook;
+    std::unique_ptr<ArrivingPages> meeting;  // of PageChoice::kMeet; see PlanMeeting
+  };
+
+  Plan PlanFor(const Sequence& sequence, int cached_pages) const;
   double RecomputeSeconds(int from, int to) const;
   PageChain ChainOf(const Sequence& sequence, int first, int pages) const;
   // Pages from `first` on that are computed before the others have come, where `seconds` pass until
@@ -101,8 +109,8 @@ class SharedPages {
   double PagesToMeeting(const ArrivingPages& arriving, int gap, double seconds) const;
   // How pages from `first` on would come from the back; null where that is not worth it.
   std::unique_ptr<ArrivingPages> PlanMeeting(int first, int pages) const;
-  // Lets them come so. Returns whether they do.
-  bool BeginMeeting(Sequence& sequence, int first, int pages);
+  // Lets them come so. Returns whether they do: not where the plan is null.
+  bool BeginMeeting(Sequence& sequence, std::unique_ptr<ArrivingPages> meeting);
   // Returns whether no more will come.
   bool TakeArrived(ArrivingPages& arriving, int first_needed);
   void PollMeeting(Sequence& sequence, Time now);

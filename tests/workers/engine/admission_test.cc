@@ -129,9 +129,10 @@ TEST(AdmissionTest, CountsWhatManyBeginWithOnce) {
   Sequence other = Prompt(1, Ids(11, 1));
   other.prefix_context = "other";
   EXPECT_EQ(admission.Enter(other, {}).first, 0);
+  // An embedding computes what the prefix cache has, too.
   Sequence embedded = Prompt(2, Ids(11, 1));
   embedded.use_cached_prefix = false;
-  EXPECT_EQ(admission.Enter(embedded, {}).first, 0);
+  EXPECT_EQ(admission.Enter(embedded, cached).first, 0);
   admission.Leave(first_work);
   EXPECT_EQ(admission.Enter(first, cached).first, 4);
   Admission unshared(&cost, 8, 0);
@@ -310,7 +311,7 @@ TEST(AdmissionTest, RefusesNothingThatTheSchedulerWouldHaveMet) {
   }
   EXPECT_GT(answered, 100 * kRuns / 10);
   EXPECT_GT(refused, 0);
-  // The bound is of use: most of the time is foreseen where it is foreseen at all.
+  // The bound is of use: it foresees some of the time.
   EXPECT_GT(foreseen / kRuns, 0.1);
   RecordProperty("foreseen", std::to_string(foreseen / kRuns));
 }

@@ -38,9 +38,7 @@ PromptWork Admission::Enter(const Sequence& sequence, const CachedPrefix& cached
   if (page_size_ == 0) return work;
   const std::span<const int32_t> tokens = sequence.tokens;
   const auto page_size = static_cast<size_t>(page_size_);
-  const std::vector<int32_t> context(sequence.prefix_context.begin(),
-                                     sequence.prefix_context.end());
-  uint64_t hash = ChainHash(context.size(), context);
+  uint64_t hash = ContextHash(sequence.prefix_context);
   int page = 0;
   for (size_t end = page_size; end < tokens.size(); end += page_size, ++page) {
     hash = ChainHash(hash, tokens.subspan(end - page_size, page_size));

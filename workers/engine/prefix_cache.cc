@@ -17,6 +17,11 @@ uint64_t ChainHash(uint64_t parent, std::span<const int32_t> tokens) {
   return hash;
 }
 
+uint64_t ContextHash(std::string_view context) {
+  const std::vector<int32_t> bytes(context.begin(), context.end());
+  return ChainHash(bytes.size(), bytes);
+}
+
 PrefixCache::PrefixCache(int pages, Hash hash)
     : hash_(hash),
       entries_(static_cast<size_t>(pages)),
@@ -24,12 +29,9 @@ PrefixCache::PrefixCache(int pages, Hash hash)
 
 uint64_t PrefixCache::HashOf(std::string_view context, int32_t parent,
                              std::span<const int32_t> tokens) const {
-  if (parent != kNone) {
-    assert(contains(parent));
-    return hash_(entries_[static_cast<size_t>(parent)].hash, tokens);
-  }
-  const std::vector<int32_t> bytes(context.begin(), context.end());
-  return hash_(hash_(bytes.size(), bytes), tokens);
+  if (parent == kNone) return hash_(ContextHash(context), tokens);
+  assert(contains(parent));
+  return hash_(entries_[static_cast<size_t>(parent)].hash, tokens);
 }
 
 bool PrefixCache::Matches(const Entry& entry, std::string_view context, int32_t parent,

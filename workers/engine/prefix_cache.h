@@ -32,12 +32,8 @@ namespace octogate::workers {
 
 // Continues a chain of hashes; the same in every process. Not cryptographic.
 uint64_t ChainHash(uint64_t parent, std::span<const int32_t> tokens);
-
-// Pages at the beginning of a sequence that a prefix cache had.
-struct CachedPrefix {
-  int pages = 0;
-  StampedPage last = {.page = -1};  // of them; PrefixCache::kNone where there is none
-};
+// What the chain of the first page begins with.
+uint64_t ContextHash(std::string_view context);
 
 class PrefixCache {
  public:
@@ -87,6 +83,12 @@ class PrefixCache {
   std::vector<Entry> entries_;  // by page
   const std::shared_ptr<PageStamps> stamps_;
   absl::flat_hash_map<uint64_t, int32_t> pages_by_hash_;
+};
+
+// Pages at the beginning of a sequence that a prefix cache had.
+struct CachedPrefix {
+  int pages = 0;
+  StampedPage last = {.page = PrefixCache::kNone};  // of them
 };
 
 }  // namespace octogate::workers

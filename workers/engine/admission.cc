@@ -83,13 +83,13 @@ Admission::LeastTime Admission::TimeToFirstToken(const PendingPrompt& prompt,
   // Until any time, all is done that is not given up before, or the time has passed.
   std::sort(before.begin(), before.end(),
             [](const PendingPrompt* a, const PendingPrompt* b) { return a->left > b->left; });
-  LeastTime time;
+  double of_others = 0;
   double work = 0;
   for (const PendingPrompt* other : before) {
     // Nor does the row of its last token count, which one that decodes has, too.
     const auto rows = static_cast<double>(std::max<int64_t>(RowsLeft(*other) - begun - 1, 0));
     work += pace * row_seconds_ * rows;
-    time.of_others = std::max(time.of_others, std::min(work, other->left));
+    of_others = std::max(of_others, std::min(work, other->left));
   }
   // A row of the last token is computed in any case.
   const int rows = sequence.arriving == nullptr
@@ -98,9 +98,8 @@ Admission::LeastTime Admission::TimeToFirstToken(const PendingPrompt& prompt,
   const double attention =
       cost_.context.At(static_cast<double>(AttendedBy(sequence.length() - rows, rows)));
   const double own = pace * (row_seconds_ * rows + attention);
-  time.alone = std::max(own, pace * cost_.rows.At(1));
-  time.in_queue = std::max(time.of_others + own, time.alone);
-  return time;
+  const double alone = std::max(own, pace * cost_.rows.At(1));
+  return {.alone = alone, .in_queue = std::max(of_others + own, alone)};
 }
 
 absl::Status Admission::Check(const PendingPrompt& prompt, std::span<const PendingPrompt> others,

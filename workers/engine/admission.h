@@ -70,9 +70,8 @@ class Admission {
   static int64_t RowsLeft(const PendingPrompt& prompt);
 
   struct LeastTime {
-    double alone = 0;      // seconds to its first token, had it the machine for itself
-    double in_queue = 0;   // behind what is before it
-    double of_others = 0;  // of these, what the others take
+    double alone = 0;     // seconds to its first token, had it the machine for itself
+    double in_queue = 0;  // behind what is before it
   };
   // `pace`: how many times as long steps take as they were measured to. `others` may hold the
   // prompt itself.

@@ -61,15 +61,15 @@ void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {
   request->prefix_context = PrefixContext(*request);
   // An embedding is the mean over all rows.
   request->use_cached_prefix = request->kind != ActiveRequest::Kind::kEmbed;
+  const bool shares = parts_.shared_pages != nullptr;
   CachedPrefix cached;
-  scheduler_.FollowCachedPages(*request, cached);
-  if (parts_.shared_pages != nullptr) {
+  if (shares || admission_.known()) scheduler_.FollowCachedPages(*request, cached);
+  if (admission_.known()) request->work = admission_.Enter(*request, cached);
+  // What cannot be met whatever a store has asks none.
+  absl::Status in_time = CheckDeadline(*request, /*pages_may_come=*/shares);
+  if (shares && in_time.ok()) {
     parts_.shared_pages->Begin(*request, cached.pages, std::chrono::steady_clock::now());
-  }
-  absl::Status in_time;
-  if (admission_.known()) {
-    request->work = admission_.Enter(*request, cached);
-    in_time = CheckDeadline(*request);
+    if (request->arriving == nullptr) in_time = CheckDeadline(*request, /*pages_may_come=*/false);
   }
   ActiveRequest& added = *request;
   scheduler_.Add(&added);
@@ -80,8 +80,8 @@ void EngineCore::Add(std::unique_ptr<ActiveRequest> request) {
       in_time);
 }
 
-absl::Status EngineCore::CheckDeadline(const ActiveRequest& request) {
-  if (request.deadline == SteadyTime::max()) return absl::OkStatus();
+absl::Status EngineCore::CheckDeadline(const ActiveRequest& request, bool pages_may_come) {
+  if (!admission_.known() || request.deadline == SteadyTime::max()) return absl::OkStatus();
   const SteadyTime now = std::chrono::steady_clock::now();
   const auto pending = [now](const ActiveRequest& other) {
     const bool has_deadline = other.deadline != SteadyTime::max();
@@ -98,7 +98,9 @@ absl::Status EngineCore::CheckDeadline(const ActiveRequest& request) {
     std::vector<PendingPrompt> others;
     others.reserve(active_.size());
     for (const auto& other : active_) others.push_back(pending(*other));
-    return admission_.Check(pending(request), others, pace);
+    PendingPrompt prompt = pending(request);
+    if (pages_may_come) prompt.first = request.length();
+    return admission_.Check(prompt, others, pace);
   };
   if (const absl::Status status = check(); status.ok()) return status;
   for (const auto& other : active_) admission_.TakeOffCached(*other, scheduler_, other->work);
@@ -132,14 +134,14 @@ int64_t EngineCore::waiting_tokens() const {
   return tokens;
 }
 
-double EngineCore::prompt_seconds() const {
+int64_t EngineCore::prompt_rows() const {
   int64_t rows = 0;
   for (const auto& request : active_) {
     if (request->uncomputed() > 1) {
       rows += Admission::RowsLeft({.sequence = request.get(), .first = request->work.first});
     }
   }
-  return row_seconds() * static_cast<double>(rows);
+  return rows;
 }
 
 uint64_t EngineCore::draft_bytes() const {

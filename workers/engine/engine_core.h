@@ -113,9 +113,9 @@ class EngineCore {
   int unstarted() const;
   // Tokens of prompts that are not computed.
   int64_t waiting_tokens() const;
-  // What the prompts that are not computed take at least, and a row of a prompt does; 0 where
-  // nothing is measured.
-  double prompt_seconds() const;
+  // Of these, the rows that are left to compute in any case.
+  int64_t prompt_rows() const;
+  // What a row of a prompt takes at least; 0 where nothing is measured.
   double row_seconds() const { return parts_.pace->ratio() * admission_.row_seconds(); }
   const Scheduler& scheduler() const { return scheduler_; }
   const StepCounters& counters() const { return counters_; }
@@ -128,7 +128,8 @@ class EngineCore {
  private:
   // What beside the tokens decides keys and values, and who may share them.
   std::string PrefixContext(const ActiveRequest& request) const;
-  absl::Status CheckDeadline(const ActiveRequest& request);
+  // OK where nothing is measured. `pages_may_come`: as if all of its pages did.
+  absl::Status CheckDeadline(const ActiveRequest& request, bool pages_may_come);
   void EndCancelledAndOverdue();
   // Hands out pages that have arrived, and offers others what sequences have computed.
   void SharePages();

@@ -303,9 +303,10 @@ absl::Status EngineLoop::QueueFull() const {
   const uint64_t ran = stats_.requests_finished - stats_.requests_unmeetable;
   if (ran > 0) retry = stats_.step_time / static_cast<double>(ran);
   if (is_measured) {
-    double prompts = prompt_seconds_;
-    for (const auto& request : incoming_) prompts += row_seconds_ * request->length();
-    retry = std::max(retry, absl::Seconds(prompts / options_.max_waiting));
+    int64_t rows = prompt_rows_;
+    for (const auto& request : incoming_) rows += request->length();
+    retry = std::max(
+        retry, absl::Seconds(row_seconds_ * static_cast<double>(rows) / options_.max_waiting));
   }
   retry = std::clamp(retry, kShortestRetry, kLongestRetry);
   return WithRetryAfter(
@@ -368,7 +369,7 @@ void EngineLoop::Publish() {
   const Scheduler& scheduler = core_.scheduler();
   const int unstarted = core_.unstarted();
   const int64_t waiting_tokens = core_.waiting_tokens();
-  const double prompt_seconds = core_.prompt_seconds();
+  const int64_t prompt_rows = core_.prompt_rows();
   const double row_seconds = core_.row_seconds();
   const uint64_t draft_bytes = DraftBytes();
   absl::MutexLock lock(&mutex_);
@@ -382,7 +383,7 @@ void EngineLoop::Publish() {
   }
   active_ = core_.active();
   unstarted_ = unstarted;
-  prompt_seconds_ = prompt_seconds;
+  prompt_rows_ = prompt_rows;
   row_seconds_ = row_seconds;
   stats_.running = scheduler.running();
   stats_.waiting = scheduler.waiting();

@@ -132,8 +132,8 @@ class EngineLoop {
   std::vector<std::shared_ptr<Question>> questions_ ABSL_GUARDED_BY(mutex_);
   int active_ ABSL_GUARDED_BY(mutex_) = 0;     // requests that the core has or is about to have
   int unstarted_ ABSL_GUARDED_BY(mutex_) = 0;  // of those, the ones that have not begun
-  double prompt_seconds_ ABSL_GUARDED_BY(mutex_) = 0;  // EngineCore::prompt_seconds
-  double row_seconds_ ABSL_GUARDED_BY(mutex_) = 0;     // EngineCore::row_seconds
+  int64_t prompt_rows_ ABSL_GUARDED_BY(mutex_) = 0;  // EngineCore::prompt_rows
+  double row_seconds_ ABSL_GUARDED_BY(mutex_) = 0;   // EngineCore::row_seconds
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   EngineStats stats_ ABSL_GUARDED_BY(mutex_);

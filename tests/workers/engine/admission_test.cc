@@ -19,6 +19,7 @@
 #include "gtest/gtest.h"
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/run_requests.h"
+#include "tests/workers/engine/scripted_store.h"
 #include "tests/workers/engine/test_models.h"
 #include "workers/engine/engine_loop.h"
 #include "workers/engine/scheduler.h"
@@ -87,7 +88,8 @@ TEST(AdmissionTest, CountsOnlyWhatIsServedFirst) {
     Sequence prompt = Prompt(1, Ids(6, 30));
     PendingPrompt pending{.sequence = &other};
     change(other, pending);
-    return admission.TimeToFirstToken({.sequence = &prompt}, {&pending, 1}, 1).of_others;
+    const auto time = admission.TimeToFirstToken({.sequence = &prompt}, {&pending, 1}, 1);
+    return time.in_queue - time.alone;
   };
   EXPECT_EQ(of_others([](Sequence&, PendingPrompt&) {}), 10);
   EXPECT_EQ(of_others([](Sequence& other, PendingPrompt&) { other.priority = 1; }), 10);
@@ -111,7 +113,7 @@ TEST(AdmissionTest, DoesNotCountAPageThatOthersMayBeFilling) {
   const Sequence second = Prompt(1, Ids(6, 30));
   const PendingPrompt before[] = {{.sequence = &first}};
   const auto time = admission.TimeToFirstToken({.sequence = &second}, before, 1);
-  EXPECT_EQ(time.of_others, 7);
+  EXPECT_EQ(time.in_queue - time.alone, 7);
   EXPECT_EQ(time.alone, 3);
   const auto last = admission.TimeToFirstToken({.sequence = &second, .first = 4}, before, 1);
   EXPECT_EQ(last.alone, 1);
@@ -319,7 +321,8 @@ TEST(AdmissionTest, RefusesNothingThatTheSchedulerWouldHaveMet) {
 // An engine whose steps cost what the test says they were measured to.
 class PricedEngine {
  public:
-  PricedEngine(StepCost cost, const EngineOptions& options) {
+  PricedEngine(StepCost cost, const EngineOptions& options,
+               std::unique_ptr<PageStore> store = nullptr) {
     EngineLoop::Parts parts;
     parts.checkpoint = OpenCheckpoint(FixturePath("llama"));
     parts.backend = kernels::MakeCpuBackend({.threads = 1});
@@ -331,6 +334,7 @@ class PricedEngine {
     EXPECT_TRUE(cache.ok()) << cache.status();
     parts.cache = *std::move(cache);
     parts.step_cost = std::move(cost);
+    parts.page_store = std::move(store);
     loop_ = std::make_unique<EngineLoop>(std::move(parts), options, EngineStats{.context = 128});
   }
 
@@ -340,19 +344,21 @@ class PricedEngine {
     absl::Notification begun;
     hold_ = std::make_shared<absl::Notification>();
     const auto hold = hold_;
-    EXPECT_TRUE(Submit(RequestFor({1}, 1), [&begun, hold](const GenerateEvent&) {
-                  begun.Notify();
-                  hold->WaitForNotification();
-                }).ok());
+    EXPECT_TRUE(Submit(RequestFor({1}, 1), ActiveRequest::Kind::kGenerate,
+                       [&begun, hold](const GenerateEvent&) {
+                         begun.Notify();
+                         hold->WaitForNotification();
+                       })
+                    .ok());
     begun.WaitForNotification();
   }
   void Continue() { hold_->Notify(); }
 
   // The name of an outcome is its place.
-  void Ask(GenerateRequest request) {
+  void Ask(GenerateRequest request, ActiveRequest::Kind kind = ActiveRequest::Kind::kGenerate) {
     const size_t place = last_events_.size();
     last_events_.emplace_back();
-    EXPECT_TRUE(Submit(std::move(request), [this, place](const GenerateEvent& event) {
+    EXPECT_TRUE(Submit(std::move(request), kind, [this, place](const GenerateEvent& event) {
                   if (event.finish == FinishReason::kNone) return;
                   absl::MutexLock lock(&mutex_);
                   last_events_[place] = event;
@@ -366,9 +372,10 @@ class PricedEngine {
     return last_events_;
   }
 
-  absl::Status Submit(GenerateRequest request, std::function<void(const GenerateEvent&)> callback) {
+  absl::Status Submit(GenerateRequest request, ActiveRequest::Kind kind,
+                      std::function<void(const GenerateEvent&)> callback) {
     return loop_
-        ->Submit(std::move(request), ActiveRequest::Kind::kGenerate,
+        ->Submit(std::move(request), kind,
                  [callback = std::move(callback)](const GenerateEvent& event,
                                                   std::span<const float>) { callback(event); })
         .status();
@@ -458,6 +465,30 @@ TEST(EngineAdmissionTest, WhatIsInThePrefixCacheOrOnItsWayThereTakesNoTime) {
   }
 }
 
+// A prompt whose pages may come takes no time of its own; what is before it takes it all the same.
+TEST(EngineAdmissionTest, OnlyWhatPagesMightMeetAsksAStore) {
+  for (const bool answers : {true, false}) {
+    Script script;
+    script.room = answers ? 1000 : 0;
+    script.done = true;  // it has none
+    PricedEngine engine(SecondsPerRow(100), Options(), std::make_unique<ScriptedStore>(&script));
+    engine.Hold();
+    engine.Ask(RequestFor(Ids(13, 20), 2), ActiveRequest::Kind::kEmbed);  // asks no store, 900 s
+    engine.Ask(Within(Ids(13, 40), absl::Minutes(10)));
+    GenerateRequest other = Within(Ids(13, 60), absl::Minutes(10));  // 1000 s alone
+    other.terms.tenant = "other";
+    engine.Ask(other);
+    engine.Continue();
+    const std::vector<GenerateEvent> ends = engine.WaitForAll();
+    EXPECT_TRUE(ends[0].status.ok()) << ends[0].status;
+    EXPECT_EQ(ends[1].status.code(), absl::StatusCode::kResourceExhausted) << ends[1].status;
+    EXPECT_EQ(ends[2].status.code(),
+              answers ? absl::StatusCode::kOk : absl::StatusCode::kDeadlineExceeded)
+        << ends[2].status;
+    EXPECT_EQ(script.fetches, 1);
+  }
+}
+
 TEST(EngineAdmissionTest, WithoutAMeasuredCostEveryDeadlineIsLetIn) {
   PricedEngine engine({}, Options());
   engine.Hold();
@@ -475,7 +506,8 @@ TEST(EngineAdmissionTest, AFullQueueHintsAtWhatItsPromptsTake) {
   engine.Hold();
   engine.Ask(RequestFor(Ids(10, 20), 2));
   engine.Ask(RequestFor(Ids(4, 40), 2));
-  const absl::Status full = engine.Submit(RequestFor(Ids(4, 40), 2), [](const GenerateEvent&) {});
+  const absl::Status full = engine.Submit(RequestFor(Ids(4, 40), 2), ActiveRequest::Kind::kGenerate,
+                                          [](const GenerateEvent&) {});
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(RetryAfter(full), absl::Seconds(7));  // 14 rows, two places
   engine.Continue();

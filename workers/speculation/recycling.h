@@ -59,7 +59,7 @@ class RecyclingDrafter : public LearningDrafter {
 
   // Exports are those of RecyclingTable, and so is what is taught.
   std::unique_ptr<LearnedState> MakeState() const override;
-  bool Has(std::string_view scope) const override { return scopes_.Find(scope) != nullptr; }
+  bool Has(std::string_view scope) const override { return scopes_.Has(scope); }
   std::string TakeLearned(std::string_view scope, size_t max_bytes) override;
   absl::Status Teach(std::string_view scope, std::string_view bytes) override;
 

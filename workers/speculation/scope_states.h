@@ -2,8 +2,8 @@
 //
 // Of the scopes that no running sequence uses, only the most recently begun are kept: when one
 // begins, all together are at most `max_scopes`, and take `max_bytes` at most, those in use not
-// counted upon. Bytes are what is to bound them; their number bounds the time that it takes to
-// begin one, which asks all of them for their bytes. Thread safety: as the drafter's.
+// counted upon. To begin one asks those in use for their bytes, and no others. Thread safety: as
+// the drafter's.
 #ifndef OCTOGATE_WORKERS_SPECULATION_SCOPE_STATES_H_
 #define OCTOGATE_WORKERS_SPECULATION_SCOPE_STATES_H_
 
@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
@@ -24,7 +25,7 @@ namespace octogate::workers {
 
 inline constexpr int kMostScopes = 1024;  // of a drafter, as a rule
 
-// A State has bytes().
+// A State has bytes(), which change only while somebody else than this has a copy of it.
 template <typename State>
 class ScopeStates {
  public:
@@ -35,57 +36,86 @@ class ScopeStates {
   // in use, and kept, as long as a copy of the result lives.
   template <typename Make>
   std::shared_ptr<State> Use(std::string_view scope, const Make& make) {
-    std::shared_ptr<State> state;
-    if (const auto found = places_.find(Key(scope)); found != places_.end()) {
+    const auto found = places_.find(Key(scope));
+    if (found != places_.end()) {
       scopes_.splice(scopes_.begin(), scopes_, found->second);
-      state = scopes_.front().second;
     } else {
-      state = make();
-      scopes_.emplace_front(std::string(scope), state);
+      scopes_.push_front({.name = std::string(scope), .state = make()});
       places_.emplace(std::string(scope), scopes_.begin());
     }
+    std::shared_ptr<State> state = HandOut(scopes_.begin());
     Trim();
     return state;
   }
 
-  // Null where nothing has been learned. Does not count as use.
-  std::shared_ptr<State> Find(std::string_view scope) const {
+  // Null where nothing has been learned. Does not count as use once the result is gone.
+  std::shared_ptr<State> Find(std::string_view scope) {
     const auto found = places_.find(Key(scope));
-    return found == places_.end() ? nullptr : found->second->second;
+    return found == places_.end() ? nullptr : HandOut(found->second);
   }
+  bool Has(std::string_view scope) const { return places_.contains(Key(scope)); }
 
   size_t size() const { return scopes_.size(); }
 
   uint64_t bytes() const {
-    uint64_t bytes = 0;
-    for (const auto& scope : scopes_) bytes += BytesOf(scope);
+    uint64_t bytes = settled_bytes_;
+    for (const Place& scope : handed_out_) bytes += BytesOf(*scope);
     return bytes;
   }
 
  private:
-  using Scopes = std::list<std::pair<std::string, std::shared_ptr<State>>>;
+  struct Scope {
+    std::string name;
+    std::shared_ptr<State> state;
+    bool handed_out = false;
+    uint64_t bytes = 0;  // where it is not
+  };
+  using Place = typename std::list<Scope>::iterator;
 
-  static uint64_t BytesOf(const typename Scopes::value_type& scope) {
-    return 2 * scope.first.capacity() + scope.second->bytes();
+  static uint64_t BytesOf(const Scope& scope) {
+    return 2 * scope.name.capacity() + scope.state->bytes();
   }
   static absl::string_view Key(std::string_view scope) { return {scope.data(), scope.size()}; }
 
+  std::shared_ptr<State> HandOut(Place scope) {
+    if (!std::exchange(scope->handed_out, true)) {
+      settled_bytes_ -= std::exchange(scope->bytes, 0);
+      handed_out_.push_back(scope);
+    }
+    return scope->state;
+  }
+
+  // Counts those that nobody has any more.
+  void Settle() {
+    std::erase_if(handed_out_, [this](Place scope) {
+      if (scope->state.use_count() > 1) return false;
+      scope->handed_out = false;
+      scope->bytes = BytesOf(*scope);
+      settled_bytes_ += scope->bytes;
+      return true;
+    });
+  }
+
   void Trim() {
+    Settle();
     uint64_t bytes = this->bytes();
     for (auto scope = scopes_.end();
          (scopes_.size() > max_scopes_ || bytes > max_bytes_) && scope != scopes_.begin();) {
       --scope;
-      if (scope->second.use_count() > 1) continue;
-      bytes -= BytesOf(*scope);
-      places_.erase(scope->first);
+      if (scope->handed_out) continue;
+      bytes -= scope->bytes;
+      settled_bytes_ -= scope->bytes;
+      places_.erase(scope->name);
       scope = scopes_.erase(scope);
     }
   }
 
   size_t max_scopes_;
   uint64_t max_bytes_;
-  Scopes scopes_;  // the most recently begun first
-  absl::flat_hash_map<std::string, typename Scopes::iterator> places_;
+  std::list<Scope> scopes_;  // the most recently begun first
+  absl::flat_hash_map<std::string, Place> places_;
+  std::vector<Place> handed_out_;  // that somebody may have, or has had since the last Settle
+  uint64_t settled_bytes_ = 0;     // of all others
 };
 
 }  // namespace octogate::workers

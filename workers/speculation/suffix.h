@@ -55,7 +55,7 @@ class SuffixDrafter : public LearningDrafter {
   uint64_t bytes() const override;
 
   std::unique_ptr<LearnedState> MakeState() const override;
-  bool Has(std::string_view scope) const override { return scopes_.Find(scope) != nullptr; }
+  bool Has(std::string_view scope) const override { return scopes_.Has(scope); }
   std::string TakeLearned(std::string_view scope, size_t max_bytes) override;
   absl::Status Teach(std::string_view scope, std::string_view bytes) override;
 

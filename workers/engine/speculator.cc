@@ -153,8 +153,9 @@ void Speculator::CountStep(int accepted, RequestSpeculation& request) {
   if (!account_.Step(plain_share_, gain, decoding_.rows, request.account)) return;
   const Stopwatch stopwatch;
   request.drafters.clear();
-  request.usage.draft += stopwatch.elapsed();
-  usage_.draft += stopwatch.elapsed();
+  const absl::Duration time = stopwatch.elapsed();
+  request.usage.draft += time;
+  usage_.draft += time;
 }
 
 void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
@@ -241,13 +242,11 @@ void Speculator::Calibrate(size_t drafter, RequestSpeculation& request) {
 
 bool Speculator::PlanStep(const DraftRoom& room) {
   if (drafting_.empty()) return false;
-  const Stopwatch drafting;
+  const Stopwatch stopwatch;
   Propose();
   for (const Drafting& one : drafting_) Combine(one);
-  draft_time_ += drafting.elapsed();
-  const Stopwatch planning;
+  const bool cheap = absl::ToDoubleSeconds(stopwatch.elapsed()) < kCheapShare * plain_seconds_;
   planner_.Plan(step_, decoding_, room, planned_);
-  const bool cheap = absl::ToDoubleSeconds(draft_time_) < kCheapShare * plain_seconds_;
   for (size_t i = 0; i < planned_.size(); ++i) {
     RequestSpeculation& request = *drafting_[i].request;
     const int nodes = request.tree.size();
@@ -259,7 +258,7 @@ bool Speculator::PlanStep(const DraftRoom& room) {
     step_.logit_rows += nodes;
     step_.attended += int64_t{nodes} * planned_[i].context;
   }
-  draft_time_ += planning.elapsed();
+  draft_time_ += stopwatch.elapsed();
   return drafts_;
 }
 

@@ -61,6 +61,7 @@
 #include "tests/bench/options.h"
 #include "tests/bench/report.h"
 #include "tests/bench/speculation_replay.h"
+#include "workers/engine/step_cost.h"
 #include "workers/model/tokenizer.h"
 #include "workers/speculation/lookahead.h"
 #include "workers/speculation/recycling.h"
@@ -99,7 +100,7 @@ struct Arguments {
   std::string task;
   size_t half = 0;
   int nodes = 0;
-  std::vector<std::pair<int, double>> pass_cost;  // by rows, from one on
+  workers::CostCurve pass_cost;  // by rows
   size_t believed_for = 1;
   size_t tokens = 0;
   retrieval::NearIndexOptions index;
@@ -111,32 +112,30 @@ struct Arguments {
   bool warm = false;
 };
 
-std::vector<std::pair<int, double>> ParsePassCost(const std::string& text) {
-  std::vector<std::pair<int, double>> points;
+// In passes of one row.
+workers::CostCurve ParsePassCost(const std::string& text) {
+  workers::CostCurve curve;
+  double one_row = 0;
   for (const auto part : absl::StrSplit(text, ',', absl::SkipEmpty())) {
     const std::vector<std::string> pair = absl::StrSplit(part, ':');
-    const int before = points.empty() ? 0 : points.back().first;
-    auto& [rows, cost] = points.emplace_back();
+    const bool is_first = curve.points().empty();
+    int rows = 0;
+    double cost = 0;
     if (pair.size() != 2 || !absl::SimpleAtoi(pair[0], &rows) ||
-        !absl::SimpleAtod(pair[1], &cost) || rows <= before || cost <= 0) {
-      std::fprintf(stderr, "--pass-cost is of ROWS:COST with ever more rows, not '%s'\n",
+        !absl::SimpleAtod(pair[1], &cost) || cost <= 0 ||
+        (is_first ? rows != 1 : rows <= curve.points().back().x)) {
+      std::fprintf(stderr, "--pass-cost is of ROWS:COST from one row to ever more, not '%s'\n",
                    std::string(part).c_str());
       std::exit(2);
     }
+    if (is_first) one_row = cost;
+    curve.Add(rows, cost / one_row);
   }
-  if (!points.empty() && (points.size() < 2 || points[0].first != 1)) {
-    std::fprintf(stderr, "--pass-cost begins with one row, and has more\n");
+  if (curve.points().size() == 1) {
+    std::fprintf(stderr, "--pass-cost of one row alone says nothing of more\n");
     std::exit(2);
   }
-  return points;
-}
-
-double PassCost(const std::vector<std::pair<int, double>>& points, int rows) {
-  size_t next = 1;
-  while (next + 1 < points.size() && points[next].first < rows) ++next;
-  const auto& [r0, c0] = points[next - 1];
-  const auto& [r1, c1] = points[next];
-  return (c0 + (c1 - c0) * (rows - r0) / (r1 - r0)) / points[0].second;
+  return curve;
 }
 
 Arguments Parse(int argc, char** argv) {
@@ -292,7 +291,7 @@ std::vector<Way> PrunedWays(const Arguments& arguments) {
 std::vector<Way> Ways(const Arguments& arguments) {
   if (arguments.alone) return AloneWays();
   if (!arguments.prune.empty()) return PrunedWays(arguments);
-  if (!arguments.pass_cost.empty()) return PricedWays(arguments);
+  if (!arguments.pass_cost.points().empty()) return PricedWays(arguments);
   std::vector<Way> ways;
   for (const bool others : {false, true}) {
     const std::string before = others ? "recycling+suffix+" : "";
@@ -376,8 +375,8 @@ int Main(int argc, char** argv) {
   };
   const std::vector<Way> ways = Ways(arguments);
   std::function<double(int)> pass_cost;
-  if (!arguments.pass_cost.empty()) {
-    pass_cost = [&](int rows) { return PassCost(arguments.pass_cost, rows); };
+  if (!arguments.pass_cost.points().empty()) {
+    pass_cost = [&](int rows) { return arguments.pass_cost.At(rows); };
   }
   const Stores stores;
   std::map<std::string, ReplayCounts> all;
@@ -448,7 +447,7 @@ int Main(int argc, char** argv) {
         figure.aim = AtLeast(1, Aim::kRatio);
       }
       report.Add(figure);
-      if (arguments.pass_cost.empty()) continue;
+      if (arguments.pass_cost.points().empty()) continue;
       report.Add({.name = task + ", " + way.name + ", speed",
                   .value = counts.speedup(),
                   .unit = "x plain"});
@@ -468,7 +467,7 @@ int Main(int argc, char** argv) {
                 .value = Percentile(counts.microseconds, 0.99),
                 .unit = "us",
                 .aim = AtMost(100)});
-    if (arguments.pass_cost.empty()) continue;
+    if (arguments.pass_cost.points().empty()) continue;
     report.Add(
         {.name = "all, " + way.name + ", speed", .value = counts.speedup(), .unit = "x plain"});
     if (way.retrieval && way.others) {

@@ -416,11 +416,12 @@ void MeasureCell(std::span<const std::unique_ptr<Engine>> engines, const Setting
       return way.runs.back().tokens_per_second();
     });
   }
+  const size_t runs_before = cell.ways[0].runs.size();  // of engines that were made before
   const std::vector<std::vector<double>> speeds = InTurns(turns, settings.repetitions);
   for (size_t e = 0; e < engines.size(); ++e) {
     Way& way = cell.ways[e];
     way.speeds.insert(way.speeds.end(), speeds[e].begin(), speeds[e].end());
-    for (size_t run = 0; run < way.runs.size(); ++run) {
+    for (size_t run = runs_before; run < way.runs.size(); ++run) {
       if (way.runs[run].answers == cell.ways[0].runs[run].answers) continue;
       std::cerr << "with drafts the answers are others than without\n";
       std::exit(1);
@@ -430,17 +431,13 @@ void MeasureCell(std::span<const std::unique_ptr<Engine>> engines, const Setting
 
 // Of all answers of all runs, in milliseconds, what the given share of them stays below.
 double Quantile(const Way& way, double share, double (*seconds)(const AnswerTimes&)) {
-  std::vector<double> values;
+  std::vector<float> values;
   for (const Decoding& run : way.runs) {
     for (const AnswerTimes& times : run.times) {
-      if (times.tokens > 1) values.push_back(1e3 * seconds(times));
+      if (times.tokens > 1) values.push_back(static_cast<float>(1e3 * seconds(times)));
     }
   }
-  if (values.empty()) return 0;
-  const auto place =
-      values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
-  std::nth_element(values.begin(), place, values.end());
-  return *place;
+  return Percentile(std::move(values), share);
 }
 
 void AddTimes(Report& report, const std::string& name, const Way& way, const Way& plain) {

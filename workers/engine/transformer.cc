@@ -31,6 +31,14 @@ bool SharesEmbedding(const ModelWeights& weights, kernels::WeightFormat format) 
   return HasTiedHead(weights) && format == kernels::WeightFormat::kStored;
 }
 
+// What is loaded as one matrix where all are of a type.
+std::array<WeightView, 3> QkvOf(const LayerWeights& layer) {
+  return {layer.q_proj, layer.k_proj, layer.v_proj};
+}
+std::array<WeightView, 2> GateUpOf(const LayerWeights& layer) {
+  return {layer.gate_proj, layer.up_proj};
+}
+
 bool SameType(std::span<const WeightView> views) {
   return std::all_of(views.begin(), views.end(),
                      [&](const WeightView& view) { return view.dtype == views[0].dtype; });
@@ -59,16 +67,13 @@ uint64_t Transformer::WeightBytes(const Checkpoint& checkpoint, const kernels::B
     bytes -= view.size_bytes();
   };
   const auto joined = [&](std::span<const WeightView> views) {
-    WeightView first = views[0];  // and, where they are loaded as one, those behind it
-    const bool is_one = SameType(views);
-    for (const WeightView& view : views.subspan(1)) {
-      if (is_one) {
-        first.rows += view.rows;
-      } else {
-        matrix(view);
-      }
+    if (!SameType(views)) {
+      for (const WeightView& view : views) matrix(view);
+      return;
     }
-    matrix(first);
+    WeightView all = views[0];
+    for (const WeightView& view : views.subspan(1)) all.rows += view.rows;
+    matrix(all);
   };
   const WeightView& table = weights.embed_tokens;
   if (SharesEmbedding(weights, format)) {
@@ -80,8 +85,8 @@ uint64_t Transformer::WeightBytes(const Checkpoint& checkpoint, const kernels::B
     if (!HasTiedHead(weights)) bytes -= table.size_bytes();  // else it was the head's
   }
   for (const LayerWeights& layer : weights.layers) {
-    joined(std::array{layer.q_proj, layer.k_proj, layer.v_proj});
-    joined(std::array{layer.gate_proj, layer.up_proj});
+    joined(QkvOf(layer));
+    joined(GateUpOf(layer));
     matrix(layer.o_proj);
     matrix(layer.down_proj);
   }
@@ -150,7 +155,7 @@ absl::Status Transformer::LoadWeights() {
     vector(from.post_attention_norm, to.post_attention_norm);
     vector(from.q_norm, to.q_norm);
     vector(from.k_norm, to.k_norm);
-    const WeightView qkv[] = {from.q_proj, from.k_proj, from.v_proj};
+    const auto qkv = QkvOf(from);
     const WeightView qkv_bias[] = {from.q_bias, from.k_bias, from.v_bias};
     if (SameType(qkv)) {
       joined("qkv_proj", qkv, to.qkv);
@@ -165,7 +170,7 @@ absl::Status Transformer::LoadWeights() {
     }
     matrix("o_proj", from.o_proj, to.o);
     vector(from.o_bias, to.o_bias);
-    const WeightView gate_up[] = {from.gate_proj, from.up_proj};
+    const auto gate_up = GateUpOf(from);
     const WeightView gate_up_bias[] = {from.gate_bias, from.up_bias};
     if (SameType(gate_up)) {
       joined("gate_up_proj", gate_up, to.gate_up);

@@ -173,7 +173,7 @@ class CudaBackend final : public Backend {
   DType DefaultKvDType() const override { return DType::kBF16; }
 
   std::string SlowAttention(const AttentionShape& shape, DType dtype) const override {
-    if (exact_attention_) return "attention in the CPU's order runs on CUDA cores";
+    if (exact_attention_) return "attention runs on CUDA cores: the CPU's order is asked for";
     if (TensorAttentionFits(shape, dtype)) return {};
     return "attention runs on CUDA cores: there are " + std::to_string(shape.heads) + " heads of " +
            std::to_string(shape.head_dim) + " values, and " + std::to_string(shape.kv_heads) +

@@ -43,6 +43,7 @@ std::unique_ptr<DeviceWeight> DeviceWeight::Load(WeightCopies& copies, const Hos
   weight->rows = matrix.rows;
   weight->cols = matrix.cols;
   weight->format = format;
+  weight->bytes = BytesOf(matrix.dtype, matrix.rows, matrix.cols, format);
   const std::optional<PackedFormat> packed = PackedFormatOf(format, matrix.dtype);
   if (!packed || matrix.rows == 0 || matrix.cols == 0) {
     return weight->LoadFloats(copies.stream(), matrix) ? std::move(weight) : nullptr;
@@ -63,7 +64,6 @@ size_t DeviceWeight::BytesOf(DType stored, int rows, int cols, WeightFormat form
 }
 
 bool DeviceWeight::LoadFloats(Stream stream, const HostMatrix& matrix) {
-  bytes = static_cast<size_t>(rows) * static_cast<size_t>(cols) * sizeof(float);
   memory_ = AllocateDevice(bytes);
   if (memory_ == nullptr) return false;
   CopyToDevice(stream, matrix.data, bytes, memory_.get());
@@ -75,7 +75,6 @@ bool DeviceWeight::LoadPacked(WeightCopies& copies, const HostMatrix& matrix) {
   memory_ = AllocateDevice(packed_.shape.bytes());
   if (memory_ == nullptr) return false;
   packed_.packed = static_cast<const uint8_t*>(memory_.get());
-  bytes = packed_.shape.bytes();
 
   std::unique_ptr<HostWeight> rounded;
   std::optional<QuantizedMatrix> quantized;
@@ -99,7 +98,6 @@ bool DeviceWeight::LoadPacked(WeightCopies& copies, const HostMatrix& matrix) {
     if (row_scales_ == nullptr) return false;
     CopyToDevice(copies.stream(), quantized->row_scales.get(), scale_bytes, row_scales_.get());
     packed_.row_scales = static_cast<const float*>(row_scales_.get());
-    bytes += scale_bytes;
   }
   return copies.Copy(codes, memory_.get());
 }

@@ -91,11 +91,11 @@ struct AttentionTile {
   int16_t end;
 };
 
-// Whether this attention can be had, and of what in words; otherwise that of attention.h is to be
-// used.
+// Whether this attention can be had, and of what in words; otherwise that of
+// attention.h is to be used.
 inline constexpr char kTensorAttention[] =
-    "heads of 64, 96 or 128 values, at most 64 for one of keys and values, and these in BF16 or 8 "
-    "bits";
+    "heads of 64, 96 or 128 values, at most 64 for one of keys and values, and these "
+    "in BF16 or 8 bits";
 bool TensorAttentionFits(const AttentionShape& shape, DType dtype);
 
 // The tiles of a step. Allocates nothing once it is large enough.

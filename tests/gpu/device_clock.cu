@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/stream.h"
+#include "tests/bench/turns.h"
 #include "tests/gpu/device_clock.h"
 
 namespace octogate::bench {
@@ -45,8 +47,7 @@ double SecondsOnDevice(cudaStream_t stream, const std::function<void()>& enqueue
   CheckCuda(cudaEventDestroy(end), "timing");
   CheckCuda(cudaGraphExecDestroy(runnable), "freeing a graph");
   CheckCuda(cudaGraphDestroy(graph), "freeing a graph");
-  std::nth_element(seconds.begin(), seconds.begin() + samples / 2, seconds.end());
-  return seconds[static_cast<size_t>(samples / 2)];
+  return Median(std::move(seconds));
 }
 
 double CopyBytesPerSecond(cudaStream_t stream, size_t bytes) {

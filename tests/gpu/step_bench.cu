@@ -23,6 +23,7 @@
 #include <random>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -31,6 +32,7 @@
 #include "kernels/dtype.h"
 #include "kernels/float16.h"
 #include "tests/bench/report.h"
+#include "tests/bench/turns.h"
 #include "tests/gpu/device_clock.h"
 #if defined(OCTOGATE_CUBLASLT)
 #include "tests/gpu/vendor_matmul.h"
@@ -89,34 +91,36 @@ std::vector<uint16_t> RandomWeights(std::mt19937& random, size_t count) {
 
 class Model {
  public:
-  Model(Backend& backend, WeightFormat format, std::mt19937& random) : backend_(backend) {
+  explicit Model(Backend& backend) : backend_(backend) {}
+
+  // Whether there was memory for all of it.
+  bool Load(WeightFormat format, std::mt19937& random) {
     const std::vector<uint16_t> values =
         RandomWeights(random, static_cast<size_t>(kVocabulary) * kHidden);
+    bool complete = true;
+    double loaded = 0;
     const double begin = Now();
-    const auto load = [&](int rows, int cols) {
-      auto weight = backend.LoadWeight({values.data(), DType::kBF16, rows, cols}, format);
-      if (weight == nullptr) std::fprintf(stderr, "step_bench: no memory for weights\n");
+    const auto load_as = [&](WeightFormat as, int rows, int cols) {
+      auto weight = backend_.LoadWeight({values.data(), DType::kBF16, rows, cols}, as);
+      complete = complete && weight != nullptr;
+      if (weight != nullptr) loaded += static_cast<double>(weight->bytes);
       return weight;
     };
+    const auto load = [&](int rows, int cols) { return load_as(format, rows, cols); };
     for (int i = 0; i < kLayers; ++i) {
       layers_.push_back({load(kQkv, kHidden), load(kHidden, kHeads * kHeadDim),
                          load(2 * kIntermediate, kHidden), load(kHidden, kIntermediate)});
     }
     logits_weight_ = load(kVocabulary, kHidden);
-    embedding_ = backend.LoadWeight({values.data(), DType::kBF16, kVocabulary, kHidden},
-                                    WeightFormat::kStored);
-    double loaded = static_cast<double>(logits_weight_->bytes + embedding_->bytes);
-    for (const Layer& layer : layers_) {
-      for (const auto* weight : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
-        loaded += static_cast<double>((*weight)->bytes);
-      }
-    }
+    embedding_ = load_as(WeightFormat::kStored, kVocabulary, kHidden);
     loading_rate_ = loaded / (Now() - begin);
     for (int i = 0; i < kHeadDim / 2; ++i) {
       frequencies_.push_back(std::pow(500000.0f, -2.0f * static_cast<float>(i) / kHeadDim));
     }
     const auto allocate = [&](int rows, int columns) {
-      return backend.Allocate(static_cast<size_t>(rows) * static_cast<size_t>(columns));
+      auto buffer = backend_.Allocate(static_cast<size_t>(rows) * static_cast<size_t>(columns));
+      complete = complete && buffer != nullptr;
+      return buffer;
     };
     x_ = allocate(kMaxRows, kHidden);
     normed_ = allocate(kMaxRows, kHidden);
@@ -127,8 +131,10 @@ class Model {
     selected_ = allocate(kMaxLogitRows, kHidden);
     logits_ = allocate(kMaxLogitRows, kVocabulary);
     norm_ = allocate(1, kHidden);
+    if (!complete) return false;
     const std::vector<float> ones(kHidden, 1.0f);
-    backend.Upload(ones, norm_->data());
+    backend_.Upload(ones, norm_->data());
+    return true;
   }
 
   // Bytes of weights that came to the device each second, quantised and packed on the way.
@@ -229,60 +235,36 @@ struct Shape {
 
 class Bench {
  public:
-  Bench(Backend& backend, WeightFormat format, DType cache_type, std::mt19937& random)
-      : backend_(backend), cache_type_(cache_type), model_(backend, format, random) {
-    pages_.resize(kMaxTokens / kPageSize);
-    std::iota(pages_.begin(), pages_.end(), 0);
-    std::shuffle(pages_.begin(), pages_.end(), random);
-    cache_ = backend.CreateKvCache(
-        {kLayers, static_cast<int>(pages_.size()), kPageSize, kKvHeads, kHeadDim, cache_type});
-    if (cache_ != nullptr) model_.Fill(*cache_, pages_, random);
+  // Null, with a message, where the device or its memory cannot be had.
+  static std::unique_ptr<Bench> Make(const kernels::cuda::Options& options, WeightFormat format,
+                                     DType cache_type, std::mt19937& random) {
+    std::string problem;
+    auto backend = kernels::cuda::MakeBackend(options, &problem);
+    if (backend == nullptr) {
+      std::fprintf(stderr, "step_bench: %s\n", problem.c_str());
+      return nullptr;
+    }
+    std::unique_ptr<Bench> bench(new Bench(std::move(backend), cache_type));
+    if (bench->Load(format, random)) return bench;
+    std::fprintf(stderr, "step_bench: the device's memory is too small\n");
+    return nullptr;
   }
 
   bool Fits(const Shape& shape) const {
     int64_t pages = 0;
     for (int s = 0; s < shape.sequences; ++s) pages += Pages(shape, s);
-    return cache_ != nullptr && shape.sequences * shape.rows <= kMaxRows &&
-           pages * kPageSize <= kMaxTokens;
+    return shape.sequences * shape.rows <= kMaxRows && pages * kPageSize <= kMaxTokens;
   }
 
   double loading_rate() const { return model_.loading_rate(); }
 
   // Seconds of a step of the whole model.
   double Seconds(const Shape& shape) {
-    return Median(shape, 0) + LayerSeconds(shape, kLayers) * kModelLayers;
+    const double without = StepSeconds(shape, 0);
+    return without + (StepSeconds(shape, kLayers) - without) / kLayers * kModelLayers;
   }
-  // Of a layer, in a step of `layers`.
-  double LayerSeconds(const Shape& shape, int layers) {
-    return (Median(shape, layers) - Median(shape, 0)) / layers;
-  }
-
-  // Bytes of weights, keys and values that such a step reads at least.
-  double Bytes(const Shape& shape) const {
-    const double kv = 2.0 * kModelLayers * kKvHeads *
-                      static_cast<double>(kernels::KvHeadBytes(cache_type_, kHeadDim));
-    double positions = 0;
-    for (int s = 0; s < shape.sequences; ++s) positions += shape.ContextOf(s) + shape.rows;
-    return model_.bytes() + kv * positions;
-  }
-  // Additions and multiplications of a step of decoding, with inputs as they are.
-  double Operations(const Shape& shape) const {
-    constexpr double kLayerWeights =
-        1.0 * kHidden * (kQkv + kHeads * kHeadDim + 2 * kIntermediate + kIntermediate);
-    constexpr double kWeights = kModelLayers * kLayerWeights + 1.0 * kVocabulary * kHidden;
-    double positions = 0;
-    for (int s = 0; s < shape.sequences; ++s) positions += shape.ContextOf(s) + 1;
-    return 2 * kWeights * shape.sequences + 4.0 * kModelLayers * kHeads * kHeadDim * positions;
-  }
-
- private:
-  static int Pages(const Shape& shape, int sequence) {
-    // A decoding sequence grows from step to step.
-    const int grown = shape.rows == 1 ? kSteps + kWarmSteps : shape.rows;
-    return (shape.ContextOf(sequence) + grown) / kPageSize + 1;
-  }
-
-  double Median(const Shape& shape, int layers) {
+  // Of a step of so many layers, in the median.
+  double StepSeconds(const Shape& shape, int layers) {
     std::vector<kernels::AncestorMask> masks;
     for (int r = 0; r < shape.rows && shape.tree; ++r) {  // a binary tree
       masks.emplace_back();
@@ -307,16 +289,55 @@ class Bench {
         }
         if (logit_rows.empty()) logit_rows.push_back(static_cast<int>(ids.size()) - 1);
       }
-      backend_.Synchronize();
+      backend_->Synchronize();
       const double begin = Now();
       model_.Step(layers, ids, positions, sequences, logit_rows, *cache_);
       if (step >= kWarmSteps) seconds.push_back(Now() - begin);
     }
-    std::nth_element(seconds.begin(), seconds.begin() + kSteps / 2, seconds.end());
-    return seconds[kSteps / 2];
+    return Median(std::move(seconds));
   }
 
-  Backend& backend_;
+  // Bytes of weights, keys and values that such a step reads at least.
+  double Bytes(const Shape& shape) const {
+    const double kv = 2.0 * kModelLayers * kKvHeads *
+                      static_cast<double>(kernels::KvHeadBytes(cache_type_, kHeadDim));
+    double positions = 0;
+    for (int s = 0; s < shape.sequences; ++s) positions += shape.ContextOf(s) + shape.rows;
+    return model_.bytes() + kv * positions;
+  }
+  // Additions and multiplications of a step of decoding, with inputs as they are.
+  double Operations(const Shape& shape) const {
+    constexpr double kLayerWeights =
+        1.0 * kHidden * (kQkv + kHeads * kHeadDim + 2 * kIntermediate + kIntermediate);
+    constexpr double kWeights = kModelLayers * kLayerWeights + 1.0 * kVocabulary * kHidden;
+    double positions = 0;
+    for (int s = 0; s < shape.sequences; ++s) positions += shape.ContextOf(s) + 1;
+    return 2 * kWeights * shape.sequences + 4.0 * kModelLayers * kHeads * kHeadDim * positions;
+  }
+
+ private:
+  Bench(std::unique_ptr<Backend> backend, DType cache_type)
+      : backend_(std::move(backend)), cache_type_(cache_type), model_(*backend_) {}
+
+  bool Load(WeightFormat format, std::mt19937& random) {
+    if (!model_.Load(format, random)) return false;
+    pages_.resize(kMaxTokens / kPageSize);
+    std::iota(pages_.begin(), pages_.end(), 0);
+    std::shuffle(pages_.begin(), pages_.end(), random);
+    cache_ = backend_->CreateKvCache(
+        {kLayers, static_cast<int>(pages_.size()), kPageSize, kKvHeads, kHeadDim, cache_type_});
+    if (cache_ == nullptr) return false;
+    model_.Fill(*cache_, pages_, random);
+    return true;
+  }
+
+  static int Pages(const Shape& shape, int sequence) {
+    // A decoding sequence grows from step to step.
+    const int grown = shape.rows == 1 ? kSteps + kWarmSteps : shape.rows;
+    return (shape.ContextOf(sequence) + grown) / kPageSize + 1;
+  }
+
+  const std::unique_ptr<Backend> backend_;
   const DType cache_type_;
   Model model_;
   std::unique_ptr<KvCache> cache_;
@@ -386,9 +407,13 @@ void MeasureDecoding(const Run& run, Bench& bench, const Rates& rates, Results* 
             decode + "one of " + Positions(context) + " beside 63 of " + Positions(1 << 10), 0);
   }
   const Shape one{1, 1, 1 << 10, false};
-  const double layer = bench.LayerSeconds(one, kLayers);
+  const double without = bench.StepSeconds(one, 0);
+  const auto layer_of = [&](int layers) {
+    return (bench.StepSeconds(one, layers) - without) / layers;
+  };
+  const double layer = layer_of(kLayers);
   for (int layers = 1; layers < kLayers; ++layers) {
-    const double seconds = bench.LayerSeconds(one, layers);
+    const double seconds = layer_of(layers);
     results->report.Add(
         {.name = decode + "batch 1, context 1 Ki, a layer of " + std::to_string(layers),
          .value = seconds * 1e6,
@@ -428,13 +453,6 @@ void MeasureTreesAndPrompts(const std::string& run, Bench& bench, Results* resul
   }
 }
 
-std::unique_ptr<Backend> Make(const kernels::cuda::Options& options) {
-  std::string problem;
-  auto backend = kernels::cuda::MakeBackend(options, &problem);
-  if (backend == nullptr) std::fprintf(stderr, "step_bench: %s\n", problem.c_str());
-  return backend;
-}
-
 int Main(int argc, char** argv) {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
@@ -460,25 +478,25 @@ int Main(int argc, char** argv) {
                            {"fp8, kv fp8", WeightFormat::kFp8, DType::kF8E4M3, 0.85, 0.70},
                            {"int8, kv int8", WeightFormat::kInt8, DType::kI8, 0.85, 0.70},
                            {"int4-group, kv int8", WeightFormat::kInt4Group, DType::kI8}};
+  bool all_made = true;
   for (const Run& run : kRuns) {
     std::fprintf(stderr, "%s\n", run.name);
-    const auto backend = Make({});
-    if (backend == nullptr) return 1;
-    Bench bench(*backend, run.format, run.cache, random);
+    const auto bench = Bench::Make({}, run.format, run.cache, random);
+    all_made = all_made && bench != nullptr;
+    if (bench == nullptr) continue;
     results.report.Add({.name = std::string(run.name) + ": weights to the device",
-                        .value = bench.loading_rate() * 1e-9,
+                        .value = bench->loading_rate() * 1e-9,
                         .unit = "GB/s"});
-    MeasureDecoding(run, bench, rates, &results);
-    MeasureTreesAndPrompts(run.name, bench, &results);
+    MeasureDecoding(run, *bench, rates, &results);
+    MeasureTreesAndPrompts(run.name, *bench, &results);
   }
   // The same with one thing changed, beside the first run.
   const auto beside = [&](const char* name, const kernels::cuda::Options& options) {
     std::fprintf(stderr, "%s\n", name);
-    const auto plain = Make({});
-    const auto changed = Make(options);
-    if (plain == nullptr || changed == nullptr) return;
-    Bench as_it_is(*plain, WeightFormat::kStored, DType::kBF16, random);
-    Bench other(*changed, WeightFormat::kStored, DType::kBF16, random);
+    const auto as_it_is = Bench::Make({}, WeightFormat::kStored, DType::kBF16, random);
+    const auto other = Bench::Make(options, WeightFormat::kStored, DType::kBF16, random);
+    all_made = all_made && as_it_is != nullptr && other != nullptr;
+    if (as_it_is == nullptr || other == nullptr) return;
     for (const Shape& shape :
          {Shape{1, 1, 1024, false}, Shape{64, 1, 1024, false}, Shape{1, 1, 1 << 15, false},
           Shape{1, 64, 1 << 13, true}, Shape{1, 64, (1 << 13) + kBetweenTiles, true},
@@ -486,13 +504,13 @@ int Main(int argc, char** argv) {
       const std::string what = std::string(name) + ": " + std::to_string(shape.sequences) + " x " +
                                std::to_string(shape.rows) + " rows, context " +
                                Positions(shape.context);
-      if (!results.Has(as_it_is, shape, what) || !results.Has(other, shape, what)) continue;
-      const double seconds = other.Seconds(shape);
+      if (!results.Has(*other, shape, what)) continue;
+      const double seconds = other->Seconds(shape);
       results.report.Add({.name = what,
                           .value = seconds * 1e3,
                           .unit = "ms",
                           .beside = "with it as it is",
-                          .ratio = seconds / as_it_is.Seconds(shape)});
+                          .ratio = seconds / as_it_is->Seconds(shape)});
     }
   };
   beside("without CUDA graphs", {.step_graphs = 0});
@@ -503,7 +521,7 @@ int Main(int argc, char** argv) {
     std::fprintf(results.report.json() ? stderr : stdout, "not measured, no room: %s\n",
                  name.c_str());
   }
-  return status;
+  return all_made ? status : 1;
 }
 
 }  // namespace

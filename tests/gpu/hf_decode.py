@@ -9,15 +9,15 @@ transformers' own guide says it does fastest: a static cache and a compiled forw
 where the cache is static. What is measured is the time that more new
 tokens take, prompt and start left out; the median of several runs behind those that compile.
 
-Prints what tests/bench/report.h prints, and exits as its programs do: 0 where something was
-measured, whatever the aims say; 3 where no GPU answers.
+Prints what tests/bench/report.h prints, and exits as its programs do: 0 where all was measured,
+whatever the aims say; 1 where step_bench has not left a figure to set beside; 3 where no GPU
+answers.
 """
 
 import argparse
 import datetime
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -116,16 +116,18 @@ def main():
     if not torch.cuda.is_available():
         print("hf_decode: no GPU answers; nothing was measured", file=sys.stderr)
         return 3
-    ours = {}
-    if options.beside and os.path.exists(options.beside):
-        with open(options.beside, encoding="utf-8") as file:
-            ours = {row["name"]: row["value"] for row in json.load(file)["figures"]}
+    ours, missing = {}, []
+    if options.beside:
+        if os.path.exists(options.beside):
+            with open(options.beside, encoding="utf-8") as file:
+                ours = {row["name"]: row["value"] for row in json.load(file)["figures"]}
+        missing = [name for name in OURS if name not in ours]
     with torch.inference_mode():
         theirs = tokens_per_second(make_model("cuda"))
     report = {
         "bench": "hf_decode",
         "commit": os.environ.get("OCTOGATE_COMMIT", "unknown"),
-        "machine": os.environ.get("OCTOGATE_DEVICE") or platform.processor(),
+        "machine": os.environ.get("OCTOGATE_DEVICE") or torch.cuda.get_device_name(),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "figures": figures_of(theirs, ours),
     }
@@ -135,10 +137,13 @@ def main():
         met = "" if row["met"] is None else f"{row['aim']}: {'yes' if row['met'] else 'NO'}"
         print(f"{row['name']:<64} {row['value']:>9.1f} {row['unit']}  {ratio}  {met}".rstrip())
     if options.json_to:
-        with open(options.json_to, "w", encoding="utf-8") as file:
+        with open(options.json_to + ".part", "w", encoding="utf-8") as file:
             json.dump(report, file)
             file.write("\n")
-    return 0
+        os.replace(options.json_to + ".part", options.json_to)
+    for name in missing:
+        print(f"hf_decode: {options.beside} lacks '{name}'", file=sys.stderr)
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

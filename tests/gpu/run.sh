@@ -10,8 +10,9 @@
 #   tests/gpu/run.sh --no-build      with what was built before
 #   tests/gpu/run.sh --build-only    builds, for machines without a GPU
 #   tests/gpu/run.sh --seconds=N     ends within about so many; says what was not run
-# Exit status: 0, 1 where something failed, ran out of its time or had no time left,
-# 3 where no GPU answers (nothing was run then).
+# Exit status: 0, 1 where something failed, was killed, ran out of its time or had no
+# time left, 2 where the options are wrong, 3 where no GPU answers (nothing was run
+# then).
 #
 # Each run has a time limit of its own. OCTOGATE_GPU_RESULTS names the folder of the
 # results (the build's otherwise).
@@ -34,10 +35,15 @@ for option in "$@"; do
   case "$option" in
     -h|--help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     --only=tests|--only=bench|--only=sanitizers|--only=cpu) only=${option#--only=} ;;
+    --only=*) echo "--only takes tests, bench, sanitizers or cpu, not '${option#--only=}'" >&2; exit 2 ;;
     --no-build) build_first=0 ;;
     --build-only) run_it=0 ;;
-    --seconds=*[!0-9]*|--seconds=) echo "--seconds takes a number" >&2; exit 2 ;;
-    --seconds=*) deadline=$((SECONDS + ${option#--seconds=})) ;;
+    --seconds=*)
+      if ! [[ ${option#--seconds=} =~ ^0*([1-9][0-9]{0,8})$ ]]; then
+        echo "--seconds takes a number from 1 to 999999999, not '${option#--seconds=}'" >&2
+        exit 2
+      fi
+      deadline=$((SECONDS + BASH_REMATCH[1])) ;;
     *) echo "unknown option '$option'; see tests/gpu/run.sh --help" >&2; exit 2 ;;
   esac
 done
@@ -47,6 +53,7 @@ if [ -z "$device" ] && [ $run_it = 1 ]; then
   echo "tests/gpu/run.sh: no GPU answers (nvidia-smi names none); NOTHING WAS RUN" >&2
   exit $no_gpu
 fi
+[ -z "$device" ] || step "GPU: $device"
 
 OCTOGATE_COMMIT=${OCTOGATE_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}
 export OCTOGATE_COMMIT OCTOGATE_DEVICE=$device
@@ -115,35 +122,45 @@ write_table() {
 
 note() {  # NAME RESULT SECONDS
   results+=("$1|$2|$3")
-  write_json >"$out/$results_name.json"
-  write_table >"$out/$results_name.txt"
+  # Whatever ends the script, there is a whole file.
+  write_json >"$out/$results_name.json.part"
+  mv "$out/$results_name.json.part" "$out/$results_name.json"
+  write_table >"$out/$results_name.txt.part"
+  mv "$out/$results_name.txt.part" "$out/$results_name.txt"
 }
 
-run() {  # NAME SECONDS FUNCTION COMMAND…: FUNCTION runs the command that follows it
-  local name=$1 limit=$2 function=$3 begin=$SECONDS rc=0; shift 3
-  if [ $deadline != 0 ]; then
-    local left=$((deadline - SECONDS))
-    if [ $left -lt 20 ]; then
-      failed=1
-      note "$name" "NOT RUN: no time left" 0
-      return
-    fi
-    [ $limit -le $left ] || limit=$left
+time_for() {  # SECONDS: as many, or what --seconds leaves
+  local left=$((deadline - SECONDS))
+  echo $((deadline == 0 || $1 <= left ? $1 : left))
+}
+
+run() {  # NAME SECONDS FUNCTION COMMAND…: calls FUNCTION NAME COMMAND…, which runs it
+  local name=$1 limit function=$3 begin=$SECONDS rc=0 seconds
+  limit=$(time_for "$2"); shift 3
+  if [ "$limit" -lt 20 ]; then
+    failed=1
+    note "$name" "NOT RUN: no time left" 0
+    return
   fi
   step "$name"
-  "$function" timeout --kill-after=10 "$limit" "$@" || rc=$?
+  "$function" "$name" timeout --kill-after=10 "$limit" "$@" || rc=$?
+  seconds=$((SECONDS - begin))
+  # What does not end when its time is up is killed; so is what takes too much memory.
+  [ $rc != 137 ] || [ $seconds -lt "$limit" ] || rc=124
   case $rc in
-    0) note "$name" passed $((SECONDS - begin)) ;;
+    0) note "$name" passed $seconds ;;
     $no_gpu) failed=1; note "$name" "NOT RUN: no GPU answered it" 0 ;;
-    124|137) failed=1; note "$name" "TIMED OUT after $limit s" $((SECONDS - begin)) ;;
-    *) failed=1; note "$name" FAILED $((SECONDS - begin)) ;;
+    124) failed=1; note "$name" "TIMED OUT after $limit s" $seconds ;;
+    137) failed=1; note "$name" "KILLED, for its memory perhaps" $seconds ;;
+    *) failed=1; note "$name" "FAILED: exit status $rc" $seconds ;;
   esac
 }
 
-plain() { "$@" >&2; }
+plain() { shift; "$@" >&2; }
 
 # A test that skips itself has not passed here, nor has one of which nothing was run.
 gpu_test() {
+  shift
   "$@" | tee "$out/last.log" >&2 || return
   ! grep -q '^\[  SKIPPED \]' "$out/last.log" || return $no_gpu
   grep -q '^\[  PASSED  \] [1-9]' "$out/last.log"
@@ -151,9 +168,9 @@ gpu_test() {
 
 # A benchmark that ran out of its time leaves the figures that it had.
 bench() {
-  local rc=0
-  "$@" "--json-to=$out/$bench_name.figures.json" >"$out/$bench_name.figures.txt" || rc=$?
-  [ ! -s "$out/$bench_name.figures.json" ] || benches+=("$bench_name")
+  local name=$1 rc=0; shift
+  "$@" "--json-to=$out/$name.figures.json" >"$out/$name.figures.txt" || rc=$?
+  [ ! -s "$out/$name.figures.json" ] || benches+=("$name")
   return $rc
 }
 
@@ -175,16 +192,17 @@ fi
 
 if part bench; then
   rm -f "$out"/*.figures.json "$out"/*.figures.txt
-  for bench_name in gpu_bench step_bench; do
-    run "$bench_name" 270 bench "$build/bin/$bench_name"
-  done
+  for name in gpu_bench step_bench; do run "$name" 270 bench "$build/bin/$name"; done
   python=${OCTOGATE_HF_PYTHON:-python3}
-  if "$python" -c 'import torch, transformers' 2>/dev/null; then
-    bench_name=hf_decode
-    run hf_decode 240 bench "$python" tests/gpu/hf_decode.py "--beside=$out/step_bench.figures.json"
-  else
-    note hf_decode "NOT RUN: no torch and transformers" 0
-  fi
+  step "torch and transformers"
+  probed=0 limit=$(time_for 60)
+  # Where no time is left, run says so.
+  [ "$limit" -lt 20 ] || timeout --kill-after=10 "$limit" "$python" -c 'import torch, transformers' >&2 || probed=$?
+  case $probed in
+    0) run hf_decode 240 bench "$python" tests/gpu/hf_decode.py "--beside=$out/step_bench.figures.json" ;;
+    124|137) failed=1; note hf_decode "NOT RUN: no time to load torch" 0 ;;
+    *) note hf_decode "NOT RUN: no torch and transformers" 0 ;;
+  esac
 fi
 
 # The small tests: the sanitizers slow kernels down by orders of magnitude.

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cassert>
-#include <functional>
 #include <new>
 #include <optional>
 #include <span>

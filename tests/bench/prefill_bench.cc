@@ -7,7 +7,6 @@
 // The model is the random Llama of decode_bench.
 #include <cmath>
 #include <iostream>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>

@@ -54,7 +54,6 @@
 // done while a pass runs, on cores that nothing else needs.
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>

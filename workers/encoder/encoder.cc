@@ -1,7 +1,6 @@
 #include "workers/encoder/encoder.h"
 
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 #include "absl/strings/str_cat.h"

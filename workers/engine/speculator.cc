@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <limits>
 #include <utility>
 
 #include "workers/speculation/draft_scope.h"

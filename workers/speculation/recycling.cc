@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "workers/speculation/best_first.h"
 #include "workers/speculation/hit_rates.h"

@@ -1,6 +1,5 @@
 #include "tests/kernels/cuda/emulated_stream.h"
 
-#include <algorithm>
 #include <deque>
 #include <functional>
 #include <mutex>

@@ -7,13 +7,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <iterator>
 #include <vector>
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
-#include "kernels/float16.h"
 #include "tests/kernels/random_data.h"
 
 namespace octogate::kernels::cuda {

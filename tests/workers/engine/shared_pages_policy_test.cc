@@ -4,8 +4,6 @@
 #include <chrono>
 #include <limits>
 #include <memory>
-#include <utility>
-#include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/workers/engine/scripted_store.h"

@@ -1,6 +1,4 @@
 // What an engine tells its drafters, and whom it takes as one.
-#include <algorithm>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <numeric>

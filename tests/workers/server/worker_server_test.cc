@@ -7,12 +7,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 #include <memory>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "common/grpc_status.h"
 #include "common/status.h"
 #include "tests/workers/server/worker_server_fixture.h"

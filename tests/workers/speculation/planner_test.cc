@@ -1,7 +1,6 @@
 #include "workers/speculation/planner.h"
 
 #include <algorithm>
-#include <cmath>
 #include <random>
 #include <vector>
 

@@ -12,79 +12,10 @@
 
 #include "gateway/octoctl/commands.h"
 #include "gateway/octoctl/connection.h"
+#include "gateway/octoctl/help_texts.h"
 
 namespace octogate::octoctl {
 namespace {
-
-constexpr char kFooter[] =
-    "Examples:\n"
-    "  octoctl apply -f deploy/graphs/example.yaml\n"
-    "  octoctl ask --trace \"find files larger than 100 MB under /var\"\n"
-    "  octoctl route --all-heads \"what is 12% of 250\"\n"
-    "  octoctl get nodes -o wide\n"
-    "  octoctl view -o svg --out graph.svg\n"
-    "  octoctl explain last\n"
-    "  octoctl replay --graph new.yaml\n"
-    "  octoctl feedback give TRACE better calculator\n"
-    "  octoctl catalog link shop \"which customers are from Norway\"\n"
-    "  octoctl bench route --suite labelled.tsv\n"
-    "  octoctl drafts build --tokenizer models/llama3 --output docs.drafts docs/\n"
-    "  octoctl cache stats\n"
-    "\n"
-    "Exit status: 0 success; 1 diff found differences; 2 wrong command line or unreadable file;\n"
-    "3 input refused; 4 not found; 5 another version is applied than expected; 6 no answer in\n"
-    "time; 7 limit reached or not permitted; 10 anything else.";
-
-constexpr char kCatalogFooter[] =
-    "Examples:\n"
-    "  octoctl catalog add shop --sqlite shop.sqlite --sensitive customers.notes\n"
-    "  octoctl catalog add flights --spider tables.json --database flight_2\n"
-    "  octoctl catalog add firms --postgresql FIRMS_DSN\n"
-    "  octoctl catalog get shop orders\n"
-    "  octoctl catalog get shop -o json > shop.json\n"
-    "  octoctl catalog link shop --focused \"which customers are from Norway\"\n"
-    "  octoctl catalog refresh shop";
-
-constexpr char kCacheFooter[] =
-    "Examples:\n"
-    "  octoctl cache stats\n"
-    "  octoctl cache stats --tenant acme -o json\n"
-    "  octoctl cache flush --tenant acme\n"
-    "  octoctl cache flush --kind answers\n"
-    "  octoctl cache flush --model llama --tenant acme\n"
-    "  octoctl cache explain \"what is 12% of 250\"";
-
-constexpr char kStatsFooter[] =
-    "Of models, replicas are asked every 5 seconds: their numbers are as old as that at most.\n"
-    "prefixes are pages in their memory, pages those that they share through a store, and drafts\n"
-    "what those that speculate have learned, with drafted tokens for lookups and those that were\n"
-    "right for hits. None of the three is counted by tenant.";
-
-constexpr char kExplainFooter[] =
-    "Replicas are asked what they have of the prompt, of this tenant: in memory, and in the store\n"
-    "that they share pages through, with what fetching and computing are expected to take. They\n"
-    "compute, read and forget nothing for it. Where a router's decision is not kept, what comes\n"
-    "behind it is not known: --node NODE asks for one node.";
-
-constexpr char kFlushFooter[] =
-    "With --model, decisions and answers stay: they do not tell the models that they come from.\n"
-    "Flush them without it, all or by --tenant. Of pages, queries under way keep what they use\n"
-    "and leave nothing of it; those that are shared are found no more, and go as they expire,\n"
-    "within an hour. What drafters have learned stays. A replica that does not answer is named,\n"
-    "the others have flushed, and the exit status is not 0: repeat it then.";
-
-constexpr char kDraftsFooter[] =
-    "Examples:\n"
-    "  octoctl drafts build --tokenizer models/llama3 --output docs.drafts docs/ answers.jsonl\n"
-    "  octoctl drafts build --tokenizer models/llama3 --output chats.drafts \\\n"
-    "      --field prompt --field answer chats.jsonl\n"
-    "  octoctl drafts append docs.drafts --tokenizer models/llama3 more/\n"
-    "  octoctl drafts compact docs.drafts --near-matches\n"
-    "  octoctl drafts describe docs.drafts -o json\n"
-    "\n"
-    "A store serves the models whose tokenizer it was built with. It can be replaced, added to "
-    "and\n"
-    "compacted while workers have it open: they keep what they have opened.";
 
 std::string DefaultServer() {
   const char* server = std::getenv("OCTOGATE_SERVER");  // NOLINT(concurrency-mt-unsafe)
@@ -274,11 +205,7 @@ class CommandLine {
     grammar->add_option("--grammar", f.query.grammar,
                         "a text of the grammar in this file, in the notation of GBNF");
     grammar->require_option(0, 1);
-    ask->footer(
-        "Examples:\n"
-        "  octoctl ask 'Weather in Paris as JSON' --json\n"
-        "  octoctl ask 'Weather in Paris' --node small --json-schema weather.schema.json\n"
-        "  octoctl ask 'Is 7 a prime number?' --grammar yes-no.gbnf");
+    ask->footer(kAskFooter);
 
     CLI::App* explain = Add("explain", "draw the steps that a past query took",
                             [&f](Connection& c) { return Explain(c, f.name, f.format); });
@@ -463,16 +390,7 @@ class CommandLine {
         ->check(CLI::Range(1, 1'000'000))
         ->capture_default_str();
     OutputOption(route);
-    route->footer(
-        "Examples:\n"
-        "  octoctl bench route --suite labelled.tsv\n"
-        "  octoctl bench route --suite chat.tsv --suite sql.jsonl --router inner\n"
-        "  octoctl bench route --suite labelled.tsv -o json > before.json\n"
-        "\n"
-        "ACCURACY, CALIBRATION ERROR and RECALL (of the queries out of scope) are of every query,\n"
-        "drained nodes included. ROUTE is a whole call as this client sees it, one after the\n"
-        "other; DECISION the gateway's own part, and TOKENS what encoder and causal heads read\n"
-        "and write: the mean of a query.");
+    route->footer(kBenchRouteFooter);
   }
 
   void DraftsCommands() {
@@ -523,7 +441,7 @@ class CommandLine {
     CLI::App* stats = Add(*cache, "stats", "show what caches hold and how often they were of use",
                           [&f](Connection& c) { return CacheStats(c, f.cache, f.format); });
     stats->add_option("--model", f.cache.model, "only the pages and drafts of this model");
-    stats->footer(kStatsFooter);
+    stats->footer(kCacheStatsFooter);
     CLI::App* flush =
         Add(*cache, "flush",
             "forget decisions and answers, and the answers that gateways share; or the pages of a "
@@ -538,13 +456,13 @@ class CommandLine {
                      "the pages of this model at all of its replicas, and those that they share "
                      "through a store")
         ->excludes(kind);
-    flush->footer(kFlushFooter);
+    flush->footer(kCacheFlushFooter);
     CLI::App* explain =
         Add(*cache, "explain", "say what the caches would do for a query, without running it",
             [&f](Connection& c) { return ExplainCache(c, f.cache, f.format); });
     explain->add_option("request", f.cache.query, "the query; - is standard input")->required();
     explain->add_option("--node", f.cache.node, "enter here instead of the graph's entry");
-    explain->footer(kExplainFooter);
+    explain->footer(kCacheExplainFooter);
     explain->add_option("--max-tokens", f.cache.max_tokens, "as of ask");
     explain->add_option("--temperature", f.cache.temperature, "as of ask");
     explain->add_option("--seed", f.cache.seed, "as of ask");

@@ -356,17 +356,25 @@ grpc::ServerUnaryReactor* AnswerWith(const std::optional<Response>& answer,
 grpc::ServerUnaryReactor* StubWorker::FlushCache(grpc::CallbackServerContext* context,
                                                  const v1::WorkerFlushCacheRequest* request,
                                                  v1::WorkerFlushCacheResponse* response) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  last_flush_ = *request;
-  return AnswerWith(flushed_, context, response);
+  std::optional<v1::WorkerFlushCacheResponse> answer;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    last_flush_ = *request;
+    answer = flushed_;
+  }
+  return AnswerWith(answer, context, response);
 }
 
 grpc::ServerUnaryReactor* StubWorker::ExplainCache(grpc::CallbackServerContext* context,
                                                    const v1::WorkerExplainCacheRequest* request,
                                                    v1::WorkerExplainCacheResponse* response) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  last_question_ = *request;
-  return AnswerWith(explained_, context, response);
+  std::optional<v1::WorkerExplainCacheResponse> answer;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    last_question_ = *request;
+    answer = explained_;
+  }
+  return AnswerWith(answer, context, response);
 }
 
 }  // namespace octogate::gateway

@@ -13,11 +13,6 @@ namespace {
 
 constexpr size_t kMaxQueryBytes = size_t{1} << 20;
 
-// What a number of a cache counts, for people: "tokens" of pages and drafts.
-bool CountsTokens(const v1::CacheStats& stats) {
-  return stats.kind() == "prefixes" || stats.kind() == "pages" || stats.kind() == "drafts";
-}
-
 std::string Bytes(int64_t bytes) {
   char text[32];
   if (bytes < 1024) {
@@ -46,6 +41,11 @@ bool IsInStore(const v1::CacheStats& stats) {
 // Their memory is not counted.
 bool IsOfPages(const v1::CacheStats& stats) {
   return stats.kind() == "prefixes" || stats.kind() == "pages";
+}
+
+// Lookups and hits are tokens.
+bool CountsTokens(const v1::CacheStats& stats) {
+  return IsOfPages(stats) || stats.kind() == "drafts";
 }
 
 // "12/65536"; "-" where it is not known.

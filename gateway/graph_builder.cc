@@ -34,6 +34,29 @@ std::string CatalogOf(const v1::Graph& graph, const v1::Node& node) {
   return node.has_sql() ? node.sql().catalog() : node.retriever().catalog();
 }
 
+std::shared_ptr<QueryCaches> MakeCaches(const SharedAnswersOptions& options,
+                                        const GraphState& state, int64_t version,
+                                        std::vector<std::string>* warnings) {
+  const v1::Graph& graph = state.graph();
+  const bool shares_decisions = graph.spec().cache().decisions().shared();
+  if (options.values == nullptr) {
+    if (shares_decisions) {
+      warnings->push_back(
+          "spec.cache.decisions.shared: this gateway's store is not in Redis, so that it shares "
+          "nothing; start it with --store=redis://HOST:PORT");
+    }
+    return std::make_shared<QueryCaches>(graph.spec());
+  }
+  std::unique_ptr<SharedDecisions> decisions;
+  if (shares_decisions) {
+    decisions = std::make_unique<SharedDecisions>(options.values, options.clock, &graph, version,
+                                                  state.manifest);
+  }
+  return std::make_shared<QueryCaches>(
+      graph.spec(), std::make_unique<SharedAnswers>(options, &graph, version, state.manifest),
+      std::move(decisions));
+}
+
 }  // namespace
 
 std::vector<router::GraphProblem> CheckTools(const v1::Graph& graph) {
@@ -150,24 +173,7 @@ absl::StatusOr<std::shared_ptr<const GraphState>> GraphBuilder::Build(
   OCTOGATE_RETURN_IF_ERROR(LearnChoices(state->graph(), options_.model_root,
                                         previous == nullptr ? nullptr : &previous->choices,
                                         deadline, &state->choices, &by_node));
-  const v1::GraphSpec& spec = state->graph().spec();
-  SharedValues* const shared = options_.shared_answers.values;
-  std::unique_ptr<SharedAnswers> shared_answers;
-  std::unique_ptr<SharedDecisions> shared_decisions;
-  if (shared != nullptr) {
-    shared_answers = std::make_unique<SharedAnswers>(options_.shared_answers, &state->graph(),
-                                                     version, state->manifest);
-  }
-  if (spec.cache().decisions().shared() && shared != nullptr) {
-    shared_decisions = std::make_unique<SharedDecisions>(shared, options_.shared_answers.clock,
-                                                         &state->graph(), version, state->manifest);
-  } else if (spec.cache().decisions().shared()) {
-    warnings->push_back(
-        "spec.cache.decisions.shared: this gateway's store is not in Redis, so that it shares "
-        "nothing; start it with --store=redis://HOST:PORT");
-  }
-  state->caches =
-      std::make_shared<QueryCaches>(spec, std::move(shared_answers), std::move(shared_decisions));
+  state->caches = MakeCaches(options_.shared_answers, *state, version, warnings);
   absl::flat_hash_set<std::string> named;
   for (const v1::Edge& edge : state->graph().spec().edges()) {
     for (std::string& name : router::NodesNamedIn(edge.input())) named.insert(std::move(name));

@@ -18,13 +18,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gateway/circuit_breaker.h"
 #include "gateway/model_client.h"
 #include "gateway/replica_choice.h"
 #include "gateway/replica_prefixes.h"
 #include "gateway/replica_set.h"
+#include "gateway/waiting_time.h"
 
 namespace octogate::gateway {
 
@@ -36,14 +36,13 @@ inline bool IsRetryable(const absl::Status& status) {
 
 // Asks so many replicas at the same time and waits for them until `deadline`: DEADLINE_EXCEEDED for
 // one that has said nothing by then. `ask` begins the call to the one of an index, with the time
-// that it has: the rest is for what it says.
+// that it has.
 template <typename Response>
 std::vector<absl::StatusOr<Response>> AskReplicas(
     size_t replicas, absl::Time deadline,
     absl::FunctionRef<void(size_t index, absl::Time deadline,
                            ModelClient::ResponseCallback<Response> on_done)>
         ask) {
-  constexpr double kTimeOfReplicas = 0.9;
   // Outlives this call where a replica is late.
   struct Results {
     absl::Mutex mutex;
@@ -56,14 +55,13 @@ std::vector<absl::StatusOr<Response>> AskReplicas(
     results->waiting = replicas;
     results->responses.resize(replicas, absl::DeadlineExceededError("it has not answered in time"));
   }
-  const absl::Time now = absl::Now();
+  const absl::Time replicas_deadline = WaitUntil(deadline);
   for (size_t i = 0; i < replicas; ++i) {
-    ask(i, now + kTimeOfReplicas * (deadline - now),
-        [results, i](absl::StatusOr<Response> response) {
-          absl::MutexLock lock(&results->mutex);
-          results->responses[i] = std::move(response);
-          --results->waiting;
-        });
+    ask(i, replicas_deadline, [results, i](absl::StatusOr<Response> response) {
+      absl::MutexLock lock(&results->mutex);
+      results->responses[i] = std::move(response);
+      --results->waiting;
+    });
   }
   absl::MutexLock lock(&results->mutex);
   const auto all_said = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(results->mutex) {

@@ -2,41 +2,44 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
+#include "common/utf8.h"
 #include "gateway/node_generation.h"
 #include "gateway/replica_set.h"
 #include "gateway/tenant.h"
+#include "gateway/waiting_time.h"
 
 namespace octogate::gateway {
 namespace {
 
-// For replicas, and of the caller's time.
+// For replicas.
 constexpr absl::Duration kFlushTime = absl::Seconds(10);
 constexpr absl::Duration kExplainTime = absl::Seconds(3);
-constexpr double kShareOfTime = 0.9;
+constexpr size_t kMaxErrorBytes = 200;
 
-// The answer has to come while it is waited for: it says who has done it where some have not.
-absl::Time TimeOfReplicas(absl::Time deadline, absl::Duration most) {
-  const absl::Time now = absl::Now();
-  return now + std::min(kShareOfTime * (deadline - now), most);
+// A peer's numbers are taken as they are, but for those that cannot be.
+int64_t Count(int64_t value, int64_t most = std::numeric_limits<int64_t>::max()) {
+  return std::clamp<int64_t>(value, 0, most);
 }
-
-// A peer's numbers are taken as they are, but for negative ones.
-int64_t Count(int64_t value) { return std::max<int64_t>(value, 0); }
 
 bool IsTime(double seconds) { return std::isfinite(seconds) && seconds >= 0; }
 
-std::string InSeconds(double seconds) { return absl::StrFormat("%.2g s", seconds); }
+std::string TimeText(double seconds) {
+  return absl::FormatDuration(absl::Ceil(absl::Seconds(seconds), absl::Microseconds(100)));
+}
 
 // One sentence of what a replica would have from the store.
 std::string ReasonOf(const v1::SharedPagesExplanation& shared) {
@@ -49,11 +52,11 @@ std::string ReasonOf(const v1::SharedPagesExplanation& shared) {
                          " tokens that are not in memory (", shared.error(), ")");
   absl::StrAppend(&reason, "; fetching them ",
                   shared.has_fetch_seconds()
-                      ? absl::StrCat("is expected to take ", InSeconds(shared.fetch_seconds()))
+                      ? absl::StrCat("is expected to take ", TimeText(shared.fetch_seconds()))
                       : "is not possible now",
                   ", computing them ",
                   shared.has_compute_seconds()
-                      ? absl::StrCat("takes ", InSeconds(shared.compute_seconds()))
+                      ? absl::StrCat("takes ", TimeText(shared.compute_seconds()))
                       : "takes a time that was not measured",
                   ": ");
   switch (shared.choice()) {
@@ -76,26 +79,31 @@ void ExplainAtReplica(const std::string& model, const ReplicaExplanation& replic
   prefixes.set_prefix_bytes(replica.prefix_bytes);
   if (!said.ok()) {
     prefixes.set_hit(replica.chosen && replica.prefix_bytes > 0);
-    prefixes.set_reason(absl::StrCat(
-        replica.reason, "; what it has of the prompt it has not said: ", said.status().message()));
+    prefixes.set_reason(absl::StrCat(replica.reason,
+                                     "; what it has of the prompt it has not said: ",
+                                     SanitizeUtf8(ToStd(said.status().message()), kMaxErrorBytes)));
     return;
   }
-  const int64_t cached = Count(said->cached_tokens());
+  const int64_t tokens = Count(said->prompt_tokens());
+  const int64_t cached = Count(said->cached_tokens(), tokens);
   prefixes.set_hit(replica.chosen && cached > 0);
-  prefixes.set_prompt_tokens(Count(said->prompt_tokens()));
+  prefixes.set_prompt_tokens(tokens);
   prefixes.set_cached_tokens(cached);
-  prefixes.set_reason(absl::StrCat(cached, " of ", prefixes.prompt_tokens(),
-                                   " tokens are in its memory; ", replica.reason));
+  prefixes.set_reason(
+      absl::StrCat(cached, " of ", tokens, " tokens are in its memory; ", replica.reason));
   if (!said->has_shared()) return;
   v1::CacheExplanation& pages = *out->add_caches();
   pages.set_kind("pages");
   pages.set_model(model);
   pages.set_replica(replica.address);
-  pages.set_prompt_tokens(prefixes.prompt_tokens());
+  pages.set_prompt_tokens(tokens);
   v1::SharedPagesExplanation& shared = *pages.mutable_shared();
   shared = said->shared();
-  shared.set_lookup_tokens(Count(shared.lookup_tokens()));
-  if (shared.has_hit_tokens()) shared.set_hit_tokens(Count(shared.hit_tokens()));
+  shared.set_lookup_tokens(Count(shared.lookup_tokens(), tokens - cached));
+  if (shared.has_hit_tokens()) {
+    shared.set_hit_tokens(Count(shared.hit_tokens(), shared.lookup_tokens()));
+  }
+  shared.set_error(SanitizeUtf8(shared.error(), kMaxErrorBytes));
   if (!IsTime(shared.fetch_seconds())) shared.clear_fetch_seconds();
   if (!IsTime(shared.compute_seconds())) shared.clear_compute_seconds();
   pages.set_hit(
@@ -166,7 +174,7 @@ absl::StatusOr<v1::FlushCacheResponse> FlushPages(const v1::FlushCacheRequest& r
   }
   v1::FlushCacheResponse response;
   for (v1::ReplicaFlush& replica :
-       state.models.at(request.model())->FlushCache(flush, TimeOfReplicas(deadline, kFlushTime))) {
+       state.models.at(request.model())->FlushCache(flush, WaitUntil(deadline, kFlushTime))) {
     *response.add_replicas() = std::move(replica);
   }
   return response;
@@ -183,7 +191,7 @@ void ExplainPages(const GraphState& state, const v1::GenerateRequest& request,
   *question.mutable_prompt() = (*call)->prompt();
   question.set_cache_salt((*call)->terms().cache_salt());
   const ReplicaSet& replicas = *runtime->replicas;
-  const auto said = replicas.ExplainCache(question, TimeOfReplicas(deadline, kExplainTime));
+  const auto said = replicas.ExplainCache(question, WaitUntil(deadline, kExplainTime));
   const std::vector<ReplicaExplanation> choice =
       replicas.Explain(question.prompt(), question.cache_salt());
   for (size_t i = 0; i < choice.size(); ++i) {

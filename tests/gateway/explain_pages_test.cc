@@ -160,5 +160,33 @@ TEST_F(ExplainPagesTest, ReplicasThatDoNotSayOrLieHideNothing) {
   EXPECT_EQ(liar.last_question().cache_salt(), "a");
 }
 
+TEST_F(ExplainPagesTest, NoReplicaHasMoreThanThePromptOrSaysMuchAboutIt) {
+  StubWorker boaster;
+  v1::WorkerExplainCacheResponse boast;
+  boast.set_prompt_tokens(100);
+  boast.set_cached_tokens(40);
+  boast.mutable_shared()->set_lookup_tokens(1000);
+  boast.mutable_shared()->set_hit_tokens(std::numeric_limits<int64_t>::max());
+  boaster.SetExplained(boast);
+  Apply({boaster.address()});
+  EXPECT_EQ(Explain("prefixes", "a").cached_tokens(), 40);
+  EXPECT_EQ(Explain("pages", "a").shared().lookup_tokens(), 60) << "all that is not in memory";
+  EXPECT_EQ(Explain("pages", "a").shared().hit_tokens(), 60);
+
+  boast.set_cached_tokens(101);
+  boast.mutable_shared()->set_lookup_tokens(8);
+  boast.mutable_shared()->set_error(std::string(5000, 'e'));
+  boaster.SetExplained(boast);
+  EXPECT_EQ(Explain("prefixes", "a").cached_tokens(), 100);
+  EXPECT_EQ(Explain("pages", "a").shared().hit_tokens(), 0);
+
+  boast.set_cached_tokens(0);
+  boast.mutable_shared()->clear_hit_tokens();
+  boaster.SetExplained(boast);
+  const v1::CacheExplanation pages = Explain("pages", "a");
+  EXPECT_EQ(pages.shared().error(), std::string(200, 'e'));
+  EXPECT_THAT(pages.reason(), testing::Not(HasSubstr(std::string(201, 'e'))));
+}
+
 }  // namespace
 }  // namespace octogate::gateway

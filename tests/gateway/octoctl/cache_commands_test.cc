@@ -142,7 +142,7 @@ TEST_F(ReplicasCommandTest, ExplainsWhatReplicasHaveOfThePrompt) {
               HasSubstr("prefixes of stub at " + first + ": 32 of 64 tokens are in its memory; "));
   EXPECT_THAT(out_, HasSubstr("pages of stub at " + first +
                               ": the store has 16 of 16 tokens that are not in memory; fetching "
-                              "them is expected to take 0.002 s, computing them takes 0.5 s: they "
+                              "them is expected to take 2ms, computing them takes 500ms: they "
                               "are computed from the first on while others come"));
   EXPECT_THAT(out_, HasSubstr("miss  prefixes of stub at " + workers_[1].address()));
   EXPECT_THAT(out_, HasSubstr("has not said"));

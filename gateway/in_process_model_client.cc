@@ -97,7 +97,7 @@ absl::Status TakeOptions(const v1::Model& model, const InProcessWorkerOptions& o
       return absl::InvalidArgumentError(
           absl::StrCat("there is no type \"", model.activations(), "\" of activations"));
     }
-    load->activations = *activations;
+    load->device.activations = *activations;
   }
   if (model.has_speculation()) {
     workers::SpeculationOptions speculation =
@@ -107,7 +107,7 @@ absl::Status TakeOptions(const v1::Model& model, const InProcessWorkerOptions& o
     }
     load->speculation = workers::SetUpSpeculation(std::move(speculation));
   }
-  if (model.threads() > 0) load->threads = model.threads();
+  if (model.threads() > 0) load->device.threads = model.threads();
   if (model.max_sequences() > 0) engine.max_sequences = model.max_sequences();
   if (model.max_context() > 0) engine.max_context = model.max_context();
   // Every running sequence has a row.
@@ -293,11 +293,11 @@ absl::StatusOr<std::unique_ptr<ModelClient>> InProcessWorker::Load(const v1::Mod
   const std::filesystem::path folder = options_.model_root / model.path();
   workers::LoadOptions load = options_.load;
   OCTOGATE_RETURN_IF_ERROR(TakeOptions(model, options_, &load));
-  if (load.pin_threads) {
-    const int threads = load.threads > 0 ? load.threads : AvailableCpus();
+  if (load.device.pin_threads) {
+    const int threads = load.device.threads > 0 ? load.device.threads : AvailableCpus();
     const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     absl::MutexLock lock(&mutex_);
-    load.first_cpu += next_cpu_;
+    load.device.first_cpu += next_cpu_;
     next_cpu_ = (next_cpu_ + threads) % cpus;
   }
   if (options_.memory_limit_bytes != 0) {

@@ -250,10 +250,10 @@ int Serve(Flags flags) {
       static_cast<uint64_t>(flags.memory_limit_gib * static_cast<double>(uint64_t{1} << 30));
   const workers::DeviceName device =
       workers::ParseDevice(flags.worker_device).value_or(workers::DeviceName());
-  worker_options.load.device = device.device;
-  worker_options.load.gpu = device.gpu;
-  worker_options.load.threads = flags.worker_threads;
-  worker_options.load.pin_threads = flags.pin_threads;
+  worker_options.load.device.device = device.device;
+  worker_options.load.device.gpu = device.gpu;
+  worker_options.load.device.threads = flags.worker_threads;
+  worker_options.load.device.pin_threads = flags.pin_threads;
   worker_options.load.engine.max_sequences = flags.max_sequences;
   worker_options.load.engine.kv_tokens = flags.kv_tokens;
   worker_options.load.engine.swap_bytes =

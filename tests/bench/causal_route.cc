@@ -86,7 +86,7 @@ double DecideOnce(const router::RoutingSnapshot& snapshot, const std::string& qu
 void MeasureCausalHead(Report* report) {
   gateway::InProcessWorkerOptions options;
   options.model_root = std::string(OCTOGATE_DEPLOY) + "/models";
-  options.load.threads = 1;
+  options.load.device.threads = 1;
   options.load.engine.share_prefixes = false;  // the same queries come again and again
   gateway::InProcessWorker worker(options);
   v1::Model model;

@@ -65,7 +65,7 @@ class LocalModel {
   static gateway::InProcessWorkerOptions OptionsOf(const std::string& root) {
     gateway::InProcessWorkerOptions options;
     options.model_root = root;
-    options.load.threads = 1;
+    options.load.device.threads = 1;
     return options;
   }
 

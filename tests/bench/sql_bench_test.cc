@@ -235,7 +235,7 @@ TEST_F(SqlBenchTest, GeneratedRowsAnswerTheStatements) {
 TEST_F(SqlBenchTest, ACheckpointAnswers) {
   gateway::InProcessWorkerOptions options;
   options.model_root = OCTOGATE_FIXTURES "/checkpoints";
-  options.load.threads = 1;
+  options.load.device.threads = 1;
   gateway::InProcessWorker worker(options);
   SqlGateway gateway(root_, [&worker](const v1::Model& model, absl::Time deadline) {
     return worker.Load(model, deadline);

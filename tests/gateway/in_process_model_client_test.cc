@@ -36,7 +36,7 @@ v1::Model ModelAt(const std::string& path) {
 InProcessWorkerOptions Options() {
   InProcessWorkerOptions options;
   options.model_root = std::string(OCTOGATE_FIXTURES) + "/checkpoints";
-  options.load.threads = 1;
+  options.load.device.threads = 1;
   options.load.engine.max_waiting = 4;
   return options;
 }
@@ -193,7 +193,7 @@ TEST_F(InProcessModelClientTest, SaysWhatItServes) {
 TEST(InProcessWorkerTest, ModelsWhoseThreadsAreBoundTakeCpusInTurn) {
   if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one CPU";
   InProcessWorkerOptions options = Options();
-  options.load.pin_threads = true;
+  options.load.device.pin_threads = true;
   InProcessWorker worker(options);
   const absl::StatusOr<std::unique_ptr<ModelClient>> first = worker.Load(ModelAt("llama3"), kNever);
   ASSERT_TRUE(first.ok()) << first.status();

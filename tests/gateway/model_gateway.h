@@ -32,7 +32,7 @@ class ModelGateway : private ModelFolder, public TestGateway {
 
  private:
   static workers::LoadOptions WithThreads(workers::LoadOptions load) {
-    if (load.threads == 0) load.threads = 1;
+    if (load.device.threads == 0) load.device.threads = 1;
     return load;
   }
   static ServerOptions WithModels(ServerOptions options, InProcessWorker* worker) {

@@ -158,7 +158,7 @@ TEST_F(ModelOptionsTest, ReplicasElsewhereAreDescribedTheSameWay) {
 TEST(InProcessWeightsTest, LoadingLogsWhatTheFormatCosts) {
   InProcessWorkerOptions options;
   options.model_root = std::string(OCTOGATE_FIXTURES) + "/checkpoints";
-  options.load.threads = 1;
+  options.load.device.threads = 1;
   InProcessWorker worker(options);
   v1::Model model;
   model.set_name("tiny");

@@ -19,7 +19,7 @@ class ModelWorker {
  public:
   explicit ModelWorker(const std::string& path) {
     workers::LoadOptions options;
-    options.threads = 1;
+    options.device.threads = 1;
     auto loaded = workers::LoadModel(path, options);
     EXPECT_TRUE(loaded.ok()) << loaded.status();
     if (!loaded.ok()) return;

@@ -65,7 +65,7 @@ TEST_F(OctopusTest, QueriesGoWhereTheCheckpointsLogitsSay) {
 
   // The same checkpoint, asked directly.
   workers::LoadOptions load;
-  load.threads = 1;
+  load.device.threads = 1;
   auto model = workers::LoadModel(FixtureCheckpoints() + "/octopus", load);
   ASSERT_TRUE(model.ok()) << model.status();
   const workers::Tokenizer& tokenizer = *(*model)->tokenizer;

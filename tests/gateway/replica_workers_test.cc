@@ -40,7 +40,7 @@ class ReplicaWorkersTest : public testing::Test {
   void MakeWorkers(int workers) {
     for (int i = 0; i < workers; ++i) {
       workers::LoadOptions options;
-      options.threads = 1;
+      options.device.threads = 1;
       options.engine.page_size = 16;
       options.engine.max_sequences = 4;
       auto loaded =

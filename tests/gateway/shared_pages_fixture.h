@@ -35,7 +35,7 @@ class SharedPagesFixture : public testing::Test {
   // A worker that shares pages, and hears of flushes by being told.
   std::string NewWorker() {
     workers::LoadOptions options;
-    options.threads = 1;
+    options.device.threads = 1;
     options.engine.make_page_store =
         workers::ShareThroughRedis(RedisClient::Create(redis_.options()),
                                    {.write_from_use = 1, .flush_interval = absl::Hours(1)});

@@ -31,7 +31,7 @@ constexpr char kQuery[] =
 
 workers::LoadOptions VerifyAll() {
   workers::LoadOptions load;
-  load.threads = 1;
+  load.device.threads = 1;
   load.engine.verify_all_drafts = true;
   return load;
 }

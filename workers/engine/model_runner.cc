@@ -37,12 +37,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
     return chat_template.status();  // there is one, and it is broken
   }
 
-  absl::StatusOr<ChosenBackend> chosen = ChooseBackend({.device = options.device,
-                                                        .gpu = options.gpu,
-                                                        .threads = options.threads,
-                                                        .activations = options.activations,
-                                                        .pin_threads = options.pin_threads,
-                                                        .first_cpu = options.first_cpu});
+  absl::StatusOr<ChosenBackend> chosen = ChooseBackend(options.device);
   if (!chosen.ok()) return chosen.status();
   model->no_gpu = std::move(chosen->no_gpu);
   EngineOptions engine_options = options.engine;

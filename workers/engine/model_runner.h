@@ -43,12 +43,7 @@ struct SpeculationSetup {
 
 struct LoadOptions {
   EngineOptions engine;
-  Device device = Device::kCpu;
-  int gpu = 0;                                                    // DeviceOptions::gpu
-  int threads = 0;                                                // of the CPU; 0: AvailableCpus()
-  kernels::Activations activations = kernels::Activations::kF32;  // DeviceOptions::activations
-  bool pin_threads = false;                                       // DeviceOptions::pin_threads
-  int first_cpu = 0;                                              // DeviceOptions::first_cpu
+  DeviceOptions device;
   // Without, every token is a pass of the model.
   std::optional<SpeculationSetup> speculation;
 };

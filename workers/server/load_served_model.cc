@@ -27,12 +27,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadServedModel(std::string name,
                                                .weight_format = engine.weight_format,
                                                .max_tokens = engine.max_context,
                                                .memory_limit_bytes = engine.memory_limit_bytes},
-                                   .device = {.device = options.device,
-                                              .gpu = options.gpu,
-                                              .threads = options.threads,
-                                              .activations = options.activations,
-                                              .pin_threads = options.pin_threads,
-                                              .first_cpu = options.first_cpu}};
+                                   .device = options.device};
   OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<LoadedEncoder> model, LoadEncoder(directory, encoder));
   OCTOGATE_RETURN_IF_ERROR(model->WarmUp(deadline));
   return std::make_unique<EncoderService>(std::move(name), std::move(model));

@@ -78,12 +78,12 @@ void Define(CLI::App& app, Flags& flags) {
       ->check(CheckDevice)
       ->capture_default_str();
   app.add_option(
-         "--threads", flags.load.threads,
+         "--threads", flags.load.device.threads,
          "compute threads where the CPU serves; 0: one for each CPU that the process may use, "
          "by its group's quota too")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_flag("--pin-threads", flags.load.pin_threads,
+  app.add_flag("--pin-threads", flags.load.device.pin_threads,
                "keep each compute thread on a CPU of its own; for machines that do nothing else");
   app.add_option("--max-sequences", flags.load.engine.max_sequences,
                  "sequences that run at the same time")
@@ -102,7 +102,7 @@ void Define(CLI::App& app, Flags& flags) {
       ->transform(CLI::CheckedTransformer(ByName(kernels::kWeightFormats), CLI::ignore_case)
                       .description(""))
       ->default_str("stored");
-  app.add_option("--activations", flags.load.activations,
+  app.add_option("--activations", flags.load.device.activations,
                  "what BF16 weights are multiplied with: f32, or, which costs precision, bf16 "
                  "(reads prompts many times faster with AMX; on a GPU of all weights but f32, and "
                  "half the work of its tensor cores) or bf16-pairs (CPUs alone, twice as fast with "
@@ -261,8 +261,8 @@ int Serve(Flags flags) {
     flags.load.speculation = SetUpSpeculation(flags.speculation);
   }
   const DeviceName device = ParseDevice(flags.device).value_or(DeviceName());
-  flags.load.device = device.device;
-  flags.load.gpu = device.gpu;
+  flags.load.device.device = device.device;
+  flags.load.device.gpu = device.gpu;
 
   auto pages = OpenWorkerPages(flags.store);
   if (!pages.ok()) return Fail(pages.status());

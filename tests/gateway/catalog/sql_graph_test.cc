@@ -349,7 +349,7 @@ TEST(ConstrainedSqlTest, AModelWritesStatementsOverWhatWasLinked) {
   folder.Execute("library.sqlite", ReadFile(absl::StrCat(kGraphs, "/sql/library.sql")));
   InProcessWorkerOptions worker_options;
   worker_options.model_root = std::string(OCTOGATE_FIXTURES) + "/checkpoints";
-  worker_options.load.threads = 1;
+  worker_options.load.device.threads = 1;
   InProcessWorker worker(worker_options);
   ServerOptions options;
   options.graph.model_root = folder.path();

@@ -24,7 +24,8 @@ struct Replica {
       : client(RedisClient::Create(redis)),
         store(MakeRedisStore(client.get())),
         place(ShareDrafts(store.get(), {.max_pause = absl::Milliseconds(100)})) {
-    LoadOptions options = {.engine = {.kv_tokens = 1024, .verify_all_drafts = true}, .threads = 1};
+    LoadOptions options = {.engine = {.kv_tokens = 1024, .verify_all_drafts = true},
+                           .device = {.threads = 1}};
     options.speculation = SetUpSpeculation({.shared = place});
     auto loaded = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
     EXPECT_TRUE(loaded.ok()) << loaded.status();
@@ -71,9 +72,9 @@ TEST(SharedDraftsEngineTest, ANewReplicaAnswersTheSameWithFewerSteps) {
   RedisServer redis;
   std::vector<Outcome> expected;
   {
-    auto plain =
-        LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3",
-                  {.engine = {.kv_tokens = 1024, .verify_all_drafts = true}, .threads = 1});
+    auto plain = LoadModel(
+        std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3",
+        {.engine = {.kv_tokens = 1024, .verify_all_drafts = true}, .device = {.threads = 1}});
     ASSERT_TRUE(plain.ok()) << plain.status();
     expected = AnswerAll(**plain);
   }

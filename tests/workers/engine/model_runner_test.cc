@@ -22,7 +22,7 @@ constexpr absl::Duration kLong = absl::Seconds(100);
 TEST(LoadModelTest, LoadsAFolderAsItIsAndAnswersAConversation) {
   for (const char* name : {"llama", "qwen3", "octopus"}) {
     SCOPED_TRACE(name);
-    const auto model = LoadModel(FixturePath(name), {.threads = 1});
+    const auto model = LoadModel(FixturePath(name), {.device = {.threads = 1}});
     ASSERT_TRUE(model.ok()) << model.status();
     ASSERT_TRUE((*model)->WarmUp(absl::Now() + kLong).ok());
     std::ifstream file(FixturePath(name) / "expected.json");
@@ -61,7 +61,7 @@ TEST(LoadModelTest, WorksWithoutAChatTemplateUntilOneIsNeeded) {
   for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"}) {
     std::filesystem::copy_file(FixturePath("llama") / name, folder.path() / name);
   }
-  const auto model = LoadModel(folder.path(), {.threads = 1});
+  const auto model = LoadModel(folder.path(), {.device = {.threads = 1}});
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_TRUE((*model)->EncodeText("hello").ok());
   EXPECT_EQ((*model)->EncodeChat(ChatJson::array()).status().code(),
@@ -82,7 +82,7 @@ TEST(LoadModelTest, RefusesATokenizerWithMoreIdsThanTheModelHas) {
   extra["content"] = "<one too many>";
   tokenizer["added_tokens"].push_back(extra);
   folder.Write("tokenizer.json", tokenizer.dump());
-  const absl::Status status = LoadModel(folder.path(), {.threads = 1}).status();
+  const absl::Status status = LoadModel(folder.path(), {.device = {.threads = 1}}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("4000"));
 }

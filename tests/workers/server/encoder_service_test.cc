@@ -25,7 +25,7 @@ class EncoderServiceTest : public ::testing::Test {
  protected:
   void SetUp() override {
     LoadOptions options;
-    options.threads = 1;
+    options.device.threads = 1;
     auto model = LoadServedModel("sentences", Folder(), options, absl::Now() + absl::Seconds(60));
     ASSERT_TRUE(model.ok()) << model.status();
     auto server = WorkerServer::Start("127.0.0.1:0", *std::move(model));

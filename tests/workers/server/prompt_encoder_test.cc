@@ -23,7 +23,7 @@ std::string Fixture(const std::string& name) {
 
 std::unique_ptr<LoadedModel> Load(const std::string& name) {
   LoadOptions options;
-  options.threads = 1;
+  options.device.threads = 1;
   options.engine.kv_tokens = 512;
   auto model = LoadModel(Fixture(name), options);
   EXPECT_TRUE(model.ok()) << model.status().message();

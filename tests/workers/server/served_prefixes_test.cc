@@ -172,7 +172,7 @@ class ServedPrefixesOfAModelTest : public testing::Test {
 
   std::unique_ptr<ModelService> Load(bool share_prefixes) {
     LoadOptions options;
-    options.threads = 1;
+    options.device.threads = 1;
     options.engine.page_size = kPageSize;
     options.engine.kv_tokens = kPages * kPageSize;
     options.engine.share_prefixes = share_prefixes;

@@ -16,7 +16,7 @@ namespace octogate::workers {
 namespace {
 
 TEST(ServiceSpeculationTest, CountsMalformedDraftsThatChangeNothing) {
-  LoadOptions options{.threads = 1};
+  LoadOptions options{.device = {.threads = 1}};
   options.engine.verify_all_drafts = true;
   options.speculation = SpeculationSetup{.max_draft_nodes = 8};
   options.speculation->make_drafters = [](const DraftedModel& model) {

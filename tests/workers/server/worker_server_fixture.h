@@ -31,7 +31,7 @@ class WorkerServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     LoadOptions options;
-    options.threads = 1;
+    options.device.threads = 1;
     options.engine.max_waiting = kMaxWaiting;
     options.engine.max_sequences = 4;
     auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);

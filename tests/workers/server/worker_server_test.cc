@@ -297,7 +297,7 @@ TEST_F(WorkerServerTest, InfoHasNoStepCostsWhereNoneWereMeasured) {
 
 TEST(ModelServiceTest, InfoSaysWhatStepsCost) {
   LoadOptions options;
-  options.threads = 1;
+  options.device.threads = 1;
   options.engine.step_cost_time = absl::Milliseconds(200);
   auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
   ASSERT_TRUE(model.ok()) << model.status().message();
@@ -325,7 +325,7 @@ TEST(ModelServiceTest, InfoSaysWhatStepsCost) {
 
 TEST(ModelServiceTest, InfoSaysHowTheModelIsKept) {
   LoadOptions options;
-  options.threads = 1;
+  options.device.threads = 1;
   options.engine.max_sequences = 3;
   options.engine.weight_format = *ParseWeightFormat("int8");
   options.engine.kv_dtype = *ParseKvDtype("fp8");
@@ -347,7 +347,7 @@ TEST(ModelServiceTest, InfoSaysHowTheModelIsKept) {
 
 TEST(ModelServiceTest, InfoSaysWhatCameOfSharedDraftsWhereThereAreSome) {
   LoadOptions options;
-  options.threads = 1;
+  options.device.threads = 1;
   auto model = LoadModel(std::string(OCTOGATE_FIXTURES) + "/checkpoints/llama3", options);
   ASSERT_TRUE(model.ok()) << model.status().message();
   std::optional<SharedDraftsStats> stats;

@@ -70,11 +70,6 @@ constexpr char kExamples[] =
     "\n"
     "Exit status: 0 after a clean end, 1 where the gateway cannot start, 2 for wrong flags.";
 
-std::string CheckDevice(const std::string& name) {
-  if (workers::ParseDevice(name)) return "";
-  return absl::StrCat("\"", name, "\" is none of ", workers::kDeviceNames);
-}
-
 void Define(CLI::App& app, Flags& flags) {
   ServerOptions& server = flags.server;
   app.add_option("--listen", server.listen, "host:port for clients; port 0 picks one")
@@ -111,7 +106,7 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--worker-device", flags.worker_device,
                  "where in-process models run: cpu, auto (a GPU where one answers), or cuda (a GPU "
                  "or nothing; cuda:1 is the second)")
-      ->check(CheckDevice)
+      ->check(workers::WhyNoDevice)
       ->capture_default_str();
   app.add_option("--worker-threads", flags.worker_threads,
                  "compute threads of each in-process model on the CPU; 0: one for each CPU that "

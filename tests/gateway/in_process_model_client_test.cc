@@ -3,20 +3,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/status.h"
+#include "tests/common/thread_cpus.h"
 
 namespace octogate::gateway {
 namespace {
@@ -39,20 +36,6 @@ InProcessWorkerOptions Options() {
   options.load.device.threads = 1;
   options.load.engine.max_waiting = 4;
   return options;
-}
-
-// The CPUs that threads of this process are bound to, each to one alone.
-std::set<int> BoundCpus() {
-  std::set<int> cpus;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    cpu_set_t allowed;
-    const auto id = static_cast<pid_t>(std::stol(task.path().filename().string()));
-    if (sched_getaffinity(id, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) != 1) continue;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (CPU_ISSET(cpu, &allowed)) cpus.insert(cpu);
-    }
-  }
-  return cpus;
 }
 
 v1::WorkerPrompt Prompt(const std::string& query) {
@@ -191,17 +174,22 @@ TEST_F(InProcessModelClientTest, SaysWhatItServes) {
 }
 
 TEST(InProcessWorkerTest, ModelsWhoseThreadsAreBoundTakeCpusInTurn) {
-  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one CPU";
   InProcessWorkerOptions options = Options();
   options.load.device.pin_threads = true;
   InProcessWorker worker(options);
-  const absl::StatusOr<std::unique_ptr<ModelClient>> first = worker.Load(ModelAt("llama3"), kNever);
-  ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_EQ(BoundCpus().size(), 1u);
-  const absl::StatusOr<std::unique_ptr<ModelClient>> second =
-      worker.Load(ModelAt("llama3"), kNever);
-  ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_EQ(BoundCpus().size(), 2u);
+  const std::vector<int> all = CpusOfThread();
+  std::vector<std::unique_ptr<ModelClient>> models;
+  for (size_t i = 0; i < 3; ++i) {
+    auto model = worker.Load(ModelAt("llama3"), kNever);
+    ASSERT_TRUE(model.ok()) << model.status();
+    models.push_back(*std::move(model));
+    std::vector<int> bound;
+    Stream stream([&bound] { bound = CpusOfThread(); });  // on the engine's thread
+    models.back()->Generate(GenerateRequest("The router", 1), kNever, stream.on_message(),
+                            stream.on_done());
+    ASSERT_TRUE(stream.Wait().ok()) << stream.Wait();
+    EXPECT_EQ(bound, std::vector<int>{all[i % all.size()]});
+  }
 }
 
 TEST_F(InProcessModelClientTest, GeneratesWithTheEndLast) {

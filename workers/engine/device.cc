@@ -7,10 +7,20 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/control_groups.h"
+#include "common/strings.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
 namespace octogate::workers {
+namespace {
+
+absl::Status NoPairsOnGpu() {
+  return absl::InvalidArgumentError(
+      "the activations bf16-pairs are an order of additions that only CPUs have; choose f32 or "
+      "bf16 for a GPU, or the device cpu");
+}
+
+}  // namespace
 
 std::optional<DeviceName> ParseDevice(std::string_view name) {
   if (name == "auto") return DeviceName{.device = Device::kAuto};
@@ -28,7 +38,15 @@ std::optional<DeviceName> ParseDevice(std::string_view name) {
   return parsed;
 }
 
+std::string WhyNoDevice(std::string_view name) {
+  if (ParseDevice(name)) return "";
+  return absl::StrCat(Quoted(name), " is none of auto, cpu, cuda and cuda:N");
+}
+
 absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
+  const bool only_cpu = options.activations == kernels::Activations::kBF16Pairs;
+  // Before a GPU is set up, which takes seconds, or found missing.
+  if (only_cpu && options.device == Device::kCuda) return NoPairsOnGpu();
   ChosenBackend chosen;
   if (options.device != Device::kCpu) {
     std::string problem;
@@ -38,12 +56,8 @@ absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options) {
                                ? kernels::cuda::InputRounding::kRounded
                                : kernels::cuda::InputRounding::kSplit},
         &problem);
-    if (chosen.backend != nullptr) {
-      if (options.activations != kernels::Activations::kBF16Pairs) return chosen;
-      return absl::InvalidArgumentError(
-          "the activations bf16-pairs are an order of additions of CPUs; choose f32 or bf16 for a "
-          "GPU, or the device cpu");
-    }
+    if (chosen.backend != nullptr && only_cpu) return NoPairsOnGpu();
+    if (chosen.backend != nullptr) return chosen;
     if (options.device == Device::kCuda) {
       return absl::UnavailableError(
           absl::StrCat(options.gpu == 0 ? "no GPU can be used"

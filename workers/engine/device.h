@@ -26,9 +26,10 @@ struct DeviceName {
   int gpu = 0;  // DeviceOptions::gpu
   bool operator==(const DeviceName&) const = default;
 };
-inline constexpr char kDeviceNames[] = "auto, cpu, cuda or cuda:N";
-// Nothing for what is none of these.
+// Of auto, cpu, cuda and cuda:N; nothing for what is none of these.
 std::optional<DeviceName> ParseDevice(std::string_view name);
+// Why ParseDevice makes nothing of it, and what would be right; empty where it does.
+std::string WhyNoDevice(std::string_view name);
 
 struct DeviceOptions {
   Device device = Device::kCpu;
@@ -36,7 +37,7 @@ struct DeviceOptions {
   int threads = 0;  // of the CPU backend; 0: AvailableCpus()
   // A GPU takes what it multiplies with weights of 16 bits and in quantised formats, and attends
   // with, as two numbers of 16 bits, or as one (kBF16; InputRounding in
-  // kernels/cuda/matmul_layout.h). kBF16Pairs is an order of additions that it does not have.
+  // kernels/cuda/matmul_layout.h). kBF16Pairs is an order of additions that only CPUs have.
   kernels::Activations activations = kernels::Activations::kF32;
   // Each compute thread of the CPU backend, the engine's included, stays on a CPU of its own: that
   // of this number and those behind it, round and round. Faster where nothing else wants these
@@ -52,7 +53,8 @@ struct ChosenBackend {
 };
 
 // UNAVAILABLE where a GPU is asked for and none answers, with why and what to do;
-// RESOURCE_EXHAUSTED where the CPU backend cannot start; INVALID_ARGUMENT for a GPU and kBF16Pairs.
+// RESOURCE_EXHAUSTED where the CPU backend cannot start; INVALID_ARGUMENT for kBF16Pairs with
+// kCuda, or with kAuto where a GPU answers.
 absl::StatusOr<ChosenBackend> ChooseBackend(const DeviceOptions& options);
 
 }  // namespace octogate::workers

@@ -64,10 +64,6 @@ std::map<std::string, T> ByName(const T (&values)[N]) {
   return named;
 }
 
-std::string CheckDevice(const std::string& name) {
-  return ParseDevice(name) ? "" : absl::StrCat("\"", name, "\" is none of ", kDeviceNames);
-}
-
 void Define(CLI::App& app, Flags& flags) {
   app.add_option("--model", flags.model, "Hugging Face folder to serve")->required();
   app.add_option("--name", flags.name, "name to serve it under (default: the folder's name)");
@@ -75,7 +71,7 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--device", flags.device,
                  "auto (a GPU where one answers), cpu, or cuda (a GPU or nothing; cuda:1 is the "
                  "second)")
-      ->check(CheckDevice)
+      ->check(WhyNoDevice)
       ->capture_default_str();
   app.add_option(
          "--threads", flags.load.device.threads,

@@ -1,17 +1,20 @@
 // The choice between the CPU and a GPU, on machines with and without one.
 #include "workers/engine/device.h"
 
-#include <sched.h>
+#include <sys/types.h>
 
 #include <chrono>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/common/thread_cpus.h"
 #include "tests/workers/engine/test_models.h"
 
 namespace octogate::workers {
@@ -30,7 +33,10 @@ TEST(DeviceTest, NamesAreThoseOfTheFlag) {
   for (const char* name : {"", "CUDA", "cuda:", "cuda:-1", "cuda: 1", "cuda:1x", "cuda:99999999999",
                            "cpu:1", "auto:1", "cud", "cuda1"}) {
     EXPECT_EQ(ParseDevice(name), std::nullopt) << name;
+    EXPECT_NE(WhyNoDevice(name), "") << name;
   }
+  for (const char* name : {"auto", "cpu", "cuda", "cuda:12"}) EXPECT_EQ(WhyNoDevice(name), "");
+  EXPECT_EQ(WhyNoDevice("gpu"), "'gpu' is none of auto, cpu, cuda and cuda:N");
 }
 
 TEST(DeviceTest, TheCpuIsTakenWhereItIsAskedFor) {
@@ -40,46 +46,44 @@ TEST(DeviceTest, TheCpuIsTakenWhereItIsAskedFor) {
   EXPECT_EQ(chosen->no_gpu, "");
 }
 
-// Threads of this process that may run on one CPU alone.
-int PinnedThreads() {
-  int pinned = 0;
+std::set<pid_t> Threads() {
+  std::set<pid_t> threads;
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    cpu_set_t allowed;
-    const pid_t id = static_cast<pid_t>(std::stol(task.path().filename().string()));
-    if (sched_getaffinity(id, sizeof(allowed), &allowed) != 0) continue;  // it has ended
-    pinned += CPU_COUNT(&allowed) == 1 ? 1 : 0;
+    threads.insert(static_cast<pid_t>(std::stol(task.path().filename().string())));
   }
-  return pinned;
+  return threads;
 }
 
-TEST(DeviceTest, ThreadsAreBoundToCpusWhereThatIsAskedFor) {
-  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one CPU";
-  const int before = PinnedThreads();
-  const auto free = ChooseBackend({.device = Device::kCpu, .threads = 3});
-  ASSERT_TRUE(free.ok()) << free.status();
-  EXPECT_EQ(PinnedThreads(), before);
-  const auto pinned = ChooseBackend({.device = Device::kCpu, .threads = 3, .pin_threads = true});
-  ASSERT_TRUE(pinned.ok()) << pinned.status();
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-  while (PinnedThreads() < before + 2 && std::chrono::steady_clock::now() < give_up) {
-    std::this_thread::yield();  // they bind themselves when they start
-  }
-  EXPECT_EQ(PinnedThreads(), before + 2) << "all but the caller";
-}
-
-// The CPUs that the calling thread may use, in order.
-std::vector<int> AllowedCpus() {
-  std::vector<int> cpus;
-  cpu_set_t allowed;
-  EXPECT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &allowed)) cpus.push_back(cpu);
+// Of each of these threads, which CPUs it may run on.
+std::multiset<std::vector<int>> CpusOfNewThreads(const std::set<pid_t>& old) {
+  std::multiset<std::vector<int>> cpus;
+  for (const pid_t thread : Threads()) {
+    if (!old.contains(thread)) cpus.insert(CpusOfThread(thread));
   }
   return cpus;
 }
 
+TEST(DeviceTest, ThreadsAreBoundToCpusWhereThatIsAskedFor) {
+  const std::vector<int> all = CpusOfThread();
+  const std::vector<int> second = {all[1 % all.size()]};
+  const std::vector<int> third = {all[2 % all.size()]};
+  for (const bool pin : {false, true}) {
+    const std::set<pid_t> before = Threads();
+    const auto chosen = ChooseBackend({.device = Device::kCpu, .threads = 3, .pin_threads = pin});
+    ASSERT_TRUE(chosen.ok()) << chosen.status();
+    // All but the caller.
+    const std::multiset<std::vector<int>> expected =
+        pin ? std::multiset{second, third} : std::multiset{all, all};
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (CpusOfNewThreads(before) != expected && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::yield();  // they bind themselves when they start
+    }
+    EXPECT_EQ(CpusOfNewThreads(before), expected);
+  }
+}
+
 TEST(DeviceTest, TheThreadThatDrivesABackendHasTheFirstCpu) {
-  const std::vector<int> all = AllowedCpus();
+  const std::vector<int> all = CpusOfThread();
   for (const bool pin : {false, true}) {
     for (int first = 0; first <= static_cast<int>(all.size()); ++first) {
       const auto chosen = ChooseBackend(
@@ -88,25 +92,39 @@ TEST(DeviceTest, TheThreadThatDrivesABackendHasTheFirstCpu) {
       std::vector<int> bound;
       std::thread([&] {
         chosen->backend->BindThread();
-        bound = AllowedCpus();
+        bound = CpusOfThread();
       }).join();
       const int cpu = all[static_cast<size_t>(first) % all.size()];
       EXPECT_EQ(bound, pin ? std::vector<int>{cpu} : all);
     }
   }
-  EXPECT_EQ(AllowedCpus(), all);
+  EXPECT_EQ(CpusOfThread(), all);
 }
 
-TEST(DeviceTest, AnEngineBindsItsThreadBesideThoseOfItsBackend) {
-  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one CPU";
-  const int before = PinnedThreads();
-  auto chosen = ChooseBackend({.device = Device::kCpu, .threads = 2, .pin_threads = true});
-  ASSERT_TRUE(chosen.ok()) << chosen.status();
-  const auto engine =
-      Engine::Create(OpenCheckpoint(FixturePath("llama")), nullptr, std::move(chosen->backend), {});
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  EXPECT_TRUE((*engine)->NextTokenLogits({1, 2}, {1}, absl::InfiniteFuture()).ok());
-  EXPECT_EQ(PinnedThreads(), before + 2);
+TEST(DeviceTest, AnEngineBindsItsThread) {
+  const std::vector<int> all = CpusOfThread();
+  for (const bool pin : {false, true}) {
+    auto chosen = ChooseBackend({.device = Device::kCpu, .threads = 1, .pin_threads = pin});
+    ASSERT_TRUE(chosen.ok()) << chosen.status();
+    const auto engine = Engine::Create(OpenCheckpoint(FixturePath("llama")), nullptr,
+                                       std::move(chosen->backend), {});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    GenerateRequest request;
+    request.prompt = {1, 2};
+    request.max_tokens = 1;
+    std::vector<int> bound;
+    absl::Notification done;
+    ASSERT_TRUE((*engine)
+                    ->Submit(std::move(request),
+                             [&](const GenerateEvent& event) {
+                               bound = CpusOfThread();
+                               if (event.finish != FinishReason::kNone) done.Notify();
+                             })
+                    .ok());
+    done.WaitForNotification();
+    EXPECT_EQ(bound, pin ? std::vector<int>{all[0]} : all);
+  }
+  EXPECT_EQ(CpusOfThread(), all);
 }
 
 TEST(DeviceTest, AGpuIsTakenWhereOneAnswers) {
@@ -132,10 +150,13 @@ TEST(DeviceTest, AGpuIsTakenWhereOneAnswers) {
 
 TEST(DeviceTest, AGpuRoundsItsInputsWhereThatIsAskedFor) {
   const auto gpu = ChooseBackend({.device = Device::kCuda});
-  if (!gpu.ok()) GTEST_SKIP() << gpu.status();
-  EXPECT_THAT(gpu->backend->Describe(), Not(HasSubstr("rounded inputs")));
   const auto rounded =
       ChooseBackend({.device = Device::kCuda, .activations = kernels::Activations::kBF16});
+  if (!gpu.ok()) {
+    EXPECT_EQ(rounded.status(), gpu.status());
+    return;
+  }
+  EXPECT_THAT(gpu->backend->Describe(), Not(HasSubstr("rounded inputs")));
   ASSERT_TRUE(rounded.ok()) << rounded.status();
   EXPECT_THAT(rounded->backend->Describe(), HasSubstr(", rounded inputs)"));
   // 1 + 2^-8 + 2^-16 is half way between two numbers of 8 bits, and a little more.
@@ -154,9 +175,24 @@ TEST(DeviceTest, AGpuRoundsItsInputsWhereThatIsAskedFor) {
     backend.Download(out->data(), {&y, 1});
     EXPECT_EQ(y, chosen == &*gpu ? x : 1 + 1.0f / 128);
   }
-  const auto pairs =
-      ChooseBackend({.device = Device::kAuto, .activations = kernels::Activations::kBF16Pairs});
-  EXPECT_EQ(pairs.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(DeviceTest, BF16PairsAreForCpusAlone) {
+  const auto gpu = ChooseBackend({.device = Device::kCuda});
+  DeviceOptions options = {.threads = 1, .activations = kernels::Activations::kBF16Pairs};
+  for (const Device device : {Device::kCpu, Device::kAuto, Device::kCuda}) {
+    options.device = device;
+    const auto pairs = ChooseBackend(options);
+    if (device == Device::kCpu || (device == Device::kAuto && !gpu.ok())) {
+      ASSERT_TRUE(pairs.ok()) << pairs.status();
+      EXPECT_THAT(pairs->backend->Describe(), StartsWith("cpu-"));
+      continue;
+    }
+    // Also where no GPU answers: one would not do either.
+    EXPECT_EQ(pairs.status().code(), absl::StatusCode::kInvalidArgument) << pairs.status();
+    EXPECT_THAT(std::string(pairs.status().message()), HasSubstr("bf16-pairs"));
+    EXPECT_THAT(std::string(pairs.status().message()), HasSubstr("or the device cpu"));
+  }
 }
 
 TEST(DeviceTest, AGpuThatIsNotThereIsNamed) {

@@ -89,16 +89,36 @@ std::string Graph(const WorkerProcess& plain, const WorkerProcess& drafting) {
       "  edges: [{from: drafting, to: plain, on: error}]\n");
 }
 
+// A store that has the query, and with it most of the answer.
+void WriteQuery(const retrieval::StoreFile& store, const workers::Tokenizer& tokenizer) {
+  const auto ids = tokenizer.Encode(kQuery);
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  const absl::Status written =
+      store.Write({*ids}, {.tokenizer = workers::TokenizerFingerprint(tokenizer),
+                           .vocab_size = tokenizer.vocab_size()});
+  ASSERT_TRUE(written.ok()) << written;
+}
+
+// A number that the gateway tells of the worker of a model; -1: it tells none.
+double Metric(TestGateway& gateway, const std::string& model, const WorkerProcess& worker,
+              const std::string& name, const std::string& label = "") {
+  const std::string text = gateway.server().metrics().Text();
+  const std::string series =
+      absl::StrCat("octogate_worker_", name, "{model=\"", model,
+                   "\",replica=\"127.0.0.1:", worker.port(), "\"", label, "} ");
+  const size_t at = text.find(series);
+  double value = -1;
+  if (at == std::string::npos) return value;
+  const size_t begin = at + series.size();
+  EXPECT_TRUE(absl::SimpleAtod(text.substr(begin, text.find('\n', begin) - begin), &value));
+  return value;
+}
+
 TEST(WorkerSpeculationTest, FlagsActAndAGatewayTellsWhatCameOfThem) {
   const retrieval::StoreFile store;
   const auto tokenizer = workers::Tokenizer::Load(kModel);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  const auto ids = (*tokenizer)->Encode(kQuery);
-  ASSERT_TRUE(ids.ok()) << ids.status();
-  ASSERT_TRUE(store
-                  .Write({*ids}, {.tokenizer = workers::TokenizerFingerprint(**tokenizer),
-                                  .vocab_size = (*tokenizer)->vocab_size()})
-                  .ok());
+  WriteQuery(store, **tokenizer);
   ASSERT_TRUE(retrieval::WriteNearIndex(store.path()).ok());
   const std::filesystem::path state = store.folder() / "state";
   RedisServer redis;
@@ -138,17 +158,8 @@ TEST(WorkerSpeculationTest, FlagsActAndAGatewayTellsWhatCameOfThem) {
   };
   ASSERT_TRUE(Eventually(is_accepted));
 
-  const std::string replica =
-      absl::StrCat("{model=\"drafting\",replica=\"127.0.0.1:", drafting.port(), "\"");
   const auto metric = [&](const std::string& name, const std::string& label = "") {
-    const std::string text = gateway.server().metrics().Text();
-    const std::string series = absl::StrCat("octogate_worker_", name, replica, label, "} ");
-    const size_t at = text.find(series);
-    double value = -1;
-    if (at == std::string::npos) return value;
-    const size_t begin = at + series.size();
-    EXPECT_TRUE(absl::SimpleAtod(text.substr(begin, text.find('\n', begin) - begin), &value));
-    return value;
+    return Metric(gateway, "drafting", drafting, name, label);
   };
   // The gateway asks its replicas from time to time.
   EXPECT_TRUE(Eventually([&] { return metric("accepted_tokens_total") > 0; }));
@@ -178,12 +189,62 @@ TEST(WorkerSpeculationTest, FlagsActAndAGatewayTellsWhatCameOfThem) {
   EXPECT_THAT(kept, testing::UnorderedElementsAre(".recycling", ".suffix"));
 }
 
+TEST(WorkerSpeculationTest, ATenantsDatastoreDraftsForItAlone) {
+  const retrieval::StoreFile store;
+  const auto tokenizer = workers::Tokenizer::Load(kModel);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  WriteQuery(store, **tokenizer);
+  WorkerProcess plain({});
+  WorkerProcess drafting(
+      {"--speculate", "--drafter=retrieval", "--tenant-datastore=acme=" + store.path()});
+  ASSERT_NE(plain.port(), 0) << plain.said();
+  ASSERT_NE(drafting.port(), 0) << drafting.said();
+  TestGateway gateway;
+  ASSERT_TRUE(gateway.Apply(Graph(plain, drafting)).ok());
+  const auto ask = [&](const std::string& tenant) {
+    v1::GenerateRequest request = Ask(kQuery, "drafting");
+    request.set_tenant(tenant);
+    const Answer answer = gateway.Generate(request);
+    EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+    return answer.events.empty() ? v1::SpeculationUsage()
+                                 : answer.events.back().finished().speculation();
+  };
+  // Whether drafts are verified is a matter of what they cost.
+  EXPECT_TRUE(Eventually([&] { return ask("acme").accepted_tokens() > 0; }));
+  for (const std::string tenant : {"", "other", "acm", "acme2"}) {
+    EXPECT_EQ(ask(tenant).drafted_tokens(), 0) << tenant;
+  }
+}
+
+TEST(WorkerSpeculationTest, RecyclingKeepsAsManyPairsAsTheFlagSays) {
+  WorkerProcess none(
+      {"--speculate", "--drafter=recycling", "--recycling-pairs=0", "--recycling-candidates=4"});
+  WorkerProcess pairs(
+      {"--speculate", "--drafter=recycling", "--recycling-pairs=6400", "--recycling-candidates=4"});
+  ASSERT_NE(none.port(), 0) << none.said();
+  ASSERT_NE(pairs.port(), 0) << pairs.said();
+  TestGateway gateway;
+  ASSERT_TRUE(gateway.Apply(Graph(none, pairs)).ok());
+  for (const char* node : {"plain", "drafting"}) {
+    EXPECT_TRUE(gateway.Generate(Ask(kQuery, node)).status.ok());
+  }
+  EXPECT_TRUE(Eventually([&] { return Metric(gateway, "plain", none, "draft_bytes") > 0; }));
+  EXPECT_TRUE(Eventually([&] { return Metric(gateway, "drafting", pairs, "draft_bytes") > 0; }));
+  EXPECT_GE(Metric(gateway, "drafting", pairs, "draft_bytes") -
+                Metric(gateway, "plain", none, "draft_bytes"),
+            6400 * (16 + 4 * 4));
+}
+
 TEST(WorkerSpeculationTest, FlagsThatMakeNoSenseAreRefused) {
   EXPECT_THAT(Refusal({"--share-drafts"}), HasSubstr("2: "));
   EXPECT_THAT(Refusal({"--speculate", "--max-drafted-tokens=0"}),
               testing::AllOf(HasSubstr("2: "), HasSubstr("--max-drafted-tokens")));
   EXPECT_THAT(Refusal({"--speculate", "--drafter=oracle"}), HasSubstr("\"oracle\""));
   EXPECT_THAT(Refusal({"--speculate", "--recycling-tree=round"}), HasSubstr("\"round\""));
+  EXPECT_THAT(Refusal({"--speculate", "--recycling-pairs=1048577"}),
+              testing::AllOf(HasSubstr("2: "), HasSubstr("--recycling-pairs")));
+  EXPECT_THAT(Refusal({"--speculate", "--tenant-datastore=acme"}),
+              testing::AllOf(HasSubstr("2: "), HasSubstr("'acme' is no TENANT=FILE")));
   EXPECT_THAT(Refusal({"--speculate", "--prune-retrieved-below=0.5"}),
               HasSubstr("pruned by a draft model"));
   EXPECT_THAT(Refusal({"--speculate", "--draft-near-matches"}), HasSubstr("those of a datastore"));

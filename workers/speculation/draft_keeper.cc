@@ -1,8 +1,15 @@
 #include "workers/speculation/draft_keeper.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace octogate::workers {
+namespace {
+
+// Whether its drafter has let go of it.
+bool IsClosed(const std::shared_ptr<KeptScope>& scope) { return scope.use_count() == 1; }
+
+}  // namespace
 
 DraftKeeper::DraftKeeper(DraftKeeperOptions options)
     : options_(std::move(options)), thread_([this] { Run(); }) {}
@@ -30,7 +37,10 @@ std::shared_ptr<KeptScope> DraftKeeper::Open(std::string_view drafter, std::stri
       wake_.Set();
       return found->second;
     }
-    if (scopes_.size() > options_.max_scopes) {
+    const auto closed = std::count_if(scopes_.begin(), scopes_.end(),
+                                      [](const auto& entry) { return IsClosed(entry.second); });
+    if (scopes_.size() > options_.max_scopes ||
+        static_cast<size_t>(closed) >= options_.max_closed_scopes) {
       scopes_.erase(found);
       return nullptr;
     }
@@ -59,14 +69,14 @@ bool DraftKeeper::Stopping() const {
 }
 
 void DraftKeeper::LoadNew() {
-  std::vector<std::shared_ptr<KeptScope>> scopes;
+  std::vector<KeptScope*> scopes;
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [_, scope] : scopes_) {
-      if (!scope->is_loaded_) scopes.push_back(scope);
+      if (!scope->is_loaded_) scopes.push_back(scope.get());
     }
   }
-  for (const auto& scope : scopes) {
+  for (KeptScope* const scope : scopes) {
     for (const auto& place : options_.places) place->Load(scope->owner_, *scope->state_);
     TellDrafter(*scope);
     scope->is_loaded_ = true;
@@ -75,45 +85,46 @@ void DraftKeeper::LoadNew() {
 }
 
 void DraftKeeper::Turn() {
-  std::vector<std::shared_ptr<KeptScope>> open;
-  std::vector<std::shared_ptr<KeptScope>> closed;
+  std::vector<KeptScope*> open;
+  std::vector<KeptScope*> closed;
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [_, scope] : scopes_) {
-      // Nobody but Open, under the lock, makes a second reference of one.
-      (scope.use_count() == 1 ? closed : open).push_back(scope);
+      (IsClosed(scope) ? closed : open).push_back(scope.get());
     }
   }
   // Whoever has opened one waits for it.
   LoadNew();
-  for (const auto& scope : open) {
+  for (KeptScope* const scope : open) {
     if (Stopping()) return;
     Sync(*scope, /*last=*/false);
     LoadNew();
   }
-  for (const auto& scope : closed) {
+  for (KeptScope* const scope : closed) {
     if (Stopping()) return;
     Sync(*scope, /*last=*/true);
     LoadNew();
+    std::shared_ptr<KeptScope> done;  // what may be large is freed without the lock
     absl::MutexLock lock(&mutex_);
+    const auto found = scopes_.find({scope->owner_.drafter, scope->owner_.scope});
     // Opened again meanwhile, it goes on: what it knows is in no place that Open would have read.
-    if (scope.use_count() == 2) {
-      scopes_.erase({scope->owner_.drafter, scope->owner_.scope});
-    }
+    if (!IsClosed(found->second)) continue;
+    done = std::move(found->second);
+    scopes_.erase(found);
   }
 }
 
 void DraftKeeper::LastTurn() {
   const auto until =
       std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(options_.last_turn);
-  std::vector<std::shared_ptr<KeptScope>> scopes;
+  std::vector<KeptScope*> scopes;
   {
     absl::MutexLock lock(&mutex_);
-    for (const auto& [_, scope] : scopes_) scopes.push_back(scope);
+    for (const auto& [_, scope] : scopes_) scopes.push_back(scope.get());
   }
-  for (const auto& scope : scopes) TakeLearned(*scope);
+  for (KeptScope* const scope : scopes) TakeLearned(*scope);
   for (const auto& place : options_.places) {
-    for (const auto& scope : scopes) {
+    for (KeptScope* const scope : scopes) {
       if (std::chrono::steady_clock::now() >= until) return;
       SyncAt(*place, *scope, /*last=*/true);
     }

@@ -104,6 +104,10 @@ struct DraftKeeperOptions {
   // Kept at a time, those that wait for their places included: of a drafter no more than it has,
   // and as a rule two drafters learn. Each has a copy of what its drafter knows.
   size_t max_scopes = 2 * kMostScopes;
+  // Where so many of them have been let go of, but have not been brought to their places yet, no
+  // new ones are opened: no drafter counts their copies as memory of its own, and places may be
+  // slow.
+  size_t max_closed_scopes = 64;
   // After which the destructor asks no place any more.
   absl::Duration last_turn = absl::Seconds(10);
   std::vector<std::shared_ptr<DraftPlace>> places;
@@ -148,6 +152,8 @@ class DraftKeeper {
 
   const DraftKeeperOptions options_;
   mutable absl::Mutex mutex_;  // never held where a place is asked
+  // Those that are open have one reference more, their drafter's. None but the keeper's thread
+  // removes one.
   std::map<std::pair<std::string, std::string>, std::shared_ptr<KeptScope>> scopes_
       ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;

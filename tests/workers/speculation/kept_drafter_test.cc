@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -397,6 +398,34 @@ TEST_F(KeptDrafterTest, APlaceThatDoesNotAnswerHoldsNoSequenceUp) {
   }
   EXPECT_TRUE(known);
   EXPECT_NE(place->thread, std::this_thread::get_id());
+}
+
+TEST_F(KeptDrafterTest, AKeeperWhosePlacesAreSlowHasSoManyClosedScopesAtMost) {
+  const auto place = std::make_shared<StuckPlace>();
+  DraftKeeper keeper({.model = "model",
+                      .interval = absl::Milliseconds(10),
+                      .max_closed_scopes = 2,
+                      .places = {place}});
+  const auto open = [&](std::string_view scope) {
+    return keeper.Open("recycling", scope,
+                       std::make_unique<RecyclingState>(RecyclingTableOptions{.vocab_size = 100}));
+  };
+  std::vector<std::shared_ptr<KeptScope>> scopes = {open("a"), open("b"), open("c")};
+  EXPECT_EQ(std::count(scopes.begin(), scopes.end(), nullptr), 0);
+  scopes.clear();
+  EXPECT_EQ(open("d"), nullptr);
+  scopes = {open("a"), open("b")};  // those that it has are opened again
+  EXPECT_EQ(std::count(scopes.begin(), scopes.end(), nullptr), 0);
+  EXPECT_NE(open("d"), nullptr);  // closed at once, as c is
+  EXPECT_EQ(open("e"), nullptr);
+
+  place->answers.Notify();
+  const absl::Time give_up = absl::Now() + absl::Minutes(2);
+  std::shared_ptr<KeptScope> last;
+  while ((last = open("e")) == nullptr && absl::Now() < give_up) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_NE(last, nullptr);
 }
 
 // Of a drafter whose sequences want hidden states, which a keeper must not hide.

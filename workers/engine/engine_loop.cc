@@ -212,18 +212,21 @@ absl::StatusOr<PageExplanation> EngineLoop::ExplainPages(std::vector<int32_t> pr
   {
     absl::MutexLock lock(&mutex_);
     if (questions_.size() >= kMaxQuestions) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(questions_.size(), " questions wait for a step to end; try again then"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          questions_.size(), " questions about pages wait for a step to end; ask again then"));
     }
     questions_.push_back(question);
     woken_.Set();
     const auto is_answered = [&] { return question->answer.has_value(); };
     if (!mutex_.AwaitWithDeadline(absl::Condition(&is_answered), deadline)) {
-      return absl::DeadlineExceededError("the step that is running has not ended in time");
+      return absl::DeadlineExceededError(
+          "the step that is running has not ended in time to say what is in memory; ask again when "
+          "it has");
     }
     explanation = *std::move(question->answer);
   }
   if (explanation.shared && explanation.shared->outlook.pages > 0) {
+    // Where the store is late, the caller still gets what is known without it.
     const absl::Time now = absl::Now();
     explanation.shared->stored =
         shared_pages_->CountStored(sequence, explanation.cached_pages,

@@ -187,8 +187,9 @@ void TraceView::Add(const v1::GenerateResponse& event) {
       const v1::NodeEntered& entered = event.node_entered();
       out_ << "├─ " << style_.bold << entered.step() << ". " << OneLine(entered.kind(), 20) << " "
            << style_.cyan << OneLine(entered.node(), 63) << style_.reset;
-      if (!entered.replica().empty())
+      if (!entered.replica().empty()) {
         out_ << style_.dim << " on " << OneLine(entered.replica(), 80) << style_.reset;
+      }
       out_ << style_.dim << "  ← " << OneLine(entered.input(), 160) << style_.reset << "\n";
       break;
     }

@@ -50,6 +50,11 @@ struct PendingPrompt {
 
 class Admission {
  public:
+  struct LeastTime {
+    double alone = 0;     // seconds to its first token, had it the machine for itself
+    double in_queue = 0;  // behind what is before it
+  };
+
   // `cost` must outlive it. `page_size` 0: sequences share no pages.
   Admission(const StepCost* cost, int max_rows, int page_size);
 
@@ -68,10 +73,6 @@ class Admission {
   // Rows that are left of it; at most those that have never been computed.
   static int64_t RowsLeft(const PendingPrompt& prompt);
 
-  struct LeastTime {
-    double alone = 0;     // seconds to its first token, had it the machine for itself
-    double in_queue = 0;  // behind what is before it
-  };
   // `pace`: how many times as long steps take as they were measured to. `others` may hold the
   // prompt itself.
   LeastTime TimeToFirstToken(const PendingPrompt& prompt, std::span<const PendingPrompt> others,

@@ -441,8 +441,9 @@ void EngineCore::Generate(ActiveRequest& request, const ScheduledRows& rows, int
   }
   if (request.speculation != nullptr) {
     computed_rows_.clear();
-    if (speculator_.Observes(*request.speculation))
+    if (speculator_.Observes(*request.speculation)) {
       FillComputedRows(request, rows, logit_row, accepted);
+    }
     speculator_.Chosen(*request.speculation, event.ids, accepted, computed_rows_, drafts_in_step_,
                        absl::FromChrono(last_step_time_));
   }

@@ -275,8 +275,9 @@ absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Accept(
                         active->request.generated_prefix.end());
   active->submitted = std::chrono::steady_clock::now();
   // Far deadlines would overflow the clock.
-  if (left < absl::Hours(24 * 365))
+  if (left < absl::Hours(24 * 365)) {
     active->deadline = active->submitted + absl::ToChronoNanoseconds(left);
+  }
   if (kind == ActiveRequest::Kind::kGenerate) {
     const int room = context_ - static_cast<int>(active->request.prompt.size());
     active->answer.emplace(&active->request, parts_.checkpoint->config().eos_token_ids,

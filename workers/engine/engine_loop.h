@@ -83,18 +83,19 @@ class EngineLoop {
   const std::string& slow_attention() const { return slow_attention_; }
 
  private:
-  bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return incoming_.empty() && active_ == 0;
-  }
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !incoming_.empty() || !flushes_.empty() || !questions_.empty();
-  }
   // What of a sequence is asked for between two steps. Outlives the call that asks where the answer
   // is late.
   struct Question {
     Sequence sequence;
     std::optional<PageExplanation> answer;  // guarded by mutex_
   };
+
+  bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return incoming_.empty() && active_ == 0;
+  }
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !incoming_.empty() || !flushes_.empty() || !questions_.empty();
+  }
 
   RequestLimits LimitsOf(ActiveRequest::Kind kind) const;
 

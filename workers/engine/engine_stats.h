@@ -15,6 +15,16 @@ namespace octogate::workers {
 
 // Counters since Create, and the state now.
 struct EngineStats {
+  // What SharedPages counts, the tokens that were used, and what the store counts.
+  struct Sharing {
+    uint64_t lookups = 0;
+    uint64_t lookup_tokens = 0;
+    uint64_t declined = 0;
+    uint64_t abandoned = 0;
+    uint64_t hit_tokens = 0;
+    PageStoreStats store;
+  };
+
   // Bucket i counts the steps that took less than 2^i units and are in no bucket before it; the
   // last bucket takes the rest.
   static constexpr int kStepTimeBuckets = 20;
@@ -57,17 +67,7 @@ struct EngineStats {
   // Pages that were flushed: free ones, and those that sequences ran on.
   uint64_t flushed_pages = 0;
   uint64_t flushed_in_use = 0;
-  // Where pages are shared with other engines: what SharedPages counts, the tokens that were used,
-  // and what the store counts.
-  struct Sharing {
-    uint64_t lookups = 0;
-    uint64_t lookup_tokens = 0;
-    uint64_t declined = 0;
-    uint64_t abandoned = 0;
-    uint64_t hit_tokens = 0;
-    PageStoreStats store;
-  };
-  std::optional<Sharing> sharing;
+  std::optional<Sharing> sharing;  // where pages are shared with other engines
   uint64_t steps = 0;
   uint64_t step_rows = 0;
   absl::Duration step_time;

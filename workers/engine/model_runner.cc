@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "workers/engine/generate.h"
 
 namespace octogate::workers {
 namespace {

@@ -15,7 +15,6 @@
 #include "absl/time/time.h"
 #include "workers/engine/device.h"
 #include "workers/engine/engine.h"
-#include "workers/engine/generate.h"
 #include "workers/model/chat_template.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer.h"

@@ -62,6 +62,18 @@ struct StepInput {
 
 class Transformer {
  public:
+  // Of RankLogits.
+  struct LargestLogits {
+    std::vector<int32_t> ids;  // [logit rows, count], as `logits`
+    std::vector<float> logits;
+    std::vector<float> log_sum_exp;  // [logit rows]
+  };
+  // Of DrawLogits.
+  struct DrawnLogits {
+    std::vector<int32_t> ids;  // [draws]
+    std::vector<float> logits;
+  };
+
   // Bytes that the weights take on such a backend, those that stay in the checkpoint's memory
   // included. Vectors count as they are stored.
   static uint64_t WeightBytes(const Checkpoint& checkpoint, const kernels::Backend& backend,
@@ -92,17 +104,8 @@ class Transformer {
   int warm_steps() const { return backend_->WarmSteps(); }
   // Of the logits of the last step: the `count` largest of each row and log(sum(exp)) of all, as
   // Backend::TopK gives them; and one row, given as its index among the step's logit_rows.
-  struct LargestLogits {
-    std::vector<int32_t> ids;  // [logit rows, count], as `logits`
-    std::vector<float> logits;
-    std::vector<float> log_sum_exp;  // [logit rows]
-  };
   void RankLogits(int count, LargestLogits& largest);
   // What Backend::Draw draws from them; rows are given as by CopyLogits.
-  struct DrawnLogits {
-    std::vector<int32_t> ids;  // [draws]
-    std::vector<float> logits;
-  };
   void DrawLogits(std::span<const kernels::LogitDraw> draws, DrawnLogits& drawn);
   // Backend::EditLogits: what is done later finds them edited.
   void EditLogits(std::span<const kernels::LogitEdit> edits);

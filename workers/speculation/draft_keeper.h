@@ -116,6 +116,12 @@ struct DraftKeeperOptions {
 // Thread-safe.
 class DraftKeeper {
  public:
+  struct Stats {
+    uint64_t turns = 0;     // of a scope at a place
+    uint64_t failures = 0;  // of these
+    absl::Status last_failure;
+  };
+
   explicit DraftKeeper(DraftKeeperOptions options);
   // Brings everything to its places a last time: all to the first place before the second, so that
   // one that does not answer costs none of what the others could have had.
@@ -131,12 +137,6 @@ class DraftKeeper {
                                   std::unique_ptr<LearnedState> state);
 
   absl::Duration interval() const { return options_.interval; }
-
-  struct Stats {
-    uint64_t turns = 0;     // of a scope at a place
-    uint64_t failures = 0;  // of these
-    absl::Status last_failure;
-  };
   Stats stats() const;
 
  private:

@@ -67,6 +67,7 @@ workers::SpeculationOptions TakeSpeculation(const v1::Speculation& speculation,
   if (!speculation.draft_model().empty()) {
     options.draft_model = model_root / speculation.draft_model();
   }
+  options.draft_threads = speculation.draft_threads();
   if (!speculation.state().empty()) options.state = model_root / speculation.state();
   return options;
 }

@@ -80,6 +80,7 @@ constexpr std::array kRules = {
         .field = "TenantDatastore.tenant", .required = true, .min_bytes = 1, .max_bytes = 256},
     FieldRule{.field = "TenantDatastore.path", .required = true, .min_bytes = 1},
     FieldRule{.field = "Speculation.draft_model", .min_bytes = 1},
+    FieldRule{.field = "Speculation.draft_threads", .min = 0, .max = 1024},
     FieldRule{.field = "Speculation.state", .min_bytes = 1},
     FieldRule{.field = "Speculation.recycling_candidates", .min = 1, .max = 32},
     FieldRule{.field = "Speculation.recycling_pairs", .min = 0, .max = 1'048'576},

@@ -8,6 +8,8 @@
 //                                            it shows how much two equal engines differ; with
 //                                            several lists, by semicolons, each is another engine
 //     --draft-model=FOLDER                   of the drafter model, with the tokenizer of the other
+//     --threads=2                            of an engine, or several numbers, one for plain
+//                                            decoding and one for each list of drafters
 //     --verify-all                           drafts, whether or not they pay
 //     --temperature=0                        of sampling
 //     --activations=f32                      as workers have them: f32, bf16 or bf16-pairs
@@ -48,7 +50,8 @@
 // The drafter retrieval has a store of half the requests of all tasks; then only the other half is
 // asked. "retrieval:2" looks for two tokens at least, "retrieval:2:0" besides takes no places to be
 // unseen (RetrievalDrafterOptions). Behind the drafters of an engine, "prune:0.05" drops what
-// was retrieved where the drafter model finds it less probable.
+// was retrieved where the drafter model finds it less probable. "model:1" has a thread of its own,
+// on which it drafts on while the model verifies, in at most 8 passes, "model:1:4" in at most 4.
 //
 // "Drafting" is what drafters take of a step beside its pass: what would be gained at most, were it
 // done while a pass runs, on cores that nothing else needs.
@@ -114,6 +117,7 @@ struct Settings {
   std::vector<size_t> batches;
   std::vector<DrafterNames> drafters;  // of each engine
   std::string draft_model;
+  std::vector<int> threads;  // of each engine
   bool verify_all = false;
   double temperature = 0;
   kernels::Activations activations = kernels::Activations::kF32;
@@ -197,13 +201,25 @@ std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab
   if (name == "lookahead") {
     return std::make_unique<workers::LookaheadDrafter>(workers::LookaheadOptions{});
   }
-  if (name == "model") {
-    auto checkpoint = OrExit(workers::Checkpoint::Open(settings.draft_model));
-    return OrExit(workers::ModelDrafter::Create(
-        std::make_shared<const workers::Checkpoint>(std::move(checkpoint)), backend,
-        {.draft_tokenizer = {}, .target_tokenizer = {}, .vocab_size = vocab_size, .pages = 4096}));
-  }
   const std::vector<std::string> parts = absl::StrSplit(name, ':');
+  if (parts[0] == "model" && parts.size() <= 3) {
+    auto checkpoint = std::make_shared<const workers::Checkpoint>(
+        OrExit(workers::Checkpoint::Open(settings.draft_model)));
+    workers::ModelDrafterOptions options{
+        .draft_tokenizer = {}, .target_tokenizer = {}, .vocab_size = vocab_size, .pages = 4096};
+    if (parts.size() == 1) {
+      return OrExit(workers::ModelDrafter::Create(std::move(checkpoint), backend, options));
+    }
+    int threads = 0;
+    options.ahead_passes = 8;
+    if (absl::SimpleAtoi(parts[1], &threads) &&
+        (parts.size() < 3 || absl::SimpleAtoi(parts[2], &options.ahead_passes))) {
+      return OrExit(workers::ModelDrafter::Create(
+          std::move(checkpoint),
+          kernels::MakeCpuBackend({.threads = threads, .activations = settings.activations}),
+          options));
+    }
+  }
   if (store != nullptr && parts[0] == "retrieval" && parts.size() <= 3) {
     workers::RetrievalDrafterOptions options{.tokenizer = kTokenizer, .vocab_size = vocab_size};
     if ((parts.size() < 2 || absl::SimpleAtoi(parts[1], &options.lookup.min_span)) &&
@@ -217,9 +233,9 @@ std::unique_ptr<workers::Drafter> MakeDrafter(const std::string& name, int vocab
 
 std::unique_ptr<Engine> Create(const std::shared_ptr<const workers::Checkpoint>& checkpoint,
                                const Settings& settings, const StorePtr& store,
-                               const DrafterNames& names) {
+                               const DrafterNames& names, int threads) {
   auto backend = kernels::MakeCpuBackend(
-      {.threads = 2, .activations = settings.activations, .pin_threads = true});
+      {.threads = threads, .activations = settings.activations, .pin_threads = true});
   std::vector<std::unique_ptr<workers::Drafter>> drafters;
   float prune_below = 0;
   for (const std::string& name : names) {
@@ -321,6 +337,7 @@ Settings Parse(int argc, char** argv) {
       .batches = {},
       .drafters = {},
       .draft_model = Option(argc, argv, "--draft-model=", ""),
+      .threads = {},
       .verify_all = std::find(argv, argv + argc, std::string_view("--verify-all")) != argv + argc,
       .temperature = NumberOption<double>(argc, argv, "--temperature=", "0"),
       .layers = NumberOption<int>(argc, argv, "--layers=", "12"),
@@ -344,6 +361,14 @@ Settings Parse(int argc, char** argv) {
   const std::string drafters = Option(argc, argv, "--drafters=", "recycling,suffix");
   for (const auto names : absl::StrSplit(drafters, ';')) {
     settings.drafters.push_back(absl::StrSplit(names, ',', absl::SkipEmpty()));
+  }
+  for (const auto text : absl::StrSplit(Option(argc, argv, "--threads=", "2"), ',')) {
+    int threads = 0;
+    if (!absl::SimpleAtoi(text, &threads) || threads < 1) {
+      std::cerr << "--threads is of numbers from 1 on\n";
+      std::exit(2);
+    }
+    settings.threads.push_back(threads);
   }
   for (const auto text : absl::StrSplit(Option(argc, argv, "--batch=", "1,4,16"), ',')) {
     size_t batch = 0;
@@ -383,7 +408,8 @@ std::vector<std::unique_ptr<Engine>> CreateAll(
   for (size_t i = 0; i < engines.size(); ++i) {
     const size_t way = (first + i) % engines.size();
     engines[way] =
-        Create(checkpoint, settings, store, way == 0 ? DrafterNames{} : settings.drafters[way - 1]);
+        Create(checkpoint, settings, store, way == 0 ? DrafterNames{} : settings.drafters[way - 1],
+               settings.threads[std::min(way, settings.threads.size() - 1)]);
   }
   return engines;
 }

@@ -531,6 +531,7 @@ void EngineCore::PlanStep() {
 
 void EngineCore::ComputeStep() {
   if (scheduled_.empty()) return;
+  speculator_.BeginPass();
   parts_.transformer->Forward({.ids = ids_,
                                .sequences = step_sequences_,
                                .logit_rows = logits_.rows(),
@@ -541,6 +542,7 @@ void EngineCore::ComputeStep() {
   if (is_on_host_) speculator_.Ranked(logits_.ranking_for_drafters(), learners_);
   const SteadyTime now = std::chrono::steady_clock::now();
   last_step_time_ = now - step_begin_;
+  speculator_.EndPass();
   MeasurePace();
   ++counters_.steps;
   counters_.step_rows += ids_.size();

@@ -261,6 +261,30 @@ bool Speculator::PlanStep(const DraftRoom& room) {
   return drafts_;
 }
 
+void Speculator::BeginPass() {
+  if (!drafts_) return;
+  for (size_t d = 0; d < drafters_.size(); ++d) {
+    verified_.clear();
+    for (const Drafting& one : drafting_) {
+      const RequestSpeculation& request = *one.request;
+      if (request.tree.empty() || request.proposals[d].empty()) continue;
+      verified_.push_back(request.drafters[d].get());
+    }
+    drafters_[d]->BeginPass(verified_);
+  }
+}
+
+void Speculator::EndPass() {
+  if (!drafts_) return;
+  const Stopwatch stopwatch;
+  for (Drafter* const drafter : drafters_) drafter->EndPass();
+  const absl::Duration time = stopwatch.elapsed();
+  draft_time_ += time;
+  for (const Drafting& one : drafting_) {
+    one.request->usage.draft += time / static_cast<double>(drafting_.size());
+  }
+}
+
 void Speculator::Ranked(absl::Duration time, int requests) {
   ranking_ = time / std::max(requests, 1);
 }

@@ -86,12 +86,15 @@ class Speculator {
   // their drafts, and what of these is verified, which is in the trees of the requests.
   void BeginStep(const StepLoad& step, const StepLoad& decoding);
   // `tokens` is all that there is of the sequence. The request and its answer have to stay until
-  // PlanStep.
+  // PlanStep, and the request until EndPass.
   void Admit(const Answer& answer, const DraftLimits& limits, std::span<const int32_t> tokens,
              RequestSpeculation& request);
   // Whether any tree is left.
   bool PlanStep(const DraftRoom& room);
 
+  // Around the pass. What EndPass waits for is the time of drafts.
+  void BeginPass();
+  void EndPass();
   // After the pass, for each sequence that it chose tokens for: the time that it took to keep the
   // accepted path.
   void KeptPath(RequestSpeculation& request, absl::Duration time);
@@ -161,8 +164,9 @@ class Speculator {
   absl::Duration ranking_;     // for each request that is observed
   absl::Duration draft_time_;  // of all that drafts take beside the pass
   int accepted_ = 0;
-  std::vector<DraftTree> calibrated_;  // scratch
-  std::vector<DraftCall> calls_;       // scratch
+  std::vector<DraftTree> calibrated_;       // scratch
+  std::vector<DraftCall> calls_;            // scratch
+  std::vector<SequenceDrafter*> verified_;  // scratch
   std::vector<Drafting> drafting_;
   std::vector<PlannedSequence> planned_;
 };

@@ -172,6 +172,12 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option("--draft-model", flags.speculation.draft_model,
                  "Hugging Face folder of a small model with the same tokenizer")
       ->needs(speculate);
+  app.add_option("--draft-threads", flags.speculation.draft_threads,
+                 "threads of the CPU that the draft model has to itself: it drafts on while a pass "
+                 "verifies; for CPUs that --threads leaves idle, as beside a GPU")
+      ->check(CLI::Range(0, SpeculationOptions::kMaxDraftThreads))
+      ->needs(speculate)
+      ->capture_default_str();
   app.add_option("--draft-head", flags.speculation.draft_head,
                  "folder of a head that drafts from the model's hidden states; it is checked, and "
                  "this release cannot draft with it")

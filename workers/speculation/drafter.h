@@ -88,6 +88,13 @@ class Drafter {
   // What sequences of this drafter, no two of them the same, propose in one step: each what it
   // would by itself, in this order. Here one after the other.
   virtual void ProposeAll(std::span<const DraftCall> calls);
+  // The pass begins that verifies, of each of these sequences, something that was proposed to it.
+  // Until EndPass nothing else is asked of the drafter or any sequence of it: threads of its own
+  // may draft what comes next. EndPass waits for them.
+  virtual void BeginPass(std::span<SequenceDrafter* const> verified) {
+    static_cast<void>(verified);
+  }
+  virtual void EndPass() {}
   // Bytes that it holds, those of sequences not included.
   virtual uint64_t bytes() const = 0;
 };

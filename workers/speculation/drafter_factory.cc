@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/status.h"
 #include "retrieval/drafts/draft_store.h"
+#include "workers/engine/device.h"
 #include "workers/model/checkpoint.h"
 #include "workers/model/tokenizer_fingerprint.h"
 #include "workers/speculation/draft_folder.h"
@@ -24,6 +25,8 @@ namespace octogate::workers {
 namespace {
 
 constexpr size_t kMaxDatastores = 16;
+// Of a draft model beside a pass.
+constexpr int kAheadPasses = 8;
 
 using DrafterOr = absl::StatusOr<std::unique_ptr<Drafter>>;
 using Keeper = std::shared_ptr<DraftKeeper>;  // null where nothing is kept
@@ -79,11 +82,18 @@ DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model
   OCTOGATE_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(options.draft_model));
   OCTOGATE_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                             Tokenizer::Load(options.draft_model.string()));
-  absl::StatusOr<std::unique_ptr<ModelDrafter>> drafter =
-      ModelDrafter::Create(std::make_shared<const Checkpoint>(std::move(checkpoint)), model.backend,
-                           {.draft_tokenizer = TokenizerFingerprint(*tokenizer),
-                            .target_tokenizer = TokenizerFingerprint(*model.tokenizer),
-                            .vocab_size = model.tokenizer->vocab_size()});
+  auto shared_checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
+  ModelDrafterOptions drafting{.draft_tokenizer = TokenizerFingerprint(*tokenizer),
+                               .target_tokenizer = TokenizerFingerprint(*model.tokenizer),
+                               .vocab_size = model.tokenizer->vocab_size()};
+  absl::StatusOr<std::unique_ptr<ModelDrafter>> drafter;
+  if (options.draft_threads > 0) {
+    OCTOGATE_ASSIGN_OR_RETURN(ChosenBackend own, ChooseBackend({.threads = options.draft_threads}));
+    drafting.ahead_passes = kAheadPasses;
+    drafter = ModelDrafter::Create(std::move(shared_checkpoint), std::move(own.backend), drafting);
+  } else {
+    drafter = ModelDrafter::Create(std::move(shared_checkpoint), model.backend, drafting);
+  }
   if (!drafter.ok()) return Annotate(drafter.status(), options.draft_model.string());
   return *std::move(drafter);
 }
@@ -194,6 +204,15 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
     return absl::InvalidArgumentError("near matches are those of a datastore; name one, too");
   }
   if (!options.draft_model.empty() && !has("model")) return useless("a draft model", "model");
+  if (options.draft_threads > 0 && options.draft_model.empty()) {
+    return absl::InvalidArgumentError(
+        "threads of drafts are those of a draft model; name one, too");
+  }
+  if (options.draft_threads < 0 || options.draft_threads > SpeculationOptions::kMaxDraftThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a draft model has 0 to ", SpeculationOptions::kMaxDraftThreads,
+                     " threads of its own; these are ", options.draft_threads));
+  }
   if (!options.draft_head.empty() && !has("hidden")) return useless("a draft head", "hidden");
   const SpeculationOptions defaults;
   if (options.recycling_candidates != defaults.recycling_candidates && !has("recycling")) {

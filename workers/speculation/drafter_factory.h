@@ -43,7 +43,11 @@ struct SpeculationOptions {
   // Null in a program without FAISS: near matches are UNIMPLEMENTED.
   NearMatchesOpener open_near_matches;
   std::filesystem::path draft_model;  // of "model"
-  std::filesystem::path draft_head;   // of "hidden" (draft_head.h)
+  // Of the CPU, for "model" alone: it drafts on while a pass verifies, on these instead of what the
+  // engine computes with; 0 to kMaxDraftThreads.
+  static constexpr int kMaxDraftThreads = 1024;
+  int draft_threads = 0;
+  std::filesystem::path draft_head;  // of "hidden" (draft_head.h)
   // Of "recycling": candidates of a token, which its table keeps; 1 to kMaxRecyclingRow. A table
   // takes 4 bytes for each of them and token of the vocabulary.
   int recycling_candidates = RecyclingTableOptions().row_size;

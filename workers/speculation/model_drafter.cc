@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
-#include <queue>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -34,7 +33,13 @@ struct Row {
   int parent;  // row; -1: none
   int depth;
   double path;
+  float probability;
 };
+
+// Of a tree at most.
+int TreeRows(const ModelDrafterOptions& options) {
+  return 1 + (options.passes - 1 + options.ahead_passes) * options.rows;
+}
 
 absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig& config) {
   if (config.head_dim > kernels::kMaxHeadDim) {
@@ -52,9 +57,10 @@ absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig&
         absl::StrCat("the draft model has ", config.vocab_size,
                      " tokens, fewer than the model that it drafts for: ", options.vocab_size));
   }
-  if (options.passes < 1 || options.rows < 1 ||
-      int64_t{options.passes - 1} * options.rows >= kernels::kMaxTreeRows || options.children < 1 ||
-      options.children > config.vocab_size || options.prompt_rows < 1 ||
+  if (options.passes < 1 || options.rows < 1 || options.ahead_passes < 0 ||
+      (int64_t{options.passes} - 1 + options.ahead_passes) * options.rows >=
+          kernels::kMaxTreeRows ||
+      options.children < 1 || options.children > config.vocab_size || options.prompt_rows < 1 ||
       options.prompt_passes < 1 || options.batch_rows < 1 || options.batch_ranked_rows < 1 ||
       options.pages < 0 || options.page_size < 1) {
     return absl::InvalidArgumentError(
@@ -84,7 +90,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   }
 
   void Append(std::span<const int32_t> tokens) override {
-    KeepWhatFollowed(tokens);
+    FollowTree(tokens);
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     // The target may have rows behind its vocabulary that the draft has not.
     const int32_t rows = drafter_.transformer_->config().vocab_size;
@@ -108,29 +114,41 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     const int length = static_cast<int>(tokens_.size());
     const int max_nodes = std::min(call.max_nodes, kMaxDraftNodes);
     const int max_depth = std::min(call.max_depth, config.max_position_embeddings - length);
-    if (length == 0 || max_nodes < 1 || max_depth < 1 || !is_readable_) return false;
-    if (!ReservePages(length + (options.passes - 1) * options.rows)) return false;
+    if (length == 0 || max_nodes < 1 || max_depth < 1 || !is_readable_ ||
+        !ReservePages(length + TreeRows(options) - 1)) {
+      ClearTree();
+      return false;
+    }
     range_ = RopeRangeForLength(config, length);
-    if (range_ != computed_range_) computed_ = 0;
+    if (range_ != computed_range_) {
+      computed_ = 0;
+      ClearTree();
+    }
     computed_range_ = range_;
     // The root is computed again where all that was appended had been drafted.
     computed_ = std::min(computed_, length - 1);
-    growth_.emplace();
-    growth_->tree = call.tree;
-    growth_->max_nodes = max_nodes;
-    growth_->max_depth = max_depth;
-    growth_->read_to =
+    proposal_.emplace();
+    proposal_->tree = call.tree;
+    proposal_->max_nodes = max_nodes;
+    proposal_->read_to =
         std::min(length - 1, computed_ + options.prompt_passes * options.prompt_rows);
-    if (!Reads()) BeginTree();
-    return true;
+    bool goes_on = true;
+    if (options.ahead_passes > 0 && !rows_.empty() && deepest() <= max_depth) {
+      goes_on = TakeTree();
+    } else if (!Reads()) {
+      BeginTree();
+    }
+    max_depth_ = max_depth;
+    if (!goes_on) EndProposal();
+    return goes_on;
   }
 
   // Of the next pass.
   int rows() const {
     if (!Reads()) return static_cast<int>(rows_.size());
-    return std::min(drafter_.options_.prompt_rows, growth_->read_to - computed_);
+    return std::min(drafter_.options_.prompt_rows, proposal_->read_to - computed_);
   }
-  int ranked_rows() const { return Reads() ? 0 : static_cast<int>(rows_.size() - growth_->ranked); }
+  int ranked_rows() const { return Reads() ? 0 : static_cast<int>(rows_.size() - ranked_); }
 
   // Adds these to the drafter's pass.
   void AddPass() const {
@@ -142,7 +160,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
       ids.insert(ids.end(), begin, begin + sequence.row_count);
     } else {
       // All rows, from the root on, since they see each other.
-      sequence.ancestors = growth_->masks;
+      sequence.ancestors = masks_;
       for (const Row& row : rows_) ids.push_back(row.token);
       for (int i = ranked_rows(); i > 0; --i) {
         drafter_.ranked_rows_.push_back(static_cast<int32_t>(ids.size()) - i);
@@ -153,33 +171,45 @@ class ModelDrafter::Sequence : public SequenceDrafter {
 
   // After the pass, of which its first ranked row is the `first`-th: whether there is another one.
   bool TakePass(size_t first) {
-    const bool goes_on = Reads() ? ReadPass() : GrowTree(first);
-    if (!goes_on) growth_.reset();
-    return goes_on;
+    if (Reads()) {
+      if (ReadPass()) return true;
+      proposal_.reset();
+      return false;
+    }
+    RankRows(first);
+    if (!proposal_) return AddRowsAhead();
+    if (AddProposedRows()) return true;
+    EndProposal();
+    return false;
   }
+
+  // Whether there is a pass to compute below what was proposed, and more until TakePass says no or
+  // EndAhead is called.
+  bool BeginAhead() {
+    ahead_passes_ = 0;
+    return !rows_.empty() && AddRowsAhead();
+  }
+  void EndAhead() { DropUncomputed(); }
 
   // Its pages are the drafter's.
   uint64_t bytes() const override {
     return sizeof(*this) + (tokens_.capacity() + pages_.capacity()) * sizeof(int32_t) +
-           rows_.capacity() * sizeof(Row);
+           rows_.capacity() * sizeof(Row) + masks_.capacity() * sizeof(kernels::AncestorMask) +
+           (candidates_.capacity() + taken_.capacity()) * sizeof(Candidate);
   }
 
  private:
-  // While a tree grows.
-  struct Growth {
+  // What it is asked for.
+  struct Proposal {
     DraftTree* tree = nullptr;
     int max_nodes = 0;
-    int max_depth = 0;
-    int read_to = 0;                            // tokens that are read before
-    int passes = 0;                             // of the tree
-    size_t ranked = 0;                          // rows whose candidates are known
-    std::vector<kernels::AncestorMask> masks;   // of the rows
-    std::priority_queue<Candidate> candidates;  // of all of these
-    int order = 0;                              // of the next candidate
+    int read_to = 0;  // tokens that are read before
+    int passes = 0;   // of the tree
   };
 
-  // The part of the last tree that came true has its keys and values already.
-  void KeepWhatFollowed(std::span<const int32_t> tokens) {
+  // The part of the tree that came true has its keys and values already. Where that is all that
+  // followed, what is below it is the tree now.
+  void FollowTree(std::span<const int32_t> tokens) {
     if (rows_.empty()) return;
     std::vector<int32_t> path = {0};
     for (int32_t token : tokens) {
@@ -192,9 +222,64 @@ class ModelDrafter::Sequence : public SequenceDrafter {
       if (child == static_cast<int32_t>(rows_.size())) break;
       path.push_back(child);
     }
-    drafter_.transformer_->KeepPath(*drafter_.cache_, pages_, computed_, path);
-    computed_ += static_cast<int>(path.size());
+    const auto followed = static_cast<int>(path.size()) - 1;
+    const int first = computed_;
+    computed_ += followed;
+    if (drafter_.options_.ahead_passes > 0 && path.size() == tokens.size() + 1) {
+      const std::vector<int32_t> below = MakeRoot(static_cast<size_t>(path.back()));
+      path.insert(path.end(), below.begin(), below.end());
+    } else {
+      ClearTree();
+      ++computed_;
+    }
+    drafter_.transformer_->KeepPath(*drafter_.cache_, pages_, first, path);
+  }
+
+  // Leaves the tree below `root`. Returns the rows beside the root that are left, by their numbers
+  // before.
+  std::vector<int32_t> MakeRoot(size_t root) {
+    const std::vector<Row> rows = std::exchange(rows_, {});
+    masks_.clear();
+    std::vector<int32_t> left;
+    std::vector<int> place(rows.size(), -1);
+    for (size_t i = root; i < rows.size(); ++i) {
+      Row row = rows[i];
+      row.parent = i == root ? -1 : place[static_cast<size_t>(row.parent)];
+      if (i != root && row.parent < 0) continue;
+      row.depth -= rows[root].depth;
+      row.path /= rows[root].path;
+      place[i] = static_cast<int>(rows_.size());
+      AddRow(row);
+      if (i != root) left.push_back(static_cast<int32_t>(i));
+    }
+    ranked_ = rows_.size();
+    for (Candidate& candidate : candidates_) {
+      candidate.parent = place[static_cast<size_t>(candidate.parent)];
+      candidate.path /= rows[root].path;
+    }
+    std::erase_if(candidates_, [](const Candidate& candidate) { return candidate.parent < 0; });
+    std::make_heap(candidates_.begin(), candidates_.end());
+    return left;
+  }
+
+  void ClearTree() {
     rows_.clear();
+    masks_.clear();
+    candidates_.clear();
+    taken_.clear();
+    ranked_ = 0;
+    order_ = 0;
+  }
+
+  // Of the nodes that the tree has and may get.
+  int deepest() const {
+    int depth = 0;
+    for (const Row& row : rows_) depth = std::max(depth, row.depth);
+    for (const Candidate& candidate : candidates_) depth = std::max(depth, DepthOf(candidate));
+    return depth;
+  }
+  int DepthOf(const Candidate& candidate) const {
+    return rows_[static_cast<size_t>(candidate.parent)].depth + 1;
   }
 
   bool ReservePages(int slots) {
@@ -210,7 +295,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   }
 
   // Whether the next pass is one that reads what there is.
-  bool Reads() const { return computed_ < growth_->read_to; }
+  bool Reads() const { return proposal_ && computed_ < proposal_->read_to; }
 
   bool ReadPass() {
     computed_ += rows();
@@ -221,50 +306,101 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   }
 
   void BeginTree() {
-    rows_.clear();
-    AddRow({.token = tokens_.back(), .parent = -1, .depth = 0, .path = 1});
+    ClearTree();
+    AddRow({.token = tokens_.back(), .parent = -1, .depth = 0, .path = 1, .probability = 1});
+  }
+
+  // Proposes what there is of the tree: whether there is a pass to compute for more.
+  bool TakeTree() {
+    for (size_t i = 1; i < rows_.size() && proposal_->tree->size() < proposal_->max_nodes; ++i) {
+      proposal_->tree->Add(rows_[i].parent - 1, rows_[i].token, rows_[i].probability, 1);
+    }
+    // As if they were of passes that this proposal has had.
+    proposal_->passes = static_cast<int>(rows_.size() - 1) / drafter_.options_.rows;
+    return AddProposedRows();
   }
 
   void AddRow(const Row& row) {
     kernels::AncestorMask mask;
-    if (row.parent >= 0) mask = growth_->masks[static_cast<size_t>(row.parent)];
+    if (row.parent >= 0) mask = masks_[static_cast<size_t>(row.parent)];
     mask.words[rows_.size() / 64] |= uint64_t{1} << (rows_.size() % 64);
-    growth_->masks.push_back(mask);
+    masks_.push_back(mask);
     rows_.push_back(row);
   }
+  void AddRow(const Candidate& candidate) {
+    AddRow({.token = candidate.token,
+            .parent = candidate.parent,
+            .depth = DepthOf(candidate),
+            .path = candidate.path,
+            .probability = candidate.probability});
+  }
 
-  // With the most probable of the candidates after the pass.
-  bool GrowTree(size_t first) {
+  void AddCandidate(const Candidate& candidate) {
+    candidates_.push_back(candidate);
+    std::push_heap(candidates_.begin(), candidates_.end());
+  }
+  // The most probable one.
+  Candidate TakeCandidate() {
+    std::pop_heap(candidates_.begin(), candidates_.end());
+    taken_.push_back(candidates_.back());
+    candidates_.pop_back();
+    return taken_.back();
+  }
+
+  bool CanPropose() const {
+    return proposal_->tree->size() < proposal_->max_nodes && !candidates_.empty();
+  }
+  Candidate TakeProposed() {
+    const Candidate next = TakeCandidate();
+    proposal_->tree->Add(next.parent - 1, next.token, next.probability, 1);
+    return next;
+  }
+
+  // The rows of the next pass of a proposal; false where there is none, and the tree is whole.
+  bool AddProposedRows() {
     const ModelDrafterOptions& options = drafter_.options_;
-    Growth& growth = *growth_;
-    for (size_t row = growth.ranked; row < rows_.size(); ++row) {
-      if (rows_[row].depth < growth.max_depth) AddCandidates(row, first + row - growth.ranked);
-    }
-    growth.ranked = rows_.size();
-    const auto can_take = [&] {
-      return growth.tree->size() < growth.max_nodes && !growth.candidates.empty();
-    };
-    const auto take = [&] {
-      const Candidate next = growth.candidates.top();
-      growth.candidates.pop();
-      growth.tree->Add(next.parent - 1, next.token, next.probability, 1);
-      return next;
-    };
-    if (++growth.passes < options.passes) {
-      for (int i = 0; i < options.rows && can_take(); ++i) {
-        const Candidate next = take();
-        AddRow({.token = next.token,
-                .parent = next.parent,
-                .depth = rows_[static_cast<size_t>(next.parent)].depth + 1,
-                .path = next.path});
-      }
+    if (++proposal_->passes < options.passes) {
+      for (int i = 0; i < options.rows && CanPropose(); ++i) AddRow(TakeProposed());
       // Of a full tree nothing would follow them.
-      if (rows_.size() > growth.ranked && growth.tree->size() < growth.max_nodes) return true;
+      if (rows_.size() > ranked_ && proposal_->tree->size() < proposal_->max_nodes) return true;
     }
-    // Nodes whose own candidates nobody asks for. Rows that were not computed are not kept.
-    while (can_take()) take();
-    rows_.resize(growth.ranked);
+    // Nodes whose own candidates nobody asks for.
+    while (CanPropose()) TakeProposed();
     return false;
+  }
+
+  // What was proposed without having been computed is no row, but may become one ahead.
+  void EndProposal() {
+    proposal_.reset();
+    DropUncomputed();
+    if (drafter_.options_.ahead_passes == 0) candidates_.clear();
+  }
+
+  bool AddRowsAhead() {
+    const ModelDrafterOptions& options = drafter_.options_;
+    const auto most = static_cast<size_t>(TreeRows(options));
+    if (++ahead_passes_ > options.ahead_passes) return false;
+    for (int i = 0; i < options.rows && rows_.size() < most && !candidates_.empty(); ++i) {
+      AddRow(TakeCandidate());
+    }
+    return rows_.size() > ranked_;
+  }
+
+  void DropUncomputed() {
+    for (const Candidate& candidate : taken_) AddCandidate(candidate);
+    taken_.clear();
+    rows_.resize(ranked_);
+    masks_.resize(ranked_);
+  }
+
+  // After a pass, in which the first of the rows that were added for it is the `first`-th ranked
+  // one.
+  void RankRows(size_t first) {
+    for (size_t row = ranked_; row < rows_.size(); ++row) {
+      if (rows_[row].depth < max_depth_) AddCandidates(row, first + row - ranked_);
+    }
+    ranked_ = rows_.size();
+    taken_.clear();
   }
 
   // What may follow `row`, whose logits are the `index`-th of the pass.
@@ -276,11 +412,11 @@ class ModelDrafter::Sequence : public SequenceDrafter {
       // Rows of padding behind the vocabulary, and logits that are no numbers.
       if (largest.ids[i] >= drafter_.options_.vocab_size || !(share > 0)) continue;
       const double probability = std::min(share, 1.0);
-      growth_->candidates.push({.path = rows_[row].path * probability,
-                                .order = growth_->order++,
-                                .parent = static_cast<int>(row),
-                                .token = largest.ids[i],
-                                .probability = static_cast<float>(probability)});
+      AddCandidate({.path = rows_[row].path * probability,
+                    .order = order_++,
+                    .parent = static_cast<int>(row),
+                    .token = largest.ids[i],
+                    .probability = static_cast<float>(probability)});
     }
   }
 
@@ -291,16 +427,30 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   int computed_ = 0;         // tokens whose keys and values are in the cache
   RopeRange range_ = RopeRange::kShort;
   RopeRange computed_range_ = RopeRange::kShort;
-  std::vector<Row> rows_;  // of the last tree, those that were computed, behind `computed_`
-  std::optional<Growth> growth_;
+
+  // The tree. While nothing is computed all of its rows are, with their keys and values behind
+  // `computed_`; without rows there is none.
+  std::vector<Row> rows_;
+  std::vector<kernels::AncestorMask> masks_;  // of the rows
+  size_t ranked_ = 0;                         // rows whose candidates are known
+  std::vector<Candidate> candidates_;         // of all of these; a heap
+  std::vector<Candidate> taken_;  // candidates that are rows or nodes since the last pass
+  int order_ = 0;                 // of the next candidate
+  int max_depth_ = 0;             // of a node
+  int ahead_passes_ = 0;
+  std::optional<Proposal> proposal_;
 };
 
 // A sequence whose tree grows.
 struct ModelDrafter::Growing {
   Sequence* sequence = nullptr;
-  absl::Duration* time = nullptr;
+  absl::Duration* time = nullptr;  // null: nobody waits for it
   bool goes_on = true;
 };
+
+ModelDrafter::ModelDrafter(const ModelDrafterOptions& options) : options_(options) {}
+
+ModelDrafter::~ModelDrafter() { EndPass(); }
 
 void ModelDrafter::ProposeAll(std::span<const DraftCall> calls) {
   std::vector<Growing> growing;
@@ -314,6 +464,36 @@ void ModelDrafter::ProposeAll(std::span<const DraftCall> calls) {
     }
     std::erase_if(growing, [](const Growing& one) { return !one.goes_on; });
   }
+}
+
+void ModelDrafter::BeginPass(std::span<SequenceDrafter* const> verified) {
+  if (thread_ == nullptr) return;
+  for (SequenceDrafter* const one : verified) {
+    auto* sequence = static_cast<Sequence*>(one);
+    if (sequence->BeginAhead()) ahead_.push_back({.sequence = sequence, .time = nullptr});
+  }
+  if (ahead_.empty()) return;
+  pass_ended_.store(false);
+  thread_->Start([this] { DraftAhead(); });
+}
+
+void ModelDrafter::DraftAhead() {
+  std::vector<Growing> growing = ahead_;
+  while (!growing.empty()) {
+    for (size_t first = 0; first < growing.size();) {
+      if (pass_ended_.load()) return;
+      first += ComputePass(std::span(growing).subspan(first));
+    }
+    std::erase_if(growing, [](const Growing& one) { return !one.goes_on; });
+  }
+}
+
+void ModelDrafter::EndPass() {
+  if (thread_ == nullptr) return;
+  pass_ended_.store(true);
+  thread_->Wait();
+  for (const Growing& one : ahead_) one.sequence->EndAhead();
+  ahead_.clear();
 }
 
 size_t ModelDrafter::ComputePass(std::span<Growing> growing) {
@@ -333,7 +513,7 @@ size_t ModelDrafter::ComputePass(std::span<Growing> growing) {
   transformer_->Forward({.ids = ids_, .sequences = step_sequences_, .logit_rows = ranked_rows_},
                         *cache_, {}, {});
   if (!ranked_rows_.empty()) transformer_->RankLogits(options_.children, largest_);
-  ++passes_;
+  passes_.fetch_add(1, std::memory_order_relaxed);
   size_t ranked = 0;
   for (Growing& one : growing.first(count)) {
     const auto own = static_cast<size_t>(one.sequence->ranked_rows());
@@ -343,6 +523,7 @@ size_t ModelDrafter::ComputePass(std::span<Growing> growing) {
   // Rows are what a pass takes longer for.
   const absl::Duration time = absl::FromChrono(std::chrono::steady_clock::now() - begin);
   for (size_t i = 0; i < count; ++i) {
+    if (growing[i].time == nullptr) continue;
     *growing[i].time += time * step_sequences_[i].row_count / static_cast<double>(ids_.size());
   }
   return count;
@@ -351,10 +532,28 @@ size_t ModelDrafter::ComputePass(std::span<Growing> growing) {
 absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
     std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
     const ModelDrafterOptions& options) {
+  if (options.ahead_passes > 0) {
+    return absl::InvalidArgumentError("who drafts while the model verifies has its own backend");
+  }
+  return Load(std::move(checkpoint), backend, options);
+}
+
+absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Create(
+    std::shared_ptr<const Checkpoint> checkpoint, std::unique_ptr<kernels::Backend> backend,
+    const ModelDrafterOptions& options) {
+  OCTOGATE_ASSIGN_OR_RETURN(std::unique_ptr<ModelDrafter> drafter,
+                            Load(std::move(checkpoint), backend.get(), options));
+  drafter->own_backend_ = std::move(backend);
+  if (options.ahead_passes > 0) drafter->thread_ = std::make_unique<TaskThread>();
+  return drafter;
+}
+
+absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Load(
+    std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
+    const ModelDrafterOptions& options) {
   OCTOGATE_RETURN_IF_ERROR(CheckOptions(options, checkpoint->config()));
   std::unique_ptr<ModelDrafter> drafter(new ModelDrafter(options));
-  const int tree_rows = 1 + (options.passes - 1) * options.rows;
-  const int most_rows = std::max({options.batch_rows, options.prompt_rows, tree_rows});
+  const int most_rows = std::max({options.batch_rows, options.prompt_rows, TreeRows(options)});
   drafter->limits_ = {
       .max_rows = most_rows,
       .max_logit_rows = std::min(most_rows, std::max(options.batch_ranked_rows, options.rows))};

@@ -9,6 +9,11 @@
 // draft in a step: drafts of many take about as many passes as those of one. A row's result does
 // not depend on what else there is in its pass, and so no proposal does.
 //
+// With a backend of its own the drafter can go on while the model verifies: trees grow below what
+// was proposed. Where all that the model chose is in the tree, the next proposal is the part below
+// it, which grows by no more passes than it has not had yet. How far that goes is a matter of time,
+// and proposals with it; what they are to be is not.
+//
 // Its nodes are the most probable ones, not drawn ones: they are accepted by the target-only rule
 // at any temperature; acceptance.h says why the rules for drawn ones are not used.
 //
@@ -16,6 +21,7 @@
 #ifndef OCTOGATE_WORKERS_SPECULATION_MODEL_DRAFTER_H_
 #define OCTOGATE_WORKERS_SPECULATION_MODEL_DRAFTER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -24,6 +30,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/hash128.h"
+#include "common/task_thread.h"
 #include "kernels/backend.h"
 #include "workers/engine/transformer.h"
 #include "workers/model/checkpoint.h"
@@ -55,16 +62,24 @@ struct ModelDrafterOptions {
   int pages = 0;
   int page_size = 16;
   uint64_t cache_bytes = uint64_t{256} << 20;
+  // Passes that it may compute between BeginPass and EndPass, of as many rows as others have; 0:
+  // none. The rows of all passes are below kMaxTreeRows.
+  int ahead_passes = 0;
 };
 
 class ModelDrafter : public Drafter {
  public:
   // `backend` must outlive the drafter, and is driven by the same thread. FAILED_PRECONDITION where
-  // the tokenizers differ, INVALID_ARGUMENT for options out of their ranges; errors of
-  // Transformer::Load.
+  // the tokenizers differ, INVALID_ARGUMENT for options out of their ranges, ahead_passes among
+  // these; errors of Transformer::Load.
   static absl::StatusOr<std::unique_ptr<ModelDrafter>> Create(
       std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
       const ModelDrafterOptions& options);
+  // With a backend of its own.
+  static absl::StatusOr<std::unique_ptr<ModelDrafter>> Create(
+      std::shared_ptr<const Checkpoint> checkpoint, std::unique_ptr<kernels::Backend> backend,
+      const ModelDrafterOptions& options);
+  ~ModelDrafter() override;
 
   std::string_view name() const override { return "model"; }
   bool has_distribution() const override { return true; }
@@ -73,8 +88,11 @@ class ModelDrafter : public Drafter {
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
   // In the same passes, as far as these have room.
   void ProposeAll(std::span<const DraftCall> calls) override;
+  void BeginPass(std::span<SequenceDrafter* const> verified) override;
+  void EndPass() override;
   uint64_t bytes() const override { return bytes_; }  // weights, activations and cache
-  uint64_t passes() const { return passes_; }         // of the draft model until now
+  // Of the draft model until now. Thread-safe.
+  uint64_t passes() const { return passes_.load(std::memory_order_relaxed); }
 
  private:
   class Sequence;
@@ -83,20 +101,31 @@ class ModelDrafter : public Drafter {
   // The next pass of as many sequences as it has room for, from the first on: how many.
   size_t ComputePass(std::span<Growing> growing);
 
-  explicit ModelDrafter(const ModelDrafterOptions& options) : options_(options) {}
+  // While the model verifies.
+  void DraftAhead();
+
+  explicit ModelDrafter(const ModelDrafterOptions& options);
+  static absl::StatusOr<std::unique_ptr<ModelDrafter>> Load(
+      std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend,
+      const ModelDrafterOptions& options);
 
   const ModelDrafterOptions options_;
-  TransformerLimits limits_;  // of a pass
+  std::unique_ptr<kernels::Backend> own_backend_;  // of what follows; may be null
+  TransformerLimits limits_;                       // of a pass
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<kernels::KvCache> cache_;
   std::vector<int32_t> free_pages_;
   uint64_t bytes_ = 0;
-  uint64_t passes_ = 0;
+  std::atomic<uint64_t> passes_ = 0;
   // Of a pass.
   std::vector<int32_t> ids_;
   std::vector<int32_t> ranked_rows_;
   std::vector<StepSequence> step_sequences_;
   Transformer::LargestLogits largest_;
+  // Between BeginPass and EndPass all of the above is the thread's.
+  std::vector<Growing> ahead_;
+  std::atomic<bool> pass_ended_ = false;
+  std::unique_ptr<TaskThread> thread_;  // null where nothing is drafted ahead
 };
 
 }  // namespace octogate::workers

@@ -1,6 +1,7 @@
 // Drafts of a small model change no answer: token ids, texts, log-probabilities and reasons to end
 // are those of plain decoding, bit for bit, whatever shares the batch, ends early or loses its
-// pages, and whether the draft model is right or wrong.
+// pages, whether the draft model is right or wrong, and whether it drafts on while the model
+// verifies.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -37,8 +38,13 @@ class ModelDraftsTest : public ::testing::TestWithParam<Models>, protected Rando
     drafting.prompt_rows = 16 + Below(49);
     drafting.pages = draft_pages;
     drafting.page_size = 8;
-    auto drafter = ModelDrafter::Create(OpenCheckpoint(FixturePath(GetParam().draft)),
-                                        backend.get(), drafting);
+    auto draft = OpenCheckpoint(FixturePath(GetParam().draft));
+    if (Chance(50)) drafting.ahead_passes = 1 + Below(8);
+    auto drafter =
+        drafting.ahead_passes == 0
+            ? ModelDrafter::Create(std::move(draft), backend.get(), drafting)
+            : ModelDrafter::Create(std::move(draft),
+                                   kernels::MakeCpuBackend({.threads = 1 + Below(2)}), drafting);
     EXPECT_TRUE(drafter.ok()) << drafter.status();
     if (!drafter.ok()) return nullptr;
     Drafters drafters;

@@ -85,6 +85,18 @@ TEST(DrafterFactoryTest, AnswersAreThoseWithoutDrafters) {
   EXPECT_GT(usage->drafters[1].tokens.accepted, 0);
 }
 
+TEST(DrafterFactoryTest, ADraftModelOnThreadsOfItsOwnChangesNoAnswer) {
+  auto plain = LoadModel(Fixture("llama3"), {.engine = {.kv_tokens = 1024}});
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  SpeculationOptions options{.drafters = {"model"}};
+  options.draft_model = Fixture("llama3");
+  options.draft_threads = 1;
+  auto model = Load(options, /*verify_all=*/true);
+  ASSERT_TRUE(model.ok()) << model.status();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Answer(**model), Answer(**plain));
+  EXPECT_GT((*model)->engine->stats().speculation->tokens.accepted, 0);
+}
+
 // Tokens of drafts that the second of two tenants accepts who ask the same.
 int64_t AcceptedBySecond(const SpeculationOptions& options) {
   auto model = Load(options, /*verify_all=*/true);
@@ -246,6 +258,13 @@ TEST(DrafterFactoryTest, WhatIsWrongWithOptionsOfDraftersIsSaid) {
   options.share_between_tenants = false;
   options.prune_retrieved_below = 1;
   EXPECT_NE(message(options).find("below 1"), std::string::npos);
+  options = {};
+  options.draft_threads = 1;
+  EXPECT_NE(message(options).find("draft model"), std::string::npos);
+  options.draft_model = "model";
+  EXPECT_TRUE(ValidateSpeculation(options).ok());
+  options.draft_threads = 1025;
+  EXPECT_NE(message(options).find("1025"), std::string::npos);
   options = {.drafters = {"suffix"}};
   options.draft_head = "head";
   EXPECT_NE(message(options).find("\"hidden\""), std::string::npos);

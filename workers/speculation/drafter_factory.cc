@@ -69,8 +69,12 @@ DrafterOr MakeHidden(const SpeculationOptions& options, const DraftedModel& mode
                    "leave it out, or draft with a small model (\"model\")"));
 }
 
-DrafterOr MakeLookahead(const SpeculationOptions& options, const DraftedModel&, const Keeper&) {
-  return std::make_unique<LookaheadDrafter>(LookaheadOptions{.max_bytes = options.memory_bytes});
+DrafterOr MakeLookahead(const SpeculationOptions& options, const DraftedModel& model,
+                        const Keeper& keeper) {
+  return Keep(
+      std::make_unique<LookaheadDrafter>(LookaheadOptions{
+          .vocab_size = model.checkpoint->config().vocab_size, .max_bytes = options.memory_bytes}),
+      keeper);
 }
 
 DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model, const Keeper&) {
@@ -250,7 +254,7 @@ absl::Status ValidateSpeculation(const SpeculationOptions& options) {
     return absl::InvalidArgumentError(
         "retrieved drafts are pruned by a draft model; name datastores and a draft model, too");
   }
-  if (!options.state.empty() && !has("recycling") && !has("suffix")) {
+  if (!options.state.empty() && !has("recycling") && !has("suffix") && !has("lookahead")) {
     return useless("a state", "recycling");
   }
   if (options.datastores.size() > kMaxDatastores) {

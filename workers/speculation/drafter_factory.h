@@ -63,7 +63,7 @@ struct SpeculationOptions {
   // beyond kMostScopes (scope_states.h), tenants are forgotten, those first that have asked nothing
   // for longest. The weights and the cache of "model" are no part of it.
   uint64_t memory_bytes = uint64_t{512} << 20;
-  // A folder for what "recycling" and "suffix" learn; empty: it is forgotten.
+  // A folder for what "recycling", "suffix" and "lookahead" learn; empty: it is forgotten.
   std::filesystem::path state;
   // Where replicas of the model tell each other the same; may be null.
   std::shared_ptr<DraftPlace> shared;

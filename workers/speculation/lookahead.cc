@@ -6,16 +6,19 @@
 #include <utility>
 #include <vector>
 
+#include "common/status.h"
 #include "workers/speculation/best_first.h"
 #include "workers/speculation/branch_trie.h"
 #include "workers/speculation/hit_rates.h"
+#include "workers/speculation/past_outputs.h"
 
 namespace octogate::workers {
 namespace {
 
-constexpr float kOutputWeight = 1e-4F;  // of an occurrence in outputs; in prompts 1
-constexpr int kMaxChildren = 64;        // of a node of a trie, the newest ones
-constexpr int kLengths = 4;             // of contexts that are told apart
+constexpr float kOutputWeight = 1e-4F;           // of an occurrence in outputs; in prompts 1
+constexpr int kMaxChildren = 64;                 // of a node of a trie, the newest ones
+constexpr int kLengths = 4;                      // of contexts that are told apart
+constexpr size_t kKeptTokens = size_t{1} << 16;  // of a scope's past outputs, for others
 constexpr size_t kKinds = static_cast<size_t>(kLengths) * 4;
 constexpr float kLeastProbability = 1.0F / 8192;  // of a path
 
@@ -40,18 +43,24 @@ float Prior(size_t kind) {
   return kind % 2 == 1 ? 0.3F + 0.1F * static_cast<float>(kind / 4) : 0.1F;
 }
 
+// All branches of a text, `depth` tokens deep where it goes on that long.
+void PutText(std::span<const int32_t> text, size_t depth, BranchTrie& trie) {
+  for (; !text.empty(); text = text.subspan(1)) trie.Put(text.first(std::min(text.size(), depth)));
+}
+
 }  // namespace
 
 class LookaheadScope {
  public:
   explicit LookaheadScope(const LookaheadOptions& options)
-      : outputs(options.scope_nodes), rates(kKinds) {}
+      : outputs(options.scope_nodes), untold(options.vocab_size), rates(kKinds) {}
 
   uint64_t bytes() const {
-    return sizeof(*this) + outputs.bytes() + 2 * sizeof(float) * rates.kinds();
+    return sizeof(*this) + outputs.bytes() + untold.bytes() + 2 * sizeof(float) * rates.kinds();
   }
 
   BranchTrie outputs;
+  UntoldOutputs untold;
   HitRates rates;
 };
 
@@ -66,7 +75,8 @@ class LookaheadSequence : public SequenceDrafter {
         rates_(kKinds) {}
 
   ~LookaheadSequence() override {
-    if (is_begun_) PutEnds(tail_, scope_->outputs);
+    PutText(tail_, depth_, scope_->outputs);
+    scope_->untold.Add(std::span(output_).last(std::min(output_.size(), kMaxPastOutput)));
   }
   LookaheadSequence(const LookaheadSequence&) = delete;
   LookaheadSequence& operator=(const LookaheadSequence&) = delete;
@@ -75,10 +85,7 @@ class LookaheadSequence : public SequenceDrafter {
     if (tokens.empty()) return;
     if (!is_begun_) {
       is_begun_ = true;
-      for (size_t at = 0; at + depth_ <= tokens.size(); ++at) {
-        prompt_.Put(tokens.subspan(at, depth_));
-      }
-      PutEnds(tokens.last(std::min(tokens.size(), depth_ - 1)), prompt_);
+      PutText(tokens, depth_, prompt_);
       const auto last = tokens.last(std::min(tokens.size(), last_.size()));
       std::copy(last.begin(), last.end(), last_.end() - static_cast<std::ptrdiff_t>(last.size()));
       return;
@@ -91,6 +98,10 @@ class LookaheadSequence : public SequenceDrafter {
       if (tail_.size() < depth_) continue;
       scope_->outputs.Put(tail_);
       tail_.erase(tail_.begin());
+    }
+    output_.insert(output_.end(), tokens.begin(), tokens.end());
+    if (output_.size() >= 2 * kMaxPastOutput) {
+      output_.erase(output_.begin(), output_.end() - static_cast<std::ptrdiff_t>(kMaxPastOutput));
     }
   }
 
@@ -159,16 +170,12 @@ class LookaheadSequence : public SequenceDrafter {
   }
 
   uint64_t bytes() const override {
-    return sizeof(*this) + prompt_.bytes() + tail_.capacity() * sizeof(int32_t) +
+    return sizeof(*this) + prompt_.bytes() +
+           (tail_.capacity() + output_.capacity()) * sizeof(int32_t) +
            2 * sizeof(float) * rates_.kinds();
   }
 
  private:
-  // Of each end of a text, shorter than a whole branch.
-  static void PutEnds(std::span<const int32_t> text, BranchTrie& trie) {
-    for (; !text.empty(); text = text.subspan(1)) trie.Put(text);
-  }
-
   // Of the context of the last `length` tokens.
   Place Find(size_t length) const {
     const std::span<const int32_t> context = std::span(last_).last(length);
@@ -225,7 +232,8 @@ class LookaheadSequence : public SequenceDrafter {
   HitRates rates_;
   bool is_begun_ = false;
   std::array<int32_t, kLengths> last_ = {-1, -1, -1, -1};
-  std::vector<int32_t> tail_;  // outputs that are in no whole branch yet
+  std::vector<int32_t> tail_;    // of the output, what is in no whole branch yet
+  std::vector<int32_t> output_;  // its end
 };
 
 }  // namespace
@@ -235,11 +243,33 @@ LookaheadDrafter::LookaheadDrafter(const LookaheadOptions& options)
   options_.branch = std::clamp(options_.branch, 1, kMaxDraftNodes);
 }
 
+std::shared_ptr<LookaheadScope> LookaheadDrafter::Use(std::string_view scope) {
+  return scopes_.Use(scope, [this] { return std::make_shared<LookaheadScope>(options_); });
+}
+
 std::unique_ptr<SequenceDrafter> LookaheadDrafter::Begin(std::string_view scope) {
-  return std::make_unique<LookaheadSequence>(
-      options_, scopes_.Use(scope, [this] { return std::make_shared<LookaheadScope>(options_); }));
+  return std::make_unique<LookaheadSequence>(options_, Use(scope));
 }
 
 uint64_t LookaheadDrafter::bytes() const { return scopes_.bytes(); }
+
+std::unique_ptr<LearnedState> LookaheadDrafter::MakeState() const {
+  return std::make_unique<PastOutputsState>(options_.vocab_size, kKeptTokens);
+}
+
+std::string LookaheadDrafter::TakeLearned(std::string_view scope, size_t max_bytes) {
+  const std::shared_ptr<LookaheadScope> found = scopes_.Find(scope);
+  return found == nullptr ? std::string() : found->untold.Take(max_bytes);
+}
+
+absl::Status LookaheadDrafter::Teach(std::string_view scope, std::string_view bytes) {
+  OCTOGATE_ASSIGN_OR_RETURN(const std::vector<PastOutput> outputs,
+                            ImportOutputs(bytes, options_.vocab_size, ~uint64_t{0}));
+  const std::shared_ptr<LookaheadScope> learning = Use(scope);
+  for (const PastOutput& output : outputs) {
+    PutText(output.tokens, static_cast<size_t>(options_.branch) + 1, learning->outputs);
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace octogate::workers

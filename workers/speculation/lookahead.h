@@ -10,6 +10,9 @@
 // it; a node's probability is that share times its proportion of the weights. The most probable
 // paths are drafted.
 //
+// Of what it learns, others are told the last outputs of scopes, each once, cut to their last 8192
+// tokens.
+//
 // Where a trie is nearly full all counts are halved and what has less than one is dropped, little
 // by little, as often as it takes to be at most half full: what is not seen again fades.
 #ifndef OCTOGATE_WORKERS_SPECULATION_LOOKAHEAD_H_
@@ -18,14 +21,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
-#include "workers/speculation/drafter.h"
+#include "absl/status/status.h"
+#include "workers/speculation/learned_state.h"
 #include "workers/speculation/scope_states.h"
 
 namespace octogate::workers {
 
 struct LookaheadOptions {
+  // Of the model; 0: not known, and others cannot be told anything.
+  int vocab_size = 0;
   int branch = 12;  // at least 1
   // Of a trie; each takes at most some 80 bytes.
   size_t prompt_nodes = size_t{1} << 16;
@@ -36,7 +43,7 @@ struct LookaheadOptions {
 
 class LookaheadScope;
 
-class LookaheadDrafter : public Drafter {
+class LookaheadDrafter : public LearningDrafter {
  public:
   explicit LookaheadDrafter(const LookaheadOptions& options);
 
@@ -44,7 +51,14 @@ class LookaheadDrafter : public Drafter {
   std::unique_ptr<SequenceDrafter> Begin(std::string_view scope) override;
   uint64_t bytes() const override;
 
+  std::unique_ptr<LearnedState> MakeState() const override;
+  bool Has(std::string_view scope) const override { return scopes_.Has(scope); }
+  std::string TakeLearned(std::string_view scope, size_t max_bytes) override;
+  absl::Status Teach(std::string_view scope, std::string_view bytes) override;
+
  private:
+  std::shared_ptr<LookaheadScope> Use(std::string_view scope);
+
   LookaheadOptions options_;
   ScopeStates<LookaheadScope> scopes_;
 };

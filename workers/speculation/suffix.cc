@@ -11,8 +11,8 @@
 
 #include "workers/speculation/best_first.h"
 #include "workers/speculation/hit_rates.h"
+#include "workers/speculation/past_outputs.h"
 #include "workers/speculation/suffix_automaton.h"
-#include "workers/speculation/suffix_state.h"
 
 namespace octogate::workers {
 namespace {
@@ -27,7 +27,6 @@ constexpr size_t kWorkPerToken = 16;
 constexpr size_t kWorkAtBegin = 1024;
 
 constexpr size_t kMaxOutput = kMaxPastOutput;  // of a sequence that its scope remembers
-constexpr size_t kMaxUntold = 2 * kMaxOutput;  // tokens of outputs that others can be told
 constexpr size_t kRematched = 64;    // tokens that are matched anew against other automata
 constexpr size_t kMaxContexts = 4;   // of a node
 constexpr int kMaxTransitions = 48;  // of a context, the newest ones
@@ -138,7 +137,7 @@ size_t TokenBit(int32_t token) { return static_cast<uint32_t>(token) % kTokenBit
 class SuffixScope {
  public:
   explicit SuffixScope(const SuffixOptions& options)
-      : history(options.scope_tokens), rates(kKinds), vocab_size_(options.vocab_size) {}
+      : history(options.scope_tokens), untold(options.vocab_size), rates(kKinds) {}
 
   // Remembers an output; Work adds it.
   void Add(std::span<const int32_t> output) {
@@ -149,25 +148,7 @@ class SuffixScope {
       added_ = 0;
     }
     waiting_.emplace_back(output.begin(), output.end());
-    // Tokens outside the vocabulary are nothing that others can be told.
-    const auto is_token = [this](int32_t token) { return token >= 0 && token < vocab_size_; };
-    if (!std::all_of(output.begin(), output.end(), is_token)) return;
-    untold_.push_back({1, {output.begin(), output.end()}});
-    untold_tokens_ += output.size();
-    while (untold_tokens_ > kMaxUntold) DropUntold();
-  }
-
-  // About so many tokens of the outputs that ended here and were not taken yet.
-  std::vector<PastOutput> TakeUntold(size_t most) {
-    std::vector<PastOutput> outputs;
-    size_t tokens = 0;
-    while (!untold_.empty()) {
-      tokens += untold_.front().tokens.size();
-      if (tokens > most && !outputs.empty()) break;
-      outputs.push_back(untold_.front());
-      DropUntold();
-    }
-    return outputs;
+    untold.Add(output);
   }
 
   // Adds an output at once.
@@ -193,17 +174,14 @@ class SuffixScope {
     for (const std::vector<int32_t>& output : waiting_)
       waiting += output.capacity() * sizeof(int32_t);
     return sizeof(*this) + history.bytes() + 2 * sizeof(float) * rates.kinds() + waiting +
-           sizeof(PastOutput) * untold_.size() + sizeof(int32_t) * untold_tokens_;
+           untold.bytes();
   }
 
   History history;
+  UntoldOutputs untold;
   HitRates rates;
 
  private:
-  void DropUntold() {
-    untold_tokens_ -= untold_.front().tokens.size();
-    untold_.pop_front();
-  }
   // Adds a token; the first of an output follows nothing.
   void Append(int32_t token) {
     if (!continues_) history.young().Break();
@@ -212,12 +190,9 @@ class SuffixScope {
     history.young().Append(token);
   }
 
-  const int vocab_size_;
   std::deque<std::vector<int32_t>> waiting_;
-  size_t added_ = 0;               // tokens of the first
-  bool continues_ = false;         // the output that was added to last
-  std::deque<PastOutput> untold_;  // without versions yet
-  size_t untold_tokens_ = 0;
+  size_t added_ = 0;        // tokens of the first
+  bool continues_ = false;  // the output that was added to last
 };
 
 namespace {
@@ -423,14 +398,12 @@ std::unique_ptr<SequenceDrafter> SuffixDrafter::Begin(std::string_view scope) {
 uint64_t SuffixDrafter::bytes() const { return scopes_.bytes(); }
 
 std::unique_ptr<LearnedState> SuffixDrafter::MakeState() const {
-  return std::make_unique<SuffixState>(options_.vocab_size, options_.scope_tokens);
+  return std::make_unique<PastOutputsState>(options_.vocab_size, options_.scope_tokens);
 }
 
 std::string SuffixDrafter::TakeLearned(std::string_view scope, size_t max_bytes) {
   const std::shared_ptr<SuffixScope> found = scopes_.Find(scope);
-  if (found == nullptr) return "";
-  const std::vector<PastOutput> outputs = found->TakeUntold(max_bytes / sizeof(int32_t));
-  return outputs.empty() ? std::string() : ExportOutputs(outputs, options_.vocab_size);
+  return found == nullptr ? std::string() : found->untold.Take(max_bytes);
 }
 
 absl::Status SuffixDrafter::Teach(std::string_view scope, std::string_view bytes) {

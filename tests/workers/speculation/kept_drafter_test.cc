@@ -21,6 +21,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "workers/speculation/draft_folder.h"
+#include "workers/speculation/lookahead.h"
 #include "workers/speculation/recycling.h"
 #include "workers/speculation/recycling_state.h"
 #include "workers/speculation/suffix.h"
@@ -56,6 +57,10 @@ class KeptDrafterTest : public ::testing::Test {
   }
   std::unique_ptr<Drafter> OpenSuffix(int vocab_size = 100) const {
     return KeepDrafter(std::make_unique<SuffixDrafter>(SuffixOptions{.vocab_size = vocab_size}),
+                       Keeper("model"));
+  }
+  std::unique_ptr<Drafter> OpenLookahead() const {
+    return KeepDrafter(std::make_unique<LookaheadDrafter>(LookaheadOptions{.vocab_size = 100}),
                        Keeper("model"));
   }
   static DraftOwner Owner(const std::string& scope) {
@@ -112,23 +117,27 @@ TEST_F(KeptDrafterTest, ARestartKnowsWhatWasLearned) {
 TEST_F(KeptDrafterTest, ARestartKnowsPastOutputs) {
   const std::vector<int32_t> prompt{1, 2, 3};
   const std::vector<int32_t> output{5, 6, 7, 8, 9};
-  const auto drafts = [&](std::string_view scope) {
-    const auto drafter = OpenSuffix();
-    const auto sequence = drafter->Begin(scope);
-    sequence->Append(std::vector<int32_t>{2, 5, 6});
-    DraftTree tree;
-    sequence->Propose(8, 4, tree);
-    return tree.Child(-1, 7) >= 0;
-  };
-  EXPECT_FALSE(drafts("tenant"));
-  {
-    const auto drafter = OpenSuffix();
-    const auto sequence = drafter->Begin("tenant");
-    sequence->Append(prompt);
-    sequence->Append(output);
+  for (const bool of_suffix : {false, true}) {
+    SCOPED_TRACE(of_suffix);
+    const auto open = [&] { return of_suffix ? OpenSuffix() : OpenLookahead(); };
+    const auto drafts = [&](std::string_view scope) {
+      const auto drafter = open();
+      const auto sequence = drafter->Begin(scope);
+      sequence->Append(std::vector<int32_t>{2, 5, 6});
+      DraftTree tree;
+      sequence->Propose(8, 4, tree);
+      return tree.Child(-1, 7) >= 0;
+    };
+    EXPECT_FALSE(drafts("tenant"));
+    {
+      const auto drafter = open();
+      const auto sequence = drafter->Begin("tenant");
+      sequence->Append(prompt);
+      sequence->Append(output);
+    }
+    EXPECT_TRUE(drafts("tenant"));
+    EXPECT_FALSE(drafts("other tenant"));
   }
-  EXPECT_TRUE(drafts("tenant"));
-  EXPECT_FALSE(drafts("other tenant"));
 }
 
 // A process that is killed runs no destructor: what it has learned is in the folder before.

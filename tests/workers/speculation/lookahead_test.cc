@@ -119,6 +119,35 @@ TEST(LookaheadTest, ForgetsTheScopesBegunLongestAgo) {
   EXPECT_FALSE(knows("a"));
 }
 
+TEST(LookaheadTest, TellsOthersItsPastOutputsOnce) {
+  LookaheadDrafter drafter({.vocab_size = 10});
+  LookaheadDrafter replica({.vocab_size = 10});
+  {
+    const auto sequence = drafter.Begin("a");
+    sequence->Append(Tokens{1, 2, 3});
+    sequence->Append(Tokens{4, 5});
+    EXPECT_EQ(drafter.TakeLearned("a", 1 << 16), "") << "it has not ended";
+    sequence->Append(Tokens{6, 7, 8});
+  }
+  const std::string learned = drafter.TakeLearned("a", 1 << 16);
+  EXPECT_FALSE(learned.empty());
+  EXPECT_EQ(drafter.TakeLearned("a", 1 << 16), "");
+  ASSERT_TRUE(replica.Teach("a", learned).ok());
+  EXPECT_EQ(replica.TakeLearned("a", 1 << 16), "") << "it is no output of its own";
+  const auto tokens = [&replica](const char* scope, const Tokens& prompt) {
+    const auto sequence = replica.Begin(scope);
+    sequence->Append(prompt);
+    Tokens drafted;
+    for (const DraftNode& node : Proposal(*sequence).nodes) drafted.push_back(node.token);
+    return drafted;
+  };
+  EXPECT_EQ(tokens("a", {9, 4, 5}), (Tokens{6, 7, 8}));
+  EXPECT_EQ(tokens("a", {1, 2}), Tokens()) << "a prompt's";
+  EXPECT_EQ(tokens("b", {9, 4, 5}), Tokens());
+  EXPECT_FALSE(replica.Teach("a", learned + "x").ok());
+  EXPECT_FALSE(LookaheadDrafter({.vocab_size = 9}).Teach("a", learned).ok());
+}
+
 TEST(LookaheadTest, LongRandomStreamsGiveGoodTreesInBoundedMemory) {
   const uint32_t seed = FreshSeed();
   SCOPED_TRACE(DescribeSeed(seed));

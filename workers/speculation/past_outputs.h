@@ -1,4 +1,4 @@
-// What suffix drafts come from, the past outputs of one scope, for other processes.
+// Past outputs of one scope, which drafters learn from, for other processes.
 //
 // An output has a version, greater than those of all that its process knew (a Lamport clock). Of
 // all that was told, those with the greatest versions are kept, as many as have `max_tokens`: sets
@@ -7,8 +7,8 @@
 // An export is, all numbers little-endian: magic, format, vocabulary and number of outputs as 32
 // bits each; then of each output its version as 64 bits, its number of tokens and the tokens as 32
 // bits each.
-#ifndef OCTOGATE_WORKERS_SPECULATION_SUFFIX_STATE_H_
-#define OCTOGATE_WORKERS_SPECULATION_SUFFIX_STATE_H_
+#ifndef OCTOGATE_WORKERS_SPECULATION_PAST_OUTPUTS_H_
+#define OCTOGATE_WORKERS_SPECULATION_PAST_OUTPUTS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -38,9 +38,29 @@ std::string ExportOutputs(std::span<const PastOutput> outputs, int vocab_size);
 absl::StatusOr<std::vector<PastOutput>> ImportOutputs(std::string_view bytes, int vocab_size,
                                                       uint64_t most_version);
 
-class SuffixState : public LearnedState {
+// Outputs that ended here and that nobody has been told of, the last ones. Thread safety: none.
+class UntoldOutputs {
  public:
-  SuffixState(int vocab_size, size_t max_tokens);
+  explicit UntoldOutputs(int vocab_size) : vocab_size_(vocab_size) {}
+
+  // At most kMaxPastOutput tokens. One with tokens outside the vocabulary is nothing that others
+  // can be told.
+  void Add(std::span<const int32_t> output);
+  // An export of about `max_bytes` at most, of which they count as told; empty: nothing is left.
+  std::string Take(size_t max_bytes);
+  uint64_t bytes() const;
+
+ private:
+  void DropFirst();
+
+  const int vocab_size_;
+  std::deque<PastOutput> outputs_;  // without versions yet
+  size_t tokens_ = 0;
+};
+
+class PastOutputsState : public LearnedState {
+ public:
+  PastOutputsState(int vocab_size, size_t max_tokens);
 
   absl::Status Learned(std::string_view bytes) override;
   absl::Status Heard(std::string_view bytes) override;
@@ -76,4 +96,4 @@ class SuffixState : public LearnedState {
 
 }  // namespace octogate::workers
 
-#endif  // OCTOGATE_WORKERS_SPECULATION_SUFFIX_STATE_H_
+#endif  // OCTOGATE_WORKERS_SPECULATION_PAST_OUTPUTS_H_

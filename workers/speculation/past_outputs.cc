@@ -1,4 +1,4 @@
-#include "workers/speculation/suffix_state.h"
+#include "workers/speculation/past_outputs.h"
 
 #include <algorithm>
 #include <cstring>
@@ -21,6 +21,7 @@ constexpr uint64_t kMaxLead = uint64_t{1} << 44;
 constexpr size_t kTaughtTokens = 512;
 // Of an output that is told in parts, so many tokens are told twice: contexts across the border.
 constexpr size_t kOverlap = 16;
+constexpr size_t kMaxUntold = 2 * kMaxPastOutput;  // tokens
 
 }  // namespace
 
@@ -74,10 +75,39 @@ absl::StatusOr<std::vector<PastOutput>> ImportOutputs(std::string_view bytes, in
   return outputs;
 }
 
-SuffixState::SuffixState(int vocab_size, size_t max_tokens)
+void UntoldOutputs::Add(std::span<const int32_t> output) {
+  const auto is_token = [this](int32_t token) { return token >= 0 && token < vocab_size_; };
+  if (output.empty() || !std::all_of(output.begin(), output.end(), is_token)) return;
+  outputs_.push_back({1, {output.begin(), output.end()}});
+  tokens_ += output.size();
+  while (tokens_ > kMaxUntold) DropFirst();
+}
+
+std::string UntoldOutputs::Take(size_t max_bytes) {
+  std::vector<PastOutput> taken;
+  size_t bytes = 0;
+  while (!outputs_.empty()) {
+    bytes += outputs_.front().tokens.size() * sizeof(int32_t);
+    if (bytes > max_bytes && !taken.empty()) break;
+    taken.push_back(outputs_.front());
+    DropFirst();
+  }
+  return taken.empty() ? std::string() : ExportOutputs(taken, vocab_size_);
+}
+
+uint64_t UntoldOutputs::bytes() const {
+  return sizeof(PastOutput) * outputs_.size() + sizeof(int32_t) * tokens_;
+}
+
+void UntoldOutputs::DropFirst() {
+  tokens_ -= outputs_.front().tokens.size();
+  outputs_.pop_front();
+}
+
+PastOutputsState::PastOutputsState(int vocab_size, size_t max_tokens)
     : vocab_size_(vocab_size), max_tokens_(std::max(max_tokens, kMaxPastOutput)) {}
 
-bool SuffixState::Add(const Key& key, std::vector<int32_t> tokens) {
+bool PastOutputsState::Add(const Key& key, std::vector<int32_t> tokens) {
   if (outputs_.contains(key)) return false;
   const bool is_full = tokens_ + tokens.size() > max_tokens_;
   if (is_full && !outputs_.empty() && key < outputs_.begin()->first) return false;
@@ -92,7 +122,7 @@ bool SuffixState::Add(const Key& key, std::vector<int32_t> tokens) {
   return true;
 }
 
-absl::Status SuffixState::Learned(std::string_view bytes) {
+absl::Status PastOutputsState::Learned(std::string_view bytes) {
   absl::StatusOr<std::vector<PastOutput>> outputs = ImportOutputs(bytes, vocab_size_, kMaxVersion);
   if (!outputs.ok()) return outputs.status();
   for (PastOutput& output : *outputs) {
@@ -104,7 +134,7 @@ absl::Status SuffixState::Learned(std::string_view bytes) {
   return absl::OkStatus();
 }
 
-absl::Status SuffixState::Heard(std::string_view bytes) {
+absl::Status PastOutputsState::Heard(std::string_view bytes) {
   absl::StatusOr<std::vector<PastOutput>> outputs =
       ImportOutputs(bytes, vocab_size_, std::min(version_ + kMaxLead, kMaxVersion));
   if (!outputs.ok()) return outputs.status();
@@ -120,13 +150,13 @@ absl::Status SuffixState::Heard(std::string_view bytes) {
   return absl::OkStatus();
 }
 
-std::string SuffixState::Export() const {
+std::string PastOutputsState::Export() const {
   std::vector<PastOutput> outputs;
   for (const auto& [key, tokens] : outputs_) outputs.push_back({key.version, tokens});
   return ExportOutputs(outputs, vocab_size_);
 }
 
-std::string SuffixState::TakeForOthers(size_t max_bytes) {
+std::string PastOutputsState::TakeForOthers(size_t max_bytes) {
   std::vector<PastOutput> outputs;
   size_t bytes = kHeadBytes;
   while (!for_others_.empty()) {
@@ -142,7 +172,7 @@ std::string SuffixState::TakeForOthers(size_t max_bytes) {
   return outputs.empty() ? std::string() : ExportOutputs(outputs, vocab_size_);
 }
 
-std::string SuffixState::TakeForDrafter(size_t max_bytes) {
+std::string PastOutputsState::TakeForDrafter(size_t max_bytes) {
   const size_t most = std::clamp<size_t>(max_bytes / sizeof(int32_t), 2 * kOverlap, kTaughtTokens);
   while (!for_drafter_.empty()) {
     const Key key = for_drafter_.front();
@@ -167,7 +197,7 @@ std::string SuffixState::TakeForDrafter(size_t max_bytes) {
   return "";
 }
 
-void SuffixState::DrafterForgot() {
+void PastOutputsState::DrafterForgot() {
   for_drafter_.clear();
   told_of_first_ = 0;
   for (const auto& [key, _] : outputs_) for_drafter_.push_back(key);

@@ -1,6 +1,7 @@
 #include "kernels/quantize.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cassert>
 #include <cmath>
@@ -15,6 +16,7 @@ namespace {
 
 constexpr float kSmallestMagnitude = 0x1p-100f;
 constexpr float kLargestFloat16 = 65504;
+constexpr int kPartRows = 32;
 
 // Rounds to an integer, ties to even; |x| < 2^22.
 float RoundToInteger(float x) {
@@ -206,29 +208,47 @@ QuantizationSums QuantizeRow(WeightFormat format, const float* values, int cols,
   return sums;
 }
 
-std::optional<QuantizedMatrix> Quantize(const HostMatrix& matrix, WeightFormat format) {
+std::optional<QuantizedMatrix> Quantize(const HostMatrix& matrix, WeightFormat format,
+                                        const PartRunner& run) {
   assert(format != WeightFormat::kStored && matrix.cols <= kMaxQuantizedColumns);
   const auto rows = static_cast<size_t>(matrix.rows);
   const auto groups = static_cast<size_t>(QuantizationGroups(matrix.cols));
+  const int parts = (matrix.rows + kPartRows - 1) / kPartRows;
   QuantizedMatrix result{.format = format, .rows = matrix.rows, .cols = matrix.cols};
   result.row_bytes = QuantizedRowBytes(format, matrix.cols);
   result.codes = AllocateHost<uint8_t>(rows * result.row_bytes);
   result.row_scales = AllocateHost<float>(rows);
   if (HasGroupScales(format)) result.group_scales = AllocateHost<uint16_t>(rows * groups);
-  const HostArray<float> values = AllocateHost<float>(static_cast<size_t>(matrix.cols));
-  if (result.codes == nullptr || result.row_scales == nullptr || values == nullptr ||
+  const HostArray<QuantizationSums> sums = AllocateHost<QuantizationSums>(rows);
+  if (result.codes == nullptr || result.row_scales == nullptr || sums == nullptr ||
       (HasGroupScales(format) && result.group_scales == nullptr)) {
     return std::nullopt;
   }
-  QuantizationSums sums;
-  for (size_t r = 0; r < rows; ++r) {
-    WidenRow(matrix, static_cast<int>(r), values.get());
-    sums.Add(
-        QuantizeRow(format, values.get(), matrix.cols, result.codes.get() + r * result.row_bytes,
-                    result.row_scales.get() + r,
-                    HasGroupScales(format) ? result.group_scales.get() + r * groups : nullptr));
+  std::atomic<bool> has_memory = true;
+  const auto quantize = [&](int part) {
+    const HostArray<float> values = AllocateHost<float>(static_cast<size_t>(matrix.cols));
+    if (values == nullptr) {
+      has_memory = false;
+      return;
+    }
+    const size_t first = static_cast<size_t>(part) * kPartRows;
+    for (size_t r = first; r < std::min(rows, first + kPartRows); ++r) {
+      WidenRow(matrix, static_cast<int>(r), values.get());
+      sums[r] =
+          QuantizeRow(format, values.get(), matrix.cols, result.codes.get() + r * result.row_bytes,
+                      result.row_scales.get() + r,
+                      HasGroupScales(format) ? result.group_scales.get() + r * groups : nullptr);
+    }
+  };
+  if (run) {
+    run(parts, quantize);
+  } else {
+    for (int part = 0; part < parts; ++part) quantize(part);
   }
-  result.error = sums.Error();
+  if (!has_memory) return std::nullopt;
+  QuantizationSums all;
+  for (size_t r = 0; r < rows; ++r) all.Add(sums[r]);
+  result.error = all.Error();
   return result;
 }
 

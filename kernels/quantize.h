@@ -20,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "kernels/backend.h"
@@ -48,9 +49,15 @@ struct QuantizedMatrix {
   QuantizationError error;  // over the finite weights
 };
 
+// Calls f(part) for each part in [0, parts), on whatever threads, and returns when
+// all calls have.
+using PartRunner = std::function<void(int parts, const std::function<void(int part)>& f)>;
+
 // Empty where memory cannot be had. `format` is not kStored and matrix.cols is at
-// most kMaxQuantizedColumns (checked by assert).
-std::optional<QuantizedMatrix> Quantize(const HostMatrix& matrix, WeightFormat format);
+// most kMaxQuantizedColumns (checked by assert). `run` may be empty: one part after
+// the other. It makes no difference to the result, error included.
+std::optional<QuantizedMatrix> Quantize(const HostMatrix& matrix, WeightFormat format,
+                                        const PartRunner& run = {});
 
 // The values of a row: scale * code in float; out has room for `cols` floats.
 void Dequantize(const QuantizedMatrix& matrix, int row, float* out);

@@ -87,7 +87,7 @@ bool DeviceWeight::LoadPacked(WeightCopies& copies, const HostMatrix& matrix) {
     error = rounded->error;
     codes = RowMajorCodes::Of(HostMatrix{rounded->data(), rounded->dtype(), rows, cols});
   } else {
-    quantized = Quantize(matrix, format);
+    quantized = Quantize(matrix, format, copies.part_runner());
     if (!quantized) return false;
     error = quantized->error;
     codes = RowMajorCodes::Of(*quantized);

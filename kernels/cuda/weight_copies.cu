@@ -4,7 +4,6 @@
 #include <thread>
 #include <utility>
 
-#include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/weight_copies.h"
 
 namespace octogate::kernels::cuda {
@@ -19,6 +18,10 @@ constexpr size_t kPieceBytes = size_t{4} << 10;
 constexpr int kMaxThreads = 8;
 
 }  // namespace
+
+WeightCopies::WeightCopies(Stream stream)
+    : stream_(stream),
+      threads_(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads)) {}
 
 std::unique_ptr<WeightCopies> WeightCopies::Make(Stream stream) {
   std::unique_ptr<WeightCopies> made(new (std::nothrow) WeightCopies(stream));
@@ -42,21 +45,25 @@ bool WeightCopies::Reserve(size_t bytes) {
   return true;
 }
 
+PartRunner WeightCopies::part_runner() {
+  return [this](int parts, const std::function<void(int)>& f) {
+    threads_.Run(parts, [&f](int part, int /*thread*/) { f(part); });
+  };
+}
+
 bool WeightCopies::Copy(const RowMajorCodes& codes, void* to) {
   const size_t group_bytes = codes.shape.group_bytes();
   if (!Reserve(group_bytes)) return false;
   const int groups = codes.shape.groups();
   const int at_once =
       static_cast<int>(std::min(piece_bytes_ / group_bytes, static_cast<size_t>(groups)));
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  ThreadPool threads(std::clamp(std::min(cores, at_once), 1, kMaxThreads));
   auto* next = static_cast<uint8_t*>(to);
   for (int first = 0; first < groups; first += at_once) {
     const Piece& piece = pieces_[first / at_once % 2];
     const int count = std::min(at_once, groups - first);
     auto* packed = static_cast<uint8_t*>(piece.memory.get());
     WaitFor(*piece.copied);
-    threads.Run(count, [&](int group, int /*thread*/) {
+    threads_.Run(count, [&](int group, int /*thread*/) {
       PackGroup(codes, first + group, packed + static_cast<size_t>(group) * group_bytes);
     });
     const size_t bytes = static_cast<size_t>(count) * group_bytes;

@@ -1,5 +1,6 @@
-// Takes weights to the device in packed form: a few threads pack groups into one of
-// two pieces of pinned memory while the device copies the other.
+// Takes weights to the device in packed form: a few threads quantise them where they
+// are to be, and pack groups into one of two pieces of pinned memory while the device
+// copies the other.
 
 #ifndef OCTOGATE_KERNELS_CUDA_WEIGHT_COPIES_H_
 #define OCTOGATE_KERNELS_CUDA_WEIGHT_COPIES_H_
@@ -7,13 +8,15 @@
 #include <cstddef>
 #include <memory>
 
+#include "kernels/cpu/thread_pool.h"
 #include "kernels/cuda/matmul_pack.h"
 #include "kernels/cuda/memory.h"
+#include "kernels/quantize.h"
 
 namespace octogate::kernels::cuda {
 
-// Keeps its pieces from one weight to the next: pinning memory takes longer than a
-// copy. Not thread-safe.
+// Keeps its pieces and threads from one weight to the next: pinning memory takes
+// longer than a copy. Not thread-safe.
 class WeightCopies {
  public:
   // `stream` is open for as long as it lives. Null where memory cannot be had.
@@ -23,6 +26,9 @@ class WeightCopies {
   // where a group is larger than a piece and memory for it cannot be had.
   bool Copy(const RowMajorCodes& codes, void* to);
 
+  // On its threads.
+  PartRunner part_runner();
+
   Stream stream() const { return stream_; }
 
  private:
@@ -31,10 +37,11 @@ class WeightCopies {
     Event copied;  // to the device
   };
 
-  explicit WeightCopies(Stream stream) : stream_(stream) {}
+  explicit WeightCopies(Stream stream);
   bool Reserve(size_t bytes);
 
   const Stream stream_;
+  ThreadPool threads_;
   Piece pieces_[2];
   size_t piece_bytes_ = 0;
 };

@@ -7,10 +7,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/thread_pool.h"
 #include "kernels/float8.h"
 #include "kernels/quantized_dot.h"
 #include "kernels/reference/reference_backend.h"
@@ -101,6 +104,37 @@ TEST(QuantizeTest, CodesAreTheNearest) {
               << Name(format) << " column " << c << " (seed " << Seed() << ")";
         }
       }
+    }
+  }
+}
+
+TEST(QuantizeTest, ThreadsMakeNoDifference) {
+  RandomData random;
+  ThreadPool threads(3);
+  const PartRunner shared = [&](int parts, const std::function<void(int)>& f) {
+    threads.Run(parts, [&f](int part, int /*thread*/) { f(part); });
+  };
+  for (const WeightFormat format : RoundedFormats()) {
+    for (const int rows : {1, 32, 33, 200}) {
+      constexpr int kCols = 70;
+      const auto values = random.Floats(static_cast<size_t>(rows * kCols));
+      const HostMatrix stored{values.data(), DType::kF32, rows, kCols};
+      const auto one = Quantize(stored, format);
+      const auto many = Quantize(stored, format, shared);
+      ASSERT_TRUE(one.has_value() && many.has_value());
+      const auto same = [](const auto& a, const auto& b, size_t count) {
+        return std::memcmp(a.get(), b.get(), count * sizeof(a[0])) == 0;
+      };
+      const auto count = static_cast<size_t>(rows);
+      EXPECT_TRUE(same(one->codes, many->codes, count * one->row_bytes));
+      if (HasGroupScales(format)) {
+        const auto groups = static_cast<size_t>(QuantizationGroups(kCols));
+        EXPECT_TRUE(same(one->group_scales, many->group_scales, count * groups));
+      } else if (format != WeightFormat::kBf16) {
+        EXPECT_TRUE(same(one->row_scales, many->row_scales, count));
+      }
+      EXPECT_EQ(one->error.relative_rms, many->error.relative_rms);
+      EXPECT_EQ(one->error.max_absolute, many->error.max_absolute);
     }
   }
 }

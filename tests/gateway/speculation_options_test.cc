@@ -12,6 +12,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "tests/common/redis/redis_server.h"
+#include "tests/common/thread_count.h"
 #include "tests/gateway/catalog/test_database.h"
 #include "tests/gateway/model_gateway.h"
 #include "tests/gateway/redis_gateway.h"
@@ -134,6 +135,27 @@ TEST_F(SpeculationOptionsTest, ADraftModel) {
   ASSERT_EQ(usage.drafters_size(), 3);
   EXPECT_EQ(usage.drafters(0).drafter(), "model");
   EXPECT_GT(usage.drafters(0).accepted_tokens(), 0) << "it is the model itself";
+}
+
+TEST_F(SpeculationOptionsTest, ADraftModelWithThreadsOfItsOwn) {
+  v1::Speculation speculation;
+  speculation.add_drafters("model");
+  speculation.set_draft_model("llama3");
+  options_.load.device.threads = 1;
+  const auto threads_with = [&](int draft_threads) {
+    speculation.set_draft_threads(draft_threads);
+    const int before = ThreadCount("self");
+    SpeculatingModel model(options_, speculation);
+    EXPECT_TRUE(model.status().ok()) << model.status();
+    const int threads = ThreadCount("self") - before;
+    EXPECT_GT(model.Generate("one").accepted_tokens(), 0);
+    return threads;
+  };
+  const int without = threads_with(0);
+  EXPECT_EQ(threads_with(3), without + 3);
+  speculation.set_draft_threads(3);
+  speculation.clear_draft_model();
+  EXPECT_FALSE(Refusal(speculation).ok());
 }
 
 TEST_F(SpeculationOptionsTest, TenantsShareOrDoNot) {

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/strings.h"
 #include "retrieval/drafts/near_index.h"
+#include "tests/common/thread_count.h"
 #include "tests/gateway/child_process.h"
 #include "tests/gateway/redis_gateway.h"
 #include "tests/retrieval/drafts/store_file.h"
@@ -56,6 +57,8 @@ class WorkerProcess {
     child_.Kill(SIGTERM);
     return child_.Wait();
   }
+
+  int threads() const { return ThreadCount(std::to_string(child_.pid())); }
 
  private:
   static std::vector<std::string> Arguments(const std::vector<std::string>& flags) {
@@ -186,7 +189,7 @@ TEST(WorkerSpeculationTest, FlagsActAndAGatewayTellsWhatCameOfThem) {
   for (const auto& entry : std::filesystem::directory_iterator(state)) {
     kept.push_back(entry.path().extension());
   }
-  EXPECT_THAT(kept, testing::UnorderedElementsAre(".recycling", ".suffix"));
+  EXPECT_THAT(kept, testing::UnorderedElementsAre(".lookahead", ".recycling", ".suffix"));
 }
 
 TEST(WorkerSpeculationTest, ATenantsDatastoreDraftsForItAlone) {
@@ -235,6 +238,21 @@ TEST(WorkerSpeculationTest, RecyclingKeepsAsManyPairsAsTheFlagSays) {
             6400 * (16 + 4 * 4));
 }
 
+TEST(WorkerSpeculationTest, ADraftModelHasAsManyThreadsAsTheFlagSays) {
+  const std::string model = absl::StrCat("--draft-model=", kModel);
+  WorkerProcess none({"--speculate", "--drafter=model", model});
+  WorkerProcess three({"--speculate", "--drafter=model", model, "--draft-threads=3"});
+  ASSERT_NE(none.port(), 0) << none.said();
+  ASSERT_NE(three.port(), 0) << three.said();
+  TestGateway gateway;
+  ASSERT_TRUE(gateway.Apply(Graph(none, three)).ok());
+  const Answer expected = gateway.Generate(Ask(kQuery, "plain"));
+  ASSERT_TRUE(expected.status.ok()) << expected.status.error_message();
+  EXPECT_EQ(gateway.Generate(Ask(kQuery, "drafting")).text(), expected.text());
+  // A server's own come and go with its calls.
+  EXPECT_TRUE(Eventually([&] { return three.threads() == none.threads() + 3; }));
+}
+
 TEST(WorkerSpeculationTest, FlagsThatMakeNoSenseAreRefused) {
   EXPECT_THAT(Refusal({"--share-drafts"}), HasSubstr("2: "));
   EXPECT_THAT(Refusal({"--speculate", "--max-drafted-tokens=0"}),
@@ -247,6 +265,7 @@ TEST(WorkerSpeculationTest, FlagsThatMakeNoSenseAreRefused) {
               testing::AllOf(HasSubstr("2: "), HasSubstr("'acme' is no TENANT=FILE")));
   EXPECT_THAT(Refusal({"--speculate", "--prune-retrieved-below=0.5"}),
               HasSubstr("pruned by a draft model"));
+  EXPECT_THAT(Refusal({"--speculate", "--draft-threads=1"}), HasSubstr("draft model"));
   EXPECT_THAT(Refusal({"--speculate", "--draft-near-matches"}), HasSubstr("those of a datastore"));
   EXPECT_THAT(Refusal({"--speculate", "--draft-head=/nowhere"}),
               testing::AllOf(HasSubstr("1: "), HasSubstr("/nowhere")));

@@ -47,7 +47,8 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::pa
     absl::StatusOr<std::vector<std::unique_ptr<Drafter>>> made =
         options.speculation->make_drafters({.checkpoint = model->checkpoint.get(),
                                             .tokenizer = model->tokenizer.get(),
-                                            .backend = chosen->backend.get()});
+                                            .backend = chosen->backend.get(),
+                                            .activations = options.device.activations});
     if (!made.ok()) return made.status();
     drafters = *std::move(made);
     engine_options.max_draft_nodes = options.speculation->max_draft_nodes;

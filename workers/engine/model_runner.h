@@ -28,6 +28,7 @@ struct DraftedModel {
   const Checkpoint* checkpoint = nullptr;
   const Tokenizer* tokenizer = nullptr;
   kernels::Backend* backend = nullptr;  // the engine's, driven by its thread
+  kernels::Activations activations = kernels::Activations::kF32;  // LoadOptions::device
 };
 
 struct SpeculationSetup {

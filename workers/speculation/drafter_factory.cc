@@ -92,7 +92,8 @@ DrafterOr MakeModel(const SpeculationOptions& options, const DraftedModel& model
                                .vocab_size = model.tokenizer->vocab_size()};
   absl::StatusOr<std::unique_ptr<ModelDrafter>> drafter;
   if (options.draft_threads > 0) {
-    OCTOGATE_ASSIGN_OR_RETURN(ChosenBackend own, ChooseBackend({.threads = options.draft_threads}));
+    OCTOGATE_ASSIGN_OR_RETURN(ChosenBackend own, ChooseBackend({.threads = options.draft_threads,
+                                                                .activations = model.activations}));
     drafting.ahead_passes = kAheadPasses;
     drafter = ModelDrafter::Create(std::move(shared_checkpoint), std::move(own.backend), drafting);
   } else {

@@ -64,7 +64,8 @@ bool SharedFlushMarks::IsCurrent() const {
   const RedisClient::Shard now = client_->ShardStateOf(options_.name);
   absl::MutexLock lock(&mutex_);
   if (read_from_ == now) return taken_.has_value();
-  due_.Set();
+  // Once: what fails is tried again after the interval, or over the next connections.
+  if (now.reachable && tried_ != now) due_.Set();
   return false;
 }
 
@@ -77,6 +78,10 @@ absl::Status SharedFlushMarks::Sync(const PageFlush* flush, absl::Time deadline)
   const RedisTerms terms(deadline, RedisCallKind::kBulk);
   for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
     const RedisClient::Shard read_from = client_->ShardStateOf(options_.name);
+    if (flush == nullptr) {
+      absl::MutexLock lock(&mutex_);
+      tried_ = read_from;
+    }
     absl::StatusOr<RedisReply> reply = client_->Call({"GET", options_.name}, terms);
     // Something else than a text stands there.
     if (absl::IsInternal(reply.status())) reply = RedisReply();

@@ -1,9 +1,10 @@
 // The marks of flushes (flush_marks.h) that the engines of a format share in a Redis server or
 // cluster, as one engine knows them.
 //
-// A thread of its own reads them every `interval`, and at once over connections that are new, and
-// writes them back where they are behind, damaged or gone. What is known of a server before a
-// connection was lost is not known of it after: it may have been set back since.
+// A thread of its own reads them every `interval`, and at once, but not again and again, where they
+// are asked for over connections that are new, and writes them back where they are behind, damaged
+// or gone. What is known of a server before a connection was lost is not known of it after: it may
+// have been set back since.
 #ifndef OCTOGATE_WORKERS_CACHE_SHARED_FLUSH_MARKS_H_
 #define OCTOGATE_WORKERS_CACHE_SHARED_FLUSH_MARKS_H_
 
@@ -65,6 +66,7 @@ class SharedFlushMarks {
   std::optional<FlushMarks> known_ ABSL_GUARDED_BY(mutex_);
   std::optional<FlushMarks> taken_ ABSL_GUARDED_BY(mutex_);
   std::optional<RedisClient::Shard> read_from_ ABSL_GUARDED_BY(mutex_);  // last
+  std::optional<RedisClient::Shard> tried_ ABSL_GUARDED_BY(mutex_);      // by the thread, last
   absl::Time written_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   std::atomic<bool> changed_{false};  // known_ is not taken_
   std::atomic<bool> stopping_{false};

@@ -1,4 +1,5 @@
 // Flushes of pages that engines share through a real redis-server.
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -230,6 +231,43 @@ TEST_F(SharedFlushTest, AStoreThatDoesNotAnswerIsToldOfAndTheMemoryIsFlushed) {
     absl::SleepFor(absl::Milliseconds(20));
     return Shared(fresh) > 0;
   }));
+}
+
+// However often the engine asks whether pages may be shared, of a server that is gone, or that has
+// refused, nothing is asked.
+TEST_F(SharedFlushTest, MarksThatCannotBeReadAreNotReadForEveryQuestion) {
+  const std::shared_ptr<RedisClient> client = RedisClient::Create(server_.options());
+  const auto store = ShareThroughRedis(client, {.flush_interval = kNever})(
+      {.description = "pages", .page_size = 1, .page_bytes = 64});
+  const auto is_usable = [&] {
+    store->TakeFlushed();
+    return std::isfinite(store->FetchSeconds(1));
+  };
+  const auto expect_few_reads = [&] {
+    const uint64_t before = client->stats().calls;
+    for (int i = 0; i < 500; ++i) {
+      EXPECT_FALSE(is_usable());
+      absl::SleepFor(absl::Microseconds(200));
+    }
+    EXPECT_LT(client->stats().calls - before, 10u);
+  };
+  const auto lose_connections = [&] {
+    const uint64_t before = client->stats().connections;
+    Call({"CLIENT", "KILL", "TYPE", "normal"});
+    EXPECT_TRUE(Eventually([&] { return client->stats().connections >= before + 2; }));
+  };
+  EXPECT_TRUE(Eventually(is_usable));
+  server_.Kill();
+  EXPECT_TRUE(Eventually([&] { return !client->stats().reachable; }));
+  expect_few_reads();
+  server_.Start();
+  EXPECT_TRUE(Eventually(is_usable)) << "over new connections they are read at once";
+  Call({"ACL", "SETUSER", "default", "-get"});
+  lose_connections();
+  expect_few_reads();
+  Call({"ACL", "SETUSER", "default", "+get"});
+  lose_connections();
+  EXPECT_TRUE(Eventually(is_usable));
 }
 
 TEST_F(SharedFlushTest, LostOrDamagedMarksBringNothingBack) {

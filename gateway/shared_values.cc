@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "common/clock.h"
 
 namespace octogate::gateway {
 namespace {
@@ -33,21 +34,21 @@ void SharedValues::Answer(const Read& read, const absl::Status& status) {
   read.done(Values(read.keys.size(), status));
 }
 
-bool SharedValues::IsPaused(std::string_view key, Steady::time_point now) const {
+bool SharedValues::IsPaused(std::string_view key, absl::Time now) const {
   if (paused_.empty()) return false;
   const auto paused = paused_.find(cache_.ShardOf(key));
   return paused != paused_.end() && now < paused->second;
 }
 
 void SharedValues::Pause(std::string_view key) {
-  const Steady::time_point now = Steady::now();
+  const absl::Time now = SteadyNow();
   absl::erase_if(paused_, [now](const auto& paused) { return paused.second <= now; });
-  paused_[cache_.ShardOf(key)] = now + absl::ToChronoNanoseconds(kPause);
+  paused_[cache_.ShardOf(key)] = now + kPause;
 }
 
 void SharedValues::Get(std::vector<std::string> keys, std::function<void(Values values)> done) {
-  const Steady::time_point now = Steady::now();
-  Read read{std::move(keys), std::move(done), now + absl::ToChronoNanoseconds(max_wait_)};
+  const absl::Time now = SteadyNow();
+  Read read{std::move(keys), std::move(done), now + max_wait_};
   {
     absl::MutexLock lock(&mutex_);
     const bool all_paused =
@@ -103,13 +104,12 @@ void SharedValues::CountRefused() {
   ++stats_.damaged;
 }
 
-SharedValues::Values SharedValues::Ask(const std::vector<std::string>& keys,
-                                       Steady::time_point deadline) {
+SharedValues::Values SharedValues::Ask(const std::vector<std::string>& keys, absl::Time deadline) {
   Values values(keys.size(), CannotBeRead());
   std::vector<size_t> which;  // are asked for
   std::vector<std::string> asked;
   {
-    const Steady::time_point now = Steady::now();
+    const absl::Time now = SteadyNow();
     absl::MutexLock lock(&mutex_);
     for (size_t i = 0; i < keys.size(); ++i) {
       if (IsPaused(keys[i], now)) continue;
@@ -118,7 +118,7 @@ SharedValues::Values SharedValues::Ask(const std::vector<std::string>& keys,
     }
   }
   // Where little time was left, the server cannot be blamed for what has not come.
-  const absl::Duration left = absl::FromChrono(deadline - Steady::now());
+  const absl::Duration left = deadline - SteadyNow();
   const bool had_time = left > max_wait_ / 2;
   if (asked.empty()) return values;
   Values read = cache_.GetMany(asked, absl::Now() + left);

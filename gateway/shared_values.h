@@ -10,7 +10,6 @@
 #ifndef OCTOGATE_GATEWAY_SHARED_VALUES_H_
 #define OCTOGATE_GATEWAY_SHARED_VALUES_H_
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -75,12 +74,11 @@ class SharedValues {
   Stats stats() const;
 
  private:
-  using Steady = std::chrono::steady_clock;
-
+  // Times here are SteadyNow()'s.
   struct Read {
     std::vector<std::string> keys;
     std::function<void(Values values)> done;
-    Steady::time_point deadline;
+    absl::Time deadline;
   };
   struct Write {
     std::string value;
@@ -90,11 +88,10 @@ class SharedValues {
 
   static void Answer(const Read& read, const absl::Status& status);
   // Whether the server that has the key is not asked now.
-  bool IsPaused(std::string_view key, Steady::time_point now) const
-      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  bool IsPaused(std::string_view key, absl::Time now) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void Pause(std::string_view key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Values of keys, UNAVAILABLE where they are not asked for.
-  Values Ask(const std::vector<std::string>& keys, Steady::time_point deadline);
+  Values Ask(const std::vector<std::string>& keys, absl::Time deadline);
   void RunReads();
   void RunWrites();
   bool HasRead() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopped_ || !reads_.empty(); }
@@ -105,7 +102,7 @@ class SharedValues {
   mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   // By ValueCache::ShardOf, those that were late or gone: until when. Past ones go with the next.
-  absl::flat_hash_map<size_t, Steady::time_point> paused_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<size_t, absl::Time> paused_ ABSL_GUARDED_BY(mutex_);
   std::deque<Read> reads_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> order_ ABSL_GUARDED_BY(mutex_);  // keys of writes_, the oldest first
   absl::flat_hash_map<std::string, Write> writes_ ABSL_GUARDED_BY(mutex_);

@@ -75,8 +75,8 @@ struct RedisTimeouts {
 struct RedisTerms {
   // NOLINTNEXTLINE(google-explicit-constructor): most calls are small ones.
   RedisTerms(absl::Time its_deadline, RedisCallKind its_kind = RedisCallKind::kSmall)
-      : deadline(ToSteady(its_deadline)), kind(its_kind) {}
-  absl::Time deadline;  // by SteadyNow()
+      : steady_deadline(ToSteady(its_deadline)), kind(its_kind) {}
+  absl::Time steady_deadline;  // by SteadyNow()
   RedisCallKind kind;
 };
 

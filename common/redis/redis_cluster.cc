@@ -97,7 +97,7 @@ class ClusterClient final : public RedisClient {
   }
 
   std::vector<ServerReply> CallServers(const Command& command, RedisTerms terms) override {
-    const absl::Status known = AwaitTopology(terms.deadline);
+    const absl::Status known = AwaitTopology(terms.steady_deadline);
     if (!known.ok()) return {{.server = "the Redis Cluster", .reply = known}};
     std::map<std::string, MemberPtr> masters;
     {
@@ -213,7 +213,7 @@ class ClusterClient final : public RedisClient {
   // Ends every step, by the deadline at most.
   void Execute(std::span<Step> steps, RedisTerms terms) {
     calls_.fetch_add(steps.size(), std::memory_order_relaxed);
-    const absl::Status known = AwaitTopology(terms.deadline);
+    const absl::Status known = AwaitTopology(terms.steady_deadline);
     for (int redirects = 0; known.ok(); ++redirects) {
       const bool last = redirects == kMaxRedirects;
       if (!Round(steps, last, terms)) break;
@@ -482,8 +482,9 @@ class ClusterClient final : public RedisClient {
     }
     // A connection to the same node is made again without help.
     if (!best ||
-        (subscription.node != nullptr && best->ToString() == subscription.address.ToString()))
+        (subscription.node != nullptr && best->ToString() == subscription.address.ToString())) {
       return;
+    }
     subscription.node = nullptr;
     subscription.address = *best;
     RedisOptions options = options_;

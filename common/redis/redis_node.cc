@@ -138,7 +138,7 @@ class Node final : public RedisNode {
   static std::shared_ptr<RedisCall> MakeCall(std::span<const RedisClient::Command> commands,
                                              How how, RedisTerms terms) {
     auto pending = std::make_shared<RedisCall>();
-    pending->deadline = terms.deadline;
+    pending->deadline = terms.steady_deadline;
     pending->kind = terms.kind;
     pending->bytes = BytesOf(commands);
     pending->answers_before =

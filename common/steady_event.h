@@ -45,6 +45,12 @@ class SteadyEvent {
 // Something that happens once. Thread-safe.
 class SteadyNotification {
  public:
+  SteadyNotification() = default;
+  // Waits for a Notify that is under way: whoever has learned of it may end this at once.
+  ~SteadyNotification() { const std::lock_guard<std::mutex> lock(mutex_); }
+  SteadyNotification(const SteadyNotification&) = delete;
+  SteadyNotification& operator=(const SteadyNotification&) = delete;
+
   // What happened before is seen by whoever learns of it. Again changes nothing.
   void Notify() {
     const std::lock_guard<std::mutex> lock(mutex_);

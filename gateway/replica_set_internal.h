@@ -19,6 +19,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/steady_event.h"
 #include "gateway/circuit_breaker.h"
 #include "gateway/model_client.h"
 #include "gateway/replica_choice.h"
@@ -48,6 +50,7 @@ std::vector<absl::StatusOr<Response>> AskReplicas(
     absl::Mutex mutex;
     size_t waiting ABSL_GUARDED_BY(mutex) = 0;
     std::vector<absl::StatusOr<Response>> responses ABSL_GUARDED_BY(mutex);
+    SteadyNotification all_said;
   };
   auto results = std::make_shared<Results>();
   {
@@ -55,19 +58,17 @@ std::vector<absl::StatusOr<Response>> AskReplicas(
     results->waiting = replicas;
     results->responses.resize(replicas, absl::DeadlineExceededError("it has not answered in time"));
   }
+  const absl::Time steady_deadline = ToSteady(deadline);
   const absl::Time replicas_deadline = WaitUntil(deadline);
   for (size_t i = 0; i < replicas; ++i) {
     ask(i, replicas_deadline, [results, i](absl::StatusOr<Response> response) {
       absl::MutexLock lock(&results->mutex);
       results->responses[i] = std::move(response);
-      --results->waiting;
+      if (--results->waiting == 0) results->all_said.Notify();
     });
   }
+  if (replicas > 0) results->all_said.WaitUntil(steady_deadline);
   absl::MutexLock lock(&results->mutex);
-  const auto all_said = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(results->mutex) {
-    return results->waiting == 0;
-  };
-  results->mutex.AwaitWithDeadline(absl::Condition(&all_said), deadline);
   return results->responses;
 }
 

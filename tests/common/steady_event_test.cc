@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -66,6 +67,17 @@ TEST(SteadyNotificationTest, WhatHasHappenedIsSaidToAllWhoWait) {
   for (std::thread& waiter : waiters) waiter.join();
   EXPECT_TRUE(notification.HasBeenNotified());
   EXPECT_TRUE(notification.WaitUntil(absl::InfinitePast()));
+}
+
+// Of one that went while it is notified, sanitizers tell.
+TEST(SteadyNotificationTest, WhoeverLearnsOfItMayEndItAtOnce) {
+  for (int i = 0; i < 1000; ++i) {
+    auto notification = std::make_unique<SteadyNotification>();
+    std::thread notifier([raw = notification.get()] { raw->Notify(); });
+    while (!notification->HasBeenNotified()) std::this_thread::yield();
+    notification = nullptr;
+    notifier.join();
+  }
 }
 
 }  // namespace

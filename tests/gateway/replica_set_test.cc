@@ -3,14 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "common/status.h"
+#include "common/steady_event.h"
 #include "gateway/remote_model_client.h"
+#include "tests/common/wall_clock.h"
 #include "tests/gateway/stub_worker.h"
 
 namespace octogate::gateway {
@@ -42,7 +47,9 @@ struct Outcome {
 class LateClient final : public ModelClient {
  public:
   using FlushCallback = ResponseCallback<v1::WorkerFlushCacheResponse>;
-  explicit LateClient(FlushCallback* late) : late_(late) {}
+  explicit LateClient(
+      FlushCallback* late, std::function<void()> on_flush = [] {})
+      : late_(late), on_flush_(std::move(on_flush)) {}
   std::shared_ptr<ModelCall> Generate(const v1::WorkerGenerateRequest&, absl::Time, MessageCallback,
                                       DoneCallback) override {
     return nullptr;
@@ -61,6 +68,7 @@ class LateClient final : public ModelClient {
   std::shared_ptr<ModelCall> FlushCache(const v1::WorkerFlushCacheRequest&, absl::Time,
                                         FlushCallback on_done) override {
     *late_ = std::move(on_done);
+    on_flush_();
     return nullptr;
   }
   std::shared_ptr<ModelCall> ExplainCache(
@@ -72,6 +80,7 @@ class LateClient final : public ModelClient {
 
  private:
   FlushCallback* const late_;
+  const std::function<void()> on_flush_;
   const std::string address_ = "late";
 };
 
@@ -414,6 +423,24 @@ TEST_F(ReplicaSetTest, AFlushOrAQuestionWaitsForNobodyLongerThanItMay) {
   EXPECT_TRUE(absl::IsResourceExhausted(said[2].status())) << said[2].status();
   set = nullptr;
   late(flushed);
+}
+
+TEST_F(ReplicaSetTest, AClockThatIsSetBackHasNobodyWaitForLonger) {
+  LateClient::FlushCallback late;
+  SteadyNotification asked, ended;
+  std::vector<std::unique_ptr<ModelClient>> clients;
+  clients.push_back(std::make_unique<LateClient>(&late, [&] { asked.Notify(); }));
+  const auto set = ReplicaSet::Create("m", std::move(clients));
+  std::thread flush([&] {
+    const auto result = set->FlushCache({}, absl::Now() + absl::Seconds(1));
+    EXPECT_EQ(result[0].code(), static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+    ended.Notify();
+  });
+  EXPECT_TRUE(asked.WaitUntil(SteadyNow() + absl::Minutes(1)));
+  SetWallClockAhead(-absl::Hours(24));
+  EXPECT_TRUE(ended.WaitUntil(SteadyNow() + absl::Minutes(1)));
+  SetWallClockAhead(absl::ZeroDuration());
+  flush.join();
 }
 
 }  // namespace

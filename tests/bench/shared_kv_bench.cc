@@ -497,13 +497,7 @@ int Main(int argc, char** argv) {
     // Each engine has a link of its own, as on a machine of its own.
     const SlowProxy link_of_chosen(server.Socket(), link);
     const SlowProxy link_of_fetched(server.Socket(), link);
-    const auto through = [&near](const SlowProxy& proxy) {
-      RedisOptions options = near;
-      options.unix_socket.clear();
-      options.port = proxy.port();
-      return options;
-    };
-    measure_hits(name, through(link_of_chosen), through(link_of_fetched), false);
+    measure_hits(name, Through(link_of_chosen, near), Through(link_of_fetched, near), false);
   }
   if (wanted("nothing hits")) {
     const auto once = bench.Make(&near, true);

@@ -122,9 +122,7 @@ TEST(SharedStoreTest, AFrozenRedisHoldsUpNoQuery) {
 TEST(SharedStoreTest, AHalfOpenConnectionHoldsUpNoQueryAndIsMadeAgain) {
   RedisServer redis;
   SlowProxy proxy(redis.Socket(), {});
-  RedisOptions options = redis.options();
-  options.unix_socket.clear();
-  options.port = proxy.port();
+  RedisOptions options = Through(proxy, redis.options());
   options.timeouts = Patient(absl::Milliseconds(500));
   options.timeouts.connect = absl::Milliseconds(500);
   options.timeouts.sign_of_life = absl::Milliseconds(100);

@@ -19,13 +19,13 @@
 namespace octogate {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 
 constexpr size_t kPiece = 64 << 10;
 constexpr size_t kMaxWaiting = 64 << 20;  // bytes on the way, one way
 
 struct Piece {
-  Clock::time_point left;
+  SteadyClock::time_point left;
   std::vector<char> bytes;
   size_t sent = 0;
 };
@@ -45,8 +45,8 @@ struct Connection {
   bool lost = false;  // what comes
 };
 
-Clock::duration Seconds(double seconds) {
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+SteadyClock::duration Seconds(double seconds) {
+  return std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(seconds));
 }
 
 int ConnectTo(const std::string& unix_socket) {
@@ -95,14 +95,15 @@ size_t SlowProxy::Kept(size_t bytes) {
 
 void SlowProxy::Run() {
   std::list<Connection> connections;
-  Clock::time_point link_free = Clock::now();  // when the last byte of an answer has left
+  SteadyClock::time_point link_free =
+      SteadyClock::now();  // when the last byte of an answer has left
   std::vector<char> buffer(kPiece);
   const auto receive = [&](Connection& connection, Way& way, bool limited) {
     const ssize_t count = ::recv(way.from, buffer.data(), buffer.size(), 0);
     if (count == 0 || (count < 0 && errno != EAGAIN)) connection.broken = true;
     if (count <= 0 || connection.lost) return;
     const size_t kept = limited ? Kept(static_cast<size_t>(count)) : static_cast<size_t>(count);
-    Clock::time_point left = Clock::now();
+    SteadyClock::time_point left = SteadyClock::now();
     if (limited && link_.bytes_per_second > 0) {
       link_free =
           std::max(link_free, left) + Seconds(static_cast<double>(kept) / link_.bytes_per_second);
@@ -113,7 +114,7 @@ void SlowProxy::Run() {
   };
   const auto due = [this](const Piece& piece) { return piece.left + Seconds(delay_seconds_); };
   const auto deliver = [&due](Connection& connection, Way& way) {
-    while (!way.pieces.empty() && due(way.pieces.front()) <= Clock::now()) {
+    while (!way.pieces.empty() && due(way.pieces.front()) <= SteadyClock::now()) {
       Piece& piece = way.pieces.front();
       const ssize_t count = ::send(way.to, piece.bytes.data() + piece.sent,
                                    piece.bytes.size() - piece.sent, MSG_NOSIGNAL);
@@ -128,7 +129,7 @@ void SlowProxy::Run() {
   };
   while (!stopping_) {
     std::vector<pollfd> polled = {{.fd = listener_, .events = POLLIN, .revents = 0}};
-    Clock::time_point next = Clock::now() + std::chrono::milliseconds(50);
+    SteadyClock::time_point next = SteadyClock::now() + std::chrono::milliseconds(50);
     for (Connection& connection : connections) {
       for (Way* way : {&connection.request, &connection.answer}) {
         const bool room = way->waiting < kMaxWaiting;
@@ -136,10 +137,10 @@ void SlowProxy::Run() {
         if (way->pieces.empty()) continue;
         // A peer that takes nothing is tried again soon.
         next = std::min(next, std::max(due(way->pieces.front()),
-                                       Clock::now() + std::chrono::microseconds(100)));
+                                       SteadyClock::now() + std::chrono::microseconds(100)));
       }
     }
-    const auto wait = std::max(next - Clock::now(), Clock::duration::zero());
+    const auto wait = std::max(next - SteadyClock::now(), SteadyClock::duration::zero());
     const timespec timeout = {
         .tv_sec = 0, .tv_nsec = std::chrono::duration_cast<std::chrono::nanoseconds>(wait).count()};
     ::ppoll(polled.data(), polled.size(), &timeout, nullptr);

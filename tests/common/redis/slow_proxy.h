@@ -10,6 +10,8 @@
 #include <string>
 #include <thread>
 
+#include "common/redis/redis_client.h"
+
 namespace octogate {
 
 struct SlowLink {
@@ -47,6 +49,13 @@ class SlowProxy {
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
+
+// `redis`, through the proxy.
+inline RedisOptions Through(const SlowProxy& proxy, RedisOptions redis) {
+  redis.unix_socket.clear();
+  redis.port = proxy.port();
+  return redis;
+}
 
 }  // namespace octogate
 

@@ -66,11 +66,24 @@ class SharedFaultsTest : public ::testing::Test {
     ADD_FAILURE() << "nothing is shared";
   }
 
-  // As `redis`, through the proxy.
-  static RedisOptions Through(const SlowProxy& proxy, RedisOptions redis) {
-    redis.unix_socket.clear();
-    redis.port = proxy.port();
-    return redis;
+  // Has two engines share, of which the second finds nothing from `begin` to `end`.
+  void ExpectSharedBeforeAndAfter(const RedisServer& server, const RedisOptions& of_first,
+                                  const RedisOptions& of_second, const std::function<void()>& begin,
+                                  const std::function<void()>& end) {
+    const auto first = NewEngine(of_first);
+    const auto second = NewEngine(of_second);
+    AwaitSharing(*first, *second);
+    const auto prompt = NewPrompt();
+    const int64_t before = StoredPages(server);
+    ExpectRightAnswer(*first, prompt);
+    AwaitStored(server, before + kPages);
+    begin();
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_EQ(ExpectRightAnswer(*second, i == 0 ? prompt : NewPrompt()).shared_tokens, 0);
+    }
+    end();
+    AwaitSharing(*first, *second);
+    AwaitSharing(*second, *first);
   }
 
   const uint32_t seed_ = FreshSeed();
@@ -110,18 +123,8 @@ TEST_F(SharedFaultsTest, Frozen) {
   RedisServer server;
   RedisOptions redis = server.options();
   redis.timeouts = Patient(absl::Milliseconds(100));
-  const auto first = NewEngine(redis);
-  const auto second = NewEngine(redis);
-  AwaitSharing(*first, *second);
-  const auto prompt = NewPrompt();
-  ExpectRightAnswer(*first, prompt);
-  AwaitStored(server, kPages);
-  server.Freeze();
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(ExpectRightAnswer(*second, i == 0 ? prompt : NewPrompt()).shared_tokens, 0);
-  }
-  server.Thaw();
-  AwaitSharing(*first, *second);
+  ExpectSharedBeforeAndAfter(
+      server, redis, redis, [&] { server.Freeze(); }, [&] { server.Thaw(); });
 }
 
 // Connections over which nothing comes any more.
@@ -131,19 +134,8 @@ TEST_F(SharedFaultsTest, HalfOpen) {
   RedisOptions redis = Through(proxy, server.options());
   redis.timeouts = Patient(absl::Milliseconds(300));
   redis.timeouts.connect = absl::Milliseconds(500);
-  const auto first = NewEngine(server.options());
-  const auto second = NewEngine(redis);
-  AwaitSharing(*first, *second);
-  const auto prompt = NewPrompt();
-  ExpectRightAnswer(*first, prompt);
-  AwaitStored(server, kPages);
-  proxy.LoseAll();
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(ExpectRightAnswer(*second, i == 0 ? prompt : NewPrompt()).shared_tokens, 0);
-  }
-  proxy.LoseNothing();
-  AwaitSharing(*first, *second);
-  AwaitSharing(*second, *first);
+  ExpectSharedBeforeAndAfter(
+      server, server.options(), redis, [&] { proxy.LoseAll(); }, [&] { proxy.LoseNothing(); });
 }
 
 // Whatever an engine decides that knows what computing costs: to wait, to compute meanwhile or to

@@ -203,7 +203,9 @@ TEST(SharedValuesTest, OneReadAPauseWaitsForWhatIsFrozen) {
   WatchedValues values(std::make_unique<FrozenCache>());
   SharedValues shared(&values);
   uint64_t reads = 0;
+  const absl::Time give_up = SteadyNow() + absl::Minutes(1);
   while (values.unanswered().size() < 4) {
+    ASSERT_LT(SteadyNow(), give_up);
     EXPECT_FALSE(Read(shared, {absl::StrCat("key", reads++)})[0].ok());
   }
   ExpectOneWaitAPause(values);

@@ -40,6 +40,7 @@ class RedisPageStore final : public PageStore {
       : client_(std::move(client)),
         options_(std::move(options)),
         codec_(format, options_.prefix, options_.secret),
+        size_(CheckSharedPageSize(format)),
         flush_marks_(client_,
                      {.name = absl::StrCat(options_.prefix, "flushes:{", codec_.FormatName(), "}"),
                       .secret = options_.secret,
@@ -121,10 +122,11 @@ class RedisPageStore final : public PageStore {
   }
 
   absl::StatusOr<int> CountStored(const PageChain& chain, absl::Time deadline) override {
-    if (codec_.value_bytes() > kMaxSharedPageBytes) {
-      return absl::FailedPreconditionError("pages are too large to be shared");
+    if (!size_.ok()) return size_;
+    if (!Usable()) {
+      return absl::UnavailableError(
+          "the store cannot be reached, or has not said yet what was flushed");
     }
-    if (!Usable()) return absl::UnavailableError("the store cannot be reached");
     const std::vector<PageCodec::Page> pages =
         codec_.Describe(chain, flush_marks_.EpochOfTaken(chain.context));
     std::vector<RedisClient::Command> commands;
@@ -266,9 +268,7 @@ class RedisPageStore final : public PageStore {
 
   // Whether it is known to have been flushed no further than the caller knows. Those servers that
   // have a chain's pages may be gone all the same.
-  bool Usable() const {
-    return codec_.value_bytes() <= kMaxSharedPageBytes && flush_marks_.IsCurrent();
-  }
+  bool Usable() const { return size_.ok() && flush_marks_.IsCurrent(); }
 
   void GiveUp(FetchState& state) {
     const absl::Time now = SteadyNow();
@@ -528,6 +528,7 @@ class RedisPageStore final : public PageStore {
   const std::shared_ptr<RedisClient> client_;
   const RedisPageStoreOptions options_;
   const PageCodec codec_;
+  const absl::Status size_;  // whether pages may be shared
   SharedFlushMarks flush_marks_;
   const size_t chunk_pages_;
   const std::shared_ptr<Budget> budget_;  // pages outlive the store

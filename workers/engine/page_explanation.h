@@ -20,7 +20,7 @@ enum class PageChoice {
 // asked.
 struct PageOutlook {
   int pages = 0;               // that the store would be asked for
-  double fetch_seconds = 0;    // to fetch all of them; infinity: the store cannot be reached
+  double fetch_seconds = 0;    // to fetch all of them; infinity: nothing can be fetched
   double compute_seconds = 0;  // to compute all of them; infinity: not measured
   PageChoice choice = PageChoice::kNothing;
 };

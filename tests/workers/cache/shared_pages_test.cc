@@ -324,6 +324,13 @@ TEST(RedisPageStoreTest, PagesThatAreTooLargeAreNotSharedAndSaidToBe) {
     return store->FetchSeconds(1) < 1e9;
   };
   EXPECT_FALSE(can_fetch());
+  const std::vector<int32_t> tokens(16, 7);
+  EXPECT_EQ(share(format)
+                ->CountStored({.context = "", .tokens = tokens, .first = 0, .count = 1},
+                              absl::Now() + kLong)
+                .status()
+                .message(),
+            why);
   format.page_bytes = kMaxSharedPageBytes - header + 1;
   EXPECT_FALSE(CheckSharedPageSize(format).ok());
   EXPECT_FALSE(can_fetch());

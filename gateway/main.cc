@@ -39,7 +39,7 @@ namespace {
 struct Flags {
   std::string data_dir = "octogate-data";
   std::string store;
-  workers::WorkerStoreFlags worker_store;
+  workers::WorkerStoreFlags worker_store{.flag = "--worker-store"};
   std::string model_root = ".";
   std::string graph;
   double memory_limit_gib = 0;
@@ -83,15 +83,14 @@ void Define(CLI::App& app, Flags& flags) {
   app.add_option(
       "--store", flags.store,
       "redis://[USER@]HOST[:PORT][/DATABASE], redis+cluster://[USER@]HOST[:PORT][,…] or "
-      "unix:SOCKET in place of --data-dir: "
-      "gateways with the same one have one graph, and share sessions, traces and answers "
-      "that are kept; its password is read from "
-      "OCTOGATE_REDIS_PASSWORD");
+      "unix:SOCKET in place of --data-dir: gateways with the same one have one graph, and share "
+      "sessions, traces, answers that are kept, and decisions of graphs that say so; its password "
+      "is read from OCTOGATE_REDIS_PASSWORD");
   CLI::Option* const worker_store =
       app.add_option("--worker-store", flags.worker_store.url,
                      "what octogate-worker has as --store, with the same password: in-process "
-                     "models share through "
-                     "it pages of keys and values, and what drafters learn (default: nowhere)");
+                     "models share through it pages of keys and values, and what drafters learn "
+                     "(default: nowhere)");
   app.add_option("--worker-store-secret-file", flags.worker_store.secret_file,
                  "octogate-worker's --store-secret-file")
       ->needs(worker_store);
@@ -212,7 +211,9 @@ int Fail(const absl::Status& status) {
 // The server need not be there yet: the gateway starts, and restores the graph when it is.
 absl::StatusOr<std::unique_ptr<Store>> OpenRedis(const std::string& address,
                                                  std::unique_ptr<RedisClient>* client) {
-  OCTOGATE_ASSIGN_OR_RETURN(RedisOptions options, ParseRedisUrl(address));
+  absl::StatusOr<RedisOptions> parsed = ParseRedisUrl(address);
+  if (!parsed.ok()) return Annotate(parsed.status(), "--store");
+  RedisOptions options = *std::move(parsed);
   if (const char* password = std::getenv("OCTOGATE_REDIS_PASSWORD")) options.password = password;
   *client = RedisClient::Create(std::move(options));
   const absl::Status kept = CheckRedisKeepsValues(**client, absl::Now() + absl::Seconds(2));

@@ -25,8 +25,9 @@ std::optional<AnswerKey> AnswerKeyOf(const GraphState& graph, const v1::Generate
   if (graph.caches == nullptr || !graph.caches->answers.enabled()) return std::nullopt;
   if (request.bypass_cache() || !request.session().empty()) return std::nullopt;
   AnswerKey key{.tenant = request.tenant(), .rest = {}, .query = {}};
-  if (graph.caches->shared_answers != nullptr)
+  if (graph.caches->shared_answers != nullptr) {
     key.marks = graph.caches->shared_answers->Marks(key.tenant);
+  }
   const bool whole = request.events() == v1::EVENT_LEVEL_RESULT;
   key.rest =
       absl::StrCat(key.tenant.size(), ":", key.tenant, whole ? "w" : "t", drained.size(), ";");

@@ -18,9 +18,10 @@ namespace octogate::gateway {
 absl::StatusOr<v1::GetCacheStatsResponse> GetCacheStats(const v1::GetCacheStatsRequest& request,
                                                         const GraphManager& graphs);
 
-// Answers that gateways share are out of reach of all of them when it has returned, and the others
-// forget their decisions when they hear of it; this one's own are gone in any case. Blocks for the
-// store, until `deadline` at most. UNAVAILABLE or DEADLINE_EXCEEDED where the store has not taken
+// Answers and decisions that gateways share are out of reach of all of them when it has returned.
+// What the others keep themselves they give until they have looked for marks again, answers, or
+// have heard of it, decisions; this one's own are gone in any case. Blocks for the store, until
+// `deadline` at most. UNAVAILABLE or DEADLINE_EXCEEDED where the store has not taken
 // it: the other gateways may give what they gave before, until it is repeated. FAILED_PRECONDITION
 // before the first graph.
 //

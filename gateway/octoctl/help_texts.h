@@ -61,6 +61,9 @@ inline constexpr char kCacheExplainFooter[] =
     "behind it is not known: --node NODE asks for one node.";
 
 inline constexpr char kCacheFlushFooter[] =
+    "What is counted is the gateway's own: how much of what gateways share is found no more,\n"
+    "nobody counts.\n"
+    "\n"
     "With --model, decisions and answers stay: they do not tell the models that they come from.\n"
     "Flush them without it, all or by --tenant. Of pages, queries under way keep what they use\n"
     "and leave nothing of it; those that are shared are found no more, and go as they expire,\n"

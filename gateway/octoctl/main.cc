@@ -444,8 +444,7 @@ class CommandLine {
     stats->footer(kCacheStatsFooter);
     CLI::App* flush =
         Add(*cache, "flush",
-            "forget decisions and answers, and the answers that gateways share; or the pages of a "
-            "model",
+            "forget decisions and answers, those that gateways share too; or the pages of a model",
             [&f](Connection& c) { return FlushCache(c, f.cache, f.format); });
     CLI::Option* const kind =
         flush->add_option("--kind", f.cache.kinds, "decisions or answers; repeat it; default: both")

@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "common/status_macros.h"
+#include "common/status.h"
 
 namespace octogate::workers {
 namespace {
@@ -28,8 +28,9 @@ void DefineWorkerStoreFlags(CLI::App& app, WorkerStoreFlags& flags) {
 }
 
 absl::StatusOr<RedisOptions> WorkerStoreOptions(const WorkerStoreFlags& flags) {
-  OCTOGATE_ASSIGN_OR_RETURN(RedisOptions options, ParseRedisUrl(flags.url));
-  if (const char* password = std::getenv("OCTOGATE_REDIS_PASSWORD")) options.password = password;
+  absl::StatusOr<RedisOptions> options = ParseRedisUrl(flags.url);
+  if (!options.ok()) return Annotate(options.status(), flags.flag);
+  if (const char* password = std::getenv("OCTOGATE_REDIS_PASSWORD")) options->password = password;
   return options;
 }
 
@@ -40,14 +41,15 @@ absl::StatusOr<std::string> WorkerStoreSecret(const WorkerStoreFlags& flags) {
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (file.bad() || (file.fail() && !file.eof())) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the store's secret ", flags.secret_file, " cannot be read"));
+        absl::StrCat(flags.flag, "-secret-file: ", flags.secret_file, " cannot be read"));
   }
   secret.resize(static_cast<size_t>(file.gcount()));
   while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) secret.pop_back();
   if (secret.size() < kMinSecretBytes || secret.size() > kMaxSecretBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the store's secret ", flags.secret_file, " has ", secret.size(), " bytes; it must have ",
-        kMinSecretBytes, " to ", kMaxSecretBytes, ", e.g. of `openssl rand -hex 32`"));
+    return absl::InvalidArgumentError(absl::StrCat(flags.flag, "-secret-file: ", flags.secret_file,
+                                                   " has ", secret.size(), " bytes; it must have ",
+                                                   kMinSecretBytes, " to ", kMaxSecretBytes,
+                                                   ", e.g. of `openssl rand -hex 32`"));
   }
   return secret;
 }

@@ -13,6 +13,8 @@ namespace octogate::workers {
 struct WorkerStoreFlags {
   std::string url;          // empty: nothing is shared
   std::string secret_file;  // empty: whoever can write to the store is trusted
+  // What errors call the first; the second's name is this and "-secret-file".
+  std::string flag = "--store";
 };
 
 // octogate-worker's.

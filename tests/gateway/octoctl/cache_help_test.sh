@@ -4,7 +4,7 @@ set -euo pipefail
 octoctl=$1
 
 help=$("$octoctl" cache flush --help)
-for words in --model --tenant --kind 'they do not tell the models' 'What drafters have learned stays' \
+for words in --model --tenant --kind 'they do not tell the models' 'What drafters have learned stays' 'nobody counts' \
              'within an hour' 'A replica that does not answer'; do
   grep -qF -- "$words" <<<"${help//$'\n'/ }" || { echo "--help does not say: $words"; echo "$help"; exit 1; }
 done

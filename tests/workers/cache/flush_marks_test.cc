@@ -84,8 +84,9 @@ TEST(FlushMarksTest, MergedMarksAreTheSameForAllAndForgetNoFlush) {
       FlushMarks& marks = engines[random() % engines.size()];
       if (random() % 3 == 0) marks = MergeMarks(marks, engines[random() % engines.size()]);
       PageFlush flush{.id = absl::StrCat(random() % 1000), .cache_salt = std::nullopt};
-      if (random() % 3 > 0)
+      if (random() % 3 > 0) {
         flush.cache_salt = std::string(1, static_cast<char>('a' + random() % 3));
+      }
       marks = Marked(marks, flush);
     }
     FlushMarks merged = kFirst;

@@ -1,7 +1,10 @@
 // What octogate-worker tells of the store that its drafters share, with a real redis-server.
 #include "workers/server/worker_drafts.h"
 
+#include <gmock/gmock.h>
+
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +17,9 @@
 
 namespace octogate::workers {
 namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 TEST(WorkerDraftsTest, TellWhetherTheStoreAnswersAndWhatItHasNot) {
   RedisServer redis;
@@ -51,6 +57,19 @@ TEST(WorkerDraftsTest, TellWhetherTheStoreAnswersAndWhatItHasNot) {
     learn();
     return stats().publications > before && stats().store_reachable;
   });
+}
+
+TEST(WorkerDraftsTest, ErrorsNameTheFlagThatIsWrong) {
+  const auto error = [](const WorkerStoreFlags& flags) {
+    return std::string(OpenWorkerDrafts(flags).status().message());
+  };
+  const std::string url = "unix:/nonexistent/redis.sock", none = "/nonexistent/secret";
+  EXPECT_THAT(error({.url = "http://x"}), StartsWith("--store: "));
+  EXPECT_THAT(error({.url = "http://x", .flag = "--worker-store"}), StartsWith("--worker-store: "));
+  EXPECT_THAT(error({.url = url, .secret_file = none}), StartsWith("--store-secret-file: " + none));
+  EXPECT_THAT(error({.url = url, .secret_file = none, .flag = "--worker-store"}),
+              StartsWith("--worker-store-secret-file: " + none));
+  EXPECT_THAT(error({.url = url, .secret_file = "/dev/null"}), HasSubstr("has 0 bytes"));
 }
 
 TEST(WorkerDraftsTest, WithoutAStoreThereIsNoPlace) {

@@ -49,8 +49,7 @@ std::shared_ptr<QueryCaches> MakeCaches(const SharedAnswersOptions& options,
   }
   std::unique_ptr<SharedDecisions> decisions;
   if (shares_decisions) {
-    decisions = std::make_unique<SharedDecisions>(options.values, options.clock, &graph, version,
-                                                  state.manifest);
+    decisions = std::make_unique<SharedDecisions>(options.values, &graph, version, state.manifest);
   }
   return std::make_shared<QueryCaches>(
       graph.spec(), std::make_unique<SharedAnswers>(options, &graph, version, state.manifest),

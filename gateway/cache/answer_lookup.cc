@@ -99,8 +99,8 @@ AnswerLookup::Found FindAnswer(const std::shared_ptr<const GraphState>& graph,
   if (auto answer = answers.Peek(key); answer != nullptr) {
     return {.answer = std::move(answer), .reason = "the same query has been answered before"};
   }
-  if (others.answer != nullptr) {
-    return {.answer = std::move(others.answer),
+  if (others.value.has_value()) {
+    return {.answer = std::make_shared<const KeptAnswer>(*std::move(others.value)),
             .reason = "found in another gateway's answers, or in those that this one has let go"};
   }
   const auto model = graph->models.find(answers.settings().encoder());
@@ -266,9 +266,9 @@ void AnswerLookup::OnShared(SharedAnswers::Found found) {
   if (!found.marks.empty()) key_.marks = std::move(found.marks);
   if (FinishKept(/*at_once=*/false)) return;
   if (metrics_ != nullptr) {
-    metrics_->OnCacheLookup(Metrics::Cache::kSharedAnswers, found.answer != nullptr);
+    metrics_->OnCacheLookup(Metrics::Cache::kSharedAnswers, found.value.has_value());
   }
-  if (found.answer == nullptr) {
+  if (!found.value.has_value()) {
     if (lead_) {
       FindAlike(/*at_once=*/false);
     } else {
@@ -277,9 +277,10 @@ void AnswerLookup::OnShared(SharedAnswers::Found found) {
     return;
   }
   if (metrics_ != nullptr) metrics_->OnCacheLookup(Metrics::Cache::kAnswers, false);
-  graph_->caches->answers.Put(key_, found.answer, {}, epoch_);
-  lead_.Finish({found.answer, 1});
-  Finish({.status = {}, .answer = std::move(found.answer), .recorder = nullptr, .at_once = false});
+  auto answer = std::make_shared<const KeptAnswer>(*std::move(found.value));
+  graph_->caches->answers.Put(key_, answer, {}, epoch_);
+  lead_.Finish({answer, 1});
+  Finish({.status = {}, .answer = std::move(answer), .recorder = nullptr, .at_once = false});
 }
 
 void AnswerLookup::FindAlike(bool at_once) {

@@ -60,7 +60,7 @@ std::optional<v1::Decision> FindShared(SharedDecisions& shared, SharedDecisions:
   absl::Notification asked;
   std::optional<v1::Decision> decision;
   shared.Get(std::move(query), [&](SharedDecisions::Found found) {
-    decision = std::move(found.decision);
+    decision = std::move(found.value);
     asked.Notify();
   });
   asked.WaitForNotification();

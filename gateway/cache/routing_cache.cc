@@ -76,15 +76,15 @@ class Routing : public std::enable_shared_from_this<Routing> {
 
   void OnShared(SharedDecisions::Found found) {
     if (metrics_ != nullptr) {
-      metrics_->OnCacheLookup(Metrics::Cache::kSharedDecisions, found.decision.has_value());
+      metrics_->OnCacheLookup(Metrics::Cache::kSharedDecisions, found.value.has_value());
     }
     marks_ = std::move(found.marks);
-    if (!found.decision.has_value()) {
+    if (!found.value.has_value()) {
       AskRouter();
       return;
     }
-    graph_->caches->decisions.Put(options_.context.tenant, key_, *found.decision, epoch_);
-    Finish(*std::move(found.decision));
+    graph_->caches->decisions.Put(options_.context.tenant, key_, *found.value, epoch_);
+    Finish(*std::move(found.value));
   }
 
   // With a decision that was kept somewhere.

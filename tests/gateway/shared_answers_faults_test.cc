@@ -21,7 +21,42 @@ namespace {
 
 using testing::HasSubstr;
 
-using SharedAnswersFaultsTest = SharedAnswersTest;
+class SharedAnswersFaultsTest : public SharedAnswersTest {
+ protected:
+  // Whether a gateway finds what the first one has just answered.
+  bool Finds(RedisGateway& gateway) {
+    const v1::GenerateRequest request = Ask(absl::StrCat(kQuery, " ", ++queries_));
+    const Answer answer = SayAndShare(*first_, request);
+    const Answer found = Say(gateway, request);
+    if (!IsKept(found)) return false;
+    EXPECT_EQ(found.text(), answer.text());
+    return true;
+  }
+  // Queries that the first one has answered.
+  std::vector<v1::GenerateRequest> Answered(int count) {
+    std::vector<v1::GenerateRequest> requests;
+    for (int i = 0; i < count; ++i) {
+      requests.push_back(Ask(absl::StrCat(kQuery, " ", ++queries_)));
+      SayAndShare(*first_, requests.back());
+    }
+    return requests;
+  }
+  // A gateway to which the others' answers do not come runs the queries, each once.
+  static void ExpectAnsweredAnew(RedisGateway& gateway,
+                                 const std::vector<v1::GenerateRequest>& requests) {
+    const double failed = gateway.Metric(kFailed);
+    for (const v1::GenerateRequest& request : requests) {
+      const Answer answer = Say(gateway, request);
+      EXPECT_FALSE(IsKept(answer));
+      // What it has said itself it says again.
+      EXPECT_EQ(Say(gateway, request).text(), answer.text());
+    }
+    EXPECT_GE(gateway.Metric(kFailed), failed + static_cast<double>(requests.size()));
+  }
+
+ private:
+  int queries_ = 0;
+};
 
 TEST_F(SharedAnswersFaultsTest, AnAnswerIsGoneAfterItsTime) {
   Start("expiresAfterMs: 60000");
@@ -40,12 +75,10 @@ TEST_F(SharedAnswersFaultsTest, AnAnswerIsGoneAfterItsTime) {
     const auto fresh = Another();
     SayAndShare(*fresh, Of("t", Ask(kQuery)));
     for (const std::string& name : Names()) {
-      const auto value = first_->values->GetMany({&name, 1}, Soon())[0];
-      if (!value.ok()) return false;
-      const std::string aged =
-          absl::StrCat(absl::ToUnixMillis(absl::Now() - ago), value->substr(value->find(' ')));
-      const ValueCache::Entry entry{name, aged, absl::Hours(1)};
-      EXPECT_TRUE(first_->values->PutMany({&entry, 1}, Soon())[0].ok());
+      Written value = ValueOf(name);
+      value.content.replace(0, value.content.find(' '),
+                            absl::StrCat(absl::ToUnixMillis(absl::Now() - ago)));
+      Replace(name, value.Whole());
     }
     const auto reader = Another();
     const bool kept = IsKept(Say(*reader, Of("t", Ask(kQuery))));
@@ -190,37 +223,15 @@ TEST_F(SharedAnswersFaultsTest, ASlowRedisIsWaitedForNoLongerThanItMay) {
   for (const double delay : {0.3, 300.0}) {
     SCOPED_TRACE(delay);
     SlowProxy proxy(redis_.Socket(), {});
-    RedisOptions redis = redis_.options();
-    redis.unix_socket.clear();
-    redis.port = proxy.port();
     ServerOptions options = Options();
     options.shared_wait = absl::Milliseconds(100);
-    RedisGateway far(redis, options);
+    RedisGateway far(Through(proxy, redis_.options()), options);
     AwaitGraph(far, 1);
-    int n = 0;
-    const auto shares = [&] {
-      const v1::GenerateRequest request = Ask(absl::StrCat(kQuery, " ", delay, " ", n++));
-      const Answer answer = SayAndShare(*first_, request);
-      const Answer found = Say(far, request);
-      if (!IsKept(found)) return false;
-      EXPECT_EQ(found.text(), answer.text());
-      return true;
-    };
-    ASSERT_TRUE(Eventually(shares));
-    std::vector<v1::GenerateRequest> requests;
-    for (int i = 0; i < 20; ++i) {
-      requests.push_back(Ask(absl::StrCat(kQuery, " ", delay, " late ", i)));
-      SayAndShare(*first_, requests.back());
-    }
+    const auto finds = [&] { return Finds(far); };
+    ASSERT_TRUE(Eventually(finds));
+    const std::vector<v1::GenerateRequest> requests = Answered(20);
     proxy.SetDelay(delay);
-    const double failed = far.Metric(kFailed);
-    for (const v1::GenerateRequest& request : requests) {
-      const Answer answer = Say(far, request);
-      EXPECT_FALSE(IsKept(answer));
-      // What it has said itself it says again.
-      EXPECT_EQ(Say(far, request).text(), answer.text());
-    }
-    EXPECT_GE(far.Metric(kFailed), failed + 20);
+    ExpectAnsweredAnew(far, requests);
     if (delay > 10) {
       const grpc::Status flushed = Flush(far, "a");
       EXPECT_FALSE(flushed.ok());
@@ -228,9 +239,9 @@ TEST_F(SharedAnswersFaultsTest, ASlowRedisIsWaitedForNoLongerThanItMay) {
     }
     // It is as fast as before; what comes late of before is nobody's answer.
     proxy.SetDelay(0);
-    EXPECT_TRUE(Eventually(shares));
+    EXPECT_TRUE(Eventually(finds));
     EXPECT_TRUE(Eventually([&] { return Flush(far, "").ok(); }));
-    for (int i = 0; i < 5; ++i) EXPECT_TRUE(Eventually(shares));
+    for (int i = 0; i < 5; ++i) EXPECT_TRUE(Eventually(finds));
     EXPECT_EQ(far.Metric(kDamaged), 0);
   }
 }
@@ -239,39 +250,20 @@ TEST_F(SharedAnswersFaultsTest, ASlowRedisIsWaitedForNoLongerThanItMay) {
 TEST_F(SharedAnswersFaultsTest, AHalfOpenConnectionCostsNoAnswer) {
   Start();
   SlowProxy proxy(redis_.Socket(), {});
-  RedisOptions redis = Redis();
-  redis.unix_socket.clear();
-  redis.port = proxy.port();
+  RedisOptions redis = Through(proxy, Redis());
   redis.timeouts.connect = absl::Milliseconds(500);
   RedisGateway far(redis, Options());
   AwaitGraph(far, 1);
-  int n = 0;
-  const auto shares = [&] {
-    const v1::GenerateRequest request = Ask(absl::StrCat(kQuery, " ", n++));
-    const Answer answer = SayAndShare(*first_, request);
-    const Answer found = Say(far, request);
-    if (!IsKept(found)) return false;
-    EXPECT_EQ(found.text(), answer.text());
-    return true;
-  };
-  ASSERT_TRUE(Eventually(shares));
-  std::vector<v1::GenerateRequest> requests;
-  for (int i = 0; i < 10; ++i) {
-    requests.push_back(Ask(absl::StrCat(kQuery, " lost ", i)));
-    SayAndShare(*first_, requests.back());
-  }
+  const auto finds = [&] { return Finds(far); };
+  ASSERT_TRUE(Eventually(finds));
+  const std::vector<v1::GenerateRequest> requests = Answered(10);
   proxy.LoseAll();
-  for (const v1::GenerateRequest& request : requests) {
-    const Answer answer = Say(far, request);
-    EXPECT_FALSE(IsKept(answer));
-    EXPECT_EQ(Say(far, request).text(), answer.text());
-  }
-  EXPECT_GE(far.Metric(kFailed), 10);
+  ExpectAnsweredAnew(far, requests);
   const grpc::Status flushed = Flush(far, "a");
   EXPECT_FALSE(flushed.ok());
   EXPECT_THAT(flushed.error_message(), HasSubstr("flush again"));
   proxy.LoseNothing();
-  EXPECT_TRUE(Eventually(shares));
+  EXPECT_TRUE(Eventually(finds));
   EXPECT_TRUE(Eventually([&] { return Flush(far, "").ok(); }));
   EXPECT_EQ(far.Metric(kDamaged), 0);
 }
@@ -306,8 +298,7 @@ TEST_F(SharedAnswersFaultsTest, ADamagedOrHostileAnswerIsNone) {
   const std::string name = Names()[0];
   const std::string key = "octogate:value:" + name;
   const std::string stored = Call({"GET", key}).text;
-  const auto right = first_->values->GetMany({&name, 1}, Soon())[0];
-  ASSERT_TRUE(right.ok());
+  const Written right = ValueOf(name);
   const auto expect = [&](const std::string& what, bool kept, bool damaged) {
     SCOPED_TRACE(what);
     const auto reader = Another();
@@ -332,27 +323,20 @@ TEST_F(SharedAnswersFaultsTest, ADamagedOrHostileAnswerIsNone) {
   Call({"LPUSH", key, "x"});
   expect("a list", false, true);
 
-  const auto put = [&](const std::string& value) {
-    Call({"DEL", key});
-    const ValueCache::Entry entry{name, value, absl::Hours(1)};
-    ASSERT_TRUE(first_->values->PutMany({&entry, 1}, Soon())[0].ok());
-  };
-  put(*right);
+  Replace(name, right.Whole());
   expect("as it was", true, false);
-  // GIVEN_AT MARKS COMMON_BYTES NODE_BYTES, and so many bytes.
-  const std::vector<std::string> words = absl::StrSplit(*right, absl::MaxSplits(' ', 4));
-  ASSERT_EQ(words.size(), 5u);
-  size_t common_bytes = 0, node_bytes = 0;
-  ASSERT_TRUE(absl::SimpleAtoi(words[2], &common_bytes));
-  ASSERT_TRUE(absl::SimpleAtoi(words[3], &node_bytes));
-  const std::string common = words[4].substr(0, common_bytes);
-  const std::string tokens = words[4].substr(common_bytes + node_bytes);
-  const auto made = [&](const std::string& its_common, const std::string& node,
-                        const std::string& its_tokens) {
-    return absl::StrCat(words[0], " ", words[1], " ", its_common.size(), " ", node.size(), " ",
-                        its_common, node, its_tokens);
+  // GIVEN_AT NODE_BYTES, so many bytes, and the tokens.
+  const std::vector<std::string> words = absl::StrSplit(right.content, absl::MaxSplits(' ', 2));
+  ASSERT_EQ(words.size(), 3u);
+  ASSERT_EQ(words[1], "4");
+  const std::string tokens = words[2].substr(4);
+  const auto written = [&](const std::string& content) {
+    return Written{right.marks, right.key, content}.Whole();
   };
-  ASSERT_EQ(made(common, "talk", tokens), *right);
+  const auto made = [&](const std::string& node, const std::string& its_tokens) {
+    return written(absl::StrCat(words[0], " ", node.size(), " ", node, its_tokens));
+  };
+  ASSERT_EQ(made("talk", tokens), right.Whole());
   v1::Tokens parsed;
   ASSERT_TRUE(parsed.ParseFromString(tokens));
   const auto changed = [&](const std::function<void(v1::Tokens&)>& change) {
@@ -360,45 +344,44 @@ TEST_F(SharedAnswersFaultsTest, ADamagedOrHostileAnswerIsNone) {
     change(copy);
     return copy.SerializeAsString();
   };
-  std::string other_query = common;
-  other_query.back() ^= 1;
   const std::string big(2 << 20, 'x');
   std::string invalid = tokens;
   invalid.replace(invalid.find(parsed.text()), 2, "\xff\xfe");
-  for (const auto& [what, value] : std::vector<std::pair<std::string, std::string>>{
-           {"nothing", ""},
-           {"spaces", "     "},
-           {"no numbers", absl::StrCat("x ", words[1], " y z ", words[4])},
-           {"a negative length", absl::StrCat(words[0], " ", words[1], " -1 4 ", words[4])},
-           {"longer than there is",
-            absl::StrCat(words[0], " ", words[1], " 99999999 4 ", words[4])},
-           {"a length that overflows", absl::StrCat(words[0], " ", words[1], " ", words[2],
-                                                    " 18446744073709551615 ", words[4])},
-           {"a time that overflows", absl::StrCat("9", *right)},
-           {"another query", made(other_query, "talk", tokens)},
-           {"another query, shorter", made(common.substr(1), "talk", tokens)},
-           {"a node that is none", made(common, "nowhere", tokens)},
-           {"a node that is a tool", made(common, "sum", tokens)},
-           {"an answer of nowhere",
-            made(common, "talk", changed([](v1::Tokens& t) { t.set_node("nowhere"); }))},
-           {"an answer of a tool",
-            made(common, "talk", changed([](v1::Tokens& t) { t.set_node("sum"); }))},
-           {"too many log-probabilities", made(common, "talk", changed([](v1::Tokens& t) {
-                                                 for (int i = 0; i < 5000; ++i) t.add_logprobs();
-                                               }))},
-           {"too long", made(common, "talk", changed([&](v1::Tokens& t) { t.set_text(big); }))},
-           {"no UTF-8", made(common, "talk", invalid)},
-           {"no message", made(common, "talk", "\xff\xff\xff")},
-           {"cut", right->substr(0, right->size() - 1)},
-       }) {
-    put(value);
-    expect("rightly framed: " + what, false, true);
+  std::vector<std::pair<std::string, std::string>> hostile = WronglyFramed(right);
+  hostile.insert(
+      hostile.end(),
+      {
+          {"no content", written("")},
+          {"content of spaces", written("     ")},
+          {"no numbers", written(absl::StrCat("x y ", words[2]))},
+          {"a negative length of the node", written(absl::StrCat(words[0], " -1 ", words[2]))},
+          {"a node that is longer than all",
+           written(absl::StrCat(words[0], " 99999999 ", words[2]))},
+          {"a length that overflows",
+           written(absl::StrCat(words[0], " 18446744073709551615 ", words[2]))},
+          {"a time that overflows", written(absl::StrCat("9", right.content))},
+          {"a node that is none", made("nowhere", tokens)},
+          {"a node that is a tool", made("sum", tokens)},
+          {"an answer of nowhere",
+           made("talk", changed([](v1::Tokens& t) { t.set_node("nowhere"); }))},
+          {"an answer of a tool", made("talk", changed([](v1::Tokens& t) { t.set_node("sum"); }))},
+          {"too many log-probabilities", made("talk", changed([](v1::Tokens& t) {
+                                                for (int i = 0; i < 5000; ++i) t.add_logprobs();
+                                              }))},
+          {"too long", made("talk", changed([&](v1::Tokens& t) { t.set_text(big); }))},
+          {"no UTF-8", made("talk", invalid)},
+          {"no message", made("talk", "\xff\xff\xff")},
+          {"cut", written(right.content.substr(0, right.content.size() - 1))},
+      });
+  for (const auto& [what, value] : hostile) {
+    Replace(name, value);
+    expect("rightly sealed: " + what, false, true);
   }
   // Of other marks, as from before a flush: none, and nobody's fault.
-  put(absl::StrReplaceAll(*right, {{words[1], std::string(64, 'a')}}));
+  Replace(name, Written{std::string(64, 'a'), right.key, right.content}.Whole());
   expect("other marks", false, false);
   // Fields that nobody knows do not reach clients.
-  put(*right + std::string("\xba\x3e\x03xyz", 6));
+  Replace(name, written(right.content + std::string("\xba\x3e\x03xyz", 6)));
   expect("a field that nobody knows", true, false);
 }
 

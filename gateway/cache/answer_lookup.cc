@@ -8,6 +8,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/strings.h"
+#include "gateway/cache/find_shared.h"
 #include "gateway/cache/routing_cache.h"
 #include "gateway/decision_course.h"
 #include "gateway/replica_embedding_model.h"
@@ -47,18 +48,6 @@ absl::StatusOr<std::vector<float>> EmbedWhole(router::EmbeddingModel& model,
   return vector;
 }
 
-// Blocks, no longer than a read of shared values may take.
-SharedAnswers::Found FindShared(SharedAnswers& shared, const AnswerKey& key) {
-  absl::Notification asked;
-  SharedAnswers::Found found;
-  shared.Get(key, [&](SharedAnswers::Found result) {
-    found = std::move(result);
-    asked.Notify();
-  });
-  asked.WaitForNotification();
-  return found;
-}
-
 // The node that routers hand the query to, without keeping their decisions; or an error.
 absl::StatusOr<std::string> NodeFor(const GraphState& graph, const v1::GenerateRequest& request,
                                     const std::string& query, const DrainList::Names& drained,
@@ -93,8 +82,9 @@ AnswerLookup::Found FindAnswer(const std::shared_ptr<const GraphState>& graph,
                                const DrainList::Names& drained, absl::Time deadline) {
   const AnswerCache& answers = graph->caches->answers;
   SharedAnswers::Found others;
-  if (graph->caches->shared_answers != nullptr)
-    others = FindShared(*graph->caches->shared_answers, key);
+  if (graph->caches->shared_answers != nullptr) {
+    others = FindShared(graph, *graph->caches->shared_answers, key, deadline);
+  }
   if (!others.marks.empty()) key.marks = others.marks;
   if (auto answer = answers.Peek(key); answer != nullptr) {
     return {.answer = std::move(answer), .reason = "the same query has been answered before"};

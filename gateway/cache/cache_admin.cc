@@ -8,13 +8,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/digest.h"
 #include "common/status.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
 #include "gateway/cache/answer_lookup.h"
+#include "gateway/cache/find_shared.h"
 #include "gateway/cache/page_admin.h"
 #include "gateway/cache/routing_cache.h"
 #include "gateway/decision_course.h"
@@ -55,29 +55,17 @@ bool Wants(const v1::FlushCacheRequest& request, const char* kind) {
          std::find(request.kinds().begin(), request.kinds().end(), kind) != request.kinds().end();
 }
 
-// Blocks, no longer than a read of shared values may take.
-std::optional<v1::Decision> FindShared(SharedDecisions& shared, SharedDecisions::Query query) {
-  absl::Notification asked;
-  std::optional<v1::Decision> decision;
-  shared.Get(std::move(query), [&](SharedDecisions::Found found) {
-    decision = std::move(found.value);
-    asked.Notify();
-  });
-  asked.WaitForNotification();
-  return decision;
-}
-
 // The routers that the query passes as far as their decisions are kept, and the first whose is not;
 // where all are kept, the node that they lead to.
-void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& request,
-                      absl::Time deadline, const DrainList& drained,
-                      v1::ExplainCacheResponse* out) {
-  std::string name = request.node().empty() ? graph.graph().spec().entry() : request.node();
+void ExplainDecisions(const std::shared_ptr<const GraphState>& graph,
+                      const v1::GenerateRequest& request, absl::Time deadline,
+                      const DrainList& drained, v1::ExplainCacheResponse* out) {
+  std::string name = request.node().empty() ? graph->graph().spec().entry() : request.node();
   std::string argument = UserQueryOf(request);
   for (int routers = 0; routers < kMaxRouters; ++routers) {
-    const v1::Node* const node = graph.routing->FindNode(name);
+    const v1::Node* const node = graph->routing->FindNode(name);
     if (node == nullptr || !node->has_router()) {
-      return ExplainPages(graph, request, name, argument, deadline, out);
+      return ExplainPages(*graph, request, name, argument, deadline, out);
     }
     v1::CacheExplanation& explanation = *out->add_caches();
     explanation.set_kind(kDecisions);
@@ -95,21 +83,22 @@ void ExplainDecisions(const GraphState& graph, const v1::GenerateRequest& reques
     options.excluded = *drained.names();
     options.stay = EndsWithToolResult(request);
     options.context.tenant = request.tenant();
-    const std::string key = DecisionKey(graph, name, argument, options);
+    const std::string key = DecisionKey(*graph, name, argument, options);
     if (key.empty()) {
       explanation.set_reason("the graph keeps no decisions: cache.decisions.maxEntries is 0");
       return;
     }
     explanation.set_key(Sha256Hex(key));
-    std::optional<v1::Decision> kept = graph.caches->decisions.Peek(key);
+    std::optional<v1::Decision> kept = graph->caches->decisions.Peek(key);
     const bool is_own = kept.has_value();
-    if (!is_own && graph.caches->shared_decisions != nullptr) {
-      kept = FindShared(*graph.caches->shared_decisions, {request.tenant(), name, key});
+    if (!is_own && graph->caches->shared_decisions != nullptr) {
+      const SharedDecisions::Query query{request.tenant(), name, key};
+      kept = FindShared(graph, *graph->caches->shared_decisions, query, deadline).value;
     }
     if (!kept.has_value()) {
       explanation.set_reason(absl::StrCat(
           "no decision of router ", Quoted(name), " is kept for this query of tenant ",
-          Quoted(request.tenant()), " since version ", graph.version(), " was applied"));
+          Quoted(request.tenant()), " since version ", graph->version(), " was applied"));
       return;
     }
     explanation.set_hit(true);
@@ -243,7 +232,7 @@ absl::StatusOr<v1::ExplainCacheResponse> ExplainCache(const v1::ExplainCacheRequ
   v1::ExplainCacheResponse response;
   // In this order they are asked: an answer needs no decision.
   ExplainAnswers(state, query, deadline, drained, &response);
-  ExplainDecisions(*state, query, deadline, drained, &response);
+  ExplainDecisions(state, query, deadline, drained, &response);
   return response;
 }
 

@@ -83,8 +83,9 @@ v1::Decision DecisionCache::AsKept(v1::Decision decision) {
 void DecisionCache::Put(std::string_view tenant, std::string key, const v1::Decision& decision,
                         uint64_t epoch) {
   if (!router::IsRepeatable(decision)) return;
-  Entry entry{.key = std::move(key), .tenant = std::string(tenant), .decision = {}};
-  entry.decision = AsKept(decision).SerializeAsString();
+  Entry entry{.key = std::move(key),
+              .tenant = std::string(tenant),
+              .decision = decision.SerializeAsString()};
   const auto bytes = static_cast<int64_t>(entry.bytes());
   const auto most = static_cast<int64_t>(bytes_per_shard_);
   if (entry.bytes() > kMaxEntryBytes || bytes > most || entries_per_shard_ == 0) return;

@@ -67,8 +67,8 @@ class DecisionCache {
   // Another one after each Flush.
   uint64_t epoch() const { return epoch_.load(); }
 
-  // Keeps a repeatable decision. `epoch` is that of before the router was asked: what was under way
-  // at a Flush, of any tenant, is not kept.
+  // Keeps a repeatable decision, which is AsKept. `epoch` is that of before the router was asked:
+  // what was under way at a Flush, of any tenant, is not kept.
   void Put(std::string_view tenant, std::string key, const v1::Decision& decision, uint64_t epoch);
 
   // Removes everything, or what is the tenant's where it is not empty.

@@ -15,17 +15,16 @@ namespace {
 // A decision that is not kept: the router's, or that of an equal query which it is asked for now.
 class Routing : public std::enable_shared_from_this<Routing> {
  public:
-  Routing(std::shared_ptr<const GraphState> graph, std::string router, std::string query,
-          router::RouteOptions options, std::string key, uint64_t epoch, Metrics* metrics,
+  Routing(std::shared_ptr<const GraphState> graph, SharedDecisions::Query query, std::string text,
+          router::RouteOptions options, uint64_t epoch, Metrics* metrics,
           router::RoutingSnapshot::Done done)
       : graph_(std::move(graph)),
-        router_(std::move(router)),
         query_(std::move(query)),
+        text_(std::move(text)),
         options_(std::move(options)),
-        key_(std::move(key)),
         epoch_(epoch),
         metrics_(metrics),
-        flight_key_(absl::StrCat(epoch, ":", key_)),
+        flight_key_(absl::StrCat(epoch, ":", query_.key)),
         done_(std::move(done)) {}
 
   void Start() {
@@ -60,19 +59,17 @@ class Routing : public std::enable_shared_from_this<Routing> {
   void Route(DecisionFlights::Lead lead) {
     lead_ = std::move(lead);
     // An equal query may have ended between the look-up and the lead.
-    std::optional<v1::Decision> kept = graph_->caches->decisions.Peek(key_);
+    std::optional<v1::Decision> kept = graph_->caches->decisions.Peek(query_.key);
     if (kept.has_value()) {
       Finish(*std::move(kept));
     } else if (SharedDecisions* const shared = graph_->caches->shared_decisions.get()) {
-      shared->Get(Shared(), [self = shared_from_this()](SharedDecisions::Found found) {
+      shared->Get(query_, [self = shared_from_this()](SharedDecisions::Found found) {
         self->OnShared(std::move(found));
       });
     } else {
       AskRouter();
     }
   }
-
-  SharedDecisions::Query Shared() const { return {options_.context.tenant, router_, key_}; }
 
   void OnShared(SharedDecisions::Found found) {
     if (metrics_ != nullptr) {
@@ -83,7 +80,7 @@ class Routing : public std::enable_shared_from_this<Routing> {
       AskRouter();
       return;
     }
-    graph_->caches->decisions.Put(options_.context.tenant, key_, *found.value, epoch_);
+    graph_->caches->decisions.Put(query_.tenant, query_.key, *found.value, epoch_);
     Finish(*std::move(found.value));
   }
 
@@ -94,7 +91,7 @@ class Routing : public std::enable_shared_from_this<Routing> {
   }
 
   void AskRouter() {
-    graph_->routing->Route(router_, query_, options_,
+    graph_->routing->Route(query_.router, text_, options_,
                            [self = shared_from_this()](absl::StatusOr<v1::Decision> decision) {
                              self->OnDecision(std::move(decision));
                            });
@@ -107,20 +104,18 @@ class Routing : public std::enable_shared_from_this<Routing> {
       lead_.Release();
     } else {
       QueryCaches& caches = *graph_->caches;
-      if (caches.shared_decisions != nullptr) {
-        caches.shared_decisions->Put(Shared(), marks_, *decision);
-      }
-      caches.decisions.Put(options_.context.tenant, std::move(key_), *decision, epoch_);
-      if (lead_) lead_.Finish(DecisionCache::AsKept(*decision));
+      v1::Decision kept = DecisionCache::AsKept(*decision);
+      if (caches.shared_decisions != nullptr) caches.shared_decisions->Put(query_, marks_, kept);
+      caches.decisions.Put(query_.tenant, std::move(query_.key), kept, epoch_);
+      if (lead_) lead_.Finish(std::move(kept));
     }
     done_(std::move(decision));
   }
 
   const std::shared_ptr<const GraphState> graph_;
-  const std::string router_;
-  const std::string query_;
+  SharedDecisions::Query query_;
+  const std::string text_;
   const router::RouteOptions options_;
-  std::string key_;
   const uint64_t epoch_;
   Metrics* const metrics_;
   const std::string flight_key_;
@@ -160,8 +155,9 @@ void RouteCached(const std::shared_ptr<const GraphState>& graph, const std::stri
     done(*std::move(kept));
     return;
   }
-  std::make_shared<Routing>(graph, router, query, std::move(options), std::move(key), epoch,
-                            metrics, std::move(done))
+  SharedDecisions::Query shared{options.context.tenant, router, std::move(key)};
+  std::make_shared<Routing>(graph, std::move(shared), query, std::move(options), epoch, metrics,
+                            std::move(done))
       ->Start();
 }
 

@@ -49,7 +49,7 @@ bool SharedDecisions::IsSound(const std::string& router, const v1::Decision& dec
 void SharedDecisions::Put(const Query& query, const std::string& marks,
                           const v1::Decision& decision) {
   if (!IsSound(query.router, decision)) return;
-  values_.Put(query.key, marks, DecisionCache::AsKept(decision).SerializeAsString(), kKeptFor);
+  values_.Put(query.key, marks, decision.SerializeAsString(), kKeptFor);
 }
 
 }  // namespace octogate::gateway

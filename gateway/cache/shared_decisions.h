@@ -51,7 +51,7 @@ class SharedDecisions {
   // As of FlushableValues.
   void Get(const Query& query, std::function<void(Found found)> done);
 
-  // Written behind, if it is repeatable; without marks not.
+  // Written behind, if it is repeatable; without marks not. `decision` is as what is found.
   void Put(const Query& query, const std::string& marks, const v1::Decision& decision);
 
   // As of FlushableValues.

@@ -33,7 +33,7 @@ std::string Key(const std::string& query, const std::string& tenant = "t") {
 TEST(DecisionCacheTest, AHitIsTheDecisionWithoutWhatItHasCost) {
   DecisionCache cache(10);
   EXPECT_FALSE(cache.Find(Key("q")).has_value());
-  cache.Put("t", Key("q"), DecisionFor("n"), cache.epoch());
+  cache.Put("t", Key("q"), DecisionCache::AsKept(DecisionFor("n")), cache.epoch());
   const auto found = cache.Find(Key("q"));
   ASSERT_TRUE(found.has_value());
   v1::Decision expected = DecisionFor("n");

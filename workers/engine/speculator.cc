@@ -193,6 +193,7 @@ void Speculator::Propose() {
       calls_.push_back({.sequence = one.request->drafters[d].get(),
                         .max_nodes = max_nodes_,
                         .max_depth = one.limits.max_depth,
+                        .token_seconds = ignore_cost_ ? 0 : plain_share_,
                         .tree = &one.request->proposals[d],
                         .time = &one.request->usage.draft});
     }

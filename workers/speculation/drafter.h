@@ -63,6 +63,8 @@ struct DraftCall {
   SequenceDrafter* sequence = nullptr;
   int max_nodes = 0;
   int max_depth = 0;
+  // What a token that is right saves: no more is to be spent on one. 0: not known.
+  double token_seconds = 0;
   DraftTree* tree = nullptr;
   // What it takes is added: of what is done for several sequences at once, a share.
   absl::Duration* time = nullptr;

@@ -36,9 +36,12 @@ struct Row {
   float probability;
 };
 
-// Of a tree at most.
-int TreeRows(const ModelDrafterOptions& options) {
-  return 1 + (options.passes - 1 + options.ahead_passes) * options.rows;
+// Of a tree that has grown for so many passes, and ahead.
+int TreeRows(const ModelDrafterOptions& options, int passes) {
+  return 1 + (passes - 1 + options.ahead_passes) * options.rows;
+}
+int MostRows(const ModelDrafterOptions& options) {
+  return TreeRows(options, std::max(options.passes, options.most_passes));
 }
 
 absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig& config) {
@@ -57,16 +60,17 @@ absl::Status CheckOptions(const ModelDrafterOptions& options, const ModelConfig&
         absl::StrCat("the draft model has ", config.vocab_size,
                      " tokens, fewer than the model that it drafts for: ", options.vocab_size));
   }
-  if (options.passes < 1 || options.rows < 1 || options.ahead_passes < 0 ||
-      (int64_t{options.passes} - 1 + options.ahead_passes) * options.rows >=
-          kernels::kMaxTreeRows ||
-      options.children < 1 || options.children > config.vocab_size || options.prompt_rows < 1 ||
-      options.prompt_passes < 1 || options.batch_rows < 1 || options.batch_ranked_rows < 1 ||
-      options.pages < 0 || options.page_size < 1) {
+  constexpr int kMost = kernels::kMaxTreeRows;
+  const auto is_within = [](int value, int least) { return value >= least && value <= kMost; };
+  if (!is_within(options.passes, 1) || !is_within(options.most_passes, 1) ||
+      !is_within(options.ahead_passes, 0) || !is_within(options.rows, 1) ||
+      MostRows(options) > kMost || options.children < 1 || options.children > config.vocab_size ||
+      options.prompt_rows < 1 || options.prompt_passes < 1 || options.batch_rows < 1 ||
+      options.batch_ranked_rows < 1 || options.pages < 0 || options.page_size < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("a draft model's passes, rows, children and page size are at least 1, its "
-                     "pages 1 or 0 for as many as fit, and its passes compute fewer than ",
-                     kernels::kMaxTreeRows, " rows"));
+                     "pages 1 or 0 for as many as fit, and its passes compute at most ",
+                     kMost, " rows"));
   }
   return absl::OkStatus();
 }
@@ -114,8 +118,10 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     const int length = static_cast<int>(tokens_.size());
     const int max_nodes = std::min(call.max_nodes, kMaxDraftNodes);
     const int max_depth = std::min(call.max_depth, config.max_position_embeddings - length);
+    const int passes = call.token_seconds > 0 ? options.most_passes : options.passes;
+    most_rows_ = TreeRows(options, passes);
     if (length == 0 || max_nodes < 1 || max_depth < 1 || !is_readable_ ||
-        !ReservePages(length + TreeRows(options) - 1)) {
+        !ReservePages(length + most_rows_ - 1)) {
       ClearTree();
       return false;
     }
@@ -130,6 +136,8 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     proposal_.emplace();
     proposal_->tree = call.tree;
     proposal_->max_nodes = max_nodes;
+    proposal_->most_passes = passes;
+    proposal_->token_seconds = call.token_seconds;
     proposal_->read_to =
         std::min(length - 1, computed_ + options.prompt_passes * options.prompt_rows);
     bool goes_on = true;
@@ -169,8 +177,10 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     drafter_.step_sequences_.push_back(sequence);
   }
 
-  // After the pass, of which its first ranked row is the `first`-th: whether there is another one.
-  bool TakePass(size_t first) {
+  // After the pass, of which its first ranked row is the `first`-th, and which took its rows so
+  // long: whether there is another one.
+  bool TakePass(size_t first, absl::Duration time) {
+    pass_seconds_ = absl::ToDoubleSeconds(time);
     if (Reads()) {
       if (ReadPass()) return true;
       proposal_.reset();
@@ -203,6 +213,8 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   struct Proposal {
     DraftTree* tree = nullptr;
     int max_nodes = 0;
+    int most_passes = 0;
+    double token_seconds = 0;
     int read_to = 0;  // tokens that are read before
     int passes = 0;   // of the tree
   };
@@ -359,10 +371,17 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   // The rows of the next pass of a proposal; false where there is none, and the tree is whole.
   bool AddProposedRows() {
     const ModelDrafterOptions& options = drafter_.options_;
-    if (++proposal_->passes < options.passes) {
-      for (int i = 0; i < options.rows && CanPropose(); ++i) AddRow(TakeProposed());
+    const double token_seconds = proposal_->token_seconds;
+    if (++proposal_->passes < proposal_->most_passes) {
+      double right = 0;  // of what follows these rows, at most
+      for (int i = 0; i < options.rows && CanPropose(); ++i) {
+        AddRow(TakeProposed());
+        right += rows_.back().path;
+      }
       // Of a full tree nothing would follow them.
-      if (rows_.size() > ranked_ && proposal_->tree->size() < proposal_->max_nodes) return true;
+      const bool has_room = proposal_->tree->size() < proposal_->max_nodes;
+      const bool pays = token_seconds <= 0 || right * token_seconds > pass_seconds_;
+      if (rows_.size() > ranked_ && has_room && pays) return true;
     }
     // Nodes whose own candidates nobody asks for.
     while (CanPropose()) TakeProposed();
@@ -378,7 +397,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
 
   bool AddRowsAhead() {
     const ModelDrafterOptions& options = drafter_.options_;
-    const auto most = static_cast<size_t>(TreeRows(options));
+    const auto most = static_cast<size_t>(most_rows_);
     if (++ahead_passes_ > options.ahead_passes) return false;
     for (int i = 0; i < options.rows && rows_.size() < most && !candidates_.empty(); ++i) {
       AddRow(TakeCandidate());
@@ -437,7 +456,9 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   std::vector<Candidate> taken_;  // candidates that are rows or nodes since the last pass
   int order_ = 0;                 // of the next candidate
   int max_depth_ = 0;             // of a node
+  int most_rows_ = 0;             // that there are pages for
   int ahead_passes_ = 0;
+  double pass_seconds_ = 0;  // its share of its last pass
   std::optional<Proposal> proposal_;
 };
 
@@ -514,17 +535,17 @@ size_t ModelDrafter::ComputePass(std::span<Growing> growing) {
                         *cache_, {}, {});
   if (!ranked_rows_.empty()) transformer_->RankLogits(options_.children, largest_);
   passes_.fetch_add(1, std::memory_order_relaxed);
-  size_t ranked = 0;
-  for (Growing& one : growing.first(count)) {
-    const auto own = static_cast<size_t>(one.sequence->ranked_rows());
-    one.goes_on = one.sequence->TakePass(ranked);
-    ranked += own;
-  }
   // Rows are what a pass takes longer for.
-  const absl::Duration time = absl::FromChrono(std::chrono::steady_clock::now() - begin);
+  const absl::Duration row_time =
+      absl::FromChrono(std::chrono::steady_clock::now() - begin) / static_cast<double>(ids_.size());
+  size_t ranked = 0;
   for (size_t i = 0; i < count; ++i) {
-    if (growing[i].time == nullptr) continue;
-    *growing[i].time += time * step_sequences_[i].row_count / static_cast<double>(ids_.size());
+    Growing& one = growing[i];
+    const absl::Duration time = row_time * step_sequences_[i].row_count;
+    const auto own = static_cast<size_t>(one.sequence->ranked_rows());
+    one.goes_on = one.sequence->TakePass(ranked, time);
+    ranked += own;
+    if (one.time != nullptr) *one.time += time;
   }
   return count;
 }
@@ -553,7 +574,7 @@ absl::StatusOr<std::unique_ptr<ModelDrafter>> ModelDrafter::Load(
     const ModelDrafterOptions& options) {
   OCTOGATE_RETURN_IF_ERROR(CheckOptions(options, checkpoint->config()));
   std::unique_ptr<ModelDrafter> drafter(new ModelDrafter(options));
-  const int most_rows = std::max({options.batch_rows, options.prompt_rows, TreeRows(options)});
+  const int most_rows = std::max({options.batch_rows, options.prompt_rows, MostRows(options)});
   drafter->limits_ = {
       .max_rows = most_rows,
       .max_logit_rows = std::min(most_rows, std::max(options.batch_ranked_rows, options.rows))};

@@ -7,7 +7,9 @@
 //
 // A pass reads all weights whatever it computes, so it computes the rows of all sequences that
 // draft in a step: drafts of many take about as many passes as those of one. A row's result does
-// not depend on what else there is in its pass, and so no proposal does.
+// not depend on what else there is in its pass. What a pass finds is right at most as often as the
+// rows that it computes: where the time that this saves is less than the last pass took, there is
+// no other one.
 //
 // With a backend of its own the drafter can go on while the model verifies: trees grow below what
 // was proposed. Where all that the model chose is in the tree, the next proposal is the part below
@@ -44,8 +46,11 @@ struct ModelDrafterOptions {
   Hash128 target_tokenizer;
   int vocab_size = 0;
 
-  int passes = 4;    // of the draft model for one tree, of which the first computes the root alone
-  int rows = 8;      // nodes that each other pass adds; (passes - 1) * rows < kMaxTreeRows
+  // Of the draft model for one tree, of which the first computes the root alone: the usual number,
+  // and where it is known what a token saves, as many as may be worth their time.
+  int passes = 4;
+  int most_passes = 8;
+  int rows = 8;      // nodes that each other pass adds
   int children = 4;  // candidates of a node
   // Of a sequence in a pass that reads what it has and the draft has not seen, and how many of
   // these one Propose may take; where that does not suffice, it proposes nothing.
@@ -63,7 +68,7 @@ struct ModelDrafterOptions {
   int page_size = 16;
   uint64_t cache_bytes = uint64_t{256} << 20;
   // Passes that it may compute between BeginPass and EndPass, of as many rows as others have; 0:
-  // none. The rows of all passes are below kMaxTreeRows.
+  // none.
   int ahead_passes = 0;
 };
 

@@ -213,8 +213,8 @@ TEST_P(ModelDrafterAheadTest, TakesABackendOfItsOwnAndAsManyRowsAsATreeHas) {
         .status()
         .code();
   };
-  EXPECT_EQ(code(12), absl::StatusCode::kOk);
-  EXPECT_EQ(code(13), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(8), absl::StatusCode::kOk);
+  EXPECT_EQ(code(9), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code(-1), absl::StatusCode::kInvalidArgument);
 }
 

@@ -154,6 +154,34 @@ TEST_P(ModelDrafterTest, ALongSequenceDraftsAsAFreshOneDoes) {
   }
 }
 
+TEST_P(ModelDrafterTest, ComputesAsManyPassesAsMayBeWorthTheirTime) {
+  options_.pages = 100;
+  const auto drafter = MakeDrafter();
+  ASSERT_NE(drafter, nullptr);
+  const auto passes_with = [&](double token_seconds) {
+    const auto sequence = drafter->Begin("");
+    sequence->Append(Ids(20, 1));
+    // Reads what is before the last token.
+    DraftTree tree;
+    sequence->Propose(1, 1, tree);
+    tree.nodes.clear();
+    const uint64_t before = drafter->passes();
+    absl::Duration time;
+    const DraftCall call = {.sequence = sequence.get(),
+                            .max_nodes = kMaxDraftNodes,
+                            .max_depth = 16,
+                            .token_seconds = token_seconds,
+                            .tree = &tree,
+                            .time = &time};
+    drafter->ProposeAll({&call, 1});
+    EXPECT_FALSE(tree.empty());
+    return static_cast<int>(drafter->passes() - before);
+  };
+  EXPECT_EQ(passes_with(0), options_.passes) << "not known";
+  EXPECT_EQ(passes_with(1e-12), 1);
+  EXPECT_EQ(passes_with(1e6), options_.most_passes);
+}
+
 TEST_P(ModelDrafterTest, ProposesNothingWithoutPagesAndGivesThemBack) {
   options_.pages = 12;
   const auto drafter = MakeDrafter();

@@ -12,6 +12,8 @@ namespace {
 
 // Share of a plain step below which drafting is cheap whether or not it is of use.
 constexpr double kCheapShare = 0.003;
+// What drafters go on below, of the least probable path that was verified lately.
+constexpr double kHopeful = 0.5;
 
 class Stopwatch {
  public:
@@ -194,6 +196,7 @@ void Speculator::Propose() {
                         .max_nodes = max_nodes_,
                         .max_depth = one.limits.max_depth,
                         .token_seconds = ignore_cost_ ? 0 : plain_share_,
+                        .least_path = ignore_cost_ ? 0 : kHopeful * planner_.least_path(),
                         .tree = &one.request->proposals[d],
                         .time = &one.request->usage.draft});
     }

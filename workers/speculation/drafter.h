@@ -65,6 +65,8 @@ struct DraftCall {
   int max_depth = 0;
   // What a token that is right saves: no more is to be spent on one. 0: not known.
   double token_seconds = 0;
+  // Paths that are less probable will hardly be verified: nothing is to be spent on what is below.
+  double least_path = 0;
   DraftTree* tree = nullptr;
   // What it takes is added: of what is done for several sequences at once, a share.
   absl::Duration* time = nullptr;

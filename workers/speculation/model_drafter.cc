@@ -138,6 +138,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     proposal_->max_nodes = max_nodes;
     proposal_->most_passes = passes;
     proposal_->token_seconds = call.token_seconds;
+    proposal_->least_path = call.least_path;
     proposal_->read_to =
         std::min(length - 1, computed_ + options.prompt_passes * options.prompt_rows);
     bool goes_on = true;
@@ -215,6 +216,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     int max_nodes = 0;
     int most_passes = 0;
     double token_seconds = 0;
+    double least_path = 0;
     int read_to = 0;  // tokens that are read before
     int passes = 0;   // of the tree
   };
@@ -375,6 +377,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     if (++proposal_->passes < proposal_->most_passes) {
       double right = 0;  // of what follows these rows, at most
       for (int i = 0; i < options.rows && CanPropose(); ++i) {
+        if (candidates_.front().path < proposal_->least_path) break;
         AddRow(TakeProposed());
         right += rows_.back().path;
       }

@@ -9,7 +9,7 @@
 // draft in a step: drafts of many take about as many passes as those of one. A row's result does
 // not depend on what else there is in its pass. What a pass finds is right at most as often as the
 // rows that it computes: where the time that this saves is less than the last pass took, there is
-// no other one.
+// no other one. Nor are there rows for paths that are so improbable that nobody verifies them.
 //
 // With a backend of its own the drafter can go on while the model verifies: trees grow below what
 // was proposed. Where all that the model chose is in the tree, the next proposal is the part below

@@ -21,6 +21,7 @@ constexpr double kMostDraftFactor = 4;
 // Steps with drafts whose tokens are remembered, and promised ones below which there is no telling.
 constexpr double kGainMemory = 64;
 constexpr double kGainPrior = 8;
+constexpr double kPathWeight = 1.0 / 8;  // of a plan
 
 // A node whose parents have all been taken.
 struct Candidate {
@@ -221,11 +222,15 @@ void DraftPlanner::Plan(const StepLoad& step, const StepLoad& decoding, const Dr
   }
   taken.resize(best);
   promised_now_ = 0;
+  double least_path = taken.empty() ? 0 : 1;
   for (const auto& [number, candidate] : taken) {
     Choice& choice = choices[number];
     choice.kept[static_cast<size_t>(candidate.node)] = true;
-    promised_now_ += candidate.gain / choice.entry;
+    const double path = candidate.gain / choice.entry;
+    promised_now_ += path;
+    least_path = std::min(least_path, path);
   }
+  least_path_ += kPathWeight * (least_path - least_path_);
   for (size_t s = 0; s < sequences.size(); ++s) {
     if (best == 0) {
       sequences[s].tree->nodes.clear();

@@ -92,6 +92,9 @@ class DraftPlanner {
   // longer than expected, compared with those without, drafts have to promise as much more.
   void Measured(const StepLoad& step, bool drafts, double seconds);
 
+  // Of the nodes that Plan left lately, the least probability of a path; 0 where it left none.
+  double least_path() const { return least_path_; }
+
   // As expected by the options.
   double Seconds(const StepLoad& step) const;
   // By how long plain decoding takes beside what is expected, as far as that was measured; 0 where
@@ -113,6 +116,7 @@ class DraftPlanner {
   double promised_now_ = 0;
   double promised_ = 0;
   double accepted_ = 0;
+  double least_path_ = 0;
 };
 
 }  // namespace octogate::workers

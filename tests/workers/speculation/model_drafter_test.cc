@@ -158,7 +158,7 @@ TEST_P(ModelDrafterTest, ComputesAsManyPassesAsMayBeWorthTheirTime) {
   options_.pages = 100;
   const auto drafter = MakeDrafter();
   ASSERT_NE(drafter, nullptr);
-  const auto passes_with = [&](double token_seconds) {
+  const auto passes_with = [&](double token_seconds, double least_path = 0) {
     const auto sequence = drafter->Begin("");
     sequence->Append(Ids(20, 1));
     // Reads what is before the last token.
@@ -171,6 +171,7 @@ TEST_P(ModelDrafterTest, ComputesAsManyPassesAsMayBeWorthTheirTime) {
                             .max_nodes = kMaxDraftNodes,
                             .max_depth = 16,
                             .token_seconds = token_seconds,
+                            .least_path = least_path,
                             .tree = &tree,
                             .time = &time};
     drafter->ProposeAll({&call, 1});
@@ -180,6 +181,7 @@ TEST_P(ModelDrafterTest, ComputesAsManyPassesAsMayBeWorthTheirTime) {
   EXPECT_EQ(passes_with(0), options_.passes) << "not known";
   EXPECT_EQ(passes_with(1e-12), 1);
   EXPECT_EQ(passes_with(1e6), options_.most_passes);
+  EXPECT_EQ(passes_with(1e6, 1), 1) << "no path is as probable";
 }
 
 TEST_P(ModelDrafterTest, ProposesNothingWithoutPagesAndGivesThemBack) {

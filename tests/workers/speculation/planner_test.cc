@@ -228,6 +228,28 @@ TEST_F(PlannerTest, DraftsThatGiveLessThanTheyPromiseHaveToPromiseMore) {
   EXPECT_EQ(plan(0.4F), 1) << "it is tried again some time";
 }
 
+TEST_F(PlannerTest, TellsHowProbableTheLeastProbablePathsOfItsPlansAre) {
+  // A row costs half a step: paths of 0.9 and 0.81 are worth it, and one of 0.08 is not.
+  DraftPlanner planner(Bend(1, 0.5));
+  EXPECT_EQ(planner.least_path(), 0);
+  const auto plan = [&](int rows) {
+    DraftTree tree;
+    const int first = tree.Add(-1, 1, 0.9F, 1);
+    tree.Add(first, 2, 0.9F, 1);
+    tree.Add(first, 3, 0.09F, 1);
+    PlannedSequence sequence{.tree = &tree, .context = 0, .free_slots = 9, .most_slots = 9};
+    const StepLoad step{.rows = 1, .logit_rows = 1, .attended = 0};
+    planner.Plan(step, step, {.rows = rows, .pages = 0, .page_size = 1}, {&sequence, 1});
+    return tree.size();
+  };
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(plan(9), 2);
+  EXPECT_NEAR(planner.least_path(), 0.81, 1e-3);
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(plan(1), 1);
+  EXPECT_NEAR(planner.least_path(), 0.9, 1e-3);
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(plan(0), 0);
+  EXPECT_NEAR(planner.least_path(), 0, 1e-3);
+}
+
 TEST_F(PlannerTest, WhoSpendsGoesOnForLessThanWhoBegins) {
   const auto plan = [](float probability, bool spends) {
     DraftPlanner planner(Bend(1, 0.2));

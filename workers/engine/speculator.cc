@@ -117,6 +117,7 @@ void Speculator::Wake(std::span<const int32_t> tokens, RequestSpeculation& reque
   const Stopwatch stopwatch;
   request.pace = {};
   request.acceptance = {};
+  request.begins = true;
   for (Drafter* drafter : drafters_) {
     request.drafters.push_back(drafter->Begin(request.scope));
     if (request.drafters.back() != nullptr) request.drafters.back()->Append(tokens);
@@ -140,9 +141,12 @@ void Speculator::End(RequestSpeculation& request) {
 }
 
 void Speculator::CountStep(int accepted, RequestSpeculation& request) {
+  const bool began = request.begins && !request.proposals.empty();
+  if (began) request.begins = false;
   if (ignore_cost_ || plain_share_ <= 0) return;
-  const double spent = absl::ToDoubleSeconds(request.usage.draft - request.settled_time);
+  double spent = absl::ToDoubleSeconds(request.usage.draft - request.settled_time);
   request.settled_time = request.usage.draft;
+  if (began) request.account.learning += std::exchange(spent, 0);
   // What ranking takes is part of the pass, and of none that plain decoding has.
   double gain = accepted * plain_share_ - spent - absl::ToDoubleSeconds(ranking_);
   if (const int nodes = request.tree.size(); nodes > 0) {
@@ -168,6 +172,7 @@ void Speculator::BeginStep(const StepLoad& step, const StepLoad& decoding) {
   prompts_ = step.rows > decoding.rows;
   drafting_.clear();
   planned_.clear();
+  begins_ = false;
   drafts_ = false;
   ranking_ = absl::ZeroDuration();
   draft_time_ = absl::ZeroDuration();
@@ -184,6 +189,7 @@ void Speculator::Admit(const Answer& answer, const DraftLimits& limits,
   request.proposals.clear();
   if (limits.max_depth < 1 || !request.pace.Due(decoding_.rows)) return;
   request.proposals.resize(drafters_.size());
+  begins_ = begins_ || request.begins;
   drafting_.push_back({.answer = &answer, .limits = limits, .request = &request});
 }
 
@@ -334,7 +340,7 @@ void Speculator::EndStep(absl::Duration step_time) {
   if (step_.logit_rows == 0) return;
   (drafts_ ? usage_.verify : usage_.plain) += step_time;
   if (drafts_) planner_.Accepted(accepted_);
-  if (prompts_) return;
+  if (prompts_ || (drafts_ && begins_)) return;
   const absl::Duration time = drafts_ ? step_time + draft_time_ : step_time;
   planner_.Measured(step_, drafts_, absl::ToDoubleSeconds(time));
 }

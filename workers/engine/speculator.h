@@ -45,7 +45,10 @@ struct RequestSpeculation {
   DraftPace pace;
   SpeculationUsage usage;
   std::string scope;
-  RequestAccount account;       // asleep: it has no drafters
+  RequestAccount account;  // asleep: it has no drafters
+  // In its first draft since it woke, drafters may read what there is of the sequence: that is
+  // learning, and tells nothing of what drafts cost.
+  bool begins = false;
   absl::Duration settled_time;  // of usage.draft, what the account knows of
 };
 
@@ -160,6 +163,7 @@ class Speculator {
   double plain_seconds_ = 0;
   double plain_share_ = 0;
   bool prompts_ = false;  // it computes some, too
+  bool begins_ = false;   // some request drafts for the first time
   bool drafts_ = false;
   absl::Duration ranking_;     // for each request that is observed
   absl::Duration draft_time_;  // of all that drafts take beside the pass

@@ -2,11 +2,11 @@
 
     widened_checkpoint.py SMALL LARGE [--layers=16] [--hidden=1024] [--intermediate=4096] [--noise=0]
 
-Widens a Llama folder by zeros: hidden states get dimensions that stay zero, layers neurons that give
-nothing, and behind its layers come others that add nothing. What is computed is the small model's function, but
-for rounding to BF16, in products of the large one's shapes. So a small model can be drafted with whose drafts are right
-where no large one of its family is at hand. --noise=S adds normal noise of S times their standard deviation to the weights
-of the output, which makes the drafts wrong now and then.
+Widens a Llama folder by zeros: hidden states get dimensions that stay zero, layers get neurons that give nothing, and
+behind the layers come others that add nothing. What is computed is the small model's function, but for rounding to BF16,
+in products of the large one's shapes. So there is a pair of models whose drafts are right where no large one of a family
+is at hand. --noise=S adds normal noise of S times their standard deviation to the weights of the output, which makes drafts
+wrong now and then. Takes numpy and safetensors (tests/fixtures/requirements.txt).
 """
 
 import argparse

@@ -197,6 +197,8 @@ TEST(GraphManifestTest, EveryErrorHasItsPlaceAndAHint) {
        "'path'"},
       {"path: octogate-mini}", "path: x, speculation: {pruneRetrievedBelow: 1}}",
        "'pruneRetrievedBelow' is 1; it must be 0 to 0.99"},
+      {"path: octogate-mini}", "path: x, speculation: {draftThreads: 1025}}",
+       "'draftThreads' is 1025; it must be 0 to 1024"},
       {"path: octogate-mini}", "path: x, speculation: {draftMemoryMib: 0}}",
        "'draftMemoryMib' is 0; it must be 1 to 1048576"},
       {"path: octogate-mini}", "path: x, threads: 0}", "'threads' is 0; it must be 1 to 1024"},

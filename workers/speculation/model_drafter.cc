@@ -253,6 +253,8 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   // before.
   std::vector<int32_t> MakeRoot(size_t root) {
     const std::vector<Row> rows = std::exchange(rows_, {});
+    // Products of many small probabilities may be zero.
+    const double path = rows[root].path > 0 ? rows[root].path : 1;
     masks_.clear();
     std::vector<int32_t> left;
     std::vector<int> place(rows.size(), -1);
@@ -261,7 +263,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
       row.parent = i == root ? -1 : place[static_cast<size_t>(row.parent)];
       if (i != root && row.parent < 0) continue;
       row.depth -= rows[root].depth;
-      row.path /= rows[root].path;
+      row.path /= path;
       place[i] = static_cast<int>(rows_.size());
       AddRow(row);
       if (i != root) left.push_back(static_cast<int32_t>(i));
@@ -269,7 +271,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     ranked_ = rows_.size();
     for (Candidate& candidate : candidates_) {
       candidate.parent = place[static_cast<size_t>(candidate.parent)];
-      candidate.path /= rows[root].path;
+      candidate.path /= path;
     }
     std::erase_if(candidates_, [](const Candidate& candidate) { return candidate.parent < 0; });
     std::make_heap(candidates_.begin(), candidates_.end());

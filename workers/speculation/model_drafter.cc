@@ -10,31 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "workers/model/rope.h"
+#include "workers/speculation/growing_tree.h"
 
 namespace octogate::workers {
 namespace {
-
-// A node that is not in the tree yet.
-struct Candidate {
-  double path;  // probability of its path
-  int order;    // of equals the one that was found first
-  int parent;   // row; 0 is the root
-  int32_t token;
-  float probability;
-
-  bool operator<(const Candidate& other) const {  // comes later
-    return path != other.path ? path < other.path : order > other.order;
-  }
-};
-
-// Of a tree. Row 0, the root, is the last token of the sequence.
-struct Row {
-  int32_t token;
-  int parent;  // row; -1: none
-  int depth;
-  double path;
-  float probability;
-};
 
 // Of a tree that has grown for so many passes, and ahead.
 int TreeRows(const ModelDrafterOptions& options, int passes) {
@@ -122,13 +101,13 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     most_rows_ = TreeRows(options, passes);
     if (length == 0 || max_nodes < 1 || max_depth < 1 || !is_readable_ ||
         !ReservePages(length + most_rows_ - 1)) {
-      ClearTree();
+      tree_.Clear();
       return false;
     }
     range_ = RopeRangeForLength(config, length);
     if (range_ != computed_range_) {
       computed_ = 0;
-      ClearTree();
+      tree_.Clear();
     }
     computed_range_ = range_;
     // The root is computed again where all that was appended had been drafted.
@@ -142,7 +121,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     proposal_->read_to =
         std::min(length - 1, computed_ + options.prompt_passes * options.prompt_rows);
     bool goes_on = true;
-    if (options.ahead_passes > 0 && !rows_.empty() && deepest() <= max_depth) {
+    if (options.ahead_passes > 0 && !tree_.empty() && tree_.deepest() <= max_depth) {
       goes_on = TakeTree();
     } else if (!Reads()) {
       BeginTree();
@@ -154,10 +133,12 @@ class ModelDrafter::Sequence : public SequenceDrafter {
 
   // Of the next pass.
   int rows() const {
-    if (!Reads()) return static_cast<int>(rows_.size());
+    if (!Reads()) return static_cast<int>(tree_.rows().size());
     return std::min(drafter_.options_.prompt_rows, proposal_->read_to - computed_);
   }
-  int ranked_rows() const { return Reads() ? 0 : static_cast<int>(rows_.size() - ranked_); }
+  int ranked_rows() const {
+    return Reads() ? 0 : static_cast<int>(tree_.rows().size() - tree_.ranked());
+  }
 
   // Adds these to the drafter's pass.
   void AddPass() const {
@@ -169,8 +150,8 @@ class ModelDrafter::Sequence : public SequenceDrafter {
       ids.insert(ids.end(), begin, begin + sequence.row_count);
     } else {
       // All rows, from the root on, since they see each other.
-      sequence.ancestors = masks_;
-      for (const Row& row : rows_) ids.push_back(row.token);
+      sequence.ancestors = tree_.masks();
+      for (const GrowingTree::Row& row : tree_.rows()) ids.push_back(row.token);
       for (int i = ranked_rows(); i > 0; --i) {
         drafter_.ranked_rows_.push_back(static_cast<int32_t>(ids.size()) - i);
       }
@@ -198,15 +179,14 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   // EndAhead is called.
   bool BeginAhead() {
     ahead_passes_ = 0;
-    return !rows_.empty() && AddRowsAhead();
+    return !tree_.empty() && AddRowsAhead();
   }
-  void EndAhead() { DropUncomputed(); }
+  void EndAhead() { tree_.DropUnranked(); }
 
   // Its pages are the drafter's.
   uint64_t bytes() const override {
     return sizeof(*this) + (tokens_.capacity() + pages_.capacity()) * sizeof(int32_t) +
-           rows_.capacity() * sizeof(Row) + masks_.capacity() * sizeof(kernels::AncestorMask) +
-           (candidates_.capacity() + taken_.capacity()) * sizeof(Candidate);
+           tree_.bytes();
   }
 
  private:
@@ -224,78 +204,18 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   // The part of the tree that came true has its keys and values already. Where that is all that
   // followed, what is below it is the tree now.
   void FollowTree(std::span<const int32_t> tokens) {
-    if (rows_.empty()) return;
-    std::vector<int32_t> path = {0};
-    for (int32_t token : tokens) {
-      int32_t child = path.back() + 1;
-      while (child < static_cast<int32_t>(rows_.size()) &&
-             (rows_[static_cast<size_t>(child)].parent != path.back() ||
-              rows_[static_cast<size_t>(child)].token != token)) {
-        ++child;
-      }
-      if (child == static_cast<int32_t>(rows_.size())) break;
-      path.push_back(child);
-    }
-    const auto followed = static_cast<int>(path.size()) - 1;
+    if (tree_.empty()) return;
+    std::vector<int32_t> path = tree_.Follow(tokens);
     const int first = computed_;
-    computed_ += followed;
+    computed_ += static_cast<int>(path.size()) - 1;
     if (drafter_.options_.ahead_passes > 0 && path.size() == tokens.size() + 1) {
-      const std::vector<int32_t> below = MakeRoot(static_cast<size_t>(path.back()));
+      const std::vector<int32_t> below = tree_.MakeRoot(path.back());
       path.insert(path.end(), below.begin(), below.end());
     } else {
-      ClearTree();
+      tree_.Clear();
       ++computed_;
     }
     drafter_.transformer_->KeepPath(*drafter_.cache_, pages_, first, path);
-  }
-
-  // Leaves the tree below `root`. Returns the rows beside the root that are left, by their numbers
-  // before.
-  std::vector<int32_t> MakeRoot(size_t root) {
-    const std::vector<Row> rows = std::exchange(rows_, {});
-    // Products of many small probabilities may be zero.
-    const double path = rows[root].path > 0 ? rows[root].path : 1;
-    masks_.clear();
-    std::vector<int32_t> left;
-    std::vector<int> place(rows.size(), -1);
-    for (size_t i = root; i < rows.size(); ++i) {
-      Row row = rows[i];
-      row.parent = i == root ? -1 : place[static_cast<size_t>(row.parent)];
-      if (i != root && row.parent < 0) continue;
-      row.depth -= rows[root].depth;
-      row.path /= path;
-      place[i] = static_cast<int>(rows_.size());
-      AddRow(row);
-      if (i != root) left.push_back(static_cast<int32_t>(i));
-    }
-    ranked_ = rows_.size();
-    for (Candidate& candidate : candidates_) {
-      candidate.parent = place[static_cast<size_t>(candidate.parent)];
-      candidate.path /= path;
-    }
-    std::erase_if(candidates_, [](const Candidate& candidate) { return candidate.parent < 0; });
-    std::make_heap(candidates_.begin(), candidates_.end());
-    return left;
-  }
-
-  void ClearTree() {
-    rows_.clear();
-    masks_.clear();
-    candidates_.clear();
-    taken_.clear();
-    ranked_ = 0;
-    order_ = 0;
-  }
-
-  // Of the nodes that the tree has and may get.
-  int deepest() const {
-    int depth = 0;
-    for (const Row& row : rows_) depth = std::max(depth, row.depth);
-    for (const Candidate& candidate : candidates_) depth = std::max(depth, DepthOf(candidate));
-    return depth;
-  }
-  int DepthOf(const Candidate& candidate) const {
-    return rows_[static_cast<size_t>(candidate.parent)].depth + 1;
   }
 
   bool ReservePages(int slots) {
@@ -322,54 +242,26 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   }
 
   void BeginTree() {
-    ClearTree();
-    AddRow({.token = tokens_.back(), .parent = -1, .depth = 0, .path = 1, .probability = 1});
+    tree_.Clear();
+    tree_.Begin(tokens_.back());
   }
 
   // Proposes what there is of the tree: whether there is a pass to compute for more.
   bool TakeTree() {
-    for (size_t i = 1; i < rows_.size() && proposal_->tree->size() < proposal_->max_nodes; ++i) {
-      proposal_->tree->Add(rows_[i].parent - 1, rows_[i].token, rows_[i].probability, 1);
+    const std::vector<GrowingTree::Row>& rows = tree_.rows();
+    for (size_t i = 1; i < rows.size() && proposal_->tree->size() < proposal_->max_nodes; ++i) {
+      Add(rows[i]);
     }
     // As if they were of passes that this proposal has had.
-    proposal_->passes = static_cast<int>(rows_.size() - 1) / drafter_.options_.rows;
+    proposal_->passes = static_cast<int>(rows.size() - 1) / drafter_.options_.rows;
     return AddProposedRows();
   }
 
-  void AddRow(const Row& row) {
-    kernels::AncestorMask mask;
-    if (row.parent >= 0) mask = masks_[static_cast<size_t>(row.parent)];
-    mask.words[rows_.size() / 64] |= uint64_t{1} << (rows_.size() % 64);
-    masks_.push_back(mask);
-    rows_.push_back(row);
-  }
-  void AddRow(const Candidate& candidate) {
-    AddRow({.token = candidate.token,
-            .parent = candidate.parent,
-            .depth = DepthOf(candidate),
-            .path = candidate.path,
-            .probability = candidate.probability});
-  }
-
-  void AddCandidate(const Candidate& candidate) {
-    candidates_.push_back(candidate);
-    std::push_heap(candidates_.begin(), candidates_.end());
-  }
-  // The most probable one.
-  Candidate TakeCandidate() {
-    std::pop_heap(candidates_.begin(), candidates_.end());
-    taken_.push_back(candidates_.back());
-    candidates_.pop_back();
-    return taken_.back();
-  }
-
   bool CanPropose() const {
-    return proposal_->tree->size() < proposal_->max_nodes && !candidates_.empty();
+    return proposal_->tree->size() < proposal_->max_nodes && tree_.has_candidates();
   }
-  Candidate TakeProposed() {
-    const Candidate next = TakeCandidate();
-    proposal_->tree->Add(next.parent - 1, next.token, next.probability, 1);
-    return next;
+  void Add(const GrowingTree::Row& row) {
+    proposal_->tree->Add(row.parent - 1, row.token, row.probability, 1);
   }
 
   // The rows of the next pass of a proposal; false where there is none, and the tree is whole.
@@ -379,52 +271,45 @@ class ModelDrafter::Sequence : public SequenceDrafter {
     if (++proposal_->passes < proposal_->most_passes) {
       double right = 0;  // of what follows these rows, at most
       for (int i = 0; i < options.rows && CanPropose(); ++i) {
-        if (candidates_.front().path < proposal_->least_path) break;
-        AddRow(TakeProposed());
-        right += rows_.back().path;
+        if (tree_.best_path() < proposal_->least_path) break;
+        const GrowingTree::Row row = tree_.TakeRow();
+        Add(row);
+        right += row.path;
       }
       // Of a full tree nothing would follow them.
       const bool has_room = proposal_->tree->size() < proposal_->max_nodes;
       const bool pays = token_seconds <= 0 || right * token_seconds > pass_seconds_;
-      if (rows_.size() > ranked_ && has_room && pays) return true;
+      if (ranked_rows() > 0 && has_room && pays) return true;
     }
     // Nodes whose own candidates nobody asks for.
-    while (CanPropose()) TakeProposed();
+    while (CanPropose()) Add(tree_.TakeNode());
     return false;
   }
 
   // What was proposed without having been computed is no row, but may become one ahead.
   void EndProposal() {
     proposal_.reset();
-    DropUncomputed();
-    if (drafter_.options_.ahead_passes == 0) candidates_.clear();
+    tree_.DropUnranked();
   }
 
   bool AddRowsAhead() {
     const ModelDrafterOptions& options = drafter_.options_;
-    const auto most = static_cast<size_t>(most_rows_);
     if (++ahead_passes_ > options.ahead_passes) return false;
-    for (int i = 0; i < options.rows && rows_.size() < most && !candidates_.empty(); ++i) {
-      AddRow(TakeCandidate());
+    const auto most = static_cast<size_t>(most_rows_);
+    for (int i = 0; i < options.rows && tree_.rows().size() < most && tree_.has_candidates(); ++i) {
+      tree_.TakeRow();
     }
-    return rows_.size() > ranked_;
-  }
-
-  void DropUncomputed() {
-    for (const Candidate& candidate : taken_) AddCandidate(candidate);
-    taken_.clear();
-    rows_.resize(ranked_);
-    masks_.resize(ranked_);
+    return ranked_rows() > 0;
   }
 
   // After a pass, in which the first of the rows that were added for it is the `first`-th ranked
   // one.
   void RankRows(size_t first) {
-    for (size_t row = ranked_; row < rows_.size(); ++row) {
-      if (rows_[row].depth < max_depth_) AddCandidates(row, first + row - ranked_);
+    const size_t ranked = tree_.ranked();
+    for (size_t row = ranked; row < tree_.rows().size(); ++row) {
+      if (tree_.rows()[row].depth < max_depth_) AddCandidates(row, first + row - ranked);
     }
-    ranked_ = rows_.size();
-    taken_.clear();
+    tree_.SetRanked();
   }
 
   // What may follow `row`, whose logits are the `index`-th of the pass.
@@ -435,12 +320,7 @@ class ModelDrafter::Sequence : public SequenceDrafter {
       const double share = std::exp(double{largest.logits[i]} - double{largest.log_sum_exp[index]});
       // Rows of padding behind the vocabulary, and logits that are no numbers.
       if (largest.ids[i] >= drafter_.options_.vocab_size || !(share > 0)) continue;
-      const double probability = std::min(share, 1.0);
-      AddCandidate({.path = rows_[row].path * probability,
-                    .order = order_++,
-                    .parent = static_cast<int>(row),
-                    .token = largest.ids[i],
-                    .probability = static_cast<float>(probability)});
+      tree_.AddCandidate(row, largest.ids[i], std::min(share, 1.0));
     }
   }
 
@@ -452,16 +332,10 @@ class ModelDrafter::Sequence : public SequenceDrafter {
   RopeRange range_ = RopeRange::kShort;
   RopeRange computed_range_ = RopeRange::kShort;
 
-  // The tree. While nothing is computed all of its rows are, with their keys and values behind
-  // `computed_`; without rows there is none.
-  std::vector<Row> rows_;
-  std::vector<kernels::AncestorMask> masks_;  // of the rows
-  size_t ranked_ = 0;                         // rows whose candidates are known
-  std::vector<Candidate> candidates_;         // of all of these; a heap
-  std::vector<Candidate> taken_;  // candidates that are rows or nodes since the last pass
-  int order_ = 0;                 // of the next candidate
-  int max_depth_ = 0;             // of a node
-  int most_rows_ = 0;             // that there are pages for
+  // While nothing is computed all of its rows are, with their keys and values behind `computed_`.
+  GrowingTree tree_;
+  int max_depth_ = 0;  // of a node
+  int most_rows_ = 0;  // that there are pages for
   int ahead_passes_ = 0;
   double pass_seconds_ = 0;  // its share of its last pass
   std::optional<Proposal> proposal_;

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "tests/workers/engine/random_requests.h"
 #include "tests/workers/engine/speculating_engines.h"
+#include "tests/workers/speculation/draft_paths.h"
 #include "workers/speculation/model_drafter.h"
 
 namespace octogate::workers {
@@ -51,13 +52,6 @@ class ModelDrafterAheadTest : public ::testing::TestWithParam<const char*>,
     EXPECT_GE(drafter.passes(), until);
   }
 
-  static Ids PathTo(const DraftTree& tree, int node) {
-    Ids path;
-    for (; node >= 0; node = tree.nodes[static_cast<size_t>(node)].parent) {
-      path.insert(path.begin(), tree.nodes[static_cast<size_t>(node)].token);
-    }
-    return path;
-  }
   // Through the most probable children.
   static Ids LikelyPath(const DraftTree& tree) {
     int node = -1;
@@ -195,12 +189,7 @@ TEST_P(ModelDrafterAheadTest, AnotherTextBeginsAnotherTree) {
   twin->Append(next);
   DraftTree expected;
   twin->Propose(20, 16, expected);
-  ASSERT_EQ(actual.size(), expected.size());
-  for (size_t i = 0; i < expected.nodes.size(); ++i) {
-    EXPECT_EQ(actual.nodes[i].token, expected.nodes[i].token);
-    EXPECT_EQ(actual.nodes[i].parent, expected.nodes[i].parent);
-    EXPECT_EQ(actual.nodes[i].probability, expected.nodes[i].probability);
-  }
+  EXPECT_TRUE(SameBits(actual, expected));
 }
 
 TEST_P(ModelDrafterAheadTest, TakesABackendOfItsOwnAndAsManyRowsAsATreeHas) {

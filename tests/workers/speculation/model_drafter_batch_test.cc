@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "tests/workers/engine/random_requests.h"
 #include "tests/workers/engine/speculating_engines.h"
+#include "tests/workers/speculation/draft_paths.h"
 #include "workers/model/rope.h"
 #include "workers/speculation/model_drafter.h"
 
@@ -18,19 +18,6 @@ namespace octogate::workers {
 namespace {
 
 using Ids = std::vector<int32_t>;
-
-::testing::AssertionResult SameBits(const DraftTree& a, const DraftTree& b) {
-  const auto same = [](const DraftNode& x, const DraftNode& y) {
-    return x.token == y.token && x.parent == y.parent && x.depth == y.depth &&
-           x.drafters == y.drafters && x.rank == y.rank &&
-           std::bit_cast<uint32_t>(x.probability) == std::bit_cast<uint32_t>(y.probability);
-  };
-  if (std::equal(a.nodes.begin(), a.nodes.end(), b.nodes.begin(), b.nodes.end(), same)) {
-    return ::testing::AssertionSuccess();
-  }
-  return ::testing::AssertionFailure()
-         << "trees of " << a.size() << " and " << b.size() << " nodes differ";
-}
 
 // What is asked of a sequence, and what comes of it.
 struct Asked {
@@ -71,14 +58,7 @@ class ModelDrafterBatchTest : public ::testing::TestWithParam<const char*>,
   }
   Ids Text(int count) { return RandomIds(random_, count, config().vocab_size); }
   // One of the paths of a tree, to its end or not.
-  Ids PathOf(const DraftTree& tree) {
-    Ids path;
-    for (int node = tree.empty() ? -1 : Below(tree.size()); node >= 0;
-         node = tree.nodes[static_cast<size_t>(node)].parent) {
-      path.insert(path.begin(), tree.nodes[static_cast<size_t>(node)].token);
-    }
-    return path;
-  }
+  Ids PathOf(const DraftTree& tree) { return PathTo(tree, tree.empty() ? -1 : Below(tree.size())); }
 
   const std::unique_ptr<kernels::Backend> backend_ =
       kernels::MakeCpuBackend({.threads = 1 + Below(2)});

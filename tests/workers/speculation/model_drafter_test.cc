@@ -11,6 +11,7 @@
 
 #include "tests/workers/engine/fresh_seed.h"
 #include "tests/workers/engine/test_models.h"
+#include "tests/workers/speculation/draft_paths.h"
 #include "workers/model/rope.h"
 #include "workers/model/tokenizer_fingerprint.h"
 
@@ -59,28 +60,10 @@ class ModelDrafterTest : public testing::TestWithParam<const char*> {
     return result;
   }
 
-  Ids PathOf(const DraftTree& tree, int node) const {
-    Ids path;
-    for (int i = node; i >= 0; i = tree.nodes[static_cast<size_t>(i)].parent) {
-      path.push_back(tree.nodes[static_cast<size_t>(i)].token);
-    }
-    std::reverse(path.begin(), path.end());
-    return path;
-  }
-
   std::unique_ptr<kernels::Backend> backend_ = kernels::MakeCpuBackend({.threads = 1});
   std::shared_ptr<const Checkpoint> checkpoint_;
   ModelDrafterOptions options_;
 };
-
-void ExpectSameTree(const DraftTree& a, const DraftTree& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.nodes.size(); ++i) {
-    EXPECT_EQ(a.nodes[i].token, b.nodes[i].token);
-    EXPECT_EQ(a.nodes[i].parent, b.nodes[i].parent);
-    EXPECT_EQ(a.nodes[i].probability, b.nodes[i].probability);
-  }
-}
 
 TEST_P(ModelDrafterTest, ProbabilitiesAreThoseOfPlainDecoding) {
   const uint32_t seed = FreshSeed();
@@ -99,7 +82,7 @@ TEST_P(ModelDrafterTest, ProbabilitiesAreThoseOfPlainDecoding) {
     const DraftNode& node = tree.nodes[static_cast<size_t>(i)];
     EXPECT_LE(node.depth, 3);
     Ids ids = prompt;
-    const Ids path = PathOf(tree, i);
+    const Ids path = PathTo(tree, i);
     ids.insert(ids.end(), path.begin(), path.end() - 1);
     const std::vector<double> expected = LogProbabilities(ids);
     EXPECT_NEAR(std::log(node.probability), expected[static_cast<size_t>(node.token)], 1e-4);
@@ -130,7 +113,7 @@ TEST_P(ModelDrafterTest, ALongSequenceDraftsAsAFreshOneDoes) {
     ASSERT_TRUE(CheckDraftTree(tree, options_.vocab_size).ok());
     // A path of the tree, or a part, or something else comes true.
     Ids next;
-    if (!tree.empty()) next = PathOf(tree, static_cast<int>(random() % tree.nodes.size()));
+    if (!tree.empty()) next = PathTo(tree, static_cast<int>(random() % tree.nodes.size()));
     if (random() % 3 == 0) next.clear();
     // Usually with a token that was not drafted behind it.
     if (random() % 3 != 0) {
@@ -150,7 +133,7 @@ TEST_P(ModelDrafterTest, ALongSequenceDraftsAsAFreshOneDoes) {
     fresh->Propose(25, 4, expected);
     sequence->Propose(25, 4, actual);
     ASSERT_EQ(expected.size(), 25);
-    ExpectSameTree(actual, expected);
+    EXPECT_TRUE(SameBits(actual, expected));
   }
 }
 
@@ -207,7 +190,7 @@ TEST_P(ModelDrafterTest, ProposesNothingWithoutPagesAndGivesThemBack) {
   third->Append(Ids(20, 1));
   DraftTree after;
   third->Propose(8, 4, after);
-  ExpectSameTree(after, tree);
+  EXPECT_TRUE(SameBits(after, tree));
 }
 
 TEST_P(ModelDrafterTest, HasAsManyPositionsAsFitIntoItsCache) {

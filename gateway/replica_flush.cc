@@ -1,9 +1,10 @@
 // How ReplicaSet has replicas forget pages.
 #include <algorithm>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "common/strings.h"
+#include "gateway/peer_error.h"
 #include "gateway/replica_set.h"
 #include "gateway/replica_set_internal.h"
 
@@ -21,7 +22,7 @@ std::vector<v1::ReplicaFlush> ReplicaSet::FlushCache(const v1::WorkerFlushCacheR
     v1::ReplicaFlush& flush = flushes.emplace_back();
     flush.set_replica(replicas_[i]->client->address());
     flush.set_code(static_cast<int32_t>(response.status().code()));
-    flush.set_error(std::string(response.status().message()));
+    flush.set_error(PeerError(ToStd(response.status().message())));
     if (!response.ok()) continue;
     // A peer's numbers.
     flush.set_pages(std::max<int64_t>(response->pages(), 0));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -16,8 +15,8 @@
 #include "absl/time/time.h"
 #include "common/status_macros.h"
 #include "common/strings.h"
-#include "common/utf8.h"
 #include "gateway/node_generation.h"
+#include "gateway/peer_error.h"
 #include "gateway/replica_set.h"
 #include "gateway/tenant.h"
 #include "gateway/waiting_time.h"
@@ -28,7 +27,6 @@ namespace {
 // For replicas.
 constexpr absl::Duration kFlushTime = absl::Seconds(10);
 constexpr absl::Duration kExplainTime = absl::Seconds(3);
-constexpr size_t kMaxErrorBytes = 200;
 
 // A peer's numbers are taken as they are, but for those that cannot be.
 int64_t Count(int64_t value, int64_t most = std::numeric_limits<int64_t>::max()) {
@@ -81,7 +79,7 @@ void ExplainAtReplica(const std::string& model, const ReplicaExplanation& replic
     prefixes.set_hit(replica.chosen && replica.prefix_bytes > 0);
     prefixes.set_reason(absl::StrCat(replica.reason,
                                      "; what it has of the prompt it has not said: ",
-                                     SanitizeUtf8(ToStd(said.status().message()), kMaxErrorBytes)));
+                                     PeerError(ToStd(said.status().message()))));
     return;
   }
   const int64_t tokens = Count(said->prompt_tokens());
@@ -103,7 +101,7 @@ void ExplainAtReplica(const std::string& model, const ReplicaExplanation& replic
   if (shared.has_hit_tokens()) {
     shared.set_hit_tokens(Count(shared.hit_tokens(), shared.lookup_tokens()));
   }
-  shared.set_error(SanitizeUtf8(shared.error(), kMaxErrorBytes));
+  shared.set_error(PeerError(shared.error()));
   if (!IsTime(shared.fetch_seconds())) shared.clear_fetch_seconds();
   if (!IsTime(shared.compute_seconds())) shared.clear_compute_seconds();
   pages.set_hit(

@@ -128,7 +128,8 @@ class RefusingClient final : public ModelClient {
     void Resume() override {}
   };
 
-  const absl::Status refusal_ = absl::ResourceExhaustedError("the queue is full");
+  // What a peer says may be no text, and without end.
+  const absl::Status refusal_ = absl::ResourceExhaustedError("\xff" + std::string(5000, 'e'));
   const std::string address_ = "refusing";
 };
 
@@ -412,6 +413,7 @@ TEST_F(ReplicaSetTest, AFlushOrAQuestionWaitsForNobodyLongerThanItMay) {
   EXPECT_EQ(result[1].pages_in_use(), 0) << "a peer's number";
   EXPECT_EQ(worker.last_flush().cache_salt(), "acme");
   EXPECT_EQ(result[2].code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(result[2].error(), "?" + std::string(199, 'e'));
   v1::WorkerExplainCacheResponse explained;
   explained.set_prompt_tokens(7);
   worker.SetExplained(explained);

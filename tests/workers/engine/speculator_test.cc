@@ -32,7 +32,14 @@ class SlowDrafter : public Drafter {
   std::unique_ptr<SequenceDrafter> Begin(std::string_view /*scope*/) override {
     return std::make_unique<Sequence>(first_, later_);
   }
+  void BeginPass(std::span<SequenceDrafter* const> verified) override {
+    begun += static_cast<int>(verified.size());
+  }
+  void EndPass() override { ended = begun; }
   uint64_t bytes() const override { return 0; }
+
+  int begun = 0;  // sequences of passes
+  int ended = 0;  // of these, those whose pass has ended
 
  private:
   class Sequence : public SequenceDrafter {
@@ -103,6 +110,8 @@ int StepsWithDrafts(int steps, Drafter& drafter) {
 TEST(SpeculatorTest, WhatIsReadForTheFirstDraftSaysNothingOfWhatDraftsCost) {
   SlowDrafter reads(20 * kStep, absl::ZeroDuration());
   EXPECT_EQ(StepsWithDrafts(8, reads), 8);
+  EXPECT_EQ(reads.begun, 8) << "no drafter goes on where nothing of it is verified";
+  EXPECT_EQ(reads.ended, 8);
 }
 
 TEST(SpeculatorTest, DraftsThatTakeLongerThanTheySaveEnd) {
